@@ -20,7 +20,7 @@ find_package(PkgConfig REQUIRED)
 
 set(CMAKE_C_STANDARD 11)
 set(CMAKE_C_STANDARD_REQUIRED ON)
-set(CMAKE_C_EXTENSIONS ON)
+set(CMAKE_C_EXTENSIONS OFF)
 set(CMAKE_CXX_STANDARD 17)
 set(CMAKE_CXX_STANDARD_REQUIRED ON)
 set(CMAKE_EXPORT_COMPILE_COMMANDS ON)
@@ -152,7 +152,7 @@ foreach(folder hv spec)
 endforeach()
 
 set(HVSIM_HV_FLAGS
-    -std=gnu11 -O2 -g -gno-record-gcc-switches -fPIC -ffreestanding
+    -std=c11 -O2 -g -gno-record-gcc-switches -fPIC -ffreestanding
     -Wall -Wextra -Werror -Wshadow -Wconversion -Wno-sign-conversion -Wstrict-prototypes -Wmissing-prototypes -Wswitch-enum
     -fno-stack-protector -fno-asynchronous-unwind-tables -fno-strict-aliasing -fcf-protection=none
     -fno-tree-loop-distribute-patterns -fno-common -fvisibility=hidden
@@ -160,7 +160,8 @@ set(HVSIM_HV_FLAGS
     -mgeneral-regs-only
     # The hooks through which models/cpu/native sees every block and every access.
     -fsanitize=thread -fsanitize-coverage=trace-pc
-    -ffile-prefix-map=${HVSIM_HV_ROOT}/= -ffile-prefix-map=${CMAKE_SOURCE_DIR}/= -ffile-prefix-map=${CMAKE_BINARY_DIR}=.)
+    # The last one that matches counts.
+    -ffile-prefix-map=${CMAKE_SOURCE_DIR}/= -ffile-prefix-map=${CMAKE_BINARY_DIR}=. -ffile-prefix-map=${HVSIM_HV_ROOT}/=)
 
 set(HVSIM_HV_LINK_FLAGS
     -shared -nostdlib
