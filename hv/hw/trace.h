@@ -1,0 +1,32 @@
+// SPDX-License-Identifier: Apache-2.0
+// The tracepoint port: software tells the recorder what happened, at no cost in cycles.
+//
+// The simulator's counterpart of static-branch tracepoints: the call itself is free, so tracing cannot change
+// time. hv never reads anything back through it.
+#ifndef HV_HW_TRACE_H
+#define HV_HW_TRACE_H
+
+#include "hv/hw/types.h"
+
+enum hw_tracepoint {
+#define TRACEPOINT(id, name, argc, args, category) TP_##id,
+#include "spec/tracepoints.def"
+#undef TRACEPOINT
+    TP_COUNT
+};
+// Records tracepoint `tp` with its arguments (spec/tracepoints.def names them).
+void hw_trace(enum hw_tracepoint tp, u64 a0, u64 a1, u64 a2, u64 a3, u64 a4, u64 a5);
+// Tells the recorder which vCPU this processor works for from now on (vcpu ~0: none) and at which level
+// (1: L1 guest, 2: L2 guest) its entries run. Called where KVM traces vcpu load and put and at nested entry and exit.
+void hw_trace_vcpu(u32 vm, u32 vcpu, u32 level, hpa_t vmcs);
+// Begin and end of a named phase (spec/spans.def) on this thread; nests.
+void hw_trace_span_begin(u32 span);
+void hw_trace_span_end(u32 span);
+// Adds to a named counter of the run (created at first use; `name` is a string constant of hv).
+void hw_trace_count(const char *name, u64 n);
+// A broken invariant that hv itself noticed: becomes a violations row. `name` constant, two details.
+void hw_trace_violation(const char *name, u64 a0, u64 a1);
+// A bug in hv: ends the simulation with status 70, naming expression, file and line. Does not return.
+void hw_panic(const char *what, const char *file, u32 line);
+
+#endif

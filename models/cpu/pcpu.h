@@ -1,0 +1,151 @@
+// SPDX-License-Identifier: Apache-2.0
+// A modelled logical processor: its clock, its interrupts, and the rooms that hang off it.
+//
+// The state is the chip's. It knows nothing of VMs, vCPUs or threads beyond what an instruction told it. All
+// functions run on the simulator's one OS thread, inside a sim process unless said otherwise.
+// Time: `now_ticks` is the processor's own count of ticks (1/16 core cycle) since the start of the run. It runs
+// ahead of sim_now_ps() up to `limit_ticks`.
+#ifndef MODELS_CPU_PCPU_H
+#define MODELS_CPU_PCPU_H
+
+#include "hv/hw/boot.h"
+#include "hv/hw/cpu.h"
+#include "sim/sim.h"
+#include <stdbool.h>
+#include <stdint.h>
+
+struct trace;        // traces/trace.h
+struct uarch;        // models/cpu/uarch/uarch.h
+struct mem_core;     // models/mem/mem.h: caches, TLB, store buffer of this processor
+struct native_state; // models/cpu/native/native.h: current context, image
+struct x86_state;    // models/cpu/x86/x86.h: registers, MSRs, VMX
+struct lapic;        // models/apic/lapic.h
+struct machine;
+
+#define TICKS_PER_CYCLE 16u
+#define TICKS_NEVER UINT64_MAX
+
+enum pcpu_mode { PCPU_OFF, PCPU_HALTED, PCPU_KERNEL, PCPU_USER, PCPU_GUEST, PCPU_MODE_COUNT };
+
+// Things of its own that a processor does at a given tick: one slot each.
+enum pcpu_timer_slot {
+    PCPU_TIMER_LAPIC,        // LAPIC timer, one-shot, periodic or TSC deadline
+    PCPU_TIMER_PREEMPTION,   // VMX-preemption timer while in non-root mode
+    PCPU_TIMER_GUEST_LAPIC,  // spare for a passed-through timer
+    PCPU_TIMER_COUNT
+};
+typedef void (*pcpu_timer_fn)(struct pcpu *c);
+
+// Messages that reach a processor from elsewhere, in order of time.
+enum pcpu_message_kind { PCPU_MSG_FIXED, PCPU_MSG_NMI, PCPU_MSG_INIT, PCPU_MSG_SIPI, PCPU_MSG_SMI };
+struct pcpu_message {
+    uint64_t at_ticks;
+    uint8_t kind;   // enum pcpu_message_kind
+    uint8_t vector; // FIXED, SIPI
+    uint8_t level;  // 1: level-triggered
+    uint32_t sequence;
+};
+#define PCPU_MESSAGES_MAX 64u
+
+struct pcpu {
+    // Hot: touched at every hook.
+    uint64_t now_ticks;
+    uint64_t limit_ticks; // At or past it: pcpu_slow_path().
+    struct mem_core *mem;
+    struct native_state *native;
+
+    uint32_t index; // In the machine, 0..; also the tie-break rank and the initial APIC id.
+    uint32_t host;  // Which simulated host (arena).
+    enum pcpu_mode mode;
+    bool irqs_enabled;   // RFLAGS.IF in root mode
+    bool irq_pending;    // LAPIC has a deliverable vector (kept by models/apic)
+    bool nmi_pending;
+    bool nmi_blocked;
+    bool init_pending;
+    const struct hw_vectors *vectors;
+
+    struct machine *machine;
+    const struct uarch *uarch;
+    struct trace *trace;
+    struct lapic *lapic;
+    struct x86_state *x86;
+
+    uint64_t timer_at_ticks[PCPU_TIMER_COUNT];
+    pcpu_timer_fn timer_fn[PCPU_TIMER_COUNT];
+    struct pcpu_message inbox[PCPU_MESSAGES_MAX]; // Sorted by (at_ticks, sequence).
+    uint32_t inbox_count;
+    uint64_t next_local_ticks; // min of timers and inbox
+
+    struct sim_event *wake; // Notified at a message's time when the processor is halted.
+    struct sim_signal *vcd_mode;
+    struct sim_signal *vcd_irq;
+
+    // What software said last through hw_trace_vcpu(); recorded, never acted upon.
+    uint32_t note_vm, note_vcpu, note_level;
+
+    uint64_t mode_ticks[PCPU_MODE_COUNT]; // Time spent in each mode, settled at mode changes.
+    uint64_t mode_since_ticks;
+};
+
+// The processor that executes now; NULL outside of hv code (start-up, module constructors).
+extern struct pcpu *pcpu_current;
+
+// One chip (or several hosts' chips) under one scenario.
+struct machine {
+    struct pcpu **cpus; // All hosts' processors; index order.
+    uint32_t cpu_count;
+    uint32_t host_count;
+    uint64_t memory_bytes; // Per host.
+    const struct uarch *uarch;
+    struct trace *trace;
+    const struct native_image *image; // libhv.so
+    uint64_t seed;
+    bool exact; // false: `quantum_ticks` of run-ahead are allowed beyond the horizon
+    uint64_t quantum_ticks;
+    bool stopping; // The run is over: every hv context unwinds at its next hook.
+};
+
+// --- Time. ---
+
+// Charges whole cycles of the core clock; no scheduling point by itself.
+static inline void pcpu_charge_cycles(struct pcpu *c, uint64_t cycles)
+{
+    c->now_ticks += cycles * TICKS_PER_CYCLE;
+}
+// A scheduling point: fires due timers and messages, hands over to whoever is earlier, and takes a pending
+// interrupt if `take_interrupts` and interrupts are enabled. May not return to the caller's context when the run
+// is stopping (it unwinds to the context's start).
+void pcpu_slow_path(struct pcpu *c, bool take_interrupts);
+static inline void pcpu_checkpoint(struct pcpu *c)
+{
+    if (__builtin_expect(c->now_ticks >= c->limit_ticks, 0))
+        pcpu_slow_path(c, true);
+}
+// Recomputes limit_ticks from the horizon, own timers, pending interrupts. After anything that may move them.
+void pcpu_update_limit(struct pcpu *c);
+// Halts until an interrupt, NMI, INIT or SIPI is pending; time passes. Interrupts are taken if enabled.
+void pcpu_halt(struct pcpu *c);
+// Lets time pass in the current mode up to `until_ticks`, or less when something pending stops it: returns at the
+// first time >= now at which a message or timer was delivered (looked at by the caller), or at `until_ticks`.
+// Interrupts are not taken. This is how guest time passes.
+void pcpu_pass_time(struct pcpu *c, uint64_t until_ticks);
+
+uint64_t pcpu_ticks_to_ps(const struct pcpu *c, uint64_t ticks); // Rounds down.
+uint64_t pcpu_ps_to_ticks(const struct pcpu *c, uint64_t ps);    // Rounds up.
+// TSC of this processor at its `now_ticks`: ticks * tsc_khz / (clock_khz * 16), plus TSC_ADJUST.
+uint64_t pcpu_tsc(const struct pcpu *c);
+// First tick at which the TSC is >= tsc; TICKS_NEVER if beyond range.
+uint64_t pcpu_tsc_to_ticks(const struct pcpu *c, uint64_t tsc);
+
+// --- Events of its own and from elsewhere. ---
+
+void pcpu_timer_arm(struct pcpu *c, enum pcpu_timer_slot slot, uint64_t at_ticks, pcpu_timer_fn fn);
+void pcpu_timer_disarm(struct pcpu *c, enum pcpu_timer_slot slot);
+// Sends a message to `to`, due at `to`'s tick `at_ticks`. From any processor or device process. Beyond
+// PCPU_MESSAGES_MAX of undelivered ones, equal fixed vectors merge (as IRR bits do); else an assertion.
+void pcpu_send(struct pcpu *to, enum pcpu_message_kind kind, uint8_t vector, bool level, uint64_t at_ticks);
+
+// Changes the mode: settles mode_ticks, VCD.
+void pcpu_set_mode(struct pcpu *c, enum pcpu_mode mode);
+
+#endif

@@ -1,0 +1,54 @@
+// SPDX-License-Identifier: Apache-2.0
+// Host physical memory and the caches, coherence and store buffers in front of it.
+//
+// Data lives once, in the arena (hv/hw/boot.h), where natively compiled code reads and writes it; caches hold tags
+// and states only. The store buffer makes x86-TSO true for values as well: a processor's buffered stores are in
+// the arena while it runs (it sees its own stores) and are taken out again while others run, until they drain.
+// Does not model: prefetchers, DRAM banks, bus contention (docs/timing-model.md).
+#ifndef MODELS_MEM_MEM_H
+#define MODELS_MEM_MEM_H
+
+#include "models/cpu/pcpu.h"
+
+// --- The arena. ---
+
+// Reserves `bytes` (page multiple, at most HW_ARENA_STRIDE) for host `host`, sparse. 0, or -1 with errno.
+int mem_arena_create(unsigned host, uint64_t bytes);
+// Makes all arenas read as zero again and gives touched pages back: what a start-over needs. Must cost in
+// proportion to the touched pages, not to the size.
+void mem_arena_reset(void);
+void mem_arena_destroy(void);
+uint64_t mem_arena_bytes(unsigned host);
+
+// Pointer for an HPA of the processor's host; NULL if outside of its memory. No cost.
+void *mem_hpa_to_ptr(const struct pcpu *c, uint64_t hpa, uint64_t size_bytes);
+// Simulated physical address of a host pointer that hv code used: arena, image or a context's stack.
+uint64_t mem_ptr_to_hpa(const struct pcpu *c, const void *p);
+
+// --- Accesses with cost. Address in HPA; they never cross a page in one call. ---
+
+enum mem_access_kind { MEM_LOAD, MEM_STORE, MEM_RMW, MEM_FETCH, MEM_WALK };
+
+struct mem_core *mem_core_create(struct pcpu *c);
+void mem_core_reset(struct mem_core *m);
+void mem_core_destroy(struct mem_core *m);
+// One access through TLB-less physical caches with coherence. Adds the time beyond the L1 hit that the block
+// price already contains to c->now_ticks.
+void mem_access(struct pcpu *c, uint64_t hpa, unsigned size_bytes, enum mem_access_kind kind);
+
+// Reads and writes by hardware agents of processor `c` (page walker, VMCS, posted-interrupt descriptors): value
+// and cost. 8 bytes, aligned. The write is a locked one where `locked`.
+uint64_t mem_read64(struct pcpu *c, uint64_t hpa);
+void mem_write64(struct pcpu *c, uint64_t hpa, uint64_t value, bool locked);
+
+// --- Store buffer. ---
+
+// Before a plain store of hv code executes: remembers the bytes it will overwrite.
+void mem_store_begin(struct pcpu *c, void *p, unsigned size_bytes);
+// Drains everything, advancing time to the last drain: fences, locked operations, serializing instructions.
+void mem_store_drain(struct pcpu *c);
+// The processor stops or goes on being the one that executes: hides or shows its undrained stores.
+void mem_store_hide(struct pcpu *c);
+void mem_store_show(struct pcpu *c);
+
+#endif
