@@ -45,8 +45,7 @@ void check_licence(struct lint_tree *tree)
  * what spec/SOURCES.md must contain.
  */
 static const char *const citations[] = {
-    "(SDM|APM|ARM ARM) +(vol(ume)?[. ]|app(endix)? |chapter |section |table |fig(ure)? "
-    "|[0-9A-Z][0-9]*\\.[0-9])",
+    "(SDM|APM|ARM ARM) +([Vv]ol|[Aa]pp|[Cc]h|[Ss]ection|[Tt]able|[Ff]ig|[0-9A-Z][0-9]*[.][0-9])",
     "(DDI ?[0-9]{4} ?[A-Z](\\.[a-z])?)",
     "(IHI ?[0-9]{4} ?[A-Z](\\.[a-z])?)",
     "(325462-[0-9]{3}(US)?)",
