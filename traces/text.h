@@ -35,4 +35,10 @@ static inline struct text_entry *texts_entry(const struct texts *texts, uint32_t
     return &texts->chunks[id / TEXT_CHUNK][id % TEXT_CHUNK];
 }
 
+// How many ids are given out, from either thread.
+static inline uint32_t texts_count(const struct texts *texts)
+{
+    return __atomic_load_n(&texts->count, __ATOMIC_RELAXED);
+}
+
 #endif
