@@ -48,15 +48,17 @@ sim_ps_t sim_horizon_ps(void)
 
 bool sim_may_continue(sim_ps_t ps, unsigned rank)
 {
-    if (sim_kernel.stopping || ps >= sim_kernel.until_ps || ps >= carrier_next_ps()) {
+    if (sim_kernel.stopping || ps >= sim_kernel.until_ps) {
         return false;
     }
     const struct sim_node *first = agenda_first();
-    if (!first || ps < first->ps) {
-        return true;
+    if (first && ps >= first->ps) {
+        // Among equals a chooser must be asked, and it is only when the caller waits.
+        if (ps > first->ps || rank + 1 >= first->rank || choose_is_installed()) {
+            return false;
+        }
     }
-    // Among equals a chooser must be asked, and it is only when the caller waits.
-    return ps == first->ps && rank + 1 < first->rank && !choose_is_installed();
+    return ps < carrier_next_ps();
 }
 
 enum { TIED_MAX = 64 };
