@@ -142,9 +142,6 @@ void carrier_run_models_at(sim_ps_t ps);
 // Makes SystemC's present the new run's time 0.
 void carrier_start_over(void);
 
-// systemc/vcd.cpp: the run that was traced is over.
-void vcd_end_of_run(void);
-
 #ifdef __cplusplus
 }
 #endif

@@ -146,7 +146,7 @@ void sim_start_over(void)
     SIM_CHECK(!sim_kernel.in_run, "sim_start_over() within a run");
     SIM_CHECK(sim_kernel.live == 0, "sim_start_over() while %" PRIu64 " processes have not returned",
               sim_kernel.live);
-    vcd_end_of_run();
+    (void)sim_vcd_close(); // It has said what went wrong, if so.
     carrier_start_over();
     sim_kernel.now_ps = 0;
     sim_kernel.seq = 0;

@@ -76,7 +76,7 @@ bool take_out_date(const std::string &path)
     return std::fclose(f) == 0 && done;
 }
 
-void close_file()
+int close_file()
 {
     // Changes at the present are written when the clock leaves it.
     sim_ps_t end_ps = sim_kernel.now_ps > carrier_now_ps() ? sim_kernel.now_ps : carrier_now_ps() + 1;
@@ -86,8 +86,9 @@ void close_file()
     std::unique_ptr<vcd_file> closed = std::move(vcd);
     if (!take_out_date(closed->written) ||
         (closed->written != closed->path && std::rename(closed->written.c_str(), closed->path.c_str()) != 0)) {
-        complain(closed->path, std::strerror(errno));
+        return complain(closed->path, std::strerror(errno));
     }
+    return 0;
 }
 
 } // namespace
@@ -122,22 +123,15 @@ int sim_vcd_open(const char *path)
     });
 }
 
-void sim_vcd_close(void)
+int sim_vcd_close(void)
 {
     SIM_CHECK(!sim_kernel.in_run, "sim_vcd_close() within a run");
-    if (vcd) {
-        guarded("sim_vcd_close", close_file);
-    }
+    return vcd ? guarded("sim_vcd_close", close_file) : 0;
 }
 
 bool sim_vcd_is_open(void)
 {
     return vcd != nullptr;
-}
-
-void vcd_end_of_run(void)
-{
-    sim_vcd_close();
 }
 
 struct sim_signal *sim_signal_create(const char *name, unsigned bits, uint64_t reset)
