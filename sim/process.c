@@ -158,8 +158,8 @@ static struct sim_process *take(const char *name, unsigned rank, size_t stack_by
 
 // --- sim.h ---
 
-struct sim_process *sim_process_start(const char *name, unsigned rank, size_t stack_bytes, void (*body)(void *arg),
-                                      void *arg)
+struct sim_process *sim_process_start(const char *name, unsigned rank, size_t stack_bytes,
+                                      void (*body)(void *arg), void *arg)
 {
     struct sim_process *p = take(name, rank, stack_bytes, body, arg);
     process_due_at(p, sim_kernel.now_ps);
@@ -229,6 +229,18 @@ bool sim_wait_event_until(struct sim_event *ev, sim_ps_t ps)
     event_add_waiter(ev, self);
     give_way(self);
     return self->by_event;
+}
+
+void sim_process_wake(struct sim_process *p)
+{
+    SIM_CHECK((p->state == PROCESS_WAITING && p != sim_kernel.wants_clock) || p->state == PROCESS_PARKED,
+              "%s is woken while it neither waits nor is parked", p->name);
+    if (agenda_holds(&p->node)) {
+        agenda_remove(&p->node);
+    }
+    event_forget_waiter(p);
+    p->by_event = false;
+    process_due_at(p, sim_kernel.now_ps);
 }
 
 static void check_hand_over(const struct sim_process *self, const struct sim_process *to)

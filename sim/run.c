@@ -74,7 +74,8 @@ struct sim_process *kernel_pick(void)
 {
     for (;;) {
         struct sim_node *first = agenda_first();
-        if (sim_kernel.stopping || !first || first->ps >= sim_kernel.until_ps || first->ps >= carrier_next_ps()) {
+        if (sim_kernel.stopping || !first || first->ps >= sim_kernel.until_ps ||
+            first->ps >= carrier_next_ps()) {
             return NULL;
         }
         sim_kernel.now_ps = first->ps;

@@ -16,9 +16,10 @@ extern "C" {
 // sim_init(), before the first sim_run(). Returns 0, or -1 with a message that names path and reason.
 int sim_mmio_load(const char *path);
 
-// Puts the model of that name at [base, base + bytes), bytes >= 1, in the address space `space` (such as a VM's
-// number or a host's). Returns 0, or -1 with a message: no such model, no such range, or one that overlaps
-// another of the same space. A model may have several ranges; transactions carry the offset in theirs.
+// Puts the model of that name at [base, base + bytes), bytes >= 1, in the address space `space` (such as a
+// VM's number or a host's). Returns 0, or -1 with a message: no such model, no such range, or one that
+// overlaps another of the same space. A model may have several ranges; transactions carry the offset in
+// theirs.
 int sim_mmio_attach(unsigned space, uint64_t base, uint64_t bytes, const char *model);
 // Takes all ranges away.
 void sim_mmio_detach_all(void);
@@ -28,17 +29,17 @@ enum sim_mmio_result {
     SIM_MMIO_NONE,    // No range there, or the access goes beyond its end.
     SIM_MMIO_REFUSED, // The model answered with a TLM error: what the bus makes of that is the caller's.
 };
-// One access of 1, 2, 4 or 8 bytes (any number up to 8 is passed on), in the calling process at sim_now_ps(): who
-// ran ahead waits for its own time first. Values are little-endian. If the model waits in its transport, the
-// process waits with it. `latency_ps` is the delay that the model annotated, beyond what it waited: the caller
-// adds it to its own time.
+// One access of 1, 2, 4 or 8 bytes (any number up to 8 is passed on), in the calling process at sim_now_ps():
+// who ran ahead waits for its own time first. Values are little-endian. If the model waits in its transport,
+// the process waits with it. `latency_ps` is the delay that the model annotated, beyond what it waited: the
+// caller adds it to its own time.
 enum sim_mmio_result sim_mmio_read(unsigned space, uint64_t addr, unsigned bytes, uint64_t *value,
                                    sim_ps_t *latency_ps);
 enum sim_mmio_result sim_mmio_write(unsigned space, uint64_t addr, unsigned bytes, uint64_t value,
                                     sim_ps_t *latency_ps);
 
-// Has `fn(ctx, level)` called, at the kernel's current time, whenever the model changes its interrupt line. It may
-// notify events; it must not wait. Returns 0, or -1 with a message if there is no such model.
+// Has `fn(ctx, level)` called, at the kernel's current time, whenever the model changes its interrupt line.
+// It may notify events; it must not wait. Returns 0, or -1 with a message if there is no such model.
 int sim_mmio_on_interrupt(const char *model, void (*fn)(void *ctx, bool level), void *ctx);
 
 #ifdef __cplusplus

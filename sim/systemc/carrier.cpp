@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // SystemC as the carrier of sim/: its threads are coroutines, its kernel runs the models that users plug in.
-// At any time at most one of our threads is runnable, so SystemC's own scheduling order never decides anything.
+// At any time at most one of our threads is runnable, so SystemC's own scheduling order never decides
+// anything.
 #define SC_INCLUDE_DYNAMIC_PROCESSES
 #include <systemc>
 
@@ -24,7 +25,8 @@ struct carrier_thread {
     explicit carrier_thread(const char *name) : go(name), stack_top(nullptr), loop(nullptr), arg(nullptr) {}
 };
 
-namespace {
+namespace
+{
 
 bool initialised, elaborated;
 unsigned thread_count;

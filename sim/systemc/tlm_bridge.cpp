@@ -13,7 +13,8 @@
 #include <tlm_utils/simple_initiator_socket.h>
 #include <utility>
 
-namespace {
+namespace
+{
 
 // What stands on the other side of a model's socket.
 struct bridge : sc_core::sc_module {
@@ -55,8 +56,8 @@ int complain(const char *what, const char *reason)
     return -1;
 }
 
-sim_mmio_result transact(tlm::tlm_command command, unsigned space, uint64_t addr, unsigned bytes, uint64_t *value,
-                         sim_ps_t *latency_ps)
+sim_mmio_result transact(tlm::tlm_command command, unsigned space, uint64_t addr, unsigned bytes,
+                         uint64_t *value, sim_ps_t *latency_ps)
 {
     SIM_CHECK(bytes >= 1 && bytes <= 8, "an access of %u bytes to a device model", bytes);
     *latency_ps = 0;

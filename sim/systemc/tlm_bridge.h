@@ -8,9 +8,9 @@
 //         hvsim_tlm_model("my_device", d->socket);
 //     }
 //
-// and is loaded by sim_mmio_load(). The module may have processes of its own and wait in b_transport(). Its time
-// is SystemC's: picoseconds, in step with the simulation. It must not call sc_start(), sc_stop() or sc_pause(),
-// nor end or reset processes that it did not make.
+// and is loaded by sim_mmio_load(). The module may have processes of its own and wait in b_transport(). Its
+// time is SystemC's: picoseconds, in step with the simulation. It must not call sc_start(), sc_stop() or
+// sc_pause(), nor end or reset processes that it did not make.
 #ifndef HVSIM_SIM_SYSTEMC_TLM_BRIDGE_H
 #define HVSIM_SIM_SYSTEMC_TLM_BRIDGE_H
 

@@ -58,6 +58,8 @@ struct row {
     bool by_event;
 };
 
+// Law, rank, waits from, until, stimuli {at, for}, woken at, by the event.
+// clang-format off
 static const struct row rows[] = {
     {"by the notification", 0, 10, SIM_PS_NEVER, {{NOTIFY, 20, 30}}, 30, true},
     {"at once", 0, 10, SIM_PS_NEVER, {{NOTIFY, 20, 20}}, 20, true},
@@ -77,6 +79,7 @@ static const struct row rows[] = {
     {"cancelled before the wait", 0, 10, 50, {{NOTIFY, 5, 30}, {CANCEL, 7, 0}}, 50, false},
     {"after a cancel, a later one", 0, 10, 99, {{NOTIFY, 15, 30}, {CANCEL, 20, 0}, {NOTIFY, 20, 60}}, 60, true},
 };
+// clang-format on
 
 TEST(Event, WakesOneWaiter)
 {

@@ -41,9 +41,9 @@ TEST(HandOver, IsDirectAndTakesNoTime)
 {
     // A third of the lowest rank is due at 10 too: it goes before ping gets control, and then not before the
     // two are through with each other.
-    static const struct log_entry want[] = {{0, THIRD}, {5, THIRD},  {10, THIRD}, {10, PING}, {10, PONG},
-                                            {10, PING}, {10, PONG}, {10, PING},  {10, PONG}, {10, PING},
-                                            {15, THIRD}};
+    static const struct log_entry want[] = {{0, THIRD}, {5, THIRD}, {10, THIRD}, {10, PING},
+                                            {10, PONG}, {10, PING}, {10, PONG},  {10, PING},
+                                            {10, PONG}, {10, PING}, {15, THIRD}};
     ASSERT_EQ(sim_init(), 0);
     got.count = 0;
     sim_process_start("third", 0, STACK_BYTES, third, NULL);

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Device models in SystemC behind a TLM-2.0 socket, loaded as a user's would be. They can only be made before the
-// first run of an OS process, so all tests share one timer device (systemc/tests/timer_device.cpp).
+// Device models in SystemC behind a TLM-2.0 socket, loaded as a user's would be. They can only be made before
+// the first run of an OS process, so all tests share one timer device (systemc/tests/timer_device.cpp).
 #include "sim/sim_mmio.h"
 #include "sim/tests/log.h"
 #include "tests/shim/shim.h"
@@ -175,8 +175,8 @@ static void tick_meanwhile(void *arg)
 TEST(Mmio, OthersRunWhileADeviceWaitsInItsTransport)
 {
     // At 110 ns both are due; the reader has the lower rank but got in line when its device was through.
-    static const struct log_entry want[] = {{55 * NS, OTHER},   {110 * NS, DRIVER}, {110 * NS, OTHER},
-                                            {165 * NS, OTHER},  {200 * NS, DRIVER}, {220 * NS, OTHER}};
+    static const struct log_entry want[] = {{55 * NS, OTHER},  {110 * NS, DRIVER}, {110 * NS, OTHER},
+                                            {165 * NS, OTHER}, {200 * NS, DRIVER}, {220 * NS, OTHER}};
     uint64_t answer = 0;
     ASSERT_TRUE(prepare());
     got.count = 0;

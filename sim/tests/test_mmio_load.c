@@ -54,7 +54,8 @@ TEST(MmioLoad, TellsWhatIsWrong)
     for (unsigned i = 0; i < sizeof rows / sizeof *rows; i++) {
         char out[1024];
         test_row("row %u", i);
-        EXPECT_EQ(test_exit_status(rows[i].fn, (void *)(uintptr_t)rows[i].path, out, sizeof out), rows[i].status);
+        EXPECT_EQ(test_exit_status(rows[i].fn, (void *)(uintptr_t)rows[i].path, out, sizeof out),
+                  rows[i].status);
         EXPECT_STRSTR(out, rows[i].says);
     }
 }

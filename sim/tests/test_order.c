@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// The order of processes is exact: time, then the chooser among equals, by default rank, then order of waiting.
+// The order of processes is exact: time, then the chooser among equals, by default rank, then order of
+// waiting.
 #include "sim/tests/log.h"
 #include "tests/shim/shim.h"
 
@@ -43,8 +44,12 @@ static void make_walkers(struct walker *w, struct log *log, uint64_t seed, uint3
 {
     log->count = 0;
     for (unsigned i = 0; i < WALKERS; i++) {
-        w[i] = (struct walker){.who = i, .rank = (i * 3) % WALKERS, .seed = seed * 1000 + i,
-                               .spread_ps = spread_ps, .steps = STEPS, .log = log};
+        w[i] = (struct walker){.who = i,
+                               .rank = (i * 3) % WALKERS,
+                               .seed = seed * 1000 + i,
+                               .spread_ps = spread_ps,
+                               .steps = STEPS,
+                               .log = log};
     }
 }
 
@@ -216,6 +221,35 @@ TEST(Order, AChooserDecidesEveryTieAndNothingElse)
     for (unsigned i = 0; i < 4; i++) {
         EXPECT_EQ(got.entry[i].who, 3 - i);
     }
+}
+
+TEST(Order, AChooserSeesAtMostSixtyFourAndLosesNobody)
+{
+    enum { MANY = 100, SEEN = 64 };
+    static struct walker w[MANY];
+    unsigned turns[MANY] = {0};
+    struct chooser c = {.last = true};
+    ASSERT_EQ(sim_init(), 0);
+    got.count = 0;
+    for (unsigned i = 0; i < MANY; i++) {
+        w[i] = (struct walker){.who = i, .log = &got};
+        sim_process_start("note", MANY - i, STACK_BYTES, note, &w[i]);
+    }
+    sim_choose_install(choose, &c);
+    EXPECT_EQ(sim_run(SIM_PS_NEVER), SIM_RUN_IDLE);
+    sim_choose_install(NULL, NULL);
+    EXPECT_EQ(c.asked, 2 * (MANY - 1));
+    ASSERT_EQ(got.count, MANY);
+    for (unsigned i = 0; i < MANY; i++) {
+        // The last of those seen: of rank 64, 65, ... 100, then 63, 62, ...
+        unsigned rank = i <= MANY - SEEN ? SEEN + i : MANY - i;
+        EXPECT_EQ(got.entry[i].who, MANY - rank);
+        turns[got.entry[i].who]++;
+    }
+    for (unsigned i = 0; i < MANY; i++) {
+        EXPECT_EQ(turns[i], 1);
+    }
+    sim_start_over();
 }
 
 TEST(Order, AChooserThatTakesTheFirstChangesNothing)

@@ -4,7 +4,7 @@
 #include "tests/shim/shim.h"
 
 #include <setjmp.h>
-#include <stdlib.h>
+#include <stdio.h>
 #include <string.h>
 
 static struct log got;
@@ -199,6 +199,94 @@ TEST(Run, StartsOverAThousandTimesTheSame)
     sim_event_destroy(w.bell);
 }
 
+// --- Running out: a deadlock, its processes woken one by one, and a new run. ---
+
+static bool leave;
+
+static void stuck_on_event(void *arg)
+{
+    EXPECT_FALSE(sim_wait_event_until(arg, leave ? 5 : SIM_PS_NEVER));
+    log_add(&got, sim_now_ps(), 1);
+}
+
+static void stuck_parked(void *arg)
+{
+    (void)arg;
+    if (!leave) {
+        sim_process_park();
+    }
+    log_add(&got, sim_now_ps(), 2);
+}
+
+static void stuck_for_long(void *arg)
+{
+    (void)arg;
+    sim_wait_until(1000000);
+    log_add(&got, sim_now_ps(), 3);
+}
+
+TEST(Run, ADeadlockCanBeRunOutAndStartedOver)
+{
+    ASSERT_EQ(sim_init(), 0);
+    struct sim_event *ev = sim_event_create("ev");
+    for (int round = 0; round < 10; round++) {
+        struct sim_process *p[] = {
+            sim_process_start("for long", 1, STACK_BYTES, stuck_for_long, NULL),
+            sim_process_start("on event", 0, STACK_BYTES, stuck_on_event, ev),
+            sim_process_start("parked", 0, STACK_BYTES, stuck_parked, NULL),
+            sim_process_create_parked("not started", 0, STACK_BYTES, stuck_parked, NULL),
+        };
+        leave = false;
+        got.count = 0;
+        EXPECT_EQ(sim_run(400), SIM_RUN_LIMIT);
+        EXPECT_EQ(got.count, 0);
+        leave = true;
+        for (unsigned i = 0; i < 4; i++) {
+            sim_process_wake(p[i]);
+        }
+        EXPECT_EQ(sim_run(SIM_PS_NEVER), SIM_RUN_IDLE);
+        static const unsigned want[] = {1, 2, 2, 3};
+        ASSERT_EQ(got.count, 4);
+        for (unsigned i = 0; i < 4; i++) {
+            EXPECT_EQ(got.entry[i].ps, 400);
+            EXPECT_EQ(got.entry[i].who, want[i]);
+        }
+        sim_start_over();
+    }
+    sim_event_destroy(ev);
+}
+
+// --- A forked child is a snapshot. ---
+
+static void finish_and_print(void *arg)
+{
+    struct world *w = arg;
+    sim_run(SIM_PS_NEVER);
+    mix(w, sim_now_ps());
+    fprintf(stderr, "%016llx", (unsigned long long)w->hash);
+}
+
+TEST(Run, AForkedChildGoesOnTheSame)
+{
+    struct world w = {.seed = 7, .hash = 0xcbf29ce484222325u};
+    char child[64], parent[64];
+    ASSERT_EQ(sim_init(), 0);
+    w.bell = sim_event_create("bell");
+    sim_process_start("ringer", 1, STACK_BYTES, ringer_body, &w);
+    sim_process_start("listener", 2, STACK_BYTES, listener_body, &w);
+    EXPECT_EQ(sim_run(150), SIM_RUN_LIMIT);
+    uint64_t before = w.hash;
+    EXPECT_EQ(test_exit_status(finish_and_print, &w, child, sizeof child), 0);
+    EXPECT_EQ(w.hash, before);
+    EXPECT_EQ(sim_run(SIM_PS_NEVER), SIM_RUN_IDLE);
+    mix(&w, sim_now_ps());
+    snprintf(parent, sizeof parent, "%016llx", (unsigned long long)w.hash);
+    EXPECT_NE(w.hash, before);
+    EXPECT_STREQ(child, parent);
+    sim_event_destroy(w.bell);
+    sim_start_over();
+}
+
 // --- Stacks. ---
 
 static uint64_t dig(unsigned levels)
@@ -296,6 +384,20 @@ static void start_over_too_early(void *arg)
     sim_start_over();
 }
 
+static void wake_oneself(void *arg)
+{
+    (void)arg;
+    sim_process_wake(sim_process_self());
+}
+
+static void wake_the_running(void *arg)
+{
+    (void)arg;
+    sim_init();
+    sim_process_start("sleepless", 0, STACK_BYTES, wake_oneself, NULL);
+    sim_run(SIM_PS_NEVER);
+}
+
 static void run_within(void *arg)
 {
     (void)arg;
@@ -332,6 +434,7 @@ TEST(Run, MisuseIsABug)
         const char *says;
     } rows[] = {
         {start_over_too_early, "sim_start_over() while 1 processes have not returned"},
+        {wake_the_running, "sleepless is woken while it neither waits nor is parked"},
         {run_in_a_run, "sim_run() within a run"},
         {wait_for_the_past, "at 10 ps: late waits until 9 ps"},
     };

@@ -142,7 +142,8 @@ TEST(Vcd, SaysWhyAFileCannotBeWritten)
         const char *path;
         const char *says;
     } rows[] = {
-        {"/no-such-folder/x.vcd", "hvsim: /no-such-folder/x.vcd: cannot write the value change dump: No such file"},
+        {"/no-such-folder/x.vcd",
+         "hvsim: /no-such-folder/x.vcd: cannot write the value change dump: No such file"},
         {"", "cannot write the value change dump: No such file"},
         {here, "cannot write the value change dump: Is a directory"},
     };

@@ -12,10 +12,11 @@
 #include <stdexcept>
 #include <tlm_utils/simple_target_socket.h>
 
-namespace {
+namespace
+{
 
-using sc_core::sc_time;
 using sc_core::SC_NS;
+using sc_core::sc_time;
 
 struct timer_device : sc_core::sc_module {
     tlm_utils::simple_target_socket<timer_device> socket;
