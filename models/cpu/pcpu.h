@@ -21,6 +21,7 @@ struct native_state; // models/cpu/native/native.h: current context, image
 struct x86_state;    // models/cpu/x86/x86.h: registers, MSRs, VMX
 struct lapic;        // models/apic/lapic.h
 struct machine;
+struct pcpu;
 
 #define TICKS_PER_CYCLE 16u
 #define TICKS_NEVER UINT64_MAX
@@ -34,6 +35,7 @@ enum pcpu_timer_slot {
     PCPU_TIMER_GUEST_LAPIC,  // spare for a passed-through timer
     PCPU_TIMER_COUNT
 };
+struct pcpu;
 typedef void (*pcpu_timer_fn)(struct pcpu *c);
 
 // Messages that reach a processor from elsewhere, in order of time.
