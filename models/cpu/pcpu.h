@@ -21,6 +21,7 @@ struct native_state; // models/cpu/native/native.h: current context, image
 struct x86_state;    // models/cpu/x86/x86.h: registers, MSRs, VMX
 struct lapic;        // models/apic/lapic.h
 struct machine;
+struct pcpu;
 
 #define TICKS_PER_CYCLE 16u
 #define TICKS_NEVER UINT64_MAX
