@@ -209,8 +209,8 @@
 // Exit qualification of a failed VM entry due to invalid guest state (SDM 26.8).
 #define QUAL_ENTRY_DEFAULT 0u
 #define QUAL_ENTRY_PDPTE 2u
-#define QUAL_ENTRY_NMI 3u       // Injecting an NMI into a guest that blocks by MOV SS.
-#define QUAL_ENTRY_LINK_PTR 4u  // VMCS link pointer.
+#define QUAL_ENTRY_NMI 3u      // Injecting an NMI into a guest that blocks by MOV SS.
+#define QUAL_ENTRY_LINK_PTR 4u // VMCS link pointer.
 
 // --- VM-exit instruction information (SDM 27.2.5, tables 27-8 to 27-14)
 //
@@ -282,10 +282,10 @@
 #define EPT_SSS (1ull << 60) // Supervisor shadow stack.
 #define EPT_SPP (1ull << 61) // Sub-page write permissions; 4 KiB pages.
 #define EPT_SUPPRESS_VE (1ull << 63)
-#define EPT_TABLE_RESERVED_LOW 0xf8ull      // Bits 7:3 of a PML5E or PML4E.
-#define EPT_TABLE_RESERVED_LOW_PS 0x78ull   // Bits 6:3 of a PDPTE or PDE that refers to a table.
-#define EPT_1G_RESERVED_LOW 0x3ffff000ull   // Bits 29:12.
-#define EPT_2M_RESERVED_LOW 0x001ff000ull   // Bits 20:12.
+#define EPT_TABLE_RESERVED_LOW 0xf8ull    // Bits 7:3 of a PML5E or PML4E.
+#define EPT_TABLE_RESERVED_LOW_PS 0x78ull // Bits 6:3 of a PDPTE or PDE that refers to a table.
+#define EPT_1G_RESERVED_LOW 0x3ffff000ull // Bits 29:12.
+#define EPT_2M_RESERVED_LOW 0x001ff000ull // Bits 20:12.
 
 // --- INVEPT, INVVPID types (SDM 30.3)
 #define INVEPT_SINGLE 1u
