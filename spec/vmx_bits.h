@@ -72,7 +72,7 @@
 #define DEBUG_INFO_RTM (1ull << 16)
 #define PENDING_DBG_RESERVED 0xfffffffffffea7f0ull
 
-// --- Interruption information: VM entry (SDM 24.8.3, table 24-16), VM exit (24.9.2), IDT vectoring (24.9.3)
+// --- Interruption information: VM entry (SDM 24.8.3), VM exit (24.9.2), IDT vectoring (24.9.3)
 //
 //  31 30               13 12 11 10   8 7            0
 // +--+-------------------+--+--+------+--------------+
@@ -295,7 +295,7 @@
 #define INVVPID_ALL 2u
 #define INVVPID_SINGLE_RETAIN_GLOBALS 3u
 
-// --- Bitmaps (SDM 24.6.4, 24.6.9) and MSR areas (24.7.2, table 24-15)
+// --- Bitmaps (SDM 24.6.4, 24.6.9) and MSR areas (24.7.2)
 // I/O bitmap A holds ports 0000-7fff, B 8000-ffff. The MSR bitmap holds four of 1 KiB each, a bit per MSR of
 // 00000000-00001fff (low) or c0000000-c0001fff (high); an MSR of neither range always exits.
 #define MSR_BITMAP_READ_LOW 0x000u

@@ -195,7 +195,7 @@ TEST(SpecGoldenVmErrors, Numbers)
     EXPECT_EQ(VMERR_INVEPT_INVVPID_BAD_OPERAND, 28);
 }
 
-// SDM tables 24-5 to 24-8, 24-13, 24-14 (column "Bit position(s)").
+// SDM 24.6.1, 24.6.2, 24.7.1, 24.8.1: column "Bit position(s)".
 TEST(SpecGoldenControls, BitPositions)
 {
     EXPECT_EQ(PIN_VIRTUAL_NMIS, 0x20);
