@@ -57,8 +57,7 @@
 #define ACTIVITY_SHUTDOWN 2u
 #define ACTIVITY_WAIT_SIPI 3u
 
-// --- Pending debug exceptions (SDM 24.4.2, table 24-4) and the exit qualification of #DB (SDM 27.2.1, table
-// 27-1)
+// --- Pending debug exceptions (SDM 24.4.2, table 24-4); exit qualification of #DB (27.2.1, table 27-1)
 //
 //  63       17 16  15 14 13 12 11  10       4  3  2  1  0
 // +-----------+---+--+--+--+--+---+-----------+--+--+--+--+
