@@ -164,10 +164,12 @@ TEST(Dev, AFailedBuildFails)
     fake("dpkg-query", "printf installed");
     fake("ninja", "echo an error; exit 1");
     EXPECT_EQ(dev("test"), 1);
-    EXPECT_STRSTR(output, "the build failed");
+    EXPECT_STRSTR(output, "dev: the build failed\n0 passed, 1 failed\n");
     fake("cmake", "echo no such compiler; exit 1");
     EXPECT_EQ(dev("build"), 2);
     EXPECT_STRSTR(output, "no such compiler");
+    EXPECT_EQ(dev("test"), 1);
+    EXPECT_STRSTR(output, "\n0 passed, 1 failed\n");
 }
 
 TEST(Dev, RefusesWhatItDoesNotKnow)
