@@ -8,7 +8,7 @@
 #   hvsim_fuzzer(NAME SRCS ... [DEPS ...])                  libFuzzer binary bin/fuzz_NAME (preset fuzz only)
 #   hvsim_hv_library(NAME SRCS ... [DEFINES ...] [PLAIN])   lib/libNAME.so (instrumented), or static hvsim_NAME (PLAIN)
 #
-# DEPS name modules (mem), the libraries systemc, capstone, sqlite3, cyaml, m, or any CMake target. They may be
+# DEPS name modules (mem), the libraries systemc, capstone, sqlite3, cyaml, yaml, m, or any CMake target. They may be
 # defined later or in another room.
 #
 # WHOLE: every object of the module goes into each executable, even if nothing names it. Modules which implement
@@ -42,8 +42,13 @@ hvsim_find_package(systemc systemc)
 hvsim_find_package(capstone capstone)
 hvsim_find_package(sqlite3 sqlite3)
 hvsim_find_package(cyaml libcyaml)
-find_package(GTest REQUIRED)
+hvsim_find_package(yaml yaml-0.1)
 find_package(Threads REQUIRED)
+# Without GoogleTest (a user who only runs scenarios) there are no tests; `./dev test` installs it.
+find_package(GTest QUIET)
+if(NOT GTest_FOUND)
+    message(STATUS "GoogleTest is not installed: building no tests")
+endif()
 
 # ---------------------------------------------------------------------------------------------------------------
 # Flags of everything that runs on the host.
@@ -52,6 +57,10 @@ add_library(hvsim_flags INTERFACE)
 target_compile_options(hvsim_flags INTERFACE
     -Wall -Wextra -Werror -Wshadow
     $<$<COMPILE_LANGUAGE:C>:-Wconversion$<SEMICOLON>-Wno-sign-conversion$<SEMICOLON>-Wstrict-prototypes$<SEMICOLON>-Wmissing-prototypes$<SEMICOLON>-Wswitch-enum$<SEMICOLON>-Wcast-qual>
+    # Cutting off is what snprintf() is there for.
+    $<$<OR:$<C_COMPILER_ID:GNU>,$<CXX_COMPILER_ID:GNU>>:-Wno-format-truncation>
+    # assert(!"what went wrong") is how a place that cannot be reached says so.
+    $<$<OR:$<C_COMPILER_ID:Clang>,$<CXX_COMPILER_ID:Clang>>:-Wno-string-conversion>
     -fno-strict-aliasing -fno-omit-frame-pointer
     -ffile-prefix-map=${CMAKE_SOURCE_DIR}/=)
 target_include_directories(hvsim_flags INTERFACE ${CMAKE_SOURCE_DIR})
@@ -63,6 +72,7 @@ if(HVSIM_SANITIZE)
 endif()
 if(HVSIM_FUZZ)
     add_compile_options(-fsanitize=fuzzer-no-link)
+    add_custom_target(fuzzers)
 endif()
 
 # Each name becomes "the module of that name if there is one, else the thing itself", decided after every room
@@ -106,6 +116,9 @@ function(hvsim_program name)
 endfunction()
 
 function(hvsim_test name)
+    if(NOT GTest_FOUND OR HVSIM_FUZZ)
+        return()
+    endif()
     cmake_parse_arguments(PARSE_ARGV 1 arg "" "TIMEOUT" "SRCS;DEPS;LABELS")
     if(arg_UNPARSED_ARGUMENTS OR NOT arg_SRCS)
         message(FATAL_ERROR "hvsim_test(${name}): want SRCS, [DEPS], [LABELS], [TIMEOUT]; got ${arg_UNPARSED_ARGUMENTS}")
@@ -136,6 +149,7 @@ function(hvsim_fuzzer name)
     cmake_parse_arguments(PARSE_ARGV 1 arg "" "" "SRCS;DEPS")
     hvsim_program(fuzz_${name} SRCS ${arg_SRCS} DEPS ${arg_DEPS})
     target_link_options(fuzz_${name} PRIVATE -fsanitize=fuzzer)
+    add_dependencies(fuzzers fuzz_${name})
 endfunction()
 
 # ---------------------------------------------------------------------------------------------------------------
