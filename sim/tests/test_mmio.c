@@ -92,6 +92,7 @@ enum { DRIVER, OTHER, INTERRUPT };
 
 static void on_interrupt(void *ctx, bool level)
 {
+    EXPECT_TRUE(sim_process_self() == NULL);
     log_add(ctx, sim_now_ps(), INTERRUPT + level);
     if (level) {
         sim_event_notify_at(irq, sim_now_ps());
