@@ -34,13 +34,14 @@ struct price_block {
     uint64_t start;        // the return address of the trace-pc call
     uint64_t end;          // behind the last instruction looked at
     const char *function;  // symbol that holds start, "?" without one
-    uint32_t ticks;        // the price: max of the three bounds below
+    uint32_t ticks;        // the price: the greatest of the three bounds below, and branch_ticks
     uint32_t instructions; // priced ones, that is without instrumentation
     uint32_t left_out;     // instrumentation instructions
     uint32_t uops;         // fused domain
     uint32_t front_ticks;  // front-end bound
     uint32_t port_ticks;   // port bound
-    uint32_t chain_ticks;  // dependency bound
+    uint32_t chain_ticks;  // dependency bound; 0 where it does not bind
+    uint32_t branch_ticks; // expected mispredictions, added to the greatest of the three
     uint32_t atomics;      // __tsan_atomic* calls, charged by the runtime
     uint32_t calls;        // calls of functions that stay
 };
