@@ -152,11 +152,11 @@ int bulk_open(struct bulk *bulk, sqlite3 *db, const char *table, int columns, bo
     snprintf(sql, sizeof sql, "batch_%s", table);
     int result = sqlite3_create_module(db, sql, &bulk_module, bulk);
 
-    snprintf(sql, sizeof sql, "INSERT INTO %s SELECT * FROM batch_%s LIMIT ?", table, table);
+    snprintf(sql, sizeof sql, "INSERT INTO main.%s SELECT * FROM batch_%s LIMIT ?", table, table);
     if (result == SQLITE_OK)
         result = sqlite3_prepare_v3(db, sql, -1, SQLITE_PREPARE_PERSISTENT, &bulk->insert_ids, NULL);
     // NULL for the row id lets SQLite take the highest plus one.
-    snprintf(sql, sizeof sql, "INSERT INTO %s SELECT NULL,%s FROM batch_%s", table, bulk_rest(columns), table);
+    snprintf(sql, sizeof sql, "INSERT INTO main.%s SELECT NULL,%s FROM batch_%s", table, bulk_rest(columns), table);
     if (result == SQLITE_OK)
         result = sqlite3_prepare_v3(db, sql, -1, SQLITE_PREPARE_PERSISTENT, &bulk->insert_next, NULL);
     return result;

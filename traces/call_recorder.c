@@ -176,7 +176,7 @@ static void recorder_store_totals(struct call_recorder *recorder)
                                              {.integer = &cells[4]}};
 
         if (totals->calls)
-            store_execute(recorder->store, "INSERT INTO functions SELECT ?1, text, ?3, ?4, ?5 FROM texts WHERE id = ?2",
+            store_execute(recorder->store, "INSERT INTO main.functions SELECT ?1, text, ?3, ?4, ?5 FROM main.texts WHERE id = ?2",
                           values, 5);
     }
     free(recorder->totals);

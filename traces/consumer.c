@@ -353,7 +353,7 @@ static size_t take_counter(struct consumer *c, const uint64_t *record)
         const struct store_value values[] = {
             {.integer = &c->store->run}, {.text = texts_entry(c->texts, name)->text}, {.integer = &value}};
 
-        store_execute(c->store, "INSERT OR REPLACE INTO counters VALUES (?,?,?)", values, 3);
+        store_execute(c->store, "INSERT OR REPLACE INTO main.counters VALUES (?,?,?)", values, 3);
     }
     return 2;
 }

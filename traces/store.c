@@ -106,13 +106,13 @@ static void store_enter_kinds(struct store *store)
         for (uint32_t a = 0; a < kind->argc; a++)
             values[2 + a].text = strsep(&rest, ",");
         store_execute(store,
-                      "INSERT OR IGNORE INTO event_kinds (kind, argc, n0, n1, n2, n3, n4, n5) VALUES (?,?,?,?,?,?,?,?)",
+                      "INSERT OR IGNORE INTO main.event_kinds (kind, argc, n0, n1, n2, n3, n4, n5) VALUES (?,?,?,?,?,?,?,?)",
                       values, 8);
     }
     for (uint32_t i = 0; i < event_kind_count; i++) {
         char sql[128];
 
-        snprintf(sql, sizeof sql, "SELECT id FROM event_kinds WHERE kind = '%s'", event_kinds[i].name);
+        snprintf(sql, sizeof sql, "SELECT id FROM main.event_kinds WHERE kind = '%s'", event_kinds[i].name);
         store->kinds[i] = store_number(store, sql);
     }
 }
@@ -125,7 +125,7 @@ static void store_enter_reasons(struct store *store)
         struct store_value values[] = {
             {.integer = &id}, {.integer = &kind->arch}, {.integer = &kind->number}, {.text = kind->name}};
 
-        store_execute(store, "INSERT OR IGNORE INTO exit_reasons VALUES (?,?,?,?)", values, 4);
+        store_execute(store, "INSERT OR IGNORE INTO main.exit_reasons VALUES (?,?,?,?)", values, 4);
     }
 }
 
@@ -135,9 +135,9 @@ static void store_prepare(struct store *store)
         const char *sql;
         sqlite3_stmt **statement;
     } rows[] = {
-        {"INSERT INTO texts (text) VALUES (?)", &store->text_insert},
-        {"SELECT id FROM texts WHERE text = ?", &store->text_find},
-        {"INSERT INTO call_chunks (run, thread, pcpu, first_cycle, last_cycle, first_exit, last_exit, calls, packed) "
+        {"INSERT INTO main.texts (text) VALUES (?)", &store->text_insert},
+        {"SELECT id FROM main.texts WHERE text = ?", &store->text_find},
+        {"INSERT INTO main.call_chunks (run, thread, pcpu, first_cycle, last_cycle, first_exit, last_exit, calls, packed) "
          "VALUES (?,?,?,?,?,?,?,?,?)",
          &store->chunk_insert},
     };
@@ -166,9 +166,9 @@ struct store *store_open(const struct trace_options *options, struct texts *text
         store_enter_kinds(store);
         store_enter_reasons(store);
         store_simple(store, "COMMIT", "write to it");
-        store->place_base = store_number(store, "SELECT coalesce(max(id),0) FROM places");
-        store->exit_site_base = store_number(store, "SELECT coalesce(max(id),0) FROM exit_sites");
-        store->event_tag_base = store_number(store, "SELECT coalesce(max(id),0) FROM event_tags");
+        store->place_base = store_number(store, "SELECT coalesce(max(id),0) FROM main.places");
+        store->exit_site_base = store_number(store, "SELECT coalesce(max(id),0) FROM main.exit_sites");
+        store->event_tag_base = store_number(store, "SELECT coalesce(max(id),0) FROM main.event_tags");
         if (store_works(store))
             store_prepare(store);
     }
@@ -213,7 +213,7 @@ int64_t store_run_begin(struct store *store, const struct trace_run_info *info, 
     };
 
     store_execute(store,
-                  "INSERT INTO runs (scenario, variant, seed, knobs, uarch, quantum_cycles, hv_build, clock_khz, stored, "
+                  "INSERT INTO main.runs (scenario, variant, seed, knobs, uarch, quantum_cycles, hv_build, clock_khz, stored, "
                   "resolved, state) VALUES (?,?,?,?,?,?,?,?,?,?,'running')",
                   values, 10);
     store->run = store_works(store) ? sqlite3_last_insert_rowid(store->db) : 0;
@@ -229,7 +229,7 @@ static void store_mark_incomplete(struct store *store)
 {
     char sql[96];
 
-    snprintf(sql, sizeof sql, "UPDATE runs SET state = 'incomplete' WHERE run = %lld", (long long)store->run);
+    snprintf(sql, sizeof sql, "UPDATE main.runs SET state = 'incomplete' WHERE run = %lld", (long long)store->run);
     store->marked = sqlite3_exec(store->db, sql, NULL, NULL, NULL) == SQLITE_OK;
 }
 
@@ -241,8 +241,8 @@ void store_run_end(struct store *store, enum trace_run_state state, uint64_t cyc
         {.text = names[state]}, {.integer = &whole}, {.text = digest}, {.integer = &store->run}};
 
     store_flush(store);
-    store_simple(store, "CREATE INDEX IF NOT EXISTS call_chunks_by_run ON call_chunks(run, thread)", "write to it");
-    store_execute(store, "UPDATE runs SET state = ?, cycles = ?, digest = ? WHERE run = ?", values, 4);
+    store_simple(store, "CREATE INDEX IF NOT EXISTS main.call_chunks_by_run ON call_chunks(run, thread)", "write to it");
+    store_execute(store, "UPDATE main.runs SET state = ?, cycles = ?, digest = ? WHERE run = ?", values, 4);
     store_simple(store, "COMMIT", "write to it");
     if (store_works(store))
         store->runs_complete++;

@@ -148,7 +148,7 @@ enum trace_status trace_run_verdict(struct trace *t, int64_t run_id, const char 
 
     assert(!t->in_run);
     if (t->store)
-        store_execute(t->store, "UPDATE runs SET verdict = ? WHERE run = ?", values, 2);
+        store_execute(t->store, "UPDATE main.runs SET verdict = ? WHERE run = ?", values, 2);
     return trace_error(t, error);
 }
 
@@ -162,7 +162,7 @@ enum trace_status trace_expectation(struct trace *t, int64_t run_id, const struc
     assert(!t->in_run);
     if (t->store)
         store_execute(t->store,
-                      "INSERT INTO expectations SELECT ?1, 1 + count(*), ?2, ?3, ?4, ?5, ?6 FROM expectations WHERE run = ?1",
+                      "INSERT INTO main.expectations SELECT ?1, 1 + count(*), ?2, ?3, ?4, ?5, ?6 FROM main.expectations WHERE run = ?1",
                       values, 6);
     return trace_error(t, error);
 }
