@@ -241,6 +241,11 @@ function(hvsim_hv_plain name sources defines)
     add_library(hvsim_${name} STATIC ${paths})
     target_include_directories(hvsim_${name} PRIVATE ${HVSIM_HV_ROOT})
     target_compile_definitions(hvsim_${name} PRIVATE ${defines})
+    # The core brings its own; under their own names they would also replace the C library's for GoogleTest and the
+    # sanitizers. Public, so that a test which calls memcpy() tests the core's.
+    foreach(function memcpy memmove memset memcmp strlen strcmp)
+        target_compile_definitions(hvsim_${name} PUBLIC ${function}=hv_plain_${function})
+    endforeach()
     target_compile_options(hvsim_${name} PRIVATE -ffreestanding -fno-builtin -fno-strict-aliasing
         -Wall -Wextra -Werror -Wshadow -Wconversion -Wno-sign-conversion -Wswitch-enum
         $<$<C_COMPILER_ID:GNU>:-fno-tree-loop-distribute-patterns>)

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "sim/kernel.h"
 
-#include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
 // Stacks come in powers of two from 64 KiB, so that what sim_process_stack_bytes() says follows from what was
 // asked for and not from what happened to be in the pool.
@@ -148,7 +148,9 @@ static struct sim_process *take(const char *name, unsigned rank, size_t stack_by
         p->stack_class = c;
         p->thread = carrier_thread_create((size_t)1 << (STACK_CLASS_MIN_SHIFT + c), serve, p);
     }
-    snprintf(p->name, sizeof p->name, "%s", name);
+    size_t length = strnlen(name, sizeof p->name - 1);
+    memcpy(p->name, name, length);
+    p->name[length] = 0;
     p->node.rank = rank + 1;
     p->body = body;
     p->arg = arg;

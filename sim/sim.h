@@ -143,13 +143,14 @@ void sim_choose_install(sim_choose_fn fn, void *ctx);
 
 // Opens the file `path` for value changes, in picoseconds; before the first sim_run(). Returns 0 or -1
 // (message names file and reason). Until it is closed the file is at `path` if that ends in ".vcd", else at
-// `path`.part.vcd. Equal runs write equal files.
+// `path`.part.vcd. Equal runs write equal files. A forked child must not run on with an open file.
 int sim_vcd_open(const char *path);
 // Writes what is left and closes. Outside of a run; does nothing if none is open. Returns 0 or -1 as above.
 int sim_vcd_close(void);
 bool sim_vcd_is_open(void);
-// A signal of 1..64 bits. `name` may contain dots for hierarchy ("cpu0.mode"). While a file is open: before
-// the first sim_run().
+// A signal of 1..64 bits. `name` may contain dots for hierarchy ("cpu0.mode"). Signals are kept over runs:
+// asked for again, the same one, at its reset value. While a file is open, new ones only before the first
+// sim_run().
 struct sim_signal *sim_signal_create(const char *name, unsigned bits, uint64_t reset);
 // Sets the value at the kernel's current time. A process that runs ahead waits for its own time first when
 // sim_vcd_is_open(); that never changes the order of anything.

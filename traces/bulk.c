@@ -75,7 +75,7 @@ static int bulk_filter(sqlite3_vtab_cursor *base, int number, const char *text, 
     const struct bulk *bulk = ((const struct bulk_table *)base->pVtab)->bulk;
 
     (void)number, (void)text, (void)argc, (void)argv;
-    cursor->row = bulk->rows;
+    cursor->row = bulk->rows + bulk->first;
     cursor->end = bulk->rows + bulk->count;
     return SQLITE_OK;
 }
@@ -122,36 +122,73 @@ static const sqlite3_module bulk_module = {
     .xRowid = bulk_rowid,
 };
 
-int bulk_open(struct bulk *bulk, sqlite3 *db, const char *table, int columns)
+// Columns 1.. of the virtual table, which are all but the row id.
+static const char *bulk_rest(int columns)
 {
-    char name[64], sql[160];
+    static const char *const rest[BULK_COLUMNS + 1] = {
+        [2] = "b",
+        [3] = "b,c",
+        [4] = "b,c,d",
+        [5] = "b,c,d,e",
+        [6] = "b,c,d,e,f",
+        [7] = "b,c,d,e,f,g",
+        [8] = "b,c,d,e,f,g,h",
+        [9] = "b,c,d,e,f,g,h,i",
+        [10] = "b,c,d,e,f,g,h,i,j",
+        [11] = "b,c,d,e,f,g,h,i,j,k",
+        [12] = "b,c,d,e,f,g,h,i,j,k,l",
+    };
 
-    assert(columns <= BULK_COLUMNS);
-    *bulk = (struct bulk){.table = table, .columns = columns};
+    assert(columns <= BULK_COLUMNS && rest[columns]);
+    return rest[columns];
+}
+
+int bulk_open(struct bulk *bulk, sqlite3 *db, const char *table, int columns, bool counts)
+{
+    char sql[160];
+
+    *bulk = (struct bulk){.table = table, .columns = columns, .counts = counts, .restart = true};
     bulk->rows = memory_zeroed(BULK_ROWS, sizeof *bulk->rows);
-    snprintf(name, sizeof name, "batch_%s", table);
-    int result = sqlite3_create_module(db, name, &bulk_module, bulk);
+    snprintf(sql, sizeof sql, "batch_%s", table);
+    int result = sqlite3_create_module(db, sql, &bulk_module, bulk);
 
-    snprintf(sql, sizeof sql, "INSERT INTO %s SELECT * FROM %s", table, name);
+    snprintf(sql, sizeof sql, "INSERT INTO %s SELECT * FROM batch_%s LIMIT ?", table, table);
     if (result == SQLITE_OK)
-        result = sqlite3_prepare_v3(db, sql, -1, SQLITE_PREPARE_PERSISTENT, &bulk->insert, NULL);
+        result = sqlite3_prepare_v3(db, sql, -1, SQLITE_PREPARE_PERSISTENT, &bulk->insert_ids, NULL);
+    // NULL for the row id lets SQLite take the highest plus one.
+    snprintf(sql, sizeof sql, "INSERT INTO %s SELECT NULL,%s FROM batch_%s", table, bulk_rest(columns), table);
+    if (result == SQLITE_OK)
+        result = sqlite3_prepare_v3(db, sql, -1, SQLITE_PREPARE_PERSISTENT, &bulk->insert_next, NULL);
     return result;
 }
 
 void bulk_close(struct bulk *bulk)
 {
-    sqlite3_finalize(bulk->insert);
+    sqlite3_finalize(bulk->insert_ids);
+    sqlite3_finalize(bulk->insert_next);
     free(bulk->rows);
     *bulk = (struct bulk){0};
 }
 
+static int bulk_run(sqlite3_stmt *statement)
+{
+    sqlite3_step(statement);
+    return sqlite3_reset(statement);
+}
+
 int bulk_flush(struct bulk *bulk)
 {
-    if (!bulk->count)
-        return SQLITE_OK;
-    sqlite3_step(bulk->insert);
-    int result = sqlite3_reset(bulk->insert);
+    int result = SQLITE_OK;
 
-    bulk->count = 0;
+    bulk->first = 0;
+    if (bulk->count && (!bulk->counts || bulk->restart)) {
+        sqlite3_bind_int(bulk->insert_ids, 1, bulk->counts ? 1 : -1);
+        result = bulk_run(bulk->insert_ids);
+        bulk->first = bulk->counts ? 1 : bulk->count;
+        bulk->restart = false;
+    }
+    if (bulk->first < bulk->count && result == SQLITE_OK)
+        result = bulk_run(bulk->insert_next);
+    bulk->first = bulk->count = 0;
     return result;
 }

@@ -107,7 +107,7 @@ static void store_exit_more(struct consumer *c, const struct trace_exit *e, int6
 static void store_exit(struct consumer *c, const struct trace_exit *e)
 {
     bool ended = e->entry_tick != TRACE_NEVER;
-    int64_t id = row_id(c, e->seq);
+    int64_t id = row_id(c, ++c->exits);
     int64_t exit_cycle = (int64_t)whole_cycles(e->exit_tick);
     int64_t cycles = ended ? (int64_t)whole_cycles(e->entry_tick) - exit_cycle : 0;
     uint64_t parts = (uint64_t)e->hw_exit_ticks + e->hw_entry_ticks + e->hv_ticks + e->device_ticks + e->wait_ticks;
@@ -123,6 +123,7 @@ static void store_exit(struct consumer *c, const struct trace_exit *e)
     put_or_null(row, 4, cycles, !ended);
     row->cells[5] = (int64_t)e->qualification;
     row->cells[6] = (int64_t)e->gpa;
+    row->cells[7] = (int64_t)e->seq - c->exits;
     store_exit_more(c, e, id, other);
 }
 
@@ -362,7 +363,7 @@ static size_t take_counter(struct consumer *c, const uint64_t *record)
 void consumer_run_begin(struct consumer *c)
 {
     digest_init(&c->digest, 0);
-    c->events = c->spans = c->irqs = c->walks = c->walk_steps = c->locks = c->violations = 0;
+    c->exits = c->events = c->spans = c->irqs = c->walks = c->walk_steps = c->locks = c->violations = 0;
     c->calls.store = c->store;
     if (!c->kind_hashes) {
         c->kind_hashes = memory_zeroed(event_kind_count, sizeof *c->kind_hashes);

@@ -18,7 +18,7 @@ struct consumer {
     uint64_t records;
     uint64_t *kind_hashes; // of the tracepoints by number: what the digest sees
     struct call_recorder calls;
-    uint32_t events, spans, irqs, walks, walk_steps, locks, violations; // last numbers of this run
+    uint32_t exits, events, spans, irqs, walks, walk_steps, locks, violations; // last numbers of this run
 };
 
 void consumer_run_begin(struct consumer *consumer);

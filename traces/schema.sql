@@ -72,13 +72,14 @@ CREATE TABLE exit_sites (
 );
 
 CREATE TABLE exits_data (
-    id INTEGER PRIMARY KEY,   -- run << 32 | seq
+    id INTEGER PRIMARY KEY,   -- run << 32 | number, in the order of their entries
     site,                     -- exit_sites.id
     exit_cycle,               -- cycles, when the exit began
     guest_cycles,             -- cycles in the guest before it
     cycles,                   -- cycles from exit to entry, NULL if no entry followed
     qualification,            -- exit qualification
-    gpa                       -- address, guest-physical
+    gpa,                      -- address, guest-physical
+    ahead                     -- seq less the number in id: exits of several pCPUs overlap
 );
 
 CREATE TABLE exits_more (
@@ -91,7 +92,7 @@ CREATE TABLE exits_more (
 
 CREATE VIEW exits AS SELECT
     r.run AS run,                                   -- runs.run
-    e.id & 0xffffffff AS seq,                       -- number of the exit within the run, from 1
+    (e.id & 0xffffffff) + e.ahead AS seq,           -- number of the exit within the run, from 1, in the order of their begins
     p.pcpu AS pcpu,                                 -- number of the pCPU
     p.vm AS vm,                                     -- number of the VM
     p.vcpu AS vcpu,                                 -- number of the vCPU

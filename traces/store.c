@@ -13,13 +13,20 @@
 static const struct {
     const char *name;
     int columns;
+    bool counts; // rows come in the order of their numbers
 } store_tables[STORE_TABLES] = {
-    [STORE_PLACES] = {"places", 5},         [STORE_EXIT_SITES] = {"exit_sites", 10},
-    [STORE_EXITS] = {"exits_data", 7},      [STORE_EXITS_MORE] = {"exits_more", 5},
-    [STORE_EVENT_TAGS] = {"event_tags", 3}, [STORE_EVENTS] = {"events_data", 9},
-    [STORE_SPANS] = {"spans_data", 5},      [STORE_IRQS] = {"irqs_data", 8},
-    [STORE_WALKS] = {"walks_data", 10},     [STORE_WALK_STEPS] = {"walk_steps_data", 8},
-    [STORE_LOCKS] = {"locks_data", 10},     [STORE_VIOLATIONS] = {"violations_data", 8},
+    [STORE_PLACES] = {"places", 5, false},
+    [STORE_EXIT_SITES] = {"exit_sites", 10, false},
+    [STORE_EXITS] = {"exits_data", 8, true},
+    [STORE_EXITS_MORE] = {"exits_more", 5, false},
+    [STORE_EVENT_TAGS] = {"event_tags", 3, false},
+    [STORE_EVENTS] = {"events_data", 9, true},
+    [STORE_SPANS] = {"spans_data", 5, true},
+    [STORE_IRQS] = {"irqs_data", 8, true},
+    [STORE_WALKS] = {"walks_data", 10, true},
+    [STORE_WALK_STEPS] = {"walk_steps_data", 8, true},
+    [STORE_LOCKS] = {"locks_data", 10, true},
+    [STORE_VIOLATIONS] = {"violations_data", 8, true},
 };
 
 void store_fail(struct store *store, const char *doing)
@@ -139,7 +146,8 @@ static void store_prepare(struct store *store)
     for (size_t i = 0; i < sizeof rows / sizeof rows[0] && result == SQLITE_OK; i++)
         result = sqlite3_prepare_v3(store->db, rows[i].sql, -1, SQLITE_PREPARE_PERSISTENT, rows[i].statement, NULL);
     for (size_t i = 0; i < STORE_TABLES && result == SQLITE_OK; i++)
-        result = bulk_open(&store->bulk[i], store->db, store_tables[i].name, store_tables[i].columns);
+        result = bulk_open(&store->bulk[i], store->db, store_tables[i].name, store_tables[i].columns,
+                           store_tables[i].counts);
     if (result != SQLITE_OK)
         store_fail(store, "write to it");
 }
@@ -210,6 +218,8 @@ int64_t store_run_begin(struct store *store, const struct trace_run_info *info, 
                   values, 10);
     store->run = store_works(store) ? sqlite3_last_insert_rowid(store->db) : 0;
     store->marked = false;
+    for (size_t i = 0; i < STORE_TABLES; i++)
+        bulk_restart(&store->bulk[i]);
     store_simple(store, "BEGIN", "write to it");
     return store->run;
 }

@@ -13,9 +13,9 @@
 #include <cerrno>
 #include <cstdio>
 #include <cstring>
+#include <map>
 #include <memory>
 #include <string>
-#include <vector>
 
 struct sim_signal {
     std::string name;
@@ -34,10 +34,10 @@ struct vcd_file {
 
 std::unique_ptr<vcd_file> vcd;
 
-std::vector<sim_signal *> &all_signals()
+std::map<std::string, std::unique_ptr<sim_signal>> &all_signals()
 {
-    static std::vector<sim_signal *> list;
-    return list;
+    static std::map<std::string, std::unique_ptr<sim_signal>> all;
+    return all;
 }
 
 void trace(sim_signal *s)
@@ -120,8 +120,8 @@ int sim_vcd_open(const char *path)
         file->trace = sc_core::sc_create_vcd_trace_file(stem.c_str());
         file->trace->set_time_unit(1, sc_core::SC_PS);
         vcd = std::move(file);
-        for (sim_signal *s : all_signals()) {
-            trace(s);
+        for (auto &named : all_signals()) {
+            trace(named.second.get());
         }
         return 0;
     });
@@ -142,14 +142,19 @@ struct sim_signal *sim_signal_create(const char *name, unsigned bits, uint64_t r
 {
     SIM_CHECK(bits >= 1 && bits <= 64 && (bits == 64 || reset >> bits == 0), "signal %s: %u bits, reset %llu",
               name, bits, static_cast<unsigned long long>(reset));
-    SIM_CHECK(!vcd || !carrier_is_elaborated(), "signal %s is created after the first sim_run()", name);
     return guarded("sim_signal_create", [&] {
-        auto *s = new sim_signal{name, bits, reset};
-        all_signals().push_back(s);
-        if (vcd) {
-            trace(s);
+        std::unique_ptr<sim_signal> &s = all_signals()[name];
+        if (s) {
+            SIM_CHECK(s->bits == bits, "signal %s has %u bits, not %u", name, s->bits, bits);
+            sim_signal_set(s.get(), reset);
+            return s.get();
         }
-        return s;
+        SIM_CHECK(!vcd || !carrier_is_elaborated(), "signal %s is created after the first sim_run()", name);
+        s = std::make_unique<sim_signal>(sim_signal{name, bits, reset});
+        if (vcd) {
+            trace(s.get());
+        }
+        return s.get();
     });
 }
 

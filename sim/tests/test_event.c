@@ -171,10 +171,18 @@ TEST(Event, MovesTheHorizonOfTheOthers)
     sim_start_over();
 }
 
+static void wait_until_20(void *arg)
+{
+    (void)arg;
+    EXPECT_FALSE(sim_wait_event_until(ev, 20));
+}
+
 static void notify_nobody(void *arg)
 {
     (void)arg;
     sim_event_notify_at(ev, 100);
+    EXPECT_EQ(sim_horizon_ps(), 20);
+    sim_wait_until(30); // The waiter has come and gone.
     EXPECT_EQ(sim_horizon_ps(), SIM_PS_NEVER);
     sim_wait_until(200);
 }
@@ -183,6 +191,7 @@ TEST(Event, WithoutWaitersDisturbsNobody)
 {
     ASSERT_EQ(sim_init(), 0);
     ev = sim_event_create("ev");
+    sim_process_start("gives up", 0, STACK_BYTES, wait_until_20, NULL);
     sim_process_start("notifies", 0, STACK_BYTES, notify_nobody, NULL);
     EXPECT_EQ(sim_run(SIM_PS_NEVER), SIM_RUN_IDLE);
     EXPECT_EQ(sim_now_ps(), 200);

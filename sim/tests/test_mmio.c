@@ -92,7 +92,7 @@ enum { DRIVER, OTHER, INTERRUPT };
 
 static void on_interrupt(void *ctx, bool level)
 {
-    EXPECT_EQ(sim_process_self() != NULL, false);
+    EXPECT_TRUE(sim_process_self() == NULL);
     log_add(ctx, sim_now_ps(), INTERRUPT + level);
     if (level) {
         sim_event_notify_at(irq, sim_now_ps());
@@ -174,14 +174,16 @@ static void tick_meanwhile(void *arg)
 
 TEST(Mmio, OthersRunWhileADeviceWaitsInItsTransport)
 {
-    // At 110 ns both are due; the reader has the lower rank but got in line when its device was through.
-    static const struct log_entry want[] = {{55 * NS, OTHER},  {110 * NS, DRIVER}, {110 * NS, OTHER},
+    // At 110 ns the device is through, and then the processes that are due go by rank.
+    static const struct log_entry want[] = {{55 * NS, OTHER},  {110 * NS, OTHER},  {110 * NS, DRIVER},
                                             {165 * NS, OTHER}, {200 * NS, DRIVER}, {220 * NS, OTHER}};
     uint64_t answer = 0;
     ASSERT_TRUE(prepare());
     got.count = 0;
-    sim_process_start("other", 7, 64 * 1024, tick_meanwhile, NULL);
-    run_alone(read_slowly, &answer);
+    sim_process_start("other", 1, 64 * 1024, tick_meanwhile, NULL);
+    sim_process_start("reader", 2, 64 * 1024, read_slowly, &answer);
+    EXPECT_EQ(sim_run(SIM_PS_NEVER), SIM_RUN_IDLE);
+    sim_start_over();
     EXPECT_GE(answer, 110);
     ASSERT_EQ(got.count, sizeof want / sizeof *want);
     for (unsigned i = 0; i < got.count; i++) {
@@ -189,6 +191,34 @@ TEST(Mmio, OthersRunWhileADeviceWaitsInItsTransport)
         EXPECT_EQ(got.entry[i].ps, want[i].ps);
         EXPECT_EQ(got.entry[i].who, want[i].who);
     }
+}
+
+static void raise_at_once(void *arg)
+{
+    sim_ps_t latency_ps;
+    (void)arg;
+    sim_wait_until(20 * NS);
+    EXPECT_EQ(sim_mmio_write(SPACE, BASE + ARM, 4, 0xffffffff, &latency_ps), SIM_MMIO_OK);
+    log_add(&got, sim_now_ps(), DRIVER);
+    EXPECT_EQ(sim_mmio_write(SPACE, BASE + ARM, 4, 0, &latency_ps), SIM_MMIO_OK);
+}
+
+TEST(Mmio, AnAccessReturnsWhenTheModelHasSettled)
+{
+    static const struct log_entry want[] = {
+        {20 * NS, INTERRUPT + true}, {20 * NS, DRIVER}, {20 * NS, INTERRUPT + false}};
+    ASSERT_TRUE(prepare());
+    irq = sim_event_create("irq");
+    ASSERT_EQ(sim_mmio_on_interrupt("timer", on_interrupt, &got), 0);
+    got.count = 0;
+    run_alone(raise_at_once, NULL);
+    ASSERT_EQ(got.count, sizeof want / sizeof *want);
+    for (unsigned i = 0; i < got.count; i++) {
+        EXPECT_EQ(got.entry[i].ps, want[i].ps);
+        EXPECT_EQ(got.entry[i].who, want[i].who);
+    }
+    sim_mmio_on_interrupt("timer", NULL, NULL);
+    sim_event_destroy(irq);
 }
 
 // --- Mistakes. ---

@@ -196,6 +196,32 @@ TEST(Vcd, DoesNotChangeTheOrder)
     EXPECT_STREQ(with, without);
 }
 
+TEST(Vcd, ASignalIsOneByItsName)
+{
+    ASSERT_EQ(sim_init(), 0);
+    struct sim_signal *a = sim_signal_create("a", 4, 0), *b = sim_signal_create("b", 4, 0);
+    EXPECT_NE(a, b);
+    EXPECT_EQ(sim_signal_create("a", 4, 1), a);
+}
+
+static void create_late(void *arg)
+{
+    if (sim_init() == 0 && sim_vcd_open(arg) == 0) {
+        make_signals();
+        sim_run(10);
+        make_signals();
+        sim_signal_create("late", 1, 0);
+    }
+}
+
+TEST(Vcd, ASignalTooLateForTheFileIsABug)
+{
+    char path[512], out[512];
+    snprintf(path, sizeof path, "%s/late.vcd", test_tmpdir());
+    EXPECT_EQ(test_exit_status(create_late, path, out, sizeof out), 70);
+    EXPECT_STRSTR(out, "signal late is created after the first sim_run()");
+}
+
 static void set_too_much(void *arg)
 {
     (void)arg;

@@ -4,7 +4,9 @@
 //   offset  width  access  register
 //   0x00    4      ro      ID       0x54494d52
 //   0x08    1..8   rw      SCRATCH  bytes, any alignment within it; each access is annotated with 30 ns
-//   0x10    4      wo      ARM      raises the interrupt that many ns later; 0: lowers it
+//   0x10    4      wo      ARM      raises the interrupt that many ns later, and three delta cycles; 0:
+//   lowers
+//                                   it; 0xffffffff: raises it after the delta cycles alone
 //   0x18    4      ro      SLOW     waits 100 ns in the transport; gives the time at its end in ns
 #include "sim/systemc/tlm_bridge.h"
 
@@ -32,17 +34,26 @@ struct timer_device : sc_core::sc_module {
 
   private:
     sc_core::sc_event expired;
+    int deltas_left = 0;
     unsigned char scratch[8] = {};
 
-    void expire() { hvsim_tlm_interrupt("timer", true); }
+    void expire()
+    {
+        if (deltas_left-- > 0) {
+            expired.notify(sc_core::SC_ZERO_TIME);
+        } else {
+            hvsim_tlm_interrupt("timer", true);
+        }
+    }
 
     void arm(uint32_t ns)
     {
         expired.cancel();
+        deltas_left = 3;
         if (ns == 0) {
             hvsim_tlm_interrupt("timer", false);
         } else {
-            expired.notify(sc_time(ns, SC_NS));
+            expired.notify(ns == 0xffffffff ? sc_core::SC_ZERO_TIME : sc_time(ns, SC_NS));
         }
     }
 
