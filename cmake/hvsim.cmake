@@ -167,7 +167,7 @@ endforeach()
 
 set(HVSIM_HV_FLAGS
     -std=c11 -O2 -g -gno-record-gcc-switches -fPIC -ffreestanding
-    -Wall -Wextra -Werror -Wshadow -Wconversion -Wno-sign-conversion -Wstrict-prototypes -Wmissing-prototypes -Wswitch-enum
+    -Wall -Wextra -Werror -Wshadow -Wconversion -Wno-sign-conversion -Wstrict-prototypes -Wmissing-prototypes -Wswitch-enum -Wno-tsan
     -fno-stack-protector -fno-asynchronous-unwind-tables -fno-strict-aliasing -fcf-protection=none
     -fno-tree-loop-distribute-patterns -fno-common -fvisibility=hidden
     # Registers of the FPU and of SSE belong to guests.
