@@ -232,6 +232,9 @@ void price_bound(struct price_bound *out, const struct price_classes *c, const s
     out->uops = l.fused;
     out->front_ticks = ceil_div((uint64_t)l.fused * UARCH_TICKS_PER_CYCLE, c->u->front_end.fused_width);
     out->port_ticks = port_ticks(&l);
+    // A taken branch ends what can be fetched in a cycle, so a loop's turn takes one at least.
+    if (loop && out->front_ticks < UARCH_TICKS_PER_CYCLE)
+        out->front_ticks = UARCH_TICKS_PER_CYCLE;
     uint32_t throughput = out->front_ticks > out->port_ticks ? out->front_ticks : out->port_ticks;
     out->chain_ticks = chain_ticks(c, insns, count, loop, throughput);
     out->branch_ticks = (uint32_t)(branches * UARCH_TICKS_PER_CYCLE * c->u->branch.mispredict_permille *

@@ -76,6 +76,8 @@ struct price_insn {
     bool left_out; // instrumentation, set by price_slice()
     bool constant; // MOV reg, imm (then `immediate` is valid) or a zero idiom
     bool copy;     // MOV reg, reg
+    bool moves_stack; // ADD or SUB of rsp and a constant
+    uint32_t saved;   // the register of PUSH reg or POP reg
     bool leader;   // starts a machine basic block
 };
 
@@ -102,6 +104,8 @@ int price_insn_text(csh handle, const struct price_elf *elf, const struct price_
 
 // ---- price_slice.c: marks the instrumentation of one machine basic block (left_out).
 void price_slice(struct price_insn *insns, size_t count);
+// Marks the frame of a function that would have none without hooks. After price_slice() of all its blocks.
+void price_leaf(struct price_insn *insns, size_t count);
 
 // ---- price_bound.c: what a run of instructions costs.
 struct price_bound {
