@@ -12,6 +12,15 @@
     }
 
 // clang-format off
+const struct stream_op_info stream_op_infos[REPLAY_OP_COUNT] = {
+#define REPLAY_OP(name, word_, args_, min_, max_, length_, section_) \
+    [REPLAY_##name] = {.word = word_, .args = args_, .section = section_, .min = min_, .max = max_, .length = length_},
+#include "models/cpu/x86/replay_ops.def"
+#undef REPLAY_OP
+};
+// clang-format on
+
+// clang-format off
 static const struct stream_name op_words[] = {
 #define REPLAY_OP(name, word, args, min, max, length, section) ROW(word, REPLAY_##name),
 #include "models/cpu/x86/replay_ops.def"

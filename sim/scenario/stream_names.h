@@ -30,6 +30,13 @@ extern const struct stream_names stream_msrs;         // value: MSR number
 extern const struct stream_names stream_vmcs_fields;  // value: encoding
 extern const struct stream_names stream_exit_reasons; // value: basic exit reason
 
+// A row of replay_ops.def, without its name.
+struct stream_op_info {
+    const char *word, *args, *section;
+    uint8_t min, max, length;
+};
+extern const struct stream_op_info stream_op_infos[]; // By enum replay_op_kind.
+
 // The row of that name, or NULL. Letters count as written.
 const struct stream_name *stream_name_find(const struct stream_names *names, struct span word);
 // The first row with that value, or NULL.
