@@ -53,17 +53,6 @@ const struct stream_names stream_msrs = {msrs, COUNT_OF(msrs)};
 const struct stream_names stream_vmcs_fields = {vmcs_fields, COUNT_OF(vmcs_fields)};
 const struct stream_names stream_exit_reasons = {exit_reasons, COUNT_OF(exit_reasons)};
 
-bool span_is(struct span a, const char *text)
-{
-    size_t size = strlen(text);
-    return a.size == size && memcmp(a.at, text, size) == 0;
-}
-
-bool span_equal(struct span a, struct span b)
-{
-    return a.size == b.size && memcmp(a.at, b.at, a.size) == 0;
-}
-
 const struct stream_name *stream_name_find(const struct stream_names *names, struct span word)
 {
     for (unsigned i = 0; i < names->count; i++) {

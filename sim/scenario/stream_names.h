@@ -7,6 +7,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <string.h>
 
 // A piece of text that is not zero-terminated.
 struct span {
@@ -57,7 +58,15 @@ static inline struct span span_of(const char *text, size_t size)
 {
     return (struct span){text, size};
 }
-bool span_is(struct span a, const char *text);
-bool span_equal(struct span a, struct span b);
+// Inline, so that the size of a literal is a constant: the importer compares many words.
+static inline bool span_is(struct span a, const char *text)
+{
+    size_t size = strlen(text);
+    return a.size == size && memcmp(a.at, text, size) == 0;
+}
+static inline bool span_equal(struct span a, struct span b)
+{
+    return a.size == b.size && memcmp(a.at, b.at, a.size) == 0;
+}
 
 #endif

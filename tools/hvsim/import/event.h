@@ -53,7 +53,8 @@ struct event_names; // Exit reason names of both vendors, hashed.
 struct event_names *event_names_new(void);
 void event_names_free(struct event_names *names);
 // Finds "MSR_WRITE", "npf", "EXIT_NPF"... False if no table has it.
-bool event_names_find(const struct event_names *names, struct span name, uint32_t *reason, uint32_t *svm_code);
+bool event_names_find(const struct event_names *names, struct span name, uint32_t *reason,
+                      uint32_t *svm_code);
 
 // Removes quotation marks of mail ("> ", ">> ", "| ") and blanks at both ends.
 struct span event_unquote(struct span line);
@@ -65,13 +66,13 @@ bool event_is_header_only(struct span line);
 bool event_begins_line(struct span line);
 
 // Reads a whole line; `at` is from event_find(). *why explains EVENT_SHORT and EVENT_BAD.
-enum event_status event_read(const struct event_names *names, struct span line, const char *at, struct event *event,
-                             const char **why);
+enum event_status event_read(const struct event_names *names, struct span line, const char *at,
+                             struct event *event, const char **why);
 
 // Prefix alone: fills time, tid, task. For tests and for event_read().
 void event_read_prefix(struct span prefix, struct event *event);
 // Payload alone, of event->kind.
-enum event_status event_read_payload(const struct event_names *names, struct span payload, struct event *event,
-                                     const char **why);
+enum event_status event_read_payload(const struct event_names *names, struct span payload,
+                                     struct event *event, const char **why);
 
 #endif

@@ -182,8 +182,8 @@ static struct span after_last(struct span s, char c)
 // "2021-12-12 16:11:10.214139 " in front of perf's lines.
 static struct span drop_date(struct span s)
 {
-    bool date = s.size > 27 && is_digit(s.at[0]) && s.at[4] == '-' && s.at[7] == '-' && s.at[10] == ' ' && s.at[13] == ':' &&
-                s.at[16] == ':';
+    bool date = s.size > 27 && is_digit(s.at[0]) && s.at[4] == '-' && s.at[7] == '-' && s.at[10] == ' ' &&
+                s.at[13] == ':' && s.at[16] == ':';
     if (!date) {
         return s;
     }

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Payloads of tracepoints. The kernel's formats grew over the years, so readers go by the word before each number
-// and skip words which they do not know.
+// Payloads of tracepoints. The kernel's formats grew over the years, so readers go by the word before each
+// number and skip words which they do not know.
 #include "tools/hvsim/import/event.h"
 
 #include <assert.h>
@@ -11,7 +11,7 @@ struct scan {
     const char *at, *end;
 };
 
-static struct span next_word(struct scan *scan)
+static inline struct span next_word(struct scan *scan)
 {
     while (scan->at < scan->end && (*scan->at == ' ' || *scan->at == '\t')) {
         scan->at++;
@@ -23,23 +23,30 @@ static struct span next_word(struct scan *scan)
     return span_of(first, (size_t)(scan->at - first));
 }
 
-static int hex_digit(char c)
+// One more than the digit's value, so that other characters are 0. A table, because digits and letters
+// alternate in a way that no branch predictor learns.
+static const uint8_t hex_digits[256] = {
+    ['0'] = 1,  ['1'] = 2,  ['2'] = 3,  ['3'] = 4,  ['4'] = 5,  ['5'] = 6,  ['6'] = 7,  ['7'] = 8,
+    ['8'] = 9,  ['9'] = 10, ['a'] = 11, ['b'] = 12, ['c'] = 13, ['d'] = 14, ['e'] = 15, ['f'] = 16,
+    ['A'] = 11, ['B'] = 12, ['C'] = 13, ['D'] = 14, ['E'] = 15, ['F'] = 16,
+};
+
+static inline struct span without_mark(struct span word)
 {
-    if (c >= '0' && c <= '9') {
-        return c - '0';
+    while (word.size > 0) {
+        char last = word.at[word.size - 1];
+        if (last != ',' && last != ':' && last != ';') {
+            break;
+        }
+        word.size--;
     }
-    if (c >= 'a' && c <= 'f') {
-        return c - 'a' + 10;
-    }
-    return c >= 'A' && c <= 'F' ? c - 'A' + 10 : -1;
+    return word;
 }
 
 // Hexadecimal with or without 0x; a comma, colon or semicolon may follow.
-static bool hex(struct span word, uint64_t *value)
+static inline bool hex(struct span word, uint64_t *value)
 {
-    while (word.size > 0 && memchr(",:;", word.at[word.size - 1], 3) != NULL) {
-        word.size--;
-    }
+    word = without_mark(word);
     if (word.size > 2 && word.at[0] == '0' && (word.at[1] == 'x' || word.at[1] == 'X')) {
         word.at += 2;
         word.size -= 2;
@@ -49,11 +56,11 @@ static bool hex(struct span word, uint64_t *value)
     }
     uint64_t got = 0;
     for (size_t i = 0; i < word.size; i++) {
-        int digit = hex_digit(word.at[i]);
-        if (digit < 0) {
+        unsigned digit = hex_digits[(unsigned char)word.at[i]];
+        if (digit == 0) {
             return false;
         }
-        got = got << 4 | (uint64_t)digit;
+        got = got << 4 | (digit - 1);
     }
     *value = got;
     return true;
@@ -61,9 +68,7 @@ static bool hex(struct span word, uint64_t *value)
 
 static bool decimal(struct span word, uint64_t *value)
 {
-    while (word.size > 0 && memchr(",:;", word.at[word.size - 1], 3) != NULL) {
-        word.size--;
-    }
+    word = without_mark(word);
     if (word.size == 0 || word.size > 18) {
         return false;
     }
@@ -87,7 +92,6 @@ static bool next_decimal(struct scan *scan, uint64_t *value)
 {
     return decimal(next_word(scan), value);
 }
-
 
 typedef enum event_status reader(const struct event_names *names, struct scan *scan, struct event *event,
                                  const char **why);
@@ -116,25 +120,30 @@ static bool set_vcpu(struct scan *scan, struct event *event)
 
 // A keyed number of kvm_exit and kvm_nested_vmexit.
 struct exit_key {
-    const char *word;
+    struct span word;
     size_t value, present; // Offsets in struct event.
 };
 
+#define EXIT_KEY(word, value, present)                                                                       \
+    {                                                                                                        \
+        {word, sizeof(word) - 1}, offsetof(struct event, value), offsetof(struct event, present)             \
+    }
+
 static const struct exit_key exit_keys[] = {
-    {"rip", offsetof(struct event, rip), offsetof(struct event, has_rip)},
-    {"rip:", offsetof(struct event, rip), offsetof(struct event, has_rip)},
-    {"info1", offsetof(struct event, info1), offsetof(struct event, has_info1)},
-    {"info2", offsetof(struct event, info2), offsetof(struct event, has_info2)},
-    {"intr_info", offsetof(struct event, intr_info), offsetof(struct event, has_intr_info)},
-    {"int_info", offsetof(struct event, intr_info), offsetof(struct event, has_intr_info)},
-    {"error_code", offsetof(struct event, error_code), offsetof(struct event, has_error_code)},
-    {"int_info_err", offsetof(struct event, error_code), offsetof(struct event, has_error_code)},
+    EXIT_KEY("rip", rip, has_rip),
+    EXIT_KEY("rip:", rip, has_rip),
+    EXIT_KEY("info1", info1, has_info1),
+    EXIT_KEY("info2", info2, has_info2),
+    EXIT_KEY("intr_info", intr_info, has_intr_info),
+    EXIT_KEY("int_info", intr_info, has_intr_info),
+    EXIT_KEY("error_code", error_code, has_error_code),
+    EXIT_KEY("int_info_err", error_code, has_error_code),
 };
 
 static const struct exit_key *find_key(struct span word)
 {
     for (size_t i = 0; i < sizeof(exit_keys) / sizeof(exit_keys)[0]; i++) {
-        if (span_is(word, exit_keys[i].word)) {
+        if (span_equal(word, exit_keys[i].word)) {
             return &exit_keys[i];
         }
     }
@@ -172,8 +181,8 @@ static void read_reason(const struct event_names *names, struct scan *scan, stru
     const char *blank = memchr(name.at, ' ', name.size);
     const char *bar = blank == NULL ? memchr(name.at, '|', name.size) : blank;
     uint64_t number;
-    if (bar != NULL &&
-        event_names_find(names, span_of(name.at, (size_t)(bar - name.at)), &event->exit_reason, &event->svm_code)) {
+    if (bar != NULL && event_names_find(names, span_of(name.at, (size_t)(bar - name.at)), &event->exit_reason,
+                                        &event->svm_code)) {
         return;
     }
     if (name.size > 2 && name.at[1] == 'x' && hex(name, &number) && number < 0x10000) {
@@ -182,7 +191,8 @@ static void read_reason(const struct event_names *names, struct scan *scan, stru
 }
 
 // "TRAP: HSR_EC: 0x0018 (SYS64), PC: 0x..." and "IRQ: HSR_EC: 0x0000 (UNKNOWN), PC: 0x...".
-static enum event_status read_exit_arm64(struct scan *scan, struct span kind, struct event *event, const char **why)
+static enum event_status read_exit_arm64(struct scan *scan, struct span kind, struct event *event,
+                                         const char **why)
 {
     event->exit_reason = REASON_ARM64;
     event->reason_text = span_of(kind.at, kind.size - 1);
@@ -263,7 +273,8 @@ static enum event_status read_entry(const struct event_names *names, struct scan
         }
     }
     event->unfinished = !event->has_rip;
-    return event->has_rip || event->vcpu >= 0 ? EVENT_OK : shortage(why, "kvm_entry with neither vcpu nor rip");
+    return event->has_rip || event->vcpu >= 0 ? EVENT_OK
+                                              : shortage(why, "kvm_entry with neither vcpu nor rip");
 }
 
 // "msr_write 6e0 = 0x4dcfc45840": address is the MSR.
@@ -274,9 +285,11 @@ static enum event_status read_msr(const struct event_names *names, struct scan *
     struct span verb = next_word(scan);
     event->is_write = span_is(verb, "msr_write");
     if (!event->is_write && !span_is(verb, "msr_read")) {
-        return verb.size == 0 ? shortage(why, "kvm_msr is empty") : bad(why, "kvm_msr is neither read nor write");
+        return verb.size == 0 ? shortage(why, "kvm_msr is empty")
+                              : bad(why, "kvm_msr is neither read nor write");
     }
-    bool good = next_hex(scan, &event->address) && span_is(next_word(scan), "=") && next_hex(scan, &event->value);
+    bool good =
+        next_hex(scan, &event->address) && span_is(next_word(scan), "=") && next_hex(scan, &event->value);
     event->has_value = good;
     return good ? EVENT_OK : shortage(why, "kvm_msr ends before the value");
 }
@@ -320,8 +333,8 @@ static enum event_status read_mmio(const struct event_names *names, struct scan 
     return has_address ? EVENT_OK : shortage(why, "kvm_mmio ends before the gpa");
 }
 
-static enum event_status read_fast_mmio(const struct event_names *names, struct scan *scan, struct event *event,
-                                        const char **why)
+static enum event_status read_fast_mmio(const struct event_names *names, struct scan *scan,
+                                        struct event *event, const char **why)
 {
     (void)names;
     bool has_address = false;
@@ -341,13 +354,14 @@ static enum event_status read_pio(const struct event_names *names, struct scan *
     return has_address && event->size > 0 ? EVENT_OK : shortage(why, "kvm_pio ends before the size");
 }
 
-static enum event_status read_page_fault(const struct event_names *names, struct scan *scan, struct event *event,
-                                         const char **why)
+static enum event_status read_page_fault(const struct event_names *names, struct scan *scan,
+                                         struct event *event, const char **why)
 {
     (void)names;
     bool has_address = false;
     read_access(scan, event, &has_address);
-    return has_address && event->has_error_code ? EVENT_OK : shortage(why, "kvm_page_fault ends before the error code");
+    return has_address && event->has_error_code ? EVENT_OK
+                                                : shortage(why, "kvm_page_fault ends before the error code");
 }
 
 // "func 7 idx 0 rax ...": args[0] leaf, args[1] subleaf.
@@ -372,14 +386,15 @@ static enum event_status read_cr(const struct event_names *names, struct scan *s
 {
     (void)names;
     event->is_write = span_is(next_word(scan), "cr_write");
-    bool good = next_hex(scan, &event->address) && span_is(next_word(scan), "=") && next_hex(scan, &event->value);
+    bool good =
+        next_hex(scan, &event->address) && span_is(next_word(scan), "=") && next_hex(scan, &event->value);
     event->has_value = good;
     return good ? EVENT_OK : shortage(why, "kvm_cr ends before the value");
 }
 
 // "nr 0x1 a0 0x0 a1 0x0 a2 0x0 a3 0x0".
-static enum event_status read_hypercall(const struct event_names *names, struct scan *scan, struct event *event,
-                                        const char **why)
+static enum event_status read_hypercall(const struct event_names *names, struct scan *scan,
+                                        struct event *event, const char **why)
 {
     (void)names;
     static const char *const words[] = {"nr", "a0", "a1", "a2", "a3"};
@@ -424,8 +439,8 @@ static enum event_status read_eoi(const struct event_names *names, struct scan *
     return vector < 256 ? EVENT_OK : shortage(why, "the vector is missing or more than 255");
 }
 
-static enum event_status read_accept_irq(const struct event_names *names, struct scan *scan, struct event *event,
-                                         const char **why)
+static enum event_status read_accept_irq(const struct event_names *names, struct scan *scan,
+                                         struct event *event, const char **why)
 {
     return read_eoi(names, scan, event, why);
 }
@@ -459,25 +474,25 @@ static enum event_status read_none(const struct event_names *names, struct scan 
 }
 
 static const struct {
-    const char *name;
+    struct span name;
     reader *read;
 } tracepoints[] = {
-    [EVENT_NONE] = {"", read_none},
-#define KVM_EVENT(name, reader_) [EVENT_##name] = {#name, read_##reader_},
+    [EVENT_NONE] = {{"", 0}, read_none},
+#define KVM_EVENT(name, reader_) [EVENT_##name] = {{#name, sizeof(#name) - 1}, read_##reader_},
 #include "tools/hvsim/import/kvm_events.def"
 #undef KVM_EVENT
-    [EVENT_OTHER] = {"", read_none},
+    [EVENT_OTHER] = {{"", 0}, read_none},
 };
 
-enum event_status event_read_payload(const struct event_names *names, struct span payload, struct event *event,
-                                     const char **why)
+enum event_status event_read_payload(const struct event_names *names, struct span payload,
+                                     struct event *event, const char **why)
 {
     struct scan scan = {payload.at, payload.at + payload.size};
     return tracepoints[event->kind].read(names, &scan, event, why);
 }
 
-enum event_status event_read(const struct event_names *names, struct span line, const char *at, struct event *event,
-                             const char **why)
+enum event_status event_read(const struct event_names *names, struct span line, const char *at,
+                             struct event *event, const char **why)
 {
     const char *end = line.at + line.size;
     const char *colon = memchr(at, ':', (size_t)(end - at));
@@ -489,7 +504,7 @@ enum event_status event_read(const struct event_names *names, struct span line, 
     event->svm_code = UINT32_MAX;
     event->exit_reason = REASON_UNKNOWN;
     for (unsigned i = EVENT_NONE + 1; i < EVENT_OTHER; i++) {
-        if (span_is(name, tracepoints[i].name)) {
+        if (span_equal(name, tracepoints[i].name)) {
             event->kind = (enum event_kind)i;
             break;
         }

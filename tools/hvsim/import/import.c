@@ -30,7 +30,8 @@ static const char usage[] =
     "stream for each vCPU. FILE is - for standard input.\n"
     "\n"
     "  -o DIR        where the files go (default: imported)\n"
-    "  --strict      stop with status 2 at the first line that cannot be read or exit that cannot be replayed\n"
+    "  --strict      stop with status 2 at the first line that cannot be read or exit that cannot be "
+    "replayed\n"
     "  --vm NAME     only this VM: vm0, vm1..., or the task name of its vCPU threads\n"
     "  --uarch NAME  micro-architecture of the simulated processors (default: skylake-sp)\n"
     "  --force       replace files which hvsim import did not write\n"
@@ -77,8 +78,8 @@ static int unknown_option(const char *word)
         stream_nearest_offer(&nearest, span_of(known[i], strlen(known[i])));
     }
     if (nearest.best.size > 0) {
-        (void)fprintf(stderr, "hvsim import: unknown option %s; did you mean %.*s?\n", word, (int)nearest.best.size,
-                      nearest.best.at);
+        (void)fprintf(stderr, "hvsim import: unknown option %s; did you mean %.*s?\n", word,
+                      (int)nearest.best.size, nearest.best.at);
     } else {
         (void)fprintf(stderr, "hvsim import: unknown option %s; see hvsim import --help\n", word);
     }
@@ -210,12 +211,13 @@ static void read_all(struct lines *lines, struct recording *recording, struct pr
 
 static void print_table(struct recording *recording)
 {
-    (void)printf("%-24s %12s %12s %12s %10s %8s\n", "reason", "count", "p50 ns", "p99 ns", "defaults", "skipped");
+    (void)printf("%-24s %12s %12s %12s %10s %8s\n", "reason", "count", "p50 ns", "p99 ns", "defaults",
+                 "skipped");
     for (unsigned i = 0; i < recording->stats.row_count; i++) {
         const struct reason_stats *row = &recording->stats.rows[i];
-        (void)printf("%-24s %12" PRIu64 " %12" PRIu64 " %12" PRIu64 " %10" PRIu64 " %8" PRIu64 "\n", row->name, row->count,
-                     stats_percentile_ns(&recording->stats, row, 50), stats_percentile_ns(&recording->stats, row, 99),
-                     row->defaulted, row->skipped);
+        (void)printf("%-24s %12" PRIu64 " %12" PRIu64 " %12" PRIu64 " %10" PRIu64 " %8" PRIu64 "\n",
+                     row->name, row->count, stats_percentile_ns(&recording->stats, row, 50),
+                     stats_percentile_ns(&recording->stats, row, 99), row->defaulted, row->skipped);
     }
 }
 
@@ -250,7 +252,8 @@ static void print_notes(const struct recording *recording, const struct lines *l
     print_note(recording->stats.overflow, "exits of more than 160 different reasons: not in the table");
 }
 
-static void print_files(const struct output *output, const struct recording *recording, const struct options *options)
+static void print_files(const struct output *output, const struct recording *recording,
+                        const struct options *options)
 {
     for (unsigned i = 0; i < recording->vcpu_count; i++) {
         const struct recorded_vcpu *v = recording->vcpus[i];
@@ -258,11 +261,12 @@ static void print_files(const struct output *output, const struct recording *rec
         if (v->vcpu.ops > 0 && output_selects(v, options->only_vm)) {
             output_stream_name(output, &v->vcpu, name, sizeof(name));
             (void)printf("wrote %s/%s (%" PRIu64 " ops%s)\n", output->folder, name, v->vcpu.ops,
-                         v->vcpu.ops > STREAM_OPS_MAX ? ": more than a run accepts; split the recording" : "");
+                         v->vcpu.ops > STREAM_OPS_MAX ? ": more than a run accepts; split the recording"
+                                                      : "");
         }
     }
-    (void)printf("wrote %s/%s.yaml\nnext: hvsim run %s/%s.yaml\n", output->folder, output->name, output->folder,
-                 output->name);
+    (void)printf("wrote %s/%s.yaml\nnext: hvsim run %s/%s.yaml\n", output->folder, output->name,
+                 output->folder, output->name);
 }
 
 // The recording is read: what came of it.
@@ -277,8 +281,8 @@ static int conclude(struct recording *recording, struct lines *lines, struct out
         return complain(output->error[0] != 0 ? output->error : recording->stop_why, "");
     }
     if (recording->exits == 0) {
-        (void)fprintf(stderr, "hvsim import: %s: no kvm_exit in %" PRIu64 " lines; is this a KVM trace?\n", options->file,
-                      lines->count);
+        (void)fprintf(stderr, "hvsim import: %s: no kvm_exit in %" PRIu64 " lines; is this a KVM trace?\n",
+                      options->file, lines->count);
         return EXIT_INPUT;
     }
     stats_sort(&recording->stats);

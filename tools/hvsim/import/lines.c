@@ -73,7 +73,8 @@ bool lines_next(struct lines *lines, struct span *line)
     size_t have, searched = 0;
     for (;;) {
         have = lines->end - lines->begin;
-        newline = have > searched ? memchr(lines->buffer + lines->begin + searched, '\n', have - searched) : NULL;
+        newline =
+            have > searched ? memchr(lines->buffer + lines->begin + searched, '\n', have - searched) : NULL;
         if (newline != NULL || have > LINES_LINE_MAX || !refill(lines)) {
             break;
         }

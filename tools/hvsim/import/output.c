@@ -38,7 +38,8 @@ static void scenario_name(const char *path, char *name)
     }
     size_t size = 0;
     for (const char *c = base; *c != 0 && (*c != '.' || c == base) && size < OUTPUT_NAME_MAX - 1; c++) {
-        bool good = (*c >= 'a' && *c <= 'z') || (*c >= 'A' && *c <= 'Z') || (*c >= '0' && *c <= '9') || *c == '_';
+        bool good =
+            (*c >= 'a' && *c <= 'z') || (*c >= 'A' && *c <= 'Z') || (*c >= '0' && *c <= '9') || *c == '_';
         name[size++] = good ? *c : '-';
     }
     name[size] = 0;
@@ -80,7 +81,8 @@ bool output_begin(struct output *output, const char *folder, const char *path, b
     (void)snprintf(output->hidden, sizeof(output->hidden), "%s/.hvsim-import-XXXXXX", output->folder);
     if (mkdtemp(output->hidden) == NULL) {
         output->hidden[0] = 0;
-        return fail(output, "%.3000s: no files can be made in this folder: %s", output->folder, strerror(errno));
+        return fail(output, "%.3000s: no files can be made in this folder: %s", output->folder,
+                    strerror(errno));
     }
     return true;
 }
@@ -112,7 +114,8 @@ static bool append(struct output *output, const char *path, const char *text, si
         error = errno;
         done = 0;
     }
-    return (fd >= 0 && done == size) || fail(output, "%.3000s: writing failed: %s", output->folder, strerror(error));
+    return (fd >= 0 && done == size) ||
+           fail(output, "%.3000s: writing failed: %s", output->folder, strerror(error));
 }
 
 // Files are opened for each piece: a recording may have more vCPUs than a process may have open files.
@@ -121,9 +124,10 @@ bool output_stream_text(void *context, struct vcpu *vcpu, const char *text, size
     struct output *output = context;
     char path[OUTPUT_PATH_MAX];
     part_path(output, vcpu, path, sizeof(path));
-    static const char header[] = STREAM_MAGIC "\n" MARK
-        "\n# Gaps are recorded guest time; rec= is recorded handling, from kvm_exit to kvm_entry. Both have the\n"
-        "# resolution of the trace's clock (usually 1 us) and hold the cost of tracing.\n";
+    static const char header[] =
+        STREAM_MAGIC "\n" MARK "\n# Gaps are recorded guest time; rec= is recorded handling, from kvm_exit "
+                               "to kvm_entry. Both have the\n"
+                     "# resolution of the trace's clock (usually 1 us) and hold the cost of tracing.\n";
     if (vcpu->output == NULL) {
         vcpu->output = output;
         if (!append(output, path, header, sizeof(header) - 1)) {
@@ -156,7 +160,8 @@ static bool may_replace(struct output *output, const char *path)
     size_t size = fread(text, 1, sizeof(text), file);
     (void)fclose(file);
     return output->force || memmem(text, size, MARK, sizeof(MARK) - 1) != NULL ||
-           fail(output, "%.3000s is there already and was not written by hvsim import; move it away or give --force",
+           fail(output,
+                "%.3000s is there already and was not written by hvsim import; move it away or give --force",
                 path);
 }
 
@@ -176,7 +181,8 @@ static void put_quoted(FILE *to, const char *text)
     (void)fputc('"', to);
 }
 
-static void write_vms(FILE *to, const struct output *output, const struct recording *recording, const char *only_vm)
+static void write_vms(FILE *to, const struct output *output, const struct recording *recording,
+                      const char *only_vm)
 {
     unsigned pcpu = 0;
     (void)fputs("vms:\n", to);
@@ -206,8 +212,9 @@ static void write_recorded(FILE *to, const struct recording *recording)
     (void)fputs("recorded:\n", to);
     for (unsigned i = 0; i < recording->stats.row_count; i++) {
         const struct reason_stats *row = &recording->stats.rows[i];
-        (void)fprintf(to, "  - { reason: %s, count: %" PRIu64 ", p50_ns: %" PRIu64 ", p99_ns: %" PRIu64 " }\n", row->name,
-                      row->count, stats_percentile_ns(&recording->stats, row, 50),
+        (void)fprintf(to,
+                      "  - { reason: %s, count: %" PRIu64 ", p50_ns: %" PRIu64 ", p99_ns: %" PRIu64 " }\n",
+                      row->name, row->count, stats_percentile_ns(&recording->stats, row, 50),
                       stats_percentile_ns(&recording->stats, row, 99));
     }
 }
@@ -238,10 +245,12 @@ static bool write_scenario(struct output *output, const struct recording *record
     char source[OUTPUT_PATH_MAX];
     const char *slash = strrchr(scenario->source, '/');
     (void)snprintf(source, sizeof(source), "%.2000s, %" PRIu64 " lines, %" PRIu64 ".%06" PRIu64 " s",
-                   slash == NULL ? scenario->source : slash + 1, scenario->lines, span_us / 1000000, span_us % 1000000);
+                   slash == NULL ? scenario->source : slash + 1, scenario->lines, span_us / 1000000,
+                   span_us % 1000000);
     (void)fputs("source: ", to);
     put_quoted(to, source);
-    (void)fprintf(to, "\nmachine: { arch: x86, uarch: %s, cpus: %u, memory: %uGiB }\n", scenario->uarch, cpus, vms + 3);
+    (void)fprintf(to, "\nmachine: { arch: x86, uarch: %s, cpus: %u, memory: %uGiB }\n", scenario->uarch, cpus,
+                  vms + 3);
     write_vms(to, output, recording, scenario->only_vm);
     write_recorded(to, recording);
     bool good = !ferror(to);
@@ -281,8 +290,8 @@ static bool move_one(struct output *output, const char *from, const char *to)
     return rename(from, to) == 0 || fail(output, "%.3000s: %s", to, strerror(errno));
 }
 
-bool output_commit(struct output *output, const struct recording *recording, const struct output_scenario *scenario,
-                   unsigned *written)
+bool output_commit(struct output *output, const struct recording *recording,
+                   const struct output_scenario *scenario, unsigned *written)
 {
     char from[OUTPUT_PATH_MAX], to[OUTPUT_PATH_MAX];
     *written = 0;

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// The files that an import writes. Everything is written into a hidden folder beside the results and renamed at the
-// end, so that nothing is half done; files of others are not touched.
+// The files that an import writes. Everything is written into a hidden folder beside the results and renamed
+// at the end, so that nothing is half done; files of others are not touched.
 #ifndef TOOLS_HVSIM_IMPORT_OUTPUT_H
 #define TOOLS_HVSIM_IMPORT_OUTPUT_H
 
@@ -32,8 +32,8 @@ bool output_begin(struct output *output, const char *folder, const char *path, b
 bool output_stream_text(void *context, struct vcpu *vcpu, const char *text, size_t size);
 // Writes the scenario, checks that nothing of others is in the way, and moves all files to their names.
 // *written is the number of files.
-bool output_commit(struct output *output, const struct recording *recording, const struct output_scenario *scenario,
-                   unsigned *written);
+bool output_commit(struct output *output, const struct recording *recording,
+                   const struct output_scenario *scenario, unsigned *written);
 // Removes what is temporary.
 void output_end(struct output *output);
 

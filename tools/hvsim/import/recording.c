@@ -56,7 +56,8 @@ static void place(struct recording *recording, struct recorded_vcpu *v)
         bool taken = false;
         for (unsigned k = 0; k < recording->vcpu_count && !taken; k++) {
             const struct recorded_vcpu *third = recording->vcpus[k];
-            taken = third->placed && third != v && third->vcpu.vm == other->vcpu.vm && third->vcpu.id == v->vcpu.id;
+            taken = third->placed && third != v && third->vcpu.vm == other->vcpu.vm &&
+                    third->vcpu.id == v->vcpu.id;
         }
         if (!taken) {
             nearest = distance(other->vcpu.tid, v->vcpu.tid);
@@ -92,7 +93,8 @@ static bool fits(const struct recorded_vcpu *v, uint32_t tid, int32_t id)
     return v->vcpu.tid == tid && (id < 0 || v->vcpu.id < 0 || v->vcpu.id == id);
 }
 
-// The vCPU of this event's thread; `create` makes it on its first exit or entry. NULL if it is no vCPU thread.
+// The vCPU of this event's thread; `create` makes it on its first exit or entry. NULL if it is no vCPU
+// thread.
 static struct recorded_vcpu *find_vcpu(struct recording *recording, const struct event *e, bool create)
 {
     uint32_t tid = e->has_tid ? e->tid : 0;
@@ -117,7 +119,8 @@ static struct recorded_vcpu *find_vcpu(struct recording *recording, const struct
     return found;
 }
 
-// An interrupt goes to the vCPU with that APIC id: of the same VM if a vCPU sent it, else of the nearest threads'.
+// An interrupt goes to the vCPU with that APIC id: of the same VM if a vCPU sent it, else of the nearest
+// threads'.
 static void accept_irq(struct recording *recording, const struct event *e, uint64_t now_ns)
 {
     struct recorded_vcpu *best = NULL;

@@ -30,12 +30,12 @@ struct recording {
     unsigned vcpu_count, vm_count;
     struct recorded_vcpu *recent; // Most lines are of the same thread as the line before.
 
-    uint64_t line;         // Number of the line at hand.
+    uint64_t line; // Number of the line at hand.
     uint64_t bad_lines, kvm_lines, exits, arm64_exits, untimed;
     bool has_time;
     uint64_t first_ns, last_ns;
     unsigned time_digits;
-    bool stopped;          // Strict, or too many vCPUs, or the sink failed; `stop_why` says which.
+    bool stopped; // Strict, or too many vCPUs, or the sink failed; `stop_why` says which.
     char stop_why[160];
 
     // A line that may go on in the next one.

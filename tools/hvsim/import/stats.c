@@ -72,7 +72,8 @@ struct reason_stats *stats_row(struct stats *stats, const char *name, unsigned s
     memcpy(row->name, name, size);
     for (unsigned i = 0; i < size; i++) { // The name goes to a terminal and into YAML.
         char c = row->name[i];
-        bool good = (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '_' || c == '-';
+        bool good = (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '_' ||
+                    c == '-';
         row->name[i] = good ? c : c == 0 ? '?' : c == ' ' ? '_' : '?';
     }
     row->reason = reason;

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Events of one vCPU in the order of the recording: which exit is open, which deadline is armed, what wakes a HLT.
+// Events of one vCPU in the order of the recording: which exit is open, which deadline is armed, what wakes a
+// HLT.
 #include "tools/hvsim/import/vcpu.h"
 
 #include "spec/exit_reasons.h"
@@ -42,7 +43,8 @@ static void decide(struct vcpu *vcpu, struct exit_record *deadline, enum fate fa
         deadline->fate = fate;
         deadline->fired_ns = fired_ns;
         deadline->between_count = last > serial ? (uint32_t)(last - serial - 1) : 0;
-        // In a HLT the last exit that comes first is the HLT itself; in the guest it is the one before the timer's.
+        // In a HLT the last exit that comes first is the HLT itself; in the guest it is the one before the
+        // timer's.
         uint64_t before = fate == FATE_IN_GUEST && last > serial ? last - 1 : last;
         deadline->not_before_ns = vcpu_record(vcpu, before)->time_ns;
     }
@@ -61,6 +63,7 @@ static void close_hlt(struct vcpu *vcpu, struct exit_record *hlt, uint64_t end_n
     if (hlt->wake_known) {
         return;
     }
+    hlt->wake_guessed = true;
     // Nobody was seen: the armed deadline if it fell into the halt, else some other interrupt.
     struct exit_record *deadline = armed(vcpu);
     int64_t until;
@@ -98,8 +101,8 @@ static void close_exit(struct vcpu *vcpu, uint64_t end_ns, bool by_entry)
         close_hlt(vcpu, r, end_ns);
     }
     if (vcpu->timer_accepted_ns != 0 && r->reason != EXIT_REASON_HLT && vcpu->armed != 0) {
-        // The timer's interrupt arrived while the host handled another exit. Nothing in a guest program can time
-        // that, and no exit depends on it: keep it from firing elsewhere.
+        // The timer's interrupt arrived while the host handled another exit. Nothing in a guest program can
+        // time that, and no exit depends on it: keep it from firing elsewhere.
         fire(vcpu, FATE_LATER, vcpu->timer_accepted_ns);
         vcpu->armed = 0;
         vcpu->timers_moved++;
@@ -118,7 +121,8 @@ static void fix_reason(struct exit_record *r, const struct event *e)
 // In the table a reason has its VMX name, which is what the simulated processor will report.
 static struct reason_stats *row_of(struct stats *stats, const struct exit_record *r, const struct event *e)
 {
-    const struct stream_name *name = r->reason < REASON_ARM64 ? stream_name_of(&stream_exit_reasons, r->reason) : NULL;
+    const struct stream_name *name =
+        r->reason < REASON_ARM64 ? stream_name_of(&stream_exit_reasons, r->reason) : NULL;
     if (name != NULL) {
         return stats_row(stats, name->name, name->size, r->reason);
     }
@@ -138,7 +142,8 @@ static uint64_t guest_gap(struct vcpu *vcpu, uint64_t now_ns)
     return DEFAULT_GAP_NS;
 }
 
-// The preemption timer exits because the armed deadline passed; without one the simulated guest would wait for ever.
+// The preemption timer exits because the armed deadline passed; without one the simulated guest would wait
+// for ever.
 static void on_preemption_timer(struct vcpu *vcpu, struct exit_record *r, uint64_t now_ns)
 {
     if (vcpu->armed == 0) {
@@ -172,7 +177,7 @@ static struct exit_record *hlt_for_vector(struct vcpu *vcpu, uint32_t vector)
         if (saw_vector(r, vector)) {
             return r;
         }
-        if (unexplained == NULL && r->by_device && !r->wake_known) {
+        if (unexplained == NULL && r->wake_guessed) {
             unexplained = r;
         }
     }
@@ -193,7 +198,7 @@ static void on_eoi_induced(struct vcpu *vcpu, struct exit_record *r, uint32_t ve
         }
         hlt->timer_serial = 0;
         hlt->by_device = hlt->wake_known = true;
-        hlt->defaulted = false;
+        hlt->defaulted = hlt->wake_guessed = false;
         hlt->wake_vector = (uint8_t)vector;
     } else if (vcpu->next - 2 >= vcpu->first && vcpu->next > 2) {
         struct exit_record *before = vcpu_record(vcpu, vcpu->next - 2);
@@ -271,13 +276,10 @@ static void on_deadline_write(struct vcpu *vcpu, struct exit_record *r, uint64_t
         decide(vcpu, before, FATE_LATER, 0);
     }
     // The last write before this one may have fired long ago: its value may still be moved up to here.
-    for (uint64_t serial = vcpu->next - 1; serial-- > vcpu->first;) {
-        struct exit_record *old = vcpu_record(vcpu, serial);
-        if (old->is_deadline) {
-            old->next_write_ns = r->time_ns;
-            break;
-        }
+    if (vcpu->last_write != 0 && vcpu->last_write >= vcpu->first) {
+        vcpu_record(vcpu, vcpu->last_write)->next_write_ns = r->time_ns;
     }
+    vcpu->last_write = vcpu->next - 1;
     r->is_deadline = value != 0;
     r->deadline_tsc = value;
     vcpu->armed = value != 0 && r->fate == FATE_OPEN ? vcpu->next - 1 : 0;
@@ -323,7 +325,8 @@ void vcpu_accept(struct vcpu *vcpu, uint32_t vector, uint64_t now_ns)
         fire(vcpu, FATE_IN_HLT, now_ns);
         vcpu->armed = 0;
     } else if (is_timer) {
-        r->defaulted = true; // Armed before the recording began, or by a lost write: a device stands in for it.
+        r->defaulted =
+            true; // Armed before the recording began, or by a lost write: a device stands in for it.
     }
 }
 

@@ -3,8 +3,8 @@
  * From recorded events to the guest program of one vCPU.
  *
  * What an exit needs to be caused again is partly known only later: whether a TSC deadline was reached or
- * overwritten, and what woke a halted vCPU. So the last exits wait in a ring and are written when it is full or at
- * the end (vcpu_write.c). docs/importing.md explains the rules and defaults.
+ * overwritten, and what woke a halted vCPU. So the last exits wait in a ring and are written when it is full
+ * or at the end (vcpu_write.c). docs/importing.md explains the rules and defaults.
  *
  * Times are ns of the recording host's trace clock. No simulated time.
  */
@@ -15,7 +15,7 @@
 #include "tools/hvsim/import/event.h"
 #include "tools/hvsim/import/stats.h"
 
-#define VCPU_RING 256u      // Exits that wait.
+#define VCPU_RING 256u // Exits that wait.
 #define VCPU_TEXT_BYTES 8192u
 
 #define IMPORT_MEMORY_BYTES (1ull << 30) // The VM's memory in the scenario.
@@ -27,7 +27,8 @@
 #define DEFAULT_TIMER_VECTOR 0xecu // Linux: local timer.
 #define DEFAULT_MMIO_GPA 0xfeb00000u
 #define DEFAULT_MSR 0x8bu // IA32_BIOS_SIGN_ID: always exits, changes nothing.
-// Simulated handling may take longer than recorded: an event that has to come after an exit is kept this far behind.
+// Simulated handling may take longer than recorded: an event that has to come after an exit is kept this far
+// behind.
 #define ORDER_SLACK_NS 3000u
 
 enum fate {
@@ -49,12 +50,13 @@ struct exit_record {
     bool is_deadline;
     enum fate fate;
     uint64_t deadline_tsc;
-    uint64_t fired_ns;       // FATE_IN_*.
-    uint64_t not_before_ns;  // FATE_IN_*: the last exit which comes first.
-    uint64_t next_write_ns;  // 0: unknown.
-    uint32_t between_count;  // Exits between the write and what decided its fate.
+    uint64_t fired_ns;      // FATE_IN_*.
+    uint64_t not_before_ns; // FATE_IN_*: the last exit which comes first.
+    uint64_t next_write_ns; // 0: unknown.
+    uint32_t between_count; // Exits between the write and what decided its fate.
     // HLT.
     bool wake_known, by_device;
+    bool wake_guessed; // Nobody was seen waking it.
     uint8_t wake_vector;
     uint64_t wake_ns;
     uint64_t timer_serial; // Deadline (serial) that woke it, or 0.
@@ -90,21 +92,22 @@ struct vcpu {
     bool exit_open;       // The newest exit has no kvm_entry yet.
     bool in_guest;
     uint64_t entry_ns;
-    uint64_t armed; // Serial of the TSC deadline in force, or 0.
+    uint64_t armed;             // Serial of the TSC deadline in force, or 0.
+    uint64_t last_write;        // Serial of the last write of the deadline, or 0.
     uint64_t timer_accepted_ns; // In the open exit, or 0.
     uint8_t timer_vector;
     uint64_t fired_tsc; // Deadline that was reached last, until its lateness is seen; 0: none.
     struct tsc_line tsc;
-    uint64_t carried_gap_ns; // Of skipped exits.
-    uint64_t default_page;   // For EPT violations of unknown address.
-    uint64_t eoi_serial[256];  // Of the last EOI_INDUCED of each vector.
+    uint64_t carried_gap_ns;  // Of skipped exits.
+    uint64_t default_page;    // For EPT violations of unknown address.
+    uint64_t eoi_serial[256]; // Of the last EOI_INDUCED of each vector.
     bool handler_written[256];
     bool timed;
 
     uint64_t exits, entries, lost_entries, lost_exits, nested, gaps_defaulted, timers_moved, folded, ops;
     char text[VCPU_TEXT_BYTES];
     size_t text_size;
-    bool failed; // The sink failed.
+    bool failed;  // The sink failed.
     void *output; // The sink's.
 };
 

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// What a guest does to cause each exit. `defaulted` stays set until everything that the op needs was in the trace.
+// What a guest does to cause each exit. `defaulted` stays set until everything that the op needs was in the
+// trace.
 #include "tools/hvsim/import/vcpu.h"
 
 #include "spec/exit_reasons.h"
@@ -35,8 +36,8 @@ static void set_access(struct exit_record *r, bool is_write, uint64_t gpa, uint6
     r->op.args[2] = is_write ? value & mask_of(size) : 0;
 }
 
-// Guest memory is smaller than the recorded one; pages beyond it are folded into it. What lies in the hole below
-// 4 GiB is a device.
+// Guest memory is smaller than the recorded one; pages beyond it are folded into it. What lies in the hole
+// below 4 GiB is a device.
 static uint64_t fold(struct vcpu *vcpu, uint64_t gpa)
 {
     const uint64_t low = 16u << 20;
@@ -48,7 +49,8 @@ static uint64_t fold(struct vcpu *vcpu, uint64_t gpa)
     return low + (gpa - low) % (IMPORT_MEMORY_BYTES - low);
 }
 
-static void set_memory_fault(struct vcpu *vcpu, struct exit_record *r, uint64_t gpa, bool is_write, bool is_fetch)
+static void set_memory_fault(struct vcpu *vcpu, struct exit_record *r, uint64_t gpa, bool is_write,
+                             bool is_fetch)
 {
     set_access(r, is_write, fold(vcpu, gpa), 4, 0);
     if (is_fetch) {

@@ -8,7 +8,7 @@
 #include <assert.h>
 #include <string.h>
 
-#define NEVER_NS 3600000000000u // An hour.
+#define NEVER_NS 3600000000000u  // An hour.
 #define TSC_SPAN_MIN_NS 1000000u // Below a millisecond the trace's resolution says too little.
 #define TSC_OUTLIERS_MAX 4u
 #define KHZ_MIN 100000u
@@ -83,8 +83,8 @@ static uint64_t later_of(uint64_t a, uint64_t b)
 }
 
 // How far from its write a deadline is set, so that the simulated exits keep the recorded order:
-// what the guest really asked for if the TSC is known, else when it was seen to fire; never before the exits that
-// come first, and never reached if the next write came first.
+// what the guest really asked for if the TSC is known, else when it was seen to fire; never before the exits
+// that come first, and never reached if the next write came first.
 static uint64_t deadline_ns(const struct vcpu *vcpu, const struct exit_record *r)
 {
     int64_t until = 0;
@@ -155,8 +155,8 @@ static void put_handler(struct vcpu *vcpu, unsigned vector)
     }
 }
 
-// A device's signal, `after_ns` from here. It takes the place of the guest's gap, so that the gap is over when the
-// exit that follows begins to count.
+// A device's signal, `after_ns` from here. It takes the place of the guest's gap, so that the gap is over
+// when the exit that follows begins to count.
 static void put_signal(struct vcpu *vcpu, struct exit_record *r, uint8_t vector, uint64_t after_ns)
 {
     struct replay_op msi = {.kind = REPLAY_MSI, .gap_cycles = r->op.gap_cycles};
