@@ -210,10 +210,10 @@ struct trace_irq {
     uint64_t raised_tick, injected_tick, delivered_tick, eoi_tick;
 };
 
-// One acquisition of a lock, written at its release. holder: the thread that held it when waiting began, 0 if none did.
+// One acquisition of a lock, written at its release. holder: the thread that held it when waiting began.
 struct trace_lock {
     struct trace_where where;
-    uint32_t thread, holder;
+    uint32_t thread, holder; // holder: TRACE_NO_THREAD if nobody
     uint32_t name, kind; // texts: "vm->mmu_lock"; "spin", "read", "write", "mutex", "srcu"
     uint64_t address;    // of the lock, as hv/ knows it
     uint64_t wait_tick, acquired_tick, released_tick;

@@ -9,7 +9,7 @@
 void lapic_accept(struct pcpu *c, uint8_t vector, bool level);
 // Highest deliverable vector (above PPR), or -1.
 int lapic_pending_vector(const struct pcpu *c);
-// Interrupt acknowledge: moves the highest deliverable vector from IRR to ISR and returns it; -1 if none.
-int lapic_ack(struct pcpu *c);
+// Interrupt acknowledge: moves the highest deliverable vector from IRR to ISR and returns it.
+uint8_t lapic_ack(struct pcpu *c);
 
 #endif

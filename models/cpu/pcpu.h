@@ -105,7 +105,18 @@ struct machine {
     bool exact; // false: `quantum_ticks` of run-ahead are allowed beyond the horizon
     uint64_t quantum_ticks;
     bool stopping; // The run is over: every hv context unwinds at its next hook.
+    uint64_t end_ticks; // Simulated time at which it ends at the latest; TICKS_NEVER: open
+    // Somebody outside of simulated time wants to be heard (Ctrl-C, progress): looked at every PCPU_LOOK_TICKS.
+    const volatile int *attention;
+    void (*on_attention)(struct machine *machine, uint64_t now_ticks);
+    // The board's power switch (port 0x604 of hv/hw/cpu.h), or the guests' programs ended.
+    void (*power_off)(struct machine *machine);
+    void *owner; // Of the callbacks.
 };
+#define PCPU_LOOK_TICKS (1u << 24)
+
+// Ends the run: nothing of hv executes after the hooks that the processors are in.
+void machine_stop_now(struct machine *machine);
 
 // --- Time. ---
 
