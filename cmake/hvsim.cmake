@@ -56,7 +56,7 @@ endif()
 add_library(hvsim_flags INTERFACE)
 target_compile_options(hvsim_flags INTERFACE
     -Wall -Wextra -Werror -Wshadow
-    $<$<COMPILE_LANGUAGE:C>:-Wconversion$<SEMICOLON>-Wno-sign-conversion$<SEMICOLON>-Wstrict-prototypes$<SEMICOLON>-Wmissing-prototypes$<SEMICOLON>-Wswitch-enum$<SEMICOLON>-Wcast-qual>
+    $<$<COMPILE_LANGUAGE:C>:-Wconversion$<SEMICOLON>-Wno-sign-conversion$<SEMICOLON>-Wstrict-prototypes$<SEMICOLON>-Wmissing-prototypes$<SEMICOLON>-Wcast-qual>
     # Cutting off is what snprintf() is there for.
     $<$<OR:$<C_COMPILER_ID:GNU>,$<CXX_COMPILER_ID:GNU>>:-Wno-format-truncation>
     # assert(!"what went wrong") is how a place that cannot be reached says so.
@@ -167,7 +167,7 @@ endforeach()
 
 set(HVSIM_HV_FLAGS
     -std=c11 -O2 -g -gno-record-gcc-switches -fPIC -ffreestanding
-    -Wall -Wextra -Werror -Wshadow -Wconversion -Wno-sign-conversion -Wstrict-prototypes -Wmissing-prototypes -Wswitch-enum
+    -Wall -Wextra -Werror -Wshadow -Wconversion -Wno-sign-conversion -Wstrict-prototypes -Wmissing-prototypes
     -fno-stack-protector -fno-asynchronous-unwind-tables -fno-strict-aliasing -fcf-protection=none
     -fno-tree-loop-distribute-patterns -fno-common -fvisibility=hidden
     # Registers of the FPU and of SSE belong to guests.
@@ -247,6 +247,6 @@ function(hvsim_hv_plain name sources defines)
         target_compile_definitions(hvsim_${name} PUBLIC ${function}=hv_plain_${function})
     endforeach()
     target_compile_options(hvsim_${name} PRIVATE -ffreestanding -fno-builtin -fno-strict-aliasing
-        -Wall -Wextra -Werror -Wshadow -Wconversion -Wno-sign-conversion -Wswitch-enum
+        -Wall -Wextra -Werror -Wshadow -Wconversion -Wno-sign-conversion
         $<$<C_COMPILER_ID:GNU>:-fno-tree-loop-distribute-patterns>)
 endfunction()
