@@ -241,7 +241,8 @@ function(hvsim_hv_plain name sources defines)
     endforeach()
     add_library(hvsim_${name} STATIC ${paths})
     target_include_directories(hvsim_${name} PRIVATE ${HVSIM_HV_ROOT})
-    target_compile_definitions(hvsim_${name} PRIVATE ${defines})
+    # Public: what a switch changes in a header, it changes for tests too.
+    target_compile_definitions(hvsim_${name} PUBLIC ${defines})
     # The core brings its own; under their own names they would also replace the C library's for GoogleTest and the
     # sanitizers. Public, so that a test which calls memcpy() tests the core's.
     foreach(function memcpy memmove memset memcmp strlen strcmp)
