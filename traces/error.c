@@ -41,8 +41,10 @@ enum trace_status error_set(struct trace_error *error, enum trace_status status,
 
 static enum trace_status error_status(sqlite3 *db)
 {
-    int system = sqlite3_system_errno(db);
+    int system = 0;
 
+    // The file's own errno: SQLite's sqlite3_system_errno() may be that of the rollback which followed.
+    sqlite3_file_control(db, "main", SQLITE_FCNTL_LAST_ERRNO, &system);
     switch (sqlite3_errcode(db) & 0xff) {
     case SQLITE_BUSY:
     case SQLITE_LOCKED:
@@ -58,7 +60,7 @@ static enum trace_status error_status(sqlite3 *db)
     case SQLITE_NOTADB:
         return TRACE_NOT_OURS;
     case SQLITE_CANTOPEN:
-        return system == EACCES || system == EROFS || system == EPERM ? TRACE_READ_ONLY : TRACE_CANNOT_OPEN;
+        return TRACE_CANNOT_OPEN;
     default:
         return system == ENOSPC || system == EFBIG || system == EDQUOT ? TRACE_DISK_FULL : TRACE_IO;
     }

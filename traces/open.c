@@ -95,6 +95,24 @@ static int open_make_tables(sqlite3 *db, bool is_new)
     return result;
 }
 
+// SQLite makes a journal beside the file, so the folder must be writable too.
+static enum trace_status open_check_rights(const char *path, bool is_there, struct trace_error *error)
+{
+    char folder[4096];
+    const char *slash = strrchr(path, '/');
+
+    if (!*path)
+        return error_clear(error);
+    snprintf(folder, sizeof folder, "%.*s", slash ? (int)(slash - path + 1) : 1, slash ? path : ".");
+    if (access(folder, F_OK))
+        return error_set(error, TRACE_CANNOT_OPEN, "%s: cannot open: there is no folder %s", path, folder);
+    if (access(folder, W_OK | X_OK))
+        return error_set(error, TRACE_READ_ONLY, "%s: the folder %s cannot be written", path, folder);
+    if (is_there && access(path, W_OK))
+        return error_set(error, TRACE_READ_ONLY, "%s: read-only", path);
+    return error_clear(error);
+}
+
 static enum trace_status open_prepare(sqlite3 *db, const char *path, uint64_t max_bytes, bool is_new,
                                       struct trace_error *error)
 {
@@ -122,8 +140,9 @@ enum trace_status open_for_writing(const char *path, uint64_t max_bytes, sqlite3
         return status;
     bool was_there = access(path, F_OK) == 0;
 
-    if (found == OPEN_OURS && access(path, W_OK))
-        return error_set(error, TRACE_READ_ONLY, "%s: read-only", path);
+    status = open_check_rights(path, was_there, error);
+    if (status != TRACE_OK)
+        return status;
     if (sqlite3_open_v2(path, db, SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE | SQLITE_OPEN_NOMUTEX, NULL) != SQLITE_OK)
         status = error_from_sqlite(error, *db, path, "open");
     else
