@@ -17,8 +17,8 @@ struct trace *fixture_begin(const char *path);
 // Ends the run and gives its digest.
 struct trace_digest fixture_end(struct trace *t, uint64_t tick);
 
-// All rows as text: columns split by '|', rows ended by '\n', NULL as "-". An error's message instead, after "error: ". Valid
-// until the next call.
+// All rows as text: columns split by '|', rows ended by '\n', NULL as "-". An error's message instead, after
+// "error: ". Valid until the next call.
 const char *fixture_query(struct trace *t, const char *sql);
 const char *fixture_read(struct trace_reader *reader, const char *sql);
 

@@ -34,10 +34,13 @@ static const struct {
     {"a nested call", "AB.))", "beta|1|2|2|2\nalpha|0|1|4|2\n", "alpha|1|4|2\nbeta|1|2|2\n"},
     {"two in a row", "A.)..A)", "alpha|0|1|2|2\nalpha|0|6|1|1\n", "alpha|2|3|3\n"},
     {"recursion counts once in the total", "AA.))", "alpha|1|2|2|2\nalpha|0|1|4|2\n", "alpha|2|4|4\n"},
-    {"recursion through another", "ABA.)))", "alpha|2|3|2|2\nbeta|1|2|4|2\nalpha|0|1|6|2\n", "alpha|2|6|4\nbeta|1|4|2\n"},
-    {"time off the pCPU is nobody's", "ABo....i.))", "beta|1|2|8|3\nalpha|0|1|10|2\n", "alpha|1|5|2\nbeta|1|3|3\n"},
+    {"recursion through another", "ABA.)))", "alpha|2|3|2|2\nbeta|1|2|4|2\nalpha|0|1|6|2\n",
+     "alpha|2|6|4\nbeta|1|4|2\n"},
+    {"time off the pCPU is nobody's", "ABo....i.))", "beta|1|2|8|3\nalpha|0|1|10|2\n",
+     "alpha|1|5|2\nbeta|1|3|3\n"},
     {"a return without a call is dropped", ")A.)", "alpha|0|2|2|2\n", "alpha|1|2|2\n"},
-    {"open calls end with the run", "AB..", "beta|1|2|98|98\nalpha|0|1|99|1\n", "alpha|1|99|1\nbeta|1|98|98\n"},
+    {"open calls end with the run", "AB..", "beta|1|2|98|98\nalpha|0|1|99|1\n",
+     "alpha|1|99|1\nbeta|1|98|98\n"},
 };
 
 TEST(Calls, AreSummedAndUnpacked)
@@ -48,8 +51,10 @@ TEST(Calls, AreSummedAndUnpacked)
 
         play(t, rows[i].script);
         fixture_end(t, 1600);
-        EXPECT_STREQ(fixture_query(t, "SELECT function, depth, begin_cycle, cycles, self_cycles FROM calls"), rows[i].calls);
-        EXPECT_STREQ(fixture_query(t, "SELECT function, calls, total_cycles, self_cycles FROM functions"), rows[i].functions);
+        EXPECT_STREQ(fixture_query(t, "SELECT function, depth, begin_cycle, cycles, self_cycles FROM calls"),
+                     rows[i].calls);
+        EXPECT_STREQ(fixture_query(t, "SELECT function, calls, total_cycles, self_cycles FROM functions"),
+                     rows[i].functions);
         trace_close(t, NULL);
     }
 }
@@ -90,8 +95,8 @@ TEST(Calls, BelongToTheExitDuringWhichTheyBegan)
     trace_close(t, NULL);
 }
 
-// A long run of deep stacks over two threads: chunks fill in the middle of calls. Rows found by exit are those found by reading
-// everything, and functions' sums are calls' sums.
+// A long run of deep stacks over two threads: chunks fill in the middle of calls. Rows found by exit are
+// those found by reading everything, and functions' sums are calls' sums.
 TEST(Calls, ChunksAreReadAloneOrTogether)
 {
     enum { EXITS = 4000, DEPTH = 30 };
@@ -129,16 +134,21 @@ TEST(Calls, ChunksAreReadAloneOrTogether)
 
     sscanf(fixture_read(reader, "SELECT count(*) FROM call_chunks"), "%ld", &chunks);
     EXPECT_GT(chunks, 10);
-    EXPECT_STREQ(fixture_read(reader, "SELECT count(*), sum(function = 'outermost') FROM calls"), "120002|2\n");
-    EXPECT_STREQ(fixture_read(reader, "SELECT (SELECT sum(self_cycles) FROM calls) - (SELECT sum(self_cycles) FROM functions), "
-                                      "(SELECT sum(calls) FROM functions)"),
-                 "0|120002\n");
+    EXPECT_STREQ(fixture_read(reader, "SELECT count(*), sum(function = 'outermost') FROM calls"),
+                 "120002|2\n");
+    EXPECT_STREQ(
+        fixture_read(
+            reader, "SELECT (SELECT sum(self_cycles) FROM calls) - (SELECT sum(self_cycles) FROM functions), "
+                    "(SELECT sum(calls) FROM functions)"),
+        "0|120002\n");
     for (int exit = 1; exit <= EXITS; exit += 371) {
         char sql[160];
 
         test_row("exit %d", exit);
-        snprintf(sql, sizeof sql, "SELECT count(*), min(depth), max(depth), count(DISTINCT thread) FROM calls WHERE exit_seq = %d",
-                 exit);
+        snprintf(
+            sql, sizeof sql,
+            "SELECT count(*), min(depth), max(depth), count(DISTINCT thread) FROM calls WHERE exit_seq = %d",
+            exit);
         EXPECT_STREQ(fixture_read(reader, sql), "30|1|30|1\n");
     }
     trace_reader_close(reader);

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-/* Databases that are not ours, locked, read-only, damaged, or on a full disk: a message and a hint, and nothing lost. */
+/* Databases that are not ours, locked, read-only, damaged, or on a full disk: a message and a hint, and
+ * nothing lost. */
 #include "traces/tests/fixture.h"
 
 #include "traces/bench/mix.h"
@@ -58,12 +59,14 @@ static void truncate_half(const char *path)
     EXPECT_EQ(truncate(path, status.st_size / 2), 0);
 }
 
-// ---- files that may not be touched ------------------------------------------------------------------------------------
+// ---- files that may not be touched
+// ------------------------------------------------------------------------------------
 
 static void make_text(const char *path)
 {
-    static const char text[] = "scenario: quickstart\nabout: the wrong file, and longer than a database's header of "
-                               "a hundred bytes to be sure\n";
+    static const char text[] =
+        "scenario: quickstart\nabout: the wrong file, and longer than a database's header of "
+        "a hundred bytes to be sure\n";
     write_file(path, text, sizeof text - 1);
 }
 static void make_short(const char *path)
@@ -116,7 +119,8 @@ static const struct {
     {"garbage", make_garbage, TRACE_NOT_OURS, "nor any SQLite database"},
     {"magic alone", make_magic_only, TRACE_NOT_OURS, "nor any SQLite database"},
     {"another program's", make_foreign, TRACE_NOT_OURS, "of another program"},
-    {"another version", make_other_version, TRACE_OTHER_VERSION, "schema version 99, but this hvsim writes version 1"},
+    {"another version", make_other_version, TRACE_OTHER_VERSION,
+     "schema version 99, but this hvsim writes version 1"},
     {"truncated", make_truncated, TRACE_DAMAGED, "truncated"},
     {"a folder", make_folder, TRACE_CANNOT_OPEN, "a directory, not a file"},
     {"a pipe", make_fifo, TRACE_CANNOT_OPEN, "a device, pipe or socket"},
@@ -175,7 +179,8 @@ TEST(Database, EmptyFileIsTakenForWritingOnly)
     EXPECT_STREQ(fixture_plain(path, "SELECT state FROM runs"), "complete\n");
 }
 
-// ---- damage within, locks, permissions ---------------------------------------------------------------------------------
+// ---- damage within, locks, permissions
+// ---------------------------------------------------------------------------------
 
 TEST(Database, DamagedPagesAreReported)
 {
@@ -187,7 +192,8 @@ TEST(Database, DamagedPagesAreReported)
     memset(zeros, 0xa5, sizeof zeros);
     FILE *file = fopen(path, "r+b");
 
-    EXPECT_TRUE(file && fseek(file, 4096, SEEK_SET) == 0 && fwrite(zeros, 1, sizeof zeros, file) == sizeof zeros);
+    EXPECT_TRUE(file && fseek(file, 4096, SEEK_SET) == 0 &&
+                fwrite(zeros, 1, sizeof zeros, file) == sizeof zeros);
     fclose(file);
     struct trace_options options = trace_options_defaults(path);
 
@@ -227,7 +233,8 @@ TEST(Database, SecondWriterIsTurnedAway)
     EXPECT_EQ(error.status, TRACE_LOCKED);
     fixture_mix(t, 100);
     trace_close(t, NULL);
-    EXPECT_STREQ(fixture_plain(path, "SELECT state, (SELECT count(*) FROM exits) FROM runs"), "complete|100\n");
+    EXPECT_STREQ(fixture_plain(path, "SELECT state, (SELECT count(*) FROM exits) FROM runs"),
+                 "complete|100\n");
 }
 
 // As a user without rights (root may write anywhere): 0 if the open failed with READ_ONLY.
@@ -263,7 +270,8 @@ TEST(Database, ReadOnlyFileOrFolderIsSaidSo)
     EXPECT_STREQ(fixture_plain(file, "SELECT state FROM runs"), "complete\n");
 }
 
-// ---- full disks --------------------------------------------------------------------------------------------------------
+// ---- full disks
+// --------------------------------------------------------------------------------------------------------
 
 // Runs until the database has no room, then to the end.
 static void fill(struct trace *t)
@@ -316,8 +324,10 @@ TEST(Database, FullDiskKeepsEarlierRuns)
     trace_run_begin(t, &fixture_run, &run, &error);
     fill(t);
     trace_close(t, NULL);
-    EXPECT_STREQ(fixture_plain(path, "SELECT run, state, (SELECT count(*) FROM exits e WHERE e.run = r.run) FROM runs r"),
-                 "1|complete|200\n2|incomplete|0\n");
+    EXPECT_STREQ(
+        fixture_plain(path,
+                      "SELECT run, state, (SELECT count(*) FROM exits e WHERE e.run = r.run) FROM runs r"),
+        "1|complete|200\n2|incomplete|0\n");
 }
 
 // A real write that fails: the limit of a file's size stands for the disk's.
@@ -387,7 +397,8 @@ TEST(Database, LimitTooSmallForTheTablesLeavesNoFile)
     EXPECT_NE(access(path, F_OK), 0);
 }
 
-// ---- interruptions, further runs, forks --------------------------------------------------------------------------------
+// ---- interruptions, further runs, forks
+// --------------------------------------------------------------------------------
 
 TEST(Database, InterruptedRunIsReadable)
 {
@@ -401,8 +412,9 @@ TEST(Database, InterruptedRunIsReadable)
         mix_exit(&mix);
     EXPECT_EQ(trace_mark_interrupted(t, mix.tick, &error), TRACE_OK);
     trace_close(t, NULL);
-    EXPECT_STREQ(fixture_plain(path, "SELECT state, cycles > 0, length(digest), (SELECT count(*) FROM exits), "
-                                     "(SELECT sum(calls) FROM functions) FROM runs"),
+    EXPECT_STREQ(fixture_plain(path,
+                               "SELECT state, cycles > 0, length(digest), (SELECT count(*) FROM exits), "
+                               "(SELECT sum(calls) FROM functions) FROM runs"),
                  "interrupted|1|32|5000|100000\n");
 }
 
@@ -429,8 +441,8 @@ static void killed(void *path)
     raise(SIGKILL);
 }
 
-// A killed simulator leaves the journal of an open transaction: the next reader undoes it and sees what was flushed; the next
-// writer says that the run is incomplete.
+// A killed simulator leaves the journal of an open transaction: the next reader undoes it and sees what was
+// flushed; the next writer says that the run is incomplete.
 TEST(Database, KilledRunIsReadableAndThenIncomplete)
 {
     const char *path = fixture_path("a.db");
@@ -442,7 +454,8 @@ TEST(Database, KilledRunIsReadableAndThenIncomplete)
     struct trace_reader *reader = trace_reader_open(copy, &error);
 
     ASSERT_TRUE(reader != NULL);
-    EXPECT_STREQ(fixture_read(reader, "SELECT state, (SELECT count(*) >= 1000 FROM exits) FROM runs"), "running|1\n");
+    EXPECT_STREQ(fixture_read(reader, "SELECT state, (SELECT count(*) >= 1000 FROM exits) FROM runs"),
+                 "running|1\n");
     trace_reader_close(reader);
     a_database(copy);
     EXPECT_STREQ(fixture_plain(copy, "SELECT state FROM runs"), "incomplete\ncomplete\n");
@@ -455,9 +468,12 @@ TEST(Database, SameScenarioTwiceIsTwoRuns)
 
     a_database(path);
     a_database(path);
-    EXPECT_STREQ(fixture_plain(path, "SELECT run, scenario, state, length(digest), (SELECT count(*) FROM exits e WHERE e.run = r.run) "
-                                     "FROM runs r"),
-                 "1|a test|complete|32|200\n2|a test|complete|32|200\n");
+    EXPECT_STREQ(
+        fixture_plain(
+            path,
+            "SELECT run, scenario, state, length(digest), (SELECT count(*) FROM exits e WHERE e.run = r.run) "
+            "FROM runs r"),
+        "1|a test|complete|32|200\n2|a test|complete|32|200\n");
     EXPECT_STREQ(fixture_plain(path, "SELECT count(DISTINCT digest) FROM runs"), "1\n");
     EXPECT_STREQ(fixture_plain(path, "SELECT count(*), count(DISTINCT text) FROM texts"),
                  fixture_plain(path, "SELECT count(DISTINCT text), count(*) FROM texts"));
@@ -476,11 +492,12 @@ TEST(Database, OnlyAskedForCategoriesAreStored)
     trace_run_begin(t, &fixture_run, &run, &error);
     fixture_mix(t, 100);
     trace_close(t, NULL);
-    EXPECT_STREQ(fixture_plain(path, "SELECT stored, (SELECT count(*) FROM exits), (SELECT count(*) > 0 FROM irqs), "
-                                     "(SELECT count(*) FROM events_data) + (SELECT count(*) FROM spans) + "
-                                     "(SELECT count(*) FROM call_chunks) + (SELECT count(*) FROM functions) + "
-                                     "(SELECT count(*) FROM walks) + (SELECT count(*) FROM locks) FROM runs"),
-                 "exits,irqs|100|1|0\n");
+    EXPECT_STREQ(
+        fixture_plain(path, "SELECT stored, (SELECT count(*) FROM exits), (SELECT count(*) > 0 FROM irqs), "
+                            "(SELECT count(*) FROM events_data) + (SELECT count(*) FROM spans) + "
+                            "(SELECT count(*) FROM call_chunks) + (SELECT count(*) FROM functions) + "
+                            "(SELECT count(*) FROM walks) + (SELECT count(*) FROM locks) FROM runs"),
+        "exits,irqs|100|1|0\n");
 }
 
 TEST(Database, TemporaryOneLeavesNoFile)
@@ -524,7 +541,8 @@ TEST(Database, ForkedChildLeavesItAlone)
         mix_exit(&mix);
     fixture_end(t, mix.tick);
     trace_close(t, NULL);
-    EXPECT_STREQ(fixture_plain(path, "SELECT state, (SELECT count(*) FROM exits) FROM runs"), "complete|2000\n");
+    EXPECT_STREQ(fixture_plain(path, "SELECT state, (SELECT count(*) FROM exits) FROM runs"),
+                 "complete|2000\n");
 }
 
 TEST(Database, CategoriesByName)

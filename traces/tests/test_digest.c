@@ -1,13 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
-/* The digest: the published algorithm; equal for equal records whatever is stored, where and how; else different. */
+/* The digest: the published algorithm; equal for equal records whatever is stored, where and how; else
+ * different. */
 #include "traces/tests/fixture.h"
 
 #include "hv/hw/trace.h"
 #include "traces/bench/mix.h"
 #include "traces/digest.h"
 
-// The verification that comes with MurmurHash3: hash keys of 0..255 bytes {0, 1, 2, ...} with seed 256 - length, then the
-// hashes with seed 0; the first four bytes are 0x6384BA69 for the x64 128-bit variant.
+// The verification that comes with MurmurHash3: hash keys of 0..255 bytes {0, 1, 2, ...} with seed 256 -
+// length, then the hashes with seed 0; the first four bytes are 0x6384BA69 for the x64 128-bit variant.
 TEST(Digest, IsMurmurHash3)
 {
     struct trace_digest hashes[256];
@@ -93,8 +94,8 @@ TEST(Digest, DoesNotDependOnWhatIsStoredOrHow)
     }
 }
 
-// The digest of one synthetic run on any host, compiler and optimisation level. A change of the records' layout, of the
-// digest or of bench/mix.c changes it, and nothing else may.
+// The digest of one synthetic run on any host, compiler and optimisation level. A change of the records'
+// layout, of the digest or of bench/mix.c changes it, and nothing else may.
 TEST(Digest, OfTheMixIsTheSameEverywhere)
 {
     char text[TRACE_DIGEST_TEXT];
@@ -135,12 +136,17 @@ static void record_variation(struct trace *t, int v)
                            .entry_tick = VARY(6, 1000, 1001),
                            .rip = VARY(7, 1, 2),
                            .recorded_ns = TRACE_NOT_RECORDED};
-    struct trace_irq irq = {.where = where, .vector = VARY(8, 1, 2), .route = trace_text(t, VARY(9, "msi", "ipi"))};
-    struct trace_lock lock = {.where = where, .name = trace_text(t, VARY(10, "a", "b")), .address = VARY(11, 1, 2)};
-    struct trace_violation violation = {.where = where, .kind = trace_text(t, VARY(12, "a", "b")), .tick = VARY(13, 1, 2)};
-    struct trace_walk walk = {.where = where, .result = trace_text(t, VARY(14, "ok", "fault")), .step_count = 1};
+    struct trace_irq irq = {
+        .where = where, .vector = VARY(8, 1, 2), .route = trace_text(t, VARY(9, "msi", "ipi"))};
+    struct trace_lock lock = {
+        .where = where, .name = trace_text(t, VARY(10, "a", "b")), .address = VARY(11, 1, 2)};
+    struct trace_violation violation = {
+        .where = where, .kind = trace_text(t, VARY(12, "a", "b")), .tick = VARY(13, 1, 2)};
+    struct trace_walk walk = {
+        .where = where, .result = trace_text(t, VARY(14, "ok", "fault")), .step_count = 1};
     struct trace_walk_step step = {.entry = VARY(15, 1, 2), .hit = trace_text(t, VARY(16, "l1", "l2"))};
-    struct trace_span span = {.where = where, .name = trace_text(t, VARY(17, "a", "b")), .end_tick = VARY(18, 1, 2)};
+    struct trace_span span = {
+        .where = where, .name = trace_text(t, VARY(17, "a", "b")), .end_tick = VARY(18, 1, 2)};
     uint64_t argument = VARY(19, 1, 2);
 
     trace_switch(t, 1, TRACE_NO_THREAD, 1, 0);

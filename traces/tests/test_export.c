@@ -48,7 +48,8 @@ static const struct {
     {"SELECT 0.5 AS a, -9223372036854775807 - 1 AS b", "a,b\r\n0.5,-9223372036854775808\r\n",
      "[\n{\"a\":0.5,\"b\":-9223372036854775808}\n]\n"},
     {"SELECT 9e999 AS a", "a\r\nInf\r\n", "[\n{\"a\":null}\n]\n"},
-    {"SELECT 'gr\xc3\xbc\xc3\x9f' AS a", "a\r\ngr\xc3\xbc\xc3\x9f\r\n", "[\n{\"a\":\"gr\xc3\xbc\xc3\x9f\"}\n]\n"},
+    {"SELECT 'gr\xc3\xbc\xc3\x9f' AS a", "a\r\ngr\xc3\xbc\xc3\x9f\r\n",
+     "[\n{\"a\":\"gr\xc3\xbc\xc3\x9f\"}\n]\n"},
     {"SELECT 1 AS a UNION SELECT 2", "a\r\n1\r\n2\r\n", "[\n{\"a\":1},\n{\"a\":2}\n]\n"},
     {"counters", "run,name,value\r\n", "[\n]\n"},
 };
@@ -79,8 +80,9 @@ TEST(Export, StopsWhenTold)
     struct trace_reader *reader = trace_reader_of(t, &error);
     struct collected csv = {.stop_after = 1};
 
-    EXPECT_EQ(trace_export(reader, "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n) SELECT i FROM n", TRACE_CSV,
-                           collect, &csv, &error),
+    EXPECT_EQ(trace_export(reader,
+                           "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n) SELECT i FROM n",
+                           TRACE_CSV, collect, &csv, &error),
               TRACE_OK);
     EXPECT_EQ(csv.pieces, 1);
     trace_reader_close(reader);
@@ -115,7 +117,8 @@ TEST(Query, OnlyReads)
         char text[64];
 
         test_row("%s", refused[i].sql);
-        EXPECT_EQ(trace_query_value(reader, refused[i].sql, &value, text, sizeof text, &error), TRACE_BAD_QUERY);
+        EXPECT_EQ(trace_query_value(reader, refused[i].sql, &value, text, sizeof text, &error),
+                  TRACE_BAD_QUERY);
         EXPECT_STRSTR(error.message, refused[i].words);
         EXPECT_STRSTR(error.hint, "docs/trace-schema.md");
     }
@@ -140,13 +143,17 @@ TEST(Query, ValueIsTheOnlyOne)
     EXPECT_EQ(trace_query_value(reader, "SELECT 0.25", &value, text, sizeof text, &error), TRACE_OK);
     EXPECT_EQ(value.type, TRACE_VALUE_REAL);
     EXPECT_TRUE(value.real == 0.25);
-    EXPECT_EQ(trace_query_value(reader, "SELECT 'longer than eight'", &value, text, sizeof text, &error), TRACE_OK);
+    EXPECT_EQ(trace_query_value(reader, "SELECT 'longer than eight'", &value, text, sizeof text, &error),
+              TRACE_OK);
     EXPECT_STREQ(value.text, "longer ");
-    EXPECT_EQ(trace_query_value(reader, "SELECT max(cycles) FROM spans", &value, text, sizeof text, &error), TRACE_OK);
+    EXPECT_EQ(trace_query_value(reader, "SELECT max(cycles) FROM spans", &value, text, sizeof text, &error),
+              TRACE_OK);
     EXPECT_EQ(value.type, TRACE_VALUE_NULL);
-    EXPECT_EQ(trace_query_value(reader, "SELECT run FROM spans", &value, text, sizeof text, &error), TRACE_BAD_QUERY);
+    EXPECT_EQ(trace_query_value(reader, "SELECT run FROM spans", &value, text, sizeof text, &error),
+              TRACE_BAD_QUERY);
     EXPECT_STRSTR(error.message, "no row");
-    EXPECT_EQ(trace_query_value(reader, "SELECT 1 UNION SELECT 2", &value, text, sizeof text, &error), TRACE_BAD_QUERY);
+    EXPECT_EQ(trace_query_value(reader, "SELECT 1 UNION SELECT 2", &value, text, sizeof text, &error),
+              TRACE_BAD_QUERY);
     EXPECT_STRSTR(error.message, "more than one row");
     trace_reader_close(reader);
     trace_close(t, NULL);
@@ -155,8 +162,8 @@ TEST(Query, ValueIsTheOnlyOne)
 // Three runs of different size; an expectation sees one of them in every table and view.
 TEST(Query, ScopeIsOneRun)
 {
-    static const char *const tables[] = {"runs",  "exits", "events", "spans",      "call_chunks", "functions",
-                                         "irqs",  "walks", "locks",  "walk_steps", "calls"};
+    static const char *const tables[] = {"runs", "exits", "events", "spans",      "call_chunks", "functions",
+                                         "irqs", "walks", "locks",  "walk_steps", "calls"};
     const char *path = fixture_path("a.db");
     struct trace *t = fixture_begin(path);
     struct trace_error error;
@@ -244,13 +251,14 @@ static bool collect_summary(void *context, const struct trace_exit_row *row)
 {
     char line[512];
     int size = snprintf(line, sizeof line,
-                        "%s n=%lu unfinished=%lu median=%lu p99=%lu min=%lu max=%lu total=%lu hw=%lu+%lu hv=%lu device=%lu wait=%lu "
+                        "%s n=%lu unfinished=%lu median=%lu p99=%lu min=%lu max=%lu total=%lu hw=%lu+%lu "
+                        "hv=%lu device=%lu wait=%lu "
                         "other=%lu guest=%lu recorded=%lu: %lu ns, median %lu ns against %lu, median %lu\n",
-                        row->reason, row->count, row->unfinished, row->median_cycles, row->p99_cycles, row->min_cycles,
-                        row->max_cycles, row->total_cycles, row->hw_exit_cycles, row->hw_entry_cycles, row->hv_cycles,
-                        row->device_cycles, row->wait_cycles, row->other_cycles, row->guest_cycles, row->recorded_count,
-                        row->recorded_total_ns, row->recorded_median_ns, row->recorded_sim_cycles,
-                        row->recorded_sim_median_cycles);
+                        row->reason, row->count, row->unfinished, row->median_cycles, row->p99_cycles,
+                        row->min_cycles, row->max_cycles, row->total_cycles, row->hw_exit_cycles,
+                        row->hw_entry_cycles, row->hv_cycles, row->device_cycles, row->wait_cycles,
+                        row->other_cycles, row->guest_cycles, row->recorded_count, row->recorded_total_ns,
+                        row->recorded_median_ns, row->recorded_sim_cycles, row->recorded_sim_median_cycles);
 
     return collect(context, line, (size_t)size);
 }
@@ -291,11 +299,13 @@ TEST(Summary, OfExitsByReason)
     struct trace_reader *reader = trace_reader_of(t, &error);
 
     EXPECT_EQ(trace_exit_summary(reader, 1, 0, collect_summary, &got, &error), TRACE_OK);
-    EXPECT_STREQ(got.text,
-                 "HLT n=200 unfinished=0 median=100 p99=198 min=1 max=200 total=20100 hw=200+0 hv=0 device=0 wait=19900 other=0 "
-                 "guest=2000 recorded=3: 6000 ns, median 2000 ns against 45, median 15\n"
-                 "CPUID n=2 unfinished=1 median=5 p99=5 min=5 max=5 total=5 hw=0+0 hv=3 device=1 wait=0 other=1 "
-                 "guest=0 recorded=0: 0 ns, median 0 ns against 0, median 0\n");
+    EXPECT_STREQ(
+        got.text,
+        "HLT n=200 unfinished=0 median=100 p99=198 min=1 max=200 total=20100 hw=200+0 hv=0 device=0 "
+        "wait=19900 other=0 "
+        "guest=2000 recorded=3: 6000 ns, median 2000 ns against 45, median 15\n"
+        "CPUID n=2 unfinished=1 median=5 p99=5 min=5 max=5 total=5 hw=0+0 hv=3 device=1 wait=0 other=1 "
+        "guest=0 recorded=0: 0 ns, median 0 ns against 0, median 0\n");
     struct collected level = {.stop_after = 1};
 
     EXPECT_EQ(trace_exit_summary(reader, 1, 2, collect_summary, &level, &error), TRACE_OK);

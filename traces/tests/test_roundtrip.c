@@ -42,11 +42,16 @@ TEST(RoundTrip, ExitHasEveryPart)
 
     trace_exit(t, &e);
     fixture_end(t, 2000000);
-    EXPECT_STREQ(fixture_query(t, "SELECT run, seq, pcpu, vm, vcpu, level, reason, printf('%x', qualification), rip, instr, "
-                                  "printf('%x', gpa), printf('%x', intr_info), error_code, path FROM exits"),
-                 "1|1|3|1|2|1|EPT_VIOLATION|8000000000000182|0xffffffff81234567|mov [rdi], rax|fee00000|80000b0e|2|kernel\n");
-    EXPECT_STREQ(fixture_query(t, "SELECT guest_cycles, exit_cycle, entry_cycle, cycles, hw_exit_cycles, hw_entry_cycles, "
-                                  "hv_cycles, device_cycles, wait_cycles, other_cycles, recorded_ns FROM exits"),
+    EXPECT_STREQ(
+        fixture_query(
+            t, "SELECT run, seq, pcpu, vm, vcpu, level, reason, printf('%x', qualification), rip, instr, "
+               "printf('%x', gpa), printf('%x', intr_info), error_code, path FROM exits"),
+        "1|1|3|1|2|1|EPT_VIOLATION|8000000000000182|0xffffffff81234567|mov [rdi], "
+        "rax|fee00000|80000b0e|2|kernel\n");
+    EXPECT_STREQ(fixture_query(
+                     t,
+                     "SELECT guest_cycles, exit_cycle, entry_cycle, cycles, hw_exit_cycles, hw_entry_cycles, "
+                     "hv_cycles, device_cycles, wait_cycles, other_cycles, recorded_ns FROM exits"),
                  "4000|100000|110000|10000|600|500|1900|3000|2500|1500|4711\n");
     trace_close(t, NULL);
 }
@@ -62,9 +67,11 @@ TEST(RoundTrip, ExitWithoutEntryHasNoCycles)
     e.instr = e.path = 0;
     trace_exit(t, &e);
     fixture_end(t, 1600);
-    EXPECT_STREQ(fixture_query(t, "SELECT exit_cycle, entry_cycle, cycles, hv_cycles, device_cycles, recorded_ns, instr, path "
-                                  "FROM exits"),
-                 "100|-|-|-|0|-|-|-\n");
+    EXPECT_STREQ(
+        fixture_query(
+            t, "SELECT exit_cycle, entry_cycle, cycles, hv_cycles, device_cycles, recorded_ns, instr, path "
+               "FROM exits"),
+        "100|-|-|-|0|-|-|-\n");
     trace_close(t, NULL);
 }
 
@@ -94,14 +101,17 @@ TEST(RoundTrip, PartsOfAnExitSumToItsCycles)
         e.hw_exit_ticks += i;
         e.hw_entry_ticks += i % 5;
         e.device_ticks += i % 11;
-        e.entry_tick = e.exit_tick + e.hw_exit_ticks + e.hw_entry_ticks + e.device_ticks + e.wait_ticks + e.hv_ticks + i % 3;
+        e.entry_tick = e.exit_tick + e.hw_exit_ticks + e.hw_entry_ticks + e.device_ticks + e.wait_ticks +
+                       e.hv_ticks + i % 3;
         trace_exit(t, &e);
     }
     fixture_end(t, 160000);
-    EXPECT_STREQ(fixture_query(t, "SELECT count(*), count(DISTINCT cycles = hw_exit_cycles + hw_entry_cycles + hv_cycles + "
-                                  "device_cycles + wait_cycles + other_cycles), sum(hv_cycles NOT BETWEEN 1900 AND 1904), "
-                                  "sum(other_cycles <> 0) FROM exits"),
-                 "64|1|0|0\n");
+    EXPECT_STREQ(
+        fixture_query(
+            t, "SELECT count(*), count(DISTINCT cycles = hw_exit_cycles + hw_entry_cycles + hv_cycles + "
+               "device_cycles + wait_cycles + other_cycles), sum(hv_cycles NOT BETWEEN 1900 AND 1904), "
+               "sum(other_cycles <> 0) FROM exits"),
+        "64|1|0|0\n");
     trace_close(t, NULL);
 }
 
@@ -114,11 +124,14 @@ TEST(RoundTrip, EventsCarryTheirKernelNamesAndArguments)
     trace_event(t, nobody, TP_KVM_FPU, 1615, args, 1);
     trace_event(t, here, TP_KVM_CPUID, 3200, args, 6);
     fixture_end(t, 16000);
-    EXPECT_STREQ(fixture_query(t, "SELECT run, seq, cycle, pcpu, vm, vcpu, level, kind, a0, a1, a2, a3, a4, a5, args FROM events"),
-                 "1|1|100|3|1|2|1|kvm_msr|1|1760|-1|0|-|-|{\"write\":1,\"ecx\":1760,\"data\":-1,\"exception\":0}\n"
-                 "1|2|100|-|-|-|0|kvm_fpu|1|-|-|-|-|-|{\"load\":1}\n"
-                 "1|3|200|3|1|2|1|kvm_cpuid|1|1760|-1|0|5|6|"
-                 "{\"function\":1,\"index\":1760,\"rax\":-1,\"rbx\":0,\"rcx\":5,\"rdx\":6}\n");
+    EXPECT_STREQ(
+        fixture_query(
+            t,
+            "SELECT run, seq, cycle, pcpu, vm, vcpu, level, kind, a0, a1, a2, a3, a4, a5, args FROM events"),
+        "1|1|100|3|1|2|1|kvm_msr|1|1760|-1|0|-|-|{\"write\":1,\"ecx\":1760,\"data\":-1,\"exception\":0}\n"
+        "1|2|100|-|-|-|0|kvm_fpu|1|-|-|-|-|-|{\"load\":1}\n"
+        "1|3|200|3|1|2|1|kvm_cpuid|1|1760|-1|0|5|6|"
+        "{\"function\":1,\"index\":1760,\"rax\":-1,\"rbx\":0,\"rcx\":5,\"rdx\":6}\n");
     trace_close(t, NULL);
 }
 
@@ -129,8 +142,10 @@ TEST(RoundTrip, ExitsAreAlsoKvmExitEvents)
 
     trace_exit(t, &e);
     fixture_end(t, 1600);
-    EXPECT_STREQ(fixture_query(t, "SELECT cycle, kind, a0, printf('%x', json_extract(args, '$.guest_rip')) FROM events"),
-                 "100|kvm_exit|48|ffffffff81234567\n");
+    EXPECT_STREQ(
+        fixture_query(t,
+                      "SELECT cycle, kind, a0, printf('%x', json_extract(args, '$.guest_rip')) FROM events"),
+        "100|kvm_exit|48|ffffffff81234567\n");
     trace_close(t, NULL);
 }
 
@@ -139,10 +154,11 @@ TEST(RoundTrip, SpansIrqsLocksViolationsCounters)
     struct trace *t = fixture_begin(fixture_path("a.db"));
     const struct trace_span span = {here, trace_text(t, "vcpu.stall"), 0, 1600, 16000};
     const struct trace_irq irq = {here, 0x31, trace_text(t, "ioapic"), 160, 320, 480, TRACE_NEVER};
-    const struct trace_lock lock = {nobody, 9, TRACE_NO_THREAD, trace_text(t, "vm->lock"), trace_text(t, "mutex"),
-                                    0x7000, 160, 320, 960};
+    const struct trace_lock lock = {
+        nobody, 9, TRACE_NO_THREAD, trace_text(t, "vm->lock"), trace_text(t, "mutex"), 0x7000, 160, 320, 960};
     const struct trace_lock held = {nobody, 9, 4, 0, 0, 0x7000, 160, 320, TRACE_NEVER};
-    const struct trace_violation violation = {here, 9, 0, trace_text(t, "data race"), trace_text(t, "spte"), 0x10, 32};
+    const struct trace_violation violation = {here, 9, 0, trace_text(t, "data race"), trace_text(t, "spte"),
+                                              0x10, 32};
 
     trace_span(t, &span);
     trace_irq(t, &irq);
@@ -173,9 +189,11 @@ TEST(RoundTrip, WalksAndTheirSteps)
     fixture_end(t, 16000);
     EXPECT_STREQ(fixture_query(t, "SELECT * FROM walks"), "1|1|3|1|2|1|2|5|4096|-|12288|ok|10|20\n"
                                                           "1|2|3|1|2|1|2|5|4096|-|12288|ok|10|20\n");
-    EXPECT_STREQ(fixture_query(t, "SELECT walk, step, stage, level, address, printf('%x', entry), hit, cycles FROM walk_steps"),
-                 "1|1|2|4|256|107|l1|5\n1|2|1|3|512|fff0000000000007|-|15\n"
-                 "2|3|2|4|256|107|l1|5\n2|4|1|3|512|fff0000000000007|-|15\n");
+    EXPECT_STREQ(
+        fixture_query(
+            t, "SELECT walk, step, stage, level, address, printf('%x', entry), hit, cycles FROM walk_steps"),
+        "1|1|2|4|256|107|l1|5\n1|2|1|3|512|fff0000000000007|-|15\n"
+        "2|3|2|4|256|107|l1|5\n2|4|1|3|512|fff0000000000007|-|15\n");
     trace_close(t, NULL);
 }
 
@@ -190,9 +208,12 @@ TEST(RoundTrip, RunsAndExpectations)
     for (int i = 0; i < 2; i++)
         EXPECT_EQ(trace_expectation(t, 1, &expectations[i], &error), TRACE_OK);
     EXPECT_EQ(trace_run_verdict(t, 1, "fail", &error), TRACE_OK);
-    EXPECT_STREQ(fixture_query(t, "SELECT run, scenario, variant, seed, knobs, uarch, hv_build, quantum_cycles, clock_khz, state, "
-                                  "length(digest), cycles, verdict FROM runs"),
-                 "1|a test|-|7|-|skylake-sp|0123abcd|0|2100000|complete|32|10|fail\n");
+    EXPECT_STREQ(
+        fixture_query(
+            t,
+            "SELECT run, scenario, variant, seed, knobs, uarch, hv_build, quantum_cycles, clock_khz, state, "
+            "length(digest), cycles, verdict FROM runs"),
+        "1|a test|-|7|-|skylake-sp|0123abcd|0|2100000|complete|32|10|fail\n");
     EXPECT_STREQ(fixture_query(t, "SELECT stored FROM runs"),
                  "exits,events,calls,spans,irqs,walks,locks,violations,counters\n");
     EXPECT_STREQ(fixture_query(t, "SELECT * FROM expectations"),
@@ -200,7 +221,8 @@ TEST(RoundTrip, RunsAndExpectations)
     trace_close(t, NULL);
 }
 
-// More rows than a batch holds, in two runs of one database: numbers go on within a run and start anew in the next.
+// More rows than a batch holds, in two runs of one database: numbers go on within a run and start anew in the
+// next.
 TEST(RoundTrip, ManyRowsKeepTheirNumbers)
 {
     struct trace *t = fixture_begin(fixture_path("a.db"));
@@ -214,8 +236,11 @@ TEST(RoundTrip, ManyRowsKeepTheirNumbers)
         if (i == 0)
             trace_run_begin(t, &fixture_run, &run, &error);
     }
-    EXPECT_STREQ(fixture_query(t, "SELECT run, count(*), min(seq), max(seq), sum(seq = a0 AND cycle = a0) FROM events GROUP BY 1"),
-                 "1|10000|1|10000|10000\n2|10000|1|10000|10000\n");
+    EXPECT_STREQ(
+        fixture_query(
+            t,
+            "SELECT run, count(*), min(seq), max(seq), sum(seq = a0 AND cycle = a0) FROM events GROUP BY 1"),
+        "1|10000|1|10000|10000\n2|10000|1|10000|10000\n");
     trace_close(t, NULL);
 }
 
@@ -230,6 +255,7 @@ TEST(RoundTrip, PlainSqliteShowsReasonNames)
     trace_exit(t, &e);
     fixture_end(t, 1600);
     trace_close(t, NULL);
-    EXPECT_STREQ(fixture_plain(fixture_path("a.db"), "select reason, count(*), sum(cycles) from exits group by 1"),
-                 "CPUID|2|20000\nEPT_VIOLATION|1|10000\n");
+    EXPECT_STREQ(
+        fixture_plain(fixture_path("a.db"), "select reason, count(*), sum(cycles) from exits group by 1"),
+        "CPUID|2|20000\nEPT_VIOLATION|1|10000\n");
 }

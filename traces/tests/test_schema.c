@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-/* docs/trace-schema.md lists exactly the tables, views and columns of schema.sql, and each column of schema.sql says what it is. */
+/* docs/trace-schema.md lists exactly the tables, views and columns of schema.sql, and each column of
+ * schema.sql says what it is. */
 #include "traces/tests/fixture.h"
 
 #include "traces/kinds.h"
@@ -88,11 +89,12 @@ TEST(Schema, DocumentListsEveryColumn)
     struct trace_reader *reader = trace_reader_of(t, &error);
     struct schema_walk walk = {.document = read_source("docs/trace-schema.md")};
 
-    EXPECT_EQ(trace_query(reader,
-                          "SELECT m.name, c.name FROM main.sqlite_schema m, pragma_table_xinfo(m.name, 'main') c "
-                          "WHERE m.type IN ('table', 'view') AND m.name NOT LIKE 'sqlite_%' ORDER BY m.name, c.cid",
-                          check_column, &walk, &error),
-              TRACE_OK);
+    EXPECT_EQ(
+        trace_query(reader,
+                    "SELECT m.name, c.name FROM main.sqlite_schema m, pragma_table_xinfo(m.name, 'main') c "
+                    "WHERE m.type IN ('table', 'view') AND m.name NOT LIKE 'sqlite_%' ORDER BY m.name, c.cid",
+                    check_column, &walk, &error),
+        TRACE_OK);
     EXPECT_GT(walk.columns, 150);
     // And nothing but them: as many rows of columns as columns, those of the virtual table included.
     int listed = 0;
@@ -137,7 +139,8 @@ TEST(Schema, KindsAreThoseOfTheSpec)
             commas += *c == ',';
         EXPECT_EQ(event_kinds[i].argc, event_kinds[i].arguments[0] ? commas + 1 : 0);
         snprintf(sql, sizeof sql,
-                 "SELECT argc, (n0 NOT NULL) + (n1 NOT NULL) + (n2 NOT NULL) + (n3 NOT NULL) + (n4 NOT NULL) + (n5 NOT NULL) "
+                 "SELECT argc, (n0 NOT NULL) + (n1 NOT NULL) + (n2 NOT NULL) + (n3 NOT NULL) + (n4 NOT NULL) "
+                 "+ (n5 NOT NULL) "
                  "FROM event_kinds WHERE kind = '%s'",
                  event_kinds[i].name);
         snprintf(row, sizeof row, "%u|%u\n", event_kinds[i].argc, event_kinds[i].argc);
@@ -146,7 +149,9 @@ TEST(Schema, KindsAreThoseOfTheSpec)
     char reasons[64];
 
     snprintf(reasons, sizeof reasons, "%u|EPT_VIOLATION\n", exit_kind_count);
-    EXPECT_STREQ(fixture_query(t, "SELECT count(*), max(CASE number WHEN 48 THEN reason END) FROM exit_reasons WHERE arch = 1"),
-                 reasons);
+    EXPECT_STREQ(
+        fixture_query(
+            t, "SELECT count(*), max(CASE number WHEN 48 THEN reason END) FROM exit_reasons WHERE arch = 1"),
+        reasons);
     trace_close(t, NULL);
 }

@@ -30,24 +30,27 @@ TEST(Size, RowsAreSmall)
 {
     const char *path = size_path();
     long long bytes = number(path, "SELECT page_count * page_size FROM pragma_page_count, pragma_page_size");
-    long long rows = number(path, "SELECT (SELECT count(*) FROM exits) + (SELECT count(*) FROM events_data) + "
-                                  "(SELECT count(*) FROM spans) + (SELECT count(*) FROM irqs) + (SELECT count(*) FROM walks) + "
-                                  "(SELECT count(*) FROM walk_steps) + (SELECT count(*) FROM locks)");
+    long long rows = number(
+        path, "SELECT (SELECT count(*) FROM exits) + (SELECT count(*) FROM events_data) + "
+              "(SELECT count(*) FROM spans) + (SELECT count(*) FROM irqs) + (SELECT count(*) FROM walks) + "
+              "(SELECT count(*) FROM walk_steps) + (SELECT count(*) FROM locks)");
     long long calls = number(path, "SELECT sum(calls) FROM functions");
 
     EXPECT_GT(rows, 6 * EXITS);
     EXPECT_EQ(calls, (long long)EXITS * MIX_CALLS);
-    printf("[   SIZE   ] %lld bytes, %lld rows, %lld calls: %lld bytes a row\n", bytes, rows, calls, bytes / (rows + calls));
+    printf("[   SIZE   ] %lld bytes, %lld rows, %lld calls: %lld bytes a row\n", bytes, rows, calls,
+           bytes / (rows + calls));
     EXPECT_LE(bytes, BYTES_PER_ROW_MAX * (rows + calls));
 }
 
-// dbstat tells the bytes of each table's pages. Tables of few rows are dominated by their last page; these are not.
+// dbstat tells the bytes of each table's pages. Tables of few rows are dominated by their last page; these
+// are not.
 TEST(Size, RowsOfEachTableAreSmall)
 {
     static const struct {
         const char *table;
         long long max; // bytes a row
-    } tables[] = {{"exits_data", 48}, {"events_data", 48}, {"spans_data", 48}, {"irqs_data", 48},
+    } tables[] = {{"exits_data", 48}, {"events_data", 48}, {"spans_data", 48},     {"irqs_data", 48},
                   {"locks_data", 48}, {"walks_data", 48},  {"walk_steps_data", 48}};
     const char *path = size_path();
     long long all_bytes = 0, all_rows = 0;
