@@ -203,6 +203,8 @@ static void run_collect(const struct price_table *t, struct run *r, uint32_t hoo
     run_follow(t, r, m);
     const struct price_insn *last = r->count > 0 ? r->insn[r->count - 1] : NULL;
     r->loop = last != NULL && last->jump && b->hooks == 1 && last->target == t->insns[b->first].address;
+    for (size_t i = 0; i < r->count; i++)
+        r->loop &= !r->insn[i]->call; // What the callee does lies between two turns.
 }
 
 // -------------------------------------------------------------------------------------------------------------------
