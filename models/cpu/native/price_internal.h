@@ -104,8 +104,9 @@ int price_insn_text(csh handle, const struct price_elf *elf, const struct price_
 
 // ---- price_slice.c: marks the instrumentation of one machine basic block (left_out).
 void price_slice(struct price_insn *insns, size_t count);
-// Marks the frame of a function that would have none without hooks. After price_slice() of all its blocks.
-void price_leaf(struct price_insn *insns, size_t count);
+
+// ---- price_frame.c: marks what a function saves only for the sake of hooks. After price_slice() of all its blocks.
+void price_frame(struct price_insn *insns, size_t count);
 
 // ---- price_bound.c: what a run of instructions costs.
 struct price_bound {
