@@ -14,8 +14,8 @@ struct folded_line {
     uint64_t cycles;
 };
 
-// Node n is key n of the dict: parent node (0 none) << 32 | label. A label is a texts.id, or a thread's number with the top
-// bit set.
+// Node n is key n of the dict: parent node (0 none) << 32 | label. A label is a texts.id, or a thread's
+// number with the top bit set.
 struct folded {
     struct dict nodes;
     uint64_t *cycles; // by node
@@ -71,7 +71,8 @@ static void folded_take(struct folded *folded, const struct chunks *chunks, enum
         folded_open(folded, stack, stack->depth - 1);
     }
     if (step == CALL_STEP_DONE)
-        folded->cycles[folded_node(folded, folded_top(folded, done->depth), done->function)] += done->self_cycles;
+        folded->cycles[folded_node(folded, folded_top(folded, done->depth), done->function)] +=
+            done->self_cycles;
 }
 
 static enum trace_status folded_read(struct trace_reader *reader, int64_t run, struct folded *folded,
@@ -145,7 +146,8 @@ static int folded_compare(const void *a, const void *b)
     return strcmp(((const struct folded_line *)a)->stack, ((const struct folded_line *)b)->stack);
 }
 
-static void folded_write(const struct folded *folded, const struct folded_texts *texts, trace_text_fn *fn, void *context)
+static void folded_write(const struct folded *folded, const struct folded_texts *texts, trace_text_fn *fn,
+                         void *context)
 {
     struct folded_line *lines = memory_zeroed(folded->nodes.count, sizeof *lines);
     size_t count = 0;
@@ -153,8 +155,8 @@ static void folded_write(const struct folded *folded, const struct folded_texts 
 
     for (uint32_t node = 1; node <= folded->nodes.count; node++)
         if (folded->cycles[node])
-            lines[count++] =
-                (struct folded_line){folded_text(folded, node, texts->texts, texts->capacity), folded->cycles[node]};
+            lines[count++] = (struct folded_line){folded_text(folded, node, texts->texts, texts->capacity),
+                                                  folded->cycles[node]};
     qsort(lines, count, sizeof *lines, folded_compare);
     for (size_t i = 0; i < count; i++) {
         char number[32];
@@ -166,14 +168,15 @@ static void folded_write(const struct folded *folded, const struct folded_texts 
     free(lines);
 }
 
-enum trace_status trace_export_folded(struct trace_reader *reader, int64_t run, bool threads, trace_text_fn *fn,
-                                      void *context, struct trace_error *error)
+enum trace_status trace_export_folded(struct trace_reader *reader, int64_t run, bool threads,
+                                      trace_text_fn *fn, void *context, struct trace_error *error)
 {
     struct folded folded = {.thread = -1, .threads = threads};
     struct folded_texts texts = {0};
 
     dict_init(&folded.nodes, 1);
-    enum trace_status status = trace_query(reader, "SELECT id, text FROM main.texts", folded_take_text, &texts, error);
+    enum trace_status status =
+        trace_query(reader, "SELECT id, text FROM main.texts", folded_take_text, &texts, error);
 
     if (status == TRACE_OK)
         status = folded_read(reader, run, &folded, error);

@@ -115,14 +115,14 @@ static void cut_machine_blocks(struct price_table *t) {
         price_slice(t->insns + t->machine[m].first, t->machine[m].count);
 }
 
-// The frames of leaf functions, function by function.
-static void drop_leaf_frames(struct price_table *t) {
+// Frames, function by function.
+static void drop_frames(struct price_table *t) {
     size_t first = 0;
     while (first < t->insn_count) {
         size_t end = first + 1;
         while (end < t->insn_count && !starts_function(t, t->insns[end].address))
             end++;
-        price_leaf(t->insns + first, end - first);
+        price_frame(t->insns + first, end - first);
         first = end;
     }
 }
@@ -203,6 +203,8 @@ static void run_collect(const struct price_table *t, struct run *r, uint32_t hoo
     run_follow(t, r, m);
     const struct price_insn *last = r->count > 0 ? r->insn[r->count - 1] : NULL;
     r->loop = last != NULL && last->jump && b->hooks == 1 && last->target == t->insns[b->first].address;
+    for (size_t i = 0; i < r->count; i++)
+        r->loop &= !r->insn[i]->call; // What the callee does lies between two turns.
 }
 
 // -------------------------------------------------------------------------------------------------------------------
@@ -298,7 +300,7 @@ struct price_table *price_open(const char *path, uint64_t load_bias, const struc
     price_ports_open(&t->ports, u);
     find_leaders(t);
     cut_machine_blocks(t);
-    drop_leaf_frames(t);
+    drop_frames(t);
     price_all(t);
     list_unknown(t);
     t->symbols = allocate(t->elf.symbol_count, sizeof *t->symbols);

@@ -294,6 +294,7 @@ static void classify_string(struct price_insn *p, const cs_insn *in, const struc
     (void)c;
     bool repeated = in->detail->x86.prefix[0] == X86_PREFIX_REP || in->detail->x86.prefix[0] == X86_PREFIX_REPNE;
     p->start = repeated;
+    p->element_bytes = operand(in, 0)->size;
     p->load = in->id == X86_INS_MOVSB || in->id == X86_INS_MOVSW || in->id == X86_INS_MOVSD || in->id == X86_INS_MOVSQ;
     p->store = false; // Part of the class.
     p->reads |= RDI | (p->load ? RSI : RAX) | (repeated ? RCX : 0);
@@ -320,7 +321,6 @@ static void index_rules(void) {
 
 static void classify(struct price_insn *p, const cs_insn *in, const struct price_classes *c) {
     unsigned r = in->id < X86_INS_ENDING ? rule_of[in->id] : 0;
-    p->repeat = 1;
     // XCHG with memory locks the bus without being told to (SDM 8.1.2.1).
     p->locked = in->detail->x86.prefix[0] == X86_PREFIX_LOCK || (in->id == X86_INS_XCHG && p->load);
     if (r == 0 || ((p->reads | p->writes) & PRICE_OTHER)) {

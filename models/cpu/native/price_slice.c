@@ -71,37 +71,3 @@ void price_slice(struct price_insn *insns, size_t count) {
             plain(&s, p);
     }
 }
-
-// -------------------------------------------------------------------------------------------------------------------
-// Hooks are calls, so a function that calls nothing else must keep what it needs in callee-saved registers and save
-// those. Without hooks it would use the nine registers that nobody has to save. If it makes do with nine, its pushes, pops
-// and, where nothing lives on the stack, its moves of the stack pointer are there for the hooks.
-
-#define CALLEE_SAVED 0xf028u // rbx rbp r12-r15
-#define FREE_REGISTERS 9
-
-static bool is_frame(const struct price_insn *p) {
-    if (p->id == X86_INS_PUSH || p->id == X86_INS_POP)
-        return (p->saved & CALLEE_SAVED) != 0;
-    return p->moves_stack;
-}
-
-void price_leaf(struct price_insn *insns, size_t count) {
-    uint32_t used = 0;
-    bool stack_data = false;
-    for (size_t i = 0; i < count; i++) {
-        const struct price_insn *p = &insns[i];
-        if (p->call && p->hook == PRICE_HOOK_NONE)
-            return;
-        if (p->left_out || p->hook != PRICE_HOOK_NONE || is_frame(p))
-            continue;
-        used |= p->reads | p->writes | p->address_reads;
-        stack_data |= !p->ends && ((p->reads | p->address_reads) & PRICE_RSP) != 0;
-    }
-    used &= 0xffffu & ~PRICE_RSP;
-    if (stack_data || __builtin_popcount(used) > FREE_REGISTERS)
-        return;
-    for (size_t i = 0; i < count; i++)
-        if (is_frame(&insns[i]))
-            insns[i].left_out = true;
-}

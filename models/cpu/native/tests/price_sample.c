@@ -218,7 +218,7 @@ static int handle_unknown(struct vcpu *v) {
 }
 
 static handler *const handlers[64] = {
-    [0 ... 63] = handle_unknown, [10] = handle_cpuid, [12] = handle_halt, [30] = handle_io, [31] = handle_msr, [32] = handle_msr,
+    [10] = handle_cpuid, [12] = handle_halt, [30] = handle_io, [31] = handle_msr, [32] = handle_msr,
 };
 
 EXPORT int dispatch(struct vcpu *v) {
@@ -226,7 +226,8 @@ EXPORT int dispatch(struct vcpu *v) {
     if (reason >= 64)
         hw_panic("exit reason");
     v->exits[reason]++;
-    return handlers[reason](v);
+    handler *handle = handlers[reason] != NULL ? handlers[reason] : handle_unknown;
+    return handle(v);
 }
 
 EXPORT void vcpu_init(struct vcpu *v, struct slot *slots, uint32_t count) {
