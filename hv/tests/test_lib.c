@@ -241,7 +241,7 @@ static void xarray_body(void *arg)
     xa_init(&xa, host);
     EXPECT_TRUE(xa_load(&xa, 0) == NULL);
     for (unsigned i = 0; i < ARRAY_COUNT(indexes); i++)
-        EXPECT_EQ(xa_store(&xa, indexes[i], (void *)(indexes + i)), 0);
+        EXPECT_EQ(xa_store(&xa, indexes[i], (void *)(u64)(indexes + i)), 0);
     for (unsigned i = 0; i < ARRAY_COUNT(indexes); i++) {
         EXPECT_EQ((u64)xa_load(&xa, indexes[i]), (u64)(indexes + i));
         EXPECT_TRUE(xa_load(&xa, indexes[i] ^ 2) == NULL);
