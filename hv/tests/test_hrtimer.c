@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // Timers: order, cancellation, restarts, migration. Time is in TSC cycles; one point of the fake is one.
 #include "hv/core/cpu.h"
-#include "hv/core/hrtimer.h"
 #include "hv/core/host.h"
+#include "hv/core/hrtimer.h"
 #include "hv/core/sched.h"
 #include "hv/tests/fake_hw.h"
 #include "tests/shim/shim.h"

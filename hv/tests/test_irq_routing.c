@@ -60,7 +60,8 @@ static void routing_body(void *arg)
         {{CHIP(1, 2, 1), MSI(1, 0, 0)}, 2, "a pin and a message"},
         {{MSI(1, 0, 0), MSI(1, 0, 1)}, 2, "two messages"},
     };
-    const struct hv_irq_routing_entry good[] = {CHIP(4, 0, 4), CHIP(4, 2, 4), CHIP(23, 2, 23), MSI(40, 0xfee01000, 0x31)};
+    const struct hv_irq_routing_entry good[] = {CHIP(4, 0, 4), CHIP(4, 2, 4), CHIP(23, 2, 23),
+                                                MSI(40, 0xfee01000, 0x31)};
     (void)arg;
     fake_arch.irqchip_set = note_pin;
     EXPECT_EQ(set_irq(vm, 0, 4, 1), -EINVAL); // No routes yet.

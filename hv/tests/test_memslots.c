@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Memory slots: the rules of HV_SET_USER_MEMORY_REGION, lookups against a model, and the update beside readers.
+// Memory slots: the rules of HV_SET_USER_MEMORY_REGION, lookups against a model, and the update beside
+// readers.
 #include "hv/core/memslots.h"
 #include "hv/core/vm.h"
 #include "hv/lib/errno.h"
@@ -47,7 +48,8 @@ static u64 state_hash(struct vm *vm)
     struct host *host = vm->host;
     hash = (hash ^ host->heap.objects_in_use) * 1099511628211ull;
     hash = (hash ^ host->pages.free_pages) * 1099511628211ull;
-    return (hash ^ (fake_arch.prepares * 7 + fake_arch.commits * 5 + fake_arch.flushes * 3)) * 1099511628211ull;
+    return (hash ^ (fake_arch.prepares * 7 + fake_arch.commits * 5 + fake_arch.flushes * 3)) *
+           1099511628211ull;
 }
 
 // Slots 0 (1 MiB at 0), 3 (2 MiB at 16 MiB, read-only), and 65536 + 1 (1 MiB at 0 in address space 1).
@@ -119,7 +121,7 @@ static void accept_body(void *arg)
     struct vm *vm = vm_with_slots();
     (void)arg;
     EXPECT_EQ(set(vm, HV_USER_MEMSLOTS - 1, 0, 64 * MB, MB, HVA), 0);
-    EXPECT_EQ(set(vm, 5, 0, MB, 15 * MB, HVA), 0); // Fills the gap exactly.
+    EXPECT_EQ(set(vm, 5, 0, MB, 15 * MB, HVA), 0);  // Fills the gap exactly.
     EXPECT_EQ(set(vm, 0x10002, 0, MB, MB, HVA), 0); // Another address space may overlap.
     EXPECT_EQ(set(vm, 6, 0, (1ull << 46) - MB, MB, HVA), 0);
     u64 flushes = fake_arch.flushes;
@@ -216,7 +218,8 @@ TEST(HvMemslots, EveryPublicationMovesTheGeneration)
 
 // --- No memory: the old version stays in force. ---
 
-static int refuse_prepare(struct vm *vm, const struct memslot *old, struct memslot *new, enum memslot_change change)
+static int refuse_prepare(struct vm *vm, const struct memslot *old, struct memslot *new,
+                          enum memslot_change change)
 {
     (void)vm;
     (void)old;
