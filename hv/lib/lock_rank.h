@@ -13,6 +13,9 @@ enum lock_rank {
 };
 _Static_assert(LOCK_RANK_COUNT <= 64, "held ranks are one word of bits");
 
+// Second argument of the lock tracepoints.
+enum lock_mode { LOCK_MODE_SPIN, LOCK_MODE_READ, LOCK_MODE_WRITE, LOCK_MODE_MUTEX, LOCK_MODE_SRCU };
+
 #ifdef HV_VALIDATE
 // Reports the violation lock_order{rank, held ranks} if a held lock's rank is not lower, then notes the rank
 // as held.

@@ -10,7 +10,11 @@
 struct mini {
     _Atomic u64 lock;
     u64 counter;
-    _Atomic u64 x, y;
+    u64 padding1[6];
+    _Atomic u64 x; // x and y on lines of their own.
+    u64 padding2[7];
+    _Atomic u64 y;
+    u64 padding3[7];
     u64 seen_x, seen_y;
     u64 irqs, irq_during_user;
     u64 pings;
@@ -51,6 +55,7 @@ static void spin(struct mini *m)
 // The SB litmus test (SDM 8.2.3.4): without fences both may read 0.
 static void store_buffering(struct mini *m, u32 cpu, bool fence)
 {
+    m->counter = m->x + m->y;   // Both lines are in both caches.
     hw_test_wait_until(100000); // Both start at the same cycle.
     if (cpu == 0) {
         atomic_store_explicit(&m->x, 1, memory_order_relaxed);
