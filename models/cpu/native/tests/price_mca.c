@@ -15,7 +15,8 @@ static const char *const reasons[][2] = {
     {"string", "REP string instruction: LLVM prices one step, we the start-up and the bytes"},
     {"division", "LLVM pipelines the divider otherwise; ours is uops.info's throughput"},
     {"chain", "a dependency chain longer than the scheduler covers; RThroughput knows no chains"},
-    {"jump", "a taken jump, call or return has one port (6 on Skylake); LLVM lets it choose, and knows no uops of calls"},
+    {"jump", "a taken jump, call or return has one port (6 on Skylake); LLVM lets it choose, and knows no "
+             "uops of calls"},
     {"memory", "LLVM gives loads, stores or calls fewer or more uops on ports 2, 3, 4 and 7"},
     {"fusion", "macro-fusion, move elimination or zero idioms, which LLVM does not know here"},
     {"shift", "shift or rotate by CL: LLVM gives it more uops or other ports"},
@@ -23,7 +24,8 @@ static const char *const reasons[][2] = {
 };
 #define REASONS (sizeof reasons / sizeof reasons[0])
 
-const char *mca_program(void) {
+const char *mca_program(void)
+{
     static const char *const names[] = {"llvm-mca-14", "llvm-mca"};
     char command[64];
     for (size_t i = 0; i < sizeof names / sizeof names[0]; i++) {
@@ -34,15 +36,18 @@ const char *mca_program(void) {
     return NULL;
 }
 
-const char *mca_cpu(const char *uarch) {
-    static const char *const cpus[][2] = {{"skylake-sp", "skylake-avx512"}, {"sandybridge-ep", "sandybridge"}};
+const char *mca_cpu(const char *uarch)
+{
+    static const char *const cpus[][2] = {{"skylake-sp", "skylake-avx512"},
+                                          {"sandybridge-ep", "sandybridge"}};
     for (size_t i = 0; i < sizeof cpus / sizeof cpus[0]; i++)
         if (strcmp(cpus[i][0], uarch) == 0)
             return cpus[i][1];
     return NULL;
 }
 
-static bool write_regions(const struct price_table *t, const char *path, char *text) {
+static bool write_regions(const struct price_table *t, const char *path, char *text)
+{
     FILE *f = fopen(path, "wb");
     if (f == NULL)
         return false;
@@ -58,7 +63,8 @@ static bool write_regions(const struct price_table *t, const char *path, char *t
 }
 
 // "5.25" or "5" in hundredths.
-static uint32_t hundredths(const char *text) {
+static uint32_t hundredths(const char *text)
+{
     char *end;
     unsigned long whole = strtoul(text, &end, 10);
     unsigned long part = 0;
@@ -70,7 +76,8 @@ static uint32_t hundredths(const char *text) {
     return (uint32_t)(whole * 100 + part);
 }
 
-static bool has_line(const char *text, const char *start) {
+static bool has_line(const char *text, const char *start)
+{
     for (const char *line = text; line != NULL && *line != '\0';) {
         if (strncmp(line, start, strlen(start)) == 0)
             return true;
@@ -80,7 +87,8 @@ static bool has_line(const char *text, const char *start) {
     return false;
 }
 
-static const char *explain(const struct mca_block *m, const char *text) {
+static const char *explain(const struct mca_block *m, const char *text)
+{
     const struct price_block *b = m->block;
     uint32_t throughput = b->front_ticks > b->port_ticks ? b->front_ticks : b->port_ticks;
     bool dearer = m->ratio >= 1500;
@@ -103,7 +111,8 @@ static const char *explain(const struct mca_block *m, const char *text) {
     return dearer && b->front_ticks >= b->port_ticks ? "width" : "unexplained";
 }
 
-static bool read_report(struct mca_report *r, const struct price_table *t, const char *path, char *text) {
+static bool read_report(struct mca_report *r, const struct price_table *t, const char *path, char *text)
+{
     char line[512];
     const char *at;
     const struct price_block *b = NULL;
@@ -133,7 +142,8 @@ static bool read_report(struct mca_report *r, const struct price_table *t, const
     return true;
 }
 
-static int ratio_order(const void *a, const void *b) {
+static int ratio_order(const void *a, const void *b)
+{
     const struct mca_block *x = a, *y = b;
     if (x->ratio != y->ratio)
         return x->ratio < y->ratio ? -1 : 1;
@@ -141,7 +151,8 @@ static int ratio_order(const void *a, const void *b) {
 }
 
 bool mca_compare(struct mca_report *r, const struct price_table *t, const struct uarch *u, const char *folder,
-                 char *error, size_t error_size) {
+                 char *error, size_t error_size)
+{
     char in[512], out[512], command[2048];
     char *text = malloc(TEXT_MAX);
     *r = (struct mca_report){.blocks = calloc(price_block_count(t) + 1, sizeof *r->blocks)};
@@ -167,28 +178,32 @@ bool mca_compare(struct mca_report *r, const struct price_table *t, const struct
     return true;
 }
 
-void mca_report_free(struct mca_report *r) {
+void mca_report_free(struct mca_report *r)
+{
     free(r->blocks);
     *r = (struct mca_report){0};
 }
 
-static void print_block(const struct mca_block *m, const struct price_table *t) {
+static void print_block(const struct mca_block *m, const struct price_table *t)
+{
     char *text = malloc(TEXT_MAX);
     if (text == NULL)
         abort();
     price_block_text(t, m->block, text, TEXT_MAX);
-    printf("\n  %s at 0x%" PRIx64 "%s: ours %u.%02u, llvm-mca %u.%02u cycles, ratio %u.%03u, %s\n", m->block->function,
-           m->block->start, m->block->loop ? " (loop)" : "", m->ours / 100, m->ours % 100, m->theirs / 100,
-           m->theirs % 100, m->ratio / 1000, m->ratio % 1000, m->class);
+    printf("\n  %s at 0x%" PRIx64 "%s: ours %u.%02u, llvm-mca %u.%02u cycles, ratio %u.%03u, %s\n",
+           m->block->function, m->block->start, m->block->loop ? " (loop)" : "", m->ours / 100, m->ours % 100,
+           m->theirs / 100, m->theirs % 100, m->ratio / 1000, m->ratio % 1000, m->class);
     for (char *line = strtok(text, "\n"); line != NULL; line = strtok(NULL, "\n"))
         printf("      %s\n", line);
     free(text);
 }
 
-void mca_print(const struct mca_report *r, const struct price_table *t, const struct uarch *u, size_t worst) {
-    printf("%s against llvm-mca -mcpu=%s: %zu blocks (%zu without price)\n", u->name, mca_cpu(u->name), r->count,
-           r->empty);
-    printf("  ratio of our price to llvm-mca's: 10th percentile %u.%03u, median %u.%03u, 90th percentile %u.%03u\n",
+void mca_print(const struct mca_report *r, const struct price_table *t, const struct uarch *u, size_t worst)
+{
+    printf("%s against llvm-mca -mcpu=%s: %zu blocks (%zu without price)\n", u->name, mca_cpu(u->name),
+           r->count, r->empty);
+    printf("  ratio of our price to llvm-mca's: 10th percentile %u.%03u, median %u.%03u, 90th percentile "
+           "%u.%03u\n",
            r->tenth / 1000, r->tenth % 1000, r->median / 1000, r->median % 1000, r->ninetieth / 1000,
            r->ninetieth % 1000);
     printf("  %zu differ by half or more:\n", r->outliers);

@@ -1,13 +1,15 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// price_report LIBRARY UARCH.yaml FOLDER [WORST]: what tools/bench/prices.sh runs for each micro-architecture.
+// price_report LIBRARY UARCH.yaml FOLDER [WORST]: what tools/bench/prices.sh runs for each
+// micro-architecture.
 
 #include "models/cpu/native/tests/price_mca.h"
 
 #include <stdio.h>
 #include <stdlib.h>
 
-static int report(const char *library, const char *uarch, const char *folder, size_t worst) {
+static int report(const char *library, const char *uarch, const char *folder, size_t worst)
+{
     char error[600];
     struct mca_report r;
     struct uarch *u = uarch_load(uarch, error, sizeof error);
@@ -26,7 +28,8 @@ static int report(const char *library, const char *uarch, const char *folder, si
     return done ? 0 : 2;
 }
 
-int main(int argc, char **argv) {
+int main(int argc, char **argv)
+{
     if (argc != 4 && argc != 5) {
         fprintf(stderr, "usage: price_report LIBRARY UARCH.yaml FOLDER [WORST]\n");
         return 2;

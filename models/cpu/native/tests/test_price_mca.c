@@ -1,14 +1,16 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// The stranger's check: over all blocks, the ratio of our price to llvm-mca's has a median between 0.8 and 1.25, and every
-// block that differs by half or more has a known reason (price_mca.c). What is compared: price_mca.h.
+// The stranger's check: over all blocks, the ratio of our price to llvm-mca's has a median between 0.8
+// and 1.25, and every block that differs by half or more has a known reason (price_mca.c). What is compared:
+// price_mca.h.
 
 #include "models/cpu/native/tests/price_mca.h"
 #include "tests/shim/shim.h"
 
 #include <stdio.h>
 
-static void check(const char *library, const char *uarch) {
+static void check(const char *library, const char *uarch)
+{
     char path[512], error[600];
     struct mca_report r;
     snprintf(path, sizeof path, "%s/models/cpu/uarch/%s.yaml", test_source_dir(), uarch);
@@ -28,7 +30,8 @@ static void check(const char *library, const char *uarch) {
     uarch_free(u);
 }
 
-TEST(PriceMca, SampleOnSkylake) {
+TEST(PriceMca, SampleOnSkylake)
+{
     char path[512];
     if (mca_program() == NULL)
         test_skip("no llvm-mca: install Debian's package llvm");
@@ -36,7 +39,8 @@ TEST(PriceMca, SampleOnSkylake) {
     check(path, "skylake-sp");
 }
 
-TEST(PriceMca, SampleOnSandyBridge) {
+TEST(PriceMca, SampleOnSandyBridge)
+{
     char path[512];
     if (mca_program() == NULL)
         test_skip("no llvm-mca: install Debian's package llvm");
@@ -44,7 +48,8 @@ TEST(PriceMca, SampleOnSandyBridge) {
     check(path, "sandybridge-ep");
 }
 
-TEST(PriceMca, Libhv) {
+TEST(PriceMca, Libhv)
+{
     FILE *f = fopen(test_hv_lib(), "rb");
     if (mca_program() == NULL || f == NULL) {
         if (f != NULL)
