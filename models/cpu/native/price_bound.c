@@ -219,11 +219,11 @@ static uint32_t chain_pass(uint32_t *ready, const struct price_classes *c,
     return end;
 }
 
-// What the chain adds. In a loop: the cycles by which each further turn ends later (the recurrence).
-// Elsewhere: the part of the chain that the scheduler cannot cover with what follows, that is what is longer
-// than the time in which rename fills it.
+// What the chain costs. In a loop: the cycles by which each further turn ends later (the recurrence).
+// Elsewhere: while the chain runs, rename goes on with what follows until the scheduler is full, which takes
+// entries / width cycles; what the chain is longer than that stalls it.
 static uint32_t chain_ticks(const struct price_classes *c, const struct price_insn *const *insns,
-                            size_t count, bool loop, uint32_t throughput_ticks)
+                            size_t count, bool loop, uint32_t front_ticks)
 {
     uint32_t ready[REGISTERS] = {0};
     uint32_t chain = chain_pass(ready, c, insns, count);
@@ -236,7 +236,7 @@ static uint32_t chain_ticks(const struct price_classes *c, const struct price_in
     const struct uarch_front_end *f = &c->u->front_end;
     uint32_t covered = (uint32_t)(f->scheduler_entries * UARCH_TICKS_PER_CYCLE / f->fused_width);
     uint32_t ticks = chain * UARCH_TICKS_PER_CYCLE;
-    return ticks > covered ? throughput_ticks + ticks - covered : 0;
+    return ticks > covered ? front_ticks + ticks - covered : 0;
 }
 
 // -------------------------------------------------------------------------------------------------------------------
@@ -262,8 +262,7 @@ void price_bound(struct price_bound *out, const struct price_classes *c, const s
     // A taken branch ends what can be fetched in a cycle, so a loop's turn takes one at least.
     if (loop && out->front_ticks < UARCH_TICKS_PER_CYCLE)
         out->front_ticks = UARCH_TICKS_PER_CYCLE;
-    uint32_t throughput = out->front_ticks > out->port_ticks ? out->front_ticks : out->port_ticks;
-    out->chain_ticks = chain_ticks(c, insns, count, loop, throughput);
+    out->chain_ticks = chain_ticks(c, insns, count, loop, out->front_ticks);
     out->branch_ticks = (uint32_t)(branches * UARCH_TICKS_PER_CYCLE * c->u->branch.mispredict_permille *
                                    c->u->branch.mispredict_cycles / 1000);
 }

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // Reads what pricing needs of an ELF64 x86-64 shared object: .text, function symbols, and the names behind
-// the stubs of the procedure linkage table. (System V ABI, AMD64 supplement 1.0.)
+// the entries of the procedure linkage table. (System V ABI, AMD64 supplement 1.0.)
 
 #include "models/cpu/native/price_internal.h"
 
@@ -152,17 +152,17 @@ static const char *slot_name(const struct price_elf *elf, const struct sections 
     return NULL;
 }
 
-static void add_stub(struct price_elf *elf, uint64_t address, const char *name)
+static void add_import(struct price_elf *elf, uint64_t address, const char *name)
 {
-    elf->stubs = realloc(elf->stubs, (elf->stub_count + 1) * sizeof *elf->stubs);
-    if (elf->stubs == NULL)
+    elf->imports = realloc(elf->imports, (elf->import_count + 1) * sizeof *elf->imports);
+    if (elf->imports == NULL)
         abort();
-    elf->stubs[elf->stub_count++] = (struct price_stub){address, name};
+    elf->imports[elf->import_count++] = (struct price_import){address, name};
 }
 
-// A stub is `jmp *slot(%rip)` (FF 25 disp32), alone or behind endbr64 (F3 0F 1E FA), perhaps with a BND
+// An entry is `jmp *slot(%rip)` (FF 25 disp32), alone or behind endbr64 (F3 0F 1E FA), perhaps with a BND
 // prefix (F2).
-static void read_stubs(struct price_elf *elf, const struct sections *s, const Elf64_Shdr *h)
+static void read_imports(struct price_elf *elf, const struct sections *s, const Elf64_Shdr *h)
 {
     const uint8_t *code = h != NULL ? at(elf, h->sh_offset, h->sh_size, 1) : NULL;
     if (code == NULL)
@@ -179,14 +179,14 @@ static void read_stubs(struct price_elf *elf, const struct sections *s, const El
             start -= 4;
         const char *name = slot_name(elf, s, h->sh_addr + i + 6 + (uint64_t)(int64_t)displacement);
         if (name != NULL)
-            add_stub(elf, h->sh_addr + start, name);
+            add_import(elf, h->sh_addr + start, name);
         i += 5;
     }
 }
 
-static int stub_order(const void *a, const void *b)
+static int import_order(const void *a, const void *b)
 {
-    const struct price_stub *x = a, *y = b;
+    const struct price_import *x = a, *y = b;
     return x->address < y->address ? -1 : x->address > y->address;
 }
 
@@ -215,11 +215,11 @@ bool price_elf_open(struct price_elf *elf, const char *path, char *error, size_t
         return false;
     }
     read_symbols(elf, &t);
-    read_stubs(elf, &s, section(&s, ".plt"));
-    read_stubs(elf, &s, section(&s, ".plt.sec"));
-    read_stubs(elf, &s, section(&s, ".plt.got"));
-    if (elf->stub_count > 0)
-        qsort(elf->stubs, elf->stub_count, sizeof *elf->stubs, stub_order);
+    read_imports(elf, &s, section(&s, ".plt"));
+    read_imports(elf, &s, section(&s, ".plt.sec"));
+    read_imports(elf, &s, section(&s, ".plt.got"));
+    if (elf->import_count > 0)
+        qsort(elf->imports, elf->import_count, sizeof *elf->imports, import_order);
     return true;
 }
 
@@ -228,7 +228,7 @@ void price_elf_close(struct price_elf *elf)
     if (elf->data != NULL)
         munmap((void *)(uintptr_t)elf->data, elf->size);
     free(elf->symbols);
-    free(elf->stubs);
+    free(elf->imports);
     *elf = (struct price_elf){0};
 }
 
@@ -250,12 +250,12 @@ const struct price_symbol *price_elf_function(const struct price_elf *elf, uint6
 
 const char *price_elf_target(const struct price_elf *elf, uint64_t address)
 {
-    size_t low = 0, high = elf->stub_count;
+    size_t low = 0, high = elf->import_count;
     while (low < high) {
         size_t middle = (low + high) / 2;
-        if (elf->stubs[middle].address == address)
-            return elf->stubs[middle].name;
-        if (elf->stubs[middle].address < address)
+        if (elf->imports[middle].address == address)
+            return elf->imports[middle].name;
+        if (elf->imports[middle].address < address)
             low = middle + 1;
         else
             high = middle;

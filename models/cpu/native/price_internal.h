@@ -11,7 +11,7 @@
 #include <stdbool.h>
 
 // ---- price_elf.c: the file, mapped, and the few tables of it that matter. Addresses are those of the file.
-struct price_stub {
+struct price_import {
     uint64_t address; // of an entry of .plt, .plt.sec or .plt.got
     const char *name; // the symbol that it jumps to
 };
@@ -24,13 +24,14 @@ struct price_elf {
     uint64_t text_bytes;
     struct price_symbol *symbols; // functions, sorted by start, without doubles
     size_t symbol_count;
-    struct price_stub *stubs; // sorted by address
-    size_t stub_count;
+    struct price_import *imports; // sorted by address
+    size_t import_count;
 };
 
 bool price_elf_open(struct price_elf *elf, const char *path, char *error, size_t error_size);
 void price_elf_close(struct price_elf *elf);
-// The symbol behind a call or jump to `address`: that of a stub or of a function that starts there, or NULL.
+// The symbol behind a call or jump to `address`: that of a linkage table entry or of a function that starts
+// there, or NULL.
 const char *price_elf_target(const struct price_elf *elf, uint64_t address);
 // The function symbol that holds `address`, or NULL.
 const struct price_symbol *price_elf_function(const struct price_elf *elf, uint64_t address);

@@ -186,6 +186,7 @@ void mca_report_free(struct mca_report *r)
 
 static void print_block(const struct mca_block *m, const struct price_table *t)
 {
+    char *rest = NULL;
     char *text = malloc(TEXT_MAX);
     if (text == NULL)
         abort();
@@ -193,7 +194,7 @@ static void print_block(const struct mca_block *m, const struct price_table *t)
     printf("\n  %s at 0x%" PRIx64 "%s: ours %u.%02u, llvm-mca %u.%02u cycles, ratio %u.%03u, %s\n",
            m->block->function, m->block->start, m->block->loop ? " (loop)" : "", m->ours / 100, m->ours % 100,
            m->theirs / 100, m->theirs % 100, m->ratio / 1000, m->ratio % 1000, m->class);
-    for (char *line = strtok(text, "\n"); line != NULL; line = strtok(NULL, "\n"))
+    for (char *line = strtok_r(text, "\n", &rest); line != NULL; line = strtok_r(NULL, "\n", &rest))
         printf("      %s\n", line);
     free(text);
 }
