@@ -127,6 +127,8 @@ TEST(Uarch, CapabilityMsrs)
     EXPECT_EQ(a >> 46 & 1, 1); // VMCS shadowing.
     EXPECT_EQ(b >> 46 & 1, 0);
     EXPECT_EQ(a >> 49 & 1, 1); // PML.
+    EXPECT_EQ(a >> 57 & 1, 1); // TSC scaling.
+    EXPECT_EQ(b >> 57 & 1, 0);
     EXPECT_EQ(b >> 49 & 1, 0);
     ASSERT_TRUE(uarch_vmx_msr(skl, 0x48c, &a) && uarch_vmx_msr(snb, 0x48c, &b));
     EXPECT_EQ(a >> 21 & 1, 1); // Accessed and dirty flags for EPT.
