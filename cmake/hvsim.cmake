@@ -1,0 +1,233 @@
+# SPDX-License-Identifier: Apache-2.0
+#
+# The functions that every room's CMakeLists.txt uses:
+#
+#   hvsim_module(NAME SRCS ... [DEPS ...] [WHOLE])          static library hvsim_NAME
+#   hvsim_program(NAME SRCS ... [DEPS ...])                 executable bin/NAME
+#   hvsim_test(NAME SRCS ... [DEPS ...] [LABELS ...])       GoogleTest binary bin/test_NAME, each TEST known to ctest
+#   hvsim_fuzzer(NAME SRCS ... [DEPS ...])                  libFuzzer binary bin/fuzz_NAME (preset fuzz only)
+#   hvsim_hv_library(NAME SRCS ... [DEFINES ...] [PLAIN])   lib/libNAME.so (instrumented), or static hvsim_NAME (PLAIN)
+#
+# DEPS name modules (mem), the libraries systemc, capstone, sqlite3, cyaml, m, or any CMake target. They may be
+# defined later or in another room.
+#
+# WHOLE: every object of the module goes into each executable, even if nothing names it. Modules which implement
+# hw_* or the __tsan_* hooks need it: only libhv.so, opened at run time, names those.
+
+include_guard(GLOBAL)
+include(GoogleTest)
+find_package(PkgConfig REQUIRED)
+
+set(CMAKE_C_STANDARD 11)
+set(CMAKE_C_STANDARD_REQUIRED ON)
+set(CMAKE_C_EXTENSIONS OFF)
+set(CMAKE_CXX_STANDARD 17)
+set(CMAKE_CXX_STANDARD_REQUIRED ON)
+set(CMAKE_EXPORT_COMPILE_COMMANDS ON)
+set(CMAKE_RUNTIME_OUTPUT_DIRECTORY ${CMAKE_BINARY_DIR}/bin)
+set(CMAKE_LIBRARY_OUTPUT_DIRECTORY ${CMAKE_BINARY_DIR}/lib)
+set(CMAKE_ARCHIVE_OUTPUT_DIRECTORY ${CMAKE_BINARY_DIR}/lib)
+file(MAKE_DIRECTORY ${CMAKE_BINARY_DIR}/bin ${CMAKE_BINARY_DIR}/lib)
+
+# ---------------------------------------------------------------------------------------------------------------
+# Libraries that are not ours. Each becomes hvsim_<name>, so that DEPS can name it like a module.
+
+function(hvsim_find_package name pkg)
+    pkg_check_modules(hvsim_pkg_${name} REQUIRED IMPORTED_TARGET GLOBAL ${pkg})
+    add_library(hvsim_${name} INTERFACE)
+    target_link_libraries(hvsim_${name} INTERFACE PkgConfig::hvsim_pkg_${name})
+endfunction()
+
+hvsim_find_package(systemc systemc)
+hvsim_find_package(capstone capstone)
+hvsim_find_package(sqlite3 sqlite3)
+hvsim_find_package(cyaml libcyaml)
+find_package(GTest REQUIRED)
+find_package(Threads REQUIRED)
+
+# ---------------------------------------------------------------------------------------------------------------
+# Flags of everything that runs on the host.
+
+add_library(hvsim_flags INTERFACE)
+target_compile_options(hvsim_flags INTERFACE
+    -Wall -Wextra -Werror -Wshadow
+    $<$<COMPILE_LANGUAGE:C>:-Wconversion$<SEMICOLON>-Wno-sign-conversion$<SEMICOLON>-Wstrict-prototypes$<SEMICOLON>-Wmissing-prototypes$<SEMICOLON>-Wswitch-enum$<SEMICOLON>-Wcast-qual>
+    -fno-strict-aliasing -fno-omit-frame-pointer
+    -ffile-prefix-map=${CMAKE_SOURCE_DIR}/=)
+target_include_directories(hvsim_flags INTERFACE ${CMAKE_SOURCE_DIR})
+target_compile_definitions(hvsim_flags INTERFACE _GNU_SOURCE)
+
+if(HVSIM_SANITIZE)
+    add_compile_options(-fsanitize=${HVSIM_SANITIZE} -fno-sanitize-recover=all)
+    add_link_options(-fsanitize=${HVSIM_SANITIZE})
+endif()
+if(HVSIM_FUZZ)
+    add_compile_options(-fsanitize=fuzzer-no-link)
+endif()
+
+# Each name becomes "the module of that name if there is one, else the thing itself", decided after every room
+# was read.
+function(hvsim_resolve_deps out)
+    set(resolved "")
+    foreach(dep IN LISTS ARGN)
+        list(APPEND resolved "$<IF:$<TARGET_EXISTS:hvsim_${dep}>,hvsim_${dep},${dep}>")
+    endforeach()
+    set(${out} "${resolved}" PARENT_SCOPE)
+endfunction()
+
+# ---------------------------------------------------------------------------------------------------------------
+function(hvsim_module name)
+    cmake_parse_arguments(PARSE_ARGV 1 arg "WHOLE" "" "SRCS;DEPS")
+    if(arg_UNPARSED_ARGUMENTS OR NOT arg_SRCS)
+        message(FATAL_ERROR "hvsim_module(${name}): want SRCS, [DEPS], [WHOLE]; got ${arg_UNPARSED_ARGUMENTS}")
+    endif()
+    hvsim_resolve_deps(deps ${arg_DEPS})
+    set(library hvsim_${name})
+    if(arg_WHOLE)
+        set(library hvsim_${name}_objects)
+        add_library(hvsim_${name} INTERFACE)
+        target_link_libraries(hvsim_${name} INTERFACE $<LINK_LIBRARY:WHOLE_ARCHIVE,${library}> hvsim_flags ${deps})
+    endif()
+    add_library(${library} STATIC ${arg_SRCS})
+    target_link_libraries(${library} PUBLIC hvsim_flags ${deps})
+endfunction()
+
+function(hvsim_program name)
+    cmake_parse_arguments(PARSE_ARGV 1 arg "" "" "SRCS;DEPS")
+    if(arg_UNPARSED_ARGUMENTS OR NOT arg_SRCS)
+        message(FATAL_ERROR "hvsim_program(${name}): want SRCS, [DEPS]; got ${arg_UNPARSED_ARGUMENTS}")
+    endif()
+    hvsim_resolve_deps(deps ${arg_DEPS})
+    # A target of the same name as a module (hvsim) is allowed: modules are hvsim_<name>.
+    add_executable(${name} ${arg_SRCS})
+    target_link_libraries(${name} PRIVATE hvsim_flags ${deps} ${CMAKE_DL_LIBS})
+    # libhv.so finds hw_* and the instrumentation hooks in the executable.
+    set_target_properties(${name} PROPERTIES ENABLE_EXPORTS ON LINKER_LANGUAGE CXX)
+endfunction()
+
+function(hvsim_test name)
+    cmake_parse_arguments(PARSE_ARGV 1 arg "" "TIMEOUT" "SRCS;DEPS;LABELS")
+    if(arg_UNPARSED_ARGUMENTS OR NOT arg_SRCS)
+        message(FATAL_ERROR "hvsim_test(${name}): want SRCS, [DEPS], [LABELS], [TIMEOUT]; got ${arg_UNPARSED_ARGUMENTS}")
+    endif()
+    if(NOT arg_TIMEOUT)
+        set(arg_TIMEOUT 120)
+    endif()
+    hvsim_program(test_${name} SRCS ${arg_SRCS} DEPS ${arg_DEPS} hvsim_shim)
+    # Skips are told by exit status: the pattern that gtest_discover_tests() would use also turns a failed test
+    # which prints it into a skipped one.
+    set(properties TIMEOUT ${arg_TIMEOUT} SKIP_RETURN_CODE 77 SKIP_REGULAR_EXPRESSION "^no such line$")
+    if(arg_LABELS)
+        list(JOIN arg_LABELS " " labels)
+        list(APPEND properties LABELS ${labels})
+    endif()
+    gtest_discover_tests(test_${name}
+        DISCOVERY_MODE PRE_TEST
+        DISCOVERY_TIMEOUT 60
+        TEST_PREFIX "${name}/"
+        WORKING_DIRECTORY ${CMAKE_BINARY_DIR}
+        PROPERTIES ${properties})
+endfunction()
+
+function(hvsim_fuzzer name)
+    if(NOT HVSIM_FUZZ)
+        return()
+    endif()
+    cmake_parse_arguments(PARSE_ARGV 1 arg "" "" "SRCS;DEPS")
+    hvsim_program(fuzz_${name} SRCS ${arg_SRCS} DEPS ${arg_DEPS})
+    target_link_options(fuzz_${name} PRIVATE -fsanitize=fuzzer)
+endfunction()
+
+# ---------------------------------------------------------------------------------------------------------------
+# The hypervisor core. Always by the same compiler with the same flags, whatever builds the simulator: libhv.so is
+# an input of a run, and equal sources must give equal bytes (build id) in any directory.
+
+find_program(HVSIM_HV_CC NAMES gcc-12 gcc REQUIRED DOC "Compiler of libhv.so (gcc)")
+
+# All that hv/ can include: hv/ and spec/, nothing else.
+set(HVSIM_HV_ROOT ${CMAKE_BINARY_DIR}/hvroot)
+file(MAKE_DIRECTORY ${HVSIM_HV_ROOT})
+foreach(folder hv spec)
+    file(CREATE_LINK ${CMAKE_SOURCE_DIR}/${folder} ${HVSIM_HV_ROOT}/${folder} SYMBOLIC)
+endforeach()
+
+set(HVSIM_HV_FLAGS
+    -std=c11 -O2 -g -gno-record-gcc-switches -fPIC -ffreestanding
+    -Wall -Wextra -Werror -Wshadow -Wconversion -Wno-sign-conversion -Wstrict-prototypes -Wmissing-prototypes -Wswitch-enum
+    -fno-stack-protector -fno-asynchronous-unwind-tables -fno-strict-aliasing -fcf-protection=none
+    -fno-tree-loop-distribute-patterns -fno-common -fvisibility=hidden
+    # Registers of the FPU and of SSE belong to guests.
+    -mgeneral-regs-only
+    # The hooks through which models/cpu/native sees every block and every access.
+    -fsanitize=thread -fsanitize-coverage=trace-pc
+    # The last one that matches counts.
+    -ffile-prefix-map=${CMAKE_SOURCE_DIR}/= -ffile-prefix-map=${CMAKE_BINARY_DIR}=. -ffile-prefix-map=${HVSIM_HV_ROOT}/=)
+
+set(HVSIM_HV_LINK_FLAGS
+    -shared -nostdlib
+    -Wl,--unresolved-symbols=ignore-all
+    -Wl,-Ttext-segment=0x200000000000
+    -Wl,--build-id=sha1
+    # Bound at load: no lazily written PLT slot is left once the code runs.
+    -Wl,-z,now -Wl,-z,relro -Wl,-z,noexecstack -Wl,--hash-style=gnu)
+
+function(hvsim_hv_library name)
+    cmake_parse_arguments(PARSE_ARGV 1 arg "PLAIN" "" "SRCS;DEFINES")
+    if(arg_UNPARSED_ARGUMENTS OR NOT arg_SRCS)
+        message(FATAL_ERROR "hvsim_hv_library(${name}): want SRCS, [DEFINES], [PLAIN]; got ${arg_UNPARSED_ARGUMENTS}")
+    endif()
+    set(sources "")
+    foreach(src IN LISTS arg_SRCS)
+        file(REAL_PATH ${src} path BASE_DIRECTORY ${CMAKE_CURRENT_SOURCE_DIR})
+        file(RELATIVE_PATH path ${CMAKE_SOURCE_DIR} ${path})
+        if(NOT path MATCHES "^(hv|spec)/")
+            message(FATAL_ERROR "hvsim_hv_library(${name}): ${path} is outside hv/ and spec/")
+        endif()
+        list(APPEND sources ${path})
+    endforeach()
+    if(arg_PLAIN)
+        hvsim_hv_plain(${name} "${sources}" "${arg_DEFINES}")
+    else()
+        hvsim_hv_shared(${name} "${sources}" "${arg_DEFINES}")
+    endif()
+endfunction()
+
+function(hvsim_hv_shared name sources defines)
+    set(objects "")
+    list(TRANSFORM defines PREPEND -D)
+    foreach(src IN LISTS sources)
+        set(object ${CMAKE_BINARY_DIR}/hvobj/${name}/${src}.o)
+        get_filename_component(folder ${object} DIRECTORY)
+        file(MAKE_DIRECTORY ${folder})
+        add_custom_command(OUTPUT ${object}
+            COMMAND ${HVSIM_HV_CC} ${HVSIM_HV_FLAGS} ${defines} -I${HVSIM_HV_ROOT} -MD -MF ${object}.d
+                    -c ${HVSIM_HV_ROOT}/${src} -o ${object}
+            DEPENDS ${CMAKE_SOURCE_DIR}/${src} ${CMAKE_SOURCE_DIR}/cmake/hvsim.cmake
+            DEPFILE ${object}.d
+            COMMENT "Compiling ${src} for lib${name}.so"
+            VERBATIM)
+        list(APPEND objects ${object})
+    endforeach()
+    set(library ${CMAKE_BINARY_DIR}/lib/lib${name}.so)
+    add_custom_command(OUTPUT ${library}
+        COMMAND ${HVSIM_HV_CC} ${HVSIM_HV_LINK_FLAGS} -Wl,-soname,lib${name}.so -o ${library} ${objects}
+        DEPENDS ${objects}
+        COMMENT "Linking lib/lib${name}.so"
+        COMMAND_EXPAND_LISTS VERBATIM)
+    add_custom_target(hvlib_${name} ALL DEPENDS ${library})
+endfunction()
+
+# The same sources for unit tests against a fake hv/hw and for the speed yardstick: the simulator's own compiler
+# and sanitizers, no hooks, still only hv/ and spec/ to include.
+function(hvsim_hv_plain name sources defines)
+    set(paths "")
+    foreach(src IN LISTS sources)
+        list(APPEND paths ${CMAKE_SOURCE_DIR}/${src})
+    endforeach()
+    add_library(hvsim_${name} STATIC ${paths})
+    target_include_directories(hvsim_${name} PRIVATE ${HVSIM_HV_ROOT})
+    target_compile_definitions(hvsim_${name} PRIVATE ${defines})
+    target_compile_options(hvsim_${name} PRIVATE -ffreestanding -fno-builtin -fno-strict-aliasing
+        -Wall -Wextra -Werror -Wshadow -Wconversion -Wno-sign-conversion -Wswitch-enum
+        $<$<C_COMPILER_ID:GNU>:-fno-tree-loop-distribute-patterns>)
+endfunction()
