@@ -42,8 +42,12 @@ hvsim_find_package(systemc systemc)
 hvsim_find_package(capstone capstone)
 hvsim_find_package(sqlite3 sqlite3)
 hvsim_find_package(cyaml libcyaml)
-find_package(GTest REQUIRED)
 find_package(Threads REQUIRED)
+# Without GoogleTest (a user who only runs scenarios) there are no tests; `./dev test` installs it.
+find_package(GTest QUIET)
+if(NOT GTest_FOUND)
+    message(STATUS "GoogleTest is not installed: building no tests")
+endif()
 
 # ---------------------------------------------------------------------------------------------------------------
 # Flags of everything that runs on the host.
@@ -106,6 +110,9 @@ function(hvsim_program name)
 endfunction()
 
 function(hvsim_test name)
+    if(NOT GTest_FOUND)
+        return()
+    endif()
     cmake_parse_arguments(PARSE_ARGV 1 arg "" "TIMEOUT" "SRCS;DEPS;LABELS")
     if(arg_UNPARSED_ARGUMENTS OR NOT arg_SRCS)
         message(FATAL_ERROR "hvsim_test(${name}): want SRCS, [DEPS], [LABELS], [TIMEOUT]; got ${arg_UNPARSED_ARGUMENTS}")
