@@ -56,6 +56,8 @@ add_library(hvsim_flags INTERFACE)
 target_compile_options(hvsim_flags INTERFACE
     -Wall -Wextra -Werror -Wshadow
     $<$<COMPILE_LANGUAGE:C>:-Wconversion$<SEMICOLON>-Wno-sign-conversion$<SEMICOLON>-Wstrict-prototypes$<SEMICOLON>-Wmissing-prototypes$<SEMICOLON>-Wswitch-enum$<SEMICOLON>-Wcast-qual>
+    # Cutting off is what snprintf() is there for.
+    $<$<OR:$<C_COMPILER_ID:GNU>,$<CXX_COMPILER_ID:GNU>>:-Wno-format-truncation>
     -fno-strict-aliasing -fno-omit-frame-pointer
     -ffile-prefix-map=${CMAKE_SOURCE_DIR}/=)
 target_include_directories(hvsim_flags INTERFACE ${CMAKE_SOURCE_DIR})

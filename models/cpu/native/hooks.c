@@ -1,0 +1,98 @@
+// SPDX-License-Identifier: Apache-2.0
+// What gcc's instrumentation of libhv.so calls: one hook at each basic block, access and function.
+//
+// Outside of a run (the library's constructor) there is no processor and the hooks do nothing.
+#include "models/cpu/native/hooks.h"
+#include "models/cpu/native/native.h"
+#include "models/mem/core.h"
+#include "traces/trace.h"
+
+struct native_hot native_hot;
+
+void __tsan_init(void)
+{
+}
+
+void __sanitizer_cov_trace_pc(void)
+{
+    struct pcpu *c = pcpu_current;
+
+    if (!c)
+        return;
+    c->now_ticks += price_ticks(&native_hot.map, (uint64_t)(uintptr_t)__builtin_return_address(0));
+    pcpu_checkpoint(c);
+}
+
+void __tsan_func_entry(void *caller)
+{
+    (void)caller;
+    struct pcpu *c = pcpu_current;
+
+    if (!c || !native_hot.calls)
+        return;
+    uint64_t offset = (uint64_t)(uintptr_t)__builtin_return_address(0) - native_hot.map.text_base;
+
+    if (offset < native_hot.map.text_bytes)
+        trace_call_begin(c->trace, native_context_thread(c), native_hot.function_text[native_hot.function_at[offset]],
+                         c->now_ticks);
+}
+
+void __tsan_func_exit(void)
+{
+    struct pcpu *c = pcpu_current;
+
+    if (c && native_hot.calls)
+        trace_call_end(c->trace, native_context_thread(c), c->now_ticks);
+}
+
+// A load's time passes before the scheduling point, so that the value read is the one of its completion.
+static inline void on_read(const void *p, unsigned size_bytes)
+{
+    struct pcpu *c = pcpu_current;
+
+    if (!c)
+        return;
+    mem_time_load(c, native_hpa(c, p), size_bytes);
+    pcpu_checkpoint(c);
+}
+
+// A store executes at the scheduling point and then waits in the store buffer.
+static inline void on_write(void *p, unsigned size_bytes)
+{
+    struct pcpu *c = pcpu_current;
+
+    if (!c)
+        return;
+    pcpu_checkpoint(c);
+    c = pcpu_current;
+    mem_store_push(c, p, size_bytes, mem_time_store(c, native_hpa(c, p), size_bytes));
+}
+
+// clang-format off
+#define ACCESS(n)                                                                            \
+    void __tsan_read##n(void *p) { on_read(p, n); }                                          \
+    void __tsan_write##n(void *p) { on_write(p, n); }                                        \
+    void __tsan_unaligned_read##n(void *p) { on_read(p, n); }                                \
+    void __tsan_unaligned_write##n(void *p) { on_write(p, n); }                              \
+    void __tsan_volatile_read##n(void *p) { on_read(p, n); }                                 \
+    void __tsan_volatile_write##n(void *p) { on_write(p, n); }                               \
+    void __tsan_read_write##n(void *p) { on_read(p, n); on_write(p, n); }
+ACCESS(1)
+ACCESS(2)
+ACCESS(4)
+ACCESS(8)
+ACCESS(16)
+#undef ACCESS
+// clang-format on
+
+void __tsan_read_range(void *p, unsigned long size_bytes)
+{
+    for (unsigned long at = 0; at < size_bytes; at += 16)
+        on_read((char *)p + at, size_bytes - at < 16 ? (unsigned)(size_bytes - at) : 16);
+}
+
+void __tsan_write_range(void *p, unsigned long size_bytes)
+{
+    for (unsigned long at = 0; at < size_bytes; at += 16)
+        on_write((char *)p + at, size_bytes - at < 16 ? (unsigned)(size_bytes - at) : 16);
+}

@@ -1,0 +1,45 @@
+// SPDX-License-Identifier: Apache-2.0
+// Inside of models/cpu/native: what the hooks need at hand, and the prototypes of the compiler's ABI.
+#ifndef MODELS_CPU_NATIVE_HOOKS_H
+#define MODELS_CPU_NATIVE_HOOKS_H
+
+#include "models/cpu/native/native.h"
+
+struct native_hot {
+    struct price_map map;
+    const uint16_t *function_at;
+    const uint32_t *function_text;
+    bool calls; // Function entries and exits are recorded.
+};
+extern struct native_hot native_hot;
+
+// Simulated physical address of a pointer that hv code uses.
+static inline uint64_t native_hpa(const struct pcpu *c, const void *p)
+{
+    uint64_t offset = (uint64_t)(uintptr_t)p - HW_ARENA_BASE;
+
+    if (__builtin_expect(offset < HW_ARENA_HOSTS_MAX * HW_ARENA_STRIDE, 1))
+        return offset & (HW_ARENA_STRIDE - 1);
+    return native_ptr_to_hpa(c, p);
+}
+
+// clang-format off
+void __tsan_init(void);
+void __sanitizer_cov_trace_pc(void);
+void __tsan_func_entry(void *caller);
+void __tsan_func_exit(void);
+#define ACCESS(n)                          \
+    void __tsan_read##n(void *p);          \
+    void __tsan_write##n(void *p);         \
+    void __tsan_unaligned_read##n(void *p);  \
+    void __tsan_unaligned_write##n(void *p); \
+    void __tsan_volatile_read##n(void *p);   \
+    void __tsan_volatile_write##n(void *p);  \
+    void __tsan_read_write##n(void *p);
+ACCESS(1) ACCESS(2) ACCESS(4) ACCESS(8) ACCESS(16)
+#undef ACCESS
+void __tsan_read_range(void *p, unsigned long size_bytes);
+void __tsan_write_range(void *p, unsigned long size_bytes);
+// clang-format on
+
+#endif

@@ -1,0 +1,277 @@
+// SPDX-License-Identifier: Apache-2.0
+// A processor's clock and mailbox: how time passes, how others' events arrive, when control changes hands.
+#include "models/cpu/pcpu.h"
+#include "models/apic/lapic.h"
+#include "models/cpu/native/native.h"
+#include "models/cpu/uarch/uarch.h"
+#include "models/mem/core.h"
+#include <assert.h>
+#include <string.h>
+
+struct pcpu *pcpu_current;
+
+#define PS_PER_MS 1000000000ull // With a clock in kHz: cycles * PS_PER_MS / khz are picoseconds.
+
+uint64_t pcpu_ticks_to_ps(const struct pcpu *c, uint64_t ticks)
+{
+    if (ticks == TICKS_NEVER)
+        return SIM_PS_NEVER;
+    return (uint64_t)((unsigned __int128)ticks * PS_PER_MS / (c->uarch->clock.core_khz * TICKS_PER_CYCLE));
+}
+
+uint64_t pcpu_ps_to_ticks(const struct pcpu *c, uint64_t ps)
+{
+    if (ps == SIM_PS_NEVER)
+        return TICKS_NEVER;
+    unsigned __int128 scaled = (unsigned __int128)ps * (c->uarch->clock.core_khz * TICKS_PER_CYCLE);
+
+    return (uint64_t)((scaled + PS_PER_MS - 1) / PS_PER_MS);
+}
+
+static void update_next_local(struct pcpu *c)
+{
+    uint64_t next = c->inbox_count ? c->inbox[0].at_ticks : TICKS_NEVER;
+
+    for (unsigned s = 0; s < PCPU_TIMER_COUNT; s++)
+        if (c->timer_at_ticks[s] < next)
+            next = c->timer_at_ticks[s];
+    c->next_local_ticks = next;
+}
+
+void pcpu_update_limit(struct pcpu *c)
+{
+    uint64_t limit = pcpu_ps_to_ticks(c, sim_horizon_ps());
+
+    if (!c->machine->exact && limit < TICKS_NEVER - c->machine->quantum_ticks)
+        limit += c->machine->quantum_ticks;
+    if (limit <= c->now_ticks) // Others are due at this very tick, but we were told to go on.
+        limit = c->now_ticks + 1;
+    if (c->next_local_ticks < limit)
+        limit = c->next_local_ticks;
+    if (mem_hidden_drain_ticks < limit)
+        limit = mem_hidden_drain_ticks;
+    if ((c->irq_pending && c->irqs_enabled) || (c->nmi_pending && !c->nmi_blocked) || c->machine->stopping)
+        limit = 0;
+    c->limit_ticks = limit;
+}
+
+// --- Events. ---
+
+void pcpu_timer_arm(struct pcpu *c, enum pcpu_timer_slot slot, uint64_t at_ticks, pcpu_timer_fn fn)
+{
+    c->timer_at_ticks[slot] = at_ticks;
+    c->timer_fn[slot] = fn;
+    update_next_local(c);
+    if (c == pcpu_current)
+        pcpu_update_limit(c);
+}
+
+void pcpu_timer_disarm(struct pcpu *c, enum pcpu_timer_slot slot)
+{
+    pcpu_timer_arm(c, slot, TICKS_NEVER, NULL);
+}
+
+static bool merge_message(const struct pcpu *to, enum pcpu_message_kind kind, uint8_t vector, uint64_t at_ticks)
+{
+    for (uint32_t i = 0; i < to->inbox_count; i++)
+        if (to->inbox[i].kind == kind && to->inbox[i].vector == vector && to->inbox[i].at_ticks <= at_ticks)
+            return true;
+    return false;
+}
+
+void pcpu_send(struct pcpu *to, enum pcpu_message_kind kind, uint8_t vector, bool level, uint64_t at_ticks)
+{
+    if (to->inbox_count == PCPU_MESSAGES_MAX) {
+        bool merged = merge_message(to, kind, vector, at_ticks);
+
+        assert(merged && "a processor's mailbox is full");
+        return;
+    }
+    uint32_t at = to->inbox_count++;
+
+    for (; at > 0 && to->inbox[at - 1].at_ticks > at_ticks; at--)
+        to->inbox[at] = to->inbox[at - 1];
+    to->inbox[at] = (struct pcpu_message){
+        .at_ticks = at_ticks, .kind = (uint8_t)kind, .vector = vector, .level = level, .sequence = 0};
+    update_next_local(to);
+    if (to->mode == PCPU_OFF) {
+        if (kind == PCPU_MSG_SIPI)
+            native_start_ap(to, at_ticks);
+    } else if (to != pcpu_current && to->mode == PCPU_HALTED) {
+        uint64_t ps = pcpu_ticks_to_ps(to, at_ticks), now = sim_now_ps();
+
+        sim_event_notify_at(to->wake, ps > now ? ps : now);
+    }
+    if (pcpu_current)
+        pcpu_update_limit(pcpu_current);
+}
+
+static void deliver_message(struct pcpu *c, const struct pcpu_message *m)
+{
+    switch ((enum pcpu_message_kind)m->kind) {
+    case PCPU_MSG_FIXED:
+        lapic_accept(c, m->vector, m->level);
+        break;
+    case PCPU_MSG_NMI:
+        c->nmi_pending = true;
+        break;
+    case PCPU_MSG_INIT: // Blocked in VMX root operation, an exit in non-root (SDM 25.2); models/cpu/x86 looks.
+        c->init_pending = true;
+        break;
+    case PCPU_MSG_SIPI: // Ignored unless the processor waits for it; an OFF processor was started at the sending.
+    case PCPU_MSG_SMI:
+        break;
+    }
+}
+
+// Fires the earliest own timer or message if it is due. True if there was one.
+static bool deliver_due(struct pcpu *c)
+{
+    if (c->next_local_ticks > c->now_ticks)
+        return false;
+    if (c->inbox_count && c->inbox[0].at_ticks == c->next_local_ticks) {
+        struct pcpu_message m = c->inbox[0];
+
+        memmove(c->inbox, c->inbox + 1, --c->inbox_count * sizeof m);
+        update_next_local(c);
+        deliver_message(c, &m);
+        return true;
+    }
+    for (unsigned s = 0; s < PCPU_TIMER_COUNT; s++) {
+        if (c->timer_at_ticks[s] != c->next_local_ticks)
+            continue;
+        pcpu_timer_fn fn = c->timer_fn[s];
+
+        c->timer_at_ticks[s] = TICKS_NEVER;
+        update_next_local(c);
+        fn(c);
+        return true;
+    }
+    assert(!"next_local_ticks names nothing");
+    return false;
+}
+
+// --- Passing control. ---
+
+// Gives way to whoever is earlier, and comes back at this processor's own time.
+static void give_way(struct pcpu *c)
+{
+    mem_store_hide(c);
+    sim_wait_until(pcpu_ticks_to_ps(c, c->now_ticks));
+    pcpu_current = c;
+    mem_store_show(c);
+}
+
+static bool may_go_on(const struct pcpu *c)
+{
+    uint64_t ps = pcpu_ticks_to_ps(c, c->now_ticks);
+
+    if (!c->machine->exact) {
+        uint64_t quantum_ps = pcpu_ticks_to_ps(c, c->machine->quantum_ticks);
+
+        ps = ps > quantum_ps ? ps - quantum_ps : 0;
+    }
+    return ps <= sim_now_ps() ? sim_may_continue(sim_now_ps(), c->index) : sim_may_continue(ps, c->index);
+}
+
+void pcpu_slow_path(struct pcpu *c, bool take_interrupts)
+{
+    for (;;) {
+        if (c->machine->stopping)
+            native_unwind(c);
+        if (mem_hidden_drain_ticks <= c->now_ticks)
+            mem_commit_due(c);
+        if (!may_go_on(c)) {
+            give_way(c);
+            continue;
+        }
+        if (deliver_due(c))
+            continue;
+        if (take_interrupts && c->nmi_pending && !c->nmi_blocked) {
+            native_take_nmi(c);
+            c = pcpu_current; // The thread may have moved meanwhile.
+            continue;
+        }
+        if (take_interrupts && c->irq_pending && c->irqs_enabled) {
+            native_take_interrupt(c);
+            c = pcpu_current;
+            continue;
+        }
+        break;
+    }
+    pcpu_update_limit(c);
+}
+
+void pcpu_pass_time(struct pcpu *c, uint64_t until_ticks)
+{
+    while (c->now_ticks < until_ticks) {
+        if (c->machine->stopping)
+            native_unwind(c);
+        pcpu_update_limit(c);
+        uint64_t next = until_ticks;
+
+        if (c->next_local_ticks < next)
+            next = c->next_local_ticks;
+        if (next > c->now_ticks) {
+            // Guest time has no scheduling points of its own: go to where something happens, or wait for others.
+            uint64_t horizon = pcpu_ps_to_ticks(c, sim_horizon_ps());
+
+            if (horizon <= c->now_ticks) // Others are due now and come after us: not one tick further without them.
+                horizon = c->now_ticks + 1;
+            c->now_ticks = horizon < next ? horizon : next;
+        }
+        if (mem_hidden_drain_ticks <= c->now_ticks)
+            mem_commit_due(c);
+        if (!may_go_on(c))
+            give_way(c);
+        if (deliver_due(c))
+            break;
+    }
+    pcpu_update_limit(c);
+}
+
+void pcpu_halt(struct pcpu *c)
+{
+    enum pcpu_mode mode = c->mode;
+
+    c->now_ticks += c->uarch->op.hlt_enter_cycles * TICKS_PER_CYCLE;
+    mem_store_drain(c);
+    pcpu_set_mode(c, PCPU_HALTED);
+    bool slept = false;
+
+    while (!c->irq_pending && !(c->nmi_pending && !c->nmi_blocked) && !c->init_pending) {
+        if (c->machine->stopping)
+            native_unwind(c);
+        if (deliver_due(c))
+            continue;
+        uint64_t due = pcpu_ticks_to_ps(c, c->next_local_ticks);
+
+        slept = true;
+        mem_store_hide(c);
+        sim_wait_event_until(c->wake, due);
+        pcpu_current = c;
+        mem_store_show(c);
+        uint64_t now = pcpu_ps_to_ticks(c, sim_now_ps());
+
+        if (now > c->now_ticks)
+            c->now_ticks = now;
+        if (c->next_local_ticks != TICKS_NEVER && pcpu_ticks_to_ps(c, c->next_local_ticks) <= sim_now_ps() &&
+            c->next_local_ticks > c->now_ticks)
+            c->now_ticks = c->next_local_ticks; // Rounding of ps may fall short of the tick.
+    }
+    pcpu_set_mode(c, mode);
+    if (slept)
+        c->now_ticks += c->uarch->op.hlt_wake_cycles * TICKS_PER_CYCLE;
+    pcpu_slow_path(c, true);
+}
+
+void pcpu_set_mode(struct pcpu *c, enum pcpu_mode mode)
+{
+    native_settle(c);
+    if (c->vcd_mode && sim_vcd_is_open() && mode != c->mode) {
+        if (sim_process_self() && pcpu_ticks_to_ps(c, c->now_ticks) > sim_now_ps())
+            give_way(c);
+        sim_signal_set(c->vcd_mode, (uint64_t)mode);
+    }
+    c->mode = mode;
+}

@@ -1,0 +1,102 @@
+// SPDX-License-Identifier: Apache-2.0
+// Inside of models/mem: one core's caches, host TLB and store buffer. The hooks of models/cpu/native use the
+// inline fast paths; everybody else goes through mem.h.
+#ifndef MODELS_MEM_CORE_H
+#define MODELS_MEM_CORE_H
+
+#include "models/mem/cache.h"
+#include "models/mem/mem.h"
+
+#define MEM_LINE_SHIFT 6
+#define MEM_STORE_ENTRIES_MAX 128u
+#define MEM_DIRECT_PAGE_SHIFT 30 // hv's direct map uses 1-GByte pages.
+#define MEM_DTLB_MAX 64u
+
+// A store that other processors cannot see yet. While its processor executes, the arena holds the new bytes and
+// `other` the old ones; while another does, it is the other way round.
+struct mem_store {
+    unsigned char *p;
+    uint64_t drain_ticks;
+    uint8_t size_bytes;
+    unsigned char other[16];
+};
+
+struct mem_store_buffer {
+    struct mem_store entry[MEM_STORE_ENTRIES_MAX]; // A ring.
+    uint32_t head, count;                          // head: the oldest
+    uint32_t capacity;
+    uint64_t last_drain_ticks;
+    bool hidden;
+};
+
+struct mem_counters {
+    uint64_t loads, stores, rmws;
+    uint64_t l1_misses, l2_misses, l3_misses, transfers, upgrades, dtlb_misses, store_stalls;
+};
+
+struct mem_core {
+    struct pcpu *cpu;
+    struct cache l1, l2;
+    struct cache *l3; // Of the socket, shared.
+    struct mem_store_buffer stores;
+    uint64_t dtlb[MEM_DTLB_MAX]; // Page numbers + 1 in order of use: first the DTLB's, then the STLB's.
+    uint32_t dtlb_first, dtlb_total;
+    struct mem_counters counters;
+    // Latencies in ticks, beyond the L1 hit where the name says extra.
+    uint32_t l2_extra, l3_extra, dram_extra, clean_extra, modified_extra, upgrade, stlb, walk_start, commit, rmw;
+};
+
+// Earliest drain among stores hidden on processors that do not execute; TICKS_NEVER if none.
+extern uint64_t mem_hidden_drain_ticks;
+// Makes hidden stores due by `c`'s now visible.
+void mem_commit_due(struct pcpu *c);
+
+// Brings `line` in; returns the extra ticks beyond an L1 hit. L1 was found to lack it (or to hold it shared).
+uint32_t mem_line_load_miss(struct mem_core *m, uint64_t line);
+uint32_t mem_line_store_miss(struct mem_core *m, uint64_t line);
+uint32_t mem_dtlb_miss(struct mem_core *m, uint64_t page);
+
+static inline uint32_t mem_line_load(struct mem_core *m, uint64_t line)
+{
+    if (__builtin_expect(cache_touch(&m->l1, line) != NULL, 1))
+        return 0;
+    return mem_line_load_miss(m, line);
+}
+
+static inline uint32_t mem_line_store(struct mem_core *m, uint64_t line)
+{
+    uint64_t *tag = cache_touch(&m->l1, line);
+
+    if (__builtin_expect(tag && (*tag & 3) == CACHE_M, 1))
+        return 0;
+    return mem_line_store_miss(m, line);
+}
+
+static inline uint32_t mem_dtlb(struct mem_core *m, uint64_t hpa)
+{
+    uint64_t page = (hpa >> MEM_DIRECT_PAGE_SHIFT) + 1;
+
+    if (__builtin_expect(m->dtlb[0] == page, 1))
+        return 0;
+    return mem_dtlb_miss(m, page);
+}
+
+// Time of one load of at most 64 bytes: exposed latency beyond the L1 hit, both lines where it crosses one.
+static inline void mem_time_load(struct pcpu *c, uint64_t hpa, unsigned size_bytes)
+{
+    struct mem_core *m = c->mem;
+    uint64_t line = hpa >> MEM_LINE_SHIFT, last = (hpa + size_bytes - 1) >> MEM_LINE_SHIFT;
+    uint32_t extra = mem_dtlb(m, hpa) + mem_line_load(m, line);
+
+    if (__builtin_expect(last != line, 0))
+        extra += mem_line_load(m, last);
+    m->counters.loads++;
+    c->now_ticks += extra;
+}
+
+// A store leaves the core's way at once (unless the buffer is full); returns the tick at which it drains.
+uint64_t mem_time_store(struct pcpu *c, uint64_t hpa, unsigned size_bytes);
+// Remembers a store that drains at `drain_ticks`; the caller has not yet written the bytes.
+void mem_store_push(struct pcpu *c, void *p, unsigned size_bytes, uint64_t drain_ticks);
+
+#endif

@@ -1,0 +1,164 @@
+// SPDX-License-Identifier: Apache-2.0
+// x86-TSO (SDM 8.2.2): stores wait in a first-in first-out buffer; their own processor sees them, others do not
+// until they drain. Locked operations and fences drain it.
+//
+// Natively compiled code writes its bytes straight into the arena. So the buffer remembers what each store
+// overwrote, and at every change of the executing processor the bytes are exchanged: hidden stores' new bytes move
+// into the buffer and come back, or become visible for good, when they are due.
+#include "models/mem/core.h"
+#include <assert.h>
+
+uint64_t mem_hidden_drain_ticks = TICKS_NEVER;
+
+static struct mem_store *entry_at(struct mem_store_buffer *b, uint32_t i)
+{
+    return &b->entry[(b->head + i) % MEM_STORE_ENTRIES_MAX];
+}
+
+static void pop_oldest(struct mem_store_buffer *b)
+{
+    b->head = (b->head + 1) % MEM_STORE_ENTRIES_MAX;
+    b->count--;
+}
+
+// Forgets stores that have drained. Their bytes are in the arena already.
+static void forget_drained(struct mem_store_buffer *b, uint64_t now_ticks)
+{
+    while (b->count && entry_at(b, 0)->drain_ticks <= now_ticks)
+        pop_oldest(b);
+}
+
+uint64_t mem_time_store(struct pcpu *c, uint64_t hpa, unsigned size_bytes)
+{
+    struct mem_core *m = c->mem;
+    struct mem_store_buffer *b = &m->stores;
+    uint64_t line = hpa >> MEM_LINE_SHIFT, last = (hpa + size_bytes - 1) >> MEM_LINE_SHIFT;
+    uint32_t extra = mem_line_store(m, line);
+
+    c->now_ticks += mem_dtlb(m, hpa);
+    if (__builtin_expect(last != line, 0))
+        extra += mem_line_store(m, last);
+    m->counters.stores++;
+    if (__builtin_expect(b->count == b->capacity, 0)) {
+        forget_drained(b, c->now_ticks);
+        if (b->count == b->capacity) {
+            m->counters.store_stalls++;
+            c->now_ticks = entry_at(b, 0)->drain_ticks;
+            forget_drained(b, c->now_ticks);
+        }
+    }
+    // The line is asked for as soon as the store executes; commits are in order, one at a time.
+    uint64_t ready = c->now_ticks + extra, in_turn = b->last_drain_ticks + m->commit;
+
+    b->last_drain_ticks = ready > in_turn ? ready : in_turn;
+    return b->last_drain_ticks;
+}
+
+void mem_store_push(struct pcpu *c, void *p, unsigned size_bytes, uint64_t drain_ticks)
+{
+    struct mem_store_buffer *b = &c->mem->stores;
+
+    assert(size_bytes <= sizeof b->entry[0].other && !b->hidden);
+    if (b->count == b->capacity)
+        forget_drained(b, c->now_ticks);
+    if (b->count == b->capacity) // Another store was pushed since its time was taken: the oldest must go first.
+        pop_oldest(b);
+    struct mem_store *e = entry_at(b, b->count++);
+
+    e->p = p;
+    e->size_bytes = (uint8_t)size_bytes;
+    e->drain_ticks = drain_ticks;
+    memcpy(e->other, p, size_bytes);
+}
+
+void mem_store_begin(struct pcpu *c, void *p, unsigned size_bytes)
+{
+    uint64_t hpa = mem_ptr_to_hpa(c, p);
+
+    mem_store_push(c, p, size_bytes, mem_time_store(c, hpa, size_bytes));
+}
+
+void mem_store_drain(struct pcpu *c)
+{
+    struct mem_store_buffer *b = &c->mem->stores;
+
+    if (b->count && b->last_drain_ticks > c->now_ticks)
+        c->now_ticks = b->last_drain_ticks;
+    b->count = 0;
+}
+
+static void exchange(struct mem_store *e)
+{
+    unsigned char shown[sizeof e->other];
+
+    memcpy(shown, e->p, e->size_bytes);
+    memcpy(e->p, e->other, e->size_bytes);
+    memcpy(e->other, shown, e->size_bytes);
+}
+
+void mem_store_hide(struct pcpu *c)
+{
+    struct mem_store_buffer *b = &c->mem->stores;
+
+    forget_drained(b, c->now_ticks);
+    b->hidden = true;
+    if (!b->count)
+        return;
+    for (uint32_t i = b->count; i-- > 0;)
+        exchange(entry_at(b, i));
+    if (entry_at(b, 0)->drain_ticks < mem_hidden_drain_ticks)
+        mem_hidden_drain_ticks = entry_at(b, 0)->drain_ticks;
+}
+
+void mem_store_show(struct pcpu *c)
+{
+    struct mem_store_buffer *b = &c->mem->stores;
+
+    b->hidden = false;
+    for (uint32_t i = 0; i < b->count; i++)
+        exchange(entry_at(b, i));
+}
+
+// Writes one byte that drained elsewhere below the executing processor's own buffered stores: where it has a store
+// of its own to that byte pending, the byte it sees stays and the value below changes.
+static void commit_byte(struct mem_store_buffer *mine, unsigned char *p, unsigned char value)
+{
+    for (uint32_t i = 0; i < mine->count; i++) {
+        struct mem_store *e = entry_at(mine, i);
+
+        if (p >= e->p && p < e->p + e->size_bytes) {
+            e->other[p - e->p] = value;
+            return;
+        }
+    }
+    *p = value;
+}
+
+void mem_commit_due(struct pcpu *c)
+{
+    uint64_t next = TICKS_NEVER;
+
+    forget_drained(&c->mem->stores, c->now_ticks);
+    for (;;) {
+        // The earliest hidden store of all, so that stores of different processors drain in order of time.
+        struct mem_store_buffer *first = NULL;
+
+        next = TICKS_NEVER;
+        for (uint32_t i = 0; i < c->machine->cpu_count; i++) {
+            struct mem_store_buffer *b = &c->machine->cpus[i]->mem->stores;
+
+            if (b->hidden && b->count && entry_at(b, 0)->drain_ticks < next) {
+                next = entry_at(b, 0)->drain_ticks;
+                first = b;
+            }
+        }
+        if (!first || next > c->now_ticks)
+            break;
+        struct mem_store *e = entry_at(first, 0);
+
+        for (uint32_t i = 0; i < e->size_bytes; i++)
+            commit_byte(&c->mem->stores, e->p + i, e->other[i]);
+        pop_oldest(first);
+    }
+    mem_hidden_drain_ticks = next;
+}
