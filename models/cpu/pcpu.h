@@ -21,6 +21,7 @@ struct native_state; // models/cpu/native/native.h: current context, image
 struct x86_state;    // models/cpu/x86/x86.h: registers, MSRs, VMX
 struct lapic;        // models/apic/lapic.h
 struct machine;
+struct pcpu;
 
 #define TICKS_PER_CYCLE 16u
 #define TICKS_NEVER UINT64_MAX
@@ -99,6 +100,8 @@ struct machine {
     const struct uarch *uarch;
     struct trace *trace;
     const struct native_image *image; // libhv.so
+    struct replay_set *replays;       // models/cpu/x86/replay.h: guest programs by IDTR base
+    struct assigned_msi *assigned;    // models/apic/assigned_msi.h: the device that `msi` ops belong to
     uint64_t seed;
     bool exact; // false: `quantum_ticks` of run-ahead are allowed beyond the horizon
     uint64_t quantum_ticks;
