@@ -35,6 +35,7 @@ enum pcpu_timer_slot {
     PCPU_TIMER_GUEST_LAPIC,  // spare for a passed-through timer
     PCPU_TIMER_COUNT
 };
+struct pcpu;
 typedef void (*pcpu_timer_fn)(struct pcpu *c);
 
 // Messages that reach a processor from elsewhere, in order of time.

@@ -14,7 +14,7 @@ static struct pcpu *before_load(const volatile void *p, unsigned size_bytes)
 
     if (!c)
         return NULL;
-    mem_time_load(c, native_hpa(c, (const void *)p), size_bytes);
+    mem_time_load(c, native_hpa(c, p), size_bytes);
     pcpu_checkpoint(c);
     return pcpu_current;
 }
@@ -25,7 +25,7 @@ static void before_locked(const volatile void *p, unsigned size_bytes)
 
     if (!c)
         return;
-    mem_access(c, native_hpa(c, (const void *)p), size_bytes, MEM_RMW);
+    mem_access(c, native_hpa(c, p), size_bytes, MEM_RMW);
     pcpu_checkpoint(c);
     mem_store_drain(pcpu_current);
 }
@@ -39,7 +39,7 @@ static void before_store(volatile void *p, unsigned size_bytes)
     pcpu_checkpoint(c);
     c = pcpu_current;
     mem_store_push(c, (void *)(uintptr_t)p, size_bytes,
-                   mem_time_store(c, native_hpa(c, (const void *)p), size_bytes));
+                   mem_time_store(c, native_hpa(c, p), size_bytes));
 }
 
 // clang-format off

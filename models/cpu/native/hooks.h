@@ -14,13 +14,13 @@ struct native_hot {
 extern struct native_hot native_hot;
 
 // Simulated physical address of a pointer that hv code uses.
-static inline uint64_t native_hpa(const struct pcpu *c, const void *p)
+static inline uint64_t native_hpa(const struct pcpu *c, const volatile void *p)
 {
     uint64_t offset = (uint64_t)(uintptr_t)p - HW_ARENA_BASE;
 
     if (__builtin_expect(offset < HW_ARENA_HOSTS_MAX * HW_ARENA_STRIDE, 1))
         return offset & (HW_ARENA_STRIDE - 1);
-    return native_ptr_to_hpa(c, p);
+    return native_ptr_to_hpa(c, (const void *)(uintptr_t)p);
 }
 
 // clang-format off

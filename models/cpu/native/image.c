@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // libhv.so as the image that the modelled processors run: mapping, prices, function names.
 #include "models/cpu/native/hooks.h"
+#include "traces/trace.h"
 #include <assert.h>
 #include <dlfcn.h>
 #include <elf.h>

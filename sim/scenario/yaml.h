@@ -1,0 +1,41 @@
+// SPDX-License-Identifier: Apache-2.0
+// YAML files by libcyaml against a schema, with errors that a person can act on.
+//
+// libcyaml checks structure and reports what it met; the lines of every field come from a pass of libyaml, so that
+// checks of values made after loading can name their line too.
+#ifndef SIM_SCENARIO_YAML_H
+#define SIM_SCENARIO_YAML_H
+
+#include "sim/scenario/user_error.h"
+#include <cyaml/cyaml.h>
+#include <stdbool.h>
+#include <stddef.h>
+
+struct yaml_field {
+    char *path; // "vms[0].vcpus[1].stream"
+    unsigned line;
+};
+// A file in memory and the place of each of its fields, in the order of the file.
+struct yaml_file {
+    char *path;
+    unsigned char *text;
+    size_t text_bytes;
+    struct yaml_field *fields;
+    size_t field_count;
+};
+
+#define YAML_BYTES_MAX (16u << 20)
+
+// Reads the file and finds its fields. 0, or -1 with `e` filled: cannot be read, empty, too large, not text, not
+// YAML, doubled keys.
+int yaml_open(struct yaml_file *y, const char *path, struct user_error *e);
+void yaml_close(struct yaml_file *y);
+// Loads it into a structure that the caller frees with cyaml_free(yaml_config(), ...).
+int yaml_load(const struct yaml_file *y, const cyaml_schema_value_t *schema, void **out, struct user_error *e);
+const cyaml_config_t *yaml_config(void);
+// Line of a field, or of its nearest parent that is there.
+unsigned yaml_line(const struct yaml_file *y, const char *path);
+// The keys of the mapping at `path` ("" for the top): fills at most `max` pointers into the file's fields.
+size_t yaml_keys(const struct yaml_file *y, const char *path, const char **keys, size_t max);
+
+#endif
