@@ -64,6 +64,8 @@ struct pcpu {
     bool nmi_pending;
     bool nmi_blocked;
     bool init_pending;
+    bool sipi_pending; // In non-root operation only: a guest in the wait-for-SIPI state takes it
+    uint8_t sipi_vector;
     const struct hw_vectors *vectors;
 
     struct machine *machine;
