@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
-// Inside sim/: the state behind sim.h, and the carrier that SystemC is to it. Nobody outside sim/ includes this.
+// Inside sim/: the state behind sim.h, and the carrier that SystemC is to it. Nobody outside sim/ includes
+// this.
 //
-// The order of everything is decided here, in C, on an agenda of our own. SystemC carries the decision out: its
-// threads are our coroutines, its clock is caught up with ours whenever somebody could look at it, and what its
-// own models have pending takes part in the order (see docs/determinism.md).
+// The order of everything is decided here, in C, on an agenda of our own. SystemC carries the decision out:
+// its threads are our coroutines, its clock is caught up with ours whenever somebody could look at it, and
+// what its own models have pending takes part in the order (see docs/determinism.md).
 #ifndef HVSIM_SIM_KERNEL_H
 #define HVSIM_SIM_KERNEL_H
 
@@ -31,7 +32,10 @@ struct sim_node {
 
 void agenda_add(struct sim_node *n);
 void agenda_remove(struct sim_node *n);
-static inline bool agenda_holds(const struct sim_node *n) { return n->slot != 0; }
+static inline bool agenda_holds(const struct sim_node *n)
+{
+    return n->slot != 0;
+}
 // The first node, NULL if nothing is due.
 struct sim_node *agenda_first(void);
 // Are two or more processes due at the first node's time? (Meant for when the first node is a process.)
@@ -42,12 +46,12 @@ unsigned agenda_tied(struct sim_node **out, unsigned max);
 // --- Processes and events. ---
 
 enum sim_process_state {
-    PROCESS_FREE,     // In the pool: no body.
-    PROCESS_WAITING,  // Waits for a time, an event or both.
-    PROCESS_PARKED,   // Waits for a hand-over.
-    PROCESS_RUNNING,  // The one that runs.
-    PROCESS_SYSTEMC,  // Runs or waits inside a SystemC model that it called.
-    PROCESS_EXITING,  // Has handed over for good; its body returns next.
+    PROCESS_FREE,    // In the pool: no body.
+    PROCESS_WAITING, // Waits for a time, an event or both.
+    PROCESS_PARKED,  // Waits for a hand-over.
+    PROCESS_RUNNING, // The one that runs.
+    PROCESS_SYSTEMC, // Runs or waits inside a SystemC model that it called.
+    PROCESS_EXITING, // Has handed over for good; its body returns next.
 };
 
 enum { PROCESS_NAME_BYTES = 48 };
@@ -55,8 +59,8 @@ enum { PROCESS_NAME_BYTES = 48 };
 struct sim_process {
     struct sim_node node; // First: a process node of the agenda is its process.
     enum sim_process_state state;
-    bool by_event;              // Why the last wait ended.
-    struct sim_event *event;    // Waited for, with `waiter_next` the list of its waiters.
+    bool by_event;           // Why the last wait ended.
+    struct sim_event *event; // Waited for, with `waiter_next` the list of its waiters.
     struct sim_process *waiter_next, *waiter_prev;
     void (*body)(void *arg);
     void *arg;
@@ -79,9 +83,9 @@ struct sim_kernel {
     sim_ps_t now_ps;
     sim_ps_t until_ps; // Of the current sim_run().
     uint64_t seq;
-    uint64_t run;            // Counts sim_start_over().
-    uint64_t outside;        // Counts returns of control to sim_run().
-    uint64_t live;           // Processes whose body has not returned.
+    uint64_t run;     // Counts sim_start_over().
+    uint64_t outside; // Counts returns of control to sim_run().
+    uint64_t live;    // Processes whose body has not returned.
     struct sim_process *running;
     struct sim_process *wants_clock; // Waits until SystemC's clock has caught up with now_ps.
     bool in_run, stopping;
@@ -141,9 +145,6 @@ sim_ps_t carrier_next_ps(void);
 void carrier_run_models_at(sim_ps_t ps);
 // Makes SystemC's present the new run's time 0.
 void carrier_start_over(void);
-
-// systemc/vcd.cpp: the run that was traced is over.
-void vcd_end_of_run(void);
 
 #ifdef __cplusplus
 }

@@ -1,15 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "sim/kernel.h"
 
-#include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
 // Stacks come in powers of two from 64 KiB, so that what sim_process_stack_bytes() says follows from what was
 // asked for and not from what happened to be in the pool.
 enum { STACK_CLASS_MIN_SHIFT = 16, STACK_CLASS_COUNT = 15 };
-
-// Bytes between the top of a stack and the frame of a body, for the carrier's own frames.
-enum { STACK_ENTRY_GAP_BYTES = 4096 };
 
 static struct sim_process *pool[STACK_CLASS_COUNT];
 
@@ -109,12 +106,6 @@ void kernel_leave_systemc(struct sim_process *self)
 
 // --- The pool. ---
 
-static void call_body(void *arg)
-{
-    struct sim_process *p = arg;
-    p->body(p->arg);
-}
-
 static void retire(struct sim_process *self)
 {
     struct sim_process *successor = self->successor;
@@ -138,7 +129,7 @@ static void serve(void *arg)
     struct sim_process *self = arg;
     char *top = carrier_thread_stack_top(self->thread);
     for (;;) {
-        stack_call_at(top - STACK_ENTRY_GAP_BYTES, call_body, self);
+        stack_call_at(top - SIM_STACK_ENTRY_BYTES, self->body, self->arg);
         retire(self);
     }
 }
@@ -146,7 +137,7 @@ static void serve(void *arg)
 static struct sim_process *take(const char *name, unsigned rank, size_t stack_bytes, void (*body)(void *),
                                 void *arg)
 {
-    unsigned c = stack_class_of(stack_bytes + STACK_ENTRY_GAP_BYTES);
+    unsigned c = stack_class_of(stack_bytes + SIM_STACK_ENTRY_BYTES);
     SIM_CHECK(rank < UINT32_MAX, "rank %u of process %s", rank, name);
     struct sim_process *p = pool[c];
     if (p) {
@@ -157,7 +148,9 @@ static struct sim_process *take(const char *name, unsigned rank, size_t stack_by
         p->stack_class = c;
         p->thread = carrier_thread_create((size_t)1 << (STACK_CLASS_MIN_SHIFT + c), serve, p);
     }
-    snprintf(p->name, sizeof p->name, "%s", name);
+    size_t length = strnlen(name, sizeof p->name - 1);
+    memcpy(p->name, name, length);
+    p->name[length] = 0;
     p->node.rank = rank + 1;
     p->body = body;
     p->arg = arg;
@@ -167,8 +160,8 @@ static struct sim_process *take(const char *name, unsigned rank, size_t stack_by
 
 // --- sim.h ---
 
-struct sim_process *sim_process_start(const char *name, unsigned rank, size_t stack_bytes, void (*body)(void *arg),
-                                      void *arg)
+struct sim_process *sim_process_start(const char *name, unsigned rank, size_t stack_bytes,
+                                      void (*body)(void *arg), void *arg)
 {
     struct sim_process *p = take(name, rank, stack_bytes, body, arg);
     process_due_at(p, sim_kernel.now_ps);
@@ -238,6 +231,18 @@ bool sim_wait_event_until(struct sim_event *ev, sim_ps_t ps)
     event_add_waiter(ev, self);
     give_way(self);
     return self->by_event;
+}
+
+void sim_process_wake(struct sim_process *p)
+{
+    SIM_CHECK((p->state == PROCESS_WAITING && p != sim_kernel.wants_clock) || p->state == PROCESS_PARKED,
+              "%s is woken while it neither waits nor is parked", p->name);
+    if (agenda_holds(&p->node)) {
+        agenda_remove(&p->node);
+    }
+    event_forget_waiter(p);
+    p->by_event = false;
+    process_due_at(p, sim_kernel.now_ps);
 }
 
 static void check_hand_over(const struct sim_process *self, const struct sim_process *to)

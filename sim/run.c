@@ -48,15 +48,17 @@ sim_ps_t sim_horizon_ps(void)
 
 bool sim_may_continue(sim_ps_t ps, unsigned rank)
 {
-    if (sim_kernel.stopping || ps >= sim_kernel.until_ps || ps >= carrier_next_ps()) {
+    if (sim_kernel.stopping || ps >= sim_kernel.until_ps) {
         return false;
     }
     const struct sim_node *first = agenda_first();
-    if (!first || ps < first->ps) {
-        return true;
+    if (first && ps >= first->ps) {
+        // Among equals a chooser must be asked, and it is only when the caller waits.
+        if (ps > first->ps || rank + 1 >= first->rank || choose_is_installed()) {
+            return false;
+        }
     }
-    // Among equals a chooser must be asked, and it is only when the caller waits.
-    return ps == first->ps && rank + 1 < first->rank && !choose_is_installed();
+    return ps < carrier_next_ps();
 }
 
 enum { TIED_MAX = 64 };
@@ -72,7 +74,8 @@ struct sim_process *kernel_pick(void)
 {
     for (;;) {
         struct sim_node *first = agenda_first();
-        if (sim_kernel.stopping || !first || first->ps >= sim_kernel.until_ps || first->ps >= carrier_next_ps()) {
+        if (sim_kernel.stopping || !first || first->ps >= sim_kernel.until_ps ||
+            first->ps >= carrier_next_ps()) {
             return NULL;
         }
         sim_kernel.now_ps = first->ps;
@@ -144,7 +147,7 @@ void sim_start_over(void)
     SIM_CHECK(!sim_kernel.in_run, "sim_start_over() within a run");
     SIM_CHECK(sim_kernel.live == 0, "sim_start_over() while %" PRIu64 " processes have not returned",
               sim_kernel.live);
-    vcd_end_of_run();
+    (void)sim_vcd_close(); // It has said what went wrong, if so.
     carrier_start_over();
     sim_kernel.now_ps = 0;
     sim_kernel.seq = 0;

@@ -28,10 +28,10 @@ __attribute__((noinline)) void stack_call_at(void *sp, void (*fn)(void *), void 
                      "mov sp, %[saved]"
                      : [saved] "=&r"(saved), "+r"(x0)
                      : [sp] "r"(sp), [fn] "r"(fn)
-                     : "x1", "x2", "x3", "x4", "x5", "x6", "x7", "x8", "x9", "x10", "x11", "x12", "x13", "x14",
-                       "x15", "x16", "x17", "x18", "x30", "cc", "memory", "v0", "v1", "v2", "v3", "v4", "v5",
-                       "v6", "v7", "v16", "v17", "v18", "v19", "v20", "v21", "v22", "v23", "v24", "v25", "v26",
-                       "v27", "v28", "v29", "v30", "v31");
+                     : "x1", "x2", "x3", "x4", "x5", "x6", "x7", "x8", "x9", "x10", "x11", "x12", "x13",
+                       "x14", "x15", "x16", "x17", "x18", "x30", "cc", "memory", "v0", "v1", "v2", "v3", "v4",
+                       "v5", "v6", "v7", "v16", "v17", "v18", "v19", "v20", "v21", "v22", "v23", "v24", "v25",
+                       "v26", "v27", "v28", "v29", "v30", "v31");
 #else
     fn(arg); // The frame is then where the compiler puts it; sim.h says so.
 #endif

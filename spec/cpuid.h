@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// CPUID bits as constants (spec/cpuid.def): CPUID_VMX is the mask in its register, CPUID_BITNR_VMX the position.
-// A field has CPUID_<NAME>_SHIFT and CPUID_<NAME>_MASK (in place).
+// CPUID bits as constants (spec/cpuid.def): CPUID_VMX is the mask in its register, CPUID_BITNR_VMX the
+// position. A field has CPUID_<NAME>_SHIFT and CPUID_<NAME>_MASK (in place).
 
 #ifndef SPEC_CPUID_H
 #define SPEC_CPUID_H
@@ -24,7 +24,7 @@ enum cpuid_field_shift {
 };
 
 enum cpuid_field_mask {
-#define CPUID_FIELD(leaf, subleaf, reg, high, low, name, source) \
+#define CPUID_FIELD(leaf, subleaf, reg, high, low, name, source)                                             \
     CPUID_##name##_MASK = (0xffffffffu >> (31 - (high))) & (0xffffffffu << (low)),
 #include "spec/cpuid.def"
 };

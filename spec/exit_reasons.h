@@ -2,12 +2,12 @@
 //
 // The VM_EXIT_REASON field and the kinds of exit qualification (SDM 24.9.1, 27.2.1, Appendix C).
 //
-//  31 30 29 28 27 26                     16 15                             0
-// +--+--+--+--+--+------------------------+--------------------------------+
-// |EF| 0|RT|MT|EN|           0            |       basic exit reason        |
-// +--+--+--+--+--+------------------------+--------------------------------+
+//  31 30 29 28 27 26 25 24             16 15                             0
+// +--+--+--+--+--+--+--+------------------+--------------------------------+
+// |EF| 0|RT|MT|EN|BL|SS|         0        |       basic exit reason        |
+// +--+--+--+--+--+--+--+------------------+--------------------------------+
 //  EF  VM-entry failure; RT  exit from VMX root operation (SMM); MT  pending MTF exit (SMM);
-//  EN  exit was caused in enclave mode. Bit 26: a bus lock was asserted (bus-lock detection).
+//  EN  exit in enclave mode; BL  a bus lock was asserted; SS  a shadow stack was left prematurely busy.
 
 #ifndef SPEC_EXIT_REASONS_H
 #define SPEC_EXIT_REASONS_H
@@ -43,6 +43,7 @@ enum exit_qualification_kind {
 };
 
 #define EXIT_REASON_BASIC_MASK 0x0000ffffu
+#define EXIT_REASON_BUSY_SHADOW_STACK (1u << 25)
 #define EXIT_REASON_BUS_LOCK_DETECTED (1u << 26)
 #define EXIT_REASON_ENCLAVE_MODE (1u << 27)
 #define EXIT_REASON_PENDING_MTF (1u << 28)

@@ -23,7 +23,7 @@ enum vmcs_width { VMCS_WIDTH_16 = 0, VMCS_WIDTH_64 = 1, VMCS_WIDTH_32 = 2, VMCS_
 enum vmcs_type { VMCS_TYPE_CONTROL = 0, VMCS_TYPE_READ_ONLY = 1, VMCS_TYPE_GUEST = 2, VMCS_TYPE_HOST = 3 };
 
 // Parts of an encoding.
-#define VMCS_ENC_HIGH(enc) ((unsigned)(enc) & 1u)
+#define VMCS_ENC_HIGH(enc) ((unsigned)(enc)&1u)
 #define VMCS_ENC_INDEX(enc) (((unsigned)(enc) >> 1) & 0x1ffu)
 #define VMCS_ENC_TYPE(enc) (((unsigned)(enc) >> 10) & 3u)
 #define VMCS_ENC_WIDTH(enc) (((unsigned)(enc) >> 13) & 3u)
@@ -32,11 +32,11 @@ enum vmcs_type { VMCS_TYPE_CONTROL = 0, VMCS_TYPE_READ_ONLY = 1, VMCS_TYPE_GUEST
 #define VMCS_ENC_RESERVED 0xffff9000u
 
 // Size of a field on a processor with Intel 64, where natural width is 64 bits.
-#define VMCS_ENC_BYTES(enc) \
+#define VMCS_ENC_BYTES(enc)                                                                                  \
     (VMCS_ENC_WIDTH(enc) == VMCS_WIDTH_16 ? 2u : VMCS_ENC_WIDTH(enc) == VMCS_WIDTH_32 ? 4u : 8u)
 
 // Builds the full-access encoding from its parts.
-#define VMCS_ENC(width, type, index) \
+#define VMCS_ENC(width, type, index)                                                                         \
     (((unsigned)(width) << 13) | ((unsigned)(type) << 10) | ((unsigned)(index) << 1))
 
 // Encoding of bits 63:32 of a 64-bit field.
@@ -46,7 +46,7 @@ enum vmcs_type { VMCS_TYPE_CONTROL = 0, VMCS_TYPE_READ_ONLY = 1, VMCS_TYPE_GUEST
 // index below VMCS_SLOT_INDEXES). Handy for storing a VMCS as an array.
 #define VMCS_SLOT_INDEXES 64u
 #define VMCS_SLOTS (16u * VMCS_SLOT_INDEXES)
-#define VMCS_SLOT(enc) \
+#define VMCS_SLOT(enc)                                                                                       \
     ((VMCS_ENC_WIDTH(enc) * 4u + VMCS_ENC_TYPE(enc)) * VMCS_SLOT_INDEXES + (VMCS_ENC_INDEX(enc) & 63u))
 
 #endif

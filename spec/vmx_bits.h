@@ -57,8 +57,7 @@
 #define ACTIVITY_SHUTDOWN 2u
 #define ACTIVITY_WAIT_SIPI 3u
 
-// --- Pending debug exceptions (SDM 24.4.2, table 24-4) and the exit qualification of #DB (SDM 27.2.1, table
-// 27-1)
+// --- Pending debug exceptions (SDM 24.4.2, table 24-4); exit qualification of #DB (27.2.1, table 27-1)
 //
 //  63       17 16  15 14 13 12 11  10       4  3  2  1  0
 // +-----------+---+--+--+--+--+---+-----------+--+--+--+--+
@@ -72,7 +71,7 @@
 #define DEBUG_INFO_RTM (1ull << 16)
 #define PENDING_DBG_RESERVED 0xfffffffffffea7f0ull
 
-// --- Interruption information: VM entry (SDM 24.8.3, table 24-16), VM exit (24.9.2), IDT vectoring (24.9.3)
+// --- Interruption information: VM entry (SDM 24.8.3), VM exit (24.9.2), IDT vectoring (24.9.3)
 //
 //  31 30               13 12 11 10   8 7            0
 // +--+-------------------+--+--+------+--------------+
@@ -209,8 +208,8 @@
 // Exit qualification of a failed VM entry due to invalid guest state (SDM 26.8).
 #define QUAL_ENTRY_DEFAULT 0u
 #define QUAL_ENTRY_PDPTE 2u
-#define QUAL_ENTRY_NMI 3u       // Injecting an NMI into a guest that blocks by MOV SS.
-#define QUAL_ENTRY_LINK_PTR 4u  // VMCS link pointer.
+#define QUAL_ENTRY_NMI 3u      // Injecting an NMI into a guest that blocks by MOV SS.
+#define QUAL_ENTRY_LINK_PTR 4u // VMCS link pointer.
 
 // --- VM-exit instruction information (SDM 27.2.5, tables 27-8 to 27-14)
 //
@@ -282,10 +281,10 @@
 #define EPT_SSS (1ull << 60) // Supervisor shadow stack.
 #define EPT_SPP (1ull << 61) // Sub-page write permissions; 4 KiB pages.
 #define EPT_SUPPRESS_VE (1ull << 63)
-#define EPT_TABLE_RESERVED_LOW 0xf8ull      // Bits 7:3 of a PML5E or PML4E.
-#define EPT_TABLE_RESERVED_LOW_PS 0x78ull   // Bits 6:3 of a PDPTE or PDE that refers to a table.
-#define EPT_1G_RESERVED_LOW 0x3ffff000ull   // Bits 29:12.
-#define EPT_2M_RESERVED_LOW 0x001ff000ull   // Bits 20:12.
+#define EPT_TABLE_RESERVED_LOW 0xf8ull    // Bits 7:3 of a PML5E or PML4E.
+#define EPT_TABLE_RESERVED_LOW_PS 0x78ull // Bits 6:3 of a PDPTE or PDE that refers to a table.
+#define EPT_1G_RESERVED_LOW 0x3ffff000ull // Bits 29:12.
+#define EPT_2M_RESERVED_LOW 0x001ff000ull // Bits 20:12.
 
 // --- INVEPT, INVVPID types (SDM 30.3)
 #define INVEPT_SINGLE 1u
@@ -295,7 +294,7 @@
 #define INVVPID_ALL 2u
 #define INVVPID_SINGLE_RETAIN_GLOBALS 3u
 
-// --- Bitmaps (SDM 24.6.4, 24.6.9) and MSR areas (24.7.2, table 24-15)
+// --- Bitmaps (SDM 24.6.4, 24.6.9) and MSR areas (24.7.2)
 // I/O bitmap A holds ports 0000-7fff, B 8000-ffff. The MSR bitmap holds four of 1 KiB each, a bit per MSR of
 // 00000000-00001fff (low) or c0000000-c0001fff (high); an MSR of neither range always exits.
 #define MSR_BITMAP_READ_LOW 0x000u

@@ -25,7 +25,7 @@ enum vmx_control_default1 {
 // +-----------------------------------+-----------------------------------+
 // Bit X of the low half set: bit X of the field must be 1. Bit X of the high half clear: it must be 0.
 // The tertiary controls and secondary exit controls have 64 bits of allowed 1-settings and no default-1 bits.
-#define VMX_CAP_MUST_BE_1(msr) ((unsigned)((msr) & 0xffffffffu))
+#define VMX_CAP_MUST_BE_1(msr) ((unsigned)((msr)&0xffffffffu))
 #define VMX_CAP_MAY_BE_1(msr) ((unsigned)((msr) >> 32))
 
 // IA32_VMX_BASIC (SDM A.1).
@@ -58,8 +58,8 @@ enum vmx_control_default1 {
 #define VMX_MISC_MSR_LIST_SHIFT 25 // Recommended maximum of an MSR list is 512 * (N + 1) entries.
 #define VMX_MISC_MSR_LIST_MASK (7ull << 25)
 #define VMX_MISC_BLOCK_SMI (1ull << 28)
-#define VMX_MISC_VMWRITE_ANY (1ull << 29)           // VMWRITE to VM-exit information fields is allowed.
-#define VMX_MISC_INJECT_LENGTH_0 (1ull << 30)       // Software events may be injected with length 0.
+#define VMX_MISC_VMWRITE_ANY (1ull << 29)     // VMWRITE to VM-exit information fields is allowed.
+#define VMX_MISC_INJECT_LENGTH_0 (1ull << 30) // Software events may be injected with length 0.
 #define VMX_MISC_MSEG_REVISION_SHIFT 32
 
 // IA32_VMX_EPT_VPID_CAP (SDM A.10).

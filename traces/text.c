@@ -10,9 +10,10 @@
 
 static struct text_entry *texts_append(struct texts *texts)
 {
-    uint32_t id = texts->count++;
+    uint32_t id = texts->count;
 
     assert(id < TEXT_CHUNK * TEXT_CHUNKS);
+    __atomic_store_n(&texts->count, id + 1, __ATOMIC_RELAXED);
     if (!texts->chunks[id / TEXT_CHUNK])
         texts->chunks[id / TEXT_CHUNK] = memory_zeroed(TEXT_CHUNK, sizeof(struct text_entry));
     return texts_entry(texts, id);

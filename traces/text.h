@@ -3,8 +3,8 @@
 #define HVSIM_TRACES_TEXT_H
 
 /*
- * Texts by id. The producer's thread adds; the consumer's thread reads entries whose ids it was handed in a block, so
- * entries never move: they live in fixed chunks behind a directory of fixed size.
+ * Texts by id. The producer's thread adds; the consumer's thread reads entries whose ids it was handed in a
+ * block, so entries never move: they live in fixed chunks behind a directory of fixed size.
  */
 
 #include <stdint.h>
@@ -19,7 +19,7 @@ enum { TEXT_CHUNK = 4096, TEXT_CHUNKS = 4096 };
 
 struct texts {
     struct text_entry *chunks[TEXT_CHUNKS];
-    uint32_t count; // entry 0 is "none"
+    uint32_t count;  // entry 0 is "none"
     uint32_t *slots; // open addressing over ids, 0 free
     uint32_t slot_count;
 };
@@ -33,6 +33,12 @@ uint32_t texts_id(struct texts *texts, const char *text);
 static inline struct text_entry *texts_entry(const struct texts *texts, uint32_t id)
 {
     return &texts->chunks[id / TEXT_CHUNK][id % TEXT_CHUNK];
+}
+
+// How many ids are given out, from either thread.
+static inline uint32_t texts_count(const struct texts *texts)
+{
+    return __atomic_load_n(&texts->count, __ATOMIC_RELAXED);
 }
 
 #endif

@@ -12,20 +12,46 @@ struct pcpu *pcpu_current;
 
 #define PS_PER_MS 1000000000ull // With a clock in kHz: cycles * PS_PER_MS / khz are picoseconds.
 
+void pcpu_set_clock(struct pcpu *c)
+{
+    uint64_t a = PS_PER_MS, b = c->uarch->clock.core_khz * TICKS_PER_CYCLE;
+
+    c->ps_per_ticks = a;
+    c->ticks_per_ps = b;
+    while (b) {
+        uint64_t rest = a % b;
+
+        a = b;
+        b = rest;
+    }
+    c->ps_per_ticks /= a;
+    c->ticks_per_ps /= a;
+}
+
 uint64_t pcpu_ticks_to_ps(const struct pcpu *c, uint64_t ticks)
 {
+    uint64_t scaled;
+
     if (ticks == TICKS_NEVER)
         return SIM_PS_NEVER;
-    return (uint64_t)((unsigned __int128)ticks * PS_PER_MS / (c->uarch->clock.core_khz * TICKS_PER_CYCLE));
+    if (__builtin_expect(!__builtin_mul_overflow(ticks, c->ps_per_ticks, &scaled), 1))
+        return scaled / c->ticks_per_ps;
+    return (uint64_t)((unsigned __int128)ticks * c->ps_per_ticks / c->ticks_per_ps);
 }
 
 uint64_t pcpu_ps_to_ticks(const struct pcpu *c, uint64_t ps)
 {
+    uint64_t scaled;
+
     if (ps == SIM_PS_NEVER)
         return TICKS_NEVER;
-    unsigned __int128 scaled = (unsigned __int128)ps * (c->uarch->clock.core_khz * TICKS_PER_CYCLE);
+    if (__builtin_expect(!__builtin_mul_overflow(ps, c->ticks_per_ps, &scaled) &&
+                             !__builtin_add_overflow(scaled, c->ps_per_ticks - 1, &scaled),
+                         1))
+        return scaled / c->ps_per_ticks;
+    unsigned __int128 wide = (unsigned __int128)ps * c->ticks_per_ps;
 
-    return (uint64_t)((scaled + PS_PER_MS - 1) / PS_PER_MS);
+    return (uint64_t)((wide + c->ps_per_ticks - 1) / c->ps_per_ticks);
 }
 
 static void update_next_local(struct pcpu *c)
@@ -44,6 +70,10 @@ void pcpu_update_limit(struct pcpu *c)
 
     if (!c->machine->exact && limit < TICKS_NEVER - c->machine->quantum_ticks)
         limit += c->machine->quantum_ticks;
+    if (limit > c->now_ticks + PCPU_LOOK_TICKS)
+        limit = c->now_ticks + PCPU_LOOK_TICKS;
+    if (limit > c->machine->end_ticks)
+        limit = c->machine->end_ticks;
     if (limit <= c->now_ticks) // Others are due at this very tick, but we were told to go on.
         limit = c->now_ticks + 1;
     if (c->next_local_ticks < limit)
@@ -174,11 +204,31 @@ static bool may_go_on(const struct pcpu *c)
     return ps <= sim_now_ps() ? sim_may_continue(sim_now_ps(), c->index) : sim_may_continue(ps, c->index);
 }
 
+void machine_stop_now(struct machine *machine)
+{
+    machine->stopping = true;
+    sim_stop();
+    if (pcpu_current)
+        pcpu_update_limit(pcpu_current);
+}
+
+// What does not depend on simulated events: the end of the run, and whoever waits outside of it.
+static void look_up(struct pcpu *c)
+{
+    struct machine *m = c->machine;
+
+    if (m->attention && *m->attention && !m->stopping)
+        m->on_attention(m, c->now_ticks);
+    if (c->now_ticks >= m->end_ticks && !m->stopping)
+        machine_stop_now(m);
+    if (m->stopping)
+        native_unwind(c);
+}
+
 void pcpu_slow_path(struct pcpu *c, bool take_interrupts)
 {
     for (;;) {
-        if (c->machine->stopping)
-            native_unwind(c);
+        look_up(c);
         if (mem_hidden_drain_ticks <= c->now_ticks)
             mem_commit_due(c);
         if (!may_go_on(c)) {
@@ -205,13 +255,14 @@ void pcpu_slow_path(struct pcpu *c, bool take_interrupts)
 void pcpu_pass_time(struct pcpu *c, uint64_t until_ticks)
 {
     while (c->now_ticks < until_ticks) {
-        if (c->machine->stopping)
-            native_unwind(c);
+        look_up(c);
         pcpu_update_limit(c);
-        uint64_t next = until_ticks;
+        uint64_t next = until_ticks, look = c->now_ticks + PCPU_LOOK_TICKS;
 
         if (c->next_local_ticks < next)
             next = c->next_local_ticks;
+        if (next > look)
+            next = look;
         if (next > c->now_ticks) {
             // Guest time has no scheduling points of its own: go to where something happens, or wait for others.
             uint64_t horizon = pcpu_ps_to_ticks(c, sim_horizon_ps());
@@ -240,8 +291,7 @@ void pcpu_halt(struct pcpu *c)
     bool slept = false;
 
     while (!c->irq_pending && !(c->nmi_pending && !c->nmi_blocked) && !c->init_pending) {
-        if (c->machine->stopping)
-            native_unwind(c);
+        look_up(c);
         if (deliver_due(c))
             continue;
         uint64_t due = pcpu_ticks_to_ps(c, c->next_local_ticks);

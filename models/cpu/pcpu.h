@@ -70,6 +70,7 @@ struct pcpu {
 
     struct machine *machine;
     const struct uarch *uarch;
+    uint64_t ps_per_ticks, ticks_per_ps; // Picoseconds to ticks as a reduced fraction (pcpu_set_clock()).
     struct trace *trace;
     struct lapic *lapic;
     struct x86_state *x86;
@@ -109,7 +110,18 @@ struct machine {
     bool exact; // false: `quantum_ticks` of run-ahead are allowed beyond the horizon
     uint64_t quantum_ticks;
     bool stopping; // The run is over: every hv context unwinds at its next hook.
+    uint64_t end_ticks; // Simulated time at which it ends at the latest; TICKS_NEVER: open
+    // Somebody outside of simulated time wants to be heard (Ctrl-C, progress): looked at every PCPU_LOOK_TICKS.
+    const volatile int *attention;
+    void (*on_attention)(struct machine *machine, uint64_t now_ticks);
+    // The board's power switch (port 0x604 of hv/hw/cpu.h), or the guests' programs ended.
+    void (*power_off)(struct machine *machine);
+    void *owner; // Of the callbacks.
 };
+#define PCPU_LOOK_TICKS (1u << 24)
+
+// Ends the run: nothing of hv executes after the hooks that the processors are in.
+void machine_stop_now(struct machine *machine);
 
 // --- Time. ---
 
@@ -136,6 +148,8 @@ void pcpu_halt(struct pcpu *c);
 // Interrupts are not taken. This is how guest time passes.
 void pcpu_pass_time(struct pcpu *c, uint64_t until_ticks);
 
+// Derives the clock ratio from c->uarch. Before any time passes.
+void pcpu_set_clock(struct pcpu *c);
 uint64_t pcpu_ticks_to_ps(const struct pcpu *c, uint64_t ticks); // Rounds down.
 uint64_t pcpu_ps_to_ticks(const struct pcpu *c, uint64_t ps);    // Rounds up.
 // TSC of this processor at its `now_ticks`: ticks * tsc_khz / (clock_khz * 16), plus TSC_ADJUST.

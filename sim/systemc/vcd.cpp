@@ -1,10 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 // Signals and their VCD file, written by SystemC's own tracing.
 //
-// SystemC looks at the traced variables just before its clock moves on, and writes what changed at the time it
-// leaves. So a signal is a plain variable, and setting it means: let SystemC's clock catch up, then assign.
-#include <systemc>
+// SystemC looks at the traced variables just before its clock moves on, and writes what changed at the time
+// it leaves. So a signal is a plain variable, and setting it means: let SystemC's clock catch up, then
+// assign.
 #include <sysc/tracing/sc_tracing_ids.h>
+#include <systemc>
 
 #include "sim/kernel.h"
 #include "sim/systemc/guard.h"
@@ -12,9 +13,9 @@
 #include <cerrno>
 #include <cstdio>
 #include <cstring>
+#include <map>
 #include <memory>
 #include <string>
-#include <vector>
 
 struct sim_signal {
     std::string name;
@@ -22,7 +23,8 @@ struct sim_signal {
     sc_dt::uint64 value;
 };
 
-namespace {
+namespace
+{
 
 struct vcd_file {
     sc_core::sc_trace_file *trace;
@@ -32,10 +34,10 @@ struct vcd_file {
 
 std::unique_ptr<vcd_file> vcd;
 
-std::vector<sim_signal *> &all_signals()
+std::map<std::string, std::unique_ptr<sim_signal>> &all_signals()
 {
-    static std::vector<sim_signal *> list;
-    return list;
+    static std::map<std::string, std::unique_ptr<sim_signal>> all;
+    return all;
 }
 
 void trace(sim_signal *s)
@@ -54,8 +56,8 @@ int complain(const std::string &path, const char *reason)
     return -1;
 }
 
-// The header says when the file was written, in the host's time: equal runs shall give equal files. The line is
-// overwritten in place, with text of the same length.
+// The header says when the file was written, in the host's time: equal runs shall give equal files. The line
+// is overwritten in place, with text of the same length.
 bool take_out_date(const std::string &path)
 {
     FILE *f = std::fopen(path.c_str(), "r+");
@@ -76,7 +78,7 @@ bool take_out_date(const std::string &path)
     return std::fclose(f) == 0 && done;
 }
 
-void close_file()
+int close_file()
 {
     // Changes at the present are written when the clock leaves it.
     sim_ps_t end_ps = sim_kernel.now_ps > carrier_now_ps() ? sim_kernel.now_ps : carrier_now_ps() + 1;
@@ -85,9 +87,11 @@ void close_file()
     sc_core::sc_close_vcd_trace_file(vcd->trace);
     std::unique_ptr<vcd_file> closed = std::move(vcd);
     if (!take_out_date(closed->written) ||
-        (closed->written != closed->path && std::rename(closed->written.c_str(), closed->path.c_str()) != 0)) {
-        complain(closed->path, std::strerror(errno));
+        (closed->written != closed->path &&
+         std::rename(closed->written.c_str(), closed->path.c_str()) != 0)) {
+        return complain(closed->path, std::strerror(errno));
     }
+    return 0;
 }
 
 } // namespace
@@ -111,23 +115,22 @@ int sim_vcd_open(const char *path)
             stem = file->path.substr(0, file->path.size() - suffix.size());
         }
         file->written = stem + suffix;
-        sc_core::sc_report_handler::set_actions(sc_core::SC_ID_TRACING_TIMESCALE_UNIT_, sc_core::SC_DO_NOTHING);
+        sc_core::sc_report_handler::set_actions(sc_core::SC_ID_TRACING_TIMESCALE_UNIT_,
+                                                sc_core::SC_DO_NOTHING);
         file->trace = sc_core::sc_create_vcd_trace_file(stem.c_str());
         file->trace->set_time_unit(1, sc_core::SC_PS);
         vcd = std::move(file);
-        for (sim_signal *s : all_signals()) {
-            trace(s);
+        for (auto &named : all_signals()) {
+            trace(named.second.get());
         }
         return 0;
     });
 }
 
-void sim_vcd_close(void)
+int sim_vcd_close(void)
 {
     SIM_CHECK(!sim_kernel.in_run, "sim_vcd_close() within a run");
-    if (vcd) {
-        guarded("sim_vcd_close", close_file);
-    }
+    return vcd ? guarded("sim_vcd_close", close_file) : 0;
 }
 
 bool sim_vcd_is_open(void)
@@ -135,23 +138,23 @@ bool sim_vcd_is_open(void)
     return vcd != nullptr;
 }
 
-void vcd_end_of_run(void)
-{
-    sim_vcd_close();
-}
-
 struct sim_signal *sim_signal_create(const char *name, unsigned bits, uint64_t reset)
 {
     SIM_CHECK(bits >= 1 && bits <= 64 && (bits == 64 || reset >> bits == 0), "signal %s: %u bits, reset %llu",
               name, bits, static_cast<unsigned long long>(reset));
-    SIM_CHECK(!vcd || !carrier_is_elaborated(), "signal %s is created after the first sim_run()", name);
     return guarded("sim_signal_create", [&] {
-        auto *s = new sim_signal{name, bits, reset};
-        all_signals().push_back(s);
-        if (vcd) {
-            trace(s);
+        std::unique_ptr<sim_signal> &s = all_signals()[name];
+        if (s) {
+            SIM_CHECK(s->bits == bits, "signal %s has %u bits, not %u", name, s->bits, bits);
+            sim_signal_set(s.get(), reset);
+            return s.get();
         }
-        return s;
+        SIM_CHECK(!vcd || !carrier_is_elaborated(), "signal %s is created after the first sim_run()", name);
+        s = std::make_unique<sim_signal>(sim_signal{name, bits, reset});
+        if (vcd) {
+            trace(s.get());
+        }
+        return s.get();
     });
 }
 

@@ -42,6 +42,12 @@ struct shim_int {
     const char *text; // The expression, as written in the test.
 };
 
+/* What a float or double in EXPECT_EQ() becomes, so that it does not compile: it would be cut to an integer.
+ */
+struct shim_compares_integers_only {
+    int nothing;
+};
+
 struct shim_test {
     const char *suite, *name;
     struct shim_where where;
@@ -64,7 +70,8 @@ void shim_fail(struct shim_where where, const char *format, ...) __attribute__((
 // clang-format off
 #define SHIM_IS_SIGNED(x)                                                                                    \
     _Generic((x), signed char: true, short: true, int: true, long: true, long long: true,                    \
-             char: (char)-1 < 0, default: false)
+             char: (char)-1 < 0, default: false,                                                             \
+             float: (struct shim_compares_integers_only){0}, double: (struct shim_compares_integers_only){0})
 // clang-format on
 #define SHIM_INT(x) ((struct shim_int){(uint64_t)(x), SHIM_IS_SIGNED(x), #x})
 #define SHIM_COMPARE(op, a, b) shim_compare(op, SHIM_INT(a), SHIM_INT(b), SHIM_HERE)

@@ -18,6 +18,7 @@
 
 #include "models/cpu/uarch/uarch.h"
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -34,15 +35,17 @@ struct price_block {
     uint64_t start;        // the return address of the trace-pc call
     uint64_t end;          // behind the last instruction looked at
     const char *function;  // symbol that holds start, "?" without one
-    uint32_t ticks;        // the price: max of the three bounds below
+    uint32_t ticks;        // the price: the greatest of the three bounds below, and branch_ticks
     uint32_t instructions; // priced ones, that is without instrumentation
     uint32_t left_out;     // instrumentation instructions
     uint32_t uops;         // fused domain
     uint32_t front_ticks;  // front-end bound
     uint32_t port_ticks;   // port bound
-    uint32_t chain_ticks;  // dependency bound
+    uint32_t chain_ticks;  // dependency bound; 0 where it does not bind
+    uint32_t branch_ticks; // expected mispredictions, added to the greatest of the three
     uint32_t atomics;      // __tsan_atomic* calls, charged by the runtime
     uint32_t calls;        // calls of functions that stay
+    bool loop;             // ends in a jump to its own start
 };
 
 struct price_table;
@@ -86,6 +89,10 @@ struct price_symbol {
 };
 size_t price_symbol_count(const struct price_table *t);
 const struct price_symbol *price_symbol_at(const struct price_table *t, size_t index);
+
+// Instructions of the program that are part of no price, alignment aside: the unlikely side of a branch where the compiler
+// put no hook (docs/timing-model.md).
+size_t price_uncharged_count(const struct price_table *t);
 
 // Instructions without a row in price_classes.def, by mnemonic, in alphabetical order. They are priced as the class
 // "unknown" of the micro-architecture (a documented, high price).

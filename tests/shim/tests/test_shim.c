@@ -182,3 +182,18 @@ TEST(Shim, FolderIsRemovedAfterAPassOnly)
     snprintf(command, sizeof(command), "rm -r '%s'", path);
     EXPECT_EQ(test_shell(command, NULL, 0), 0);
 }
+
+TEST(Shim, ComparesNoFloats)
+{
+    static const char *const values[] = {"1", "1.5"};
+    for (int i = 0; i < 2; i++) {
+        char command[1024];
+        snprintf(command, sizeof(command),
+                 "printf '%%s\\n' '#include \"tests/shim/shim.h\"' 'TEST(A, B) { EXPECT_EQ(%s, 1); }' | "
+                 "gcc -fsyntax-only -I'%s' -x c -",
+                 values[i], test_source_dir());
+        test_row("%s", values[i]);
+        EXPECT_EQ(test_shell(command, output, sizeof(output)) != 0, i == 1);
+    }
+    EXPECT_STRSTR(output, "shim_compares_integers_only");
+}

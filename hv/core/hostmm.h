@@ -1,0 +1,67 @@
+// SPDX-License-Identifier: Apache-2.0
+// Address space of a user process: areas, and pages that appear at first touch.
+//
+// Two kinds of area. HV_MAP_GUEST: memory to be handed to a VM, at host virtual addresses from
+// HOSTMM_GUEST_BASE, filled page by page (4 KiB, 2 MiB or 1 GiB) through a radix page table. HV_MAP_DIRECT:
+// contiguous, populated at once, and visible to the process' own code at its direct-map address: its heap and
+// shared pages.
+#ifndef HV_CORE_HOSTMM_H
+#define HV_CORE_HOSTMM_H
+
+#include "hv/core/host.h"
+#include "hv/lib/rbtree.h"
+
+// Below the core's image, away from stacks and the direct map.
+#define HOSTMM_GUEST_BASE 0x180000000000ull
+#define HOSTMM_GUEST_END 0x1fff00000000ull
+
+typedef u64 hva_t;
+
+struct hostmm_area {
+    struct rb_node node;
+    hva_t start;
+    u64 size;      // Bytes.
+    u8 page_shift; // 12, 21 or 30.
+    bool direct;
+};
+
+struct hostmm {
+    struct host *host;
+    struct mutex lock;
+    struct rb_root areas; // By start.
+    u64 *pgd;             // 512-way, 4 levels; entries: pfn << 12 | HOSTMM_PTE_*.
+    hva_t next_hva;
+    u64 resident_pages; // 4 KiB units.
+    u64 fault_count;
+    u32 users;
+    struct list threads;
+};
+
+// What a host virtual address is backed by.
+struct user_page {
+    pfn_t pfn;     // Of the 4 KiB page that holds the address.
+    u8 page_shift; // Size of the host page around it: 12, 21 or 30.
+    bool writable;
+};
+
+struct hostmm *hostmm_create(struct host *host);
+void hostmm_get(struct hostmm *mm);
+void hostmm_put(struct hostmm *mm);
+// Address of a new area or -EINVAL (size 0, not a multiple of the page size, unknown page size), -ENOMEM.
+s64 hostmm_mmap(struct hostmm *mm, u64 size, unsigned page_shift, u64 flags);
+// -EINVAL unless it is a whole area. Pages mapped into VMs are unmapped there first (arch_unmap_hva_range).
+int hostmm_munmap(struct hostmm *mm, hva_t start, u64 size);
+// As MADV_DONTNEED: drops the pages in the range; the next touch brings new, zeroed ones.
+int hostmm_discard(struct hostmm *mm, hva_t start, u64 size);
+
+// The page behind hva, brought in by a host page fault if need be. 0; -EFAULT: no area there, or a write to a
+// read-only one; -ENOMEM. May sleep. This is the fault path's gup.
+int get_user_page(struct hostmm *mm, hva_t hva, bool write, struct user_page *out);
+// Only if it is resident: no lock, no sleep. False: call get_user_page() in a context that may sleep.
+bool get_user_page_fast(struct hostmm *mm, hva_t hva, bool write, struct user_page *out);
+
+// Kernel's access to user memory; user pointers are checked against the areas. 0 or -EFAULT.
+int copy_from_user(struct hostmm *mm, void *to, u64 from, u64 bytes);
+int copy_to_user(struct hostmm *mm, u64 to, const void *from, u64 bytes);
+
+#endif

@@ -1,0 +1,35 @@
+// SPDX-License-Identifier: Apache-2.0
+// Ranks of locks and the checks of builds with HV_VALIDATE.
+#ifndef HV_LIB_LOCK_RANK_H
+#define HV_LIB_LOCK_RANK_H
+
+#include "hv/core/thread.h"
+
+enum lock_rank {
+#define LOCK_RANK(id, name, about) LOCK_RANK_##id,
+#include "hv/lib/lock_ranks.def"
+#undef LOCK_RANK
+    LOCK_RANK_COUNT
+};
+_Static_assert(LOCK_RANK_COUNT <= 64, "held ranks are one word of bits");
+
+// Second argument of the lock tracepoints.
+enum lock_mode { LOCK_MODE_SPIN, LOCK_MODE_READ, LOCK_MODE_WRITE, LOCK_MODE_MUTEX, LOCK_MODE_SRCU };
+
+#ifdef HV_VALIDATE
+// Reports the violation lock_order{rank, held ranks} if a held lock's rank is not lower, then notes the rank
+// as held.
+void lock_validate_acquire(unsigned rank);
+void lock_validate_release(unsigned rank);
+#else
+static inline void lock_validate_acquire(unsigned rank)
+{
+    (void)rank;
+}
+static inline void lock_validate_release(unsigned rank)
+{
+    (void)rank;
+}
+#endif
+
+#endif

@@ -1,0 +1,162 @@
+// SPDX-License-Identifier: Apache-2.0
+// The timed actions of a scenario (hv/vmm/actions.def): one handler each, found by a table.
+#include "hv/vmm/vmm.h"
+
+#define VMM_EINVAL 22
+
+typedef s64 (*action_fn)(struct vmm_vm *vm, const u64 *args);
+
+static struct vmm_vcpu *vcpu_of(struct vmm_vm *vm, u64 index)
+{
+    return index < vm->config->vcpu_count ? &vm->vcpus[index] : NULL;
+}
+
+static s64 do_irq_line(struct vmm_vm *vm, const u64 *args)
+{
+    struct hv_irq_level level = {.irq = (u32)args[0], .level = (u32)args[1]};
+
+    return hv_ioctl_ptr(vm->handle, HV_IRQ_LINE, &level);
+}
+
+static s64 do_irq_pulse(struct vmm_vm *vm, const u64 *args)
+{
+    s64 result = do_irq_line(vm, (const u64[]){args[0], 1});
+
+    return result < 0 ? result : do_irq_line(vm, (const u64[]){args[0], 0});
+}
+
+// An MSI of a device: SDM 10.11, address 0xfee00000 | destination << 12 | logical << 2.
+static s64 do_msi(struct vmm_vm *vm, const u64 *args)
+{
+    struct hv_msi msi = {.address_lo = 0xfee00000u | (u32)(args[1] & 0xff) << 12 | (u32)(args[2] & 1) << 2,
+                         .address_hi = (u32)(args[1] & ~0xffull),
+                         .data = (u32)(args[0] & 0xff)};
+
+    return hv_ioctl_ptr(vm->handle, HV_SIGNAL_MSI, &msi);
+}
+
+static s64 do_nmi(struct vmm_vm *vm, const u64 *args)
+{
+    struct vmm_vcpu *vcpu = vcpu_of(vm, args[0]);
+
+    return vcpu ? hv_ioctl(vcpu->handle, HV_NMI, 0) : -VMM_EINVAL;
+}
+
+static s64 do_interrupt(struct vmm_vm *vm, const u64 *args)
+{
+    struct vmm_vcpu *vcpu = vcpu_of(vm, args[0]);
+
+    return vcpu ? hv_ioctl(vcpu->handle, HV_INTERRUPT, args[1]) : -VMM_EINVAL;
+}
+
+static s64 do_set_memory_region(struct vmm_vm *vm, const u64 *args)
+{
+    return vmm_add_slot(vm, (u32)args[0], (u32)args[3], args[1], args[2], 12);
+}
+
+static s64 do_delete_memory_region(struct vmm_vm *vm, const u64 *args)
+{
+    struct hv_user_memory_region region = {.slot = (u32)args[0]};
+    s64 result = hv_ioctl_ptr(vm->handle, HV_SET_USER_MEMORY_REGION, &region);
+    struct vmm_slot *s = vmm_find_slot(vm, (u32)args[0]);
+
+    if (result >= 0 && s)
+        s->used = 0;
+    return result;
+}
+
+static s64 do_discard_memory(struct vmm_vm *vm, const u64 *args)
+{
+    const struct vmm_slot *s = vmm_find_slot(vm, (u32)args[0]);
+
+    if (!s || args[1] > s->bytes || args[2] > s->bytes - args[1])
+        return -VMM_EINVAL;
+    return hv_syscall(HV_SYS_MADVISE_FREE, s->address + args[1], args[2], 0, 0);
+}
+
+static s64 do_prefault(struct vmm_vm *vm, const u64 *args)
+{
+    struct vmm_vcpu *vcpu = vcpu_of(vm, args[2]);
+    struct hv_pre_fault_memory range = {.gpa = args[0], .size = args[1]};
+
+    return vcpu ? hv_ioctl_ptr(vcpu->handle, HV_PRE_FAULT_MEMORY, &range) : -VMM_EINVAL;
+}
+
+static s64 do_kick_vcpu(struct vmm_vm *vm, const u64 *args)
+{
+    struct vmm_vcpu *vcpu = vcpu_of(vm, args[0]);
+
+    return vcpu ? hv_syscall(HV_SYS_THREAD_SIGNAL, (u64)vcpu->thread, 0, 0, 0) : -VMM_EINVAL;
+}
+
+static s64 do_pause_vcpu(struct vmm_vm *vm, const u64 *args)
+{
+    struct vmm_vcpu *vcpu = vcpu_of(vm, args[0]);
+
+    if (!vcpu)
+        return -VMM_EINVAL;
+    __atomic_store_n(&vcpu->paused, 1, __ATOMIC_RELEASE);
+    return do_kick_vcpu(vm, args);
+}
+
+static s64 do_resume_vcpu(struct vmm_vm *vm, const u64 *args)
+{
+    struct vmm_vcpu *vcpu = vcpu_of(vm, args[0]);
+
+    if (!vcpu)
+        return -VMM_EINVAL;
+    __atomic_store_n(&vcpu->paused, 0, __ATOMIC_RELEASE);
+    return hv_futex_wake(&vcpu->paused, 1);
+}
+
+struct burn {
+    u64 until_ns;
+};
+
+static void burn_thread(void *arg)
+{
+    const struct burn *b = arg;
+
+    while (hv_clock_ns() < b->until_ns)
+        for (u32 i = 0; i < 1000; i++)
+            __asm__ volatile("");
+    hv_exit();
+}
+
+static s64 do_burn_cpu(struct vmm_vm *vm, const u64 *args)
+{
+    struct burn *b = vmm_alloc(vm->vmm, sizeof *b);
+
+    b->until_ns = hv_clock_ns() + args[1];
+    return hv_thread_create(burn_thread, b, (u32)args[0], 0);
+}
+
+static s64 do_stop(struct vmm_vm *vm, const u64 *args)
+{
+    (void)vm, (void)args;
+    return hv_syscall(HV_SYS_POWER_OFF, 0, 0, 0, 0);
+}
+
+static const action_fn handlers[VMM_OP_COUNT] = {
+    [VMM_STOP] = do_stop,
+    [VMM_IRQ_LINE] = do_irq_line,
+    [VMM_IRQ_PULSE] = do_irq_pulse,
+    [VMM_MSI] = do_msi,
+    [VMM_NMI] = do_nmi,
+    [VMM_INTERRUPT] = do_interrupt,
+    [VMM_SET_MEMORY_REGION] = do_set_memory_region,
+    [VMM_DELETE_MEMORY_REGION] = do_delete_memory_region,
+    [VMM_DISCARD_MEMORY] = do_discard_memory,
+    [VMM_PREFAULT] = do_prefault,
+    [VMM_PAUSE_VCPU] = do_pause_vcpu,
+    [VMM_RESUME_VCPU] = do_resume_vcpu,
+    [VMM_KICK_VCPU] = do_kick_vcpu,
+    [VMM_BURN_CPU] = do_burn_cpu,
+};
+
+s64 vmm_do(struct vmm *vmm, const struct vmm_action *action)
+{
+    vmm_check(action->op < VMM_OP_COUNT && action->vm < vmm->config->vm_count && handlers[action->op],
+              "an action without a handler");
+    return handlers[action->op](&vmm->vms[action->vm], action->args);
+}

@@ -1,0 +1,98 @@
+// SPDX-License-Identifier: Apache-2.0
+// What the scenario hands to the user-space VMM: machines to build and things to do at given times.
+//
+// One block of memory without pointers: offsets are bytes from the start of struct vmm_config. Written by the
+// simulator before reset into host memory (hw_bootinfo.vmm_config), read by hv/vmm.
+#ifndef HV_VMM_CONFIG_H
+#define HV_VMM_CONFIG_H
+
+#include "hv/hw/types.h"
+
+#define VMM_CONFIG_MAGIC 0x31464e4f434d4d56ull // "VMMCONF1"
+#define VMM_CONFIG_VERSION 1u
+#define VMM_CPU_ANY UINT32_MAX
+#define VMM_NAME_BYTES 32u
+
+enum vmm_op {
+#define ACTION(id, word, args, about) VMM_##id,
+#include "hv/vmm/actions.def"
+#undef ACTION
+    VMM_OP_COUNT
+};
+
+// Initial mode of a vCPU; REAL is the state after reset.
+enum vmm_cpu_mode { VMM_MODE_REAL, VMM_MODE_PROTECTED, VMM_MODE_LONG };
+
+struct vmm_vcpu_config {
+    u32 pcpu; // Host CPU that its thread is pinned to, or VMM_CPU_ANY.
+    u32 mode; // enum vmm_cpu_mode
+    u64 rip;
+    u64 idtr_base; // For replay guests: names the program.
+    u64 cr3;
+    u64 rsp;
+    u32 wait_for_sipi; // 1: starts in MP state uninitialized.
+    u32 apic_id;
+};
+
+enum vmm_device_kind { VMM_DEVICE_NONE, VMM_DEVICE_PORT, VMM_DEVICE_MMIO };
+// A device model of hv/vmm: answers accesses in its range with `value`, after `work_cycles` of work of its
+// own.
+struct vmm_device_config {
+    u32 kind; // enum vmm_device_kind
+    u32 gsi;  // UINT32_MAX: none. A write of ack_value lowers the line.
+    u64 base, size;
+    u64 value;
+    u64 ack_value;
+    u64 work_cycles;
+    char name[VMM_NAME_BYTES];
+};
+
+// Memory slots beyond the main one.
+struct vmm_slot_config {
+    u32 slot, flags; // HV_MEM_*
+    u64 gpa, size;
+    u32 page_shift;
+    u32 padding;
+};
+
+#define VMM_VM_IRQCHIP 0x1u       // PIC, IOAPIC and LAPIC in the core.
+#define VMM_VM_SPLIT_IRQCHIP 0x2u // LAPIC in the core, IOAPIC in user space.
+#define VMM_VM_PREFAULT 0x4u      // All memory is mapped before the vCPUs start.
+#define VMM_VM_NESTED 0x8u        // VMX is exposed to the guest.
+struct vmm_vm_config {
+    char name[VMM_NAME_BYTES];
+    u64 memory_bytes;
+    u32 page_shift; // Of the backing: 12, 21, 30.
+    u32 flags;      // VMM_VM_*
+    u32 vcpu_count, device_count, slot_count;
+    u32 vmm_pcpu;       // Where the VM's device and action threads run, or VMM_CPU_ANY.
+    u64 vcpus_offset;   // struct vmm_vcpu_config[]
+    u64 devices_offset; // struct vmm_device_config[]
+    u64 slots_offset;   // struct vmm_slot_config[]
+};
+
+struct vmm_action {
+    u64 at_ns; // Since boot of the VMM.
+    u32 op;    // enum vmm_op
+    u32 vm;    // Index.
+    u64 args[4];
+    u32 line; // In the scenario, for messages.
+    u32 padding;
+};
+
+struct vmm_config {
+    u64 magic;
+    u32 version;
+    u32 bytes; // Of the whole block.
+    u32 vm_count, action_count;
+    u64 vms_offset;     // struct vmm_vm_config[]
+    u64 actions_offset; // struct vmm_action[], by at_ns
+    u64 end_ns;         // Stop then if no action did; 0: never.
+};
+
+static inline const void *vmm_config_at(const struct vmm_config *c, u64 offset)
+{
+    return (const char *)c + offset;
+}
+
+#endif

@@ -1,0 +1,198 @@
+// SPDX-License-Identifier: Apache-2.0
+// A VM as firmware would leave it: memory, interrupt controllers, vCPUs in their first mode.
+#include "hv/lib/string.h"
+#include "hv/vmm/vmm.h"
+#include "spec/apic_bits.h"
+#include "spec/x86_bits.h"
+
+// State that firmware and the guest kernel's early code have set up before a stream begins.
+#define GUEST_TIMER_VECTOR 0xecu
+#define GUEST_SPURIOUS_VECTOR 0xffu
+
+struct vmm_slot *vmm_find_slot(struct vmm_vm *vm, u32 slot)
+{
+    for (u32 i = 0; i < VMM_SLOTS_MAX; i++)
+        if (vm->slots[i].used && vm->slots[i].slot == slot)
+            return &vm->slots[i];
+    return NULL;
+}
+
+static struct vmm_slot *free_slot(struct vmm_vm *vm)
+{
+    for (u32 i = 0; i < VMM_SLOTS_MAX; i++)
+        if (!vm->slots[i].used)
+            return &vm->slots[i];
+    return NULL;
+}
+
+s64 vmm_add_slot(struct vmm_vm *vm, u32 slot, u32 flags, u64 gpa, u64 bytes, unsigned page_shift)
+{
+    struct vmm_slot *s = vmm_find_slot(vm, slot);
+
+    if (!s) {
+        u64 page = 1ull << page_shift;
+        s64 address = hv_mmap((bytes + page - 1) & ~(page - 1), page_shift, HV_MAP_GUEST);
+
+        s = free_slot(vm);
+        if (address < 0 || !s)
+            return address < 0 ? address : -1;
+        *s = (struct vmm_slot){.slot = slot, .address = (u64)address, .bytes = bytes};
+    }
+    struct hv_user_memory_region region = {.slot = slot,
+                                           .flags = flags,
+                                           .guest_phys_addr = gpa,
+                                           .memory_size = bytes,
+                                           .userspace_addr = s->address};
+    s64 result = hv_ioctl_ptr(vm->handle, HV_SET_USER_MEMORY_REGION, &region);
+
+    s->used = result >= 0 || s->used;
+    return result;
+}
+
+// Guest memory lies as a PC's does: the hole below 4 GiB belongs to devices, the rest follows above.
+static void add_memory(struct vmm_vm *vm)
+{
+    const u64 hole = 3ull << 30, above = 4ull << 30;
+    u64 bytes = vm->config->memory_bytes;
+    u64 low = bytes < hole ? bytes : hole;
+
+    vmm_check(vmm_add_slot(vm, 0, 0, 0, low, vm->config->page_shift) >= 0, "guest memory was refused");
+    if (bytes > low)
+        vmm_check(vmm_add_slot(vm, 1, 0, above, bytes - low, vm->config->page_shift) >= 0,
+                  "guest memory above 4 GiB was refused");
+    const struct vmm_slot_config *slots = vmm_config_at(vm->vmm->config, vm->config->slots_offset);
+
+    for (u32 i = 0; i < vm->config->slot_count; i++)
+        vmm_check(vmm_add_slot(vm, slots[i].slot, slots[i].flags, slots[i].gpa, slots[i].size, slots[i].page_shift) >= 0,
+                  "a memory slot was refused");
+}
+
+static void add_irqchip(struct vmm_vm *vm)
+{
+    if (vm->config->flags & VMM_VM_IRQCHIP)
+        vmm_check(hv_ioctl(vm->handle, HV_CREATE_IRQCHIP, 0) >= 0, "no irqchip");
+    if (vm->config->flags & VMM_VM_SPLIT_IRQCHIP) {
+        struct hv_enable_cap cap = {.cap = HV_CAP_SPLIT_IRQCHIP, .args = {24}};
+
+        vmm_check(hv_ioctl_ptr(vm->handle, HV_ENABLE_CAP, &cap) >= 0, "no split irqchip");
+    }
+}
+
+static struct hv_segment flat_segment(u16 selector, u8 type, bool code64)
+{
+    return (struct hv_segment){.limit = 0xffffffff,
+                               .selector = selector,
+                               .type = type,
+                               .present = 1,
+                               .s = 1,
+                               .g = 1,
+                               .l = code64,
+                               .db = !code64};
+}
+
+// 64-bit mode with paging on; the stream's program is named by the interrupt table's base.
+static void set_long_mode(const struct vmm_vcpu *vcpu, const struct vmm_vcpu_config *c)
+{
+    struct hv_sregs s;
+    struct hv_regs r = {.rip = c->rip, .rsp = c->rsp, .rflags = X86_RFLAGS_FIXED | X86_RFLAGS_IF};
+
+    vmm_check(hv_ioctl_ptr(vcpu->handle, HV_GET_SREGS, &s) >= 0, "GET_SREGS");
+    s.cs = flat_segment(0x10, 0xb, true);
+    s.ds = s.es = s.fs = s.gs = s.ss = flat_segment(0x18, 0x3, false);
+    s.tr = (struct hv_segment){.limit = 0x67, .selector = 0x40, .type = 0xb, .present = 1};
+    s.ldt = (struct hv_segment){.unusable = 1};
+    s.idt = (struct hv_dtable){.base = c->idtr_base, .limit = 0xfff};
+    s.cr0 = X86_CR0_PE | X86_CR0_MP | X86_CR0_ET | X86_CR0_NE | X86_CR0_WP | X86_CR0_AM | X86_CR0_PG;
+    s.cr3 = c->cr3;
+    s.cr4 = X86_CR4_PAE | X86_CR4_PGE | X86_CR4_OSFXSR | X86_CR4_OSXMMEXCPT;
+    s.efer = EFER_SCE | EFER_LME | EFER_LMA | EFER_NXE;
+    vmm_check(hv_ioctl_ptr(vcpu->handle, HV_SET_SREGS, &s) >= 0, "SET_SREGS");
+    vmm_check(hv_ioctl_ptr(vcpu->handle, HV_SET_REGS, &r) >= 0, "SET_REGS");
+}
+
+// x2APIC mode, enabled, timer in TSC-deadline mode: where every guest kernel arrives before it does anything else.
+static void set_lapic(struct vmm *vmm, const struct vmm_vcpu *vcpu)
+{
+    struct hv_msrs *msrs = vmm_alloc(vmm, sizeof *msrs + 4 * sizeof msrs->entries[0]);
+
+    msrs->nmsrs = 4;
+    msrs->entries[0] = (struct hv_msr_entry){.index = 0x1b, .data = 0xfee00c00u | (vcpu->index == 0 ? 0x100u : 0)};
+    msrs->entries[1] = (struct hv_msr_entry){.index = 0x80f, .data = 0x100u | GUEST_SPURIOUS_VECTOR};
+    msrs->entries[2] = (struct hv_msr_entry){.index = 0x832, .data = 0x40000u | GUEST_TIMER_VECTOR};
+    msrs->entries[3] = (struct hv_msr_entry){.index = 0x808, .data = 0};
+    vmm_check(hv_ioctl_ptr(vcpu->handle, HV_SET_MSRS, msrs) == 4, "SET_MSRS of the local APIC");
+}
+
+static void set_cpuid(struct vmm *vmm, const struct vmm_vm *vm)
+{
+    const u32 max = 128;
+    struct hv_cpuid2 *c = vmm_alloc(vmm, sizeof *c + max * sizeof c->entries[0]);
+
+    c->nent = max;
+    vmm_check(hv_ioctl_ptr(HV_HANDLE_SYSTEM, HV_GET_SUPPORTED_CPUID, c) >= 0, "GET_SUPPORTED_CPUID");
+    for (u32 i = 0; i < c->nent; i++)
+        if (c->entries[i].function == 1 && !(vm->config->flags & VMM_VM_NESTED))
+            c->entries[i].ecx &= ~(1u << 5); // VMX
+    for (u32 v = 0; v < vm->config->vcpu_count; v++)
+        vmm_check(hv_ioctl_ptr(vm->vcpus[v].handle, HV_SET_CPUID2, c) >= 0, "SET_CPUID2");
+}
+
+static void add_vcpus(struct vmm *vmm, struct vmm_vm *vm)
+{
+    const struct vmm_vcpu_config *c = vmm_config_at(vmm->config, vm->config->vcpus_offset);
+
+    vm->vcpus = vmm_alloc(vmm, vm->config->vcpu_count * sizeof *vm->vcpus);
+    for (u32 v = 0; v < vm->config->vcpu_count; v++) {
+        struct vmm_vcpu *vcpu = &vm->vcpus[v];
+
+        vcpu->vm = vm;
+        vcpu->index = v;
+        vcpu->handle = (int)hv_ioctl(vm->handle, HV_CREATE_VCPU, c[v].apic_id);
+        vmm_check(vcpu->handle >= 0, "a vCPU could not be created");
+        vcpu->run = (struct hv_run *)hv_ioctl(vcpu->handle, HV_RUN_PAGE, 0);
+    }
+    set_cpuid(vmm, vm);
+    for (u32 v = 0; v < vm->config->vcpu_count; v++) {
+        if (c[v].mode == VMM_MODE_LONG)
+            set_long_mode(&vm->vcpus[v], &c[v]);
+        if (vm->config->flags & (VMM_VM_IRQCHIP | VMM_VM_SPLIT_IRQCHIP)) {
+            struct hv_mp_state state = {.mp_state = c[v].wait_for_sipi ? 1u : 0u};
+
+            set_lapic(vmm, &vm->vcpus[v]);
+            vmm_check(hv_ioctl_ptr(vm->vcpus[v].handle, HV_SET_MP_STATE, &state) >= 0, "SET_MP_STATE");
+        }
+    }
+}
+
+static void prefault(struct vmm_vm *vm)
+{
+    for (u32 i = 0; i < 2; i++) {
+        const u64 base = i ? 4ull << 30 : 0;
+        const struct vmm_slot *s = vmm_find_slot(vm, i);
+        struct hv_pre_fault_memory range = {.gpa = base, .size = s ? s->bytes : 0};
+
+        if (s)
+            vmm_check(hv_ioctl_ptr(vm->vcpus[0].handle, HV_PRE_FAULT_MEMORY, &range) >= 0, "PRE_FAULT_MEMORY");
+    }
+}
+
+void vmm_vm_setup(struct vmm *vmm, u32 index)
+{
+    struct vmm_vm *vm = &vmm->vms[index];
+    const struct vmm_vm_config *configs = vmm_config_at(vmm->config, vmm->config->vms_offset);
+    const struct vmm_device_config *devices = vmm_config_at(vmm->config, configs[index].devices_offset);
+
+    vm->vmm = vmm;
+    vm->index = index;
+    vm->config = &configs[index];
+    vm->handle = (int)hv_ioctl(HV_HANDLE_SYSTEM, HV_CREATE_VM, 0);
+    vmm_check(vm->handle >= 0, "a VM could not be created");
+    add_irqchip(vm);
+    add_memory(vm);
+    vm->devices = vmm_alloc(vmm, vm->config->device_count * sizeof *vm->devices);
+    for (u32 i = 0; i < vm->config->device_count; i++)
+        vm->devices[i].config = &devices[i];
+    add_vcpus(vmm, vm);
+    if (vm->config->flags & VMM_VM_PREFAULT)
+        prefault(vm);
+}

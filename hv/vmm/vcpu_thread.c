@@ -1,0 +1,72 @@
+// SPDX-License-Identifier: Apache-2.0
+// A vCPU's thread in user space: RUN, and what RUN leaves to us.
+#include "hv/hw/trace.h"
+#include "hv/vmm/vmm.h"
+
+#define VMM_EINTR 4
+#define VMM_EAGAIN 11
+
+static void handle_io(struct vmm_vcpu *vcpu)
+{
+    struct hv_run *run = vcpu->run;
+    u8 *data = (u8 *)run + run->io.data_offset;
+
+    for (u32 i = 0; i < run->io.count; i++)
+        vmm_port_io(vcpu->vm, run->io.port, run->io.direction == HV_IO_OUT, data + i * run->io.size, run->io.size);
+}
+
+// True: run again. False: this vCPU is over.
+static bool handle_exit(struct vmm_vcpu *vcpu)
+{
+    struct hv_run *run = vcpu->run;
+
+    switch ((enum hv_exit)run->exit_reason) {
+    case HV_EXIT_IO:
+        handle_io(vcpu);
+        return true;
+    case HV_EXIT_MMIO:
+        vmm_mmio(vcpu->vm, run->mmio.phys_addr, run->mmio.is_write, run->mmio.data, run->mmio.len);
+        return true;
+    case HV_EXIT_HYPERCALL:
+        run->hypercall.ret = (u64)-1000; // KVM_ENOSYS: this VMM serves none.
+        return true;
+    case HV_EXIT_HLT: // Without an irqchip in the core: only another thread's interrupt would help.
+    case HV_EXIT_IRQ_WINDOW_OPEN:
+    case HV_EXIT_IOAPIC_EOI:
+    case HV_EXIT_INTR:
+    case HV_EXIT_SET_TPR:
+        return true;
+    case HV_EXIT_SHUTDOWN:
+    case HV_EXIT_SYSTEM_EVENT:
+        return false;
+    case HV_EXIT_FAIL_ENTRY:
+        hw_trace_violation("vm entry failed", run->fail_entry.hardware_entry_failure_reason, vcpu->index);
+        return false;
+    case HV_EXIT_INTERNAL_ERROR:
+        hw_trace_violation("internal error", run->internal.suberror, run->internal.data[0]);
+        return false;
+    default:
+        hw_trace_violation("userspace exit without a handler", run->exit_reason, vcpu->index);
+        return false;
+    }
+}
+
+void vmm_vcpu_thread(void *arg)
+{
+    struct vmm_vcpu *vcpu = arg;
+    bool go_on = true;
+
+    while (go_on) {
+        while (__atomic_load_n(&vcpu->paused, __ATOMIC_ACQUIRE))
+            hv_futex_wait(&vcpu->paused, 1, 0);
+        vcpu->result = hv_ioctl(vcpu->handle, HV_RUN, 0);
+        if (vcpu->result == -VMM_EINTR || vcpu->result == -VMM_EAGAIN)
+            continue;
+        if (vcpu->result < 0) {
+            hw_trace_violation("RUN failed", (u64)-vcpu->result, vcpu->index);
+            break;
+        }
+        go_on = handle_exit(vcpu);
+    }
+    hv_exit();
+}

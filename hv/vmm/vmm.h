@@ -1,0 +1,75 @@
+// SPDX-License-Identifier: Apache-2.0
+// The user-space VMM's own structures. One process for all VMs of the scenario; every vCPU has a thread, the main
+// thread carries out the timed actions. Everything lives in one block of the process' heap.
+#ifndef HV_VMM_VMM_H
+#define HV_VMM_VMM_H
+
+#include "hv/api.h"
+#include "hv/vmm/config.h"
+
+#define VMM_SLOTS_MAX 64u
+
+struct vmm;
+struct vmm_vm;
+
+struct vmm_vcpu {
+    struct vmm_vm *vm;
+    u32 index;
+    int handle;
+    s64 thread;
+    struct hv_run *run;
+    u32 paused; // 1: the thread waits before its next RUN. A futex.
+    s64 result; // Of its last RUN.
+};
+
+// What the VMM knows of a memory slot: to move and discard its backing.
+struct vmm_slot {
+    u32 slot;
+    u32 used;
+    u64 address, bytes;
+};
+
+struct vmm_device {
+    const struct vmm_device_config *config;
+    u64 reads, writes;
+    u64 last; // Last value written.
+};
+
+struct vmm_vm {
+    struct vmm *vmm;
+    const struct vmm_vm_config *config;
+    u32 index;
+    int handle;
+    struct vmm_vcpu *vcpus;
+    struct vmm_device *devices;
+    struct vmm_slot slots[VMM_SLOTS_MAX];
+};
+
+struct vmm {
+    const struct vmm_config *config;
+    struct vmm_vm *vms;
+    u8 *heap;
+    u64 heap_used, heap_bytes;
+};
+
+// Zeroed memory of the process, 64-byte aligned; never freed. Panics when the block is used up.
+void *vmm_alloc(struct vmm *vmm, u64 bytes);
+// A broken expectation about the core: ends the simulation.
+void vmm_check(bool ok, const char *what);
+
+// Builds VM `index`: handle, irqchip, memory, vCPUs with their initial state (hv/vmm/setup.c).
+void vmm_vm_setup(struct vmm *vmm, u32 index);
+// Backing for `bytes` and a slot for it. The API's result.
+s64 vmm_add_slot(struct vmm_vm *vm, u32 slot, u32 flags, u64 gpa, u64 bytes, unsigned page_shift);
+struct vmm_slot *vmm_find_slot(struct vmm_vm *vm, u32 slot);
+
+// Body of a vCPU's thread.
+void vmm_vcpu_thread(void *vcpu);
+// Port and memory I/O of a guest (hv/vmm/devices.c); `data` holds `size` bytes.
+void vmm_port_io(struct vmm_vm *vm, u16 port, bool write, u8 *data, u32 size);
+void vmm_mmio(struct vmm_vm *vm, u64 gpa, bool write, u8 *data, u32 size);
+
+// Carries out one action; its result is traced, not fatal.
+s64 vmm_do(struct vmm *vmm, const struct vmm_action *action);
+
+#endif

@@ -1,0 +1,437 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "sim/machine/machine.h"
+#include "models/apic/assigned_msi.h"
+#include "models/apic/lapic.h"
+#include "models/cpu/native/native.h"
+#include "models/cpu/uarch/uarch.h"
+#include "models/cpu/x86/replay_run.h"
+#include "models/cpu/x86/x86.h"
+#include "models/mem/mem.h"
+#include "sim/machine/boot_info.h"
+#include <assert.h>
+#include <limits.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+struct sim_machine {
+    struct machine machine;
+    const struct scenario *scenario;
+    struct uarch *uarch;
+    struct native_image *image;
+    struct stream_set *streams; // Of every vCPU, in the order of VMs and vCPUs.
+    uint32_t vcpu_count;
+    uint32_t guests_left;
+    uint64_t quantum_cycles;
+    bool ran; // Since the last start-over.
+    enum machine_end end;
+    uint64_t end_cycles;
+    struct machine_run *run; // In progress.
+};
+
+const char *machine_end_str(enum machine_end end)
+{
+    static const char *const words[] = {"guests done", "power off", "time limit", "idle", "interrupted"};
+
+    return words[end];
+}
+
+char *machine_installed_path(const char *relative)
+{
+    char exe[PATH_MAX], path[2 * PATH_MAX];
+    ssize_t n = readlink("/proc/self/exe", exe, sizeof exe - 1);
+
+    if (n < 0)
+        return NULL;
+    exe[n] = 0;
+    char *slash = strrchr(exe, '/');
+
+    *slash = 0;
+    snprintf(path, sizeof path, "%s/%s", exe, relative);
+    return strdup(path);
+}
+
+// --- Building. ---
+
+static int open_uarch(struct sim_machine *m, const struct machine_options *o, struct user_error *e)
+{
+    const char *name = m->scenario->uarch;
+    char *folder = o->uarch_folder ? strdup(o->uarch_folder) : machine_installed_path("../share/hvsim/uarch");
+    char path[PATH_MAX], error[700];
+
+    snprintf(path, sizeof path, "%s/%s.yaml", folder ? folder : ".", name);
+    free(folder);
+    if (access(path, R_OK) != 0)
+        return user_error_at(e, m->scenario->path, 0, "machine.uarch",
+                             "there is no micro-architecture `%s`; known are skylake-sp and sandybridge-ep", name);
+    m->uarch = uarch_load(path, error, sizeof error);
+    if (!m->uarch) {
+        snprintf(e->text, sizeof e->text, "%s", error);
+        return -1;
+    }
+    return 0;
+}
+
+static int open_image(struct sim_machine *m, const struct machine_options *o, struct user_error *e)
+{
+    char *path = o->hv_path ? strdup(o->hv_path) : machine_installed_path("../lib/libhv.so");
+    char error[700];
+
+    m->image = path ? native_image_open(path, m->uarch, error, sizeof error) : NULL;
+    if (!m->image)
+        snprintf(e->text, sizeof e->text, "%s", path ? error : "libhv.so: the executable's folder is unknown");
+    free(path);
+    m->machine.image = m->image;
+    return m->image ? 0 : -1;
+}
+
+static int load_streams(struct sim_machine *m, struct user_error *e)
+{
+    const struct scenario *s = m->scenario;
+
+    for (uint32_t i = 0; i < s->vm_count; i++)
+        m->vcpu_count += s->vms[i].vcpu_count;
+    m->streams = calloc(m->vcpu_count, sizeof *m->streams);
+    if (!m->streams)
+        return user_error_at(e, s->path, 0, NULL, "out of memory");
+    struct stream_set *set = m->streams;
+
+    for (uint32_t i = 0; i < s->vm_count; i++) {
+        for (uint32_t v = 0; v < s->vms[i].vcpu_count; v++, set++) {
+            const struct stream_target target = {.clock_khz = (uint32_t)m->uarch->clock.core_khz,
+                                                 .tsc_khz = (uint32_t)m->uarch->clock.tsc_khz,
+                                                 .vm = i,
+                                                 .vcpu = v};
+            struct stream_error error;
+
+            if (!stream_load(s->vms[i].vcpus[v].stream, &target, set, &error)) {
+                snprintf(e->text, sizeof e->text, "%s", error.text);
+                return -1;
+            }
+        }
+    }
+    return 0;
+}
+
+static struct pcpu *create_cpu(struct sim_machine *m, uint32_t index)
+{
+    struct pcpu *c = aligned_alloc(64, (sizeof *c + 63) & ~63ul);
+
+    if (!c)
+        return NULL;
+    memset(c, 0, sizeof *c);
+    c->index = index;
+    c->machine = &m->machine;
+    c->uarch = m->uarch;
+    pcpu_set_clock(c);
+    for (unsigned s = 0; s < PCPU_TIMER_COUNT; s++)
+        c->timer_at_ticks[s] = TICKS_NEVER;
+    char name[32];
+
+    snprintf(name, sizeof name, "cpu%u.wake", index);
+    c->wake = sim_event_create(name);
+    snprintf(name, sizeof name, "cpu%u.mode", index);
+    c->vcd_mode = sim_signal_create(name, 3, PCPU_OFF);
+    snprintf(name, sizeof name, "cpu%u.irq", index);
+    c->vcd_irq = sim_signal_create(name, 1, 0);
+    c->mem = mem_core_create(c);
+    c->native = native_state_create(c);
+    c->lapic = lapic_create(c);
+    c->x86 = x86_create(c);
+    return c->mem && c->native && c->lapic && c->x86 ? c : NULL;
+}
+
+static int create_cpus(struct sim_machine *m, struct user_error *e)
+{
+    struct machine *hw = &m->machine;
+
+    hw->cpus = calloc(m->scenario->cpus, sizeof *hw->cpus);
+    for (uint32_t i = 0; hw->cpus && i < m->scenario->cpus; i++, hw->cpu_count++) {
+        hw->cpus[i] = create_cpu(m, i);
+        if (!hw->cpus[i])
+            break;
+    }
+    if (hw->cpu_count != m->scenario->cpus)
+        return user_error_at(e, m->scenario->path, 0, "machine.cpus", "out of memory");
+    return 0;
+}
+
+static void guest_done(void *ctx, uint64_t idtr_base)
+{
+    struct sim_machine *m = ctx;
+
+    // Nested guests' programs have numbers above 0 in the low bits and are not waited for.
+    if ((idtr_base >> 12) % 16 == 0 && m->guests_left && --m->guests_left == 0) {
+        m->end = MACHINE_GUESTS_DONE;
+        machine_stop_now(&m->machine);
+    }
+}
+
+static void power_off(struct machine *machine)
+{
+    struct sim_machine *m = machine->owner;
+
+    m->end = MACHINE_POWER_OFF;
+    machine_stop_now(machine);
+}
+
+static void attention(struct machine *machine, uint64_t now_ticks)
+{
+    struct sim_machine *m = machine->owner;
+
+    if (m->run && m->run->on_attention)
+        m->run->on_attention(m->run->ctx, now_ticks / TICKS_PER_CYCLE);
+}
+
+void machine_interrupt(struct sim_machine *m)
+{
+    m->end = MACHINE_INTERRUPTED;
+    machine_stop_now(&m->machine);
+}
+
+static void register_programs(struct sim_machine *m)
+{
+    const struct stream_set *set = m->streams;
+
+    for (uint32_t i = 0; i < m->scenario->vm_count; i++)
+        for (uint32_t v = 0; v < m->scenario->vms[i].vcpu_count; v++, set++)
+            for (unsigned p = 0; p < set->count; p++)
+                replay_register(&m->machine, replay_idtr_base(i, v, p), &set->programs[p]);
+    replay_set_done_hook(&m->machine, guest_done, m);
+}
+
+static int build(struct sim_machine *m, const struct machine_options *o, struct user_error *e)
+{
+    if (sim_init())
+        return user_error_at(e, "SystemC", 0, NULL, "could not be started");
+    if (open_uarch(m, o, e) || load_streams(m, e) || open_image(m, o, e))
+        return -1;
+    if (mem_arena_create(0, m->scenario->memory_bytes))
+        return user_error_at(e, m->scenario->path, 0, "machine.memory", "cannot reserve address space for it: %m");
+    if (o->vcd_path && sim_vcd_open(o->vcd_path))
+        return user_error_at(e, o->vcd_path, 0, NULL, "cannot be written");
+    m->quantum_cycles = o->quantum_cycles;
+    m->machine.exact = o->quantum_cycles == 0;
+    m->machine.quantum_ticks = o->quantum_cycles * TICKS_PER_CYCLE;
+    m->machine.host_count = 1;
+    m->machine.memory_bytes = m->scenario->memory_bytes;
+    m->machine.uarch = m->uarch;
+    m->machine.owner = m;
+    m->machine.power_off = power_off;
+    m->machine.on_attention = attention;
+    if (create_cpus(m, e))
+        return -1;
+    register_programs(m);
+    return 0;
+}
+
+struct sim_machine *machine_create(const struct scenario *s, const struct machine_options *options, struct user_error *e)
+{
+    struct sim_machine *m = calloc(1, sizeof *m);
+
+    if (!m)
+        abort();
+    m->scenario = s;
+    if (build(m, options, e)) {
+        machine_destroy(m);
+        return NULL;
+    }
+    return m;
+}
+
+void machine_destroy(struct sim_machine *m)
+{
+    if (!m)
+        return;
+    for (uint32_t i = 0; i < m->machine.cpu_count; i++) {
+        struct pcpu *c = m->machine.cpus[i];
+
+        x86_destroy(c->x86);
+        lapic_destroy(c->lapic);
+        native_state_destroy(c->native);
+        mem_core_destroy(c->mem);
+        sim_event_destroy(c->wake);
+        free(c);
+    }
+    free(m->machine.cpus);
+    replay_forget(&m->machine);
+    for (uint32_t i = 0; m->streams && i < m->vcpu_count; i++)
+        stream_free(&m->streams[i]);
+    free(m->streams);
+    sim_vcd_close();
+    native_image_close(m->image);
+    uarch_free(m->uarch);
+    mem_arena_destroy();
+    free(m);
+}
+
+// --- Running. ---
+
+static void reset_cpu(struct sim_machine *m, struct pcpu *c)
+{
+    struct trace *trace = m->run->trace;
+
+    c->now_ticks = c->limit_ticks = c->mode_since_ticks = 0;
+    c->mode = PCPU_OFF;
+    c->irqs_enabled = c->irq_pending = c->nmi_pending = c->nmi_blocked = c->init_pending = false;
+    c->vectors = NULL;
+    c->trace = trace;
+    for (unsigned s = 0; s < PCPU_TIMER_COUNT; s++)
+        c->timer_at_ticks[s] = TICKS_NEVER;
+    c->inbox_count = 0;
+    c->next_local_ticks = TICKS_NEVER;
+    c->note_vm = c->note_vcpu = UINT32_MAX;
+    c->note_level = 0;
+    memset(c->mode_ticks, 0, sizeof c->mode_ticks);
+    c->native->current = NULL;
+    mem_core_reset(c->mem);
+    lapic_reset(c);
+    x86_reset(c);
+}
+
+// Brings everything back to reset. A run after it cannot tell whether there was one before.
+static void reset(struct sim_machine *m)
+{
+    struct machine *hw = &m->machine;
+
+    if (m->ran) {
+        native_reset();
+        sim_start_over();
+        mem_arena_reset();
+    }
+    m->ran = true;
+    hw->stopping = false;
+    hw->trace = m->run->trace;
+    hw->seed = m->run->seed;
+    hw->attention = m->run->attention;
+    hw->end_ticks = TICKS_NEVER;
+    if (m->scenario->until_ns)
+        hw->end_ticks = pcpu_ps_to_ticks(hw->cpus[0], m->scenario->until_ns * 1000);
+    m->guests_left = m->vcpu_count;
+    m->end = MACHINE_IDLE;
+    replay_reset(hw);
+    for (uint32_t i = 0; i < hw->cpu_count; i++)
+        reset_cpu(m, hw->cpus[i]);
+}
+
+static void knob_values(const struct machine_run *run, struct knobs *values)
+{
+    knobs_defaults(values);
+    for (uint32_t i = 0; i < run->variant->knob_count; i++)
+        values->v[run->variant->knobs[i].knob] = run->variant->knobs[i].value;
+    for (uint32_t i = 0; i < run->knob_count; i++)
+        values->v[run->knobs[i].knob] = run->knobs[i].value;
+}
+
+// "name=value" lines of every knob that is not at its default.
+static char *knob_text(const struct knobs *values)
+{
+    static const char *const names[] = {
+#define KNOB(id, name, type, values, def, about, source) name,
+#include "hv/knobs.def"
+#undef KNOB
+    };
+    struct knobs defaults;
+    char *text = NULL;
+    size_t size = 0;
+    FILE *out = open_memstream(&text, &size);
+
+    knobs_defaults(&defaults);
+    for (uint32_t i = 0; out && i < KNOB_COUNT; i++)
+        if (values->v[i] != defaults.v[i])
+            fprintf(out, "%s=%llu\n", names[i], (unsigned long long)values->v[i]);
+    if (out)
+        fclose(out);
+    return text;
+}
+
+static int begin_trace(struct sim_machine *m, const struct knobs *values, struct user_error *e)
+{
+    struct machine_run *run = m->run;
+    char *knobs = knob_text(values);
+    struct trace_run_info info = {.scenario = m->scenario->name,
+                                  .variant = run->variant->name,
+                                  .seed = run->seed,
+                                  .knobs = knobs,
+                                  .uarch = m->uarch->name,
+                                  .hv_build_id = m->image->build_id,
+                                  .quantum_cycles = m->quantum_cycles,
+                                  .clock_khz = m->uarch->clock.core_khz,
+                                  .resolved = run->resolved};
+    struct trace_error error;
+    int result = 0;
+
+    if (trace_run_begin(run->trace, &info, &run->run_id, &error) != TRACE_OK)
+        result = user_error_at(e, "database", 0, NULL, "%s; %s", error.message, error.hint);
+    free(knobs);
+    return result;
+}
+
+static uint64_t latest_ticks(const struct machine *hw)
+{
+    uint64_t latest = 0;
+
+    for (uint32_t i = 0; i < hw->cpu_count; i++)
+        if (hw->cpus[i]->now_ticks > latest)
+            latest = hw->cpus[i]->now_ticks;
+    return latest;
+}
+
+static void simulate(struct sim_machine *m, const struct hw_bootinfo *info)
+{
+    struct machine *hw = &m->machine;
+    sim_ps_t until = hw->end_ticks == TICKS_NEVER ? SIM_PS_NEVER : pcpu_ticks_to_ps(hw->cpus[0], hw->end_ticks);
+
+    native_boot(hw->cpus[0], info);
+    enum sim_run_result result = sim_run(until);
+
+    if (result == SIM_RUN_LIMIT || (hw->stopping && m->end == MACHINE_IDLE))
+        m->end = MACHINE_TIME_LIMIT;
+    m->end_cycles = latest_ticks(hw) / TICKS_PER_CYCLE;
+    if (m->end == MACHINE_TIME_LIMIT)
+        m->end_cycles = hw->end_ticks / TICKS_PER_CYCLE;
+    hw->stopping = true;
+    native_stop(hw);
+}
+
+int machine_run(struct sim_machine *m, struct machine_run *run, struct user_error *e)
+{
+    struct knobs values;
+    struct trace_error error;
+    int result = 0;
+
+    m->run = run;
+    reset(m);
+    knob_values(run, &values);
+    const struct hw_bootinfo *info = boot_info_write(m->scenario, &values, m->uarch->clock.tsc_khz, m->streams, e);
+
+    if (!info || (run->trace && begin_trace(m, &values, e)))
+        return -1;
+    native_image_intern(m->image, run->trace);
+    simulate(m, info);
+    run->end = m->end;
+    run->cycles = m->end_cycles;
+    if (run->trace) {
+        enum trace_run_state state = m->end == MACHINE_INTERRUPTED ? TRACE_INTERRUPTED : TRACE_COMPLETE;
+
+        if (trace_run_end(run->trace, state, m->end_cycles * TICKS_PER_CYCLE, &run->digest, &error) != TRACE_OK)
+            result = user_error_at(e, "database", 0, NULL, "%s; %s", error.message, error.hint);
+    }
+    m->run = NULL;
+    return result;
+}
+
+const char *machine_build_id(const struct sim_machine *m)
+{
+    return m->image->build_id;
+}
+
+const struct uarch *machine_uarch(const struct sim_machine *m)
+{
+    return m->uarch;
+}
+
+const struct native_image *machine_image(const struct sim_machine *m)
+{
+    return m->image;
+}

@@ -1,0 +1,66 @@
+// SPDX-License-Identifier: Apache-2.0
+// A machine built from a scenario: processors, memory, the hypervisor core's image, guests' streams. Runs one
+// variant at a time and starts over for the next inside the same process.
+//
+// Called from main, outside of simulated time. One machine at a time per OS process (the arena and libhv.so have
+// fixed addresses).
+#ifndef SIM_MACHINE_MACHINE_H
+#define SIM_MACHINE_MACHINE_H
+
+#include "models/cpu/pcpu.h"
+#include "sim/scenario/scenario.h"
+#include "traces/trace.h"
+
+struct sim_machine;
+
+struct machine_options {
+    const char *hv_path;     // libhv.so; NULL: ../lib/libhv.so beside the executable
+    const char *uarch_folder; // NULL: ../share/hvsim/uarch beside the executable
+    const char *vcd_path;    // NULL: no value changes
+    uint64_t quantum_cycles; // 0: exact order
+};
+
+// Builds the machine. NULL with `e`: unknown micro-architecture, unusable libhv.so, stream errors, memory.
+struct sim_machine *machine_create(const struct scenario *s, const struct machine_options *options, struct user_error *e);
+void machine_destroy(struct sim_machine *m);
+
+enum machine_end {
+    MACHINE_GUESTS_DONE, // Every vCPU's stream came to its end.
+    MACHINE_POWER_OFF,   // The VMM switched the host off (action `stop`).
+    MACHINE_TIME_LIMIT,  // run.until was reached.
+    MACHINE_IDLE,        // Nothing can ever happen again although guests are not done: a lost wake-up or deadlock.
+    MACHINE_INTERRUPTED, // machine_interrupt() was called.
+};
+const char *machine_end_str(enum machine_end end);
+
+struct machine_run {
+    const struct scenario_variant *variant;
+    const struct scenario_knob *knobs; // On top of the variant's.
+    uint32_t knob_count;
+    uint64_t seed;
+    struct trace *trace; // May be NULL: nothing recorded, no digest.
+    const char *resolved; // Text for the run's row, or NULL.
+    // Called about every 10^6 cycles of simulated time while *attention is set; may call machine_interrupt().
+    const volatile int *attention;
+    void (*on_attention)(void *ctx, uint64_t cycles);
+    void *ctx;
+    // Out.
+    enum machine_end end;
+    uint64_t cycles; // Of the core clock, at the end.
+    int64_t run_id;
+    struct trace_digest digest;
+};
+
+// Runs it from reset to the end. 0; or -1 with `e` (database errors). The trace run is begun and ended by it.
+int machine_run(struct sim_machine *m, struct machine_run *run, struct user_error *e);
+// Ends the run that is in progress as MACHINE_INTERRUPTED.
+void machine_interrupt(struct sim_machine *m);
+
+const char *machine_build_id(const struct sim_machine *m); // Of libhv.so, hexadecimal.
+const struct uarch *machine_uarch(const struct sim_machine *m);
+const struct native_image *machine_image(const struct sim_machine *m);
+
+// Path of a file that belongs to the installation: `relative` to the executable's folder. Caller frees.
+char *machine_installed_path(const char *relative);
+
+#endif

@@ -1,0 +1,183 @@
+// SPDX-License-Identifier: Apache-2.0
+// vms: guests, their memory, vCPUs and devices.
+#include "hv/api.h"
+#include "sim/scenario/load.h"
+#include <stdlib.h>
+#include <string.h>
+
+enum { FIELD_BYTES = 128 };
+
+// "vms[1]" + ".memory"
+static const char *at(char *field, const char *base, const char *key)
+{
+    snprintf(field, FIELD_BYTES, "%.80s.%s", base, key);
+    return field;
+}
+
+static int load_page(struct loader *l, const char *field, const char *text, uint32_t *shift)
+{
+    static const char *const words[] = {"4KiB", "2MiB", "1GiB"};
+    size_t word = 0;
+
+    if (load_word(l, field, text, words, 3, &word))
+        return -1;
+    if (text)
+        *shift = 12 + 9 * (uint32_t)word;
+    return 0;
+}
+
+static int load_pcpu(struct loader *l, const struct scenario *s, const char *field, const char *text, uint32_t *pcpu)
+{
+    *pcpu = VMM_CPU_ANY;
+    if (text && strcmp(text, "any") != 0)
+        return load_u32(l, field, text, 0, s->cpus - 1, pcpu);
+    return 0;
+}
+
+static int load_vcpus(struct loader *l, struct scenario *s, struct scenario_vm *vm, const struct raw_vm *raw,
+                      const char *base)
+{
+    char list[FIELD_BYTES], field[FIELD_BYTES];
+
+    if (raw->vcpus_count == 0)
+        return load_error(l, at(field, base, "vcpus"), "a VM needs at least one vCPU (- { stream: FILE.stream })");
+    if (raw->vcpus_count > SCENARIO_VCPUS_MAX)
+        return load_error(l, at(field, base, "vcpus"), "more than %u vCPUs", SCENARIO_VCPUS_MAX);
+    vm->vcpus = load_array(raw->vcpus_count, sizeof *vm->vcpus);
+    for (unsigned i = 0; i < raw->vcpus_count; i++) {
+        struct scenario_vcpu *to = &vm->vcpus[i];
+        const char *stream = raw->vcpus[i].stream;
+
+        vm->vcpu_count = i + 1;
+        snprintf(list, sizeof list, "%.80s.vcpus[%u]", base, i);
+        if (!*stream)
+            return load_error(l, at(field, list, "stream"), "expected the name of a stream file");
+        size_t size = strlen(s->folder) + strlen(stream) + 2;
+
+        to->stream = load_array(size, 1);
+        snprintf(to->stream, size, "%s%s%s", *stream == '/' ? "" : s->folder, *stream == '/' ? "" : "/", stream);
+        to->line = yaml_line(&l->y, at(field, list, "stream"));
+        if (load_pcpu(l, s, at(field, list, "pcpu"), raw->vcpus[i].pcpu, &to->pcpu))
+            return -1;
+    }
+    return 0;
+}
+
+static int load_device(struct loader *l, struct vmm_device_config *d, const struct raw_device *raw, const char *base)
+{
+    char field[FIELD_BYTES];
+
+    *d = (struct vmm_device_config){.gsi = UINT32_MAX, .size = raw->port ? 1 : 4096, .ack_value = UINT64_MAX};
+    if (!raw->port == !raw->mmio)
+        return load_error(l, base, "a device has either `port` or `mmio`");
+    if (strlen(raw->name) >= VMM_NAME_BYTES)
+        return load_error(l, at(field, base, "name"), "is longer than %u characters", VMM_NAME_BYTES - 1);
+    snprintf(d->name, sizeof d->name, "%s", raw->name);
+    d->kind = raw->port ? VMM_DEVICE_PORT : VMM_DEVICE_MMIO;
+    uint64_t limit = raw->port ? 0xffff : (1ull << 46) - 1;
+
+    if (load_number(l, at(field, base, raw->port ? "port" : "mmio"), raw->port ? raw->port : raw->mmio, 0, limit,
+                    &d->base) ||
+        load_number(l, at(field, base, "value"), raw->value, 0, UINT64_MAX, &d->value) ||
+        load_number(l, at(field, base, "ack"), raw->ack, 0, UINT64_MAX, &d->ack_value) ||
+        load_number(l, at(field, base, "work"), raw->work, 0, 1000000000, &d->work_cycles) ||
+        load_u32(l, at(field, base, "gsi"), raw->gsi, 0, 1023, &d->gsi))
+        return -1;
+    uint64_t number;
+
+    // A range is bytes of memory or a count of ports.
+    if (raw->port ? load_number(l, at(field, base, "size"), raw->size, 1, 0x10000, &d->size)
+                  : load_bytes(l, at(field, base, "size"), raw->size, 1, 1ull << 40, &d->size))
+        return -1;
+    number = limit - d->base;
+    if (d->size - 1 > number)
+        return load_error(l, at(field, base, "size"), "the range ends beyond %#llx", (unsigned long long)limit);
+    return 0;
+}
+
+static int load_slot(struct loader *l, struct vmm_slot_config *d, const struct raw_slot *raw, const char *base)
+{
+    char field[FIELD_BYTES];
+    uint32_t page = 12;
+
+    if (load_u32(l, at(field, base, "slot"), raw->slot, 1, 32000, &d->slot) ||
+        load_number(l, at(field, base, "gpa"), raw->gpa, 0, (1ull << 46) - 1, &d->gpa) ||
+        load_bytes(l, at(field, base, "size"), raw->size, 4096, SCENARIO_MEMORY_MAX, &d->size) ||
+        load_page(l, at(field, base, "page"), raw->page, &page) ||
+        load_flag(l, at(field, base, "readonly"), raw->readonly, HV_MEM_READONLY, &d->flags) ||
+        load_flag(l, at(field, base, "log_dirty"), raw->log_dirty, HV_MEM_LOG_DIRTY_PAGES, &d->flags))
+        return -1;
+    d->page_shift = page;
+    return 0;
+}
+
+static int load_parts(struct loader *l, struct scenario_vm *vm, const struct raw_vm *raw, const char *base)
+{
+    char part[FIELD_BYTES];
+
+    vm->devices = load_array(raw->devices_count, sizeof *vm->devices);
+    for (unsigned i = 0; i < raw->devices_count; i++) {
+        snprintf(part, sizeof part, "%.80s.devices[%u]", base, i);
+        if (load_device(l, &vm->devices[vm->device_count++], &raw->devices[i], part))
+            return -1;
+    }
+    vm->slots = load_array(raw->slots_count, sizeof *vm->slots);
+    for (unsigned i = 0; i < raw->slots_count; i++) {
+        snprintf(part, sizeof part, "%.80s.slots[%u]", base, i);
+        if (load_slot(l, &vm->slots[vm->slot_count++], &raw->slots[i], part))
+            return -1;
+    }
+    return 0;
+}
+
+static int load_vm(struct loader *l, struct scenario *s, struct scenario_vm *vm, const struct raw_vm *raw,
+                   const char *base)
+{
+    static const char *const irqchips[] = {"core", "split", "none"};
+    static const uint32_t irqchip_flags[] = {VMM_VM_IRQCHIP, VMM_VM_SPLIT_IRQCHIP, 0};
+    char field[FIELD_BYTES];
+    size_t irqchip = 0;
+
+    vm->line = yaml_line(&l->y, base);
+    vm->page_shift = 12;
+    vm->name = load_copy(raw->name);
+    if (!*vm->name || strlen(vm->name) >= VMM_NAME_BYTES)
+        return load_error(l, at(field, base, "name"), "expected a name of 1 to %u characters", VMM_NAME_BYTES - 1);
+    for (uint32_t i = 0; i + 1 < s->vm_count; i++)
+        if (strcmp(s->vms[i].name, vm->name) == 0)
+            return load_error(l, at(field, base, "name"), "there is a VM `%s` already", vm->name);
+    if (load_bytes(l, at(field, base, "memory"), raw->memory, 1u << 20, s->memory_bytes, &vm->memory_bytes) ||
+        load_page(l, at(field, base, "page"), raw->page, &vm->page_shift) ||
+        load_word(l, at(field, base, "irqchip"), raw->irqchip, irqchips, 3, &irqchip))
+        return -1;
+    vm->flags = irqchip_flags[irqchip];
+    if (vm->memory_bytes & ((1ull << vm->page_shift) - 1))
+        return load_error(l, at(field, base, "memory"), "is not a multiple of its page size");
+    if (load_flag(l, at(field, base, "prefault"), raw->prefault, VMM_VM_PREFAULT, &vm->flags) ||
+        load_flag(l, at(field, base, "nested"), raw->nested, VMM_VM_NESTED, &vm->flags) ||
+        load_pcpu(l, s, at(field, base, "pcpu"), raw->pcpu, &vm->pcpu))
+        return -1;
+    return load_vcpus(l, s, vm, raw, base) || load_parts(l, vm, raw, base) ? -1 : 0;
+}
+
+int load_vms(struct loader *l, struct scenario *s)
+{
+    uint64_t total = 0;
+    char base[32], field[FIELD_BYTES];
+
+    if (l->raw->vms_count > SCENARIO_VMS_MAX)
+        return load_error(l, "vms", "more than %u VMs", SCENARIO_VMS_MAX);
+    s->vms = load_array(l->raw->vms_count, sizeof *s->vms);
+    for (unsigned i = 0; i < l->raw->vms_count; i++) {
+        snprintf(base, sizeof base, "vms[%u]", i);
+        s->vm_count = i + 1;
+        if (load_vm(l, s, &s->vms[i], &l->raw->vms[i], base))
+            return -1;
+        total += s->vms[i].memory_bytes;
+        if (total > s->memory_bytes)
+            return load_error(l, at(field, base, "memory"),
+                              "the VMs together have more than the host's %llu MiB; raise machine.memory",
+                              (unsigned long long)(s->memory_bytes >> 20));
+    }
+    return 0;
+}

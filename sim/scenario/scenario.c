@@ -1,0 +1,260 @@
+// SPDX-License-Identifier: Apache-2.0
+// Gives a scenario file's text meaning: units, ranges, references, defaults.
+#include "sim/scenario/scenario.h"
+#include "sim/scenario/load.h"
+#include "sim/scenario/quantity.h"
+#include <limits.h>
+#include <stdlib.h>
+#include <string.h>
+
+int load_error(struct loader *l, const char *field, const char *format, ...)
+{
+    char text[700];
+    va_list args;
+
+    va_start(args, format);
+    vsnprintf(text, sizeof text, format, args);
+    va_end(args);
+    return user_error_at(l->e, l->y.path, yaml_line(&l->y, field), field, "%s", text);
+}
+
+char *load_copy(const char *text)
+{
+    char *copy = strdup(text ? text : "");
+
+    if (!copy)
+        abort();
+    return copy;
+}
+
+void *load_array(size_t count, size_t size)
+{
+    void *p = calloc(count ? count : 1, size);
+
+    if (!p)
+        abort();
+    return p;
+}
+
+int load_number(struct loader *l, const char *field, const char *text, uint64_t min, uint64_t max, uint64_t *out)
+{
+    uint64_t value;
+
+    if (!text)
+        return 0;
+    if (!quantity_number(text, &value))
+        return load_error(l, field, "expected a number such as 4 or 0x60, got `%s`", text);
+    if (value < min || value > max)
+        return load_error(l, field, "%s is out of range; expected %llu to %llu", text, (unsigned long long)min,
+                          (unsigned long long)max);
+    *out = value;
+    return 0;
+}
+
+int load_u32(struct loader *l, const char *field, const char *text, uint64_t min, uint64_t max, uint32_t *out)
+{
+    uint64_t value = *out;
+
+    if (load_number(l, field, text, min, max, &value))
+        return -1;
+    *out = (uint32_t)value;
+    return 0;
+}
+
+int load_bytes(struct loader *l, const char *field, const char *text, uint64_t min, uint64_t max, uint64_t *out)
+{
+    uint64_t value;
+
+    if (!text)
+        return 0;
+    if (!quantity_bytes(text, &value))
+        return load_error(l, field, "expected bytes with a unit (B, KiB, MiB, GiB, TiB) such as 512MiB, got `%s`", text);
+    if (value < min)
+        return load_error(l, field, "%s is too small; expected at least %llu bytes", text, (unsigned long long)min);
+    if (value > max)
+        return load_error(l, field, "%s is over the limit of %llu MiB", text, (unsigned long long)(max >> 20));
+    *out = value;
+    return 0;
+}
+
+int load_time(struct loader *l, const char *field, const char *text, uint64_t *out_ns)
+{
+    if (text && !quantity_ns(text, out_ns))
+        return load_error(l, field, "expected a time with a unit (ns, us, ms, s) such as 1.5ms, got `%s`", text);
+    return 0;
+}
+
+int load_flag(struct loader *l, const char *field, const char *text, uint32_t flag, uint32_t *flags)
+{
+    bool on;
+
+    if (!text)
+        return 0;
+    if (!quantity_bool(text, &on))
+        return load_error(l, field, "expected on or off, got `%s`", text);
+    *flags = on ? *flags | flag : *flags & ~flag;
+    return 0;
+}
+
+int load_word(struct loader *l, const char *field, const char *text, const char *const *words, size_t count, size_t *out)
+{
+    char all[300] = "";
+
+    if (!text)
+        return 0;
+    for (size_t i = 0; i < count; i++) {
+        if (strcmp(text, words[i]) == 0) {
+            *out = i;
+            return 0;
+        }
+        if (strlen(all) < 250)
+            snprintf(all + strlen(all), sizeof all - strlen(all), "%s%s", i ? ", " : "", words[i]);
+    }
+    const char *near = nearest_word(text, words, count);
+
+    if (near)
+        return load_error(l, field, "`%s` is not known; did you mean `%s`? (one of: %s)", text, near, all);
+    return load_error(l, field, "`%s` is not known; expected one of: %s", text, all);
+}
+
+static int load_machine(struct loader *l, struct scenario *s)
+{
+    static const char *const arches[] = {"x86"};
+    const struct raw_machine *m = l->raw->machine;
+    size_t arch;
+
+    s->cpus = 1;
+    s->memory_bytes = 4ull << 30;
+    if (m && load_word(l, "machine.arch", m->arch, arches, 1, &arch))
+        return -1;
+    s->uarch = load_copy(m && m->uarch ? m->uarch : "skylake-sp");
+    if (m && (load_u32(l, "machine.cpus", m->cpus, 1, SCENARIO_CPUS_MAX, &s->cpus) ||
+              load_bytes(l, "machine.memory", m->memory, 64u << 20, SCENARIO_MEMORY_MAX, &s->memory_bytes)))
+        return -1;
+    if (s->memory_bytes % 4096)
+        return load_error(l, "machine.memory", "is not a multiple of 4KiB");
+    if (strchr(s->uarch, '/') || *s->uarch == '.')
+        return load_error(l, "machine.uarch", "expected the name of a micro-architecture such as skylake-sp");
+    if (l->raw->run && load_time(l, "run.until", l->raw->run->until, &s->until_ns))
+        return -1;
+    return 0;
+}
+
+static int load_recorded(struct loader *l, struct scenario *s)
+{
+    s->recorded = load_array(l->raw->recorded_count, sizeof *s->recorded);
+    for (unsigned i = 0; i < l->raw->recorded_count; i++) {
+        const struct raw_recorded *r = &l->raw->recorded[i];
+        struct scenario_recorded *to = &s->recorded[s->recorded_count++];
+        char field[64];
+
+        to->reason = load_copy(r->reason);
+        snprintf(field, sizeof field, "recorded[%u].count", i);
+        if (load_number(l, field, r->count, 0, UINT64_MAX, &to->count))
+            return -1;
+        snprintf(field, sizeof field, "recorded[%u].p50_ns", i);
+        if (load_number(l, field, r->p50_ns, 0, UINT64_MAX, &to->p50_ns))
+            return -1;
+        snprintf(field, sizeof field, "recorded[%u].p99_ns", i);
+        if (load_number(l, field, r->p99_ns, 0, UINT64_MAX, &to->p99_ns))
+            return -1;
+    }
+    return 0;
+}
+
+static char *folder_of(const char *path)
+{
+    const char *slash = strrchr(path, '/');
+
+    if (!slash)
+        return load_copy(".");
+    char *folder = load_copy(path);
+
+    folder[slash == path ? 1 : slash - path] = 0;
+    return folder;
+}
+
+static int load_all(struct loader *l, struct scenario *s)
+{
+    s->name = load_copy(l->raw->scenario);
+    s->about = load_copy(l->raw->about);
+    s->source = load_copy(l->raw->source);
+    if (!*s->name || strlen(s->name) > 100)
+        return load_error(l, "scenario", "expected a short name");
+    if (l->raw->vms_count == 0)
+        return load_error(l, "vms", "a scenario needs at least one VM");
+    if (load_machine(l, s) || load_vms(l, s) || load_actions(l, s) || load_variants(l, s) || load_expects(l, s))
+        return -1;
+    return load_recorded(l, s);
+}
+
+struct scenario *scenario_load(const char *path, struct user_error *e)
+{
+    struct loader l = {.e = e};
+    struct scenario *s = NULL;
+
+    if (yaml_open(&l.y, path, e))
+        return NULL;
+    struct schema *schema = load_array(1, sizeof *schema);
+
+    l.variant_count = yaml_keys(&l.y, "variants", l.variants, SCENARIO_VARIANTS_MAX + 1);
+    if (l.variant_count > SCENARIO_VARIANTS_MAX) {
+        load_error(&l, "variants", "more than %u of them", SCENARIO_VARIANTS_MAX);
+    } else {
+        void *raw;
+
+        schema_make(schema, l.variants, l.variant_count);
+        if (!yaml_load(&l.y, &schema->root, &raw, e)) {
+            l.raw = raw;
+            s = load_array(1, sizeof *s);
+            s->path = load_copy(path);
+            s->folder = folder_of(path);
+            if (load_all(&l, s)) {
+                scenario_free(s);
+                s = NULL;
+            }
+            cyaml_free(yaml_config(), &schema->root, raw, 0);
+        }
+    }
+    free(schema);
+    yaml_close(&l.y);
+    return s;
+}
+
+void scenario_free(struct scenario *s)
+{
+    if (!s)
+        return;
+    for (uint32_t i = 0; i < s->vm_count; i++) {
+        for (uint32_t v = 0; v < s->vms[i].vcpu_count; v++)
+            free(s->vms[i].vcpus[v].stream);
+        free(s->vms[i].vcpus);
+        free(s->vms[i].devices);
+        free(s->vms[i].slots);
+        free(s->vms[i].name);
+    }
+    for (uint32_t i = 0; i < s->variant_count; i++) {
+        free(s->variants[i].name);
+        free(s->variants[i].about);
+        free(s->variants[i].knobs);
+    }
+    for (uint32_t i = 0; i < s->expect_count; i++) {
+        struct scenario_expect *x = &s->expects[i];
+
+        free(x->about), free(x->variant), free(x->sql), free(x->low), free(x->high);
+        free(x->numerator), free(x->denominator);
+    }
+    for (uint32_t i = 0; i < s->recorded_count; i++)
+        free(s->recorded[i].reason);
+    free(s->vms), free(s->actions), free(s->variants), free(s->expects), free(s->recorded);
+    free(s->path), free(s->folder), free(s->name), free(s->about), free(s->source), free(s->uarch);
+    free(s);
+}
+
+const struct scenario_variant *scenario_variant_find(const struct scenario *s, const char *name)
+{
+    for (uint32_t i = 0; i < s->variant_count; i++)
+        if (strcmp(s->variants[i].name, name) == 0)
+            return &s->variants[i];
+    return NULL;
+}

@@ -1,0 +1,146 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "sim/scenario/schema.h"
+#include <string.h>
+
+enum { TEXT_MAX = 64 << 10 };
+
+static const char *const action_args[] = {"gsi",  "level", "vector", "dest",   "mode", "vcpu", "slot",
+                                          "gpa",  "size",  "flags",  "offset", "cpu",  "ns",   NULL};
+
+static const char *const knob_names[] = {
+#define KNOB(id, name, type, values, def, about, source) name,
+#include "hv/knobs.def"
+#undef KNOB
+};
+
+const char *schema_action_arg(unsigned i)
+{
+    return i < sizeof action_args / sizeof *action_args ? action_args[i] : NULL;
+}
+
+const char *schema_knob_name(unsigned knob)
+{
+    return knob_names[knob];
+}
+
+// clang-format off
+#define TEXT(structure, member)          CYAML_FIELD_STRING_PTR(#member, CYAML_FLAG_POINTER | CYAML_FLAG_OPTIONAL, structure, member, 0, TEXT_MAX)
+#define TEXT_NEEDED(structure, member)   CYAML_FIELD_STRING_PTR(#member, CYAML_FLAG_POINTER, structure, member, 0, TEXT_MAX)
+#define LIST(key, structure, member, e)  CYAML_FIELD_SEQUENCE(key, CYAML_FLAG_POINTER | CYAML_FLAG_OPTIONAL, structure, member, e, 0, 100000)
+#define PART(key, structure, member, f)  CYAML_FIELD_MAPPING_PTR(key, CYAML_FLAG_POINTER | CYAML_FLAG_OPTIONAL, structure, member, f)
+#define ENTRY(structure, f)              {CYAML_VALUE_MAPPING(CYAML_FLAG_DEFAULT, structure, f)}
+
+static const cyaml_schema_value_t text_entry = {CYAML_VALUE_STRING(CYAML_FLAG_POINTER, char, 0, TEXT_MAX)};
+
+static const cyaml_schema_field_t vcpu_fields[] = {
+    TEXT_NEEDED(struct raw_vcpu, stream), TEXT(struct raw_vcpu, pcpu), CYAML_FIELD_END};
+static const cyaml_schema_value_t vcpu_entry = ENTRY(struct raw_vcpu, vcpu_fields);
+
+static const cyaml_schema_field_t device_fields[] = {
+    TEXT_NEEDED(struct raw_device, name), TEXT(struct raw_device, port), TEXT(struct raw_device, mmio),
+    TEXT(struct raw_device, size),        TEXT(struct raw_device, value), TEXT(struct raw_device, gsi),
+    TEXT(struct raw_device, ack),         TEXT(struct raw_device, work),  CYAML_FIELD_END};
+static const cyaml_schema_value_t device_entry = ENTRY(struct raw_device, device_fields);
+
+static const cyaml_schema_field_t slot_fields[] = {
+    TEXT_NEEDED(struct raw_slot, slot), TEXT_NEEDED(struct raw_slot, gpa), TEXT_NEEDED(struct raw_slot, size),
+    TEXT(struct raw_slot, page), TEXT(struct raw_slot, readonly), TEXT(struct raw_slot, log_dirty), CYAML_FIELD_END};
+static const cyaml_schema_value_t slot_entry = ENTRY(struct raw_slot, slot_fields);
+
+static const cyaml_schema_field_t vm_fields[] = {
+    TEXT_NEEDED(struct raw_vm, name), TEXT_NEEDED(struct raw_vm, memory), TEXT(struct raw_vm, page),
+    TEXT(struct raw_vm, prefault),    TEXT(struct raw_vm, irqchip),       TEXT(struct raw_vm, nested),
+    TEXT(struct raw_vm, pcpu),
+    LIST("vcpus", struct raw_vm, vcpus, &vcpu_entry),
+    LIST("devices", struct raw_vm, devices, &device_entry),
+    LIST("slots", struct raw_vm, slots, &slot_entry),
+    CYAML_FIELD_END};
+static const cyaml_schema_value_t vm_entry = ENTRY(struct raw_vm, vm_fields);
+
+static const cyaml_schema_field_t compare_fields[] = {
+    TEXT_NEEDED(struct raw_compare, sql), TEXT_NEEDED(struct raw_compare, ratio), TEXT(struct raw_compare, at_least),
+    TEXT(struct raw_compare, at_most), LIST("between", struct raw_compare, between, &text_entry), CYAML_FIELD_END};
+
+static const cyaml_schema_field_t expect_fields[] = {
+    TEXT_NEEDED(struct raw_expect, about), TEXT(struct raw_expect, variant), TEXT(struct raw_expect, sql),
+    TEXT(struct raw_expect, equals), TEXT(struct raw_expect, at_least), TEXT(struct raw_expect, at_most),
+    LIST("between", struct raw_expect, between, &text_entry),
+    PART("compare", struct raw_expect, compare, compare_fields),
+    CYAML_FIELD_END};
+static const cyaml_schema_value_t expect_entry = ENTRY(struct raw_expect, expect_fields);
+
+static const cyaml_schema_field_t recorded_fields[] = {
+    TEXT_NEEDED(struct raw_recorded, reason), TEXT_NEEDED(struct raw_recorded, count),
+    TEXT(struct raw_recorded, p50_ns), TEXT(struct raw_recorded, p99_ns), CYAML_FIELD_END};
+static const cyaml_schema_value_t recorded_entry = ENTRY(struct raw_recorded, recorded_fields);
+
+static const cyaml_schema_field_t machine_fields[] = {
+    TEXT(struct raw_machine, arch), TEXT(struct raw_machine, uarch), TEXT(struct raw_machine, cpus),
+    TEXT(struct raw_machine, memory), CYAML_FIELD_END};
+
+static const cyaml_schema_field_t run_fields[] = {TEXT(struct raw_run, until), CYAML_FIELD_END};
+// clang-format on
+
+// A text field whose key and place are known only now.
+static cyaml_schema_field_t text_field(const char *key, size_t offset)
+{
+    return (cyaml_schema_field_t){
+        .key = key,
+        .data_offset = (uint32_t)offset,
+        .value = {CYAML_VALUE_STRING(CYAML_FLAG_POINTER | CYAML_FLAG_OPTIONAL, char, 0, TEXT_MAX)}};
+}
+
+static void make_action(struct schema *s)
+{
+    size_t at = 0;
+
+    s->action[at++] = text_field("at", offsetof(struct raw_action, at));
+    s->action[at++] = text_field("do", offsetof(struct raw_action, op));
+    s->action[at++] = text_field("vm", offsetof(struct raw_action, vm));
+    for (unsigned i = 0; action_args[i]; i++)
+        s->action[at++] = text_field(action_args[i], offsetof(struct raw_action, args) + i * sizeof(char *));
+    s->action[at] = (cyaml_schema_field_t)CYAML_FIELD_END;
+    s->action_entry = (cyaml_schema_value_t){CYAML_VALUE_MAPPING(CYAML_FLAG_DEFAULT, struct raw_action, s->action)};
+}
+
+static void make_variants(struct schema *s, const char *const *variants, size_t count)
+{
+    for (unsigned i = 0; i < KNOB_COUNT; i++)
+        s->knobs[i] = text_field(knob_names[i], i * sizeof(char *));
+    s->knobs[KNOB_COUNT] = (cyaml_schema_field_t)CYAML_FIELD_END;
+    s->variant[0] = text_field("about", offsetof(struct raw_variant, about));
+    s->variant[1] = (cyaml_schema_field_t)PART("knobs", struct raw_variant, knobs, s->knobs);
+    s->variant[2] = (cyaml_schema_field_t)CYAML_FIELD_END;
+    for (size_t i = 0; i < count; i++)
+        s->variants[i] = (cyaml_schema_field_t){
+            .key = variants[i],
+            .data_offset = (uint32_t)(i * sizeof(struct raw_variant *)),
+            .value = {CYAML_VALUE_MAPPING(CYAML_FLAG_POINTER | CYAML_FLAG_OPTIONAL, struct raw_variant, s->variant)}};
+    s->variants[count] = (cyaml_schema_field_t)CYAML_FIELD_END;
+}
+
+void schema_make(struct schema *s, const char *const *variants, size_t variant_count)
+{
+    make_action(s);
+    make_variants(s, variants, variant_count);
+    const cyaml_schema_field_t top[] = {
+        TEXT_NEEDED(struct raw_scenario, scenario),
+        TEXT(struct raw_scenario, about),
+        TEXT(struct raw_scenario, source),
+        PART("machine", struct raw_scenario, machine, machine_fields),
+        LIST("vms", struct raw_scenario, vms, &vm_entry),
+        LIST("vmm", struct raw_scenario, vmm, &s->action_entry),
+        PART("run", struct raw_scenario, run, run_fields),
+        PART("knobs", struct raw_scenario, knobs, s->knobs),
+        {.key = "variants",
+         .data_offset = (uint32_t)offsetof(struct raw_scenario, variants),
+         .value = {CYAML_VALUE_MAPPING(CYAML_FLAG_OPTIONAL, struct raw_variant *[SCENARIO_VARIANTS_MAX],
+                                       s->variants)}},
+        LIST("expect", struct raw_scenario, expect, &expect_entry),
+        LIST("recorded", struct raw_scenario, recorded, &recorded_entry),
+        CYAML_FIELD_END};
+
+    _Static_assert(sizeof top <= sizeof s->top, "struct schema has room for every key");
+    memcpy(s->top, top, sizeof top);
+    s->root = (cyaml_schema_value_t){CYAML_VALUE_MAPPING(CYAML_FLAG_POINTER, struct raw_scenario, s->top)};
+}

@@ -1,0 +1,97 @@
+// SPDX-License-Identifier: Apache-2.0
+// The shape of a scenario file: every value is text at this stage; scenario.c gives it meaning.
+//
+// libcyaml wants the keys of a mapping beforehand. Knobs come from hv/knobs.def and the parameters of actions from
+// schema_action_args(); the names of variants are the scenario's own, so the schema is made for each file.
+#ifndef SIM_SCENARIO_SCHEMA_H
+#define SIM_SCENARIO_SCHEMA_H
+
+#include "hv/knobs.h"
+#include "sim/scenario/scenario.h"
+#include "sim/scenario/yaml.h"
+
+#define SCHEMA_ACTION_ARGS 16u
+
+struct raw_vcpu {
+    char *stream, *pcpu;
+};
+struct raw_device {
+    char *name, *port, *mmio, *size, *value, *gsi, *ack, *work;
+};
+struct raw_slot {
+    char *slot, *gpa, *size, *page, *readonly, *log_dirty;
+};
+struct raw_vm {
+    char *name, *memory, *page, *prefault, *irqchip, *nested, *pcpu;
+    struct raw_vcpu *vcpus;
+    unsigned vcpus_count;
+    struct raw_device *devices;
+    unsigned devices_count;
+    struct raw_slot *slots;
+    unsigned slots_count;
+};
+struct raw_action {
+    char *at, *op, *vm;
+    char *args[SCHEMA_ACTION_ARGS]; // By schema_action_arg().
+};
+struct raw_knobs {
+    char *v[KNOB_COUNT];
+};
+struct raw_variant {
+    char *about;
+    struct raw_knobs *knobs;
+};
+struct raw_compare {
+    char *sql, *ratio, *at_least, *at_most;
+    char **between;
+    unsigned between_count;
+};
+struct raw_expect {
+    char *about, *variant, *sql, *equals, *at_least, *at_most;
+    char **between;
+    unsigned between_count;
+    struct raw_compare *compare;
+};
+struct raw_recorded {
+    char *reason, *count, *p50_ns, *p99_ns;
+};
+struct raw_machine {
+    char *arch, *uarch, *cpus, *memory;
+};
+struct raw_run {
+    char *until;
+};
+struct raw_scenario {
+    char *scenario, *about, *source;
+    struct raw_machine *machine;
+    struct raw_vm *vms;
+    unsigned vms_count;
+    struct raw_action *vmm;
+    unsigned vmm_count;
+    struct raw_run *run;
+    struct raw_knobs *knobs;
+    struct raw_variant *variants[SCENARIO_VARIANTS_MAX];
+    struct raw_expect *expect;
+    unsigned expect_count;
+    struct raw_recorded *recorded;
+    unsigned recorded_count;
+};
+
+// Fields of every mapping that is made at run time.
+struct schema {
+    cyaml_schema_field_t knobs[KNOB_COUNT + 1];
+    cyaml_schema_field_t variant[3];
+    cyaml_schema_field_t variants[SCENARIO_VARIANTS_MAX + 1];
+    cyaml_schema_field_t action[SCHEMA_ACTION_ARGS + 4];
+    cyaml_schema_value_t action_entry;
+    cyaml_schema_field_t top[16];
+    cyaml_schema_value_t root;
+};
+
+// Name of argument i of actions ("gsi", "level", ...), NULL beyond the last.
+const char *schema_action_arg(unsigned i);
+const char *schema_knob_name(unsigned knob);
+// Makes the schema for scenarios with these variant names. The names must outlive it.
+void schema_make(struct schema *s, const char *const *variants, size_t variant_count);
+
+#endif

@@ -1,0 +1,78 @@
+// SPDX-License-Identifier: Apache-2.0
+// hvsim knobs: hv/knobs.def for people and for machines.
+#include "hv/knobs.h"
+#include "tools/hvsim/command.h"
+#include <stdio.h>
+#include <string.h>
+
+struct row {
+    const char *name, *values, *about, *source;
+    enum knob_type type;
+    unsigned long long value;
+};
+static const struct row rows[] = {
+#define KNOB(id, name, type, values, def, about, source) {name, values, about, source, type, def},
+#include "hv/knobs.def"
+#undef KNOB
+};
+
+static const struct option_row options[] = {{"--json", NULL, "one JSON array"}};
+static const struct usage usage = {
+    .synopsis = "knobs [NAME] [options]",
+    .about = "Lists the named switches of the hypervisor core: values, default, meaning, source. The default is always\n"
+             "the fixed, fast behaviour; a scenario's variants (or --knob on the command line) choose others.",
+    .options = options,
+    .option_count = 1,
+    .examples = "  hvsim knobs irq\n  hvsim run scenarios/interrupts/eoi-storm.yaml --knob irq.storm_count=100\n"};
+
+static void default_text(const struct row *r, char *text, size_t size)
+{
+    const char *word = r->values;
+
+    if (r->type == KNOB_INT) {
+        snprintf(text, size, "%llu", r->value);
+        return;
+    }
+    for (unsigned long long i = 0; i < r->value; i++)
+        word += strcspn(word, "|") + 1;
+    snprintf(text, size, "%.*s", (int)strcspn(word, "|"), word);
+}
+
+int knobs_main(int argc, char **argv)
+{
+    const char *value, *filter = "";
+    bool json = false;
+    int at = 1, option, shown = 0;
+
+    while ((option = usage_next(&usage, argc, argv, &at, &value)) != OPTION_END) {
+        if (option == OPTION_HELP)
+            return STATUS_OK;
+        if (option == OPTION_BAD)
+            return STATUS_USAGE;
+        if (option == OPTION_WORD)
+            filter = value;
+        else
+            json = true;
+    }
+    if (json)
+        puts("[");
+    else
+        printf("%-22s %-16s %-38s %s\n", "knob", "default", "values", "about");
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+        const struct row *r = &rows[i];
+        char text[64];
+
+        if (!strstr(r->name, filter))
+            continue;
+        default_text(r, text, sizeof text);
+        if (json)
+            printf("%s  {\"name\": \"%s\", \"default\": \"%s\", \"values\": \"%s\", \"about\": \"%s\", \"source\": \"%s\"}",
+                   shown ? ",\n" : "", r->name, text, r->values, r->about, r->source);
+        else
+            printf("%-22s %-16s %-38s %s [%s]\n", r->name, text, r->values, r->about, r->source);
+        shown++;
+    }
+    if (json)
+        puts("\n]");
+    return shown ? STATUS_OK : complain("no knob's name contains `%s`; `hvsim knobs` lists all", filter);
+}

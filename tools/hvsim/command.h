@@ -1,0 +1,49 @@
+// SPDX-License-Identifier: Apache-2.0
+// The verbs of the command, and what they share: options, messages, exit status.
+#ifndef TOOLS_HVSIM_COMMAND_H
+#define TOOLS_HVSIM_COMMAND_H
+
+#include <stdbool.h>
+#include <stddef.h>
+
+// Exit statuses. A bug of ours aborts with 70.
+enum { STATUS_OK = 0, STATUS_FAILED = 1, STATUS_USAGE = 2 };
+
+struct verb {
+    const char *name;
+    int (*main)(int argc, char **argv); // argv[0] is the verb.
+    const char *about;
+};
+const struct verb *verbs(size_t *count);
+
+int run_main(int argc, char **argv);
+int list_main(int argc, char **argv);
+int knobs_main(int argc, char **argv);
+int explain_main(int argc, char **argv);
+int export_main(int argc, char **argv);
+
+// One option of a verb. `value_name` NULL: a flag.
+struct option_row {
+    const char *name;       // "--variant"
+    const char *value_name; // "NAME"
+    const char *about;
+};
+// A verb's usage and options, made from one table.
+struct usage {
+    const char *synopsis; // "run SCENARIO... [options]"
+    const char *about;
+    const struct option_row *options;
+    size_t option_count;
+    const char *examples; // Lines, or NULL.
+};
+void usage_print(const struct usage *u);
+// Takes the next argument: returns its option's index with *value (NULL for a flag), OPTION_WORD for an operand
+// (*value), OPTION_END, or OPTION_BAD after a message with the nearest known option. Handles "--name=value" and
+// "--help", which prints the usage (OPTION_HELP). *at starts at 1.
+enum { OPTION_WORD = -1, OPTION_END = -2, OPTION_BAD = -3, OPTION_HELP = -4 };
+int usage_next(const struct usage *u, int argc, char **argv, int *at, const char **value);
+
+// "hvsim: MESSAGE" on stderr; returns STATUS_USAGE.
+__attribute__((format(printf, 1, 2))) int complain(const char *format, ...);
+
+#endif

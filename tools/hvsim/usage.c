@@ -1,0 +1,85 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "sim/scenario/user_error.h"
+#include "tools/hvsim/command.h"
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+
+int complain(const char *format, ...)
+{
+    va_list args;
+
+    fflush(stdout);
+    fputs("hvsim: ", stderr);
+    va_start(args, format);
+    vfprintf(stderr, format, args);
+    va_end(args);
+    fputc('\n', stderr);
+    return STATUS_USAGE;
+}
+
+void usage_print(const struct usage *u)
+{
+    printf("usage: hvsim %s\n\n%s\n", u->synopsis, u->about);
+    if (u->option_count)
+        puts("\noptions:");
+    for (size_t i = 0; i < u->option_count; i++) {
+        char left[64];
+
+        snprintf(left, sizeof left, "%s %s", u->options[i].name, u->options[i].value_name ? u->options[i].value_name : "");
+        printf("  %-24s %s\n", left, u->options[i].about);
+    }
+    printf("  %-24s %s\n", "--help", "this text");
+    if (u->examples)
+        printf("\nexamples:\n%s", u->examples);
+}
+
+static int unknown_option(const struct usage *u, const char *given)
+{
+    const char *names[64];
+    size_t count = 0;
+
+    for (; count < u->option_count && count < 64; count++)
+        names[count] = u->options[count].name;
+    const char *near = nearest_word(given, names, count);
+
+    complain("unknown option %s%s%s; `hvsim %.*s --help` lists them", given, near ? "; did you mean " : "",
+             near ? near : "", (int)strcspn(u->synopsis, " "), u->synopsis);
+    return OPTION_BAD;
+}
+
+int usage_next(const struct usage *u, int argc, char **argv, int *at, const char **value)
+{
+    if (*at >= argc)
+        return OPTION_END;
+    char *word = argv[(*at)++];
+
+    *value = word;
+    if (word[0] != '-' || word[1] == 0)
+        return OPTION_WORD;
+    if (strcmp(word, "--help") == 0 || strcmp(word, "-h") == 0) {
+        usage_print(u);
+        return OPTION_HELP;
+    }
+    size_t length = strcspn(word, "=");
+
+    for (size_t i = 0; i < u->option_count; i++) {
+        const struct option_row *o = &u->options[i];
+
+        if (strlen(o->name) != length || strncmp(o->name, word, length) != 0)
+            continue;
+        *value = NULL;
+        if (!o->value_name && !word[length])
+            return (int)i;
+        if (!o->value_name) {
+            complain("%s takes no value", o->name);
+            return OPTION_BAD;
+        }
+        *value = word[length] ? word + length + 1 : *at < argc ? argv[(*at)++] : NULL;
+        if (*value)
+            return (int)i;
+        complain("%s needs a value: %s", o->name, o->value_name);
+        return OPTION_BAD;
+    }
+    return unknown_option(u, word);
+}

@@ -1,0 +1,413 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "traces/consumer.h"
+
+#include "traces/kinds.h"
+#include "traces/memory.h"
+
+#include <assert.h>
+
+static inline uint64_t whole_cycles(uint64_t ticks)
+{
+    return ticks / TRACE_TICKS_PER_CYCLE;
+}
+
+static inline uint64_t text_hash(const struct consumer *c, uint32_t id)
+{
+    assert(id < texts_count(c->texts));
+    return texts_entry(c->texts, id)->hash;
+}
+
+// Digests a record whose words after the first are a struct in which texts ids stand at the given offsets:
+// the ids are replaced by the texts' hashes.
+static void digest_struct(struct consumer *c, const uint64_t *record, const void *body, size_t size,
+                          const uint32_t *ids, size_t id_count)
+{
+    digest_words(&c->digest, record, 1);
+    digest_words(&c->digest, body, size / 8);
+    for (size_t i = 0; i < id_count; i++) {
+        const uint64_t hash = text_hash(c, ids[i]);
+
+        digest_words(&c->digest, &hash, 1);
+    }
+}
+
+static inline int64_t row_id(const struct consumer *c, uint32_t number)
+{
+    return c->store->run << 32 | number;
+}
+
+// A point of time, or NULL.
+static void put_time(struct bulk_row *row, int column, uint64_t tick)
+{
+    row->cells[column] = (int64_t)whole_cycles(tick);
+    if (tick == TRACE_NEVER)
+        row->nulls |= 1u << column;
+}
+
+static void put_or_null(struct bulk_row *row, int column, int64_t value, bool is_null)
+{
+    row->cells[column] = value;
+    if (is_null)
+        row->nulls |= 1u << column;
+}
+
+// ---- one function per type of record; each gives the record's size in words
+// ------------------------------------------
+
+static size_t take_call_begin(struct consumer *c, const uint64_t *record)
+{
+    uint32_t function = (uint32_t)(record[0] >> 32);
+    const uint64_t canonical[2] = {(uint32_t)record[0] ^ text_hash(c, function), record[1]};
+
+    digest_words(&c->digest, canonical, 2);
+    if (c->mask & TRACE_CALLS)
+        call_recorder_begin(&c->calls, (uint32_t)record[0] >> 8, function, whole_cycles(record[1]));
+    return 2;
+}
+
+static size_t take_call_end(struct consumer *c, const uint64_t *record)
+{
+    digest_words(&c->digest, record, 2);
+    if (c->mask & TRACE_CALLS)
+        call_recorder_end(&c->calls, (uint32_t)record[0] >> 8, whole_cycles(record[1]));
+    return 2;
+}
+
+static size_t take_switch(struct consumer *c, const uint64_t *record)
+{
+    digest_words(&c->digest, record, 3);
+    if (c->mask & TRACE_CALLS)
+        call_recorder_switch(&c->calls, (uint16_t)record[2], (uint32_t)record[0] >> 8,
+                             (uint32_t)(record[0] >> 32), whole_cycles(record[1]));
+    return 3;
+}
+
+static size_t take_exit_begin(struct consumer *c, const uint64_t *record)
+{
+    digest_words(&c->digest, record, 2);
+    if (c->mask & TRACE_CALLS)
+        call_recorder_exit(&c->calls, (uint32_t)record[0] >> 8, (uint32_t)(record[0] >> 32),
+                           whole_cycles(record[1]));
+    return 2;
+}
+
+static void store_exit_more(struct consumer *c, const struct trace_exit *e, int64_t id, int64_t other)
+{
+    int64_t device = (int64_t)whole_cycles(e->device_ticks), wait = (int64_t)whole_cycles(e->wait_ticks);
+
+    if (!device && !wait && !other && e->recorded_ns == TRACE_NOT_RECORDED)
+        return;
+    struct bulk_row *row = store_row(c->store, STORE_EXITS_MORE);
+
+    row->cells[0] = id;
+    row->cells[1] = device;
+    row->cells[2] = wait;
+    row->cells[3] = other;
+    put_or_null(row, 4, e->recorded_ns, e->recorded_ns == TRACE_NOT_RECORDED);
+}
+
+static void store_exit(struct consumer *c, const struct trace_exit *e)
+{
+    bool ended = e->entry_tick != TRACE_NEVER;
+    int64_t id = row_id(c, ++c->exits);
+    int64_t exit_cycle = (int64_t)whole_cycles(e->exit_tick);
+    int64_t cycles = ended ? (int64_t)whole_cycles(e->entry_tick) - exit_cycle : 0;
+    uint64_t parts =
+        (uint64_t)e->hw_exit_ticks + e->hw_entry_ticks + e->hv_ticks + e->device_ticks + e->wait_ticks;
+    int64_t other = ended ? (int64_t)(e->entry_tick - e->exit_tick - parts) / TRACE_TICKS_PER_CYCLE : 0;
+    int64_t site = store_exit_site(c->store, e, (int64_t)whole_cycles(e->hw_exit_ticks),
+                                   (int64_t)whole_cycles(e->hw_entry_ticks));
+    struct bulk_row *row = store_row(c->store, STORE_EXITS);
+
+    row->cells[0] = id;
+    row->cells[1] = site;
+    row->cells[2] = exit_cycle;
+    row->cells[3] = (int64_t)whole_cycles(e->guest_ticks);
+    put_or_null(row, 4, cycles, !ended);
+    row->cells[5] = (int64_t)e->qualification;
+    row->cells[6] = (int64_t)e->gpa;
+    row->cells[7] = (int64_t)e->seq - c->exits;
+    store_exit_more(c, e, id, other);
+}
+
+static size_t take_exit(struct consumer *c, const uint64_t *record)
+{
+    struct trace_exit e;
+    const size_t words = 1 + sizeof e / 8;
+
+    memcpy(&e, record + 1, sizeof e);
+    const uint32_t ids[2] = {e.instr, e.path};
+
+    e.instr = e.path = 0;
+    digest_struct(c, record, &e, sizeof e, ids, 2);
+    e.instr = ids[0];
+    e.path = ids[1];
+    if (c->mask & TRACE_CALLS)
+        call_recorder_exit(&c->calls, e.thread, 0,
+                           whole_cycles(e.entry_tick == TRACE_NEVER ? 0 : e.entry_tick));
+    if (c->mask & TRACE_EXITS)
+        store_exit(c, &e);
+    return words;
+}
+
+static size_t take_event(struct consumer *c, const uint64_t *record)
+{
+    uint32_t kind = (uint32_t)record[0] >> 8, argc = (uint32_t)(record[0] >> 32);
+    uint64_t head = record[0] ^ (uint64_t)kind << 8;
+    struct trace_where where;
+
+    assert(kind < event_kind_count && argc <= TRACE_EVENT_ARGS);
+    head ^= c->kind_hashes[kind];
+    digest_words(&c->digest, &head, 1);
+    digest_words(&c->digest, record + 1, 2 + argc);
+    c->events++;
+    if (c->mask & TRACE_EVENTS) {
+        memcpy(&where, record + 2, sizeof where);
+        int64_t tag = store_event_tag(c->store, kind, where);
+        struct bulk_row *row = store_row(c->store, STORE_EVENTS);
+
+        row->cells[0] = row_id(c, c->events);
+        row->cells[1] = tag;
+        row->cells[2] = (int64_t)whole_cycles(record[1]);
+        row->nulls = 0x1f8u & ~((1u << (3 + argc)) - 1);
+        memcpy(&row->cells[3], record + 3, 8 * (size_t)argc);
+    }
+    return 3 + argc;
+}
+
+static size_t take_span(struct consumer *c, const uint64_t *record)
+{
+    struct trace_span span;
+
+    memcpy(&span, record + 1, sizeof span);
+    const uint32_t name = span.name;
+
+    span.name = 0;
+    digest_struct(c, record, &span, sizeof span, &name, 1);
+    c->spans++;
+    if (c->mask & TRACE_SPANS) {
+        int64_t place = store_place(c->store, span.where), text = store_text(c->store, name);
+        struct bulk_row *row = store_row(c->store, STORE_SPANS);
+
+        row->cells[0] = row_id(c, c->spans);
+        row->cells[1] = place;
+        row->cells[2] = text;
+        row->cells[3] = (int64_t)whole_cycles(span.begin_tick);
+        row->cells[4] = (int64_t)(whole_cycles(span.end_tick) - whole_cycles(span.begin_tick));
+    }
+    return 1 + sizeof span / 8;
+}
+
+static size_t take_irq(struct consumer *c, const uint64_t *record)
+{
+    struct trace_irq irq;
+
+    memcpy(&irq, record + 1, sizeof irq);
+    const uint32_t route = irq.route;
+
+    irq.route = 0;
+    digest_struct(c, record, &irq, sizeof irq, &route, 1);
+    c->irqs++;
+    if (c->mask & TRACE_IRQS) {
+        int64_t place = store_place(c->store, irq.where), text = store_text(c->store, route);
+        struct bulk_row *row = store_row(c->store, STORE_IRQS);
+
+        row->cells[0] = row_id(c, c->irqs);
+        row->cells[1] = place;
+        row->cells[2] = irq.vector;
+        put_or_null(row, 3, text, !route);
+        put_time(row, 4, irq.raised_tick);
+        put_time(row, 5, irq.injected_tick);
+        put_time(row, 6, irq.delivered_tick);
+        put_time(row, 7, irq.eoi_tick);
+    }
+    return 1 + sizeof irq / 8;
+}
+
+static void store_lock(struct consumer *c, const struct trace_lock *lock, const uint32_t ids[2])
+{
+    int64_t place = store_place(c->store, lock->where);
+    int64_t name = store_text(c->store, ids[0]), kind = store_text(c->store, ids[1]);
+    struct bulk_row *row = store_row(c->store, STORE_LOCKS);
+    uint64_t acquired = whole_cycles(lock->acquired_tick);
+
+    row->cells[0] = row_id(c, c->locks);
+    row->cells[1] = place;
+    put_or_null(row, 2, name, !name);
+    put_or_null(row, 3, kind, !kind);
+    row->cells[4] = (int64_t)lock->address;
+    row->cells[5] = lock->thread;
+    put_or_null(row, 6, lock->holder, lock->holder == TRACE_NO_THREAD);
+    row->cells[7] = (int64_t)acquired;
+    row->cells[8] = (int64_t)(acquired - whole_cycles(lock->wait_tick));
+    put_or_null(row, 9, (int64_t)(whole_cycles(lock->released_tick) - acquired),
+                lock->released_tick == TRACE_NEVER);
+}
+
+static size_t take_lock(struct consumer *c, const uint64_t *record)
+{
+    struct trace_lock lock;
+
+    memcpy(&lock, record + 1, sizeof lock);
+    const uint32_t ids[2] = {lock.name, lock.kind};
+
+    lock.name = lock.kind = 0;
+    digest_struct(c, record, &lock, sizeof lock, ids, 2);
+    c->locks++;
+    if (c->mask & TRACE_LOCKS)
+        store_lock(c, &lock, ids);
+    return 1 + sizeof lock / 8;
+}
+
+static size_t take_violation(struct consumer *c, const uint64_t *record)
+{
+    struct trace_violation violation;
+
+    memcpy(&violation, record + 1, sizeof violation);
+    const uint32_t ids[2] = {violation.kind, violation.detail};
+
+    violation.kind = violation.detail = 0;
+    digest_struct(c, record, &violation, sizeof violation, ids, 2);
+    c->violations++;
+    if (c->mask & TRACE_VIOLATIONS) {
+        int64_t place = store_place(c->store, violation.where);
+        int64_t kind = store_text(c->store, ids[0]), detail = store_text(c->store, ids[1]);
+        struct bulk_row *row = store_row(c->store, STORE_VIOLATIONS);
+
+        row->cells[0] = row_id(c, c->violations);
+        row->cells[1] = place;
+        put_or_null(row, 2, kind, !kind);
+        put_or_null(row, 3, detail, !detail);
+        put_or_null(row, 4, violation.thread, violation.thread == TRACE_NO_THREAD);
+        put_or_null(row, 5, violation.other_thread, violation.other_thread == TRACE_NO_THREAD);
+        put_or_null(row, 6, (int64_t)violation.address, !violation.address);
+        put_time(row, 7, violation.tick);
+    }
+    return 1 + sizeof violation / 8;
+}
+
+static void store_walk_step(struct consumer *c, const struct trace_walk_step *step)
+{
+    int64_t hit = store_text(c->store, step->hit);
+    struct bulk_row *row = store_row(c->store, STORE_WALK_STEPS);
+
+    row->cells[0] = row_id(c, c->walk_steps);
+    row->cells[1] = c->walks;
+    row->cells[2] = step->stage;
+    row->cells[3] = step->level;
+    row->cells[4] = (int64_t)step->address;
+    row->cells[5] = (int64_t)step->entry;
+    put_or_null(row, 6, hit, !hit);
+    row->cells[7] = step->ticks / TRACE_TICKS_PER_CYCLE;
+}
+
+static void store_walk(struct consumer *c, const struct trace_walk *walk, uint32_t result)
+{
+    int64_t place = store_place(c->store, walk->where), text = store_text(c->store, result);
+    struct bulk_row *row = store_row(c->store, STORE_WALKS);
+
+    row->cells[0] = row_id(c, c->walks);
+    row->cells[1] = place;
+    row->cells[2] = walk->dimension;
+    row->cells[3] = walk->access;
+    put_or_null(row, 4, (int64_t)walk->gva, walk->gva == UINT64_MAX);
+    put_or_null(row, 5, (int64_t)walk->gpa, walk->gpa == UINT64_MAX);
+    put_or_null(row, 6, (int64_t)walk->hpa, walk->hpa == UINT64_MAX);
+    put_or_null(row, 7, text, !text);
+    row->cells[8] = (int64_t)whole_cycles(walk->tick);
+    row->cells[9] = (int64_t)(whole_cycles(walk->tick + walk->ticks) - whole_cycles(walk->tick));
+}
+
+static size_t take_walk(struct consumer *c, const uint64_t *record)
+{
+    const uint64_t *step_words = record + 1 + sizeof(struct trace_walk) / 8;
+    struct trace_walk walk;
+
+    memcpy(&walk, record + 1, sizeof walk);
+    const uint32_t result = walk.result;
+
+    walk.result = 0;
+    digest_struct(c, record, &walk, sizeof walk, &result, 1);
+    c->walks++;
+    if (c->mask & TRACE_WALKS)
+        store_walk(c, &walk, result);
+    for (uint32_t i = 0; i < walk.step_count; i++, step_words += sizeof(struct trace_walk_step) / 8) {
+        struct trace_walk_step step;
+
+        memcpy(&step, step_words, sizeof step);
+        const uint32_t hit = step.hit;
+
+        step.hit = 0;
+        digest_struct(c, record, &step, sizeof step, &hit, 1);
+        c->walk_steps++;
+        step.hit = hit;
+        if (c->mask & TRACE_WALKS)
+            store_walk_step(c, &step);
+    }
+    return (size_t)(step_words - record);
+}
+
+static size_t take_counter(struct consumer *c, const uint64_t *record)
+{
+    uint32_t name = (uint32_t)(record[0] >> 32);
+    const uint64_t canonical[2] = {(uint32_t)record[0] ^ text_hash(c, name), record[1]};
+
+    digest_words(&c->digest, canonical, 2);
+    if (c->mask & TRACE_COUNTERS) {
+        const int64_t value = (int64_t)record[1];
+        const struct store_value values[] = {
+            {.integer = &c->store->run}, {.text = texts_entry(c->texts, name)->text}, {.integer = &value}};
+
+        store_execute(c->store, "INSERT OR REPLACE INTO main.counters VALUES (?,?,?)", values, 3);
+    }
+    return 2;
+}
+
+// ---- blocks and runs
+// ---------------------------------------------------------------------------------------------------
+
+void consumer_run_begin(struct consumer *c)
+{
+    digest_init(&c->digest, 0);
+    c->exits = c->events = c->spans = c->irqs = c->walks = c->walk_steps = c->locks = c->violations = 0;
+    c->calls.store = c->store;
+    if (!c->kind_hashes) {
+        c->kind_hashes = memory_zeroed(event_kind_count, sizeof *c->kind_hashes);
+        for (uint32_t i = 0; i < event_kind_count; i++)
+            c->kind_hashes[i] = digest_bytes(event_kinds[i].name, strlen(event_kinds[i].name), 0).lo;
+    }
+}
+
+void consumer_block(struct consumer *c, const unsigned char *block, size_t size)
+{
+    static size_t (*const take[])(struct consumer *, const uint64_t *) = {
+        [TRACE_REC_CALL_BEGIN] = take_call_begin,
+        [TRACE_REC_CALL_END] = take_call_end,
+        [TRACE_REC_SWITCH] = take_switch,
+        [TRACE_REC_EXIT_BEGIN] = take_exit_begin,
+        [TRACE_REC_EXIT] = take_exit,
+        [TRACE_REC_EVENT] = take_event,
+        [TRACE_REC_SPAN] = take_span,
+        [TRACE_REC_IRQ] = take_irq,
+        [TRACE_REC_LOCK] = take_lock,
+        [TRACE_REC_VIOLATION] = take_violation,
+        [TRACE_REC_WALK] = take_walk,
+        [TRACE_REC_COUNTER] = take_counter,
+    };
+    const uint64_t *record = (const uint64_t *)(const void *)block, *end = record + size / 8;
+
+    while (record < end) {
+        size_t type = (unsigned char)*record;
+
+        assert(type && type < sizeof take / sizeof take[0]);
+        record += take[type](c, record);
+        c->records++;
+    }
+}
+
+struct trace_digest consumer_run_end(struct consumer *c, uint64_t tick)
+{
+    if (c->mask & TRACE_CALLS)
+        call_recorder_finish(&c->calls, whole_cycles(tick));
+    return digest_value(&c->digest);
+}

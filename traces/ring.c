@@ -1,0 +1,105 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "traces/ring.h"
+
+#include "traces/memory.h"
+
+#include <signal.h>
+#include <stdlib.h>
+
+static void *ring_writer(void *context)
+{
+    struct ring *ring = context;
+
+    pthread_mutex_lock(&ring->lock);
+    for (;;) {
+        while (ring->consumed == ring->filled && !ring->stop)
+            pthread_cond_wait(&ring->changed, &ring->lock);
+        if (ring->consumed == ring->filled)
+            break;
+        uint64_t block = ring->consumed % RING_BLOCKS;
+
+        pthread_mutex_unlock(&ring->lock);
+        ring->consume(ring->context, ring->blocks[block], ring->sizes[block]);
+        pthread_mutex_lock(&ring->lock);
+        ring->consumed++;
+        pthread_cond_broadcast(&ring->changed);
+    }
+    pthread_mutex_unlock(&ring->lock);
+    return NULL;
+}
+
+void ring_open(struct ring *ring, bool threaded, ring_consume_fn *consume, void *context)
+{
+    sigset_t all, before;
+
+    *ring = (struct ring){.consume = consume, .context = context};
+    for (int i = 0; i < (threaded ? RING_BLOCKS : 1); i++)
+        ring->blocks[i] = memory_zeroed(1, RING_BLOCK_BYTES);
+    pthread_mutex_init(&ring->lock, NULL);
+    pthread_cond_init(&ring->changed, NULL);
+    if (!threaded)
+        return;
+    // Ctrl-C belongs to the simulator's thread.
+    sigfillset(&all);
+    pthread_sigmask(SIG_SETMASK, &all, &before);
+    ring->threaded = pthread_create(&ring->thread, NULL, ring_writer, ring) == 0;
+    pthread_sigmask(SIG_SETMASK, &before, NULL);
+}
+
+void ring_close(struct ring *ring)
+{
+    if (ring->threaded) {
+        pthread_mutex_lock(&ring->lock);
+        ring->stop = true;
+        pthread_cond_broadcast(&ring->changed);
+        pthread_mutex_unlock(&ring->lock);
+        pthread_join(ring->thread, NULL);
+    }
+    for (int i = 0; i < RING_BLOCKS; i++)
+        free(ring->blocks[i]);
+    pthread_cond_destroy(&ring->changed);
+    pthread_mutex_destroy(&ring->lock);
+}
+
+void ring_push(struct ring *ring, size_t size)
+{
+    if (!ring->threaded) {
+        ring->consume(ring->context, ring_block(ring), size);
+        return;
+    }
+    pthread_mutex_lock(&ring->lock);
+    ring->sizes[ring->filled % RING_BLOCKS] = size;
+    ring->filled++;
+    pthread_cond_broadcast(&ring->changed);
+    while (ring->filled - ring->consumed == RING_BLOCKS)
+        pthread_cond_wait(&ring->changed, &ring->lock);
+    pthread_mutex_unlock(&ring->lock);
+}
+
+void ring_drain(struct ring *ring)
+{
+    if (!ring->threaded)
+        return;
+    pthread_mutex_lock(&ring->lock);
+    while (ring->filled != ring->consumed)
+        pthread_cond_wait(&ring->changed, &ring->lock);
+    pthread_mutex_unlock(&ring->lock);
+}
+
+void ring_after_fork(struct ring *ring)
+{
+    if (!ring->threaded)
+        return;
+    ring->threaded = false;
+    unsigned char *block = ring_block(ring);
+
+    for (int i = 0; i < RING_BLOCKS; i++)
+        if (ring->blocks[i] != block)
+            free(ring->blocks[i]);
+    for (int i = 0; i < RING_BLOCKS; i++)
+        ring->blocks[i] = NULL;
+    ring->blocks[0] = block;
+    ring->filled = ring->consumed = 0;
+    pthread_mutex_init(&ring->lock, NULL);
+    pthread_cond_init(&ring->changed, NULL);
+}

@@ -1,0 +1,51 @@
+// SPDX-License-Identifier: Apache-2.0
+#ifndef HVSIM_TRACES_RING_H
+#define HVSIM_TRACES_RING_H
+
+/*
+ * Blocks of records on their way from the producer to the consumer. With a writer thread, full blocks queue
+ * for it and the producer waits only when all are full; without one, a full block is consumed on the spot.
+ */
+
+#include "traces/trace.h"
+
+#include <pthread.h>
+
+enum { RING_BLOCKS = 16, RING_BLOCK_BYTES = 128 * 1024 };
+
+typedef void ring_consume_fn(void *context, const unsigned char *block, size_t size);
+
+struct ring {
+    unsigned char *blocks[RING_BLOCKS];
+    size_t sizes[RING_BLOCKS];
+    ring_consume_fn *consume;
+    void *context;
+    bool threaded;
+    // Guarded by lock. Counted without wrapping: block n is blocks[n % RING_BLOCKS].
+    uint64_t filled, consumed;
+    bool stop;
+    pthread_mutex_t lock;
+    pthread_cond_t changed;
+    pthread_t thread;
+};
+
+// threaded is a wish: without resources for a thread it stays on the caller's.
+void ring_open(struct ring *ring, bool threaded, ring_consume_fn *consume, void *context);
+void ring_close(struct ring *ring);
+
+// The block to fill now.
+static inline unsigned char *ring_block(const struct ring *ring)
+{
+    return ring->blocks[ring->filled % RING_BLOCKS];
+}
+
+// Hands the block over, filled with size bytes; returns when the next one is free.
+void ring_push(struct ring *ring, size_t size);
+
+// Returns when everything handed over has been consumed.
+void ring_drain(struct ring *ring);
+
+// In a forked child, where the writer thread does not exist.
+void ring_after_fork(struct ring *ring);
+
+#endif
