@@ -186,14 +186,13 @@ static size_t take_span(struct consumer *c, const uint64_t *record)
     digest_struct(c, record, &span, sizeof span, &name, 1);
     c->spans++;
     if (c->mask & TRACE_SPANS) {
-        int64_t place = store_place(c->store, span.where), text = store_text(c->store, name);
+        int64_t tag = store_span_tag(c->store, span.where, name);
         struct bulk_row *row = store_row(c->store, STORE_SPANS);
 
         row->cells[0] = row_id(c, c->spans);
-        row->cells[1] = place;
-        row->cells[2] = text;
-        row->cells[3] = (int64_t)whole_cycles(span.begin_tick);
-        row->cells[4] = (int64_t)(whole_cycles(span.end_tick) - whole_cycles(span.begin_tick));
+        row->cells[1] = tag;
+        row->cells[2] = (int64_t)whole_cycles(span.begin_tick);
+        row->cells[3] = (int64_t)(whole_cycles(span.end_tick) - whole_cycles(span.begin_tick));
     }
     return 1 + sizeof span / 8;
 }
