@@ -50,14 +50,13 @@ static void context_main(void)
 static struct fake_context *make_context(const char *name, u64 stack_bytes, void (*entry)(void *), void *arg)
 {
     struct fake_context *x = new_context(name);
-    if (stack_bytes < STACK_BYTES_MIN)
-        stack_bytes = STACK_BYTES_MIN;
     x->entry = entry;
     x->arg = arg;
-    x->stack = malloc(stack_bytes);
+    x->stack_bytes = stack_bytes < STACK_BYTES_MIN ? STACK_BYTES_MIN : stack_bytes;
+    x->stack = malloc(x->stack_bytes);
     getcontext(&x->uc);
     x->uc.uc_stack.ss_sp = x->stack;
-    x->uc.uc_stack.ss_size = stack_bytes;
+    x->uc.uc_stack.ss_size = x->stack_bytes;
     x->uc.uc_link = NULL;
     makecontext(&x->uc, context_main, 0);
     return x;

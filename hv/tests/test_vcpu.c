@@ -114,7 +114,6 @@ static int take_message(struct vcpu *vcpu)
         received = READ_ONCE(message);
         complete(&done);
     }
-    __atomic_fetch_and(&vcpu->requests, 1ull << REQ_BIT(REQ_EVENT), __ATOMIC_SEQ_CST);
     return received == stop_after ? 0 : 1;
 }
 
@@ -170,7 +169,6 @@ static int take_flush(struct vcpu *vcpu)
 {
     if (check_request(REQ_TLB_FLUSH, vcpu))
         WRITE_ONCE(flushes_of[vcpu->id], flushes_of[vcpu->id] + 1);
-    __atomic_fetch_and(&vcpu->requests, 1ull << REQ_BIT(REQ_EVENT), __ATOMIC_SEQ_CST);
     return 1;
 }
 
