@@ -395,6 +395,12 @@ int fake_run(const struct fake_config *config, void (*body)(void *), void *arg)
     return fake.panic[0] == 0 ? 0 : 70;
 }
 
+u64 fake_seeds(u64 usual)
+{
+    const char *text = getenv("HVSIM_TEST_SEEDS");
+    return text == NULL ? usual : strtoull(text, NULL, 10);
+}
+
 const char *fake_panic(void)
 {
     return fake.panic;

@@ -31,6 +31,8 @@ struct fake_config {
 // Boots a host and runs body(arg) on its first user thread (in place of vmm_main()); the run ends when it
 // returns. 0, or 70 after hw_panic(), a deadlock (all processors halted for good) or too many points:
 // fake_panic() tells.
+// How many seeds a test tries: `usual`, or what the environment's HVSIM_TEST_SEEDS says, for a longer search.
+u64 fake_seeds(u64 usual);
 int fake_run(const struct fake_config *config, void (*body)(void *), void *arg);
 const char *fake_panic(void);
 

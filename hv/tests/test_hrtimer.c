@@ -176,6 +176,6 @@ static void cancel_body(void *arg)
 TEST(HvHrtimer, CancelWaitsForARunningCallback)
 {
     canceled_while_inside = 0;
-    for (u64 seed = 0; seed < 5; seed++)
+    for (u64 seed = 0; seed < fake_seeds(5); seed++)
         run(2, seed, cancel_body);
 }

@@ -169,6 +169,6 @@ static void busy_body(void *arg)
 
 TEST(HvIrqRouting, TablesChangeUnderRunningDevices)
 {
-    for (u64 seed = 0; seed < 10; seed++)
+    for (u64 seed = 0; seed < fake_seeds(10); seed++)
         run(2, seed, busy_body);
 }

@@ -40,7 +40,7 @@ static void spread(void (*fn)(void *), u32 threads)
 
 static void run_seeds(u32 cpus, void (*body)(void *))
 {
-    for (u64 seed = 0; seed < SEEDS; seed++) {
+    for (u64 seed = 0; seed < fake_seeds(SEEDS); seed++) {
         struct fake_config config = {.cpus = cpus, .seed = seed};
         s = (struct shared){.total = 0};
         test_row("seed %llu", (unsigned long long)seed);

@@ -309,7 +309,7 @@ static void race_body(void *arg)
 TEST(HvMemslots, TwoPhaseDeleteNeverLeavesATranslation)
 {
     races_lost = 0;
-    for (u64 seed = 1; seed <= 40; seed++)
+    for (u64 seed = 1; seed <= fake_seeds(40); seed++)
         run_with(2, seed, NULL, race_body);
     EXPECT_EQ(races_lost, 0);
 }
@@ -320,7 +320,7 @@ TEST(HvMemslots, SinglePhaseDeleteLosesTheRace)
     knobs_defaults(&knobs);
     knobs.v[KNOB_MEMSLOT_DELETE_MODE] = MEMSLOT_DELETE_MODE_SINGLE_PHASE;
     races_lost = 0;
-    for (u64 seed = 1; seed <= 40; seed++)
+    for (u64 seed = 1; seed <= fake_seeds(40); seed++)
         run_with(2, seed, &knobs, race_body);
     EXPECT_GT(races_lost, 0);
 }

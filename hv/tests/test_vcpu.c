@@ -143,7 +143,7 @@ static void kick_body(void *arg)
 
 TEST(HvRequests, AKickIsNeverLate)
 {
-    for (u64 seed = 0; seed < 12; seed++)
+    for (u64 seed = 0; seed < fake_seeds(12); seed++)
         run_with(2, seed, NULL, kick_body);
 }
 
@@ -214,7 +214,7 @@ static void flush_body(void *arg)
 
 TEST(HvRequests, FlushReturnsAfterEverybodyLeftTheGuest)
 {
-    for (u64 seed = 0; seed < 10; seed++)
+    for (u64 seed = 0; seed < fake_seeds(10); seed++)
         run_with(3, seed, NULL, flush_body);
 }
 
@@ -297,7 +297,7 @@ static void busy_body(void *arg)
 
 TEST(HvRun, OneThreadAtATimeAndSignalsEndIt)
 {
-    for (u64 seed = 0; seed < 8; seed++)
+    for (u64 seed = 0; seed < fake_seeds(8); seed++)
         run_with(2, seed, NULL, busy_body);
 }
 
@@ -318,7 +318,7 @@ static void dead_body(void *arg)
 
 TEST(HvRun, ABrokenVmStopsEveryVcpu)
 {
-    for (u64 seed = 0; seed < 8; seed++)
+    for (u64 seed = 0; seed < fake_seeds(8); seed++)
         run_with(2, seed, NULL, dead_body);
 }
 
@@ -549,6 +549,6 @@ static void wake_body(void *arg)
 
 TEST(HvHaltPoll, WorkAndSignalsEndAHalt)
 {
-    for (u64 seed = 0; seed < 12; seed++)
+    for (u64 seed = 0; seed < fake_seeds(12); seed++)
         run_with(2, seed, NULL, wake_body);
 }
