@@ -41,6 +41,9 @@ void mem_write64(struct pcpu *c, uint64_t hpa, uint64_t value, bool locked);
 
 // --- Store buffer. ---
 
+// Before a plain store of `size_bytes` (at most 16) at `p` in the arena: takes its time and remembers the bytes that it
+// will overwrite.
+void mem_store_begin(struct pcpu *c, void *p, unsigned size_bytes);
 // Drains everything, advancing time to the last drain: fences, locked operations, serializing instructions.
 void mem_store_drain(struct pcpu *c);
 // The processor stops or goes on being the one that executes: hides or shows its undrained stores.
