@@ -64,6 +64,8 @@ struct pcpu {
     bool nmi_pending;
     bool nmi_blocked;
     bool init_pending;
+    bool sipi_pending; // In non-root operation only: a guest in the wait-for-SIPI state takes it
+    uint8_t sipi_vector;
     const struct hw_vectors *vectors;
 
     struct machine *machine;
@@ -102,6 +104,8 @@ struct machine {
     const struct uarch *uarch;
     struct trace *trace;
     const struct native_image *image; // libhv.so
+    struct replay_set *replays;       // models/cpu/x86/replay.h: guest programs by IDTR base
+    struct assigned_msi *assigned;    // models/apic/assigned_msi.h: the device that `msi` ops belong to
     uint64_t seed;
     bool exact; // false: `quantum_ticks` of run-ahead are allowed beyond the horizon
     uint64_t quantum_ticks;
