@@ -273,7 +273,7 @@ static const struct {
      "is no parameter"},
     {"  ways: { value: 16 }", "  ways: { value: 16 }\n  ways: { value: 16 }", 0, "l2.ways", "already seen"},
     {"clock:\n", "clocks:\n", 0, "clocks", "the nearest known key is \"clock\""},
-    {"name: skylake-sp\n", "", -7, "name", "missing"},
+    {"name: skylake-sp\n", "", -9, "name", "missing"},
     {"name: skylake-sp\n", "name: skylake-sp\nnickname: skx\n", 1, "nickname", "unknown key"},
     {"memory:\n", "memory: [\n", 0, "memory", "Expecting MAPPING"},
     {"memory:\n", "memory: }\n", 0, "file", "did not find expected"},
