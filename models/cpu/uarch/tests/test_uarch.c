@@ -5,6 +5,7 @@
 #include "models/cpu/uarch/uarch.h"
 #include "tests/shim/shim.h"
 
+#include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -273,7 +274,7 @@ static const struct {
      "is no parameter"},
     {"  ways: { value: 16 }", "  ways: { value: 16 }\n  ways: { value: 16 }", 0, "l2.ways", "already seen"},
     {"clock:\n", "clocks:\n", 0, "clocks", "the nearest known key is \"clock\""},
-    {"name: skylake-sp\n", "", -9, "name", "missing"},
+    {"name: skylake-sp\n", "", TO_LINE_1, "name", "missing"},
     {"name: skylake-sp\n", "name: skylake-sp\nnickname: skx\n", 1, "nickname", "unknown key"},
     {"memory:\n", "memory: [\n", 0, "memory", "Expecting MAPPING"},
     {"memory:\n", "memory: }\n", 0, "file", "did not find expected"},
@@ -294,8 +295,8 @@ TEST(Uarch, RefusesWithFileLineAndField)
         if (strcmp(refusals[i].field, "file") == 0)
             snprintf(place, sizeof place, "%s:", path);
         else
-            snprintf(place, sizeof place, "%s:%d: %s: ", path, (int)line + refusals[i].lines,
-                     refusals[i].field);
+            snprintf(place, sizeof place, "%s:%d: %s: ", path,
+                     refusals[i].lines == TO_LINE_1 ? 1 : (int)line + refusals[i].lines, refusals[i].field);
         EXPECT_STRSTR(error, place);
         EXPECT_STRSTR(error, refusals[i].says);
     }
