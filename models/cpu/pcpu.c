@@ -148,8 +148,11 @@ static void deliver_message(struct pcpu *c, const struct pcpu_message *m)
     case PCPU_MSG_INIT: // Blocked in VMX root operation, an exit in non-root (SDM 25.2); models/cpu/x86 looks.
         c->init_pending = true;
         break;
-    case PCPU_MSG_SIPI: // Ignored unless the processor waits for it; an OFF processor was started at the sending.
-    case PCPU_MSG_SMI:
+    case PCPU_MSG_SIPI: // An OFF processor was started at the sending; otherwise only a guest may wait for it.
+        c->sipi_pending = c->mode == PCPU_GUEST;
+        c->sipi_vector = m->vector;
+        break;
+    case PCPU_MSG_SMI: // No SMM: the chip set's SMIs are not modelled.
         break;
     }
 }

@@ -79,13 +79,6 @@ void mem_store_push(struct pcpu *c, void *p, unsigned size_bytes, uint64_t drain
     memcpy(e->other, p, size_bytes);
 }
 
-void mem_store_begin(struct pcpu *c, void *p, unsigned size_bytes)
-{
-    uint64_t hpa = mem_ptr_to_hpa(c, p);
-
-    mem_store_push(c, p, size_bytes, mem_time_store(c, hpa, size_bytes));
-}
-
 void mem_store_drain(struct pcpu *c)
 {
     struct mem_store_buffer *b = &c->mem->stores;

@@ -141,7 +141,10 @@ uint32_t x86_port_in(struct pcpu *c, uint16_t port, unsigned size)
 
 void x86_port_out(struct pcpu *c, uint16_t port, unsigned size, uint32_t value)
 {
-    (void)c, (void)port, (void)size, (void)value; // No device of the board has a register that can be written.
+    (void)size;
+    // The board's PM1 control register: SLP_EN switches it off. A guest's own accesses never reach the board.
+    if (port == 0x604 && value & 0x2000 && c->mode != PCPU_GUEST && c->machine->power_off)
+        c->machine->power_off(c->machine);
 }
 
 u32 hw_in(u16 port, unsigned size_bytes)
