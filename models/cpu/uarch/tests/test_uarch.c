@@ -224,6 +224,9 @@ static unsigned write_edited(const char *path, const char *text, const char *fro
 
 // Columns: text, its replacement, lines from the replacement to the reported line, the field, what is
 // said of it.
+// Instead of a number of lines: the report names the file's first line.
+#define TO_LINE_1 INT_MIN
+
 static const struct {
     const char *from, *to;
     int lines;
