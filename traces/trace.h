@@ -130,7 +130,8 @@ enum trace_status trace_run_begin(struct trace *t, const struct trace_run_info *
                                   struct trace_error *error);
 
 // Ends the run: everything is flushed and committed, indexes are made, digest and cycles are stored. tick is
-// the time at which the simulation ended. *digest is valid even when the database failed.
+// the time at which the simulation ended, TRACE_NEVER if that is unknown. *digest is valid even when the
+// database failed.
 enum trace_status trace_run_end(struct trace *t, enum trace_run_state state, uint64_t tick,
                                 struct trace_digest *digest, struct trace_error *error);
 
