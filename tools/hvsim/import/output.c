@@ -126,7 +126,7 @@ bool output_stream_text(void *context, struct vcpu *vcpu, const char *text, size
     part_path(output, vcpu, path, sizeof(path));
     static const char header[] =
         STREAM_MAGIC "\n" MARK "\n# Gaps are recorded guest time; rec= is recorded handling, from kvm_exit "
-                               "to kvm_entry. Both have the\n"
+                     "to kvm_entry. Both have the\n"
                      "# resolution of the trace's clock (usually 1 us) and hold the cost of tracing.\n";
     if (vcpu->output == NULL) {
         vcpu->output = output;

@@ -15,8 +15,8 @@
 #include "tools/hvsim/import/event.h"
 #include "tools/hvsim/import/stats.h"
 
-#define VCPU_RING 256u // Exits that wait.
-#define VCPU_TEXT_BYTES 8192u
+#define VCPU_RING 256u        // Exits that wait.
+#define VCPU_TEXT_BYTES 8192u // Of a stream, before they go to the sink.
 
 #define IMPORT_MEMORY_BYTES (1ull << 30) // The VM's memory in the scenario.
 
@@ -104,7 +104,8 @@ struct vcpu {
     bool handler_written[256];
     bool timed;
 
-    uint64_t exits, entries, lost_entries, lost_exits, nested, gaps_defaulted, timers_moved, folded, ops;
+    uint64_t exits, entries, lost_entries, lost_exits, nested, gaps_defaulted, gaps_cut, timers_moved, folded,
+        ops;
     char text[VCPU_TEXT_BYTES];
     size_t text_size;
     bool failed;  // The sink failed.
