@@ -181,6 +181,42 @@ static void put_quoted(FILE *to, const char *text)
     (void)fputc('"', to);
 }
 
+// Device pages that the recorded host knew already, for a reader who wonders about a first access.
+static void write_mmio_pages(FILE *to, const struct recording *recording, unsigned vm)
+{
+    uint64_t pages[256];
+    unsigned count = 0;
+    for (unsigned i = 0; i < recording->vcpu_count; i++) {
+        const struct vcpu *v = &recording->vcpus[i]->vcpu;
+        for (unsigned k = 0; v->vm == vm && k < v->mmio_page_count; k++) {
+            unsigned at = 0;
+            while (at < count && pages[at] != v->mmio_pages[k]) {
+                at++;
+            }
+            if (at == count && count < sizeof(pages) / sizeof(pages)[0]) {
+                pages[count++] = v->mmio_pages[k];
+            }
+        }
+    }
+    for (unsigned i = 0; i < count; i++) {
+        (void)fprintf(to, "%s0x%" PRIx64, i == 0 ? "    # device pages (EPT_MISCONFIG): " : " ",
+                      pages[i] << 12);
+    }
+    (void)fputs(count > 0 ? "\n" : "", to);
+}
+
+static const struct recorded_vcpu *find_stream(const struct recording *recording, const char *only_vm,
+                                               unsigned vm, int id)
+{
+    for (unsigned i = 0; i < recording->vcpu_count; i++) {
+        const struct recorded_vcpu *v = recording->vcpus[i];
+        if (v->vcpu.vm == vm && v->vcpu.id == id && has_stream(v, only_vm)) {
+            return v;
+        }
+    }
+    return NULL;
+}
+
 static void write_vms(FILE *to, const struct output *output, const struct recording *recording,
                       const char *only_vm)
 {
@@ -188,21 +224,21 @@ static void write_vms(FILE *to, const struct output *output, const struct record
     (void)fputs("vms:\n", to);
     for (unsigned vm = 0; vm < recording->vm_count; vm++) {
         bool begun = false;
-        for (int32_t id = 0; id < 4096; id++) {
-            for (unsigned i = 0; i < recording->vcpu_count; i++) {
-                const struct recorded_vcpu *v = recording->vcpus[i];
-                if (v->vcpu.vm != vm || v->vcpu.id != id || !has_stream(v, only_vm)) {
-                    continue;
-                }
-                if (!begun) {
-                    begun = true;
-                    (void)fprintf(to, "  - name: vm%u\n    memory: %lluGiB\n    vcpus:\n", vm,
-                                  (unsigned long long)IMPORT_MEMORY_BYTES >> 30);
-                }
-                char name[OUTPUT_NAME_MAX + 64];
-                output_stream_name(output, &v->vcpu, name, sizeof(name));
-                (void)fprintf(to, "      - { stream: %s, pcpu: %u }\n", name, pcpu++);
+        for (int id = 0; id < 4096; id++) {
+            const struct recorded_vcpu *v = find_stream(recording, only_vm, vm, id);
+            if (v == NULL) {
+                continue;
             }
+            if (!begun) {
+                begun = true;
+                (void)fprintf(to, "  - name: vm%u\n    memory: %lluGiB\n", vm,
+                              (unsigned long long)IMPORT_MEMORY_BYTES >> 30);
+                write_mmio_pages(to, recording, vm);
+                (void)fputs("    vcpus:\n", to);
+            }
+            char name[OUTPUT_NAME_MAX + 64];
+            output_stream_name(output, &v->vcpu, name, sizeof(name));
+            (void)fprintf(to, "      - { stream: %s, pcpu: %u }\n", name, pcpu++);
         }
     }
 }

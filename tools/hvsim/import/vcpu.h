@@ -16,6 +16,7 @@
 #include "tools/hvsim/import/stats.h"
 
 #define VCPU_RING 256u        // Exits that wait.
+#define VCPU_MMIO_PAGES 32u   // Device pages remembered.
 #define VCPU_TEXT_BYTES 8192u // Of a stream, before they go to the sink.
 
 #define IMPORT_MEMORY_BYTES (1ull << 30) // The VM's memory in the scenario.
@@ -103,6 +104,10 @@ struct vcpu {
     uint64_t eoi_serial[256]; // Of the last EOI_INDUCED of each vector.
     bool handler_written[256];
     bool timed;
+
+    // Pages of which accesses were EPT_MISCONFIG: devices, in order of appearance.
+    uint64_t mmio_pages[VCPU_MMIO_PAGES];
+    unsigned mmio_page_count;
 
     uint64_t exits, entries, lost_entries, lost_exits, nested, gaps_defaulted, gaps_cut, timers_moved, folded,
         ops;

@@ -185,9 +185,24 @@ static void finish_op(const struct vcpu *vcpu, struct exit_record *r)
     }
 }
 
+static void note_mmio_page(struct vcpu *vcpu, uint64_t gpa)
+{
+    for (unsigned i = 0; i < vcpu->mmio_page_count; i++) {
+        if (vcpu->mmio_pages[i] == gpa >> 12) {
+            return;
+        }
+    }
+    if (vcpu->mmio_page_count < VCPU_MMIO_PAGES) {
+        vcpu->mmio_pages[vcpu->mmio_page_count++] = gpa >> 12;
+    }
+}
+
 void vcpu_write_oldest(struct vcpu *vcpu)
 {
     struct exit_record *r = vcpu_record(vcpu, vcpu->first++);
+    if (r->reason == EXIT_REASON_EPT_MISCONFIG) {
+        note_mmio_page(vcpu, r->op.args[0]);
+    }
     if (r->skipped) {
         vcpu->carried_gap_ns += r->op.gap_cycles;
         if (r->row != NULL) {
