@@ -205,41 +205,26 @@ static void write_mmio_pages(FILE *to, const struct recording *recording, unsign
     (void)fputs(count > 0 ? "\n" : "", to);
 }
 
-static const struct recorded_vcpu *find_stream(const struct recording *recording, const char *only_vm,
-                                               unsigned vm, int id)
-{
-    for (unsigned i = 0; i < recording->vcpu_count; i++) {
-        const struct recorded_vcpu *v = recording->vcpus[i];
-        if (v->vcpu.vm == vm && v->vcpu.id == id && has_stream(v, only_vm)) {
-            return v;
-        }
-    }
-    return NULL;
-}
-
 static void write_vms(FILE *to, const struct output *output, const struct recording *recording,
                       const char *only_vm)
 {
-    unsigned pcpu = 0;
+    unsigned pcpu = 0, vm = UINT32_MAX;
     (void)fputs("vms:\n", to);
-    for (unsigned vm = 0; vm < recording->vm_count; vm++) {
-        bool begun = false;
-        for (int id = 0; id < 4096; id++) {
-            const struct recorded_vcpu *v = find_stream(recording, only_vm, vm, id);
-            if (v == NULL) {
-                continue;
-            }
-            if (!begun) {
-                begun = true;
-                (void)fprintf(to, "  - name: vm%u\n    memory: %lluGiB\n", vm,
-                              (unsigned long long)IMPORT_MEMORY_BYTES >> 30);
-                write_mmio_pages(to, recording, vm);
-                (void)fputs("    vcpus:\n", to);
-            }
-            char name[OUTPUT_NAME_MAX + 64];
-            output_stream_name(output, &v->vcpu, name, sizeof(name));
-            (void)fprintf(to, "      - { stream: %s, pcpu: %u }\n", name, pcpu++);
+    for (unsigned i = 0; i < recording->vcpu_count; i++) {
+        const struct recorded_vcpu *v = recording->vcpus[i];
+        if (!has_stream(v, only_vm)) {
+            continue;
         }
+        if (v->vcpu.vm != vm) {
+            vm = v->vcpu.vm;
+            (void)fprintf(to, "  - name: vm%u\n    memory: %lluGiB\n", vm,
+                          (unsigned long long)IMPORT_MEMORY_BYTES >> 30);
+            write_mmio_pages(to, recording, vm);
+            (void)fputs("    vcpus:\n", to);
+        }
+        char name[OUTPUT_NAME_MAX + 64];
+        output_stream_name(output, &v->vcpu, name, sizeof(name));
+        (void)fprintf(to, "      - { stream: %s, pcpu: %u }\n", name, pcpu++);
     }
 }
 
@@ -262,16 +247,13 @@ static bool write_scenario(struct output *output, const struct recording *record
     if (to == NULL) {
         return fail(output, "%.3000s: %s", path, strerror(errno));
     }
-    unsigned cpus = 0, vms = 0;
+    unsigned cpus = 0, vms = 0, vm = UINT32_MAX;
     for (unsigned i = 0; i < recording->vcpu_count; i++) {
-        cpus += has_stream(recording->vcpus[i], scenario->only_vm);
-    }
-    for (unsigned vm = 0; vm < recording->vm_count; vm++) {
-        for (unsigned i = 0; i < recording->vcpu_count; i++) {
-            if (recording->vcpus[i]->vcpu.vm == vm && has_stream(recording->vcpus[i], scenario->only_vm)) {
-                vms++;
-                break;
-            }
+        const struct recorded_vcpu *v = recording->vcpus[i];
+        if (has_stream(v, scenario->only_vm)) {
+            cpus++;
+            vms += v->vcpu.vm != vm;
+            vm = v->vcpu.vm;
         }
     }
     uint64_t span_us = (recording->last_ns - recording->first_ns) / 1000;

@@ -322,6 +322,14 @@ static int32_t free_id(const struct recording *recording, unsigned vm)
     }
 }
 
+// By VM, then vCPU.
+static int vcpu_order(const void *a, const void *b)
+{
+    const struct vcpu *x = &(*(struct recorded_vcpu *const *)a)->vcpu,
+                      *y = &(*(struct recorded_vcpu *const *)b)->vcpu;
+    return x->vm != y->vm ? (x->vm < y->vm ? -1 : 1) : (x->id > y->id) - (x->id < y->id);
+}
+
 bool recording_finish(struct recording *recording)
 {
     if (recording->held_size > 0 && !recording->stopped) {
@@ -338,6 +346,9 @@ bool recording_finish(struct recording *recording)
         if (!recording->stopped && !vcpu_finish(&v->vcpu, recording->last_ns)) {
             stop(recording, "the stream cannot be written");
         }
+    }
+    if (recording->vcpu_count > 0) {
+        qsort(recording->vcpus, recording->vcpu_count, sizeof(recording->vcpus[0]), vcpu_order);
     }
     return !recording->stopped;
 }

@@ -50,7 +50,8 @@ struct recording {
 bool recording_begin(struct recording *recording, vcpu_sink *sink, void *context);
 // One line, without its end. False when there is no use in more lines (stopped).
 bool recording_line(struct recording *recording, struct span line);
-// All lines were given: places every vCPU into a VM, gives ids, writes what waits. False if stopped.
+// All lines were given: places every vCPU into a VM, gives ids, sorts by them, writes what waits. False if
+// stopped.
 bool recording_finish(struct recording *recording);
 void recording_end(struct recording *recording);
 

@@ -6,9 +6,11 @@
 #include "tools/hvsim/import/import.h"
 
 #include <dirent.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -196,6 +198,23 @@ TEST(ImportCommand, FoldersThatCannotBeMadeAreTold)
     (void)write_file("file", "x", 1);
     EXPECT_EQ(import((struct words){{"import", fixture("eoi.txt"), "-o", path_of("file/out")}}), 2);
     EXPECT_STRSTR(output, "the folder cannot be made");
+}
+
+static void run_import_without_room(void *argument)
+{
+    struct rlimit none = {64, 64}; // Bytes in a file: what a full disk does, without one.
+    (void)signal(SIGXFSZ, SIG_IGN);
+    (void)setrlimit(RLIMIT_FSIZE, &none);
+    run_import(argument);
+}
+
+TEST(ImportCommand, AFullDiskIsToldAndLeavesNothing)
+{
+    struct words words = {{"import", fixture("trace-cmd.txt"), "-o", path_of("out")}};
+    // Its messages go through a pipe, which the limit does not concern.
+    int status = test_exit_status(run_import_without_room, &words, output, sizeof(output));
+    EXPECT_EQ(status, 2);
+    EXPECT_EQ(files_in(path_of("out")), 0);
 }
 
 TEST(ImportCommand, StrictStopsAtTheFirstBadLineAndWritesNothing)
