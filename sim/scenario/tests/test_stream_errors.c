@@ -93,7 +93,7 @@ static const struct {
     {HEAD "again:\nhlt\ngoto agian\n", 4, 6, "did you mean again?"},
     {HEAD "a:\nhlt\na:\nhlt\n", 4, 1, "label a is here twice; see line 2"},
     {HEAD "a: hlt\n", 2, 4, "expected nothing after a label"},
-    {HEAD "9a:\nhlt\n", 2, 1, "is not a time"},
+    {HEAD "9a:\nhlt\n", 2, 1, "is no name for a label"},
     {HEAD "a%b:\nhlt\n", 2, 1, "is no name for a label"},
     {HEAD "goto a\nloop 2 {\na:\nhlt\n}\n", 2, 6, "not enter one"},
     {HEAD "hlt\non 40:\ngoto a\niret\na:\nhlt\n", 4, 6, "outside of this handler"},
