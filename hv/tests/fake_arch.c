@@ -311,6 +311,7 @@ u32 arch_default_routes(struct vm *vm, struct hv_irq_routing_entry *entries, u32
 {
     (void)vm;
     for (u32 i = 0; i < HV_IRQCHIP_PINS && i < max; i++)
-        entries[i] = (struct hv_irq_routing_entry){.gsi = i, .type = HV_IRQ_ROUTING_IRQCHIP, .u.irqchip = {2, i}};
+        entries[i] =
+            (struct hv_irq_routing_entry){.gsi = i, .type = HV_IRQ_ROUTING_IRQCHIP, .u.irqchip = {2, i}};
     return HV_IRQCHIP_PINS;
 }

@@ -72,7 +72,8 @@ void fake_stop(const char *why)
     abort();
 }
 
-// Another processor goes on; returns when this one's turn has come again (its context then may be on another one).
+// Another processor goes on; returns when this one's turn has come again (its context then may be on another
+// one).
 static void give_turn_to(struct fake_cpu *next)
 {
     struct fake_context *from = fake.cpu->current;
@@ -83,7 +84,8 @@ static void give_turn_to(struct fake_cpu *next)
     swapcontext(&from->uc, &next->current->uc);
 }
 
-void hw_context_create(struct hw_context *ctx, const char *name, u64 stack_bytes, void (*entry)(void *arg), void *arg)
+void hw_context_create(struct hw_context *ctx, const char *name, u64 stack_bytes, void (*entry)(void *arg),
+                       void *arg)
 {
     ctx->id = make_context(name, stack_bytes, entry, arg)->id;
     fake_point(1);

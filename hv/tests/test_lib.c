@@ -241,7 +241,7 @@ static void xarray_body(void *arg)
     xa_init(&xa, host);
     EXPECT_TRUE(xa_load(&xa, 0) == NULL);
     for (unsigned i = 0; i < ARRAY_COUNT(indexes); i++)
-        EXPECT_EQ(xa_store(&xa, indexes[i], (void *)(indexes + i)), 0);
+        EXPECT_EQ(xa_store(&xa, indexes[i], (void *)(u64)(indexes + i)), 0);
     for (unsigned i = 0; i < ARRAY_COUNT(indexes); i++) {
         EXPECT_EQ((u64)xa_load(&xa, indexes[i]), (u64)(indexes + i));
         EXPECT_TRUE(xa_load(&xa, indexes[i] ^ 2) == NULL);
@@ -304,8 +304,7 @@ TEST(HvKnobs, DefaultsAreInRange)
     knobs_defaults(&k);
     EXPECT_EQ(knob(&k, KNOB_HALT_POLL_NS), 200000);
     EXPECT_EQ(knob(&k, KNOB_MEMSLOT_DELETE_MODE), MEMSLOT_DELETE_MODE_TWO_PHASE);
-#define KNOB(id, name, type, values, def, about, source)                                                     \
-    {KNOB_##id, type, values, def},
+#define KNOB(id, name, type, values, def, about, source) {KNOB_##id, type, values, def},
     static const struct {
         unsigned id;
         enum knob_type type;

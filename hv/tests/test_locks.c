@@ -30,7 +30,8 @@ static void spread(void (*fn)(void *), u32 threads)
     struct host *host = this_host();
     completion_init(&s.done);
     for (u32 i = 0; i < threads; i++) {
-        struct thread_options o = {.name = "worker", .prio = THREAD_PRIO_NORMAL, .pinned_cpu = i % host->cpu_count};
+        struct thread_options o = {
+            .name = "worker", .prio = THREAD_PRIO_NORMAL, .pinned_cpu = i % host->cpu_count};
         thread_wake(thread_create(host, &o, fn, (void *)(u64)i));
     }
     for (u32 i = 0; i < threads; i++)
