@@ -148,7 +148,10 @@ static void deliver_message(struct pcpu *c, const struct pcpu_message *m)
     case PCPU_MSG_INIT: // Blocked in VMX root operation, an exit in non-root (SDM 25.2); models/cpu/x86 looks.
         c->init_pending = true;
         break;
-    case PCPU_MSG_SIPI: // Ignored unless the processor waits for it; an OFF processor was started at the sending.
+    case PCPU_MSG_SIPI: // A guest in the wait-for-SIPI state exits (SDM 25.2). Otherwise ignored unless the processor waits for it; an OFF processor was started at the sending.
+        c->sipi_pending = c->mode == PCPU_GUEST;
+        c->sipi_vector = m->vector;
+        break;
     case PCPU_MSG_SMI:
         break;
     }
