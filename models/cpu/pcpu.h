@@ -101,6 +101,8 @@ struct machine {
     const struct uarch *uarch;
     struct trace *trace;
     const struct native_image *image; // libhv.so
+    struct replay_set *replays;       // models/cpu/x86/replay.h: guest programs by IDTR base
+    struct assigned_msi *assigned;    // models/apic/assigned_msi.h: the device that `msi` ops belong to
     uint64_t seed;
     bool exact; // false: `quantum_ticks` of run-ahead are allowed beyond the horizon
     uint64_t quantum_ticks;
