@@ -60,8 +60,8 @@ void call_stack_on(struct call_stack *stack, uint64_t cycle, uint16_t pcpu)
 }
 
 /*
- * State: pcpu, exit, is_off, [cycle - off_since if off], depth, then per frame from the outermost: function, exit,
- * cycle - begin, child, off cycles so far. All varints, least significant seven bits first.
+ * State: pcpu, exit, is_off, [cycle - off_since if off], depth, then per frame from the outermost: function,
+ * exit, cycle - begin, child, off cycles so far. All varints, least significant seven bits first.
  */
 unsigned char *call_pack_state(unsigned char *p, const struct call_stack *stack)
 {
@@ -136,7 +136,8 @@ static enum call_step call_unpack_mark(struct call_reader *reader, struct call_s
 {
     uint64_t mark, value = 0;
 
-    if (!call_get(reader, &mark) || mark > CALL_MARK_EXIT || (mark != CALL_MARK_OFF && !call_get(reader, &value)))
+    if (!call_get(reader, &mark) || mark > CALL_MARK_EXIT ||
+        (mark != CALL_MARK_OFF && !call_get(reader, &value)))
         return CALL_STEP_DAMAGED;
     if (mark == CALL_MARK_OFF)
         call_stack_off(stack, cycle);

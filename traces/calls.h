@@ -3,9 +3,9 @@
 #define HVSIM_TRACES_CALLS_H
 
 /*
- * The call stack of one hypervisor thread and its packed form (call_chunks.packed, see docs/trace-schema.md). The
- * recorder applies calls to a stack and packs them; the reader unpacks them and applies them to a stack of its own.
- * Times are cycles. Frames are numbered from 0, the outermost.
+ * The call stack of one hypervisor thread and its packed form (call_chunks.packed, see docs/trace-schema.md).
+ * The recorder applies calls to a stack and packs them; the reader unpacks them and applies them to a stack
+ * of its own. Times are cycles. Frames are numbered from 0, the outermost.
  */
 
 #include <stdbool.h>
@@ -14,7 +14,7 @@
 
 struct call_frame {
     uint32_t function;
-    uint32_t exit;  // exits.seq that was being handled when it began, 0 none
+    uint32_t exit; // exits.seq that was being handled when it began, 0 none
     uint64_t begin;
     uint64_t child; // cycles on a pCPU in calls that it made and that ended
     uint64_t off;   // call_stack.off when it began
@@ -75,10 +75,17 @@ struct call_reader {
     const unsigned char *pos, *end;
 };
 
-// Unpacks what call_pack_state() wrote; stack->cycle must be the chunk's first cycle. False if the bytes are damaged.
+// Unpacks what call_pack_state() wrote; stack->cycle must be the chunk's first cycle. False if the bytes are
+// damaged.
 bool call_unpack_state(struct call_reader *reader, struct call_stack *stack);
 
-enum call_step { CALL_STEP_END_OF_CHUNK, CALL_STEP_DAMAGED, CALL_STEP_OTHER, CALL_STEP_BEGAN, CALL_STEP_DONE };
+enum call_step {
+    CALL_STEP_END_OF_CHUNK,
+    CALL_STEP_DAMAGED,
+    CALL_STEP_OTHER,
+    CALL_STEP_BEGAN,
+    CALL_STEP_DONE
+};
 
 // Applies the next operation to stack; *done is filled with CALL_STEP_DONE.
 enum call_step call_unpack(struct call_reader *reader, struct call_stack *stack, struct call_done *done);

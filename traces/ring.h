@@ -3,8 +3,8 @@
 #define HVSIM_TRACES_RING_H
 
 /*
- * Blocks of records on their way from the producer to the consumer. With a writer thread, full blocks queue for it and
- * the producer waits only when all are full; without one, a full block is consumed on the spot.
+ * Blocks of records on their way from the producer to the consumer. With a writer thread, full blocks queue
+ * for it and the producer waits only when all are full; without one, a full block is consumed on the spot.
  */
 
 #include "traces/trace.h"

@@ -15,18 +15,12 @@ static const struct {
     int columns;
     bool counts; // rows come in the order of their numbers
 } store_tables[STORE_TABLES] = {
-    [STORE_PLACES] = {"places", 5, false},
-    [STORE_EXIT_SITES] = {"exit_sites", 10, false},
-    [STORE_EXITS] = {"exits_data", 8, true},
-    [STORE_EXITS_MORE] = {"exits_more", 5, false},
-    [STORE_EVENT_TAGS] = {"event_tags", 3, false},
-    [STORE_EVENTS] = {"events_data", 9, true},
-    [STORE_SPANS] = {"spans_data", 5, true},
-    [STORE_IRQS] = {"irqs_data", 8, true},
-    [STORE_WALKS] = {"walks_data", 10, true},
-    [STORE_WALK_STEPS] = {"walk_steps_data", 8, true},
-    [STORE_LOCKS] = {"locks_data", 10, true},
-    [STORE_VIOLATIONS] = {"violations_data", 8, true},
+    [STORE_PLACES] = {"places", 5, false},         [STORE_EXIT_SITES] = {"exit_sites", 10, false},
+    [STORE_EXITS] = {"exits_data", 8, true},       [STORE_EXITS_MORE] = {"exits_more", 5, false},
+    [STORE_EVENT_TAGS] = {"event_tags", 3, false}, [STORE_EVENTS] = {"events_data", 9, true},
+    [STORE_SPANS] = {"spans_data", 5, true},       [STORE_IRQS] = {"irqs_data", 8, true},
+    [STORE_WALKS] = {"walks_data", 10, true},      [STORE_WALK_STEPS] = {"walk_steps_data", 8, true},
+    [STORE_LOCKS] = {"locks_data", 10, true},      [STORE_VIOLATIONS] = {"violations_data", 8, true},
 };
 
 void store_fail(struct store *store, const char *doing)
@@ -63,7 +57,8 @@ static int64_t store_number(struct store *store, const char *sql)
 
     if (!store_works(store))
         return 0;
-    if (sqlite3_prepare_v2(store->db, sql, -1, &statement, NULL) == SQLITE_OK && sqlite3_step(statement) == SQLITE_ROW)
+    if (sqlite3_prepare_v2(store->db, sql, -1, &statement, NULL) == SQLITE_OK &&
+        sqlite3_step(statement) == SQLITE_ROW)
         number = sqlite3_column_int64(statement, 0);
     else
         store_fail(store, "read");
@@ -91,7 +86,8 @@ void store_execute(struct store *store, const char *sql, const struct store_valu
     sqlite3_finalize(statement);
 }
 
-// ---- opening ------------------------------------------------------------------------------------------------------
+// ---- opening
+// ------------------------------------------------------------------------------------------------------
 
 static void store_enter_kinds(struct store *store)
 {
@@ -106,13 +102,14 @@ static void store_enter_kinds(struct store *store)
         for (uint32_t a = 0; a < kind->argc; a++)
             values[2 + a].text = strsep(&rest, ",");
         store_execute(store,
-                      "INSERT OR IGNORE INTO event_kinds (kind, argc, n0, n1, n2, n3, n4, n5) VALUES (?,?,?,?,?,?,?,?)",
+                      "INSERT OR IGNORE INTO main.event_kinds (kind, argc, n0, n1, n2, n3, n4, n5) VALUES "
+                      "(?,?,?,?,?,?,?,?)",
                       values, 8);
     }
     for (uint32_t i = 0; i < event_kind_count; i++) {
         char sql[128];
 
-        snprintf(sql, sizeof sql, "SELECT id FROM event_kinds WHERE kind = '%s'", event_kinds[i].name);
+        snprintf(sql, sizeof sql, "SELECT id FROM main.event_kinds WHERE kind = '%s'", event_kinds[i].name);
         store->kinds[i] = store_number(store, sql);
     }
 }
@@ -125,7 +122,7 @@ static void store_enter_reasons(struct store *store)
         struct store_value values[] = {
             {.integer = &id}, {.integer = &kind->arch}, {.integer = &kind->number}, {.text = kind->name}};
 
-        store_execute(store, "INSERT OR IGNORE INTO exit_reasons VALUES (?,?,?,?)", values, 4);
+        store_execute(store, "INSERT OR IGNORE INTO main.exit_reasons VALUES (?,?,?,?)", values, 4);
     }
 }
 
@@ -135,16 +132,18 @@ static void store_prepare(struct store *store)
         const char *sql;
         sqlite3_stmt **statement;
     } rows[] = {
-        {"INSERT INTO texts (text) VALUES (?)", &store->text_insert},
-        {"SELECT id FROM texts WHERE text = ?", &store->text_find},
-        {"INSERT INTO call_chunks (run, thread, pcpu, first_cycle, last_cycle, first_exit, last_exit, calls, packed) "
+        {"INSERT INTO main.texts (text) VALUES (?)", &store->text_insert},
+        {"SELECT id FROM main.texts WHERE text = ?", &store->text_find},
+        {"INSERT INTO main.call_chunks (run, thread, pcpu, first_cycle, last_cycle, first_exit, last_exit, "
+         "calls, packed) "
          "VALUES (?,?,?,?,?,?,?,?,?)",
          &store->chunk_insert},
     };
     int result = SQLITE_OK;
 
     for (size_t i = 0; i < sizeof rows / sizeof rows[0] && result == SQLITE_OK; i++)
-        result = sqlite3_prepare_v3(store->db, rows[i].sql, -1, SQLITE_PREPARE_PERSISTENT, rows[i].statement, NULL);
+        result = sqlite3_prepare_v3(store->db, rows[i].sql, -1, SQLITE_PREPARE_PERSISTENT, rows[i].statement,
+                                    NULL);
     for (size_t i = 0; i < STORE_TABLES && result == SQLITE_OK; i++)
         result = bulk_open(&store->bulk[i], store->db, store_tables[i].name, store_tables[i].columns,
                            store_tables[i].counts);
@@ -161,14 +160,15 @@ struct store *store_open(const struct trace_options *options, struct texts *text
     dict_init(&store->places, 1);
     dict_init(&store->exit_sites, 7);
     dict_init(&store->event_tags, 1);
-    if (open_for_writing(options->db_path, options->max_bytes, &store->db, &store->created, &store->error) == TRACE_OK &&
+    if (open_for_writing(options->db_path, options->max_bytes, &store->db, &store->created, &store->error) ==
+            TRACE_OK &&
         store_simple(store, "BEGIN", "write to it")) {
         store_enter_kinds(store);
         store_enter_reasons(store);
         store_simple(store, "COMMIT", "write to it");
-        store->place_base = store_number(store, "SELECT coalesce(max(id),0) FROM places");
-        store->exit_site_base = store_number(store, "SELECT coalesce(max(id),0) FROM exit_sites");
-        store->event_tag_base = store_number(store, "SELECT coalesce(max(id),0) FROM event_tags");
+        store->place_base = store_number(store, "SELECT coalesce(max(id),0) FROM main.places");
+        store->exit_site_base = store_number(store, "SELECT coalesce(max(id),0) FROM main.exit_sites");
+        store->event_tag_base = store_number(store, "SELECT coalesce(max(id),0) FROM main.event_tags");
         if (store_works(store))
             store_prepare(store);
     }
@@ -201,19 +201,23 @@ void store_close(struct store *store)
     free(store);
 }
 
-// ---- runs -----------------------------------------------------------------------------------------------------------
+// ---- runs
+// -----------------------------------------------------------------------------------------------------------
 
 int64_t store_run_begin(struct store *store, const struct trace_run_info *info, const char *stored)
 {
-    const int64_t seed = (int64_t)info->seed, quantum = (int64_t)info->quantum_cycles, khz = (int64_t)info->clock_khz;
+    const int64_t seed = (int64_t)info->seed, quantum = (int64_t)info->quantum_cycles,
+                  khz = (int64_t)info->clock_khz;
     const struct store_value values[] = {
-        {.text = info->scenario}, {.text = info->variant}, {.integer = &seed},        {.text = info->knobs},
-        {.text = info->uarch},    {.integer = &quantum},   {.text = info->hv_build_id}, {.integer = &khz},
-        {.text = stored},         {.text = info->resolved},
+        {.text = info->scenario},    {.text = info->variant}, {.integer = &seed},
+        {.text = info->knobs},       {.text = info->uarch},   {.integer = &quantum},
+        {.text = info->hv_build_id}, {.integer = &khz},       {.text = stored},
+        {.text = info->resolved},
     };
 
     store_execute(store,
-                  "INSERT INTO runs (scenario, variant, seed, knobs, uarch, quantum_cycles, hv_build, clock_khz, stored, "
+                  "INSERT INTO main.runs (scenario, variant, seed, knobs, uarch, quantum_cycles, hv_build, "
+                  "clock_khz, stored, "
                   "resolved, state) VALUES (?,?,?,?,?,?,?,?,?,?,'running')",
                   values, 10);
     store->run = store_works(store) ? sqlite3_last_insert_rowid(store->db) : 0;
@@ -224,12 +228,14 @@ int64_t store_run_begin(struct store *store, const struct trace_run_info *info, 
     return store->run;
 }
 
-// Says in the database that the run lacks something. Nothing to be done if even that fails: store_close() looks at it.
+// Says in the database that the run lacks something. Nothing to be done if even that fails: store_close()
+// looks at it.
 static void store_mark_incomplete(struct store *store)
 {
     char sql[96];
 
-    snprintf(sql, sizeof sql, "UPDATE runs SET state = 'incomplete' WHERE run = %lld", (long long)store->run);
+    snprintf(sql, sizeof sql, "UPDATE main.runs SET state = 'incomplete' WHERE run = %lld",
+             (long long)store->run);
     store->marked = sqlite3_exec(store->db, sql, NULL, NULL, NULL) == SQLITE_OK;
 }
 
@@ -241,8 +247,9 @@ void store_run_end(struct store *store, enum trace_run_state state, uint64_t cyc
         {.text = names[state]}, {.integer = &whole}, {.text = digest}, {.integer = &store->run}};
 
     store_flush(store);
-    store_simple(store, "CREATE INDEX IF NOT EXISTS call_chunks_by_run ON call_chunks(run, thread)", "write to it");
-    store_execute(store, "UPDATE runs SET state = ?, cycles = ?, digest = ? WHERE run = ?", values, 4);
+    store_simple(store, "CREATE INDEX IF NOT EXISTS main.call_chunks_by_run ON call_chunks(run, thread)",
+                 "write to it");
+    store_execute(store, "UPDATE main.runs SET state = ?, cycles = ?, digest = ? WHERE run = ?", values, 4);
     store_simple(store, "COMMIT", "write to it");
     if (store_works(store))
         store->runs_complete++;
@@ -251,7 +258,8 @@ void store_run_end(struct store *store, enum trace_run_state state, uint64_t cyc
     store->run = 0;
 }
 
-// ---- rows ------------------------------------------------------------------------------------------------------------
+// ---- rows
+// ------------------------------------------------------------------------------------------------------------
 
 void store_table_flush(struct store *store, enum store_table table)
 {
@@ -288,8 +296,14 @@ void store_commit(struct store *store)
 
 void store_chunk(struct store *store, const struct store_chunk *chunk, const void *packed, size_t size)
 {
-    const int64_t cells[] = {store->run,        chunk->thread,    chunk->pcpu, (int64_t)chunk->first_cycle,
-                             (int64_t)chunk->last_cycle, chunk->first_exit, chunk->last_exit, chunk->calls};
+    const int64_t cells[] = {store->run,
+                             chunk->thread,
+                             chunk->pcpu,
+                             (int64_t)chunk->first_cycle,
+                             (int64_t)chunk->last_cycle,
+                             chunk->first_exit,
+                             chunk->last_exit,
+                             chunk->calls};
     sqlite3_stmt *insert = store->chunk_insert;
 
     if (!store_works(store))
@@ -373,9 +387,13 @@ int64_t store_exit_site(struct store *store, const struct trace_exit *e, int64_t
     uint64_t where;
 
     memcpy(&where, &e->where, sizeof where);
-    const uint64_t key[7] = {
-        where, (uint64_t)e->arch << 16 | e->reason, e->rip, (uint64_t)e->instr << 32 | e->path,
-        (uint64_t)e->intr_info << 32 | e->error_code, (uint64_t)hw_exit, (uint64_t)hw_entry};
+    const uint64_t key[7] = {where,
+                             (uint64_t)e->arch << 16 | e->reason,
+                             e->rip,
+                             (uint64_t)e->instr << 32 | e->path,
+                             (uint64_t)e->intr_info << 32 | e->error_code,
+                             (uint64_t)hw_exit,
+                             (uint64_t)hw_entry};
     bool is_new;
     int64_t id = store->exit_site_base + dict_number(&store->exit_sites, key, &is_new);
 
@@ -383,8 +401,8 @@ int64_t store_exit_site(struct store *store, const struct trace_exit *e, int64_t
         int64_t place = store_place(store, e->where), instr = store_text(store, e->instr);
         int64_t path = store_text(store, e->path);
         struct bulk_row *row = store_row(store, STORE_EXIT_SITES);
-        const int64_t cells[] = {id,    place, (int64_t)key[1], (int64_t)e->rip, instr,
-                                 path, e->intr_info, e->error_code, hw_exit, hw_entry};
+        const int64_t cells[] = {id,   place,        (int64_t)key[1], (int64_t)e->rip, instr,
+                                 path, e->intr_info, e->error_code,   hw_exit,         hw_entry};
 
         memcpy(row->cells, cells, sizeof cells);
         row->nulls = (instr ? 0 : 1u << 4) | (path ? 0 : 1u << 5);

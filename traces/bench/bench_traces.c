@@ -2,9 +2,9 @@
 /*
  * What tracing costs: bench_traces [EXITS [DATABASE]].
  *
- * Records a synthetic mix of a busy VM (per exit: the exit, two events, three spans, twenty calls; every eighth exit a
- * user-space one with its interrupt and lock) and prints nanoseconds per record for the producer alone, for the digest,
- * and with everything stored; rows a second; bytes a row.
+ * Records a synthetic mix of a busy VM (per exit: the exit, two events, three spans, twenty calls; every
+ * eighth exit a user-space one with its interrupt and lock) and prints nanoseconds per record for the
+ * producer alone, for the digest, and with everything stored; rows a second; bytes a row.
  */
 
 #include "traces/bench/mix.h"
@@ -65,7 +65,8 @@ static void print_row(const char *name, const struct measure *m, uint32_t exits,
     trace_digest_text(m->digest, digest);
     printf("%-28s %10.0f %10.1f %10.1f %12.0f  %.8s\n", name, 1e9 * (m->wall - base->wall) / exits,
            1e9 * m->producer / (double)(m->statistics.records ? m->statistics.records : 1),
-           1e9 * m->wall / (double)(m->statistics.records ? m->statistics.records : 1), exits / m->wall, digest);
+           1e9 * m->wall / (double)(m->statistics.records ? m->statistics.records : 1), exits / m->wall,
+           digest);
 }
 
 static void bench_digest(void)
@@ -81,8 +82,8 @@ static void bench_digest(void)
     double took = seconds(CLOCK_MONOTONIC) - begin;
     struct trace_digest value = digest_value(&d);
 
-    printf("digest alone: %.1f ns per record of 64 bytes (%.8" PRIx64 ")\n", took * 1e9 / (400.0 * sizeof words / 64),
-           value.lo >> 32);
+    printf("digest alone: %.1f ns per record of 64 bytes (%.8" PRIx64 ")\n",
+           took * 1e9 / (400.0 * sizeof words / 64), value.lo >> 32);
 }
 
 int main(int argc, char **argv)

@@ -285,15 +285,15 @@ void hw_user_enter(void (*fn)(void *arg), void *arg)
 void native_take_interrupt(struct pcpu *c)
 {
     enum pcpu_mode mode = c->mode;
-    int vector = lapic_ack(c);
+    uint8_t vector = lapic_ack(c);
 
-    assert(vector >= 0 && c->vectors && "interrupt without LAPIC vector or handler");
+    assert(c->vectors && "interrupt without a handler");
     pcpu_charge_cycles(c, c->uarch->op.interrupt_cycles);
     pcpu_set_mode(c, PCPU_KERNEL);
     c->irqs_enabled = false;
     pcpu_update_limit(c);
     enter_hv(current(c),
-             &(struct hv_call){.fn = (uint64_t)(uintptr_t)c->vectors->interrupt, .a0 = (uint64_t)vector});
+             &(struct hv_call){.fn = (uint64_t)(uintptr_t)c->vectors->interrupt, .a0 = vector});
     c = pcpu_current;
     assert(!c->irqs_enabled && "an interrupt handler returned with interrupts enabled");
     pcpu_charge_cycles(c, c->uarch->op.iret_cycles);
@@ -374,7 +374,7 @@ void native_start_ap(struct pcpu *c, uint64_t at_ticks)
     memcpy(&entry, &bsp->vectors->ap_entry, sizeof entry);
     c->now_ticks = at_ticks;
     c->init_pending = false;
-    start_processor(c, "ap-boot", entry, (void *)(uintptr_t)c->index);
+    start_processor(c, "ap-boot", entry, (void *)(uintptr_t)bsp->vectors->ap_argument);
     sim_process_start("ap-boot", c->index, NATIVE_STACK_BYTES, ap_body, c);
 }
 
@@ -404,7 +404,7 @@ void native_stop(struct machine *machine)
 {
     assert(machine->stopping);
     pcpu_current = NULL;
-    sim_process_start("reaper", UINT32_MAX, 64u << 10, reap, machine);
+    sim_process_start("reaper", UINT32_MAX - 1, 64u << 10, reap, machine);
     sim_run(SIM_PS_NEVER);
     pcpu_current = NULL;
 }

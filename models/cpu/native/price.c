@@ -43,6 +43,8 @@ struct price_table {
     struct machine_block *machine;
     size_t machine_count;
     uint32_t *machine_of; // by instruction
+    bool *charged;        // by instruction: part of some price
+    size_t uncharged_count;
     struct price_block *blocks;
     uint32_t *block_hook; // instruction index of the hook of each block
     size_t block_count;
@@ -113,6 +115,18 @@ static void cut_machine_blocks(struct price_table *t) {
         price_slice(t->insns + t->machine[m].first, t->machine[m].count);
 }
 
+// Frames, function by function.
+static void drop_frames(struct price_table *t) {
+    size_t first = 0;
+    while (first < t->insn_count) {
+        size_t end = first + 1;
+        while (end < t->insn_count && !starts_function(t, t->insns[end].address))
+            end++;
+        price_frame(t->insns + first, end - first);
+        first = end;
+    }
+}
+
 // -------------------------------------------------------------------------------------------------------------------
 // The run of instructions that one hook stands for.
 
@@ -139,15 +153,16 @@ static uint32_t block_of(const struct price_table *t, uint64_t address) {
     return index != NONE ? t->machine_of[index] : NONE;
 }
 
-// The machine block without a hook which control goes to from the end of m, or NONE. A jump is followed to its target.
-// At a conditional branch the side that falls through is followed; a taken side without a hook is left out: what runs
-// there, until the next hook, is not charged. Never into another function, nor where the target is not known.
+// The machine block without a hook which control goes to from the end of m, or NONE. A jump is followed to its target. A
+// conditional branch goes where static prediction says: backward taken, forward not taken (Intel 248966, 3.4.1.3); the
+// other side, where it has no hook, is not charged. Never into another function, nor where the target is not known.
 static uint32_t next_block(const struct price_table *t, uint32_t m) {
     const struct price_insn *last = &t->insns[t->machine[m].first + t->machine[m].count - 1];
+    bool taken = last->jump && (!last->conditional || last->target <= last->address);
     uint32_t next = NONE;
-    if (last->ends)
-        next = last->jump && last->target != 0 ? block_of(t, last->target) : NONE;
-    else
+    if (taken)
+        next = last->target != 0 ? block_of(t, last->target) : NONE;
+    else if (!last->ends)
         next = block_of(t, last->address + last->size);
     if (next == NONE || t->machine[next].hooks > 0 || starts_function(t, t->insns[t->machine[next].first].address))
         return NONE;
@@ -188,6 +203,8 @@ static void run_collect(const struct price_table *t, struct run *r, uint32_t hoo
     run_follow(t, r, m);
     const struct price_insn *last = r->count > 0 ? r->insn[r->count - 1] : NULL;
     r->loop = last != NULL && last->jump && b->hooks == 1 && last->target == t->insns[b->first].address;
+    for (size_t i = 0; i < r->count; i++)
+        r->loop &= !r->insn[i]->call; // What the callee does lies between two turns.
 }
 
 // -------------------------------------------------------------------------------------------------------------------
@@ -198,6 +215,8 @@ static void price_one(struct price_table *t, struct run *r, uint32_t hook) {
     const struct price_insn *p = &t->insns[hook];
     uint64_t start = p->address + p->size;
     run_collect(t, r, hook);
+    for (size_t i = 0; i < r->count; i++)
+        t->charged[r->insn[i] - t->insns] = true;
     price_bound(&bound, &t->classes, &t->ports, r->insn, r->count, r->loop);
     const struct price_symbol *s = price_elf_function(&t->elf, p->address);
     uint32_t ticks = bound.front_ticks > bound.port_ticks ? bound.front_ticks : bound.port_ticks;
@@ -215,7 +234,8 @@ static void price_one(struct price_table *t, struct run *r, uint32_t hook) {
                               .chain_ticks = bound.chain_ticks,
                               .branch_ticks = bound.branch_ticks,
                               .atomics = r->atomics,
-                              .calls = bound.calls};
+                              .calls = bound.calls,
+                              .loop = r->loop};
     t->block_hook[t->block_count++] = hook;
     if (start - t->elf.text_address < t->elf.text_bytes)
         t->ticks[start - t->elf.text_address] = b->ticks;
@@ -229,9 +249,12 @@ static void price_all(struct price_table *t) {
     t->blocks = allocate(hooks, sizeof *t->blocks);
     t->block_hook = allocate(hooks, sizeof *t->block_hook);
     t->ticks = allocate(t->elf.text_bytes, sizeof *t->ticks);
+    t->charged = allocate(t->insn_count, sizeof *t->charged);
     for (size_t i = 0; i < t->insn_count; i++)
         if (t->insns[i].hook == PRICE_HOOK_BLOCK)
             price_one(t, r, (uint32_t)i);
+    for (size_t i = 0; i < t->insn_count; i++)
+        t->uncharged_count += !t->charged[i] && !t->insns[i].left_out && t->insns[i].id != X86_INS_NOP;
     free(r);
 }
 
@@ -277,6 +300,7 @@ struct price_table *price_open(const char *path, uint64_t load_bias, const struc
     price_ports_open(&t->ports, u);
     find_leaders(t);
     cut_machine_blocks(t);
+    drop_frames(t);
     price_all(t);
     list_unknown(t);
     t->symbols = allocate(t->elf.symbol_count, sizeof *t->symbols);
@@ -300,6 +324,7 @@ void price_close(struct price_table *t) {
     free(t->block_hook);
     free(t->ticks);
     free(t->symbols);
+    free(t->charged);
     free(t->unknown);
     free(t);
 }
@@ -328,6 +353,10 @@ const struct price_block *price_block_find(const struct price_table *t, uint64_t
             high = middle;
     }
     return NULL;
+}
+
+size_t price_uncharged_count(const struct price_table *t) {
+    return t->uncharged_count;
 }
 
 size_t price_unknown_count(const struct price_table *t) {

@@ -18,6 +18,7 @@
 
 #include "models/cpu/uarch/uarch.h"
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -44,6 +45,7 @@ struct price_block {
     uint32_t branch_ticks; // expected mispredictions, added to the greatest of the three
     uint32_t atomics;      // __tsan_atomic* calls, charged by the runtime
     uint32_t calls;        // calls of functions that stay
+    bool loop;             // ends in a jump to its own start
 };
 
 struct price_table;
@@ -87,6 +89,10 @@ struct price_symbol {
 };
 size_t price_symbol_count(const struct price_table *t);
 const struct price_symbol *price_symbol_at(const struct price_table *t, size_t index);
+
+// Instructions of the program that are part of no price, alignment aside: the unlikely side of a branch where the compiler
+// put no hook (docs/timing-model.md).
+size_t price_uncharged_count(const struct price_table *t);
 
 // Instructions without a row in price_classes.def, by mnemonic, in alphabetical order. They are priced as the class
 // "unknown" of the micro-architecture (a documented, high price).

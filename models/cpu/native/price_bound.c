@@ -11,7 +11,8 @@
 #define UNIT_DIVIDER (1u << 14)
 #define UNIT_LOCK (1u << 15)
 #define REGISTERS 18
-// A REP string instruction whose count is not a constant of its block.
+// Bytes that one uop group of a REP string instruction moves, and the count where it is no constant of its block.
+#define STRING_UNIT_BYTES 16
 #define STRING_COUNT_ASSUMED 8
 
 // -------------------------------------------------------------------------------------------------------------------
@@ -113,15 +114,19 @@ bool price_macro_fused(const struct uarch *u, const struct price_insn *a, const 
     return a->fuse_all || (a->fuse_compare && compare[b->condition]) || (a->fuse_step && step[b->condition]);
 }
 
+// How often the class of an instruction counts: once, or for REP by the bytes that it moves.
 static uint32_t repeat_count(const struct price_insn *const *insns, size_t index) {
+    uint64_t count = STRING_COUNT_ASSUMED;
     if (!insns[index]->start)
-        return insns[index]->repeat;
-    for (size_t i = index; i-- > 0;)
-        if (insns[i]->writes & PRICE_RCX)
-            return insns[i]->constant && insns[i]->immediate >= 0 && insns[i]->immediate < 4096
-                       ? (uint32_t)insns[i]->immediate
-                       : STRING_COUNT_ASSUMED;
-    return STRING_COUNT_ASSUMED;
+        return 1;
+    for (size_t i = index; i-- > 0;) {
+        if (!(insns[i]->writes & PRICE_RCX))
+            continue;
+        if (insns[i]->constant && insns[i]->immediate >= 0 && insns[i]->immediate <= 1 << 16)
+            count = (uint64_t)insns[i]->immediate;
+        break;
+    }
+    return (uint32_t)((count * insns[index]->element_bytes + STRING_UNIT_BYTES - 1) / STRING_UNIT_BYTES);
 }
 
 // The memory operand: a load micro-fuses with the uops beside it, a store is one fused uop of its own.
@@ -232,6 +237,9 @@ void price_bound(struct price_bound *out, const struct price_classes *c, const s
     out->uops = l.fused;
     out->front_ticks = ceil_div((uint64_t)l.fused * UARCH_TICKS_PER_CYCLE, c->u->front_end.fused_width);
     out->port_ticks = port_ticks(&l);
+    // A taken branch ends what can be fetched in a cycle, so a loop's turn takes one at least.
+    if (loop && out->front_ticks < UARCH_TICKS_PER_CYCLE)
+        out->front_ticks = UARCH_TICKS_PER_CYCLE;
     uint32_t throughput = out->front_ticks > out->port_ticks ? out->front_ticks : out->port_ticks;
     out->chain_ticks = chain_ticks(c, insns, count, loop, throughput);
     out->branch_ticks = (uint32_t)(branches * UARCH_TICKS_PER_CYCLE * c->u->branch.mispredict_permille *

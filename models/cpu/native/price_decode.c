@@ -96,6 +96,10 @@ static void registers(struct price_insn *p, csh handle, const cs_insn *in) {
     if (flags & ~(uint64_t)(FLAGS_TEST | X86_EFLAGS_PRIOR_OF | X86_EFLAGS_PRIOR_SF | X86_EFLAGS_PRIOR_ZF |
                             X86_EFLAGS_PRIOR_AF | X86_EFLAGS_PRIOR_PF | X86_EFLAGS_PRIOR_CF))
         p->writes |= PRICE_FLAGS;
+    if (in->id == X86_INS_CMP || in->id == X86_INS_TEST || in->id == X86_INS_BT)
+        p->writes = PRICE_FLAGS;
+    if (in->id == X86_INS_CMPXCHG)
+        p->writes |= RAX;
 }
 
 static const cs_x86_op *memory_operand(const cs_insn *in) {
@@ -106,17 +110,42 @@ static const cs_x86_op *memory_operand(const cs_insn *in) {
     return NULL;
 }
 
-// LEA and multi-byte NOP have the form of a memory operand but do not access memory.
+// What an instruction does to a memory operand that stands first: the default is to read, modify and write it. (Capstone's
+// own access bits are wrong for some, such as TEST.)
+enum first_operand { READ_WRITE, READ, WRITE, ADDRESS };
+
+static enum first_operand first_operand(unsigned id) {
+    static const struct {
+        uint16_t id;
+        uint8_t use;
+    } uses[] = {
+        {X86_INS_MOV, WRITE},   {X86_INS_MOVABS, WRITE}, {X86_INS_POP, WRITE},        {X86_INS_CMP, READ},
+        {X86_INS_TEST, READ},   {X86_INS_BT, READ},      {X86_INS_PUSH, READ},        {X86_INS_CALL, READ},
+        {X86_INS_JMP, READ},    {X86_INS_MUL, READ},     {X86_INS_IMUL, READ},        {X86_INS_DIV, READ},
+        {X86_INS_IDIV, READ},   {X86_INS_NOP, ADDRESS},  {X86_INS_PREFETCHT0, ADDRESS}, {X86_INS_PREFETCHT1, ADDRESS},
+        {X86_INS_PREFETCHT2, ADDRESS}, {X86_INS_PREFETCHNTA, ADDRESS}, {X86_INS_PREFETCHW, ADDRESS},
+        {X86_INS_SETA, WRITE},  {X86_INS_SETBE, WRITE},  {X86_INS_SETAE, WRITE},      {X86_INS_SETB, WRITE},
+        {X86_INS_SETE, WRITE},  {X86_INS_SETNE, WRITE},  {X86_INS_SETG, WRITE},       {X86_INS_SETGE, WRITE},
+        {X86_INS_SETL, WRITE},  {X86_INS_SETLE, WRITE},  {X86_INS_SETNO, WRITE},      {X86_INS_SETNP, WRITE},
+        {X86_INS_SETNS, WRITE}, {X86_INS_SETO, WRITE},   {X86_INS_SETP, WRITE},       {X86_INS_SETS, WRITE},
+    };
+    for (size_t i = 0; i < sizeof uses / sizeof uses[0]; i++)
+        if (uses[i].id == id)
+            return (enum first_operand)uses[i].use;
+    return READ_WRITE;
+}
+
 static void memory(struct price_insn *p, const cs_insn *in) {
     const cs_x86_op *m = memory_operand(in);
     if (m == NULL)
         return;
+    enum first_operand use = in->id == X86_INS_LEA ? ADDRESS : READ;
+    if (m == &in->detail->x86.operands[0])
+        use = first_operand(in->id);
     p->address_reads = reg_of(m->mem.base).bit | reg_of(m->mem.index).bit;
     p->indexed = reg_of(m->mem.index).bit != 0;
-    if (in->id == X86_INS_LEA || in->id == X86_INS_NOP)
-        return;
-    p->load = (m->access & CS_AC_READ) != 0;
-    p->store = (m->access & CS_AC_WRITE) != 0;
+    p->load = use == READ || use == READ_WRITE;
+    p->store = use == WRITE || use == READ_WRITE || (use == READ && in->id == X86_INS_XCHG);
 }
 
 // -------------------------------------------------------------------------------------------------------------------
@@ -150,6 +179,8 @@ static void classify_alu(struct price_insn *p, const cs_insn *in, const struct p
         p->constant = true;
         p->immediate = 0;
     }
+    p->moves_stack = is_reg(a) && a->reg == X86_REG_RSP && b->type == X86_OP_IMM &&
+                     (in->id == X86_INS_ADD || in->id == X86_INS_SUB);
     // A rip-relative address and an immediate do not fit into one micro-fused uop (OPT 2.4.1.3).
     if (m != NULL && m->mem.base == X86_REG_RIP && has_immediate(in))
         p->extra_fused++;
@@ -236,8 +267,11 @@ static void classify_multiply(struct price_insn *p, const cs_insn *in, const str
 }
 
 static void classify_stack(struct price_insn *p, const cs_insn *in, const struct price_classes *c) {
+    const cs_x86_op *o = operand(in, 0);
     (void)c;
     p->ends = in->id == X86_INS_RET;
+    if (is_reg(o))
+        p->saved = reg_of(o->reg).bit;
     // The stack engine renames the stack pointer: it is no dependency (OPT 2.4.1.5).
     p->reads |= RSP;
     p->writes |= RSP;
@@ -260,6 +294,7 @@ static void classify_string(struct price_insn *p, const cs_insn *in, const struc
     (void)c;
     bool repeated = in->detail->x86.prefix[0] == X86_PREFIX_REP || in->detail->x86.prefix[0] == X86_PREFIX_REPNE;
     p->start = repeated;
+    p->element_bytes = operand(in, 0)->size;
     p->load = in->id == X86_INS_MOVSB || in->id == X86_INS_MOVSW || in->id == X86_INS_MOVSD || in->id == X86_INS_MOVSQ;
     p->store = false; // Part of the class.
     p->reads |= RDI | (p->load ? RSI : RAX) | (repeated ? RCX : 0);
@@ -286,8 +321,8 @@ static void index_rules(void) {
 
 static void classify(struct price_insn *p, const cs_insn *in, const struct price_classes *c) {
     unsigned r = in->id < X86_INS_ENDING ? rule_of[in->id] : 0;
-    p->repeat = 1;
-    p->locked = in->detail->x86.prefix[0] == X86_PREFIX_LOCK;
+    // XCHG with memory locks the bus without being told to (SDM 8.1.2.1).
+    p->locked = in->detail->x86.prefix[0] == X86_PREFIX_LOCK || (in->id == X86_INS_XCHG && p->load);
     if (r == 0 || ((p->reads | p->writes) & PRICE_OTHER)) {
         p->class = c->by_id[PRICE_CLASS_unknown];
         p->unknown = true;

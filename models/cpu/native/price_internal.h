@@ -62,13 +62,13 @@ struct price_insn {
     uint8_t size;
     uint8_t condition;  // of Jcc: its 4-bit condition code
     const struct uarch_class *class; // uops beside the memory operand; NULL: none
-    uint32_t repeat;    // times that class counts (REP with a known count), else 1
+    uint8_t element_bytes; // of a string instruction
     enum price_hook hook;
     uint32_t hook_arguments; // registers which only the hook reads
     uint32_t hook_values;    // registers with values of the program (of an atomic operation)
     bool load, store, indexed; // the memory operand
     uint8_t extra_fused;    // slots on top of micro-fusion's rule
-    bool start;             // + class string_start
+    bool start;             // REP: + class string_start, and class counts by the bytes moved
     bool locked;
     bool jump, conditional, call, ends; // ends: nothing falls through
     bool fuse_all, fuse_compare, fuse_step; // may be the first half of a macro-fused pair
@@ -76,6 +76,8 @@ struct price_insn {
     bool left_out; // instrumentation, set by price_slice()
     bool constant; // MOV reg, imm (then `immediate` is valid) or a zero idiom
     bool copy;     // MOV reg, reg
+    bool moves_stack; // ADD or SUB of rsp and a constant
+    uint32_t saved;   // the register of PUSH reg or POP reg
     bool leader;   // starts a machine basic block
 };
 
@@ -102,6 +104,9 @@ int price_insn_text(csh handle, const struct price_elf *elf, const struct price_
 
 // ---- price_slice.c: marks the instrumentation of one machine basic block (left_out).
 void price_slice(struct price_insn *insns, size_t count);
+
+// ---- price_frame.c: marks what a function saves only for the sake of hooks. After price_slice() of all its blocks.
+void price_frame(struct price_insn *insns, size_t count);
 
 // ---- price_bound.c: what a run of instructions costs.
 struct price_bound {

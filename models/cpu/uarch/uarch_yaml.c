@@ -99,7 +99,7 @@ static const cyaml_schema_value_t top_value = {CYAML_VALUE_MAPPING(CYAML_FLAG_PO
 
 #define DEPTH_MAX 8
 struct cyaml_story {
-    char message[256];
+    char message[320];
     char step[DEPTH_MAX][80]; // innermost first; "" for a step without a name
     unsigned depth;
     unsigned line; // of the innermost step
