@@ -186,14 +186,13 @@ static size_t take_span(struct consumer *c, const uint64_t *record)
     digest_struct(c, record, &span, sizeof span, &name, 1);
     c->spans++;
     if (c->mask & TRACE_SPANS) {
-        int64_t place = store_place(c->store, span.where), text = store_text(c->store, name);
+        int64_t tag = store_span_tag(c->store, span.where, name);
         struct bulk_row *row = store_row(c->store, STORE_SPANS);
 
         row->cells[0] = row_id(c, c->spans);
-        row->cells[1] = place;
-        row->cells[2] = text;
-        row->cells[3] = (int64_t)whole_cycles(span.begin_tick);
-        row->cells[4] = (int64_t)(whole_cycles(span.end_tick) - whole_cycles(span.begin_tick));
+        row->cells[1] = tag;
+        row->cells[2] = (int64_t)whole_cycles(span.begin_tick);
+        row->cells[3] = (int64_t)(whole_cycles(span.end_tick) - whole_cycles(span.begin_tick));
     }
     return 1 + sizeof span / 8;
 }
@@ -400,7 +399,13 @@ void consumer_block(struct consumer *c, const unsigned char *block, size_t size)
         size_t type = (unsigned char)*record;
 
         assert(type && type < sizeof take / sizeof take[0]);
-        record += take[type](c, record);
+        // The two that make up most records without a call through the table: a tenth of the consumer's time.
+        if (type == TRACE_REC_CALL_BEGIN)
+            record += take_call_begin(c, record);
+        else if (type == TRACE_REC_CALL_END)
+            record += take_call_end(c, record);
+        else
+            record += take[type](c, record);
         c->records++;
     }
 }

@@ -15,12 +15,19 @@ static const struct {
     int columns;
     bool counts; // rows come in the order of their numbers
 } store_tables[STORE_TABLES] = {
-    [STORE_PLACES] = {"places", 5, false},         [STORE_EXIT_SITES] = {"exit_sites", 10, false},
-    [STORE_EXITS] = {"exits_data", 8, true},       [STORE_EXITS_MORE] = {"exits_more", 5, false},
-    [STORE_EVENT_TAGS] = {"event_tags", 3, false}, [STORE_EVENTS] = {"events_data", 9, true},
-    [STORE_SPANS] = {"spans_data", 5, true},       [STORE_IRQS] = {"irqs_data", 8, true},
-    [STORE_WALKS] = {"walks_data", 10, true},      [STORE_WALK_STEPS] = {"walk_steps_data", 8, true},
-    [STORE_LOCKS] = {"locks_data", 10, true},      [STORE_VIOLATIONS] = {"violations_data", 8, true},
+    [STORE_PLACES] = {"places", 5, false},
+    [STORE_EXIT_SITES] = {"exit_sites", 10, false},
+    [STORE_EXITS] = {"exits_data", 8, true},
+    [STORE_EXITS_MORE] = {"exits_more", 5, false},
+    [STORE_EVENT_TAGS] = {"event_tags", 3, false},
+    [STORE_EVENTS] = {"events_data", 9, true},
+    [STORE_SPAN_TAGS] = {"span_tags", 3, false},
+    [STORE_SPANS] = {"spans_data", 4, true},
+    [STORE_IRQS] = {"irqs_data", 8, true},
+    [STORE_WALKS] = {"walks_data", 10, true},
+    [STORE_WALK_STEPS] = {"walk_steps_data", 8, true},
+    [STORE_LOCKS] = {"locks_data", 10, true},
+    [STORE_VIOLATIONS] = {"violations_data", 8, true},
 };
 
 void store_fail(struct store *store, const char *doing)
@@ -159,7 +166,8 @@ struct store *store_open(const struct trace_options *options, struct texts *text
     store->path = strdup(*options->db_path ? options->db_path : "the temporary database");
     dict_init(&store->places, 1);
     dict_init(&store->exit_sites, 7);
-    dict_init(&store->event_tags, 1);
+    dict_init(&store->event_tags, 2);
+    dict_init(&store->span_tags, 2);
     if (open_for_writing(options->db_path, options->max_bytes, &store->db, &store->created, &store->error) ==
             TRACE_OK &&
         store_simple(store, "BEGIN", "write to it")) {
@@ -169,6 +177,7 @@ struct store *store_open(const struct trace_options *options, struct texts *text
         store->place_base = store_number(store, "SELECT coalesce(max(id),0) FROM main.places");
         store->exit_site_base = store_number(store, "SELECT coalesce(max(id),0) FROM main.exit_sites");
         store->event_tag_base = store_number(store, "SELECT coalesce(max(id),0) FROM main.event_tags");
+        store->span_tag_base = store_number(store, "SELECT coalesce(max(id),0) FROM main.span_tags");
         if (store_works(store))
             store_prepare(store);
     }
@@ -196,6 +205,7 @@ void store_close(struct store *store)
     dict_free(&store->places);
     dict_free(&store->exit_sites);
     dict_free(&store->event_tags);
+    dict_free(&store->span_tags);
     free(store->kinds);
     free(store->path);
     free(store);
@@ -367,17 +377,38 @@ int64_t store_place(struct store *store, struct trace_where where)
 
 int64_t store_event_tag(struct store *store, uint32_t kind, struct trace_where where)
 {
-    int64_t place = store_place(store, where);
-    uint64_t key = (uint64_t)place << 16 | kind;
+    uint64_t key[2] = {0, kind};
     bool is_new;
-    int64_t id = store->event_tag_base + dict_number(&store->event_tags, &key, &is_new);
+
+    memcpy(key, &where, sizeof where);
+    int64_t id = store->event_tag_base + dict_number(&store->event_tags, key, &is_new);
 
     if (is_new) {
+        int64_t place = store_place(store, where);
         struct bulk_row *row = store_row(store, STORE_EVENT_TAGS);
 
         row->cells[0] = id;
         row->cells[1] = store->kinds[kind];
         row->cells[2] = place;
+    }
+    return id;
+}
+
+int64_t store_span_tag(struct store *store, struct trace_where where, uint32_t name)
+{
+    uint64_t key[2] = {0, name};
+    bool is_new;
+
+    memcpy(key, &where, sizeof where);
+    int64_t id = store->span_tag_base + dict_number(&store->span_tags, key, &is_new);
+
+    if (is_new) {
+        int64_t place = store_place(store, where), text = store_text(store, name);
+        struct bulk_row *row = store_row(store, STORE_SPAN_TAGS);
+
+        row->cells[0] = id;
+        row->cells[1] = place;
+        row->cells[2] = text;
     }
     return id;
 }

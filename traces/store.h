@@ -23,6 +23,7 @@ enum store_table {
     STORE_EXITS_MORE,
     STORE_EVENT_TAGS,
     STORE_EVENTS,
+    STORE_SPAN_TAGS,
     STORE_SPANS,
     STORE_IRQS,
     STORE_WALKS,
@@ -44,9 +45,9 @@ struct store {
     uint64_t uncommitted;     // rows
     uint64_t rows, calls;
     struct bulk bulk[STORE_TABLES];
-    struct dict places, exit_sites, event_tags;
-    int64_t place_base, exit_site_base, event_tag_base; // highest ids that were there before
-    int64_t *kinds;                                     // event_kinds.id of each tracepoint
+    struct dict places, exit_sites, event_tags, span_tags;
+    int64_t place_base, exit_site_base, event_tag_base, span_tag_base; // highest ids that were there before
+    int64_t *kinds;                                                    // event_kinds.id of each tracepoint
     sqlite3_stmt *text_insert, *text_find, *chunk_insert;
 };
 
@@ -95,6 +96,7 @@ static inline int64_t store_text(struct store *store, uint32_t id)
 
 int64_t store_place(struct store *store, struct trace_where where);
 int64_t store_event_tag(struct store *store, uint32_t kind, struct trace_where where);
+int64_t store_span_tag(struct store *store, struct trace_where where, uint32_t name);
 // The row of an exit's site; whole cycles of the hardware's parts.
 int64_t store_exit_site(struct store *store, const struct trace_exit *e, int64_t hw_exit, int64_t hw_entry);
 

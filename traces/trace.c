@@ -179,12 +179,6 @@ void trace_after_fork(struct trace *t)
     // The connection is the parent's: closing it here would drop the parent's locks. It is left alone.
     t->store = t->consumer.store = NULL;
     t->stored = t->consumer.mask = 0;
-    if (t->head.recording) {
-        size_t used = RING_BLOCK_BYTES - (size_t)(t->head.end - t->head.pos);
-
-        t->head.pos = ring_block(&t->ring) + used;
-        t->head.end = ring_block(&t->ring) + RING_BLOCK_BYTES;
-    }
 }
 
 struct trace_statistics trace_statistics(struct trace *t)

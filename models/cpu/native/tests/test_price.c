@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Block prices: the exact price of hand-assembled blocks (price_blocks.S), what is taken for instrumentation, and the
-// lookup. The laws are those of docs/timing-model.md, "Block prices". Ticks are 1/16 cycle.
+// Block prices: the exact price of hand-assembled blocks (price_blocks.S), what is taken for instrumentation,
+// and the lookup. The laws are those of docs/timing-model.md, "Block prices". Ticks are 1/16 cycle.
 
 #include "models/cpu/native/price.h"
 #include "tests/shim/shim.h"
@@ -10,7 +10,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-static struct uarch *load_uarch(const char *name) {
+static struct uarch *load_uarch(const char *name)
+{
     char path[512], error[512];
     snprintf(path, sizeof path, "%s/models/cpu/uarch/%s.yaml", test_source_dir(), name);
     struct uarch *u = uarch_load(path, error, sizeof error);
@@ -25,7 +26,8 @@ struct fixture {
 };
 
 // `library` is a name below the build's lib folder, such as "libprice_blocks.so".
-static bool open_fixture(struct fixture *f, const char *uarch, const char *library, uint64_t bias) {
+static bool open_fixture(struct fixture *f, const char *uarch, const char *library, uint64_t bias)
+{
     char path[512], error[512];
     snprintf(path, sizeof path, "%s/lib/%s", test_build_dir(), library);
     f->u = load_uarch(uarch);
@@ -35,13 +37,15 @@ static bool open_fixture(struct fixture *f, const char *uarch, const char *libra
     return f->t != NULL;
 }
 
-static void close_fixture(struct fixture *f) {
+static void close_fixture(struct fixture *f)
+{
     price_close(f->t);
     uarch_free(f->u);
 }
 
 // Block number `index` of a function, in the order of addresses.
-static const struct price_block *block(const struct fixture *f, const char *function, unsigned index) {
+static const struct price_block *block(const struct fixture *f, const char *function, unsigned index)
+{
     for (size_t i = 0; i < price_block_count(f->t); i++) {
         const struct price_block *b = price_block_at(f->t, i);
         if (strcmp(b->function, function) == 0 && index-- == 0)
@@ -76,12 +80,16 @@ static const struct {
     {"zero_idiom", 0, 1, 1, 1, 4, 1, 4},
     // Skylake eliminates moves; Sandy Bridge runs two on three ports, 10.7 ticks.
     {"moves", 0, 2, 1, 2, 8, 2, 11},
-    // Skylake: the divider is busy for 24 cycles; the chain of 42 exceeds the 97 / 4 cycles of the scheduler by 17.75:
-    // 24 + 17.75 = 41.75 cycles. Sandy Bridge: chain of 41 (the move counts), 54 / 4 cycles covered: 24 + 27.5.
-    {"divide", 0, 3, 1, 38, 668, 38, 824},
+    // The copy of the result exists for the hook behind it. Skylake: issue takes 37 / 4 cycles, the chain of
+    // 42 exceeds
+    // what the scheduler covers, 97 / 4 cycles, by 17.75: 27 cycles, more than the divider's 24. Sandy
+    // Bridge: chain of
+    // 40, 54 / 4 cycles covered.
+    {"divide", 0, 2, 2, 37, 432, 37, 572},
     {"slow_lea", 0, 2, 1, 2, 32, 2, 32},
     {"calls", 0, 1, 1, 2, 16, 2, 16},
-    // The start takes 30 cycles, 64 bytes are 4 units beside it. Without a constant: 8 bytes assumed, one unit.
+    // The start takes 30 cycles, 64 bytes are 4 units beside it. Without a constant: 8 bytes assumed, one
+    // unit.
     {"clear_64", 0, 2, 1, 17, 480, 17, 480},
     {"clear_some", 0, 2, 1, 14, 480, 14, 480},
     // A turn takes the load's 5 cycles.
@@ -95,19 +103,20 @@ static const struct {
     {"access_chain", 0, 1, 5, 1, 16, 1, 16},
     {"access_range", 0, 0, 4, 0, 0, 0, 0},
     {"argument_of_both", 0, 2, 3, 3, 16, 3, 16},
-    {"atomic_add", 0, 2, 4, 2, 8, 2, 11},
+    {"atomic_add", 0, 1, 5, 1, 8, 1, 8},
     {"atomic_store", 0, 0, 5, 0, 0, 0, 0},
     {"fence", 0, 0, 3, 0, 0, 0, 0},
     // Its data on the stack keeps the stack pointer moving; the saved register only serves hooks.
     {"enter_and_leave", 0, 4, 5, 5, 20, 5, 20},
-    {"leaf_frame", 0, 3, 7, 4, 16, 4, 16},
-    {"bare_leaf", 0, 3, 1, 4, 16, 4, 16},
-    // push, two moves, move, call, add, pop and ret; four uops of port 4 or of ports 2 and 3 do not bind.
-    {"half_frame", 0, 8, 3, 10, 40, 10, 40},
+    {"leaf_frame", 0, 2, 8, 3, 16, 3, 16},
+    {"bare_leaf", 0, 2, 2, 3, 16, 3, 16},
+    // push, move, move, call, add, pop and ret: of the frame and the copies, rbx's remain.
+    {"half_frame", 0, 7, 4, 9, 36, 9, 36},
     // add, jmp, add, store, ret.
     {"joined", 0, 5, 1, 6, 32, 6, 32},
     {"joined", 1, 3, 1, 4, 16, 4, 16},
-    // cmp and je, add, jmp: two branches on port 6 or on port 5. The other side only counts behind its own hook.
+    // cmp and je, add, jmp: two branches on port 6 or on port 5. The other side only counts behind its own
+    // hook.
     {"forward", 0, 4, 1, 3, 16, 3, 32},
     {"forward", 1, 1, 1, 1, 16, 1, 16},
     {"forward", 2, 1, 1, 1, 4, 1, 6},
@@ -116,7 +125,8 @@ static const struct {
     {"turns", 0, 2, 1, 1, 8, 1, 16},
 };
 
-TEST(Price, HandAssembledBlocks) {
+TEST(Price, HandAssembledBlocks)
+{
     for (unsigned snb = 0; snb < 2; snb++) {
         struct fixture f;
         if (!open_fixture(&f, snb ? "sandybridge-ep" : "skylake-sp", "libprice_blocks.so", 0))
@@ -137,7 +147,8 @@ TEST(Price, HandAssembledBlocks) {
     }
 }
 
-TEST(Price, TextIsWhatWasPriced) {
+TEST(Price, TextIsWhatWasPriced)
+{
     struct fixture f;
     char text[256], small[8];
     ASSERT_TRUE(open_fixture(&f, "skylake-sp", "libprice_blocks.so", 0));
@@ -147,7 +158,7 @@ TEST(Price, TextIsWhatWasPriced) {
     EXPECT_EQ(price_block_text(f.t, block(&f, "access_kept", 0), small, sizeof small), length);
     EXPECT_STREQ(small, "lea r12");
     price_block_text(f.t, block(&f, "leaf_frame", 0), text, sizeof text);
-    EXPECT_STREQ(text, "mov rbx, rdi\nlea rax, [rbx + 1]\nret\n");
+    EXPECT_STREQ(text, "lea rax, [rbx + 1]\nret\n");
     price_block_text(f.t, block(&f, "enter_and_leave", 0), text, sizeof text);
     EXPECT_STREQ(text, "sub rsp, 0x10\nmov qword ptr [rsp + 8], rbx\nadd rsp, 0x10\nret\n");
     price_block_text(f.t, block(&f, "calls", 0), text, sizeof text);
@@ -155,7 +166,8 @@ TEST(Price, TextIsWhatWasPriced) {
     close_fixture(&f);
 }
 
-TEST(Price, AtomicsAreCountedNotPriced) {
+TEST(Price, AtomicsAreCountedNotPriced)
+{
     struct fixture f;
     ASSERT_TRUE(open_fixture(&f, "skylake-sp", "libprice_blocks.so", 0));
     EXPECT_EQ(block(&f, "atomic_add", 0)->atomics, 1);
@@ -165,8 +177,10 @@ TEST(Price, AtomicsAreCountedNotPriced) {
     close_fixture(&f);
 }
 
-// The table answers at return addresses of hooks and nowhere else, at the address where the library is loaded.
-TEST(Price, LookupByReturnAddress) {
+// The table answers at return addresses of hooks and nowhere else, at the address where the library is
+// loaded.
+TEST(Price, LookupByReturnAddress)
+{
     const uint64_t bias = 0x700000000000;
     struct fixture f;
     ASSERT_TRUE(open_fixture(&f, "skylake-sp", "libprice_blocks.so", bias));
@@ -189,7 +203,26 @@ TEST(Price, LookupByReturnAddress) {
     close_fixture(&f);
 }
 
-TEST(Price, SymbolsAreSortedAndFound) {
+// Prices come from the bytes of the file and the micro-architecture alone, wherever the library is loaded.
+TEST(Price, SamePricesEveryTime)
+{
+    struct fixture a, b;
+    ASSERT_TRUE(open_fixture(&a, "skylake-sp", "libprice_sample.so", 0));
+    ASSERT_TRUE(open_fixture(&b, "skylake-sp", "libprice_sample.so", 0x7fff00000000));
+    ASSERT_EQ(price_block_count(a.t), price_block_count(b.t));
+    for (size_t i = 0; i < price_block_count(a.t); i++) {
+        const struct price_block *x = price_block_at(a.t, i), *y = price_block_at(b.t, i);
+        EXPECT_EQ(x->start + 0x7fff00000000, y->start);
+        EXPECT_EQ(x->ticks, y->ticks);
+        EXPECT_EQ(x->uops, y->uops);
+        EXPECT_STREQ(x->function, y->function);
+    }
+    close_fixture(&a);
+    close_fixture(&b);
+}
+
+TEST(Price, SymbolsAreSortedAndFound)
+{
     struct fixture f;
     uint64_t offset = 99;
     ASSERT_TRUE(open_fixture(&f, "skylake-sp", "libprice_blocks.so", 4096));
@@ -208,7 +241,8 @@ TEST(Price, SymbolsAreSortedAndFound) {
     close_fixture(&f);
 }
 
-TEST(Price, UnknownInstructionsAreNamedAndDear) {
+TEST(Price, UnknownInstructionsAreNamedAndDear)
+{
     struct fixture f;
     ASSERT_TRUE(open_fixture(&f, "skylake-sp", "libprice_unknown.so", 0));
     ASSERT_EQ(price_unknown_count(f.t), 2);
@@ -222,7 +256,8 @@ TEST(Price, UnknownInstructionsAreNamedAndDear) {
     close_fixture(&f);
 }
 
-TEST(Price, RefusesWhatIsNoLibrary) {
+TEST(Price, RefusesWhatIsNoLibrary)
+{
     struct uarch *u = load_uarch("skylake-sp");
     char path[512], error[512];
     ASSERT_TRUE(u != NULL);
@@ -241,8 +276,10 @@ TEST(Price, RefusesWhatIsNoLibrary) {
     uarch_free(u);
 }
 
-// Every prefix of a library, and the library with bytes of its headers and tables spoilt: refused or priced, never worse.
-TEST(Price, SurvivesSpoiltLibraries) {
+// Every prefix of a library, and the library with bytes of its headers and tables spoilt: refused or priced,
+// never worse.
+TEST(Price, SurvivesSpoiltLibraries)
+{
     struct uarch *u = load_uarch("skylake-sp");
     char path[512], error[512];
     snprintf(path, sizeof path, "%s/lib/libprice_unknown.so", test_build_dir());
@@ -275,26 +312,30 @@ TEST(Price, SurvivesSpoiltLibraries) {
 // The sample with hooks against the same sample without.
 
 // Instructions of each function that count, alignment aside, as priced in the library with hooks.
-static uint32_t priced_instructions(const struct fixture *f, const char *function) {
+static uint32_t priced_instructions(const struct fixture *f, const char *function)
+{
     uint32_t count = 0;
     char text[16384];
+    char *rest = NULL;
     for (size_t i = 0; i < price_block_count(f->t); i++) {
         const struct price_block *b = price_block_at(f->t, i);
         if (strcmp(b->function, function) != 0)
             continue;
         price_block_text(f->t, b, text, sizeof text);
-        for (char *line = strtok(text, "\n"); line != NULL; line = strtok(NULL, "\n"))
+        for (char *line = strtok_r(text, "\n", &rest); line != NULL; line = strtok_r(NULL, "\n", &rest))
             count += strcmp(line, "nop") != 0;
     }
     return count;
 }
 
 // The same from objdump's listing of the library without hooks.
-static uint32_t plain_instructions(const char *function) {
+static uint32_t plain_instructions(const char *function)
+{
     static char listing[1 << 16];
     char command[1024];
     snprintf(command, sizeof command,
-             "objdump -d --no-show-raw-insn --disassemble=%s %s/lib/libprice_sample_plain.so | grep -P '^ +[0-9a-f]+:' | "
+             "objdump -d --no-show-raw-insn --disassemble=%s %s/lib/libprice_sample_plain.so | grep -P '^ "
+             "+[0-9a-f]+:' | "
              "grep -vcP '\\t(cs |data16 )*(nop|xchg +%%ax,%%ax)'",
              function, test_build_dir());
     if (test_shell(command, listing, sizeof listing) != 0)
@@ -302,13 +343,15 @@ static uint32_t plain_instructions(const char *function) {
     return (uint32_t)strtoul(listing, NULL, 10);
 }
 
-// What remains when the hooks are taken out is about what the compiler writes without them. Not exactly: around hooks, as
-// around calls, values must be moved to callee-saved registers. docs/timing-model.md gives the figure.
-TEST(Price, WithoutHooksRemainsThePlainFunction) {
+// What remains when the hooks are taken out is about what the compiler writes without them. Not exactly:
+// around hooks, as around calls, values must be moved to callee-saved registers. docs/timing-model.md gives
+// the figure.
+TEST(Price, WithoutHooksRemainsThePlainFunction)
+{
     static const char *const functions[] = {
-        "leaf_sum",  "leaf_list_length", "leaf_field", "leaf_highest",    "leaf_hash",      "leaf_write_protect",
-        "leaf_bits", "leaf_copy",        "leaf_compare", "leaf_walk",     "format_hex",     "dispatch",
-        "run",       "tree_insert",      "translate",  "format_decimal",
+        "leaf_sum",  "leaf_list_length", "leaf_field",   "leaf_highest",   "leaf_hash",  "leaf_write_protect",
+        "leaf_bits", "leaf_copy",        "leaf_compare", "leaf_walk",      "format_hex", "dispatch",
+        "run",       "tree_insert",      "translate",    "format_decimal",
     };
     uint64_t priced_sum = 0, plain_sum = 0;
     struct fixture f;
@@ -324,13 +367,14 @@ TEST(Price, WithoutHooksRemainsThePlainFunction) {
         plain_sum += plain;
     }
     test_row(NULL);
-    EXPECT_LE(priced_sum * 100, plain_sum * 135);
+    EXPECT_LE(priced_sum * 100, plain_sum * 120);
     EXPECT_GE(priced_sum * 100, plain_sum * 90);
     close_fixture(&f);
 }
 
 // Code that no price holds is rare, and every instruction of compiled code has a class.
-static void check_library(const char *path, const char *uarch) {
+static void check_library(const char *path, const char *uarch)
+{
     char error[512];
     struct uarch *u = load_uarch(uarch);
     struct price_table *t = u != NULL ? price_open(path, 0, u, error, sizeof error) : NULL;
@@ -351,14 +395,16 @@ static void check_library(const char *path, const char *uarch) {
     uarch_free(u);
 }
 
-TEST(Price, SampleIsKnownWhole) {
+TEST(Price, SampleIsKnownWhole)
+{
     char path[512];
     snprintf(path, sizeof path, "%s/lib/libprice_sample.so", test_build_dir());
     check_library(path, "skylake-sp");
     check_library(path, "sandybridge-ep");
 }
 
-TEST(Price, LibhvIsKnownWhole) {
+TEST(Price, LibhvIsKnownWhole)
+{
     FILE *f = fopen(test_hv_lib(), "rb");
     if (f == NULL)
         test_skip("this build makes no libhv.so");

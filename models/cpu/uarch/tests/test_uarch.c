@@ -12,7 +12,8 @@
 static const char *const names[] = {"skylake-sp", "sandybridge-ep"};
 #define NAMES (sizeof names / sizeof names[0])
 
-static struct uarch *load(const char *name) {
+static struct uarch *load(const char *name)
+{
     char path[512], error[512];
     snprintf(path, sizeof path, "%s/models/cpu/uarch/%s.yaml", test_source_dir(), name);
     struct uarch *u = uarch_load(path, error, sizeof error);
@@ -21,7 +22,8 @@ static struct uarch *load(const char *name) {
     return u;
 }
 
-TEST(Uarch, EveryNumberNamesItsSource) {
+TEST(Uarch, EveryNumberNamesItsSource)
+{
     for (size_t n = 0; n < NAMES; n++) {
         struct uarch *u = load(names[n]);
         ASSERT_TRUE(u != NULL);
@@ -40,7 +42,8 @@ TEST(Uarch, EveryNumberNamesItsSource) {
     }
 }
 
-TEST(Uarch, ParametersAreThoseOfTheStruct) {
+TEST(Uarch, ParametersAreThoseOfTheStruct)
+{
     struct uarch *u = load("skylake-sp");
     ASSERT_TRUE(u != NULL);
     unsigned seen = 0;
@@ -61,7 +64,8 @@ TEST(Uarch, ParametersAreThoseOfTheStruct) {
 }
 
 // Further away costs more; what is documented as ordered is ordered.
-TEST(Uarch, LatenciesGrowWithDistance) {
+TEST(Uarch, LatenciesGrowWithDistance)
+{
     for (size_t n = 0; n < NAMES; n++) {
         struct uarch *u = load(names[n]);
         ASSERT_TRUE(u != NULL);
@@ -78,7 +82,8 @@ TEST(Uarch, LatenciesGrowWithDistance) {
 }
 
 // Golden rows, typed from Intel 248966 and 325462, not from the YAML files.
-TEST(Uarch, GoldenRows) {
+TEST(Uarch, GoldenRows)
+{
     struct uarch *skl = load("skylake-sp"), *snb = load("sandybridge-ep");
     ASSERT_TRUE(skl != NULL && snb != NULL);
     EXPECT_EQ(skl->l1d.size_bytes, 32768);
@@ -101,7 +106,8 @@ TEST(Uarch, GoldenRows) {
 }
 
 // SDM appendix A: MSR 480H to 492H.
-TEST(Uarch, CapabilityMsrs) {
+TEST(Uarch, CapabilityMsrs)
+{
     struct uarch *skl = load("skylake-sp"), *snb = load("sandybridge-ep");
     uint64_t a = 0, b = 0;
     ASSERT_TRUE(skl != NULL && snb != NULL);
@@ -121,6 +127,8 @@ TEST(Uarch, CapabilityMsrs) {
     EXPECT_EQ(a >> 46 & 1, 1); // VMCS shadowing.
     EXPECT_EQ(b >> 46 & 1, 0);
     EXPECT_EQ(a >> 49 & 1, 1); // PML.
+    EXPECT_EQ(a >> 57 & 1, 1); // TSC scaling.
+    EXPECT_EQ(b >> 57 & 1, 0);
     EXPECT_EQ(b >> 49 & 1, 0);
     ASSERT_TRUE(uarch_vmx_msr(skl, 0x48c, &a) && uarch_vmx_msr(snb, 0x48c, &b));
     EXPECT_EQ(a >> 21 & 1, 1); // Accessed and dirty flags for EPT.
@@ -138,7 +146,8 @@ TEST(Uarch, CapabilityMsrs) {
     uarch_free(snb);
 }
 
-TEST(Uarch, CpuidRows) {
+TEST(Uarch, CpuidRows)
+{
     struct uarch *skl = load("skylake-sp"), *snb = load("sandybridge-ep");
     ASSERT_TRUE(skl != NULL && snb != NULL);
     const struct uarch_cpuid *c = uarch_cpuid_find(skl, 1, 7);
@@ -154,15 +163,16 @@ TEST(Uarch, CpuidRows) {
         const struct uarch *u = i < 2 ? skl : snb;
         c = uarch_cpuid_find(u, 4, i % 2 == 0 ? 0 : 3);
         ASSERT_TRUE(c != NULL);
-        uint64_t bytes =
-            ((uint64_t)(c->ebx >> 22) + 1) * ((c->ebx >> 12 & 0x3ff) + 1) * ((c->ebx & 0xfff) + 1) * ((uint64_t)c->ecx + 1);
+        uint64_t bytes = ((uint64_t)(c->ebx >> 22) + 1) * ((c->ebx >> 12 & 0x3ff) + 1) *
+                         ((c->ebx & 0xfff) + 1) * ((uint64_t)c->ecx + 1);
         EXPECT_EQ(bytes, i % 2 == 0 ? u->l1d.size_bytes : u->l3.size_bytes);
     }
     uarch_free(skl);
     uarch_free(snb);
 }
 
-TEST(Uarch, ClassesByName) {
+TEST(Uarch, ClassesByName)
+{
     struct uarch *u = load("skylake-sp");
     ASSERT_TRUE(u != NULL);
     const struct uarch_class *c = uarch_class_find(u, "call");
@@ -177,7 +187,8 @@ TEST(Uarch, ClassesByName) {
 // -------------------------------------------------------------------------------------------------------------------
 // Refusals: skylake-sp.yaml with one text replaced.
 
-static char *read_all(const char *path) {
+static char *read_all(const char *path)
+{
     FILE *f = fopen(path, "rb");
     char *text = calloc(1, 1 << 20);
     if (f == NULL || text == NULL || fread(text, 1, (1 << 20) - 1, f) == 0)
@@ -188,7 +199,8 @@ static char *read_all(const char *path) {
 }
 
 // Writes the file with `from` replaced by `to`; returns the line number of the replacement, 0 on failure.
-static unsigned write_edited(const char *path, const char *text, const char *from, const char *to) {
+static unsigned write_edited(const char *path, const char *text, const char *from, const char *to)
+{
     const char *at = strstr(text, from);
     unsigned line = 1;
     FILE *f = fopen(path, "wb");
@@ -207,71 +219,86 @@ static unsigned write_edited(const char *path, const char *text, const char *fro
     return line;
 }
 
-TEST(Uarch, RefusesWithFileLineAndField) {
-    // Columns: text, its replacement, lines from the replacement to the reported line, the field, what is said of it.
-    static const struct {
-        const char *from, *to;
-        int lines;
-        const char *field, *says;
-    } rows[] = {
-        {"  ways: { value: 16 }", "  weys: { value: 16 }", 0, "l2.weys", "unknown key; the nearest known key is \"ways\""},
-        {"  latency_cycles: { value: 14 cycles }", "  latency_ns: { value: 14 }", 0, "l2.latency_ns", "unknown key"},
-        {"  latency_cycles: { value: 14 cycles }", "  latency_cycles: { value: 14 ns }", 0, "l2.latency_cycles.value",
-         "\"14 ns\" is not understood; expected a whole number of core clock cycles"},
-        {"  size_bytes: { value: 1 MiB }", "  size_bytes: { value: 1 Mbit }", 0, "l2.size_bytes.value", "expected a size"},
-        {"  size_bytes: { value: 1 MiB }", "  size_bytes: { value: 1.5 MiB }", 0, "l2.size_bytes.value", "expected a size"},
-        {"  size_bytes: { value: 1 MiB }", "  size_bytes: { value: 1000000 }", 0, "l2.size_bytes",
-         "no whole number of sets that is a power of two"},
-        {"  core_khz: { value: 2100 MHz }", "  core_khz: { value: 2100 cycles }", 0, "clock.core_khz.value",
-         "expected a clock rate"},
-        {"  core_khz: { value: 2100 MHz }", "  core_khz: { value: 21 }", 0, "clock.core_khz.value", "out of range"},
-        {"  core_khz: { value: 2100 MHz }", "  core_khz: { value: -1 }", 0, "clock.core_khz.value", "expected a clock rate"},
-        {"  core_khz: { value: 2100 MHz }", "  core_khz: { value: 99999999999999999999999 }", 0, "clock.core_khz.value",
-         "expected a clock rate"},
-        {"  core_khz: { value: 2100 MHz }", "  core_khz: { size: 2100 MHz }", 0, "clock.core_khz.size", "unknown key"},
-        {"  core_khz: { value: 2100 MHz }", "  core_khz: 2100", 0, "clock.core_khz", "Expecting MAPPING"},
-        {"  core_khz: { value: 2100 MHz }", "  core_khz: { source: \"a document\" }", 0, "clock.core_khz.value", "missing"},
-        {"  core_khz: { value: 2100 MHz }\n", "", -2, "clock.core_khz", "missing"},
-        {"  macro_fusion: { value: 1 }", "  macro_fusion: { value: 2 }", 0, "front_end.macro_fusion.value",
-         "expected 0 or 1 from 0 to 1"},
-        {"  source: \"Intel ARK, Xeon Platinum 8176: 2.10 GHz base; turbo and P-states are not modelled\"\n", "", 0,
-         "clock.core_khz", "has no source"},
-        {"  source: \"UOPS Skylake-X (port usage", "  sauce: \"UOPS Skylake-X (port usage", 0, "classes.sauce",
-         "the nearest known key is \"source\""},
-        {"uops: 1*p1+1*p5,", "uops: 1*q1,", 0, "classes.rows[28].uops", "expected uops by ports such as"},
-        {"uops: 1*p1+1*p5,", "uops: 1*p1+,", 0, "classes.rows[28].uops", "expected uops by ports such as"},
-        {"name: mul64,", "name: alu,", 0, "classes.rows[28]", "class \"alu\" has a row already"},
-        {"leaf: 0x2,", "leaf: 0x0,", 0, "cpuid.rows[2]", "out of order"},
-        {"eax: 0x16, ebx", "eax: sixteen, ebx", 0, "cpuid.rows[0].eax", "expected a bit mask"},
-        {"preemption_shift: { value: 7,", "preemption_shift: { value: 5,", 0, "vmx.preemption_shift", "expected 7"},
-        {"pin_allowed1: { value: 0xff,", "pin_allowed1: { value: 0x4,", -1, "vmx_cap.pin_allowed0", "does not allow"},
-        {"parameter: vmx.vmread_cycles,", "parameter: vmx.vmrid_cycles,", 0, "calibrated_from[0].parameter",
-         "is no parameter"},
-        {"  ways: { value: 16 }", "  ways: { value: 16 }\n  ways: { value: 16 }", 0, "l2.ways", "already seen"},
-        {"memory:\n", "memory: [\n", 0, "memory", "Expecting MAPPING"},
-        {"memory:\n", "memory: }\n", 0, "file", "did not find expected"},
-    };
+// Columns: text, its replacement, lines from the replacement to the reported line, the field, what is
+// said of it.
+static const struct {
+    const char *from, *to;
+    int lines;
+    const char *field, *says;
+} refusals[] = {
+    {"  ways: { value: 16 }", "  weys: { value: 16 }", 0, "l2.weys",
+     "unknown key; the nearest known key is \"ways\""},
+    {"  latency_cycles: { value: 14 cycles }", "  latency_ns: { value: 14 }", 0, "l2.latency_ns",
+     "unknown key"},
+    {"  latency_cycles: { value: 14 cycles }", "  latency_cycles: { value: 14 ns }", 0,
+     "l2.latency_cycles.value", "\"14 ns\" is not understood; expected a whole number of core clock cycles"},
+    {"  size_bytes: { value: 1 MiB }", "  size_bytes: { value: 1 Mbit }", 0, "l2.size_bytes.value",
+     "expected a size"},
+    {"  size_bytes: { value: 1 MiB }", "  size_bytes: { value: 1.5 MiB }", 0, "l2.size_bytes.value",
+     "expected a size"},
+    {"  size_bytes: { value: 1 MiB }", "  size_bytes: { value: 1000000 }", 0, "l2.size_bytes",
+     "no whole number of sets that is a power of two"},
+    {"  core_khz: { value: 2100 MHz }", "  core_khz: { value: 2100 cycles }", 0, "clock.core_khz.value",
+     "expected a clock rate"},
+    {"  core_khz: { value: 2100 MHz }", "  core_khz: { value: 21 }", 0, "clock.core_khz.value",
+     "out of range"},
+    {"  core_khz: { value: 2100 MHz }", "  core_khz: { value: -1 }", 0, "clock.core_khz.value",
+     "expected a clock rate"},
+    {"  core_khz: { value: 2100 MHz }", "  core_khz: { value: 99999999999999999999999 }", 0,
+     "clock.core_khz.value", "expected a clock rate"},
+    {"  core_khz: { value: 2100 MHz }", "  core_khz: { size: 2100 MHz }", 0, "clock.core_khz.size",
+     "unknown key"},
+    {"  core_khz: { value: 2100 MHz }", "  core_khz: 2100", 0, "clock.core_khz", "Expecting MAPPING"},
+    {"  core_khz: { value: 2100 MHz }", "  core_khz: { source: \"a document\" }", 0, "clock.core_khz.value",
+     "missing"},
+    {"  core_khz: { value: 2100 MHz }\n", "", -2, "clock.core_khz", "missing"},
+    {"  macro_fusion: { value: 1 }", "  macro_fusion: { value: 2 }", 0, "front_end.macro_fusion.value",
+     "expected 0 or 1 from 0 to 1"},
+    {"  source: \"Intel ARK, Xeon Platinum 8176: 2.10 GHz base; turbo and P-states are not modelled\"\n", "",
+     0, "clock.core_khz", "has no source"},
+    {"  source: \"UOPS Skylake-X (port usage", "  sauce: \"UOPS Skylake-X (port usage", 0, "classes.sauce",
+     "the nearest known key is \"source\""},
+    {"uops: 1*p1+1*p5,", "uops: 1*q1,", 0, "classes.rows[28].uops", "expected uops by ports such as"},
+    {"uops: 1*p1+1*p5,", "uops: 1*p1+,", 0, "classes.rows[28].uops", "expected uops by ports such as"},
+    {"name: mul64,", "name: alu,", 0, "classes.rows[28]", "class \"alu\" has a row already"},
+    {"leaf: 0x2,", "leaf: 0x0,", 0, "cpuid.rows[2]", "out of order"},
+    {"eax: 0x16, ebx", "eax: sixteen, ebx", 0, "cpuid.rows[0].eax", "expected a bit mask"},
+    {"preemption_shift: { value: 7,", "preemption_shift: { value: 5,", 0, "vmx.preemption_shift",
+     "expected 7"},
+    {"pin_allowed1: { value: 0xff,", "pin_allowed1: { value: 0x4,", -1, "vmx_cap.pin_allowed0",
+     "does not allow"},
+    {"parameter: vmx.vmread_cycles,", "parameter: vmx.vmrid_cycles,", 0, "calibrated_from[0].parameter",
+     "is no parameter"},
+    {"  ways: { value: 16 }", "  ways: { value: 16 }\n  ways: { value: 16 }", 0, "l2.ways", "already seen"},
+    {"memory:\n", "memory: [\n", 0, "memory", "Expecting MAPPING"},
+    {"memory:\n", "memory: }\n", 0, "file", "did not find expected"},
+};
+
+TEST(Uarch, RefusesWithFileLineAndField)
+{
     char original[512], path[512], error[512], place[600];
     snprintf(original, sizeof original, "%s/models/cpu/uarch/skylake-sp.yaml", test_source_dir());
     snprintf(path, sizeof path, "%s/edited.yaml", test_tmpdir());
     char *text = read_all(original);
-    for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
-        test_row("%s -> %s", rows[i].from, rows[i].to);
-        unsigned line = write_edited(path, text, rows[i].from, rows[i].to);
+    for (size_t i = 0; i < sizeof refusals / sizeof refusals[0]; i++) {
+        test_row("%s -> %s", refusals[i].from, refusals[i].to);
+        unsigned line = write_edited(path, text, refusals[i].from, refusals[i].to);
         struct uarch *u = uarch_load(path, error, sizeof error);
         EXPECT_TRUE(u == NULL);
         uarch_free(u);
-        if (strcmp(rows[i].field, "file") == 0)
+        if (strcmp(refusals[i].field, "file") == 0)
             snprintf(place, sizeof place, "%s:", path);
         else
-            snprintf(place, sizeof place, "%s:%d: %s: ", path, (int)line + rows[i].lines, rows[i].field);
+            snprintf(place, sizeof place, "%s:%d: %s: ", path, (int)line + refusals[i].lines,
+                     refusals[i].field);
         EXPECT_STRSTR(error, place);
-        EXPECT_STRSTR(error, rows[i].says);
+        EXPECT_STRSTR(error, refusals[i].says);
     }
     free(text);
 }
 
-TEST(Uarch, RefusesWhatIsNoFile) {
+TEST(Uarch, RefusesWhatIsNoFile)
+{
     char error[512];
     EXPECT_TRUE(uarch_load("/nonexistent.yaml", error, sizeof error) == NULL);
     EXPECT_STRSTR(error, "/nonexistent.yaml:");
