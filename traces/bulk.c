@@ -17,7 +17,8 @@ struct bulk_cursor {
     const struct bulk_row *row, *end;
 };
 
-static int bulk_connect(sqlite3 *db, void *bulk, int argc, const char *const *argv, sqlite3_vtab **table, char **message)
+static int bulk_connect(sqlite3 *db, void *bulk, int argc, const char *const *argv, sqlite3_vtab **table,
+                        char **message)
 {
     static const char *const declaration[BULK_COLUMNS + 1] = {
         [2] = "CREATE TABLE b(a,b)",
@@ -69,7 +70,8 @@ static int bulk_cursor_close(sqlite3_vtab_cursor *cursor)
     return SQLITE_OK;
 }
 
-static int bulk_filter(sqlite3_vtab_cursor *base, int number, const char *text, int argc, sqlite3_value **argv)
+static int bulk_filter(sqlite3_vtab_cursor *base, int number, const char *text, int argc,
+                       sqlite3_value **argv)
 {
     struct bulk_cursor *cursor = (struct bulk_cursor *)base;
     const struct bulk *bulk = ((const struct bulk_table *)base->pVtab)->bulk;
@@ -152,11 +154,12 @@ int bulk_open(struct bulk *bulk, sqlite3 *db, const char *table, int columns, bo
     snprintf(sql, sizeof sql, "batch_%s", table);
     int result = sqlite3_create_module(db, sql, &bulk_module, bulk);
 
-    snprintf(sql, sizeof sql, "INSERT INTO %s SELECT * FROM batch_%s LIMIT ?", table, table);
+    snprintf(sql, sizeof sql, "INSERT INTO main.%s SELECT * FROM batch_%s LIMIT ?", table, table);
     if (result == SQLITE_OK)
         result = sqlite3_prepare_v3(db, sql, -1, SQLITE_PREPARE_PERSISTENT, &bulk->insert_ids, NULL);
     // NULL for the row id lets SQLite take the highest plus one.
-    snprintf(sql, sizeof sql, "INSERT INTO %s SELECT NULL,%s FROM batch_%s", table, bulk_rest(columns), table);
+    snprintf(sql, sizeof sql, "INSERT INTO main.%s SELECT NULL,%s FROM batch_%s", table, bulk_rest(columns),
+             table);
     if (result == SQLITE_OK)
         result = sqlite3_prepare_v3(db, sql, -1, SQLITE_PREPARE_PERSISTENT, &bulk->insert_next, NULL);
     return result;

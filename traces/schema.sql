@@ -152,7 +152,7 @@ CREATE TABLE events_data (
 
 CREATE VIEW events AS SELECT
     r.run AS run,             -- runs.run
-    e.id & 0xffffffff AS seq, -- number of the event within the run, from 1, in simulated order
+    e.id & 0xffffffff AS seq, -- number of the event within the run, from 1, in simulated order; NULL for kvm_exit
     e.cycle AS cycle,         -- cycles, when it happened
     p.pcpu AS pcpu,           -- number of the pCPU
     p.vm AS vm,               -- number of the VM, NULL outside one
@@ -175,12 +175,24 @@ CREATE VIEW events AS SELECT
     END AS args               -- JSON object of the arguments by name
 FROM runs r CROSS JOIN events_data e ON e.id BETWEEN r.run << 32 AND r.run << 32 | 0xffffffff
     CROSS JOIN event_tags t ON t.id = e.tag CROSS JOIN event_kinds k ON k.id = t.kind
-    CROSS JOIN places p ON p.id = t.place;
+    CROSS JOIN places p ON p.id = t.place
+-- The exits as kvm_exit events, so that queries for them work; their one place is the view exits.
+UNION ALL SELECT run, NULL, exit_cycle, pcpu, vm, vcpu, level, 'kvm_exit', x.number, s.rip, e.qualification, s.intr_info,
+    s.error_code, NULL, json_object('exit_reason', x.number, 'guest_rip', s.rip, 'info1', e.qualification,
+    'intr_info', s.intr_info, 'error_code', s.error_code)
+FROM runs r CROSS JOIN exits_data e ON e.id BETWEEN r.run << 32 AND r.run << 32 | 0xffffffff
+    CROSS JOIN exit_sites s ON s.id = e.site CROSS JOIN places p ON p.id = s.place
+    CROSS JOIN exit_reasons x ON x.id = s.reason;
+
+CREATE TABLE span_tags (
+    id INTEGER PRIMARY KEY,   -- number that spans_data uses
+    place INTEGER NOT NULL,   -- places.id
+    name INTEGER NOT NULL     -- texts.id
+);
 
 CREATE TABLE spans_data (
     id INTEGER PRIMARY KEY,   -- run << 32 | number, in the order of their ends
-    place,                    -- places.id
-    name,                     -- texts.id
+    tag,                      -- span_tags.id
     begin_cycle,              -- cycles, when it began
     cycles                    -- cycles from begin to end
 );
@@ -195,7 +207,7 @@ CREATE VIEW spans AS SELECT
     d.begin_cycle + d.cycles AS end_cycle,   -- cycles, when it ended
     d.cycles AS cycles        -- cycles from begin to end
 FROM runs r CROSS JOIN spans_data d ON d.id BETWEEN r.run << 32 AND r.run << 32 | 0xffffffff
-    CROSS JOIN texts x ON x.id = d.name CROSS JOIN places p ON p.id = d.place;
+    CROSS JOIN span_tags t ON t.id = d.tag CROSS JOIN texts x ON x.id = t.name CROSS JOIN places p ON p.id = t.place;
 
 CREATE TABLE call_chunks (
     id INTEGER PRIMARY KEY,   -- number, in the order in which they were filled

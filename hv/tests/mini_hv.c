@@ -10,7 +10,11 @@
 struct mini {
     _Atomic u64 lock;
     u64 counter;
-    _Atomic u64 x, y;
+    u64 padding1[6];
+    _Atomic u64 x; // x and y on lines of their own.
+    u64 padding2[7];
+    _Atomic u64 y;
+    u64 padding3[7];
     u64 seen_x, seen_y;
     u64 irqs, irq_during_user;
     u64 pings;
@@ -51,6 +55,7 @@ static void spin(struct mini *m)
 // The SB litmus test (SDM 8.2.3.4): without fences both may read 0.
 static void store_buffering(struct mini *m, u32 cpu, bool fence)
 {
+    m->counter = m->x + m->y;   // Both lines are in both caches.
     hw_test_wait_until(100000); // Both start at the same cycle.
     if (cpu == 0) {
         atomic_store_explicit(&m->x, 1, memory_order_relaxed);
@@ -95,7 +100,7 @@ __attribute__((noinline)) static u64 work(u64 n)
     u64 sum = 0;
 
     for (u64 i = 0; i < n; i++)
-        sum += MINI->rounds ^ i;
+        sum += *(volatile u64 *)&MINI->rounds ^ i; // A load in every turn.
     return sum;
 }
 
@@ -118,10 +123,12 @@ static void program(u32 cpu)
             threads(m);
         break;
     case WORK:
-        m->counter = work(m->rounds);
+        if (cpu == 0)
+            m->counter = work(m->rounds);
         break;
     case WORK_MORE:
-        m->counter = work(m->rounds * 2);
+        if (cpu == 0)
+            m->counter = work(m->rounds * 2);
         break;
     }
     // The last one ends the run; the other waits for that.
@@ -145,12 +152,12 @@ static u64 syscall(u64 nr, u64 a0, u64 a1, u64 a2, u64 a3)
     return nr + a0 + a1 + a2 + a3;
 }
 
-static void ap_entry(u64 apic_id)
+static void ap_entry(u64 cpu)
 {
-    program((u32)apic_id);
+    program((u32)cpu);
 }
 
-static const struct hw_vectors vectors = {interrupt, nmi, syscall, ap_entry};
+static const struct hw_vectors vectors = {interrupt, nmi, syscall, ap_entry, 1};
 
 __attribute__((visibility("default"))) void hv_boot(const struct hw_bootinfo *info)
 {

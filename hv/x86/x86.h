@@ -10,6 +10,7 @@
 
 #include "hv/core/arch.h"
 #include "hv/hw/vmx.h"
+#include "hv/x86/decode.h"
 #include "hv/x86/vmx_caps.h"
 #include "spec/exit_reasons.h"
 #include "spec/vmcs.h"
@@ -54,7 +55,6 @@ struct arch_cpu {
     void *vmxon_region;
     struct loaded_vmcs *current_vmcs; // VMPTRLDed here.
     struct list loaded_vmcss;         // Active on this CPU; interrupts disabled.
-    u16 next_vpid_flush;              // Unused VPIDs need no flush; see vmx_vcpu_load().
     u64 switched_msr[SWITCHED_MSRS];  // What the processor holds now.
     // Posted interrupts of vCPUs that blocked here (hv/x86/apicv.c).
     struct spinlock blocked_lock;
@@ -85,8 +85,7 @@ struct x86_vm {
     u64 tss_addr, identity_map_addr;
     u32 disabled_exits; // X86_DISABLE_EXITS_*
     u32 apicv_inhibits; // Reasons, a bit each (hv/x86/apicv.h); 0: may be active.
-    u64 tsc_offset_base; // Host TSC at creation, negated: a new guest's TSC starts at 0.
-    u32 io_apic_eoi_seq;
+    u64 tsc_offset; // Of a new vCPU: the guest's TSC starts at 0 when the VM is created.
 };
 
 static inline struct x86_vm *to_x86_vm(struct vm *vm)
@@ -180,8 +179,6 @@ struct mmio_fragment {
     u32 len; // Bytes, 1..8.
 };
 
-struct msr_autoload_entry;
-struct decoded;
 
 struct x86_vcpu {
     struct vcpu vcpu;
@@ -198,7 +195,6 @@ struct x86_vcpu {
     bool fail;                // VM entry failed as an instruction (VMfail).
     u8 fail_status;           // enum hw_vmx_status
     bool guest_msrs_loaded;
-    bool emulation_pending;   // User space owes the completion of I/O.
     bool in_guest_mode;       // Runs a nested guest (L2).
     bool apicv_active;
 
@@ -211,7 +207,10 @@ struct x86_vcpu {
     bool nmi_injected;
     u8 nmi_pending;   // At most two (KVM).
     u32 nmi_queued;   // By others, atomically; REQ_NMI takes them over.
-    bool req_nmi_window, req_irq_window;
+    s32 user_vector;  // Queued by HV_INTERRUPT; -1: none.
+    u8 event_insn_len; // Of a software event that has to be delivered again.
+    bool triple_fault;
+    bool preempted_in_kernel; // CPL 0 when its thread was scheduled out.
 
     // Interrupt controller and timer (hvirq's files).
     struct lapic *apic;        // NULL without irqchip in the core.
@@ -236,7 +235,7 @@ struct x86_vcpu {
     u64 feature_control, platform_info, bios_sign_id, misc_features;
     u64 mtrr_fixed[11], mtrr_var[20], mtrr_def_type;
     u64 mc_banks[4 * 4];
-    u64 pv_poll_control, pv_eoi_msr, pv_steal_msr, pv_clock_msr, pv_wall_clock_msr, pv_async_pf_en, pv_async_pf_int;
+    u64 pv_poll_control;
 
     // CPUID.
     struct hv_cpuid_entry2 *cpuid;
@@ -249,12 +248,10 @@ struct x86_vcpu {
     u16 pio_port;
     bool pio_in, pio_string;
     u64 pio_linear;
+    struct decoded insn; // Being emulated.
     struct mmio_fragment mmio[2];
     u32 mmio_count, mmio_done;
     bool mmio_write;
-    u8 mmio_read_data[16];
-    u32 mmio_read_len;
-    u64 mmio_insn_rip;
     // Last address that was found to be MMIO.
     u64 mmio_gfn, mmio_generation;
 
@@ -265,7 +262,6 @@ struct x86_vcpu {
     u16 vpid; // 0: none.
     struct nested *nested;
     u32 insn_err; // VM_INSTRUCTION_ERROR of a failed entry.
-    u32 msr_intercept_x2apic; // What apicv_update_msr_bitmap() last made of it.
 };
 
 static inline struct x86_vcpu *to_x86(struct vcpu *vcpu)

@@ -4,23 +4,19 @@
 
 #include "models/cpu/uarch/uarch.h"
 
-enum delivery { DELIVERY_FIXED, DELIVERY_LOWEST, DELIVERY_SMI, DELIVERY_NMI = 4, DELIVERY_INIT, DELIVERY_SIPI };
 enum shorthand { TO_DESTINATION, TO_SELF, TO_ALL, TO_OTHERS };
 
 #define ICR_DELIVERY(icr) ((unsigned)((icr) >> 8) & 7u)
-#define ICR_LOGICAL (1ull << 11)
-#define ICR_ASSERT (1ull << 14)
-#define ICR_LEVEL (1ull << 15)
 #define ICR_SHORTHAND(icr) ((unsigned)((icr) >> 18) & 3u)
 
 static bool logical_match(const struct pcpu *to, uint32_t dest)
 {
     uint32_t id = lapic_id(to);
-    uint32_t ldr = lapic_value(to->lapic, LAPIC_LDR) >> 24;
+    uint32_t ldr = lapic_value(to->lapic, APIC_LDR) >> 24;
 
     if (lapic_mode(to) == LAPIC_X2APIC)
         return dest >> 16 == id >> 4 && ((dest >> (id & 0xf)) & 1);
-    if (lapic_value(to->lapic, LAPIC_DFR) >> 28 == 0xf)
+    if (lapic_value(to->lapic, APIC_DFR) >> 28 == 0xf)
         return (ldr & dest) != 0;
     return ldr >> 4 == dest >> 4 && (ldr & dest & 0xf); // Cluster model.
 }
@@ -43,7 +39,7 @@ static bool is_target(const struct pcpu *from, const struct pcpu *to, uint64_t i
     }
     if (dest == UINT32_MAX)
         return true;
-    return icr & ICR_LOGICAL ? logical_match(to, dest) : lapic_id(to) == dest;
+    return icr & APIC_ICR_LOGICAL ? logical_match(to, dest) : lapic_id(to) == dest;
 }
 
 static void send_one(struct pcpu *from, struct pcpu *to, uint64_t icr)
@@ -53,22 +49,22 @@ static void send_one(struct pcpu *from, struct pcpu *to, uint64_t icr)
     uint8_t vector = (uint8_t)icr;
 
     switch (ICR_DELIVERY(icr)) {
-    case DELIVERY_FIXED:
-    case DELIVERY_LOWEST:
-        pcpu_send(to, PCPU_MSG_FIXED, vector, (icr & ICR_LEVEL) != 0, at);
+    case APIC_DM_FIXED:
+    case APIC_DM_LOWEST:
+        pcpu_send(to, PCPU_MSG_FIXED, vector, (icr & APIC_ICR_LEVEL) != 0, at);
         break;
-    case DELIVERY_SMI:
+    case APIC_DM_SMI:
         pcpu_send(to, PCPU_MSG_SMI, 0, false, at);
         break;
-    case DELIVERY_NMI:
+    case APIC_DM_NMI:
         pcpu_send(to, PCPU_MSG_NMI, 0, false, at);
         break;
-    case DELIVERY_INIT:
+    case APIC_DM_INIT:
         // INIT level de-assert has no effect (SDM 10.6.1).
-        if (!(icr & ICR_LEVEL) || (icr & ICR_ASSERT))
+        if (!(icr & APIC_ICR_LEVEL) || (icr & APIC_ICR_ASSERT))
             pcpu_send(to, PCPU_MSG_INIT, 0, false, at);
         break;
-    case DELIVERY_SIPI:
+    case APIC_DM_STARTUP:
         pcpu_send(to, PCPU_MSG_SIPI, vector, false, at);
         break;
     default:
@@ -82,8 +78,8 @@ void lapic_send_icr(struct pcpu *c, uint64_t icr)
     unsigned delivery = ICR_DELIVERY(icr);
     struct pcpu *lowest = NULL;
 
-    if ((delivery == DELIVERY_FIXED || delivery == DELIVERY_LOWEST) && (uint8_t)icr < 16) {
-        lapic_error(c, ESR_SEND_ILLEGAL);
+    if ((delivery == APIC_DM_FIXED || delivery == APIC_DM_LOWEST) && (uint8_t)icr < 16) {
+        lapic_error(c, APIC_ESR_SEND_ILLEGAL_VECTOR);
         return;
     }
     for (uint32_t i = 0; i < m->cpu_count; i++) {
@@ -91,7 +87,7 @@ void lapic_send_icr(struct pcpu *c, uint64_t icr)
 
         if (!is_target(c, to, icr))
             continue;
-        if (delivery != DELIVERY_LOWEST) {
+        if (delivery != APIC_DM_LOWEST) {
             send_one(c, to, icr);
             continue;
         }
@@ -106,7 +102,7 @@ void lapic_send_icr(struct pcpu *c, uint64_t icr)
 void lapic_send_self(struct pcpu *c, uint8_t vector)
 {
     if (vector < 16)
-        lapic_error(c, ESR_SEND_ILLEGAL);
+        lapic_error(c, APIC_ESR_SEND_ILLEGAL_VECTOR);
     else
         lapic_accept(c, vector, false);
 }

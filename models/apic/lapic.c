@@ -2,28 +2,56 @@
 #include "models/apic/lapic_state.h"
 
 #include "models/cpu/uarch/uarch.h"
+#include "spec/x86_bits.h"
 #include <assert.h>
 #include <stdlib.h>
 #include <string.h>
 
-#define BASE_BSP (1ull << 8)
-#define BASE_EXTD (1ull << 10)
-#define BASE_ENABLE (1ull << 11)
-#define BASE_DEFAULT 0xfee00000ull
 #define MSR_FIRST 0x800u
 
-enum access { ACCESS_NONE, ACCESS_RW, ACCESS_RO, ACCESS_WO };
+enum access { NA, RW, RO, WO };
 
 struct reg_row {
-    enum access access;
-    uint32_t writable, reset;
+    enum access xapic, x2apic;
+    uint32_t reset;
 };
 
 static const struct reg_row rows[0x40] = {
-#define LAPIC_REG(offset, name, access, writable, reset) [(offset) >> 4] = {ACCESS_##access, writable, reset},
-#include "models/apic/lapic_regs.def"
-#undef LAPIC_REG
+#define APIC_REG(offset, msr, name, xapic, x2apic, bits, reset, section) [(offset) >> 4] = {xapic, x2apic, reset},
+#include "spec/apic_regs.def"
 };
+
+// Bits that software may write; the others raise #GP in x2APIC mode and are dropped in xAPIC mode.
+static const uint32_t writable[0x40] = {
+    [APIC_TPR >> 4] = 0xff,
+    [APIC_LDR >> 4] = 0xff000000,
+    [APIC_DFR >> 4] = 0xf0000000,
+    [APIC_SVR >> 4] = 0x11ff,
+    [APIC_LVT_CMCI >> 4] = 0x107ff,
+    [APIC_ICR >> 4] = 0xccfff,
+    [APIC_LVT_TIMER >> 4] = 0x700ff,
+    [APIC_LVT_THERMAL >> 4] = 0x107ff,
+    [APIC_LVT_PMI >> 4] = 0x107ff,
+    [APIC_LVT_LINT0 >> 4] = 0x1a7ff,
+    [APIC_LVT_LINT1 >> 4] = 0x1a7ff,
+    [APIC_LVT_ERROR >> 4] = 0x100ff,
+    [APIC_TIMER_INITIAL >> 4] = 0xffffffff,
+    [APIC_TIMER_DIVIDE >> 4] = APIC_DIVIDE_MASK,
+    [APIC_SELF_IPI >> 4] = 0xff,
+};
+
+// Version 15H: highest LVT entry 6 (with CMCI), EOI broadcasts can be suppressed.
+#define VERSION 0x01060015u
+
+static bool readable(enum access a)
+{
+    return a == RW || a == RO;
+}
+
+static bool can_write(enum access a)
+{
+    return a == RW || a == WO;
+}
 
 // --- Vectors. ---
 
@@ -46,7 +74,7 @@ static void set_bit(uint32_t bits[8], unsigned n, bool value)
 uint8_t lapic_ppr(const struct pcpu *c)
 {
     int isr = highest(c->lapic->isr);
-    uint32_t tpr = lapic_value(c->lapic, LAPIC_TPR) & 0xff;
+    uint32_t tpr = lapic_value(c->lapic, APIC_TPR) & 0xff;
     uint32_t isrv = isr < 0 ? 0 : (uint32_t)isr;
 
     // SDM 10.8.3.1.
@@ -57,7 +85,7 @@ int lapic_pending_vector(const struct pcpu *c)
 {
     int irr = highest(c->lapic->irr);
 
-    if (irr < 0 || !(lapic_value(c->lapic, LAPIC_SVR) & SVR_ENABLED))
+    if (irr < 0 || !(lapic_value(c->lapic, APIC_SVR) & APIC_SVR_ENABLE))
         return -1;
     return (irr & 0xf0) > (lapic_ppr(c) & 0xf0) ? irr : -1;
 }
@@ -74,10 +102,10 @@ void lapic_update(struct pcpu *c)
 
 void lapic_error(struct pcpu *c, uint32_t esr_bit)
 {
-    uint32_t lvt = lapic_value(c->lapic, LAPIC_LVT_ERROR);
+    uint32_t lvt = lapic_value(c->lapic, APIC_LVT_ERROR);
 
     c->lapic->esr_latched |= esr_bit;
-    if (!(lvt & LVT_MASKED) && (lvt & 0xff) >= 16)
+    if (!(lvt & APIC_LVT_MASKED) && (lvt & 0xff) >= 16)
         lapic_accept(c, (uint8_t)lvt, false);
 }
 
@@ -85,10 +113,10 @@ void lapic_accept(struct pcpu *c, uint8_t vector, bool level)
 {
     struct lapic *l = c->lapic;
 
-    if (!(l->base & BASE_ENABLE) || !(lapic_value(l, LAPIC_SVR) & SVR_ENABLED))
+    if (!(l->base & APIC_BASE_EN) || !(lapic_value(l, APIC_SVR) & APIC_SVR_ENABLE))
         return; // A software-disabled APIC takes no fixed interrupts (SDM 10.4.7.2).
     if (vector < 16) {
-        l->esr_latched |= ESR_RECEIVE_ILLEGAL;
+        l->esr_latched |= APIC_ESR_RECEIVE_ILLEGAL_VECTOR;
         return;
     }
     set_bit(l->irr, vector, true);
@@ -101,7 +129,7 @@ uint8_t lapic_ack(struct pcpu *c)
     int vector = lapic_pending_vector(c);
 
     if (vector < 0)
-        return (uint8_t)lapic_value(c->lapic, LAPIC_SVR);
+        return (uint8_t)lapic_value(c->lapic, APIC_SVR);
     set_bit(c->lapic->irr, (unsigned)vector, false);
     set_bit(c->lapic->isr, (unsigned)vector, true);
     lapic_update(c);
@@ -119,12 +147,12 @@ void lapic_eoi(struct pcpu *c)
 
 uint8_t lapic_cr8(const struct pcpu *c)
 {
-    return (uint8_t)((lapic_value(c->lapic, LAPIC_TPR) >> 4) & 0xf);
+    return (uint8_t)((lapic_value(c->lapic, APIC_TPR) >> 4) & 0xf);
 }
 
 void lapic_set_cr8(struct pcpu *c, uint8_t cr8)
 {
-    *lapic_reg(c->lapic, LAPIC_TPR) = (uint32_t)(cr8 & 0xf) << 4;
+    *lapic_reg(c->lapic, APIC_TPR) = (uint32_t)(cr8 & 0xf) << 4;
     lapic_update(c);
 }
 
@@ -152,12 +180,12 @@ static void reset_registers(struct pcpu *c)
     l->base = base;
     for (unsigned i = 0; i < 0x40; i++)
         l->regs[i] = rows[i].reset;
-    *lapic_reg(l, LAPIC_DFR) = UINT32_MAX;
+    *lapic_reg(l, APIC_VERSION) = VERSION;
 }
 
 void lapic_reset(struct pcpu *c)
 {
-    c->lapic->base = BASE_DEFAULT | BASE_ENABLE | (c->index == 0 ? BASE_BSP : 0);
+    c->lapic->base = APIC_BASE_RESET_ADDR | APIC_BASE_EN | (c->index == 0 ? APIC_BASE_BSP : 0);
     reset_registers(c);
     c->irq_pending = false;
     pcpu_timer_disarm(c, PCPU_TIMER_LAPIC);
@@ -165,9 +193,9 @@ void lapic_reset(struct pcpu *c)
 
 enum lapic_mode lapic_mode(const struct pcpu *c)
 {
-    if (!(c->lapic->base & BASE_ENABLE))
+    if (!(c->lapic->base & APIC_BASE_EN))
         return LAPIC_DISABLED;
-    return c->lapic->base & BASE_EXTD ? LAPIC_X2APIC : LAPIC_XAPIC;
+    return c->lapic->base & APIC_BASE_EXTD ? LAPIC_X2APIC : LAPIC_XAPIC;
 }
 
 uint32_t lapic_id(const struct pcpu *c)
@@ -184,16 +212,16 @@ enum hw_fault lapic_set_base(struct pcpu *c, uint64_t value)
 {
     uint64_t old = c->lapic->base;
     uint64_t mask = ((1ull << c->uarch->address.physical_bits) - 1) & ~0xfffull;
-    bool en = value & BASE_ENABLE, ext = value & BASE_EXTD;
+    bool en = value & APIC_BASE_EN, ext = value & APIC_BASE_EXTD;
 
-    if (value & ~(mask | BASE_BSP | BASE_EXTD | BASE_ENABLE))
+    if (value & ~(mask | APIC_BASE_BSP | APIC_BASE_EXTD | APIC_BASE_EN))
         return HW_FAULT_GP;
     if (ext && !en)
         return HW_FAULT_GP;
     // From x2APIC mode only to disabled, to x2APIC mode only from xAPIC mode (SDM 10.12.5, figure 10-27).
-    if ((old & BASE_EXTD) && en && !ext)
+    if ((old & APIC_BASE_EXTD) && en && !ext)
         return HW_FAULT_GP;
-    if (!(old & BASE_ENABLE) && ext)
+    if (!(old & APIC_BASE_EN) && ext)
         return HW_FAULT_GP;
     c->lapic->base = value;
     if (!en) {
@@ -218,11 +246,11 @@ static const uint32_t *family(const struct lapic *l, uint32_t offset)
     unsigned n = (offset >> 4) & 7;
 
     switch (offset & ~0x7fu) {
-    case LAPIC_ISR:
+    case APIC_ISR0:
         return &l->isr[n];
-    case LAPIC_TMR:
+    case APIC_TMR0:
         return &l->tmr[n];
-    case LAPIC_IRR:
+    case APIC_IRR0:
         return &l->irr[n];
     default:
         return NULL;
@@ -236,15 +264,15 @@ static uint32_t read_reg(struct pcpu *c, uint32_t offset)
     if (word)
         return *word;
     switch (offset) {
-    case LAPIC_ID:
+    case APIC_ID:
         return lapic_mode(c) == LAPIC_X2APIC ? lapic_id(c) : lapic_id(c) << 24;
-    case LAPIC_LDR:
-        return lapic_mode(c) == LAPIC_X2APIC ? x2apic_ldr(c) : lapic_value(c->lapic, LAPIC_LDR);
-    case LAPIC_PPR:
+    case APIC_LDR:
+        return lapic_mode(c) == LAPIC_X2APIC ? x2apic_ldr(c) : lapic_value(c->lapic, APIC_LDR);
+    case APIC_PPR:
         return lapic_ppr(c);
-    case LAPIC_CUR_COUNT:
+    case APIC_TIMER_CURRENT:
         return lapic_timer_count(c);
-    case LAPIC_ICR:
+    case APIC_ICR:
         return (uint32_t)c->lapic->icr;
     default:
         return lapic_value(c->lapic, offset);
@@ -253,13 +281,13 @@ static uint32_t read_reg(struct pcpu *c, uint32_t offset)
 
 static void write_svr(struct pcpu *c, uint32_t value)
 {
-    static const uint16_t lvts[] = {LAPIC_LVT_CMCI,  LAPIC_LVT_TIMER, LAPIC_LVT_THERMAL, LAPIC_LVT_PMI,
-                                    LAPIC_LVT_LINT0, LAPIC_LVT_LINT1, LAPIC_LVT_ERROR};
+    static const uint16_t lvts[] = {APIC_LVT_CMCI,  APIC_LVT_TIMER, APIC_LVT_THERMAL, APIC_LVT_PMI,
+                                    APIC_LVT_LINT0, APIC_LVT_LINT1, APIC_LVT_ERROR};
 
-    *lapic_reg(c->lapic, LAPIC_SVR) = value;
-    if (!(value & SVR_ENABLED))
+    *lapic_reg(c->lapic, APIC_SVR) = value;
+    if (!(value & APIC_SVR_ENABLE))
         for (unsigned i = 0; i < sizeof lvts / sizeof *lvts; i++)
-            *lapic_reg(c->lapic, lvts[i]) |= LVT_MASKED; // SDM 10.4.7.2.
+            *lapic_reg(c->lapic, lvts[i]) |= APIC_LVT_MASKED; // SDM 10.4.7.2.
     lapic_update(c);
 }
 
@@ -269,33 +297,33 @@ static void write_reg(struct pcpu *c, uint32_t offset, uint32_t value)
     uint32_t old = lapic_value(l, offset);
 
     // LVT entries stay masked while the APIC is software-disabled.
-    if (offset >= LAPIC_LVT_TIMER && offset <= LAPIC_LVT_ERROR && !(lapic_value(l, LAPIC_SVR) & SVR_ENABLED))
-        value |= LVT_MASKED;
+    if (offset >= APIC_LVT_TIMER && offset <= APIC_LVT_ERROR && !(lapic_value(l, APIC_SVR) & APIC_SVR_ENABLE))
+        value |= APIC_LVT_MASKED;
     switch (offset) {
-    case LAPIC_EOI:
+    case APIC_EOI:
         lapic_eoi(c);
         return;
-    case LAPIC_ESR:
-        *lapic_reg(l, LAPIC_ESR) = l->esr_latched;
+    case APIC_ESR:
+        *lapic_reg(l, APIC_ESR) = l->esr_latched;
         l->esr_latched = 0;
         return;
-    case LAPIC_SVR:
+    case APIC_SVR:
         write_svr(c, value);
         return;
-    case LAPIC_SELF_IPI:
+    case APIC_SELF_IPI:
         lapic_send_self(c, (uint8_t)value);
         return;
     default:
         *lapic_reg(l, offset) = value;
         break;
     }
-    if (offset == LAPIC_TPR)
+    if (offset == APIC_TPR)
         lapic_update(c);
-    else if (offset == LAPIC_LVT_TIMER)
+    else if (offset == APIC_LVT_TIMER)
         lapic_timer_lvt(c, old);
-    else if (offset == LAPIC_INIT_COUNT)
+    else if (offset == APIC_TIMER_INITIAL)
         lapic_timer_start(c);
-    else if (offset == LAPIC_DIV_CONF)
+    else if (offset == APIC_TIMER_DIVIDE)
         lapic_timer_divider(c, old);
 }
 
@@ -305,27 +333,26 @@ enum hw_fault lapic_read_msr(struct pcpu *c, uint32_t msr, uint64_t *value)
 
     if (lapic_mode(c) != LAPIC_X2APIC || offset >= 0x400)
         return HW_FAULT_GP;
-    if (!family(c->lapic, offset) && rows[offset >> 4].access != ACCESS_RW && rows[offset >> 4].access != ACCESS_RO)
+    if (!readable(rows[offset >> 4].x2apic))
         return HW_FAULT_GP;
-    *value = offset == LAPIC_ICR ? c->lapic->icr : read_reg(c, offset);
+    *value = offset == APIC_ICR ? c->lapic->icr : read_reg(c, offset);
     return HW_DONE;
 }
 
 enum hw_fault lapic_write_msr(struct pcpu *c, uint32_t msr, uint64_t value)
 {
     uint32_t offset = (msr - MSR_FIRST) << 4;
-    const struct reg_row *row = &rows[(offset >> 4) & 0x3f];
-    uint64_t writable = row->writable;
+    uint64_t allowed = writable[(offset >> 4) & 0x3f];
 
     if (lapic_mode(c) != LAPIC_X2APIC || offset >= 0x400)
         return HW_FAULT_GP;
-    if (row->access != ACCESS_RW && row->access != ACCESS_WO)
+    if (!can_write(rows[offset >> 4].x2apic))
         return HW_FAULT_GP;
-    if (offset == LAPIC_ICR)
-        writable |= 0xffffffff00000000ull;
-    if (value & ~writable)
+    if (offset == APIC_ICR)
+        allowed |= 0xffffffff00000000ull;
+    if (value & ~allowed)
         return HW_FAULT_GP;
-    if (offset == LAPIC_ICR) {
+    if (offset == APIC_ICR) {
         c->lapic->icr = value;
         lapic_send_icr(c, value);
     } else {
@@ -339,7 +366,7 @@ uint32_t lapic_read_page(struct pcpu *c, uint32_t offset)
     offset &= 0xff0;
     if (lapic_mode(c) != LAPIC_XAPIC || offset >= 0x400)
         return 0;
-    if (offset == LAPIC_ICR_HIGH)
+    if (offset == APIC_ICR2)
         return (uint32_t)(c->lapic->icr >> 32);
     return read_reg(c, offset);
 }
@@ -360,22 +387,22 @@ void lapic_write_page(struct pcpu *c, uint32_t offset, uint32_t value)
     if (lapic_mode(c) != LAPIC_XAPIC || offset >= 0x400)
         return;
     switch (offset) {
-    case LAPIC_ICR_HIGH:
+    case APIC_ICR2:
         l->icr = (l->icr & 0xffffffff) | (uint64_t)value << 32;
         return;
-    case LAPIC_ICR:
-        l->icr = (l->icr & 0xffffffff00000000ull) | (value & rows[LAPIC_ICR >> 4].writable);
+    case APIC_ICR:
+        l->icr = (l->icr & 0xffffffff00000000ull) | (value & writable[APIC_ICR >> 4]);
         lapic_send_icr(c, x2apic_icr(l->icr));
         return;
-    case LAPIC_LDR:
-        *lapic_reg(l, LAPIC_LDR) = value & 0xff000000;
+    case APIC_LDR:
+        *lapic_reg(l, APIC_LDR) = value & 0xff000000;
         return;
-    case LAPIC_DFR:
-        *lapic_reg(l, LAPIC_DFR) = value | 0x0fffffff;
+    case APIC_DFR:
+        *lapic_reg(l, APIC_DFR) = value | 0x0fffffff;
         return;
     default:
         break;
     }
-    if (rows[offset >> 4].access == ACCESS_RW || rows[offset >> 4].access == ACCESS_WO)
-        write_reg(c, offset, value & rows[offset >> 4].writable);
+    if (can_write(rows[offset >> 4].xapic))
+        write_reg(c, offset, value & writable[offset >> 4]);
 }

@@ -4,25 +4,10 @@
 #define MODELS_APIC_LAPIC_STATE_H
 
 #include "models/apic/lapic.h"
+#include "spec/apic_bits.h"
 
-enum lapic_offset {
-#define LAPIC_REG(offset, name, access, writable, reset) LAPIC_##name = (offset),
-#include "models/apic/lapic_regs.def"
-#undef LAPIC_REG
-    LAPIC_ISR = 0x100,
-    LAPIC_TMR = 0x180,
-    LAPIC_IRR = 0x200,
-    LAPIC_ICR_HIGH = 0x310, // xAPIC mode only
-    LAPIC_DFR = 0x0e0,      // xAPIC mode only
-};
-
-#define SVR_ENABLED (1u << 8)
-#define SVR_NO_EOI_BROADCAST (1u << 12)
-#define LVT_MASKED (1u << 16)
-#define LVT_TIMER_MODE(lvt) (((lvt) >> 17) & 3u)
 enum { TIMER_ONE_SHOT, TIMER_PERIODIC, TIMER_TSC_DEADLINE };
-#define ESR_SEND_ILLEGAL (1u << 5)
-#define ESR_RECEIVE_ILLEGAL (1u << 6)
+#define LVT_TIMER_MODE(lvt) (((lvt)&APIC_LVT_TIMER_MASK) >> 17)
 
 struct lapic {
     uint64_t base; // IA32_APIC_BASE

@@ -22,21 +22,21 @@ static unsigned divisor(uint32_t conf)
 
 static unsigned mode_of(const struct pcpu *c)
 {
-    return LVT_TIMER_MODE(lapic_value(c->lapic, LAPIC_LVT_TIMER));
+    return LVT_TIMER_MODE(lapic_value(c->lapic, APIC_LVT_TIMER));
 }
 
 static uint64_t period_ticks(const struct pcpu *c)
 {
-    uint64_t count = lapic_value(c->lapic, LAPIC_INIT_COUNT);
+    uint64_t count = lapic_value(c->lapic, APIC_TIMER_INITIAL);
 
-    return clock_to_ticks(count * divisor(lapic_value(c->lapic, LAPIC_DIV_CONF)), timer_khz(c),
+    return clock_to_ticks(count * divisor(lapic_value(c->lapic, APIC_TIMER_DIVIDE)), timer_khz(c),
                           c->uarch->clock.core_khz);
 }
 
 static void fire(struct pcpu *c)
 {
     struct lapic *l = c->lapic;
-    uint32_t lvt = lapic_value(l, LAPIC_LVT_TIMER);
+    uint32_t lvt = lapic_value(l, APIC_LVT_TIMER);
 
     pcpu_timer_disarm(c, PCPU_TIMER_LAPIC);
     if (LVT_TIMER_MODE(lvt) == TIMER_TSC_DEADLINE)
@@ -46,7 +46,7 @@ static void fire(struct pcpu *c)
         l->timer_start_ticks += period_ticks(c);
         pcpu_timer_arm(c, PCPU_TIMER_LAPIC, l->timer_start_ticks + period_ticks(c), fire);
     }
-    if (!(lvt & LVT_MASKED))
+    if (!(lvt & APIC_LVT_MASKED))
         lapic_accept(c, (uint8_t)lvt, false);
 }
 
@@ -57,7 +57,7 @@ void lapic_timer_start(struct pcpu *c)
     if (mode_of(c) == TIMER_TSC_DEADLINE)
         return; // Writes to the initial count are ignored (SDM 10.5.4.1).
     pcpu_timer_disarm(c, PCPU_TIMER_LAPIC);
-    if (!lapic_value(l, LAPIC_INIT_COUNT))
+    if (!lapic_value(l, APIC_TIMER_INITIAL))
         return;
     l->timer_start_ticks = c->now_ticks;
     pcpu_timer_arm(c, PCPU_TIMER_LAPIC, c->now_ticks + period_ticks(c), fire);
@@ -66,13 +66,13 @@ void lapic_timer_start(struct pcpu *c)
 uint32_t lapic_timer_count(const struct pcpu *c)
 {
     const struct lapic *l = c->lapic;
-    uint32_t initial = lapic_value(l, LAPIC_INIT_COUNT);
+    uint32_t initial = lapic_value(l, APIC_TIMER_INITIAL);
     uint64_t counted;
 
     if (mode_of(c) == TIMER_TSC_DEADLINE || c->timer_at_ticks[PCPU_TIMER_LAPIC] == TICKS_NEVER)
         return 0;
     counted = clock_from_ticks(c->now_ticks - l->timer_start_ticks, timer_khz(c), c->uarch->clock.core_khz) /
-              divisor(lapic_value(l, LAPIC_DIV_CONF));
+              divisor(lapic_value(l, APIC_TIMER_DIVIDE));
     return counted >= initial ? 0 : (uint32_t)(initial - counted);
 }
 
@@ -85,13 +85,13 @@ void lapic_timer_lvt(struct pcpu *c, uint32_t old_lvt)
         return;
     // A change to or from TSC-deadline mode disarms the timer (SDM 10.5.4.1).
     c->lapic->deadline = 0;
-    *lapic_reg(c->lapic, LAPIC_INIT_COUNT) = 0;
+    *lapic_reg(c->lapic, APIC_TIMER_INITIAL) = 0;
     pcpu_timer_disarm(c, PCPU_TIMER_LAPIC);
 }
 
 void lapic_timer_divider(struct pcpu *c, uint32_t old_divider)
 {
-    if (lapic_value(c->lapic, LAPIC_DIV_CONF) == old_divider)
+    if (lapic_value(c->lapic, APIC_TIMER_DIVIDE) == old_divider)
         return;
     if (mode_of(c) != TIMER_TSC_DEADLINE && c->timer_at_ticks[PCPU_TIMER_LAPIC] != TICKS_NEVER)
         lapic_timer_start(c); // The count starts over under the new clock: our choice, SDM 10.5.4 leaves it open.

@@ -101,8 +101,10 @@ static void core_fill(struct mem_core *m, uint64_t line, enum cache_state state)
     cache_fill(&m->l1, line, state);
 }
 
-// Looks for the line in every other core of the host. The strongest state found, after making it `leave` there.
-static enum cache_state snoop(struct mem_core *m, uint64_t line, enum cache_state leave)
+enum snoop { SNOOP_LOOK, SNOOP_SHARE, SNOOP_INVALIDATE };
+
+// Looks for the line in every other core of the host. The strongest state found, before `what` was done to it.
+static enum cache_state snoop(struct mem_core *m, uint64_t line, enum snoop what)
 {
     const struct machine *machine = m->cpu->machine;
     enum cache_state found = CACHE_I;
@@ -118,8 +120,10 @@ static enum cache_state snoop(struct mem_core *m, uint64_t line, enum cache_stat
             continue;
         if ((*l2 & 3) > found)
             found = (enum cache_state)(*l2 & 3);
+        if (what == SNOOP_LOOK)
+            continue;
         uint64_t *l1 = cache_probe(&other->mem->l1, line);
-        uint64_t tag = leave == CACHE_I ? 0 : line << 2 | (uint64_t)leave;
+        uint64_t tag = what == SNOOP_INVALIDATE ? 0 : line << 2 | CACHE_S;
 
         *l2 = tag;
         if (l1)
@@ -166,14 +170,29 @@ uint32_t mem_line_load_miss(struct mem_core *m, uint64_t line)
         return m->l2_extra;
     }
     m->counters.l2_misses++;
-    enum cache_state found = snoop(m, line, CACHE_S);
+    enum cache_state found = snoop(m, line, SNOOP_SHARE);
     uint32_t extra = transfer_extra(m, line, found);
 
     core_fill(m, line, found == CACHE_I ? CACHE_E : CACHE_S);
     return extra;
 }
 
-uint32_t mem_line_store_miss(struct mem_core *m, uint64_t line)
+void mem_line_claim(struct mem_core *m, uint64_t claim)
+{
+    snoop(m, claim - 1, SNOOP_INVALIDATE);
+}
+
+// Makes the line ours: now, or (a request is on its way, the store waits in the buffer) when the store drains.
+static enum cache_state claim_line(struct mem_core *m, uint64_t line, uint64_t *claim)
+{
+    enum cache_state found = snoop(m, line, claim ? SNOOP_LOOK : SNOOP_INVALIDATE);
+
+    if (claim && found != CACHE_I)
+        *claim = line + 1;
+    return found;
+}
+
+uint32_t mem_line_store_miss(struct mem_core *m, uint64_t line, uint64_t *claim)
 {
     uint64_t *l1 = cache_probe(&m->l1, line);
     uint64_t *l2 = cache_touch(&m->l2, line);
@@ -184,7 +203,7 @@ uint32_t mem_line_store_miss(struct mem_core *m, uint64_t line)
 
         if ((*l2 & 3) == CACHE_S) {
             m->counters.upgrades++;
-            snoop(m, line, CACHE_I);
+            claim_line(m, line, claim);
             extra += m->upgrade;
         }
         *l2 = modified;
@@ -198,7 +217,7 @@ uint32_t mem_line_store_miss(struct mem_core *m, uint64_t line)
     }
     m->counters.l1_misses++;
     m->counters.l2_misses++;
-    enum cache_state found = snoop(m, line, CACHE_I);
+    enum cache_state found = claim_line(m, line, claim);
     uint32_t extra = transfer_extra(m, line, found);
 
     core_fill(m, line, CACHE_M);
@@ -231,11 +250,14 @@ void mem_access(struct pcpu *c, uint64_t hpa, unsigned size_bytes, enum mem_acce
     switch (kind) {
     case MEM_STORE:
         mem_time_store(c, hpa, size_bytes);
+        if (c->mem->stores.claim) // Nothing of it waits in the buffer.
+            mem_line_claim(c->mem, c->mem->stores.claim);
+        c->mem->stores.claim = 0;
         break;
     case MEM_RMW:
         mem_store_drain(c);
         c->mem->counters.rmws++;
-        c->now_ticks += mem_dtlb(c->mem, hpa) + mem_line_store(c->mem, hpa >> MEM_LINE_SHIFT) + c->mem->rmw;
+        c->now_ticks += mem_dtlb(c->mem, hpa) + mem_line_store(c->mem, hpa >> MEM_LINE_SHIFT, NULL) + c->mem->rmw;
         break;
     case MEM_WALK: // By physical address: no TLB in front.
         c->now_ticks += mem_line_load(c->mem, hpa >> MEM_LINE_SHIFT);

@@ -17,6 +17,7 @@
 struct mem_store {
     unsigned char *p;
     uint64_t drain_ticks;
+    uint64_t claim; // Line + 1 that the other holders lose when it drains; 0: nobody else holds it.
     uint8_t size_bytes;
     unsigned char other[16];
 };
@@ -26,6 +27,7 @@ struct mem_store_buffer {
     uint32_t head, count;                          // head: the oldest
     uint32_t capacity;
     uint64_t last_drain_ticks;
+    uint64_t claim; // Of the store whose time was taken last and which is not pushed yet.
     bool hidden;
 };
 
@@ -53,7 +55,10 @@ void mem_commit_due(struct pcpu *c);
 
 // Brings `line` in; returns the extra ticks beyond an L1 hit. L1 was found to lack it (or to hold it shared).
 uint32_t mem_line_load_miss(struct mem_core *m, uint64_t line);
-uint32_t mem_line_store_miss(struct mem_core *m, uint64_t line);
+// The same for a store. Other holders lose the line at once if `claim` is NULL (locked operations); otherwise they
+// keep it until the store drains: *claim is then the argument for mem_line_claim(), 0 if there is no other holder.
+uint32_t mem_line_store_miss(struct mem_core *m, uint64_t line, uint64_t *claim);
+void mem_line_claim(struct mem_core *m, uint64_t claim);
 uint32_t mem_dtlb_miss(struct mem_core *m, uint64_t page);
 
 static inline uint32_t mem_line_load(struct mem_core *m, uint64_t line)
@@ -63,13 +68,13 @@ static inline uint32_t mem_line_load(struct mem_core *m, uint64_t line)
     return mem_line_load_miss(m, line);
 }
 
-static inline uint32_t mem_line_store(struct mem_core *m, uint64_t line)
+static inline uint32_t mem_line_store(struct mem_core *m, uint64_t line, uint64_t *claim)
 {
     uint64_t *tag = cache_touch(&m->l1, line);
 
     if (__builtin_expect(tag && (*tag & 3) == CACHE_M, 1))
         return 0;
-    return mem_line_store_miss(m, line);
+    return mem_line_store_miss(m, line, claim);
 }
 
 static inline uint32_t mem_dtlb(struct mem_core *m, uint64_t hpa)

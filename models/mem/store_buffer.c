@@ -15,17 +15,22 @@ static struct mem_store *entry_at(struct mem_store_buffer *b, uint32_t i)
     return &b->entry[(b->head + i) % MEM_STORE_ENTRIES_MAX];
 }
 
-static void pop_oldest(struct mem_store_buffer *b)
+// The oldest store leaves the buffer: from now on its line is this core's alone.
+static void pop_oldest(struct mem_core *m)
 {
+    struct mem_store_buffer *b = &m->stores;
+
+    if (b->entry[b->head].claim)
+        mem_line_claim(m, b->entry[b->head].claim);
     b->head = (b->head + 1) % MEM_STORE_ENTRIES_MAX;
     b->count--;
 }
 
 // Forgets stores that have drained. Their bytes are in the arena already.
-static void forget_drained(struct mem_store_buffer *b, uint64_t now_ticks)
+static void forget_drained(struct mem_core *m, uint64_t now_ticks)
 {
-    while (b->count && entry_at(b, 0)->drain_ticks <= now_ticks)
-        pop_oldest(b);
+    while (m->stores.count && entry_at(&m->stores, 0)->drain_ticks <= now_ticks)
+        pop_oldest(m);
 }
 
 uint64_t mem_time_store(struct pcpu *c, uint64_t hpa, unsigned size_bytes)
@@ -33,18 +38,19 @@ uint64_t mem_time_store(struct pcpu *c, uint64_t hpa, unsigned size_bytes)
     struct mem_core *m = c->mem;
     struct mem_store_buffer *b = &m->stores;
     uint64_t line = hpa >> MEM_LINE_SHIFT, last = (hpa + size_bytes - 1) >> MEM_LINE_SHIFT;
-    uint32_t extra = mem_line_store(m, line);
+    b->claim = 0;
+    uint32_t extra = mem_line_store(m, line, &b->claim);
 
     c->now_ticks += mem_dtlb(m, hpa);
     if (__builtin_expect(last != line, 0))
-        extra += mem_line_store(m, last);
+        extra += mem_line_store(m, last, NULL);
     m->counters.stores++;
     if (__builtin_expect(b->count == b->capacity, 0)) {
-        forget_drained(b, c->now_ticks);
+        forget_drained(c->mem, c->now_ticks);
         if (b->count == b->capacity) {
             m->counters.store_stalls++;
             c->now_ticks = entry_at(b, 0)->drain_ticks;
-            forget_drained(b, c->now_ticks);
+            forget_drained(c->mem, c->now_ticks);
         }
     }
     // The line is asked for as soon as the store executes; commits are in order, one at a time.
@@ -60,14 +66,16 @@ void mem_store_push(struct pcpu *c, void *p, unsigned size_bytes, uint64_t drain
 
     assert(size_bytes <= sizeof b->entry[0].other && !b->hidden);
     if (b->count == b->capacity)
-        forget_drained(b, c->now_ticks);
+        forget_drained(c->mem, c->now_ticks);
     if (b->count == b->capacity) // Another store was pushed since its time was taken: the oldest must go first.
-        pop_oldest(b);
+        pop_oldest(c->mem);
     struct mem_store *e = entry_at(b, b->count++);
 
     e->p = p;
     e->size_bytes = (uint8_t)size_bytes;
     e->drain_ticks = drain_ticks;
+    e->claim = b->claim;
+    b->claim = 0;
     memcpy(e->other, p, size_bytes);
 }
 
@@ -84,7 +92,8 @@ void mem_store_drain(struct pcpu *c)
 
     if (b->count && b->last_drain_ticks > c->now_ticks)
         c->now_ticks = b->last_drain_ticks;
-    b->count = 0;
+    while (b->count)
+        pop_oldest(c->mem);
 }
 
 static void exchange(struct mem_store *e)
@@ -100,7 +109,7 @@ void mem_store_hide(struct pcpu *c)
 {
     struct mem_store_buffer *b = &c->mem->stores;
 
-    forget_drained(b, c->now_ticks);
+    forget_drained(c->mem, c->now_ticks);
     b->hidden = true;
     if (!b->count)
         return;
@@ -138,10 +147,10 @@ void mem_commit_due(struct pcpu *c)
 {
     uint64_t next = TICKS_NEVER;
 
-    forget_drained(&c->mem->stores, c->now_ticks);
+    forget_drained(c->mem, c->now_ticks);
     for (;;) {
         // The earliest hidden store of all, so that stores of different processors drain in order of time.
-        struct mem_store_buffer *first = NULL;
+        struct mem_core *first = NULL;
 
         next = TICKS_NEVER;
         for (uint32_t i = 0; i < c->machine->cpu_count; i++) {
@@ -149,12 +158,12 @@ void mem_commit_due(struct pcpu *c)
 
             if (b->hidden && b->count && entry_at(b, 0)->drain_ticks < next) {
                 next = entry_at(b, 0)->drain_ticks;
-                first = b;
+                first = c->machine->cpus[i]->mem;
             }
         }
         if (!first || next > c->now_ticks)
             break;
-        struct mem_store *e = entry_at(first, 0);
+        struct mem_store *e = entry_at(&first->stores, 0);
 
         for (uint32_t i = 0; i < e->size_bytes; i++)
             commit_byte(&c->mem->stores, e->p + i, e->other[i]);

@@ -32,37 +32,37 @@ bool ept_pointer_valid(uint64_t eptp, uint64_t caps, unsigned phys_bits)
 
 static bool is_leaf(uint64_t entry, unsigned level)
 {
-    return level == 1 || (level <= 3 && (entry & EPTE_LEAF));
+    return level == 1 || (level <= 3 && (entry & EPT_PS));
 }
 
 static uint64_t reserved_bits(uint64_t entry, unsigned level, uint64_t caps, unsigned phys_bits)
 {
-    uint64_t beyond = EPTE_ADDRESS & ~((1ull << phys_bits) - 1);
+    uint64_t beyond = EPT_ADDR_MASK & ~((1ull << phys_bits) - 1);
 
     if (level == 1)
         return beyond;
-    if (level == 2 && (entry & EPTE_LEAF))
-        return caps & EPT_CAP_2M ? beyond | 0x1ff000ull : beyond | EPTE_LEAF;
-    if (level == 3 && (entry & EPTE_LEAF))
-        return caps & EPT_CAP_1G ? beyond | 0x3ffff000ull : beyond | EPTE_LEAF;
+    if (level == 2 && (entry & EPT_PS))
+        return caps & EPT_CAP_2M ? beyond | 0x1ff000ull : beyond | EPT_PS;
+    if (level == 3 && (entry & EPT_PS))
+        return caps & EPT_CAP_1G ? beyond | 0x3ffff000ull : beyond | EPT_PS;
     // Tables: bits 6:3; bit 7 has no meaning above the page-directory-pointer table.
-    return beyond | 0x78 | (level >= 4 ? EPTE_LEAF : 0);
+    return beyond | 0x78 | (level >= 4 ? EPT_PS : 0);
 }
 
 bool ept_entry_misconfigured(uint64_t entry, unsigned level, uint64_t caps, unsigned phys_bits,
                              bool mode_based_exec)
 {
-    bool readable = entry & EPTE_R;
-    bool executable = (entry & EPTE_X) || (mode_based_exec && (entry & EPTE_XU));
+    bool readable = entry & EPT_READ;
+    bool executable = (entry & EPT_EXEC) || (mode_based_exec && (entry & EPT_EXEC_USER));
 
-    if (!readable && (entry & EPTE_W))
+    if (!readable && (entry & EPT_WRITE))
         return true;
     if (!readable && executable && !(caps & EPT_CAP_EXECUTE_ONLY))
         return true;
     if (entry & reserved_bits(entry, level, caps, phys_bits))
         return true;
     if (is_leaf(entry, level)) {
-        unsigned type = (unsigned)(entry >> EPTE_TYPE_SHIFT) & 7;
+        unsigned type = (unsigned)(entry >> EPT_MEMTYPE_SHIFT) & 7;
 
         return type == 2 || type == 3 || type == 7;
     }
@@ -71,12 +71,12 @@ bool ept_entry_misconfigured(uint64_t entry, unsigned level, uint64_t caps, unsi
 
 static bool is_present(uint64_t entry, bool mode_based_exec)
 {
-    return entry & (EPTE_R | EPTE_W | EPTE_X | (mode_based_exec ? EPTE_XU : 0));
+    return entry & (EPT_READ | EPT_WRITE | EPT_EXEC | (mode_based_exec ? EPT_EXEC_USER : 0));
 }
 
 static uint8_t entry_rights(uint64_t entry)
 {
-    return (uint8_t)((entry & 7) | (entry & EPTE_XU ? 8 : 0));
+    return (uint8_t)((entry & 7) | (entry & EPT_EXEC_USER ? 8 : 0));
 }
 
 static enum ept_where classify(const struct uarch *u, uint64_t ticks)
@@ -135,18 +135,24 @@ static bool access_allowed(const struct ept_request *rq, uint8_t rights)
 // SDM 28.3.5: accessed in every entry that was used, dirty in the leaf of a write.
 static void set_flags(struct pcpu *c, const struct ept_request *rq, struct ept_walk *w)
 {
+    const struct ept_step *last = &w->steps[w->step_count - 1];
+
+    if ((rq->access & EPT_ACCESS_WRITE) && !(last->entry & EPT_D) && rq->keep_clean) {
+        w->kept_clean = true;
+        return;
+    }
     for (unsigned i = 0; i < w->step_count; i++) {
         struct ept_step *s = &w->steps[i];
         bool leaf = i + 1u == w->step_count;
-        uint64_t wanted = EPTE_A | (leaf && (rq->access & EPT_ACCESS_WRITE) ? EPTE_D : 0);
+        uint64_t wanted = EPT_A | (leaf && (rq->access & EPT_ACCESS_WRITE) ? EPT_D : 0);
 
         if ((s->entry & wanted) == wanted)
             continue;
-        if (leaf && (wanted & ~s->entry & EPTE_D))
+        if (leaf && (wanted & ~s->entry & EPT_D))
             w->dirty_set = true;
         mem_write64(c, s->address, s->entry | wanted, true);
     }
-    w->dirty = (rq->access & EPT_ACCESS_WRITE) || (w->steps[w->step_count - 1].entry & EPTE_D);
+    w->dirty = (rq->access & EPT_ACCESS_WRITE) || (last->entry & EPT_D);
 }
 
 static void finish(struct pcpu *c, const struct ept_request *rq, uint64_t entry, uint8_t rights,
@@ -156,14 +162,14 @@ static void finish(struct pcpu *c, const struct ept_request *rq, uint64_t entry,
 
     w->rights = rights;
     w->page_bits = (uint8_t)(12 + 9 * (w->level - 1));
-    w->memory_type = (uint8_t)((entry >> EPTE_TYPE_SHIFT) & 7);
-    w->ignore_pat = entry & EPTE_IPAT;
+    w->memory_type = (uint8_t)((entry >> EPT_MEMTYPE_SHIFT) & 7);
+    w->ignore_pat = entry & EPT_IPAT;
     if (!access_allowed(rq, rights)) {
         fail_violation(rq, rights, w);
         return;
     }
     in_page = rq->gpa & ((1ull << w->page_bits) - 1);
-    w->hpa = (entry & EPTE_ADDRESS & ~((1ull << w->page_bits) - 1)) | in_page;
+    w->hpa = (entry & EPT_ADDR_MASK & ~((1ull << w->page_bits) - 1)) | in_page;
     w->fault = EPT_TRANSLATED;
     if (rq->eptp & EPTP_AD)
         set_flags(c, rq, w);
@@ -203,7 +209,7 @@ void ept_walk(struct pcpu *c, const struct ept_request *request, const struct ep
             finish(c, &rq, entry, rights, w);
             return;
         }
-        table = entry & EPTE_ADDRESS;
+        table = entry & EPT_ADDR_MASK;
         assert(level > 1);
         level--;
     }

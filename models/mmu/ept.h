@@ -4,36 +4,22 @@
 // What the block is: SDM 28.3. Tables of 4 or 5 levels with 4-KByte, 2-MByte and 1-GByte pages; permissions,
 // mode-based execute control, accessed and dirty flags, misconfigurations. Every table entry is read through the
 // modelled caches, so a walk takes the time that its references take.
+// Layouts of entries: spec/vmx_bits.h.
 // Does not model: sub-page write permissions, EPTP switching, virtualization exceptions, supervisor shadow stacks.
 // Called by the processor model in non-root operation; simulated time of `c` advances.
 //
-//   63        N 52 51        12 11 10  9  8  7  6  5   3  2  1  0
-// +------------+---------------+--+--+--+--+--+--+------+--+--+--+
-// |  ignored   | address 51:12 | i|XU| D| A|PS|IP| type | X| W| R|   leaf; tables: 7:3 reserved (SDM 28.3.2)
-// +------------+---------------+--+--+--+--+--+--+------+--+--+--+
 #ifndef MODELS_MMU_EPT_H
 #define MODELS_MMU_EPT_H
 
 #include "models/cpu/pcpu.h"
+#include "spec/vmx_bits.h"
 #include <stdbool.h>
 #include <stdint.h>
 
-#define EPTE_R (1ull << 0)
-#define EPTE_W (1ull << 1)
-#define EPTE_X (1ull << 2)
-#define EPTE_TYPE_SHIFT 3
-#define EPTE_IPAT (1ull << 6)
-#define EPTE_LEAF (1ull << 7)
-#define EPTE_A (1ull << 8)
-#define EPTE_D (1ull << 9)
-#define EPTE_XU (1ull << 10)
-#define EPTE_ADDRESS 0x000ffffffffff000ull
-
-// EPTP (SDM 24.6.11): bits 2:0 memory type, 5:3 levels - 1, 6 accessed and dirty flags, 7 shadow-stack rights.
+// Levels of the table that an EPTP names (SDM 24.6.11).
 #define EPTP_LEVELS(eptp) ((unsigned)(((eptp) >> 3) & 7u) + 1u)
-#define EPTP_AD (1ull << 6)
 // What tags cached translations: bits 51:12 of the EPTP (SDM 28.4.1).
-#define EPTP_EP4TA(eptp) ((eptp)&EPTE_ADDRESS)
+#define EPTP_EP4TA(eptp) ((eptp)&EPT_ADDR_MASK)
 
 enum ept_access { EPT_ACCESS_READ = 1, EPT_ACCESS_WRITE = 2, EPT_ACCESS_FETCH = 4 };
 enum ept_fault { EPT_TRANSLATED, EPT_FAULT_VIOLATION, EPT_FAULT_MISCONFIG };
@@ -50,6 +36,7 @@ struct ept_request {
     bool translates_linear; // ... and is to its translation, not to a paging-structure entry of the guest.
     bool user;             // The linear address is a user-mode one: for mode-based execute control.
     bool mode_based_exec;  // That control of the VMCS.
+    bool keep_clean;       // The dirty flag must not be set now: the PML log is full (SDM 28.3.6).
 };
 
 struct ept_step {
@@ -71,6 +58,7 @@ struct ept_walk {
     uint8_t memory_type;    // Of the leaf, bits 5:3
     bool ignore_pat;
     bool dirty_set;         // This access turned the dirty flag from 0 to 1: to be logged where PML is on
+    bool kept_clean;        // It would have, but for `keep_clean`: the access has not happened
     bool dirty;             // The leaf's dirty flag is set (or flags are off)
     uint8_t step_count;
     struct ept_step steps[EPT_LEVELS_MAX];

@@ -249,8 +249,8 @@ void tlb_table_insert(struct tlb *t, uint64_t ep4ta, unsigned levels, uint64_t g
         const struct ept_step *s = &w->steps[i];
         struct ept_start start;
 
-        rights &= (uint8_t)((s->entry & 7) | (s->entry & EPTE_XU ? 8 : 0));
-        start = (struct ept_start){(uint8_t)(s->level - 1), rights, s->entry & EPTE_ADDRESS};
+        rights &= (uint8_t)((s->entry & 7) | (s->entry & EPT_EXEC_USER ? 8 : 0));
+        start = (struct ept_start){(uint8_t)(s->level - 1), rights, s->entry & EPT_ADDR_MASK};
         if (start.level < levels && start.level <= TABLE_LEVELS)
             table_put(t, start.level, ep4ta, gpa, &start);
     }

@@ -123,6 +123,7 @@ static struct pcpu *create_cpu(struct sim_machine *m, uint32_t index)
     c->index = index;
     c->machine = &m->machine;
     c->uarch = m->uarch;
+    pcpu_set_clock(c);
     for (unsigned s = 0; s < PCPU_TIMER_COUNT; s++)
         c->timer_at_ticks[s] = TICKS_NEVER;
     char name[32];

@@ -5,7 +5,6 @@
 #include "sim/scenario/stream_parse.h"
 
 #include <assert.h>
-#include <errno.h>
 #include <stdarg.h>
 #include <stdlib.h>
 #include <string.h>
@@ -13,15 +12,6 @@
 #define WORD(span) (int)((span).size < 60 ? (span).size : 60), (span).at
 #define WORDS_MAX 16u // More words than any line can use; the next one is reported.
 #define NAME_MAX_BYTES 63u
-
-// clang-format off
-const struct stream_op_info stream_op_infos[REPLAY_OP_COUNT] = {
-#define REPLAY_OP(name, word_, args_, min_, max_, length_, section_) \
-    [REPLAY_##name] = {.word = word_, .args = args_, .section = section_, .min = min_, .max = max_, .length = length_},
-#include "models/cpu/x86/replay_ops.def"
-#undef REPLAY_OP
-};
-// clang-format on
 
 static void report(struct parser *p, uint32_t line, uint32_t column, const char *format, va_list list)
 {
@@ -394,7 +384,8 @@ static bool line_op(struct parser *p, const struct span *words, unsigned count, 
     while (at + args < count && memchr(words[at + args].at, '=', words[at + args].size) == NULL) {
         args++;
     }
-    if (!control(p, &op, word) || !stream_args(p, &op, words + at, args, end)) {
+    struct span last = words[at + args - 1];
+    if (!control(p, &op, word) || !stream_args(p, &op, words + at, args, last.at + last.size)) {
         return false;
     }
     for (at += args; at < count; at++) {
@@ -541,55 +532,6 @@ bool stream_parse(const char *file, const char *text, size_t size_bytes, const s
     if (!good) {
         stream_free(set);
     }
-    return good;
-}
-
-static bool load_fail(struct stream_error *error, const char *path, const char *why)
-{
-    *error = (struct stream_error){0};
-    (void)snprintf(error->text, sizeof(error->text), "%.300s: %s", path, why);
-    return false;
-}
-
-// Reads until the end, so that pipes work too.
-static bool read_all(FILE *file, char **text, size_t *size, size_t *capacity)
-{
-    while (!feof(file) && !ferror(file) && *size < STREAM_FILE_MAX) {
-        if (*size == *capacity) {
-            size_t more = *capacity == 0 ? 65536 : *capacity * 2;
-            char *grown = realloc(*text, more);
-            if (grown == NULL) {
-                errno = ENOMEM;
-                return false;
-            }
-            *text = grown;
-            *capacity = more;
-        }
-        *size += fread(*text + *size, 1, *capacity - *size, file);
-    }
-    return !ferror(file);
-}
-
-bool stream_load(const char *path, const struct stream_target *target, struct stream_set *set,
-                 struct stream_error *error)
-{
-    *set = (struct stream_set){0};
-    FILE *file = fopen(path, "rb");
-    if (file == NULL) {
-        return load_fail(error, path, strerror(errno));
-    }
-    char *text = NULL;
-    size_t size = 0, capacity = 0;
-    bool good = read_all(file, &text, &size, &capacity);
-    if (!good) {
-        load_fail(error, path, strerror(errno));
-    } else if (size >= STREAM_FILE_MAX) {
-        good = load_fail(error, path, "the file is too big; the most is 4 GiB");
-    } else {
-        good = stream_parse(path, text == NULL ? "" : text, size, target, set, error);
-    }
-    free(text);
-    (void)fclose(file);
     return good;
 }
 

@@ -12,6 +12,15 @@
     }
 
 // clang-format off
+const struct stream_op_info stream_op_infos[REPLAY_OP_COUNT] = {
+#define REPLAY_OP(name, word_, args_, min_, max_, length_, section_) \
+    [REPLAY_##name] = {.word = word_, .args = args_, .section = section_, .min = min_, .max = max_, .length = length_},
+#include "models/cpu/x86/replay_ops.def"
+#undef REPLAY_OP
+};
+// clang-format on
+
+// clang-format off
 static const struct stream_name op_words[] = {
 #define REPLAY_OP(name, word, args, min, max, length, section) ROW(word, REPLAY_##name),
 #include "models/cpu/x86/replay_ops.def"
@@ -43,17 +52,6 @@ const struct stream_names stream_op_words = {op_words, COUNT_OF(op_words)};
 const struct stream_names stream_msrs = {msrs, COUNT_OF(msrs)};
 const struct stream_names stream_vmcs_fields = {vmcs_fields, COUNT_OF(vmcs_fields)};
 const struct stream_names stream_exit_reasons = {exit_reasons, COUNT_OF(exit_reasons)};
-
-bool span_is(struct span a, const char *text)
-{
-    size_t size = strlen(text);
-    return a.size == size && memcmp(a.at, text, size) == 0;
-}
-
-bool span_equal(struct span a, struct span b)
-{
-    return a.size == b.size && memcmp(a.at, b.at, a.size) == 0;
-}
 
 const struct stream_name *stream_name_find(const struct stream_names *names, struct span word)
 {

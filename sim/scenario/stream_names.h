@@ -7,6 +7,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <string.h>
 
 // A piece of text that is not zero-terminated.
 struct span {
@@ -30,6 +31,13 @@ extern const struct stream_names stream_msrs;         // value: MSR number
 extern const struct stream_names stream_vmcs_fields;  // value: encoding
 extern const struct stream_names stream_exit_reasons; // value: basic exit reason
 
+// A row of replay_ops.def, without its name.
+struct stream_op_info {
+    const char *word, *args, *section;
+    uint8_t min, max, length;
+};
+extern const struct stream_op_info stream_op_infos[]; // By enum replay_op_kind.
+
 // The row of that name, or NULL. Letters count as written.
 const struct stream_name *stream_name_find(const struct stream_names *names, struct span word);
 // The first row with that value, or NULL.
@@ -50,7 +58,15 @@ static inline struct span span_of(const char *text, size_t size)
 {
     return (struct span){text, size};
 }
-bool span_is(struct span a, const char *text);
-bool span_equal(struct span a, struct span b);
+// Inline, so that the size of a literal is a constant: the importer compares many words.
+static inline bool span_is(struct span a, const char *text)
+{
+    size_t size = strlen(text);
+    return a.size == size && memcmp(a.at, text, size) == 0;
+}
+static inline bool span_equal(struct span a, struct span b)
+{
+    return a.size == b.size && memcmp(a.at, b.at, a.size) == 0;
+}
 
 #endif

@@ -89,12 +89,6 @@ uint32_t stream_column(const struct parser *p, const char *at);
 // Makes room for one more element; false on lack of memory (reported).
 bool stream_grow(struct parser *p, void **items, uint32_t count, uint32_t *capacity, size_t item_size);
 
-struct stream_op_info {
-    const char *word, *args, *section;
-    uint8_t min, max, length;
-};
-extern const struct stream_op_info stream_op_infos[REPLAY_OP_COUNT];
-
 // A number with an optional unit.
 enum unit { UNIT_NONE, UNIT_NS, UNIT_US, UNIT_MS };
 struct number {

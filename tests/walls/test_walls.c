@@ -295,3 +295,28 @@ TEST(Walls, ABrokenFileIsNoImage)
     EXPECT_FALSE(elf_image_open(&image, path, &why));
     EXPECT_STREQ(why, "its headers do not lie in the file");
 }
+
+/*
+ * libhv.so is an input of a run, so equal sources must make equal bytes. Another folder, another name of the
+ * build folder, another compiler for the simulator.
+ */
+TEST(Libhv, IsTheSameFromAnotherFolder)
+{
+    static char output[1 << 16];
+    char command[2048];
+    char built[512];
+    snprintf(built, sizeof(built), "%s/lib/libhv.so", test_build_dir());
+    if (access(built, F_OK) != 0) {
+        test_skip("there is no libhv.so in this build");
+    }
+    snprintf(command, sizeof(command),
+             "cd '%s' && mkdir -p a/longer/path && cd a/longer/path && "
+             "cp -r '%s/CMakeLists.txt' '%s/cmake' '%s/hv' '%s/spec' . && "
+             "CC=gcc CXX=g++ cmake -G Ninja -S . -B out -DHVSIM_HV_CC='%s' -DCMAKE_C_FLAGS_RELEASE=-O1 && "
+             "ninja -C out -j 2 hvlib_hv && cmp out/lib/libhv.so '%s'",
+             test_tmpdir(), test_source_dir(), test_source_dir(), test_source_dir(), test_source_dir(),
+             HVSIM_HV_CC, built);
+    if (test_shell(command, output, sizeof(output)) != 0) {
+        TEST_FAIL("%s", output);
+    }
+}

@@ -13,7 +13,7 @@ enum { SPIN, STORE_BUFFERING, STORE_BUFFERING_FENCED, THREADS, WORK, WORK_MORE }
 
 // The layout of mini_hv.c's state.
 struct mini {
-    uint64_t lock, counter, x, y, seen_x, seen_y, irqs, irq_during_user, pings;
+    uint64_t lock, counter, padding1[6], x, padding2[7], y, padding3[7], seen_x, seen_y, irqs, irq_during_user, pings;
     struct hw_context boot, threads[2];
     uint64_t done, program, rounds;
 };
@@ -109,6 +109,7 @@ static bool open_machine(struct fixture *f)
         c->index = i;
         c->machine = &f->machine;
         c->uarch = f->uarch;
+        pcpu_set_clock(c);
         c->wake = sim_event_create("wake");
         c->mem = mem_core_create(c);
         c->native = native_state_create(c);
