@@ -4,7 +4,7 @@
 #include "models/apic/lapic.h"
 #include "models/cpu/native/native.h"
 #include "models/cpu/uarch/uarch.h"
-#include "models/cpu/x86/replay.h"
+#include "models/cpu/x86/replay_run.h"
 #include "models/cpu/x86/x86.h"
 #include "models/mem/mem.h"
 #include "sim/machine/boot_info.h"
@@ -192,18 +192,19 @@ void machine_interrupt(struct sim_machine *m)
 static int register_programs(struct sim_machine *m, struct user_error *e)
 {
     const struct stream_set *set = m->streams;
-    char error[300];
 
-    m->machine.replays = replay_create();
     m->machine.assigned = assigned_msi_create();
-    if (!m->machine.replays || !m->machine.assigned)
+    if (!m->machine.assigned)
         return user_error_at(e, m->scenario->path, 0, NULL, "out of memory");
 
     for (uint32_t i = 0; i < m->scenario->vm_count; i++)
         for (uint32_t v = 0; v < m->scenario->vms[i].vcpu_count; v++, set++)
-            for (unsigned p = 0; p < set->count; p++)
-                if (replay_register(&m->machine, replay_idtr_base(i, v, p), &set->programs[p], error, sizeof error))
-                    return user_error_at(e, m->scenario->vms[i].vcpus[v].stream, 0, NULL, "%s", error);
+            for (unsigned p = 0; p < set->count; p++) {
+                const char *wrong = replay_register(&m->machine, replay_idtr_base(i, v, p), &set->programs[p]);
+
+                if (wrong)
+                    return user_error_at(e, m->scenario->vms[i].vcpus[v].stream, 0, NULL, "%s", wrong);
+            }
     replay_set_done_hook(&m->machine, guest_done, m);
     return 0;
 }
@@ -259,7 +260,7 @@ void machine_destroy(struct sim_machine *m)
         free(c);
     }
     free(m->machine.cpus);
-    replay_destroy(m->machine.replays);
+    replay_forget(&m->machine);
     assigned_msi_destroy(m->machine.assigned);
     for (uint32_t i = 0; m->streams && i < m->vcpu_count; i++)
         stream_free(&m->streams[i]);
