@@ -9,6 +9,9 @@
 #include "models/mem/mem.h"
 #include <assert.h>
 
+#define POWER_PORT 0x604u
+#define POWER_SLP_EN (1u << 13)
+
 struct pcpu *x86_instruction(uint64_t cycles, bool serializing)
 {
     struct pcpu *c = pcpu_current;
@@ -135,16 +138,15 @@ uint32_t x86_port_in(struct pcpu *c, uint16_t port, unsigned size)
 {
     uint32_t value = UINT32_MAX;
 
-    if (c->machine->assigned && assigned_msi_port(port))
+    if (assigned_msi_port(port))
         value = assigned_msi_in(c, port);
     return size == 4 ? value : value & ((1u << (8 * size)) - 1);
 }
 
 void x86_port_out(struct pcpu *c, uint16_t port, unsigned size, uint32_t value)
 {
-    (void)size;
-    // The board's PM1 control register: SLP_EN switches it off. A guest's own accesses never reach the board.
-    if (port == 0x604 && value & 0x2000 && c->mode != PCPU_GUEST && c->machine->power_off)
+    // The board's power management register: SLP_EN (bit 13) switches the machine off.
+    if (port == POWER_PORT && size == 2 && (value & POWER_SLP_EN) && c->machine->power_off)
         c->machine->power_off(c->machine);
 }
 
