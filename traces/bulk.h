@@ -3,10 +3,11 @@
 #define HVSIM_TRACES_BULK_H
 
 /*
- * Many rows of integers into one table, fast: rows gather in memory, and one statement, INSERT INTO table SELECT * FROM
- * batch, pulls thousands of them through a virtual table over that memory. Measured per row of 5 columns: 0.27 us if SQLite
- * counts the row ids itself, 0.51 us with given ids (a search of the tree each), 0.68 us for a multi-row INSERT ... VALUES.
- * So a table whose ids count up has only its first row's id given (bulk_restart()).
+ * Many rows of integers into one table, fast: rows gather in memory, and one statement, INSERT INTO table
+ * SELECT * FROM batch, pulls thousands of them through a virtual table over that memory. Measured per row of
+ * 5 columns: 0.27 us if SQLite counts the row ids itself, 0.51 us with given ids (a search of the tree each),
+ * 0.68 us for a multi-row INSERT ... VALUES. So a table whose ids count up has only its first row's id given
+ * (bulk_restart()).
  */
 
 #include <sqlite3.h>

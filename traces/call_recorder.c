@@ -36,7 +36,8 @@ static void chunk_flush(struct call_recorder *recorder, struct call_thread *thre
     store_chunk(recorder->store, &thread->chunk, thread->buffer, (size_t)(thread->pos - thread->buffer));
 }
 
-static struct call_thread *recorder_thread_new(struct call_recorder *recorder, uint32_t number, uint64_t cycle)
+static struct call_thread *recorder_thread_new(struct call_recorder *recorder, uint32_t number,
+                                               uint64_t cycle)
 {
     void *threads = recorder->threads;
 
@@ -54,7 +55,8 @@ static struct call_thread *recorder_thread_new(struct call_recorder *recorder, u
     return thread;
 }
 
-static inline struct call_thread *recorder_thread(struct call_recorder *recorder, uint32_t number, uint64_t cycle)
+static inline struct call_thread *recorder_thread(struct call_recorder *recorder, uint32_t number,
+                                                  uint64_t cycle)
 {
     struct call_thread *thread = number < recorder->thread_capacity ? recorder->threads[number] : NULL;
 
@@ -62,7 +64,8 @@ static inline struct call_thread *recorder_thread(struct call_recorder *recorder
 }
 
 // Room for one operation at a time that does not fall; gives the time since the one before.
-static inline uint64_t recorder_step(struct call_recorder *recorder, struct call_thread *thread, uint64_t *cycle)
+static inline uint64_t recorder_step(struct call_recorder *recorder, struct call_thread *thread,
+                                     uint64_t *cycle)
 {
     if (thread->pos > thread->limit) {
         chunk_flush(recorder, thread);
@@ -82,17 +85,17 @@ void call_recorder_begin(struct call_recorder *recorder, uint32_t number, uint32
     thread->pos = call_put(thread->pos, delta << 2 | CALL_OP_BEGIN);
     thread->pos = call_put(thread->pos, name);
     call_stack_begin(&thread->stack, name, cycle);
+    if (name >= thread->open_capacity) {
+        void *open = thread->open;
+
+        memory_fit(&open, &thread->open_capacity, name, sizeof *thread->open);
+        thread->open = open;
+    }
+    thread->open[name]++;
 }
 
-static bool recorder_is_open(const struct call_stack *stack, uint32_t function)
-{
-    for (size_t i = stack->depth; i-- > 0;)
-        if (stack->frames[i].function == function)
-            return true;
-    return false;
-}
-
-static void recorder_total(struct call_recorder *recorder, const struct call_stack *stack, const struct call_done *done)
+static void recorder_total(struct call_recorder *recorder, struct call_thread *thread,
+                           const struct call_done *done)
 {
     if (done->function >= recorder->total_capacity) {
         void *totals = recorder->totals;
@@ -104,7 +107,7 @@ static void recorder_total(struct call_recorder *recorder, const struct call_sta
 
     totals->calls++;
     totals->self_cycles += done->self_cycles;
-    if (!recorder_is_open(stack, done->function))
+    if (!--thread->open[done->function])
         totals->total_cycles += done->on_cycles;
 }
 
@@ -121,7 +124,7 @@ void call_recorder_end(struct call_recorder *recorder, uint32_t number, uint64_t
     thread->chunk.calls++;
     if (done.exit > thread->chunk.last_exit)
         thread->chunk.last_exit = done.exit;
-    recorder_total(recorder, &thread->stack, &done);
+    recorder_total(recorder, thread, &done);
 }
 
 static void recorder_mark(struct call_recorder *recorder, struct call_thread *thread, enum call_mark mark,
@@ -135,7 +138,8 @@ static void recorder_mark(struct call_recorder *recorder, struct call_thread *th
         thread->pos = call_put(thread->pos, value);
 }
 
-void call_recorder_switch(struct call_recorder *recorder, uint16_t pcpu, uint32_t prev, uint32_t next, uint64_t cycle)
+void call_recorder_switch(struct call_recorder *recorder, uint16_t pcpu, uint32_t prev, uint32_t next,
+                          uint64_t cycle)
 {
     uint64_t now = cycle;
 
@@ -176,8 +180,10 @@ static void recorder_store_totals(struct call_recorder *recorder)
                                              {.integer = &cells[4]}};
 
         if (totals->calls)
-            store_execute(recorder->store, "INSERT INTO main.functions SELECT ?1, text, ?3, ?4, ?5 FROM main.texts WHERE id = ?2",
-                          values, 5);
+            store_execute(
+                recorder->store,
+                "INSERT INTO main.functions SELECT ?1, text, ?3, ?4, ?5 FROM main.texts WHERE id = ?2",
+                values, 5);
     }
     free(recorder->totals);
     recorder->totals = NULL;
@@ -209,6 +215,7 @@ void call_recorder_free(struct call_recorder *recorder)
             continue;
         call_stack_free(&recorder->threads[i]->stack);
         free(recorder->threads[i]->buffer);
+        free(recorder->threads[i]->open);
         free(recorder->threads[i]);
     }
     free(recorder->threads);

@@ -3,8 +3,8 @@
 #define HVSIM_TRACES_CALL_RECORDER_H
 
 /*
- * From the stream of calls to packed chunks (call_chunks) and totals by function (functions). Times are cycles; a
- * thread's times never fall (one that does is taken as the time before it).
+ * From the stream of calls to packed chunks (call_chunks) and totals by function (functions). Times are
+ * cycles; a thread's times never fall (one that does is taken as the time before it).
  */
 
 #include "traces/calls.h"
@@ -15,6 +15,8 @@ struct call_thread {
     struct store_chunk chunk;
     unsigned char *buffer, *pos, *limit;
     size_t capacity;
+    uint16_t *open; // open calls by texts.id of the function: recursion counts once in totals
+    size_t open_capacity;
     bool used; // in this run
 };
 
@@ -32,7 +34,8 @@ struct call_recorder {
 
 void call_recorder_begin(struct call_recorder *recorder, uint32_t thread, uint32_t function, uint64_t cycle);
 void call_recorder_end(struct call_recorder *recorder, uint32_t thread, uint64_t cycle);
-void call_recorder_switch(struct call_recorder *recorder, uint16_t pcpu, uint32_t prev, uint32_t next, uint64_t cycle);
+void call_recorder_switch(struct call_recorder *recorder, uint16_t pcpu, uint32_t prev, uint32_t next,
+                          uint64_t cycle);
 // thread handles exit seq from now on; 0: none.
 void call_recorder_exit(struct call_recorder *recorder, uint32_t thread, uint32_t seq, uint64_t cycle);
 

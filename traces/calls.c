@@ -11,36 +11,12 @@ void call_stack_free(struct call_stack *stack)
     *stack = (struct call_stack){0};
 }
 
-void call_stack_begin(struct call_stack *stack, uint32_t function, uint64_t cycle)
+void call_stack_grow(struct call_stack *stack)
 {
-    if (stack->depth >= stack->capacity) {
-        void *frames = stack->frames;
+    void *frames = stack->frames;
 
-        memory_fit(&frames, &stack->capacity, stack->depth, sizeof *stack->frames);
-        stack->frames = frames;
-    }
-    stack->frames[stack->depth++] =
-        (struct call_frame){.function = function, .exit = stack->exit, .begin = cycle, .off = stack->off};
-    stack->cycle = cycle;
-}
-
-bool call_stack_end(struct call_stack *stack, uint64_t cycle, struct call_done *done)
-{
-    if (!stack->depth)
-        return false;
-    const struct call_frame *frame = &stack->frames[--stack->depth];
-
-    done->function = frame->function;
-    done->exit = frame->exit;
-    done->depth = stack->depth;
-    done->begin = frame->begin;
-    done->cycles = cycle - frame->begin;
-    done->on_cycles = done->cycles - (stack->off - frame->off);
-    done->self_cycles = done->on_cycles - frame->child;
-    if (stack->depth)
-        stack->frames[stack->depth - 1].child += done->on_cycles;
-    stack->cycle = cycle;
-    return true;
+    memory_fit(&frames, &stack->capacity, stack->depth, sizeof *stack->frames);
+    stack->frames = frames;
 }
 
 void call_stack_off(struct call_stack *stack, uint64_t cycle)
@@ -60,8 +36,8 @@ void call_stack_on(struct call_stack *stack, uint64_t cycle, uint16_t pcpu)
 }
 
 /*
- * State: pcpu, exit, is_off, [cycle - off_since if off], depth, then per frame from the outermost: function, exit,
- * cycle - begin, child, off cycles so far. All varints, least significant seven bits first.
+ * State: pcpu, exit, is_off, [cycle - off_since if off], depth, then per frame from the outermost: function,
+ * exit, cycle - begin, child, off cycles so far. All varints, least significant seven bits first.
  */
 unsigned char *call_pack_state(unsigned char *p, const struct call_stack *stack)
 {
@@ -136,7 +112,8 @@ static enum call_step call_unpack_mark(struct call_reader *reader, struct call_s
 {
     uint64_t mark, value = 0;
 
-    if (!call_get(reader, &mark) || mark > CALL_MARK_EXIT || (mark != CALL_MARK_OFF && !call_get(reader, &value)))
+    if (!call_get(reader, &mark) || mark > CALL_MARK_EXIT ||
+        (mark != CALL_MARK_OFF && !call_get(reader, &value)))
         return CALL_STEP_DAMAGED;
     if (mark == CALL_MARK_OFF)
         call_stack_off(stack, cycle);

@@ -3,9 +3,9 @@
 #define HVSIM_TRACES_CALLS_H
 
 /*
- * The call stack of one hypervisor thread and its packed form (call_chunks.packed, see docs/trace-schema.md). The
- * recorder applies calls to a stack and packs them; the reader unpacks them and applies them to a stack of its own.
- * Times are cycles. Frames are numbered from 0, the outermost.
+ * The call stack of one hypervisor thread and its packed form (call_chunks.packed, see docs/trace-schema.md).
+ * The recorder applies calls to a stack and packs them; the reader unpacks them and applies them to a stack
+ * of its own. Times are cycles. Frames are numbered from 0, the outermost.
  */
 
 #include <stdbool.h>
@@ -14,7 +14,7 @@
 
 struct call_frame {
     uint32_t function;
-    uint32_t exit;  // exits.seq that was being handled when it began, 0 none
+    uint32_t exit; // exits.seq that was being handled when it began, 0 none
     uint64_t begin;
     uint64_t child; // cycles on a pCPU in calls that it made and that ended
     uint64_t off;   // call_stack.off when it began
@@ -46,9 +46,38 @@ enum call_op { CALL_OP_BEGIN, CALL_OP_END, CALL_OP_MARK };
 enum call_mark { CALL_MARK_OFF, CALL_MARK_ON, CALL_MARK_EXIT };
 
 void call_stack_free(struct call_stack *stack);
-void call_stack_begin(struct call_stack *stack, uint32_t function, uint64_t cycle);
+void call_stack_grow(struct call_stack *stack);
+
+// Inline, as are the ends: tens of them belong to each exit.
+static inline void call_stack_begin(struct call_stack *stack, uint32_t function, uint64_t cycle)
+{
+    if (stack->depth >= stack->capacity)
+        call_stack_grow(stack);
+    stack->frames[stack->depth++] =
+        (struct call_frame){.function = function, .exit = stack->exit, .begin = cycle, .off = stack->off};
+    stack->cycle = cycle;
+}
+
 // False if no call is open.
-bool call_stack_end(struct call_stack *stack, uint64_t cycle, struct call_done *done);
+static inline bool call_stack_end(struct call_stack *stack, uint64_t cycle, struct call_done *done)
+{
+    if (!stack->depth)
+        return false;
+    const struct call_frame *frame = &stack->frames[--stack->depth];
+
+    done->function = frame->function;
+    done->exit = frame->exit;
+    done->depth = stack->depth;
+    done->begin = frame->begin;
+    done->cycles = cycle - frame->begin;
+    done->on_cycles = done->cycles - (stack->off - frame->off);
+    done->self_cycles = done->on_cycles - frame->child;
+    if (stack->depth)
+        stack->frames[stack->depth - 1].child += done->on_cycles;
+    stack->cycle = cycle;
+    return true;
+}
+
 void call_stack_off(struct call_stack *stack, uint64_t cycle);
 void call_stack_on(struct call_stack *stack, uint64_t cycle, uint16_t pcpu);
 
@@ -75,10 +104,17 @@ struct call_reader {
     const unsigned char *pos, *end;
 };
 
-// Unpacks what call_pack_state() wrote; stack->cycle must be the chunk's first cycle. False if the bytes are damaged.
+// Unpacks what call_pack_state() wrote; stack->cycle must be the chunk's first cycle. False if the bytes are
+// damaged.
 bool call_unpack_state(struct call_reader *reader, struct call_stack *stack);
 
-enum call_step { CALL_STEP_END_OF_CHUNK, CALL_STEP_DAMAGED, CALL_STEP_OTHER, CALL_STEP_BEGAN, CALL_STEP_DONE };
+enum call_step {
+    CALL_STEP_END_OF_CHUNK,
+    CALL_STEP_DAMAGED,
+    CALL_STEP_OTHER,
+    CALL_STEP_BEGAN,
+    CALL_STEP_DONE
+};
 
 // Applies the next operation to stack; *done is filled with CALL_STEP_DONE.
 enum call_step call_unpack(struct call_reader *reader, struct call_stack *stack, struct call_done *done);

@@ -34,7 +34,8 @@ struct calls_cursor {
     bool at_end;
 };
 
-static int calls_connect(sqlite3 *db, void *context, int argc, const char *const *argv, sqlite3_vtab **table, char **message)
+static int calls_connect(sqlite3 *db, void *context, int argc, const char *const *argv, sqlite3_vtab **table,
+                         char **message)
 {
     struct calls_table *made = memory_zeroed(1, sizeof *made);
 
@@ -42,9 +43,10 @@ static int calls_connect(sqlite3 *db, void *context, int argc, const char *const
     made->db = db;
     made->scope = context;
     *table = &made->base;
-    return sqlite3_declare_vtab(db, "CREATE TABLE calls(run INTEGER, thread INTEGER, pcpu INTEGER, depth INTEGER, "
-                                    "function TEXT, begin_cycle INTEGER, cycles INTEGER, self_cycles INTEGER, "
-                                    "exit_seq INTEGER)");
+    return sqlite3_declare_vtab(
+        db, "CREATE TABLE calls(run INTEGER, thread INTEGER, pcpu INTEGER, depth INTEGER, "
+            "function TEXT, begin_cycle INTEGER, cycles INTEGER, self_cycles INTEGER, "
+            "exit_seq INTEGER)");
 }
 
 static int calls_disconnect(sqlite3_vtab *table)
@@ -79,8 +81,8 @@ static int calls_open(sqlite3_vtab *table, sqlite3_vtab_cursor **cursor)
     struct calls_cursor *made = memory_zeroed(1, sizeof *made);
 
     *cursor = &made->base;
-    return sqlite3_prepare_v2(((struct calls_table *)table)->db, "SELECT text FROM main.texts WHERE id = ?", -1, &made->text,
-                              NULL);
+    return sqlite3_prepare_v2(((struct calls_table *)table)->db, "SELECT text FROM main.texts WHERE id = ?",
+                              -1, &made->text, NULL);
 }
 
 static int calls_close(sqlite3_vtab_cursor *base)
@@ -133,7 +135,8 @@ static int calls_next(sqlite3_vtab_cursor *base)
     }
 }
 
-static int calls_filter(sqlite3_vtab_cursor *base, int given, const char *text, int argc, sqlite3_value **argv)
+static int calls_filter(sqlite3_vtab_cursor *base, int given, const char *text, int argc,
+                        sqlite3_value **argv)
 {
     struct calls_cursor *cursor = (struct calls_cursor *)base;
     const struct calls_table *table = (const struct calls_table *)base->pVtab;

@@ -7,10 +7,17 @@ static const struct {
     const char *name;
     uint32_t mask;
 } category_rows[] = {
-    {"exits", TRACE_EXITS}, {"events", TRACE_EVENTS}, {"calls", TRACE_CALLS},
-    {"spans", TRACE_SPANS}, {"irqs", TRACE_IRQS},     {"walks", TRACE_WALKS},
-    {"locks", TRACE_LOCKS}, {"violations", TRACE_VIOLATIONS}, {"counters", TRACE_COUNTERS},
-    {"all", TRACE_ALL},     {"none", 0},
+    {"exits", TRACE_EXITS},
+    {"events", TRACE_EVENTS},
+    {"calls", TRACE_CALLS},
+    {"spans", TRACE_SPANS},
+    {"irqs", TRACE_IRQS},
+    {"walks", TRACE_WALKS},
+    {"locks", TRACE_LOCKS},
+    {"violations", TRACE_VIOLATIONS},
+    {"counters", TRACE_COUNTERS},
+    {"all", TRACE_ALL},
+    {"none", 0},
 };
 enum { CATEGORY_ROWS = sizeof category_rows / sizeof category_rows[0], CATEGORY_NAME_MAX = 32 };
 
@@ -21,7 +28,8 @@ void category_names(uint32_t mask, char *names, size_t size)
     names[0] = 0;
     for (int i = 0; i < CATEGORY_ROWS && used < size; i++)
         if (category_rows[i].mask != TRACE_ALL && category_rows[i].mask & mask)
-            used += (size_t)snprintf(names + used, size - used, "%s%s", used ? "," : "", category_rows[i].name);
+            used +=
+                (size_t)snprintf(names + used, size - used, "%s%s", used ? "," : "", category_rows[i].name);
 }
 
 // Levenshtein distance; both texts are shorter than CATEGORY_NAME_MAX.
@@ -76,8 +84,9 @@ bool trace_category_parse(const char *text, uint32_t *mask, char *message, size_
         snprintf(name, sizeof name, "%.*s", (int)(length < sizeof name ? length : sizeof name - 1), text);
         if (!category_find(name, mask)) {
             category_names(TRACE_ALL, all, sizeof all);
-            snprintf(message, message_size, "unknown trace category '%s'; nearest is '%s'; categories are %s,all,none",
-                     name, category_nearest(name), all);
+            snprintf(message, message_size,
+                     "unknown trace category '%s'; nearest is '%s'; categories are %s,all,none", name,
+                     category_nearest(name), all);
             return false;
         }
         text += length;

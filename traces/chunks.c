@@ -6,9 +6,10 @@
 int chunks_open(struct chunks *chunks, sqlite3 *db, int64_t run, int64_t thread, int64_t from_exit)
 {
     // A call of an exit ends in a chunk whose last_exit is that exit or a later one.
-    static const char sql[] = "SELECT run, thread, first_cycle, first_exit, last_exit, packed FROM main.call_chunks "
-                              "WHERE (?1 < 0 OR run = ?1) AND (?2 < 0 OR thread = ?2) AND last_exit >= ?3 "
-                              "ORDER BY run, thread, id";
+    static const char sql[] =
+        "SELECT run, thread, first_cycle, first_exit, last_exit, packed FROM main.call_chunks "
+        "WHERE (?1 < 0 OR run = ?1) AND (?2 < 0 OR thread = ?2) AND last_exit >= ?3 "
+        "ORDER BY run, thread, id";
 
     memset(chunks, 0, sizeof *chunks);
     int result = sqlite3_prepare_v2(db, sql, -1, &chunks->statement, NULL);
@@ -35,7 +36,8 @@ static int chunks_next(struct chunks *chunks)
     chunks->have_chunk = result == SQLITE_ROW;
     if (!chunks->have_chunk)
         return result;
-    int64_t run = sqlite3_column_int64(chunks->statement, 0), thread = sqlite3_column_int64(chunks->statement, 1);
+    int64_t run = sqlite3_column_int64(chunks->statement, 0),
+            thread = sqlite3_column_int64(chunks->statement, 1);
 
     chunks->same_thread = run == chunks->run && thread == chunks->thread;
     chunks->run = run;

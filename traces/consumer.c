@@ -17,8 +17,8 @@ static inline uint64_t text_hash(const struct consumer *c, uint32_t id)
     return texts_entry(c->texts, id)->hash;
 }
 
-// Digests a record whose words after the first are a struct in which texts ids stand at the given offsets: the ids are
-// replaced by the texts' hashes.
+// Digests a record whose words after the first are a struct in which texts ids stand at the given offsets:
+// the ids are replaced by the texts' hashes.
 static void digest_struct(struct consumer *c, const uint64_t *record, const void *body, size_t size,
                           const uint32_t *ids, size_t id_count)
 {
@@ -51,7 +51,8 @@ static void put_or_null(struct bulk_row *row, int column, int64_t value, bool is
         row->nulls |= 1u << column;
 }
 
-// ---- one function per type of record; each gives the record's size in words ------------------------------------------
+// ---- one function per type of record; each gives the record's size in words
+// ------------------------------------------
 
 static size_t take_call_begin(struct consumer *c, const uint64_t *record)
 {
@@ -76,8 +77,8 @@ static size_t take_switch(struct consumer *c, const uint64_t *record)
 {
     digest_words(&c->digest, record, 3);
     if (c->mask & TRACE_CALLS)
-        call_recorder_switch(&c->calls, (uint16_t)record[2], (uint32_t)record[0] >> 8, (uint32_t)(record[0] >> 32),
-                             whole_cycles(record[1]));
+        call_recorder_switch(&c->calls, (uint16_t)record[2], (uint32_t)record[0] >> 8,
+                             (uint32_t)(record[0] >> 32), whole_cycles(record[1]));
     return 3;
 }
 
@@ -85,7 +86,8 @@ static size_t take_exit_begin(struct consumer *c, const uint64_t *record)
 {
     digest_words(&c->digest, record, 2);
     if (c->mask & TRACE_CALLS)
-        call_recorder_exit(&c->calls, (uint32_t)record[0] >> 8, (uint32_t)(record[0] >> 32), whole_cycles(record[1]));
+        call_recorder_exit(&c->calls, (uint32_t)record[0] >> 8, (uint32_t)(record[0] >> 32),
+                           whole_cycles(record[1]));
     return 2;
 }
 
@@ -110,7 +112,8 @@ static void store_exit(struct consumer *c, const struct trace_exit *e)
     int64_t id = row_id(c, ++c->exits);
     int64_t exit_cycle = (int64_t)whole_cycles(e->exit_tick);
     int64_t cycles = ended ? (int64_t)whole_cycles(e->entry_tick) - exit_cycle : 0;
-    uint64_t parts = (uint64_t)e->hw_exit_ticks + e->hw_entry_ticks + e->hv_ticks + e->device_ticks + e->wait_ticks;
+    uint64_t parts =
+        (uint64_t)e->hw_exit_ticks + e->hw_entry_ticks + e->hv_ticks + e->device_ticks + e->wait_ticks;
     int64_t other = ended ? (int64_t)(e->entry_tick - e->exit_tick - parts) / TRACE_TICKS_PER_CYCLE : 0;
     int64_t site = store_exit_site(c->store, e, (int64_t)whole_cycles(e->hw_exit_ticks),
                                    (int64_t)whole_cycles(e->hw_entry_ticks));
@@ -140,7 +143,8 @@ static size_t take_exit(struct consumer *c, const uint64_t *record)
     e.instr = ids[0];
     e.path = ids[1];
     if (c->mask & TRACE_CALLS)
-        call_recorder_exit(&c->calls, e.thread, 0, whole_cycles(e.entry_tick == TRACE_NEVER ? 0 : e.entry_tick));
+        call_recorder_exit(&c->calls, e.thread, 0,
+                           whole_cycles(e.entry_tick == TRACE_NEVER ? 0 : e.entry_tick));
     if (c->mask & TRACE_EXITS)
         store_exit(c, &e);
     return words;
@@ -182,14 +186,13 @@ static size_t take_span(struct consumer *c, const uint64_t *record)
     digest_struct(c, record, &span, sizeof span, &name, 1);
     c->spans++;
     if (c->mask & TRACE_SPANS) {
-        int64_t place = store_place(c->store, span.where), text = store_text(c->store, name);
+        int64_t tag = store_span_tag(c->store, span.where, name);
         struct bulk_row *row = store_row(c->store, STORE_SPANS);
 
         row->cells[0] = row_id(c, c->spans);
-        row->cells[1] = place;
-        row->cells[2] = text;
-        row->cells[3] = (int64_t)whole_cycles(span.begin_tick);
-        row->cells[4] = (int64_t)(whole_cycles(span.end_tick) - whole_cycles(span.begin_tick));
+        row->cells[1] = tag;
+        row->cells[2] = (int64_t)whole_cycles(span.begin_tick);
+        row->cells[3] = (int64_t)(whole_cycles(span.end_tick) - whole_cycles(span.begin_tick));
     }
     return 1 + sizeof span / 8;
 }
@@ -236,7 +239,8 @@ static void store_lock(struct consumer *c, const struct trace_lock *lock, const 
     put_or_null(row, 6, lock->holder, lock->holder == TRACE_NO_THREAD);
     row->cells[7] = (int64_t)acquired;
     row->cells[8] = (int64_t)(acquired - whole_cycles(lock->wait_tick));
-    put_or_null(row, 9, (int64_t)(whole_cycles(lock->released_tick) - acquired), lock->released_tick == TRACE_NEVER);
+    put_or_null(row, 9, (int64_t)(whole_cycles(lock->released_tick) - acquired),
+                lock->released_tick == TRACE_NEVER);
 }
 
 static size_t take_lock(struct consumer *c, const uint64_t *record)
@@ -358,7 +362,8 @@ static size_t take_counter(struct consumer *c, const uint64_t *record)
     return 2;
 }
 
-// ---- blocks and runs ---------------------------------------------------------------------------------------------------
+// ---- blocks and runs
+// ---------------------------------------------------------------------------------------------------
 
 void consumer_run_begin(struct consumer *c)
 {
@@ -394,7 +399,13 @@ void consumer_block(struct consumer *c, const unsigned char *block, size_t size)
         size_t type = (unsigned char)*record;
 
         assert(type && type < sizeof take / sizeof take[0]);
-        record += take[type](c, record);
+        // The two that make up most records without a call through the table: a tenth of the consumer's time.
+        if (type == TRACE_REC_CALL_BEGIN)
+            record += take_call_begin(c, record);
+        else if (type == TRACE_REC_CALL_END)
+            record += take_call_end(c, record);
+        else
+            record += take[type](c, record);
         c->records++;
     }
 }

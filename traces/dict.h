@@ -3,8 +3,8 @@
 #define HVSIM_TRACES_DICT_H
 
 /*
- * Small numbers for combinations that recur: a hash table from DICT_WORDS_MAX or fewer 64-bit words to 1, 2, 3, ... in the
- * order of their first appearance.
+ * Small numbers for combinations that recur: a hash table from DICT_WORDS_MAX or fewer 64-bit words to 1, 2,
+ * 3, ... in the order of their first appearance.
  */
 
 #include <stdbool.h>
@@ -14,10 +14,10 @@
 enum { DICT_WORDS_MAX = 8 };
 
 struct dict {
-    size_t words;     // of a key
-    uint64_t *keys;   // words * capacity of them
+    size_t words;   // of a key
+    uint64_t *keys; // words * capacity of them
     size_t key_capacity;
-    uint32_t *slots;  // numbers, 0 free
+    uint32_t *slots; // numbers, 0 free
     uint32_t slot_count, count;
 };
 

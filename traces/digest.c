@@ -58,5 +58,6 @@ struct trace_digest digest_bytes(const void *bytes, size_t size, uint32_t seed)
 
 void trace_digest_text(struct trace_digest digest, char text[TRACE_DIGEST_TEXT])
 {
-    snprintf(text, TRACE_DIGEST_TEXT, "%016llx%016llx", (unsigned long long)digest.hi, (unsigned long long)digest.lo);
+    snprintf(text, TRACE_DIGEST_TEXT, "%016llx%016llx", (unsigned long long)digest.hi,
+             (unsigned long long)digest.lo);
 }

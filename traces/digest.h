@@ -3,8 +3,9 @@
 #define HVSIM_TRACES_DIGEST_H
 
 /*
- * MurmurHash3_x64_128 (Austin Appleby's public-domain algorithm), made streaming: 128 bits over a sequence of 64-bit
- * words, about 4 ns per 16 bytes. Not a cryptographic hash: it tells runs apart, it does not resist forgery.
+ * MurmurHash3_x64_128 (Austin Appleby's public-domain algorithm), made streaming: 128 bits over a sequence of
+ * 64-bit words, about 4 ns per 16 bytes. Not a cryptographic hash: it tells runs apart, it does not resist
+ * forgery.
  */
 
 #include "traces/trace.h"

@@ -11,7 +11,8 @@ enum trace_status error_set(struct trace_error *error, enum trace_status status,
     __attribute__((format(printf, 3, 4)));
 
 // The same from db's last error. doing completes "cannot ...".
-enum trace_status error_from_sqlite(struct trace_error *error, sqlite3 *db, const char *path, const char *doing);
+enum trace_status error_from_sqlite(struct trace_error *error, sqlite3 *db, const char *path,
+                                    const char *doing);
 
 static inline enum trace_status error_clear(struct trace_error *error)
 {

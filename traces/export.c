@@ -44,7 +44,8 @@ static void out_text(struct export_out *out, const char *text)
     out_bytes(out, text, strlen(text));
 }
 
-// ---- CSV (RFC 4180) -------------------------------------------------------------------------------------------------
+// ---- CSV (RFC 4180)
+// -------------------------------------------------------------------------------------------------
 
 static void csv_field(struct export_out *out, const char *text, size_t size)
 {
@@ -88,7 +89,8 @@ static bool csv_row(void *context, const struct trace_row *row)
     return !out->stopped;
 }
 
-// ---- JSON (RFC 8259) ------------------------------------------------------------------------------------------------
+// ---- JSON (RFC 8259)
+// ------------------------------------------------------------------------------------------------
 
 static void json_string(struct export_out *out, const char *text, size_t size)
 {
@@ -140,7 +142,8 @@ static bool json_row(void *context, const struct trace_row *row)
     return !out->stopped;
 }
 
-// ---- either ---------------------------------------------------------------------------------------------------------
+// ---- either
+// ---------------------------------------------------------------------------------------------------------
 
 static bool export_is_name(const char *what)
 {
@@ -152,8 +155,8 @@ static bool export_is_name(const char *what)
 }
 
 // The header is written before the first row, also if there is none.
-static enum trace_status export_csv_header(struct trace_reader *reader, const char *sql, struct export_out *out,
-                                           struct trace_error *error)
+static enum trace_status export_csv_header(struct trace_reader *reader, const char *sql,
+                                           struct export_out *out, struct trace_error *error)
 {
     sqlite3_stmt *statement;
     enum trace_status status = reader_prepare(reader, sql, &statement, error);
@@ -171,8 +174,8 @@ static enum trace_status export_csv_header(struct trace_reader *reader, const ch
     return TRACE_OK;
 }
 
-enum trace_status trace_export(struct trace_reader *reader, const char *what, enum trace_format format, trace_text_fn *fn,
-                               void *context, struct trace_error *error)
+enum trace_status trace_export(struct trace_reader *reader, const char *what, enum trace_format format,
+                               trace_text_fn *fn, void *context, struct trace_error *error)
 {
     struct export_out out = {.fn = fn, .context = context, .first_row = true};
     char named[256];

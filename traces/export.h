@@ -3,15 +3,17 @@
 #define HVSIM_TRACES_EXPORT_H
 
 /*
- * What happened, read back: queries, summaries and exports of a trace database. Nothing here prints; rows and text go to
- * callbacks. Memory does not grow with the database, except for trace_exit_summary(): eight bytes per exit.
+ * What happened, read back: queries, summaries and exports of a trace database. Nothing here prints; rows and
+ * text go to callbacks. Memory does not grow with the database, except for trace_exit_summary(): eight bytes
+ * per exit.
  *
  * A callback returns false to stop early; that is not an error.
  *
- * Readers also know the virtual table `calls`, one row per call of a hypervisor function, unpacked from call_chunks:
- *   run, thread, pcpu (at the end of the call), depth (0 outermost), function, begin_cycle, cycles (begin to end),
- *   self_cycles (on a pCPU, less the calls that it made), exit_seq (exits.seq during which it began, 0 none).
- * Rows come in the order of their ends per thread. Constraints = on run, thread and exit_seq are fast.
+ * Readers also know the virtual table `calls`, one row per call of a hypervisor function, unpacked from
+ * call_chunks: run, thread, pcpu (at the end of the call), depth (0 outermost), function, begin_cycle, cycles
+ * (begin to end), self_cycles (on a pCPU, less the calls that it made), exit_seq (exits.seq during which it
+ * began, 0 none). Rows come in the order of their ends per thread. Constraints = on run, thread and exit_seq
+ * are fast.
  */
 
 #include "traces/trace.h"
@@ -21,28 +23,29 @@ struct trace_reader;
 // Opens a database read-only. NULL and *error: NOT_OURS, OTHER_VERSION, LOCKED, DAMAGED, CANNOT_OPEN, IO.
 struct trace_reader *trace_reader_open(const char *path, struct trace_error *error);
 
-// Reads what t wrote, through t's own connection, whatever its database is (flush or end the run before). NULL if t has
-// no database. Close it before t; between runs only.
+// Reads what t wrote, through t's own connection, whatever its database is (flush or end the run before).
+// NULL if t has no database. Close it before t; between runs only.
 struct trace_reader *trace_reader_of(struct trace *t, struct trace_error *error);
 void trace_reader_close(struct trace_reader *reader);
 
-// Narrows every table and view to one run: from now on queries see that run alone (`SELECT ... FROM exits` as in
-// scenarios' expectations). 0: all runs again.
+// Narrows every table and view to one run: from now on queries see that run alone (`SELECT ... FROM exits` as
+// in scenarios' expectations). 0: all runs again.
 enum trace_status trace_reader_scope(struct trace_reader *reader, int64_t run, struct trace_error *error);
 
 // The number of the database's last run, 0 if it has none.
 int64_t trace_reader_last_run(struct trace_reader *reader);
 
-// ---- queries ------------------------------------------------------------------------------------------------------------
+// ---- queries
+// ------------------------------------------------------------------------------------------------------------
 
 enum trace_value_type { TRACE_VALUE_NULL, TRACE_VALUE_INTEGER, TRACE_VALUE_REAL, TRACE_VALUE_TEXT };
 
 struct trace_value {
     enum trace_value_type type;
     int64_t integer;
-    double real;       // of INTEGER and REAL
-    const char *text;  // of every type but NULL, as SQLite prints it; valid during the callback
-    size_t text_size;  // bytes without the final zero
+    double real;      // of INTEGER and REAL
+    const char *text; // of every type but NULL, as SQLite prints it; valid during the callback
+    size_t text_size; // bytes without the final zero
 };
 
 struct trace_row {
@@ -53,17 +56,18 @@ struct trace_row {
 
 typedef bool trace_row_fn(void *context, const struct trace_row *row);
 
-// One SELECT (or WITH, PRAGMA that reads): anything that would change the database is BAD_QUERY, as is a second statement.
-// The message of BAD_QUERY holds SQLite's own words.
+// One SELECT (or WITH, PRAGMA that reads): anything that would change the database is BAD_QUERY, as is a
+// second statement. The message of BAD_QUERY holds SQLite's own words.
 enum trace_status trace_query(struct trace_reader *reader, const char *sql, trace_row_fn *fn, void *context,
                               struct trace_error *error);
 
-// The first column of the only row, for expectations. No row, or more than one, is BAD_QUERY. *value's text is copied into
-// text (cut off at text_size - 1).
-enum trace_status trace_query_value(struct trace_reader *reader, const char *sql, struct trace_value *value, char *text,
-                                    size_t text_size, struct trace_error *error);
+// The first column of the only row, for expectations. No row, or more than one, is BAD_QUERY. *value's text
+// is copied into text (cut off at text_size - 1).
+enum trace_status trace_query_value(struct trace_reader *reader, const char *sql, struct trace_value *value,
+                                    char *text, size_t text_size, struct trace_error *error);
 
-// ---- exports ------------------------------------------------------------------------------------------------------------
+// ---- exports
+// ------------------------------------------------------------------------------------------------------------
 
 // Gets the next bytes of an export; false stops it.
 typedef bool trace_text_fn(void *context, const char *text, size_t size);
@@ -74,15 +78,17 @@ enum trace_format {
 };
 
 // what: the name of a table or view, or a query.
-enum trace_status trace_export(struct trace_reader *reader, const char *what, enum trace_format format, trace_text_fn *fn,
-                               void *context, struct trace_error *error);
+enum trace_status trace_export(struct trace_reader *reader, const char *what, enum trace_format format,
+                               trace_text_fn *fn, void *context, struct trace_error *error);
 
-// Folded stacks for flame graphs: one line "outer;inner;innermost cycles\n" per distinct stack, self cycles on a pCPU, sorted
-// by the stacks' texts. run 0: all runs. With threads, the thread's number is the outermost frame.
-enum trace_status trace_export_folded(struct trace_reader *reader, int64_t run, bool threads, trace_text_fn *fn,
-                                      void *context, struct trace_error *error);
+// Folded stacks for flame graphs: one line "outer;inner;innermost cycles\n" per distinct stack, self cycles
+// on a pCPU, sorted by the stacks' texts. run 0: all runs. With threads, the thread's number is the outermost
+// frame.
+enum trace_status trace_export_folded(struct trace_reader *reader, int64_t run, bool threads,
+                                      trace_text_fn *fn, void *context, struct trace_error *error);
 
-// ---- summary of exits ---------------------------------------------------------------------------------------------------
+// ---- summary of exits
+// ---------------------------------------------------------------------------------------------------
 
 // All exits of one reason; times in cycles. Percentiles by nearest rank, over exits that an entry followed.
 struct trace_exit_row {
@@ -90,16 +96,17 @@ struct trace_exit_row {
     uint64_t count; // with unfinished ones
     uint64_t unfinished;
     uint64_t median_cycles, p99_cycles, min_cycles, max_cycles;
-    uint64_t total_cycles, hw_exit_cycles, hw_entry_cycles, hv_cycles, device_cycles, wait_cycles, other_cycles;
+    uint64_t total_cycles, hw_exit_cycles, hw_entry_cycles, hv_cycles, device_cycles, wait_cycles,
+        other_cycles;
     uint64_t guest_cycles;
-    uint64_t recorded_count;                              // exits with a recorded time
-    uint64_t recorded_total_ns, recorded_median_ns;       // over those
+    uint64_t recorded_count;                                  // exits with a recorded time
+    uint64_t recorded_total_ns, recorded_median_ns;           // over those
     uint64_t recorded_sim_cycles, recorded_sim_median_cycles; // simulated cycles of the same exits
 };
 typedef bool trace_exit_row_fn(void *context, const struct trace_exit_row *row);
 
 // One row per reason, most total cycles first (then by name). level 0: all levels.
-enum trace_status trace_exit_summary(struct trace_reader *reader, int64_t run, int level, trace_exit_row_fn *fn,
-                                     void *context, struct trace_error *error);
+enum trace_status trace_exit_summary(struct trace_reader *reader, int64_t run, int level,
+                                     trace_exit_row_fn *fn, void *context, struct trace_error *error);
 
 #endif

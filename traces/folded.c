@@ -14,8 +14,8 @@ struct folded_line {
     uint64_t cycles;
 };
 
-// Node n is key n of the dict: parent node (0 none) << 32 | label. A label is a texts.id, or a thread's number with the top
-// bit set.
+// Node n is key n of the dict: parent node (0 none) << 32 | label. A label is a texts.id, or a thread's
+// number with the top bit set.
 struct folded {
     struct dict nodes;
     uint64_t *cycles; // by node
@@ -71,7 +71,8 @@ static void folded_take(struct folded *folded, const struct chunks *chunks, enum
         folded_open(folded, stack, stack->depth - 1);
     }
     if (step == CALL_STEP_DONE)
-        folded->cycles[folded_node(folded, folded_top(folded, done->depth), done->function)] += done->self_cycles;
+        folded->cycles[folded_node(folded, folded_top(folded, done->depth), done->function)] +=
+            done->self_cycles;
 }
 
 static enum trace_status folded_read(struct trace_reader *reader, int64_t run, struct folded *folded,
@@ -98,21 +99,31 @@ static enum trace_status folded_read(struct trace_reader *reader, int64_t run, s
     return status;
 }
 
+// What a label is called: from texts, or a thread's number. The text is valid until the next call.
+static const char *folded_name(sqlite3_stmt *find, uint32_t label)
+{
+    static const char unknown[] = "?";
+    static char number[32];
+
+    if (label & FOLDED_THREAD) {
+        snprintf(number, sizeof number, "thread %u", label & ~(uint32_t)FOLDED_THREAD);
+        return number;
+    }
+    sqlite3_reset(find);
+    sqlite3_bind_int64(find, 1, label);
+    const char *text = sqlite3_step(find) == SQLITE_ROW ? (const char *)sqlite3_column_text(find, 0) : NULL;
+
+    return text ? text : unknown;
+}
+
 // The stack's text, from the outermost frame; the caller frees it.
-static char *folded_text(const struct folded *folded, uint32_t node, char *const *texts, size_t text_count)
+static char *folded_text(const struct folded *folded, uint32_t node, sqlite3_stmt *find)
 {
     char *text = NULL;
 
     while (node) {
         uint64_t key = folded->nodes.keys[node - 1];
-        uint32_t label = (uint32_t)key;
-        char number[32];
-        const char *name = label < text_count && texts[label] ? texts[label] : "?";
-
-        if (label & FOLDED_THREAD) {
-            snprintf(number, sizeof number, "thread %u", label & ~(uint32_t)FOLDED_THREAD);
-            name = number;
-        }
+        const char *name = folded_name(find, (uint32_t)key);
         size_t size = strlen(name) + (text ? strlen(text) : 0) + 2;
         char *longer = memory_zeroed(size, 1);
 
@@ -124,28 +135,12 @@ static char *folded_text(const struct folded *folded, uint32_t node, char *const
     return text;
 }
 
-struct folded_texts {
-    char **texts;
-    size_t capacity;
-};
-
-static bool folded_take_text(void *context, const struct trace_row *row)
-{
-    struct folded_texts *all = context;
-    void *texts = all->texts;
-
-    memory_fit(&texts, &all->capacity, (size_t)row->values[0].integer, sizeof *all->texts);
-    all->texts = texts;
-    all->texts[row->values[0].integer] = strdup(row->values[1].text);
-    return true;
-}
-
 static int folded_compare(const void *a, const void *b)
 {
     return strcmp(((const struct folded_line *)a)->stack, ((const struct folded_line *)b)->stack);
 }
 
-static void folded_write(const struct folded *folded, const struct folded_texts *texts, trace_text_fn *fn, void *context)
+static void folded_write(const struct folded *folded, sqlite3_stmt *find, trace_text_fn *fn, void *context)
 {
     struct folded_line *lines = memory_zeroed(folded->nodes.count, sizeof *lines);
     size_t count = 0;
@@ -153,8 +148,7 @@ static void folded_write(const struct folded *folded, const struct folded_texts 
 
     for (uint32_t node = 1; node <= folded->nodes.count; node++)
         if (folded->cycles[node])
-            lines[count++] =
-                (struct folded_line){folded_text(folded, node, texts->texts, texts->capacity), folded->cycles[node]};
+            lines[count++] = (struct folded_line){folded_text(folded, node, find), folded->cycles[node]};
     qsort(lines, count, sizeof *lines, folded_compare);
     for (size_t i = 0; i < count; i++) {
         char number[32];
@@ -166,22 +160,21 @@ static void folded_write(const struct folded *folded, const struct folded_texts 
     free(lines);
 }
 
-enum trace_status trace_export_folded(struct trace_reader *reader, int64_t run, bool threads, trace_text_fn *fn,
-                                      void *context, struct trace_error *error)
+enum trace_status trace_export_folded(struct trace_reader *reader, int64_t run, bool threads,
+                                      trace_text_fn *fn, void *context, struct trace_error *error)
 {
     struct folded folded = {.thread = -1, .threads = threads};
-    struct folded_texts texts = {0};
+    sqlite3_stmt *find = NULL;
 
     dict_init(&folded.nodes, 1);
-    enum trace_status status = trace_query(reader, "SELECT id, text FROM main.texts", folded_take_text, &texts, error);
+    enum trace_status status =
+        reader_prepare(reader, "SELECT text FROM main.texts WHERE id = ?", &find, error);
 
     if (status == TRACE_OK)
         status = folded_read(reader, run, &folded, error);
     if (status == TRACE_OK)
-        folded_write(&folded, &texts, fn, context);
-    for (size_t i = 0; i < texts.capacity; i++)
-        free(texts.texts[i]);
-    free(texts.texts);
+        folded_write(&folded, find, fn, context);
+    sqlite3_finalize(find);
     free(folded.cycles);
     free(folded.open);
     dict_free(&folded.nodes);

@@ -3,8 +3,8 @@
 #define HVSIM_TRACES_MEMORY_H
 
 /*
- * Memory of traces/ itself. A trace of which a part is missing is worse than none, so running out of memory ends the
- * program with a message.
+ * Memory of traces/ itself. A trace of which a part is missing is worse than none, so running out of memory
+ * ends the program with a message.
  */
 
 #include <stddef.h>

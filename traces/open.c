@@ -19,15 +19,17 @@ static uint32_t open_be32(const unsigned char *p)
 
 // The database header: magic at 0, page size at 16 (1 means 65536), size in pages at 28, user_version at 60,
 // application_id at 68, all big-endian.
-static enum trace_status open_check_header(const char *path, const unsigned char *header, size_t size, uint64_t file_size,
-                                           struct trace_error *error)
+static enum trace_status open_check_header(const char *path, const unsigned char *header, size_t size,
+                                           uint64_t file_size, struct trace_error *error)
 {
     if (size < OPEN_HEADER || memcmp(header, "SQLite format 3", 16))
         return error_set(error, TRACE_NOT_OURS, "%s: not a database of hvsim, nor any SQLite database", path);
     if (open_be32(header + 68) != STORE_APPLICATION_ID)
-        return error_set(error, TRACE_NOT_OURS, "%s: an SQLite database of another program, not of hvsim", path);
+        return error_set(error, TRACE_NOT_OURS, "%s: an SQLite database of another program, not of hvsim",
+                         path);
     if (open_be32(header + 60) != STORE_VERSION)
-        return error_set(error, TRACE_OTHER_VERSION, "%s: schema version %u, but this hvsim writes version %d", path,
+        return error_set(error, TRACE_OTHER_VERSION,
+                         "%s: schema version %u, but this hvsim writes version %d", path,
                          open_be32(header + 60), STORE_VERSION);
     uint64_t page = (uint64_t)header[16] << 8 | header[17];
     uint64_t wanted = (page == 1 ? 65536 : page) * open_be32(header + 28);
@@ -72,27 +74,48 @@ enum trace_status open_inspect(const char *path, enum open_found *found, struct 
     return open_check_header(path, header, size < 0 ? 0 : (size_t)size, (uint64_t)status.st_size, error);
 }
 
-// Appending needs no journal for new pages; the rollback journal protects earlier runs from a killed process. Only a
-// failing machine could hurt them (synchronous=OFF): a trace can be made again.
-static const char open_pragmas[] = "PRAGMA page_size=4096; PRAGMA locking_mode=EXCLUSIVE; PRAGMA journal_mode=DELETE;"
-                                   "PRAGMA synchronous=OFF; PRAGMA cache_size=-16384; PRAGMA temp_store=MEMORY;";
+// Appending needs no journal for new pages; the rollback journal protects earlier runs from a killed process.
+// Only a failing machine could hurt them (synchronous=OFF): a trace can be made again.
+static const char open_pragmas[] =
+    "PRAGMA page_size=4096; PRAGMA locking_mode=EXCLUSIVE; PRAGMA journal_mode=DELETE;"
+    "PRAGMA synchronous=OFF; PRAGMA cache_size=-16384; PRAGMA temp_store=MEMORY;";
 
 static int open_make_tables(sqlite3 *db, bool is_new)
 {
     char sql[128];
     int result = sqlite3_exec(db, "BEGIN EXCLUSIVE", NULL, NULL, NULL);
 
-    snprintf(sql, sizeof sql, "PRAGMA application_id=%d; PRAGMA user_version=%d;", STORE_APPLICATION_ID, STORE_VERSION);
+    snprintf(sql, sizeof sql, "PRAGMA application_id=%d; PRAGMA user_version=%d;", STORE_APPLICATION_ID,
+             STORE_VERSION);
     if (result == SQLITE_OK && is_new)
         result = sqlite3_exec(db, open_schema, NULL, NULL, NULL);
     if (result == SQLITE_OK && is_new)
         result = sqlite3_exec(db, sql, NULL, NULL, NULL);
     // We hold the lock, so a run that is still 'running' has no one to finish it.
     if (result == SQLITE_OK)
-        result = sqlite3_exec(db, "UPDATE runs SET state='incomplete' WHERE state='running'", NULL, NULL, NULL);
+        result =
+            sqlite3_exec(db, "UPDATE runs SET state='incomplete' WHERE state='running'", NULL, NULL, NULL);
     if (result == SQLITE_OK)
         result = sqlite3_exec(db, "COMMIT", NULL, NULL, NULL);
     return result;
+}
+
+// SQLite makes a journal beside the file, so the folder must be writable too.
+static enum trace_status open_check_rights(const char *path, bool is_there, struct trace_error *error)
+{
+    char folder[4096];
+    const char *slash = strrchr(path, '/');
+
+    if (!*path)
+        return error_clear(error);
+    snprintf(folder, sizeof folder, "%.*s", slash ? (int)(slash - path + 1) : 1, slash ? path : ".");
+    if (access(folder, F_OK))
+        return error_set(error, TRACE_CANNOT_OPEN, "%s: cannot open: there is no folder %s", path, folder);
+    if (access(folder, W_OK | X_OK))
+        return error_set(error, TRACE_READ_ONLY, "%s: the folder %s cannot be written", path, folder);
+    if (is_there && access(path, W_OK))
+        return error_set(error, TRACE_READ_ONLY, "%s: read-only", path);
+    return error_clear(error);
 }
 
 static enum trace_status open_prepare(sqlite3 *db, const char *path, uint64_t max_bytes, bool is_new,
@@ -105,7 +128,8 @@ static enum trace_status open_prepare(sqlite3 *db, const char *path, uint64_t ma
     if (sqlite3_db_readonly(db, "main") == 1)
         return error_set(error, TRACE_READ_ONLY, "%s: read-only", path);
     if (sqlite3_exec(db, open_pragmas, NULL, NULL, NULL) != SQLITE_OK ||
-        (max_bytes && sqlite3_exec(db, sql, NULL, NULL, NULL) != SQLITE_OK) || open_make_tables(db, is_new) != SQLITE_OK)
+        (max_bytes && sqlite3_exec(db, sql, NULL, NULL, NULL) != SQLITE_OK) ||
+        open_make_tables(db, is_new) != SQLITE_OK)
         return error_from_sqlite(error, db, path, is_new ? "create" : "write to it");
     return error_clear(error);
 }
@@ -122,9 +146,11 @@ enum trace_status open_for_writing(const char *path, uint64_t max_bytes, sqlite3
         return status;
     bool was_there = access(path, F_OK) == 0;
 
-    if (found == OPEN_OURS && access(path, W_OK))
-        return error_set(error, TRACE_READ_ONLY, "%s: read-only", path);
-    if (sqlite3_open_v2(path, db, SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE | SQLITE_OPEN_NOMUTEX, NULL) != SQLITE_OK)
+    status = open_check_rights(path, was_there, error);
+    if (status != TRACE_OK)
+        return status;
+    if (sqlite3_open_v2(path, db, SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE | SQLITE_OPEN_NOMUTEX, NULL) !=
+        SQLITE_OK)
         status = error_from_sqlite(error, *db, path, "open");
     else
         status = open_prepare(*db, path, max_bytes, found == OPEN_NOTHING, error);
@@ -148,14 +174,15 @@ enum trace_status open_for_reading(const char *path, sqlite3 **db, struct trace_
     if (status != TRACE_OK)
         return status;
     if (found == OPEN_NOTHING)
-        return access(path, F_OK) ? error_set(error, TRACE_CANNOT_OPEN, "%s: no such file", path)
-                                  : error_set(error, TRACE_NOT_OURS, "%s: empty, not a database of hvsim", path);
+        return access(path, F_OK)
+                   ? error_set(error, TRACE_CANNOT_OPEN, "%s: no such file", path)
+                   : error_set(error, TRACE_NOT_OURS, "%s: empty, not a database of hvsim", path);
     int result = sqlite3_open_v2(path, db, SQLITE_OPEN_READWRITE | SQLITE_OPEN_NOMUTEX, NULL);
 
     if (result == SQLITE_OK) {
         sqlite3_busy_timeout(*db, OPEN_PATIENCE_MS);
-        result = sqlite3_exec(*db, "PRAGMA query_only=1; PRAGMA cache_size=-65536; SELECT count(*) FROM runs", NULL, NULL,
-                              NULL);
+        result = sqlite3_exec(*db, "PRAGMA query_only=1; PRAGMA cache_size=-65536; SELECT count(*) FROM runs",
+                              NULL, NULL, NULL);
     }
     if (result == SQLITE_OK)
         return error_clear(error);

@@ -55,13 +55,15 @@ void trace_reader_close(struct trace_reader *reader)
     free(reader);
 }
 
-enum trace_status reader_finish(struct trace_reader *reader, sqlite3_stmt *statement, int result, struct trace_error *error)
+enum trace_status reader_finish(struct trace_reader *reader, sqlite3_stmt *statement, int result,
+                                struct trace_error *error)
 {
     enum trace_status status = TRACE_OK;
 
     // A query's own mistakes (an overflow, bad JSON) are the user's; the rest are the file's.
     if ((result & 0xff) == SQLITE_ERROR)
-        status = error_set(error, TRACE_BAD_QUERY, "%s (in: %.160s)", sqlite3_errmsg(reader->db), sqlite3_sql(statement));
+        status = error_set(error, TRACE_BAD_QUERY, "%s (in: %.160s)", sqlite3_errmsg(reader->db),
+                           sqlite3_sql(statement));
     else if (result != SQLITE_DONE && result != SQLITE_ROW)
         status = error_from_sqlite(error, reader->db, reader->path, "read");
     else
@@ -88,11 +90,11 @@ enum trace_status reader_prepare(struct trace_reader *reader, const char *sql, s
             return error_from_sqlite(error, reader->db, reader->path, "read");
         return error_set(error, TRACE_BAD_QUERY, "%s (in: %.160s)", sqlite3_errmsg(reader->db), sql);
     }
-    const char *problem = !*statement                             ? "no statement"
-                          : !reader_is_blank(rest)                ? "more than one statement"
-                          : !sqlite3_stmt_readonly(*statement) ||
-                                  !sqlite3_column_count(*statement) ? "not a query"
-                                                                    : NULL;
+    const char *problem = !*statement              ? "no statement"
+                          : !reader_is_blank(rest) ? "more than one statement"
+                          : !sqlite3_stmt_readonly(*statement) || !sqlite3_column_count(*statement)
+                              ? "not a query"
+                              : NULL;
 
     if (!problem)
         return error_clear(error);
@@ -101,13 +103,14 @@ enum trace_status reader_prepare(struct trace_reader *reader, const char *sql, s
     return error_set(error, TRACE_BAD_QUERY, "%s: %.160s", problem, sql);
 }
 
-// ---- scope --------------------------------------------------------------------------------------------------------------
+// ---- scope
+// --------------------------------------------------------------------------------------------------------------
 
-// Temporary views go before the tables and views of the same name in the database. Those with packed rows are narrowed by
-// the view's column run too: SQLite carries it into the range of row ids.
-static const char *const reader_scoped[] = {"runs", "expectations", "exits", "events", "spans", "call_chunks",
-                                            "functions", "irqs", "walks", "walk_steps", "locks", "violations",
-                                            "counters"};
+// Temporary views go before the tables and views of the same name in the database. Those with packed rows are
+// narrowed by the view's column run too: SQLite carries it into the range of row ids.
+static const char *const reader_scoped[] = {"runs",        "expectations", "exits",   "events", "spans",
+                                            "call_chunks", "functions",    "irqs",    "walks",  "walk_steps",
+                                            "locks",       "violations",   "counters"};
 
 enum trace_status trace_reader_scope(struct trace_reader *reader, int64_t run, struct trace_error *error)
 {
@@ -116,11 +119,13 @@ enum trace_status trace_reader_scope(struct trace_reader *reader, int64_t run, s
     for (size_t i = 0; i < sizeof reader_scoped / sizeof reader_scoped[0] && result == SQLITE_OK; i++) {
         const char *name = reader_scoped[i];
         char sql[256];
-        size_t used = (size_t)snprintf(sql, sizeof sql, "PRAGMA query_only=0; DROP VIEW IF EXISTS temp.%s;", name);
+        size_t used =
+            (size_t)snprintf(sql, sizeof sql, "PRAGMA query_only=0; DROP VIEW IF EXISTS temp.%s;", name);
 
         if (run)
-            snprintf(sql + used, sizeof sql - used, "CREATE TEMP VIEW %s AS SELECT * FROM main.%s WHERE run = %lld;", name,
-                     name, (long long)run);
+            snprintf(sql + used, sizeof sql - used,
+                     "CREATE TEMP VIEW %s AS SELECT * FROM main.%s WHERE run = %lld;", name, name,
+                     (long long)run);
         result = sqlite3_exec(reader->db, sql, NULL, NULL, NULL);
     }
     if (result != SQLITE_OK)
@@ -145,7 +150,8 @@ int64_t trace_reader_last_run(struct trace_reader *reader)
     return run;
 }
 
-// ---- queries ------------------------------------------------------------------------------------------------------------
+// ---- queries
+// ------------------------------------------------------------------------------------------------------------
 
 static struct trace_value reader_value(sqlite3_stmt *statement, int column)
 {
@@ -215,8 +221,8 @@ static bool reader_take_single(void *context, const struct trace_row *row)
     return true;
 }
 
-enum trace_status trace_query_value(struct trace_reader *reader, const char *sql, struct trace_value *value, char *text,
-                                    size_t text_size, struct trace_error *error)
+enum trace_status trace_query_value(struct trace_reader *reader, const char *sql, struct trace_value *value,
+                                    char *text, size_t text_size, struct trace_error *error)
 {
     struct reader_single single = {value, text, text_size, 0};
     enum trace_status status = trace_query(reader, sql, reader_take_single, &single, error);
@@ -224,7 +230,8 @@ enum trace_status trace_query_value(struct trace_reader *reader, const char *sql
     if (status != TRACE_OK)
         return status;
     if (single.rows != 1)
-        return error_set(error, TRACE_BAD_QUERY, "%s row instead of one: %.160s", single.rows ? "more than one" : "no", sql);
+        return error_set(error, TRACE_BAD_QUERY, "%s row instead of one: %.160s",
+                         single.rows ? "more than one" : "no", sql);
     value->text = value->type == TRACE_VALUE_NULL ? NULL : text;
     value->text_size = strlen(text);
     return TRACE_OK;

@@ -15,8 +15,8 @@ struct trace_reader {
     int64_t scope; // run, 0 all
 };
 
-// Makes the virtual table `calls` known on db, narrowed to run *scope unless that is 0. *scope must outlive its use. Returns
-// an SQLite result code.
+// Makes the virtual table `calls` known on db, narrowed to run *scope unless that is 0. *scope must outlive
+// its use. Returns an SQLite result code.
 int calls_table_register(sqlite3 *db, const int64_t *scope);
 
 // Prepares one reading statement; what stands in messages.
@@ -24,6 +24,7 @@ enum trace_status reader_prepare(struct trace_reader *reader, const char *sql, s
                                  struct trace_error *error);
 
 // The end of a statement: OK after SQLITE_DONE or SQLITE_ROW (stopped early), else the error. Finalizes it.
-enum trace_status reader_finish(struct trace_reader *reader, sqlite3_stmt *statement, int result, struct trace_error *error);
+enum trace_status reader_finish(struct trace_reader *reader, sqlite3_stmt *statement, int result,
+                                struct trace_error *error);
 
 #endif

@@ -184,10 +184,15 @@ FROM runs r CROSS JOIN exits_data e ON e.id BETWEEN r.run << 32 AND r.run << 32 
     CROSS JOIN exit_sites s ON s.id = e.site CROSS JOIN places p ON p.id = s.place
     CROSS JOIN exit_reasons x ON x.id = s.reason;
 
+CREATE TABLE span_tags (
+    id INTEGER PRIMARY KEY,   -- number that spans_data uses
+    place INTEGER NOT NULL,   -- places.id
+    name INTEGER NOT NULL     -- texts.id
+);
+
 CREATE TABLE spans_data (
     id INTEGER PRIMARY KEY,   -- run << 32 | number, in the order of their ends
-    place,                    -- places.id
-    name,                     -- texts.id
+    tag,                      -- span_tags.id
     begin_cycle,              -- cycles, when it began
     cycles                    -- cycles from begin to end
 );
@@ -202,7 +207,7 @@ CREATE VIEW spans AS SELECT
     d.begin_cycle + d.cycles AS end_cycle,   -- cycles, when it ended
     d.cycles AS cycles        -- cycles from begin to end
 FROM runs r CROSS JOIN spans_data d ON d.id BETWEEN r.run << 32 AND r.run << 32 | 0xffffffff
-    CROSS JOIN texts x ON x.id = d.name CROSS JOIN places p ON p.id = d.place;
+    CROSS JOIN span_tags t ON t.id = d.tag CROSS JOIN texts x ON x.id = t.name CROSS JOIN places p ON p.id = t.place;
 
 CREATE TABLE call_chunks (
     id INTEGER PRIMARY KEY,   -- number, in the order in which they were filled

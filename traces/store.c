@@ -21,7 +21,8 @@ static const struct {
     [STORE_EXITS_MORE] = {"exits_more", 5, false},
     [STORE_EVENT_TAGS] = {"event_tags", 3, false},
     [STORE_EVENTS] = {"events_data", 9, true},
-    [STORE_SPANS] = {"spans_data", 5, true},
+    [STORE_SPAN_TAGS] = {"span_tags", 3, false},
+    [STORE_SPANS] = {"spans_data", 4, true},
     [STORE_IRQS] = {"irqs_data", 8, true},
     [STORE_WALKS] = {"walks_data", 10, true},
     [STORE_WALK_STEPS] = {"walk_steps_data", 8, true},
@@ -63,7 +64,8 @@ static int64_t store_number(struct store *store, const char *sql)
 
     if (!store_works(store))
         return 0;
-    if (sqlite3_prepare_v2(store->db, sql, -1, &statement, NULL) == SQLITE_OK && sqlite3_step(statement) == SQLITE_ROW)
+    if (sqlite3_prepare_v2(store->db, sql, -1, &statement, NULL) == SQLITE_OK &&
+        sqlite3_step(statement) == SQLITE_ROW)
         number = sqlite3_column_int64(statement, 0);
     else
         store_fail(store, "read");
@@ -91,7 +93,8 @@ void store_execute(struct store *store, const char *sql, const struct store_valu
     sqlite3_finalize(statement);
 }
 
-// ---- opening ------------------------------------------------------------------------------------------------------
+// ---- opening
+// ------------------------------------------------------------------------------------------------------
 
 static void store_enter_kinds(struct store *store)
 {
@@ -106,7 +109,8 @@ static void store_enter_kinds(struct store *store)
         for (uint32_t a = 0; a < kind->argc; a++)
             values[2 + a].text = strsep(&rest, ",");
         store_execute(store,
-                      "INSERT OR IGNORE INTO main.event_kinds (kind, argc, n0, n1, n2, n3, n4, n5) VALUES (?,?,?,?,?,?,?,?)",
+                      "INSERT OR IGNORE INTO main.event_kinds (kind, argc, n0, n1, n2, n3, n4, n5) VALUES "
+                      "(?,?,?,?,?,?,?,?)",
                       values, 8);
     }
     for (uint32_t i = 0; i < event_kind_count; i++) {
@@ -137,14 +141,16 @@ static void store_prepare(struct store *store)
     } rows[] = {
         {"INSERT INTO main.texts (text) VALUES (?)", &store->text_insert},
         {"SELECT id FROM main.texts WHERE text = ?", &store->text_find},
-        {"INSERT INTO main.call_chunks (run, thread, pcpu, first_cycle, last_cycle, first_exit, last_exit, calls, packed) "
+        {"INSERT INTO main.call_chunks (run, thread, pcpu, first_cycle, last_cycle, first_exit, last_exit, "
+         "calls, packed) "
          "VALUES (?,?,?,?,?,?,?,?,?)",
          &store->chunk_insert},
     };
     int result = SQLITE_OK;
 
     for (size_t i = 0; i < sizeof rows / sizeof rows[0] && result == SQLITE_OK; i++)
-        result = sqlite3_prepare_v3(store->db, rows[i].sql, -1, SQLITE_PREPARE_PERSISTENT, rows[i].statement, NULL);
+        result = sqlite3_prepare_v3(store->db, rows[i].sql, -1, SQLITE_PREPARE_PERSISTENT, rows[i].statement,
+                                    NULL);
     for (size_t i = 0; i < STORE_TABLES && result == SQLITE_OK; i++)
         result = bulk_open(&store->bulk[i], store->db, store_tables[i].name, store_tables[i].columns,
                            store_tables[i].counts);
@@ -160,8 +166,10 @@ struct store *store_open(const struct trace_options *options, struct texts *text
     store->path = strdup(*options->db_path ? options->db_path : "the temporary database");
     dict_init(&store->places, 1);
     dict_init(&store->exit_sites, 7);
-    dict_init(&store->event_tags, 1);
-    if (open_for_writing(options->db_path, options->max_bytes, &store->db, &store->created, &store->error) == TRACE_OK &&
+    dict_init(&store->event_tags, 2);
+    dict_init(&store->span_tags, 2);
+    if (open_for_writing(options->db_path, options->max_bytes, &store->db, &store->created, &store->error) ==
+            TRACE_OK &&
         store_simple(store, "BEGIN", "write to it")) {
         store_enter_kinds(store);
         store_enter_reasons(store);
@@ -169,6 +177,7 @@ struct store *store_open(const struct trace_options *options, struct texts *text
         store->place_base = store_number(store, "SELECT coalesce(max(id),0) FROM main.places");
         store->exit_site_base = store_number(store, "SELECT coalesce(max(id),0) FROM main.exit_sites");
         store->event_tag_base = store_number(store, "SELECT coalesce(max(id),0) FROM main.event_tags");
+        store->span_tag_base = store_number(store, "SELECT coalesce(max(id),0) FROM main.span_tags");
         if (store_works(store))
             store_prepare(store);
     }
@@ -196,24 +205,29 @@ void store_close(struct store *store)
     dict_free(&store->places);
     dict_free(&store->exit_sites);
     dict_free(&store->event_tags);
+    dict_free(&store->span_tags);
     free(store->kinds);
     free(store->path);
     free(store);
 }
 
-// ---- runs -----------------------------------------------------------------------------------------------------------
+// ---- runs
+// -----------------------------------------------------------------------------------------------------------
 
 int64_t store_run_begin(struct store *store, const struct trace_run_info *info, const char *stored)
 {
-    const int64_t seed = (int64_t)info->seed, quantum = (int64_t)info->quantum_cycles, khz = (int64_t)info->clock_khz;
+    const int64_t seed = (int64_t)info->seed, quantum = (int64_t)info->quantum_cycles,
+                  khz = (int64_t)info->clock_khz;
     const struct store_value values[] = {
-        {.text = info->scenario}, {.text = info->variant}, {.integer = &seed},        {.text = info->knobs},
-        {.text = info->uarch},    {.integer = &quantum},   {.text = info->hv_build_id}, {.integer = &khz},
-        {.text = stored},         {.text = info->resolved},
+        {.text = info->scenario},    {.text = info->variant}, {.integer = &seed},
+        {.text = info->knobs},       {.text = info->uarch},   {.integer = &quantum},
+        {.text = info->hv_build_id}, {.integer = &khz},       {.text = stored},
+        {.text = info->resolved},
     };
 
     store_execute(store,
-                  "INSERT INTO main.runs (scenario, variant, seed, knobs, uarch, quantum_cycles, hv_build, clock_khz, stored, "
+                  "INSERT INTO main.runs (scenario, variant, seed, knobs, uarch, quantum_cycles, hv_build, "
+                  "clock_khz, stored, "
                   "resolved, state) VALUES (?,?,?,?,?,?,?,?,?,?,'running')",
                   values, 10);
     store->run = store_works(store) ? sqlite3_last_insert_rowid(store->db) : 0;
@@ -224,24 +238,29 @@ int64_t store_run_begin(struct store *store, const struct trace_run_info *info, 
     return store->run;
 }
 
-// Says in the database that the run lacks something. Nothing to be done if even that fails: store_close() looks at it.
+// Says in the database that the run lacks something. Nothing to be done if even that fails: store_close()
+// looks at it.
 static void store_mark_incomplete(struct store *store)
 {
     char sql[96];
 
-    snprintf(sql, sizeof sql, "UPDATE main.runs SET state = 'incomplete' WHERE run = %lld", (long long)store->run);
+    snprintf(sql, sizeof sql, "UPDATE main.runs SET state = 'incomplete' WHERE run = %lld",
+             (long long)store->run);
     store->marked = sqlite3_exec(store->db, sql, NULL, NULL, NULL) == SQLITE_OK;
 }
 
-void store_run_end(struct store *store, enum trace_run_state state, uint64_t cycles, const char *digest)
+void store_run_end(struct store *store, enum trace_run_state state, uint64_t tick, const char *digest)
 {
     static const char *const names[] = {"running", "complete", "interrupted", "incomplete"};
-    const int64_t whole = (int64_t)cycles;
-    const struct store_value values[] = {
-        {.text = names[state]}, {.integer = &whole}, {.text = digest}, {.integer = &store->run}};
+    const int64_t cycles = (int64_t)(tick / TRACE_TICKS_PER_CYCLE);
+    const struct store_value values[] = {{.text = names[state]},
+                                         {.integer = tick == TRACE_NEVER ? NULL : &cycles},
+                                         {.text = digest},
+                                         {.integer = &store->run}};
 
     store_flush(store);
-    store_simple(store, "CREATE INDEX IF NOT EXISTS main.call_chunks_by_run ON call_chunks(run, thread)", "write to it");
+    store_simple(store, "CREATE INDEX IF NOT EXISTS main.call_chunks_by_run ON call_chunks(run, thread)",
+                 "write to it");
     store_execute(store, "UPDATE main.runs SET state = ?, cycles = ?, digest = ? WHERE run = ?", values, 4);
     store_simple(store, "COMMIT", "write to it");
     if (store_works(store))
@@ -251,7 +270,8 @@ void store_run_end(struct store *store, enum trace_run_state state, uint64_t cyc
     store->run = 0;
 }
 
-// ---- rows ------------------------------------------------------------------------------------------------------------
+// ---- rows
+// ------------------------------------------------------------------------------------------------------------
 
 void store_table_flush(struct store *store, enum store_table table)
 {
@@ -288,8 +308,14 @@ void store_commit(struct store *store)
 
 void store_chunk(struct store *store, const struct store_chunk *chunk, const void *packed, size_t size)
 {
-    const int64_t cells[] = {store->run,        chunk->thread,    chunk->pcpu, (int64_t)chunk->first_cycle,
-                             (int64_t)chunk->last_cycle, chunk->first_exit, chunk->last_exit, chunk->calls};
+    const int64_t cells[] = {store->run,
+                             chunk->thread,
+                             chunk->pcpu,
+                             (int64_t)chunk->first_cycle,
+                             (int64_t)chunk->last_cycle,
+                             chunk->first_exit,
+                             chunk->last_exit,
+                             chunk->calls};
     sqlite3_stmt *insert = store->chunk_insert;
 
     if (!store_works(store))
@@ -353,12 +379,14 @@ int64_t store_place(struct store *store, struct trace_where where)
 
 int64_t store_event_tag(struct store *store, uint32_t kind, struct trace_where where)
 {
-    int64_t place = store_place(store, where);
-    uint64_t key = (uint64_t)place << 16 | kind;
+    uint64_t key[2] = {0, kind};
     bool is_new;
-    int64_t id = store->event_tag_base + dict_number(&store->event_tags, &key, &is_new);
+
+    memcpy(key, &where, sizeof where);
+    int64_t id = store->event_tag_base + dict_number(&store->event_tags, key, &is_new);
 
     if (is_new) {
+        int64_t place = store_place(store, where);
         struct bulk_row *row = store_row(store, STORE_EVENT_TAGS);
 
         row->cells[0] = id;
@@ -368,14 +396,37 @@ int64_t store_event_tag(struct store *store, uint32_t kind, struct trace_where w
     return id;
 }
 
+int64_t store_span_tag(struct store *store, struct trace_where where, uint32_t name)
+{
+    uint64_t key[2] = {0, name};
+    bool is_new;
+
+    memcpy(key, &where, sizeof where);
+    int64_t id = store->span_tag_base + dict_number(&store->span_tags, key, &is_new);
+
+    if (is_new) {
+        int64_t place = store_place(store, where), text = store_text(store, name);
+        struct bulk_row *row = store_row(store, STORE_SPAN_TAGS);
+
+        row->cells[0] = id;
+        row->cells[1] = place;
+        row->cells[2] = text;
+    }
+    return id;
+}
+
 int64_t store_exit_site(struct store *store, const struct trace_exit *e, int64_t hw_exit, int64_t hw_entry)
 {
     uint64_t where;
 
     memcpy(&where, &e->where, sizeof where);
-    const uint64_t key[7] = {
-        where, (uint64_t)e->arch << 16 | e->reason, e->rip, (uint64_t)e->instr << 32 | e->path,
-        (uint64_t)e->intr_info << 32 | e->error_code, (uint64_t)hw_exit, (uint64_t)hw_entry};
+    const uint64_t key[7] = {where,
+                             (uint64_t)e->arch << 16 | e->reason,
+                             e->rip,
+                             (uint64_t)e->instr << 32 | e->path,
+                             (uint64_t)e->intr_info << 32 | e->error_code,
+                             (uint64_t)hw_exit,
+                             (uint64_t)hw_entry};
     bool is_new;
     int64_t id = store->exit_site_base + dict_number(&store->exit_sites, key, &is_new);
 
@@ -383,8 +434,8 @@ int64_t store_exit_site(struct store *store, const struct trace_exit *e, int64_t
         int64_t place = store_place(store, e->where), instr = store_text(store, e->instr);
         int64_t path = store_text(store, e->path);
         struct bulk_row *row = store_row(store, STORE_EXIT_SITES);
-        const int64_t cells[] = {id,    place, (int64_t)key[1], (int64_t)e->rip, instr,
-                                 path, e->intr_info, e->error_code, hw_exit, hw_entry};
+        const int64_t cells[] = {id,   place,        (int64_t)key[1], (int64_t)e->rip, instr,
+                                 path, e->intr_info, e->error_code,   hw_exit,         hw_entry};
 
         memcpy(row->cells, cells, sizeof cells);
         row->nulls = (instr ? 0 : 1u << 4) | (path ? 0 : 1u << 5);

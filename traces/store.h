@@ -3,8 +3,8 @@
 #define HVSIM_TRACES_STORE_H
 
 /*
- * The database being written. After its first failure a store drops everything it is given and remembers the error: a run
- * goes on, because its digest and its cycles do not need a disk.
+ * The database being written. After its first failure a store drops everything it is given and remembers the
+ * error: a run goes on, because its digest and its cycles do not need a disk.
  *
  * One thread at a time. Rows of the open run are visible to readers on store->db at once after store_flush().
  */
@@ -23,6 +23,7 @@ enum store_table {
     STORE_EXITS_MORE,
     STORE_EVENT_TAGS,
     STORE_EVENTS,
+    STORE_SPAN_TAGS,
     STORE_SPANS,
     STORE_IRQS,
     STORE_WALKS,
@@ -36,17 +37,17 @@ struct store {
     sqlite3 *db;
     char *path;
     struct texts *texts;
-    bool created;       // by this store_open()
-    bool marked;        // the open run's row says that it is incomplete
+    bool created; // by this store_open()
+    bool marked;  // the open run's row says that it is incomplete
     uint64_t runs_complete;
     struct trace_error error; // the first one; status OK while all is well
-    int64_t run;        // open run, 0 none
-    uint64_t uncommitted; // rows
+    int64_t run;              // open run, 0 none
+    uint64_t uncommitted;     // rows
     uint64_t rows, calls;
     struct bulk bulk[STORE_TABLES];
-    struct dict places, exit_sites, event_tags;
-    int64_t place_base, exit_site_base, event_tag_base; // highest ids that were there before
-    int64_t *kinds;     // event_kinds.id of each tracepoint
+    struct dict places, exit_sites, event_tags, span_tags;
+    int64_t place_base, exit_site_base, event_tag_base, span_tag_base; // highest ids that were there before
+    int64_t *kinds;                                                    // event_kinds.id of each tracepoint
     sqlite3_stmt *text_insert, *text_find, *chunk_insert;
 };
 
@@ -65,7 +66,7 @@ void store_close(struct store *store);
 
 // A new row of `runs`, committed. Gives its number, or 0 after a failure.
 int64_t store_run_begin(struct store *store, const struct trace_run_info *info, const char *stored);
-void store_run_end(struct store *store, enum trace_run_state state, uint64_t cycles, const char *digest);
+void store_run_end(struct store *store, enum trace_run_state state, uint64_t tick, const char *digest);
 
 // Hands all gathered rows to SQLite; commits.
 void store_flush(struct store *store);
@@ -74,7 +75,8 @@ void store_commit(struct store *store);
 // Remembers SQLite's last error, gives the transaction up. doing completes "cannot ...".
 void store_fail(struct store *store, const char *doing);
 
-// Runs SQL that gives no rows, once, with n parameters: integers, or texts (NULL for NULL) where integer is NULL.
+// Runs SQL that gives no rows, once, with n parameters: integers, or texts (NULL for NULL) where integer is
+// NULL.
 struct store_value {
     const int64_t *integer;
     const char *text;
@@ -94,6 +96,7 @@ static inline int64_t store_text(struct store *store, uint32_t id)
 
 int64_t store_place(struct store *store, struct trace_where where);
 int64_t store_event_tag(struct store *store, uint32_t kind, struct trace_where where);
+int64_t store_span_tag(struct store *store, struct trace_where where, uint32_t name);
 // The row of an exit's site; whole cycles of the hardware's parts.
 int64_t store_exit_site(struct store *store, const struct trace_exit *e, int64_t hw_exit, int64_t hw_entry);
 

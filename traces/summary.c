@@ -127,22 +127,24 @@ static void summary_finish(struct summary_reason *reason)
 
 static int summary_compare(const void *a, const void *b)
 {
-    const struct trace_exit_row *x = &((const struct summary_reason *)a)->row, *y = &((const struct summary_reason *)b)->row;
+    const struct trace_exit_row *x = &((const struct summary_reason *)a)->row,
+                                *y = &((const struct summary_reason *)b)->row;
 
     if (x->total_cycles != y->total_cycles)
         return x->total_cycles < y->total_cycles ? 1 : -1;
     return strcmp(x->reason, y->reason);
 }
 
-enum trace_status trace_exit_summary(struct trace_reader *reader, int64_t run, int level, trace_exit_row_fn *fn,
-                                     void *context, struct trace_error *error)
+enum trace_status trace_exit_summary(struct trace_reader *reader, int64_t run, int level,
+                                     trace_exit_row_fn *fn, void *context, struct trace_error *error)
 {
     struct summary summary = {0};
     char sql[320];
     bool more = true;
 
     snprintf(sql, sizeof sql,
-             "SELECT reason, cycles, guest_cycles, hw_exit_cycles, hw_entry_cycles, hv_cycles, device_cycles, wait_cycles, "
+             "SELECT reason, cycles, guest_cycles, hw_exit_cycles, hw_entry_cycles, hv_cycles, "
+             "device_cycles, wait_cycles, "
              "other_cycles, recorded_ns FROM main.exits WHERE run = %lld AND (%d = 0 OR level = %d)",
              (long long)run, level, level);
     enum trace_status status = trace_query(reader, sql, summary_take, &summary, error);

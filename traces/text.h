@@ -3,8 +3,8 @@
 #define HVSIM_TRACES_TEXT_H
 
 /*
- * Texts by id. The producer's thread adds; the consumer's thread reads entries whose ids it was handed in a block, so
- * entries never move: they live in fixed chunks behind a directory of fixed size.
+ * Texts by id. The producer's thread adds; the consumer's thread reads entries whose ids it was handed in a
+ * block, so entries never move: they live in fixed chunks behind a directory of fixed size.
  */
 
 #include <stdint.h>
@@ -19,7 +19,7 @@ enum { TEXT_CHUNK = 4096, TEXT_CHUNKS = 4096 };
 
 struct texts {
     struct text_entry *chunks[TEXT_CHUNKS];
-    uint32_t count; // entry 0 is "none"
+    uint32_t count;  // entry 0 is "none"
     uint32_t *slots; // open addressing over ids, 0 free
     uint32_t slot_count;
 };

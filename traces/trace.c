@@ -85,7 +85,8 @@ enum trace_status trace_error(const struct trace *t, struct trace_error *error)
     return status;
 }
 
-// ---- runs -------------------------------------------------------------------------------------------------------------
+// ---- runs
+// -------------------------------------------------------------------------------------------------------------
 
 enum trace_status trace_run_begin(struct trace *t, const struct trace_run_info *info, int64_t *run_id,
                                   struct trace_error *error)
@@ -108,8 +109,8 @@ enum trace_status trace_run_begin(struct trace *t, const struct trace_run_info *
     return trace_error(t, error);
 }
 
-enum trace_status trace_run_end(struct trace *t, enum trace_run_state state, uint64_t tick, struct trace_digest *digest,
-                                struct trace_error *error)
+enum trace_status trace_run_end(struct trace *t, enum trace_run_state state, uint64_t tick,
+                                struct trace_digest *digest, struct trace_error *error)
 {
     char text[TRACE_DIGEST_TEXT];
 
@@ -117,10 +118,10 @@ enum trace_status trace_run_end(struct trace *t, enum trace_run_state state, uin
     trace_drain(t);
     t->head.recording = false;
     t->head.pos = t->head.end = NULL;
-    *digest = consumer_run_end(&t->consumer, tick);
+    *digest = consumer_run_end(&t->consumer, tick == TRACE_NEVER ? 0 : tick);
     trace_digest_text(*digest, text);
     if (t->store)
-        store_run_end(t->store, state, tick / TRACE_TICKS_PER_CYCLE, t->silent ? NULL : text);
+        store_run_end(t->store, state, tick, text);
     t->in_run = false;
     return trace_error(t, error);
 }
@@ -142,7 +143,8 @@ enum trace_status trace_flush(struct trace *t, struct trace_error *error)
     return trace_error(t, error);
 }
 
-enum trace_status trace_run_verdict(struct trace *t, int64_t run_id, const char *verdict, struct trace_error *error)
+enum trace_status trace_run_verdict(struct trace *t, int64_t run_id, const char *verdict,
+                                    struct trace_error *error)
 {
     const struct store_value values[] = {{.text = verdict}, {.integer = &run_id}};
 
@@ -152,8 +154,8 @@ enum trace_status trace_run_verdict(struct trace *t, int64_t run_id, const char 
     return trace_error(t, error);
 }
 
-enum trace_status trace_expectation(struct trace *t, int64_t run_id, const struct trace_expectation *expectation,
-                                    struct trace_error *error)
+enum trace_status trace_expectation(struct trace *t, int64_t run_id,
+                                    const struct trace_expectation *expectation, struct trace_error *error)
 {
     const struct store_value values[] = {{.integer = &run_id},       {.text = expectation->about},
                                          {.text = expectation->sql}, {.text = expectation->expected},
@@ -162,12 +164,14 @@ enum trace_status trace_expectation(struct trace *t, int64_t run_id, const struc
     assert(!t->in_run);
     if (t->store)
         store_execute(t->store,
-                      "INSERT INTO main.expectations SELECT ?1, 1 + count(*), ?2, ?3, ?4, ?5, ?6 FROM main.expectations WHERE run = ?1",
+                      "INSERT INTO main.expectations SELECT ?1, 1 + count(*), ?2, ?3, ?4, ?5, ?6 FROM "
+                      "main.expectations WHERE run = ?1",
                       values, 6);
     return trace_error(t, error);
 }
 
-// ---- the rest -----------------------------------------------------------------------------------------------------------
+// ---- the rest
+// -----------------------------------------------------------------------------------------------------------
 
 void trace_after_fork(struct trace *t)
 {
@@ -175,12 +179,6 @@ void trace_after_fork(struct trace *t)
     // The connection is the parent's: closing it here would drop the parent's locks. It is left alone.
     t->store = t->consumer.store = NULL;
     t->stored = t->consumer.mask = 0;
-    if (t->head.recording) {
-        size_t used = RING_BLOCK_BYTES - (size_t)(t->head.end - t->head.pos);
-
-        t->head.pos = ring_block(&t->ring) + used;
-        t->head.end = ring_block(&t->ring) + RING_BLOCK_BYTES;
-    }
 }
 
 struct trace_statistics trace_statistics(struct trace *t)
@@ -194,7 +192,8 @@ struct trace_statistics trace_statistics(struct trace *t)
 
         statistics.rows = t->store->rows;
         statistics.calls = t->store->calls;
-        if (sqlite3_prepare_v2(t->store->db, "SELECT page_count * page_size FROM pragma_page_count, pragma_page_size", -1,
+        if (sqlite3_prepare_v2(t->store->db,
+                               "SELECT page_count * page_size FROM pragma_page_count, pragma_page_size", -1,
                                &statement, NULL) == SQLITE_OK &&
             sqlite3_step(statement) == SQLITE_ROW)
             statistics.bytes = (uint64_t)sqlite3_column_int64(statement, 0);
@@ -211,7 +210,7 @@ enum trace_status trace_close(struct trace *t, struct trace_error *error)
     if (!t)
         return TRACE_OK;
     if (t->in_run)
-        trace_run_end(t, TRACE_INCOMPLETE, 0, &digest, error);
+        trace_run_end(t, TRACE_INCOMPLETE, TRACE_NEVER, &digest, error);
     enum trace_status status = trace_error(t, error);
 
     ring_close(&t->ring);

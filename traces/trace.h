@@ -5,17 +5,20 @@
 /*
  * What happened in a run, written down: the producer's side of traces/.
  *
- * Models and sim call the record functions below in simulated order, all on one OS thread, inside a process or between
- * processes; none of them advances simulated time or can fail. A record is copied into a ring; a consumer (a writer
- * thread where there is a spare core, else the caller when the ring is full) feeds it to the run's digest and, if its
- * category is stored, to the SQLite database of docs/trace-schema.md.
+ * Models and sim call the record functions below in simulated order, all on one OS thread, inside a process
+ * or between processes; none of them advances simulated time or can fail. A record is copied into a ring; a
+ * consumer (a writer thread where there is a spare core, else the caller when the ring is full) feeds it to
+ * the run's digest and, if its category is stored, to the SQLite database of docs/trace-schema.md.
  *
- * Times go in as ticks (1/16 cycle of the pCPU's core clock) and come out of the database as whole cycles. Text goes in
- * as ids of trace_text(); the digest sees the text, never the id, so the order of interning does not matter.
+ * Times go in as ticks (1/16 cycle of the pCPU's core clock) and come out of the database as whole cycles.
+ * Text goes in as ids of trace_text(); the digest sees the text, never the id, so the order of interning does
+ * not matter.
  *
- * The digest covers every record of every category, stored or not, and nothing else: neither file names nor the host.
+ * The digest covers every record of every category, stored or not, and nothing else: neither file names nor
+ * the host.
  *
- * Does not model anything, and never influences a run: a full disk shows in trace_error(), not in simulated time.
+ * Does not model anything, and never influences a run: a full disk shows in trace_error(), not in simulated
+ * time.
  */
 
 #include <stdbool.h>
@@ -25,7 +28,8 @@
 
 enum { TRACE_TICKS_PER_CYCLE = 16 };
 
-// ---- categories ---------------------------------------------------------------------------------------------------------------
+// ---- categories
+// ---------------------------------------------------------------------------------------------------------------
 
 // What `--trace` chooses from. The names of trace_category_parse() are these in lower case.
 enum trace_category {
@@ -41,26 +45,28 @@ enum trace_category {
     TRACE_ALL = (1u << 9) - 1,
 };
 
-// Parses "exits,calls", "all" or "none" into *mask. On an unknown name returns false and writes the name, the nearest
-// category and the list of all into message.
+// Parses "exits,calls", "all" or "none" into *mask. On an unknown name returns false and writes the name, the
+// nearest category and the list of all into message.
 bool trace_category_parse(const char *text, uint32_t *mask, char *message, size_t message_size);
 
-// ---- errors -------------------------------------------------------------------------------------------------------------------
+// ---- errors
+// -------------------------------------------------------------------------------------------------------------------
 
 enum trace_status {
     TRACE_OK = 0,
-    TRACE_NOT_OURS,       // a file, but not a database of hvsim
-    TRACE_OTHER_VERSION,  // a database of hvsim with another schema version
-    TRACE_LOCKED,         // another process holds it
-    TRACE_READ_ONLY,      // file or directory cannot be written
-    TRACE_DISK_FULL,      // no space, or a limit of file size
-    TRACE_DAMAGED,        // SQLite finds it malformed
-    TRACE_CANNOT_OPEN,    // no such file or directory, or not a regular file
-    TRACE_BAD_QUERY,      // the SQL of an expectation or export does not work
-    TRACE_IO,             // any other failure of the disk or of SQLite
+    TRACE_NOT_OURS,      // a file, but not a database of hvsim
+    TRACE_OTHER_VERSION, // a database of hvsim with another schema version
+    TRACE_LOCKED,        // another process holds it
+    TRACE_READ_ONLY,     // file or directory cannot be written
+    TRACE_DISK_FULL,     // no space, or a limit of file size
+    TRACE_DAMAGED,       // SQLite finds it malformed
+    TRACE_CANNOT_OPEN,   // no such file or directory, or not a regular file
+    TRACE_BAD_QUERY,     // the SQL of an expectation or export does not work
+    TRACE_IO,            // any other failure of the disk or of SQLite
 };
 
-// A message for the user (what happened, to which file) and a hint (what to do); both one line, no trailing stop.
+// A message for the user (what happened, to which file) and a hint (what to do); both one line, no trailing
+// stop.
 struct trace_error {
     enum trace_status status;
     char message[320];
@@ -69,7 +75,8 @@ struct trace_error {
 
 const char *trace_status_str(enum trace_status status);
 
-// ---- life of a database and of a run --------------------------------------------------------------------------------------------
+// ---- life of a database and of a run
+// --------------------------------------------------------------------------------------------
 
 struct trace; // starts with struct trace_ring
 
@@ -87,23 +94,25 @@ struct trace_options {
 // Options for everything stored in db_path.
 struct trace_options trace_options_defaults(const char *db_path);
 
-// Opens or creates the database; an existing one of the same version gets further runs. Never touches a file that is not
-// ours. Returns NULL and fills *error (all statuses but BAD_QUERY). The caller owns the result: trace_close().
+// Opens or creates the database; an existing one of the same version gets further runs. Never touches a file
+// that is not ours. Returns NULL and fills *error (all statuses but BAD_QUERY). The caller owns the result:
+// trace_close().
 struct trace *trace_open(const struct trace_options *options, struct trace_error *error);
 
 enum trace_arch { TRACE_ARCH_X86 = 1, TRACE_ARCH_ARM64 = 2, TRACE_ARCH_S390 = 3 };
 
-// Host-independent facts of a run, copied. Text may be NULL (stored as NULL). No paths of this machine in here.
+// Host-independent facts of a run, copied. Text may be NULL (stored as NULL). No paths of this machine in
+// here.
 struct trace_run_info {
     const char *scenario;
     const char *variant;
     uint64_t seed;
     const char *knobs; // "name=value" lines of every knob that is not at its default
     const char *uarch;
-    const char *hv_build_id;  // hexadecimal, of libhv.so
-    uint64_t quantum_cycles;  // 0: exact order
-    uint64_t clock_khz;       // of the pCPUs' core clock: turns cycles into time
-    const char *resolved;     // the scenario with every default filled in
+    const char *hv_build_id; // hexadecimal, of libhv.so
+    uint64_t quantum_cycles; // 0: exact order
+    uint64_t clock_khz;      // of the pCPUs' core clock: turns cycles into time
+    const char *resolved;    // the scenario with every default filled in
 };
 
 struct trace_digest {
@@ -114,30 +123,33 @@ void trace_digest_text(struct trace_digest digest, char text[TRACE_DIGEST_TEXT])
 
 enum trace_run_state { TRACE_RUNNING, TRACE_COMPLETE, TRACE_INTERRUPTED, TRACE_INCOMPLETE };
 
-// Starts a run: a row in `runs` in state 'running' (committed at once, so that a killed simulator leaves a trace of it),
-// an empty digest. *run_id is 1, 2, ... within the database (0 without one). Between trace_open() and the first
-// trace_run_begin(), and between runs, records are dropped.
+// Starts a run: a row in `runs` in state 'running' (committed at once, so that a killed simulator leaves a
+// trace of it), an empty digest. *run_id is 1, 2, ... within the database (0 without one). Between
+// trace_open() and the first trace_run_begin(), and between runs, records are dropped.
 enum trace_status trace_run_begin(struct trace *t, const struct trace_run_info *info, int64_t *run_id,
                                   struct trace_error *error);
 
-// Ends the run: everything is flushed and committed, indexes are made, digest and cycles are stored. tick is the time at
-// which the simulation ended. *digest is valid even when the database failed.
-enum trace_status trace_run_end(struct trace *t, enum trace_run_state state, uint64_t tick, struct trace_digest *digest,
-                                struct trace_error *error);
+// Ends the run: everything is flushed and committed, indexes are made, digest and cycles are stored. tick is
+// the time at which the simulation ended, TRACE_NEVER if that is unknown. *digest is valid even when the
+// database failed.
+enum trace_status trace_run_end(struct trace *t, enum trace_run_state state, uint64_t tick,
+                                struct trace_digest *digest, struct trace_error *error);
 
-// From the main loop after Ctrl-C (not from a signal handler): commits what there is and ends the run as 'interrupted'.
+// From the main loop after Ctrl-C (not from a signal handler): commits what there is and ends the run as
+// 'interrupted'.
 enum trace_status trace_mark_interrupted(struct trace *t, uint64_t tick, struct trace_error *error);
 
 // After trace_run_end(): the run's verdict ("pass", "fail", "error") and one row per expectation.
-enum trace_status trace_run_verdict(struct trace *t, int64_t run_id, const char *verdict, struct trace_error *error);
+enum trace_status trace_run_verdict(struct trace *t, int64_t run_id, const char *verdict,
+                                    struct trace_error *error);
 struct trace_expectation {
     const char *about, *sql, *expected, *got, *verdict;
 };
-enum trace_status trace_expectation(struct trace *t, int64_t run_id, const struct trace_expectation *expectation,
-                                    struct trace_error *error);
+enum trace_status trace_expectation(struct trace *t, int64_t run_id,
+                                    const struct trace_expectation *expectation, struct trace_error *error);
 
-// Hands everything recorded so far to the database, waits for it and commits. After it, until the next record, no other
-// thread is active in traces/, so that the process may fork.
+// Hands everything recorded so far to the database, waits for it and commits. After it, until the next
+// record, no other thread is active in traces/, so that the process may fork.
 enum trace_status trace_flush(struct trace *t, struct trace_error *error);
 
 // In a forked child: forget database and writer (the parent keeps them); records go to the digest only.
@@ -152,19 +164,24 @@ struct trace_statistics {
 };
 struct trace_statistics trace_statistics(struct trace *t);
 
-// Ends an open run as 'incomplete' and closes. After a database error the open run is marked incomplete; a database that
-// was created by this trace_open() and does not even hold that is removed. t may be NULL.
+// Ends an open run as 'incomplete' and closes. After a database error the open run is marked incomplete; a
+// database that was created by this trace_open() and does not even hold that is removed. t may be NULL.
 enum trace_status trace_close(struct trace *t, struct trace_error *error);
 
-// The id of a text (function, instruction, path, lock, span or counter name): the same text gives the same id until
-// trace_close(). 0 is "none". Slow (hash of the text): callers keep the id. Ids below 2^24.
+// The id of a text (function, instruction, path, lock, span or counter name): the same text gives the same id
+// until trace_close(). 0 is "none". Slow (hash of the text): callers keep the id. Ids below 2^24.
 uint32_t trace_text(struct trace *t, const char *text);
 
-// ---- records --------------------------------------------------------------------------------------------------------------------
+// ---- records
+// --------------------------------------------------------------------------------------------------------------------
 
-enum { TRACE_NOBODY = 0xffff };             // pcpu, vm or vcpu does not apply
-#define TRACE_NEVER UINT64_MAX              // a time that did not come
-#define TRACE_NOT_RECORDED INT64_MIN        // recorded_ns of an exit that was not imported
+enum { TRACE_NOBODY = 0xffff };      // pcpu, vm or vcpu does not apply
+#define TRACE_NEVER UINT64_MAX       // a time that did not come
+#define TRACE_NOT_RECORDED INT64_MIN // recorded_ns of an exit that was not imported
+
+// The digest sees every byte of a record, and bytes without a name are not zeroed by every compiler.
+#pragma GCC diagnostic push
+#pragma GCC diagnostic error "-Wpadded"
 
 // Who it happened to. level: 0 hypervisor or nobody, 1 = L1, 2 = L2.
 struct trace_where {
@@ -172,13 +189,13 @@ struct trace_where {
     uint8_t level, reserved; // reserved is 0
 };
 
-// One VM exit with the VM entry that ended it. thread is the hv thread that ran the vCPU. The parts hw_exit, hw_entry, hv,
-// device (user-space VMM) and wait (halted or blocked: not handling) are disjoint; what is left of exit..entry was spent
-// by others on this pCPU and becomes other_cycles.
+// One VM exit with the VM entry that ended it. thread is the hv thread that ran the vCPU. The parts hw_exit,
+// hw_entry, hv, device (user-space VMM) and wait (halted or blocked: not handling) are disjoint; what is left
+// of exit..entry was spent by others on this pCPU and becomes other_cycles.
 struct trace_exit {
     struct trace_where where;
     uint32_t thread;
-    uint32_t seq; // of trace_exit_begin()
+    uint32_t seq;    // of trace_exit_begin()
     uint16_t reason; // basic exit reason [SDM appendix C]
     uint8_t arch;    // enum trace_arch
     uint8_t reserved;
@@ -186,9 +203,10 @@ struct trace_exit {
     uint32_t path;  // text: how it was handled ("fastpath", "kernel", "user"), 0 none
     uint32_t intr_info, error_code;
     uint32_t hw_exit_ticks, hw_entry_ticks;
-    uint64_t exit_tick;  // when the exit began
-    uint64_t entry_tick; // when the next VM entry completed; TRACE_NEVER if the run ended before
-    uint64_t guest_ticks; // in non-root mode before the exit
+    uint32_t reserved_too; // 0
+    uint64_t exit_tick;    // when the exit began
+    uint64_t entry_tick;   // when the next VM entry completed; TRACE_NEVER if the run ended before
+    uint64_t guest_ticks;  // in non-root mode before the exit
     uint64_t hv_ticks, device_ticks, wait_ticks;
     uint64_t qualification, rip, gpa;
     int64_t recorded_ns; // exit to entry in an imported trace, or TRACE_NOT_RECORDED
@@ -203,7 +221,8 @@ struct trace_span {
     uint64_t begin_tick, end_tick;
 };
 
-// One interrupt's life; times that did not come are TRACE_NEVER. route: text ("ipi", "ioapic", "msi", "timer", ...).
+// One interrupt's life; times that did not come are TRACE_NEVER. route: text ("ipi", "ioapic", "msi",
+// "timer", ...).
 struct trace_irq {
     struct trace_where where; // the target
     uint32_t vector, route;
@@ -214,8 +233,8 @@ struct trace_irq {
 struct trace_lock {
     struct trace_where where;
     uint32_t thread, holder; // holder: TRACE_NO_THREAD if nobody
-    uint32_t name, kind; // texts: "vm->mmu_lock"; "spin", "read", "write", "mutex", "srcu"
-    uint64_t address;    // of the lock, as hv/ knows it
+    uint32_t name, kind;     // texts: "vm->mmu_lock"; "spin", "read", "write", "mutex", "srcu"
+    uint64_t address;        // of the lock, as hv/ knows it
     uint64_t wait_tick, acquired_tick, released_tick;
 };
 
@@ -231,9 +250,9 @@ struct trace_violation {
 struct trace_walk {
     struct trace_where where;
     uint32_t result;
-    uint16_t step_count; // at most TRACE_WALK_STEPS
-    uint8_t dimension;   // 1 one-dimensional, 2 nested
-    uint8_t access;      // bit 0 read, 1 write, 2 execute
+    uint16_t step_count;    // at most TRACE_WALK_STEPS
+    uint8_t dimension;      // 1 one-dimensional, 2 nested
+    uint8_t access;         // bit 0 read, 1 write, 2 execute
     uint64_t gva, gpa, hpa; // UINT64_MAX where there is none
     uint64_t tick, ticks;   // begin and length
 };
@@ -241,13 +260,16 @@ enum { TRACE_WALK_STEPS = 64 };
 struct trace_walk_step {
     uint64_t address, entry; // host physical address of the entry; its value
     uint32_t ticks;
-    uint32_t hit;     // text: where it was found ("l1", "l2", "llc", "memory", "pwc")
-    uint8_t stage;    // 1 the guest's table, 2 the hypervisor's
-    uint8_t level;    // 4..1 (5 with LA57)
+    uint32_t hit;  // text: where it was found ("l1", "l2", "llc", "memory", "pwc")
+    uint8_t stage; // 1 the guest's table, 2 the hypervisor's
+    uint8_t level; // 4..1 (5 with LA57)
     uint8_t reserved[6];
 };
 
-// ---- the ring (private to the inline functions) -----------------------------------------------------------------------------------
+#pragma GCC diagnostic pop
+
+// ---- the ring (private to the inline functions)
+// -----------------------------------------------------------------------------------
 
 enum trace_type {
     TRACE_REC_CALL_BEGIN = 1,
@@ -270,7 +292,8 @@ struct trace_ring {
     uint32_t exit_seq; // of the last trace_exit_begin()
 };
 
-// Hands the full block over and starts another; true if there is room for size bytes now (size <= TRACE_RECORD_MAX).
+// Hands the full block over and starts another; true if there is room for size bytes now (size <=
+// TRACE_RECORD_MAX).
 bool trace_ring_next(struct trace *t, size_t size);
 enum { TRACE_RECORD_MAX = 4096 };
 
@@ -312,10 +335,11 @@ static inline void trace_copy(struct trace *t, uint64_t head, const void *body, 
     }
 }
 
-// ---- the record functions ---------------------------------------------------------------------------------------------------------
+// ---- the record functions
+// ---------------------------------------------------------------------------------------------------------
 
-// An instrumented hypervisor function is entered or left by thread (below 2^24) at tick. function is a trace_text().
-// Ends must match begins per thread; a run may end with open calls.
+// An instrumented hypervisor function is entered or left by thread (below 2^24) at tick. function is a
+// trace_text(). Ends must match begins per thread; a run may end with open calls.
 static inline void trace_call_begin(struct trace *t, uint32_t thread, uint32_t function, uint64_t tick)
 {
     trace_two(t, trace_head(TRACE_REC_CALL_BEGIN, thread, function), tick);
@@ -326,8 +350,9 @@ static inline void trace_call_end(struct trace *t, uint32_t thread, uint64_t tic
     trace_two(t, trace_head(TRACE_REC_CALL_END, thread, 0), tick);
 }
 
-// pcpu leaves thread prev and runs thread next from tick on. Needed once per pCPU before its first call, with prev =
-// TRACE_NO_THREAD; a thread's time between being left and being run again is not charged to its functions.
+// pcpu leaves thread prev and runs thread next from tick on. Needed once per pCPU before its first call, with
+// prev = TRACE_NO_THREAD; a thread's time between being left and being run again is not charged to its
+// functions.
 enum { TRACE_NO_THREAD = 0xffffff };
 static inline void trace_switch(struct trace *t, uint16_t pcpu, uint32_t prev, uint32_t next, uint64_t tick)
 {
@@ -340,8 +365,8 @@ static inline void trace_switch(struct trace *t, uint16_t pcpu, uint32_t prev, u
     }
 }
 
-// A VM exit begins: calls of thread from here to its trace_exit() belong to it. Returns the exit's number in the run, 1,
-// 2, ..., to be put into trace_exit.seq.
+// A VM exit begins: calls of thread from here to its trace_exit() belong to it. Returns the exit's number in
+// the run, 1, 2, ..., to be put into trace_exit.seq.
 static inline uint32_t trace_exit_begin(struct trace *t, uint32_t thread, uint64_t tick)
 {
     uint32_t seq = ++((struct trace_ring *)t)->exit_seq;
@@ -395,7 +420,8 @@ static inline void trace_counter(struct trace *t, uint32_t name, uint64_t value)
     trace_two(t, trace_head(TRACE_REC_COUNTER, 0, name), value);
 }
 
-static inline void trace_walk(struct trace *t, const struct trace_walk *walk, const struct trace_walk_step *steps)
+static inline void trace_walk(struct trace *t, const struct trace_walk *walk,
+                              const struct trace_walk_step *steps)
 {
     size_t steps_size = walk->step_count * sizeof *steps;
     uint64_t *record = trace_reserve(t, 8 + sizeof *walk + steps_size);
@@ -407,10 +433,10 @@ static inline void trace_walk(struct trace *t, const struct trace_walk *walk, co
     }
 }
 
-_Static_assert(sizeof(struct trace_where) == 8 && sizeof(struct trace_exit) % 8 == 0 && sizeof(struct trace_span) % 8 == 0 &&
-                   sizeof(struct trace_irq) % 8 == 0 && sizeof(struct trace_lock) % 8 == 0 &&
-                   sizeof(struct trace_violation) % 8 == 0 && sizeof(struct trace_walk) % 8 == 0 &&
-                   sizeof(struct trace_walk_step) % 8 == 0,
+_Static_assert(sizeof(struct trace_where) == 8 && sizeof(struct trace_exit) % 8 == 0 &&
+                   sizeof(struct trace_span) % 8 == 0 && sizeof(struct trace_irq) % 8 == 0 &&
+                   sizeof(struct trace_lock) % 8 == 0 && sizeof(struct trace_violation) % 8 == 0 &&
+                   sizeof(struct trace_walk) % 8 == 0 && sizeof(struct trace_walk_step) % 8 == 0,
                "records are whole words without padding");
 
 #endif

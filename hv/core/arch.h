@@ -30,6 +30,9 @@ int arch_vm_enable_cap(struct vm *vm, const struct hv_enable_cap *cap);
 // Commands that the core does not know itself; -ENOTTY: neither. `arg` is the user's.
 s64 arch_system_ioctl(struct host *host, u32 cmd, u64 arg);
 s64 arch_vm_ioctl(struct vm *vm, u32 cmd, u64 arg);
+// Commands that must not wait for a running vCPU (INTERRUPT, as in KVM): no mutex, not loaded; -ENOTTY: not
+// such a one.
+s64 arch_vcpu_async_ioctl(struct vcpu *vcpu, u32 cmd, u64 arg);
 // Under vcpu->mutex, vCPU loaded (vcpu_load()).
 s64 arch_vcpu_ioctl(struct vcpu *vcpu, u32 cmd, u64 arg);
 
@@ -43,10 +46,11 @@ int arch_vcpu_create(
 void arch_vcpu_postcreate(struct vcpu *vcpu); // After it is in vm->vcpus.
 void arch_vcpu_destroy(struct vcpu *vcpu);
 void arch_vcpu_reset(struct vcpu *vcpu, bool init_event);
-// Preemption disabled; also from sched_in with interrupts disabled. vcpu->cpu still names the previous CPU. A
-// VMCS that is live elsewhere must be cleared there first (cpu_call). HOST_GS_BASE must be hw_rdgsbase(): it
-// names the thread.
+// Preemption disabled, interrupts enabled (sched_in as well). vcpu->cpu still names the previous CPU, or
+// NULL. A VMCS that is live elsewhere must be cleared there first (cpu_call()). HOST_GS_BASE must be
+// hw_rdgsbase(): it names the thread.
 void arch_vcpu_load(struct vcpu *vcpu, struct cpu *cpu);
+// Preemption disabled; interrupts disabled when it is scheduled out.
 void arch_vcpu_put(struct vcpu *vcpu);
 
 // --- Run path, in order of call; srcu read section held unless said otherwise. ---
@@ -99,7 +103,9 @@ bool arch_vcpu_in_kernel(struct vcpu *vcpu);
 
 // --- Memory slots (slots_lock held). ---
 
-// Allocates what the new slot needs. Errors stop the update: -ENOMEM, -EINVAL.
+// Allocates what the new slot needs: arrays by gfn on CREATE and MOVE (NULL in `new`), the dirty bitmap when
+// logging starts (else `new` has old's pointers; clear dirty_bitmap when logging ends). Errors undo
+// themselves and stop the update: -ENOMEM, -EINVAL.
 int arch_prepare_memory_region(struct vm *vm, const struct memslot *old, struct memslot *new,
                                enum memslot_change change);
 // The new version is published.
@@ -110,15 +116,17 @@ void arch_memslots_updated(struct vm *vm, u64 generation);
 // Zaps all of the slot's translations and flushes; nobody uses them when it returns.
 void arch_flush_shadow_memslot(struct vm *vm, const struct memslot *slot);
 void arch_flush_shadow_all(struct vm *vm);
-// Frees what prepare allocated and `keep` (may be NULL) does not share.
+// Frees what prepare allocated for `slot` and `keep` (may be NULL) does not point to as well.
 void arch_free_memslot(struct vm *vm, struct memslot *slot, const struct memslot *keep);
 // The host takes the pages of [start, end) back: zap and flush, then return. mmu_invalidate_* already set.
 void arch_unmap_hva_range(struct vm *vm, hva_t start, hva_t end);
+// The core wrote to guest memory: the slot's dirty log, if it has one. Inside vm->srcu.
+void arch_mark_page_dirty(struct vm *vm, gfn_t gfn);
 // Tells other CPUs' vCPUs to drop translations without the generic request; false: use the generic way.
 bool arch_flush_remote_tlbs(struct vm *vm);
 u64 arch_max_gfn(struct vm *vm); // First gfn beyond the guest-physical width.
 
-// --- Interrupts (vm->irq_srcu held). ---
+// --- Interrupts (thread or interrupt context, no srcu section held). ---
 
 // Sets a pin of chip 0, 1 (PIC) or 2 (IOAPIC). > 0 CPUs it went to, 0 coalesced, -1 masked.
 int arch_irqchip_set(struct vm *vm, unsigned source_id, unsigned irqchip, unsigned pin, unsigned level);

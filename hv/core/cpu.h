@@ -41,14 +41,20 @@ struct cpu {
     struct hrtimer slice_timer;
     struct spinlock calls_lock __cacheline_aligned; // Interrupts off.
     struct list calls;
+    struct cpu_call *call_blocks; // Of cpu_call_mask() on this CPU, one per target.
     u64 interrupts_count;
     struct thread boot_thread; // Becomes the idle thread.
 } __cacheline_aligned;
 
 typedef void (*vector_fn)(struct cpu *cpu, unsigned vector);
-// Handler of external vector 32..255; it must not EOI (cpu_interrupt() does that before it calls, as edge
+// Handler of an external vector 32..255; it must not EOI (cpu_interrupt() does that before it calls, as edge
 // IPIs allow). -EBUSY if taken, -EINVAL out of range.
 int register_vector(struct host *host, unsigned vector, vector_fn fn);
+// At boot, per CPU: per-CPU data of CPU `id`; vectors, x2APIC, idle thread for the calling one; the others by
+// INIT-SIPI-SIPI.
+struct cpu *cpu_create(struct host *host, u32 id, u32 apic_id);
+void cpu_init_this(struct cpu *cpu);
+void cpu_boot_others(struct host *host);
 // What the IDT's stubs lead to, and what the arch calls for an interrupt acknowledged by a VM exit.
 // Interrupts disabled. Does not reschedule by itself when preemption is disabled.
 void cpu_interrupt(unsigned vector);
@@ -60,6 +66,8 @@ void cpu_send_nmi(struct cpu *to);
 // needed; interrupts must be enabled (deadlock otherwise). On the calling CPU it runs at once with interrupts
 // disabled.
 void cpu_call(struct cpu *to, void (*fn)(void *), void *arg);
+// On the CPUs of the mask (bit per id) but the calling one, at once; returns when all have run.
+void cpu_call_mask(struct host *host, const u64 *mask, void (*fn)(void *), void *arg);
 // On every online CPU; returns when all have run.
 void cpu_call_all(struct host *host, void (*fn)(void *), void *arg);
 

@@ -11,8 +11,9 @@
 #include "hv/core/host.h"
 #include "hv/lib/rbtree.h"
 
-#define HOSTMM_GUEST_BASE 0x7f0000000000ull
-#define HOSTMM_GUEST_END 0x7fff00000000ull
+// Below the core's image, away from stacks and the direct map.
+#define HOSTMM_GUEST_BASE 0x180000000000ull
+#define HOSTMM_GUEST_END 0x1fff00000000ull
 
 typedef u64 hva_t;
 
@@ -22,7 +23,6 @@ struct hostmm_area {
     u64 size;      // Bytes.
     u8 page_shift; // 12, 21 or 30.
     bool direct;
-    bool read_only;
 };
 
 struct hostmm {

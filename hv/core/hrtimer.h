@@ -22,16 +22,17 @@ enum { HRTIMER_IDLE = 0, HRTIMER_QUEUED = 1, HRTIMER_RUNNING = 2 };
 struct hrtimer_base {
     struct spinlock lock; // Interrupts off.
     struct rb_root tree;
-    u64 armed_tsc; // What the deadline MSR holds; 0: disarmed.
+    u64 armed_tsc; // What the deadline MSR was given last; 0: disarmed or fired.
     struct hrtimer *running;
 };
 
 void hrtimer_init(struct hrtimer *t, bool (*fn)(struct hrtimer *));
 // Starts (or restarts) on the calling CPU. A deadline in the past fires as soon as interrupts are enabled.
 void hrtimer_start(struct hrtimer *t, u64 expires_tsc);
-// True: it was queued. hrtimer_cancel() also waits for a callback that runs on another CPU; not from the
+// 1: it was queued and is idle now; 0: it was idle; -1: its callback runs, try again.
+int hrtimer_try_cancel(struct hrtimer *t);
+// Idle when it returns, true if it was queued: waits for a callback that runs on another CPU. Not from its
 // callback.
-bool hrtimer_try_cancel(struct hrtimer *t);
 bool hrtimer_cancel(struct hrtimer *t);
 static inline bool hrtimer_active(const struct hrtimer *t)
 {

@@ -47,6 +47,8 @@ void irq_routing_destroy(struct vm *vm);
 // chip or pin out of range, a fourth route of one gsi, the same chip twice; -ENOMEM. Nothing changes on
 // error.
 int set_gsi_routing(struct vm *vm, const struct hv_irq_routing_entry *entries, u32 count);
+// The routes that the chips come with (HV_CREATE_IRQCHIP).
+int set_default_routing(struct vm *vm);
 // Drives `gsi` to `level`: -EINVAL for a gsi without route or a level not 0 or 1; else the highest of the
 // arch's results (> 0: delivered to so many CPUs, 0: coalesced, < 0: ignored, masked). `source_id` < 64: who
 // drives a shared line.

@@ -19,7 +19,8 @@ struct runqueue {
     struct list queues[THREAD_PRIO_COUNT];
     struct thread *curr;
     struct thread *idle;
-    struct thread *prev; // Whom finish_switch() has to release.
+    struct thread *dead; // Whom finish_switch() has to free.
+    u64 slice_tsc;
 };
 
 struct thread_options {
@@ -36,20 +37,32 @@ struct thread *thread_create(struct host *host, const struct thread_options *opt
 void thread_exit(void) __attribute__((noreturn));
 // Makes a sleeping thread runnable; true if it slept. Full barrier before it looks. From any context.
 bool thread_wake(struct thread *t);
-// As hrtimers and signals do: also makes blocking calls return -EINTR.
+// Wakes it and makes blocking calls, and HV_RUN, return -EINTR.
 void thread_signal(struct thread *t);
+// -ESRCH: no such thread.
+int thread_signal_tid(struct host *host, u32 tid);
 
 // Gives the processor to another thread, if the caller sleeps or somebody better or equal waits. Preemption
 // enabled; reports sched_atomic otherwise.
 void schedule(void);
 // Marks the caller (full barrier after), to be followed by a look at the condition and schedule().
 void set_current_state(enum thread_state state);
+// The caller's slice is over: equals go first.
+void sched_yield_thread(void);
+// Directed yield: `t`, if it waits on this CPU's run queue, runs next. False: it does not.
+bool sched_yield_to(struct thread *t);
 // Lets others run at a place where that is safe, if due.
 void cond_resched(void);
 // Interrupts disabled on entry and return: what interrupt exit calls.
 void preempt_schedule_irq(void);
+// Interrupts disabled on entry and return; `preempted`: stays runnable whatever its state says.
+void schedule_irqs_off(bool preempted);
+// What a thread does first after a switch to it.
+void finish_switch(void);
+void thread_start(void *thread);
 // Sleeps until the TSC reaches `tsc`, or a signal: 0 or -EINTR.
 int sleep_until_tsc(u64 tsc);
+void sleep_uninterruptible_until_tsc(u64 tsc);
 // Reports might_sleep{preempt_count} if the caller must not sleep.
 void might_sleep(void);
 // Asks CPU `cpu` to reschedule (IPI when it is another one).
@@ -61,9 +74,14 @@ bool sched_others_waiting(void);
 void preempt_notifier_register(struct preempt_notifier *n);
 void preempt_notifier_unregister(struct preempt_notifier *n);
 
-void sched_init_cpu(struct cpu *cpu, struct thread *idle);
-// From the timer interrupt when the slice timer fired.
-void sched_tick(struct cpu *cpu);
+void sched_init_cpu(struct cpu *cpu);
+// A thread struct before it runs: the boot code of a CPU, which becomes its idle thread.
+void thread_init(struct thread *t, struct cpu *cpu, const char *name);
+// A thread that boot code runs before the scheduler does: adopts the calling code as `t`, interrupts
+// disabled.
+void thread_adopt(struct thread *t, struct cpu *cpu, const char *name);
+// The reschedule IPI: arms the slice timer if somebody waits.
+void sched_ipi(struct cpu *cpu);
 // The idle thread's loop.
 void cpu_idle_loop(void) __attribute__((noreturn));
 

@@ -28,11 +28,12 @@ enum thread_prio { THREAD_PRIO_IDLE, THREAD_PRIO_NORMAL, THREAD_PRIO_HIGH, THREA
 
 #define CPU_ANY UINT32_MAX
 
-// Told when their thread leaves or enters a processor. Interrupts are disabled, no sleeping.
+// Told when their thread leaves or enters a processor. No sleeping.
 struct preempt_notifier {
     struct list node;
+    // Interrupts enabled, preemption disabled.
     void (*sched_in)(struct preempt_notifier *n, struct cpu *cpu);
-    // `preempted`: the thread is still runnable.
+    // Interrupts disabled, the run queue's lock held: no wake-ups. `preempted`: the thread is still runnable.
     void (*sched_out)(struct preempt_notifier *n, bool preempted);
 };
 
@@ -60,13 +61,12 @@ struct thread {
     u32 state;      // enum thread_state
     u8 prio;        // enum thread_prio
     bool on_rq;     // Stands in a run queue or runs.
-    u32 on_cpu;     // 1 while its context is live on a processor (released after the switch away).
     u32 pinned_cpu; // Or CPU_ANY.
     u64 slice_end_tsc;
     u64 run_cycles; // TSC cycles on processors so far.
     u64 run_since_tsc;
     u32 tid;
-    u64 user_entry, user_arg; // Of a user thread.
+    bool user; // fn runs in user mode.
     void (*fn)(void *arg);
     void *arg;
     struct list all_node;

@@ -73,7 +73,7 @@ void vcpu_block(struct vcpu *vcpu);
 // May the vCPU leave a halt? Also clears nothing.
 bool vcpu_check_block(struct vcpu *vcpu);
 // PAUSE-loop exit: gives way to a preempted vCPU of the same VM on this CPU, else to anybody.
-void vcpu_on_spin(struct vcpu *vcpu, bool yield_to_kernel_mode);
+void vcpu_on_spin(struct vcpu *vcpu, bool kernel_mode_only);
 
 // NULL beyond the online vCPUs.
 struct vcpu *vm_vcpu_by_index(struct vm *vm, u32 index);

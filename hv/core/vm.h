@@ -13,6 +13,8 @@
 #include "hv/lib/srcu.h"
 
 #define VM_VCPUS_MAX 256u
+#define HV_VCPU_IDS_MAX 1024u
+#define HALT_POLL_HOST_DEFAULT UINT64_MAX
 
 struct mmu_vm; // hv/mmu
 
@@ -45,6 +47,8 @@ struct vm {
     struct list irq_ack_notifiers; // struct irq_ack_notifier, read under irq_srcu.
     bool irqchip_in_kernel;        // HV_CREATE_IRQCHIP was done (release after the chip is ready).
 
+    u64 max_halt_poll_ns; // HV_CAP_HALT_POLL; HALT_POLL_HOST_DEFAULT: the host's knob.
+    u32 last_boosted_vcpu;
     struct mutex lock;
     struct list node; // host->vms
 };

@@ -71,8 +71,10 @@ struct hw_vectors {
     // Non-maskable interrupt; further NMIs are blocked until it returns. SDM 6.7.
     void (*nmi)(void);
     u64 (*syscall)(u64 nr, u64 a0, u64 a1, u64 a2, u64 a3);
-    // First code of an application processor after INIT, SIPI (SDM 8.4.4), on a boot stack, interrupts off.
-    void (*ap_entry)(u64 apic_id);
+    // First code of an application processor after INIT, SIPI (SDM 8.4.4), on a boot stack, interrupts off: gets
+    // `ap_argument`, which start-up code on silicon loads from its start-up page. Those of the boot processor count.
+    void (*ap_entry)(u64 ap_argument);
+    u64 ap_argument;
 };
 void hw_set_vectors(const struct hw_vectors *vectors);
 

@@ -11,6 +11,10 @@
         if (unlikely(!(expr)))                                                                               \
             hw_panic(#expr, __FILE__, __LINE__);                                                             \
     } while (0)
-#define HV_PANIC(what) hw_panic(what, __FILE__, __LINE__)
+#define HV_PANIC(what)                                                                                       \
+    do {                                                                                                     \
+        hw_panic(what, __FILE__, __LINE__);                                                                  \
+        __builtin_unreachable();                                                                             \
+    } while (0)
 
 #endif

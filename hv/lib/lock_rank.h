@@ -13,12 +13,37 @@ enum lock_rank {
 };
 _Static_assert(LOCK_RANK_COUNT <= 64, "held ranks are one word of bits");
 
+// Second argument of the lock tracepoints.
+enum lock_mode { LOCK_MODE_SPIN, LOCK_MODE_READ, LOCK_MODE_WRITE, LOCK_MODE_MUTEX, LOCK_MODE_SRCU };
+
 #ifdef HV_VALIDATE
 // Reports the violation lock_order{rank, held ranks} if a held lock's rank is not lower, then notes the rank
 // as held.
 void lock_validate_acquire(unsigned rank);
 void lock_validate_release(unsigned rank);
+// An interrupt starts with nothing held: what it interrupted may hold anything but locks that interrupts
+// take.
+static inline u64 lock_validate_interrupt(struct thread *t)
+{
+    u64 held = t->held_ranks;
+    t->held_ranks = 0;
+    return held;
+}
+static inline void lock_validate_interrupt_end(struct thread *t, u64 held)
+{
+    t->held_ranks = held;
+}
 #else
+static inline u64 lock_validate_interrupt(struct thread *t)
+{
+    (void)t;
+    return 0;
+}
+static inline void lock_validate_interrupt_end(struct thread *t, u64 held)
+{
+    (void)t;
+    (void)held;
+}
 static inline void lock_validate_acquire(unsigned rank)
 {
     (void)rank;

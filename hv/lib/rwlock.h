@@ -5,7 +5,7 @@
 
 #include "hv/lib/spinlock.h"
 
-// `count`: bits 7:0 writer state (0 none, 0xff held, 0x01 waiting), bits 31:8 readers.
+// `count`: bits 7:0 0xff while a writer holds it, bit 8 a writer waits, bits 31:9 readers.
 struct rwlock {
     u32 count;
     struct spinlock queue; // Comers who found the lock contended, in order.

@@ -21,21 +21,29 @@ static inline void spin_lock_init(struct spinlock *l, enum lock_rank rank)
     l->owner = 0;
     l->rank = (u8)rank;
 }
-// Waiting out of line.
-void spin_lock_slow(struct spinlock *l, u16 ticket);
+// The lock itself, without validation or preempt count.
+void ticket_lock_slow(struct spinlock *l, u16 ticket);
+static inline void ticket_lock(struct spinlock *l)
+{
+    u16 ticket = __atomic_fetch_add(&l->next, 1, __ATOMIC_RELAXED);
+    if (unlikely(load_acquire(&l->owner) != ticket))
+        ticket_lock_slow(l, ticket);
+}
+static inline void ticket_unlock(struct spinlock *l)
+{
+    store_release(&l->owner, (u16)(l->owner + 1));
+}
 
 // Without touching the preempt count; the caller has disabled preemption or interrupts.
 static inline void raw_spin_lock(struct spinlock *l)
 {
     lock_validate_acquire(l->rank);
-    u16 ticket = __atomic_fetch_add(&l->next, 1, __ATOMIC_RELAXED);
-    if (unlikely(load_acquire(&l->owner) != ticket))
-        spin_lock_slow(l, ticket);
+    ticket_lock(l);
 }
 static inline void raw_spin_unlock(struct spinlock *l)
 {
     lock_validate_release(l->rank);
-    store_release(&l->owner, (u16)(l->owner + 1));
+    ticket_unlock(l);
 }
 static inline void spin_lock(struct spinlock *l)
 {

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// A hypervisor core of one page for tests of the runtime (models/cpu/native/tests): compiled and linked as libhv.so
-// is, it shows the runtime's laws without the real core. Its doors hw_test_* are the test's own.
+// A hypervisor core of one page for tests of the runtime (models/cpu/native/tests): compiled and linked as
+// libhv.so is, it shows the runtime's laws without the real core. Its doors hw_test_* are the test's own.
 #include "hv/hw/boot.h"
 #include "hv/hw/cpu.h"
 #include "hv/hw/thread.h"
@@ -100,7 +100,7 @@ __attribute__((noinline)) static u64 work(u64 n)
     u64 sum = 0;
 
     for (u64 i = 0; i < n; i++)
-        sum += MINI->rounds ^ i;
+        sum += *(volatile u64 *)&MINI->rounds ^ i; // A load in every turn.
     return sum;
 }
 
@@ -123,10 +123,12 @@ static void program(u32 cpu)
             threads(m);
         break;
     case WORK:
-        m->counter = work(m->rounds);
+        if (cpu == 0)
+            m->counter = work(m->rounds);
         break;
     case WORK_MORE:
-        m->counter = work(m->rounds * 2);
+        if (cpu == 0)
+            m->counter = work(m->rounds * 2);
         break;
     }
     // The last one ends the run; the other waits for that.
@@ -141,21 +143,19 @@ static void interrupt(unsigned vector)
     MINI->irqs += vector;
 }
 
-static void nmi(void)
-{
-}
+static void nmi(void) {}
 
 static u64 syscall(u64 nr, u64 a0, u64 a1, u64 a2, u64 a3)
 {
     return nr + a0 + a1 + a2 + a3;
 }
 
-static void ap_entry(u64 apic_id)
+static void ap_entry(u64 cpu)
 {
-    program((u32)apic_id);
+    program((u32)cpu);
 }
 
-static const struct hw_vectors vectors = {interrupt, nmi, syscall, ap_entry};
+static const struct hw_vectors vectors = {interrupt, nmi, syscall, ap_entry, 1};
 
 __attribute__((visibility("default"))) void hv_boot(const struct hw_bootinfo *info)
 {

@@ -12,20 +12,46 @@ struct pcpu *pcpu_current;
 
 #define PS_PER_MS 1000000000ull // With a clock in kHz: cycles * PS_PER_MS / khz are picoseconds.
 
+void pcpu_set_clock(struct pcpu *c)
+{
+    uint64_t a = PS_PER_MS, b = c->uarch->clock.core_khz * TICKS_PER_CYCLE;
+
+    c->ps_per_ticks = a;
+    c->ticks_per_ps = b;
+    while (b) {
+        uint64_t rest = a % b;
+
+        a = b;
+        b = rest;
+    }
+    c->ps_per_ticks /= a;
+    c->ticks_per_ps /= a;
+}
+
 uint64_t pcpu_ticks_to_ps(const struct pcpu *c, uint64_t ticks)
 {
+    uint64_t scaled;
+
     if (ticks == TICKS_NEVER)
         return SIM_PS_NEVER;
-    return (uint64_t)((unsigned __int128)ticks * PS_PER_MS / (c->uarch->clock.core_khz * TICKS_PER_CYCLE));
+    if (__builtin_expect(!__builtin_mul_overflow(ticks, c->ps_per_ticks, &scaled), 1))
+        return scaled / c->ticks_per_ps;
+    return (uint64_t)((unsigned __int128)ticks * c->ps_per_ticks / c->ticks_per_ps);
 }
 
 uint64_t pcpu_ps_to_ticks(const struct pcpu *c, uint64_t ps)
 {
+    uint64_t scaled;
+
     if (ps == SIM_PS_NEVER)
         return TICKS_NEVER;
-    unsigned __int128 scaled = (unsigned __int128)ps * (c->uarch->clock.core_khz * TICKS_PER_CYCLE);
+    if (__builtin_expect(!__builtin_mul_overflow(ps, c->ticks_per_ps, &scaled) &&
+                             !__builtin_add_overflow(scaled, c->ps_per_ticks - 1, &scaled),
+                         1))
+        return scaled / c->ps_per_ticks;
+    unsigned __int128 wide = (unsigned __int128)ps * c->ticks_per_ps;
 
-    return (uint64_t)((scaled + PS_PER_MS - 1) / PS_PER_MS);
+    return (uint64_t)((wide + c->ps_per_ticks - 1) / c->ps_per_ticks);
 }
 
 static void update_next_local(struct pcpu *c)
@@ -122,8 +148,11 @@ static void deliver_message(struct pcpu *c, const struct pcpu_message *m)
     case PCPU_MSG_INIT: // Blocked in VMX root operation, an exit in non-root (SDM 25.2); models/cpu/x86 looks.
         c->init_pending = true;
         break;
-    case PCPU_MSG_SIPI: // Ignored unless the processor waits for it; an OFF processor was started at the sending.
-    case PCPU_MSG_SMI:
+    case PCPU_MSG_SIPI: // An OFF processor was started at the sending; otherwise only a guest may wait for it.
+        c->sipi_pending = c->mode == PCPU_GUEST;
+        c->sipi_vector = m->vector;
+        break;
+    case PCPU_MSG_SMI: // No SMM: the chip set's SMIs are not modelled.
         break;
     }
 }

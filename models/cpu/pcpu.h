@@ -64,10 +64,13 @@ struct pcpu {
     bool nmi_pending;
     bool nmi_blocked;
     bool init_pending;
+    bool sipi_pending; // In non-root operation only: a guest in the wait-for-SIPI state takes it
+    uint8_t sipi_vector;
     const struct hw_vectors *vectors;
 
     struct machine *machine;
     const struct uarch *uarch;
+    uint64_t ps_per_ticks, ticks_per_ps; // Picoseconds to ticks as a reduced fraction (pcpu_set_clock()).
     struct trace *trace;
     struct lapic *lapic;
     struct x86_state *x86;
@@ -101,6 +104,8 @@ struct machine {
     const struct uarch *uarch;
     struct trace *trace;
     const struct native_image *image; // libhv.so
+    struct replay_set *replays;       // models/cpu/x86/replay.h: guest programs by IDTR base
+    struct assigned_msi *assigned;    // models/apic/assigned_msi.h: the device that `msi` ops belong to
     uint64_t seed;
     bool exact; // false: `quantum_ticks` of run-ahead are allowed beyond the horizon
     uint64_t quantum_ticks;
@@ -143,6 +148,8 @@ void pcpu_halt(struct pcpu *c);
 // Interrupts are not taken. This is how guest time passes.
 void pcpu_pass_time(struct pcpu *c, uint64_t until_ticks);
 
+// Derives the clock ratio from c->uarch. Before any time passes.
+void pcpu_set_clock(struct pcpu *c);
 uint64_t pcpu_ticks_to_ps(const struct pcpu *c, uint64_t ticks); // Rounds down.
 uint64_t pcpu_ps_to_ticks(const struct pcpu *c, uint64_t ps);    // Rounds up.
 // TSC of this processor at its `now_ticks`: ticks * tsc_khz / (clock_khz * 16), plus TSC_ADJUST.

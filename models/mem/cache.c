@@ -7,6 +7,7 @@ int cache_init(struct cache *k, uint64_t size_bytes, uint32_t ways, uint32_t lin
     *k = (struct cache){.sets = (uint32_t)(size_bytes / line_bytes / ways), .ways = ways, .epoch = 1};
     if (k->sets == 0)
         return -1;
+    k->mask = k->sets & (k->sets - 1) ? 0 : k->sets - 1;
     k->tags = calloc((size_t)k->sets * ways, sizeof *k->tags);
     k->epochs = calloc(k->sets, sizeof *k->epochs);
     if (k->tags && k->epochs)

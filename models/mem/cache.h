@@ -15,6 +15,7 @@ struct cache {
     uint32_t *epochs; // Of each set: contents of another epoch count as invalid (reset without a sweep).
     uint32_t epoch;
     uint32_t sets, ways;
+    uint32_t mask; // sets - 1 where that is a power of two, else 0
 };
 
 int cache_init(struct cache *k, uint64_t size_bytes, uint32_t ways, uint32_t line_bytes);
@@ -23,7 +24,7 @@ void cache_destroy(struct cache *k);
 
 static inline uint64_t *cache_set(struct cache *k, uint64_t line)
 {
-    uint32_t set = (uint32_t)(line % k->sets);
+    uint32_t set = k->mask ? (uint32_t)line & k->mask : (uint32_t)(line % k->sets);
     uint64_t *tags = k->tags + (uint64_t)set * k->ways;
 
     if (__builtin_expect(k->epochs[set] != k->epoch, 0)) {
@@ -49,7 +50,9 @@ static inline uint64_t *cache_touch(struct cache *k, uint64_t line)
 {
     uint64_t *tags = cache_set(k, line);
 
-    for (uint32_t w = 0; w < k->ways; w++) {
+    if (__builtin_expect(tags[0] >> 2 == line && (tags[0] & 3), 1))
+        return tags;
+    for (uint32_t w = 1; w < k->ways; w++) {
         uint64_t tag = tags[w];
 
         if (tag >> 2 != line || !(tag & 3))

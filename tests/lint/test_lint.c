@@ -98,7 +98,9 @@ static const struct {
     {"tools/x.sh", "#!/bin/sh\n# SPDX-License-Identifier: Apache-2.0\n", NULL},
     {"tools/x.sh", "#!/bin/sh\necho\n", "tools/x.sh:1: licence"},
     // Citations.
-    {"hv/hw/cpu.h", SPDX "// IHI0069 H 12.9.4\n", "hv/hw/cpu.h:2: citations: cites IHI0069 H"},
+    {"hv/hw/cpu.h", SPDX "// IHI0069 H 12.9.4\n", "hv/hw/cpu.h:2: citations: cites IHI0069"},
+    {"spec/SOURCES.md", "SDM\nDDI0487 I.a\nIHI0069 H\n", NULL},
+    {"spec/b.c", SPDX "// DDI0487 D17.2.37\n", "spec/b.c:2: citations: cites DDI0487, which"},
     {"hv/hw/cpu.h", SPDX "// 325462-080US\n", "citations: cites 325462-080US"},
     {"hv/hw/cpu.h", SPDX "// APM 15.25.3\n", "citations: cites APM"},
     {"hv/hw/cpu.h", SPDX "// SDM 26.2.1.1, 325462-077US; ITSAPM 2 is no manual.\n", NULL},

@@ -46,8 +46,10 @@ void check_licence(struct lint_tree *tree)
  */
 static const char *const citations[] = {
     "(SDM|APM|ARM ARM) +([Vv]ol|[Aa]pp|[Cc]h|[Ss]ection|[Tt]able|[Ff]ig|[0-9A-Z][0-9]*[.][0-9])",
-    "(DDI ?[0-9]{4} ?[A-Z](\\.[a-z])?)",
-    "(IHI ?[0-9]{4} ?[A-Z](\\.[a-z])?)",
+    "(DDI ?[0-9]{4})",
+    "(DDI ?[0-9]{4} [A-Z]\\.[a-z])",
+    "(IHI ?[0-9]{4})",
+    "(IHI ?[0-9]{4} [A-Z])([^A-Z0-9a-z]|$)",
     "(325462-[0-9]{3}(US)?)",
     "(24593 (rev|Rev)[. ]*[0-9.]+)",
 };

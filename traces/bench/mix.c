@@ -51,7 +51,8 @@ static void mix_calls(struct mix *mix, uint32_t thread, uint64_t choice)
         for (size_t j = 0; j < sizeof shape; j++) {
             mix_pass(mix, 10 + mix_random(mix, 40));
             if (shape[j])
-                trace_call_begin(mix->trace, thread, mix->functions[(choice * 20 + (uint64_t)i * 5 + j) % MIX_FUNCTIONS],
+                trace_call_begin(mix->trace, thread,
+                                 mix->functions[(choice * 20 + (uint64_t)i * 5 + j) % MIX_FUNCTIONS],
                                  mix->tick);
             else
                 trace_call_end(mix->trace, thread, mix->tick);
@@ -60,7 +61,8 @@ static void mix_calls(struct mix *mix, uint32_t thread, uint64_t choice)
 
 static void mix_span(struct mix *mix, struct trace_where where, int which, uint64_t begin)
 {
-    struct trace_span span = {.where = where, .name = mix->span[which], .begin_tick = begin, .end_tick = mix->tick};
+    struct trace_span span = {
+        .where = where, .name = mix->span[which], .begin_tick = begin, .end_tick = mix->tick};
 
     trace_span(mix->trace, &span);
 }
@@ -122,7 +124,9 @@ void mix_exit(struct mix *mix)
                            .path = mix->path[user ? 2 : choice % 2],
                            .hw_exit_ticks = 600 * 16,
                            .hw_entry_ticks = 500 * 16,
-                           .qualification = choice == 2 ? 0x3f80000u : choice == 3 ? 0x182 : 0,
+                           .qualification = choice == 2   ? 0x3f80000u
+                                            : choice == 3 ? 0x182
+                                                          : 0,
                            .rip = 0xffffffff81000000u + choice * 0x1234,
                            .gpa = choice == 3 ? mix_random(mix, 1u << 22) << 12 : 0,
                            .recorded_ns = TRACE_NOT_RECORDED};
@@ -136,7 +140,8 @@ void mix_exit(struct mix *mix)
     uint64_t begin = mix->tick;
 
     mix_calls(mix, thread, choice);
-    const uint64_t cpuid[6] = {mix_random(mix, 32), 0, mix_random(mix, 1u << 31), mix_random(mix, 1u << 31), 0, 0};
+    const uint64_t cpuid[6] = {mix_random(mix, 32),       0, mix_random(mix, 1u << 31),
+                               mix_random(mix, 1u << 31), 0, 0};
 
     trace_event(mix->trace, where, TP_KVM_CPUID, mix->tick, cpuid, 6);
     mix_span(mix, where, 0, begin);

@@ -3,8 +3,9 @@
 #define HVSIM_TRACES_BENCH_MIX_H
 
 /*
- * A synthetic busy VM for measuring and testing traces/: nothing is simulated, but every category gets records in the
- * proportions of a VM that exits for CPUID, MSRs, I/O and EPT violations on four vCPUs. The same numbers on every host.
+ * A synthetic busy VM for measuring and testing traces/: nothing is simulated, but every category gets
+ * records in the proportions of a VM that exits for CPUID, MSRs, I/O and EPT violations on four vCPUs. The
+ * same numbers on every host.
  */
 
 #include "traces/trace.h"

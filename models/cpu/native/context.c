@@ -374,7 +374,7 @@ void native_start_ap(struct pcpu *c, uint64_t at_ticks)
     memcpy(&entry, &bsp->vectors->ap_entry, sizeof entry);
     c->now_ticks = at_ticks;
     c->init_pending = false;
-    start_processor(c, "ap-boot", entry, (void *)(uintptr_t)c->index);
+    start_processor(c, "ap-boot", entry, (void *)(uintptr_t)bsp->vectors->ap_argument);
     sim_process_start("ap-boot", c->index, NATIVE_STACK_BYTES, ap_body, c);
 }
 
@@ -420,6 +420,11 @@ void native_reset(void)
 }
 
 // --- Addresses. ---
+
+uint64_t native_pointer_hpa(const struct pcpu *c, const void *p)
+{
+    return native_hpa(c, p);
+}
 
 uint64_t native_ptr_to_hpa(const struct pcpu *c, const void *p)
 {

@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Puts block prices together: finds the machine basic blocks of the text, decides which instructions run between one
-// trace-pc call and the next, and keeps the table that the runtime looks prices up in.
+// Puts block prices together: finds the machine basic blocks of the text, decides which instructions run
+// between one trace-pc call and the next, and keeps the table that the runtime looks prices up in.
 //
-// Which code belongs to a hook. GCC puts a call of __sanitizer_cov_trace_pc into each basic block of its middle end, but
-// later passes move instructions in front of it (a function's pushes), and make machine blocks of their own without one
-// (tails shared by two paths, loops of an inlined memset). So:
+// Which code belongs to a hook. GCC puts a call of __sanitizer_cov_trace_pc into each basic block of its
+// middle end, but later passes move instructions in front of it (a function's pushes), and make machine
+// blocks of their own without one (tails shared by two paths, loops of an inlined memset). So:
 //   - A hook has the code behind it up to the next hook or the end of its machine block.
 //   - The first hook of a machine block also has the code of that block in front of it.
 //   - Code of machine blocks without a hook, reached from the end of a block: see next_block().
@@ -54,19 +54,22 @@ struct price_table {
     size_t unknown_count;
 };
 
-static void *allocate(size_t count, size_t size) {
+static void *allocate(size_t count, size_t size)
+{
     void *p = calloc(count + 1, size);
     if (p == NULL)
         abort();
     return p;
 }
 
-static uint32_t insn_index(const struct price_table *t, uint64_t address) {
+static uint32_t insn_index(const struct price_table *t, uint64_t address)
+{
     uint64_t offset = address - t->elf.text_address;
     return offset < t->elf.text_bytes ? t->insn_at[offset] : NONE;
 }
 
-static bool starts_function(const struct price_table *t, uint64_t address) {
+static bool starts_function(const struct price_table *t, uint64_t address)
+{
     const struct price_symbol *s = price_elf_function(&t->elf, address);
     return s != NULL && s->start == address;
 }
@@ -74,7 +77,8 @@ static bool starts_function(const struct price_table *t, uint64_t address) {
 // -------------------------------------------------------------------------------------------------------------------
 // Machine basic blocks.
 
-static void find_leaders(struct price_table *t) {
+static void find_leaders(struct price_table *t)
+{
     t->insn_at = allocate(t->elf.text_bytes, sizeof *t->insn_at);
     memset(t->insn_at, 0xff, t->elf.text_bytes * sizeof *t->insn_at);
     for (size_t i = 0; i < t->insn_count; i++)
@@ -96,7 +100,8 @@ static void find_leaders(struct price_table *t) {
         t->insns[0].leader = true;
 }
 
-static void cut_machine_blocks(struct price_table *t) {
+static void cut_machine_blocks(struct price_table *t)
+{
     t->machine = allocate(t->insn_count, sizeof *t->machine);
     t->machine_of = allocate(t->insn_count, sizeof *t->machine_of);
     for (size_t i = 0; i < t->insn_count; i++) {
@@ -115,14 +120,15 @@ static void cut_machine_blocks(struct price_table *t) {
         price_slice(t->insns + t->machine[m].first, t->machine[m].count);
 }
 
-// The frames of leaf functions, function by function.
-static void drop_leaf_frames(struct price_table *t) {
+// Frames, function by function.
+static void drop_frames(struct price_table *t)
+{
     size_t first = 0;
     while (first < t->insn_count) {
         size_t end = first + 1;
         while (end < t->insn_count && !starts_function(t, t->insns[end].address))
             end++;
-        price_leaf(t->insns + first, end - first);
+        price_frame(t->insns + first, end - first);
         first = end;
     }
 }
@@ -139,7 +145,8 @@ struct run {
     bool loop;
 };
 
-static void run_add(struct run *r, const struct price_insn *p) {
+static void run_add(struct run *r, const struct price_insn *p)
+{
     r->end = p->address + p->size;
     r->atomics += p->hook == PRICE_HOOK_ATOMIC;
     if (p->left_out)
@@ -148,15 +155,18 @@ static void run_add(struct run *r, const struct price_insn *p) {
         r->insn[r->count++] = p;
 }
 
-static uint32_t block_of(const struct price_table *t, uint64_t address) {
+static uint32_t block_of(const struct price_table *t, uint64_t address)
+{
     uint32_t index = insn_index(t, address);
     return index != NONE ? t->machine_of[index] : NONE;
 }
 
-// The machine block without a hook which control goes to from the end of m, or NONE. A jump is followed to its target. A
-// conditional branch goes where static prediction says: backward taken, forward not taken (Intel 248966, 3.4.1.3); the
-// other side, where it has no hook, is not charged. Never into another function, nor where the target is not known.
-static uint32_t next_block(const struct price_table *t, uint32_t m) {
+// The machine block without a hook which control goes to from the end of m, or NONE. A jump is followed to
+// its target. A conditional branch goes where static prediction says: backward taken, forward not taken
+// (Intel 248966, 3.4.1.3); the other side, where it has no hook, is not charged. Never into another function,
+// nor where the target is not known.
+static uint32_t next_block(const struct price_table *t, uint32_t m)
+{
     const struct price_insn *last = &t->insns[t->machine[m].first + t->machine[m].count - 1];
     bool taken = last->jump && (!last->conditional || last->target <= last->address);
     uint32_t next = NONE;
@@ -164,12 +174,14 @@ static uint32_t next_block(const struct price_table *t, uint32_t m) {
         next = last->target != 0 ? block_of(t, last->target) : NONE;
     else if (!last->ends)
         next = block_of(t, last->address + last->size);
-    if (next == NONE || t->machine[next].hooks > 0 || starts_function(t, t->insns[t->machine[next].first].address))
+    if (next == NONE || t->machine[next].hooks > 0 ||
+        starts_function(t, t->insns[t->machine[next].first].address))
         return NONE;
     return next;
 }
 
-static void run_follow(const struct price_table *t, struct run *r, uint32_t m) {
+static void run_follow(const struct price_table *t, struct run *r, uint32_t m)
+{
     uint32_t path[PATH_MAX_BLOCKS];
     uint32_t length = 0;
     while (length < PATH_MAX_BLOCKS) {
@@ -185,7 +197,8 @@ static void run_follow(const struct price_table *t, struct run *r, uint32_t m) {
     }
 }
 
-static void run_collect(const struct price_table *t, struct run *r, uint32_t hook) {
+static void run_collect(const struct price_table *t, struct run *r, uint32_t hook)
+{
     uint32_t m = t->machine_of[hook];
     const struct machine_block *b = &t->machine[m];
     uint32_t end = b->first + b->count;
@@ -203,11 +216,14 @@ static void run_collect(const struct price_table *t, struct run *r, uint32_t hoo
     run_follow(t, r, m);
     const struct price_insn *last = r->count > 0 ? r->insn[r->count - 1] : NULL;
     r->loop = last != NULL && last->jump && b->hooks == 1 && last->target == t->insns[b->first].address;
+    for (size_t i = 0; i < r->count; i++)
+        r->loop &= !r->insn[i]->call; // What the callee does lies between two turns.
 }
 
 // -------------------------------------------------------------------------------------------------------------------
 
-static void price_one(struct price_table *t, struct run *r, uint32_t hook) {
+static void price_one(struct price_table *t, struct run *r, uint32_t hook)
+{
     struct price_block *b = &t->blocks[t->block_count];
     struct price_bound bound;
     const struct price_insn *p = &t->insns[hook];
@@ -239,7 +255,8 @@ static void price_one(struct price_table *t, struct run *r, uint32_t hook) {
         t->ticks[start - t->elf.text_address] = b->ticks;
 }
 
-static void price_all(struct price_table *t) {
+static void price_all(struct price_table *t)
+{
     size_t hooks = 0;
     struct run *r = allocate(1, sizeof *r);
     for (size_t i = 0; i < t->insn_count; i++)
@@ -256,12 +273,14 @@ static void price_all(struct price_table *t) {
     free(r);
 }
 
-static int name_order(const void *a, const void *b) {
+static int name_order(const void *a, const void *b)
+{
     return strcmp(a, b);
 }
 
 // The mnemonics of instructions without a class. Alignment between functions is never run and does not count.
-static void list_unknown(struct price_table *t) {
+static void list_unknown(struct price_table *t)
+{
     csh handle;
     bool seen[X86_INS_ENDING] = {0};
     if (cs_open(CS_ARCH_X86, CS_MODE_64, &handle) != CS_ERR_OK)
@@ -280,7 +299,8 @@ static void list_unknown(struct price_table *t) {
 }
 
 struct price_table *price_open(const char *path, uint64_t load_bias, const struct uarch *u, char *error,
-                               size_t error_size) {
+                               size_t error_size)
+{
     char why[256];
     struct price_table *t = allocate(1, sizeof *t);
     if (!price_classes_open(&t->classes, u, error, error_size) ||
@@ -298,7 +318,7 @@ struct price_table *price_open(const char *path, uint64_t load_bias, const struc
     price_ports_open(&t->ports, u);
     find_leaders(t);
     cut_machine_blocks(t);
-    drop_leaf_frames(t);
+    drop_frames(t);
     price_all(t);
     list_unknown(t);
     t->symbols = allocate(t->elf.symbol_count, sizeof *t->symbols);
@@ -310,7 +330,8 @@ struct price_table *price_open(const char *path, uint64_t load_bias, const struc
     return t;
 }
 
-void price_close(struct price_table *t) {
+void price_close(struct price_table *t)
+{
     if (t == NULL)
         return;
     price_elf_close(&t->elf);
@@ -327,19 +348,23 @@ void price_close(struct price_table *t) {
     free(t);
 }
 
-const struct price_map *price_map(const struct price_table *t) {
+const struct price_map *price_map(const struct price_table *t)
+{
     return &t->map;
 }
 
-size_t price_block_count(const struct price_table *t) {
+size_t price_block_count(const struct price_table *t)
+{
     return t->block_count;
 }
 
-const struct price_block *price_block_at(const struct price_table *t, size_t index) {
+const struct price_block *price_block_at(const struct price_table *t, size_t index)
+{
     return index < t->block_count ? &t->blocks[index] : NULL;
 }
 
-const struct price_block *price_block_find(const struct price_table *t, uint64_t pc) {
+const struct price_block *price_block_find(const struct price_table *t, uint64_t pc)
+{
     size_t low = 0, high = t->block_count;
     while (low < high) {
         size_t middle = (low + high) / 2;
@@ -353,34 +378,41 @@ const struct price_block *price_block_find(const struct price_table *t, uint64_t
     return NULL;
 }
 
-size_t price_uncharged_count(const struct price_table *t) {
+size_t price_uncharged_count(const struct price_table *t)
+{
     return t->uncharged_count;
 }
 
-size_t price_unknown_count(const struct price_table *t) {
+size_t price_unknown_count(const struct price_table *t)
+{
     return t->unknown_count;
 }
 
-const char *price_unknown_at(const struct price_table *t, size_t index) {
+const char *price_unknown_at(const struct price_table *t, size_t index)
+{
     return index < t->unknown_count ? t->unknown[index] : NULL;
 }
 
-size_t price_symbol_count(const struct price_table *t) {
+size_t price_symbol_count(const struct price_table *t)
+{
     return t->elf.symbol_count;
 }
 
-const struct price_symbol *price_symbol_at(const struct price_table *t, size_t index) {
+const struct price_symbol *price_symbol_at(const struct price_table *t, size_t index)
+{
     return index < t->elf.symbol_count ? &t->symbols[index] : NULL;
 }
 
-const char *price_function_of(const struct price_table *t, uint64_t pc, uint64_t *offset) {
+const char *price_function_of(const struct price_table *t, uint64_t pc, uint64_t *offset)
+{
     const struct price_symbol *s = price_elf_function(&t->elf, pc - t->load_bias);
     if (offset != NULL)
         *offset = s != NULL ? pc - t->load_bias - s->start : 0;
     return s != NULL ? s->name : "?";
 }
 
-size_t price_block_text(const struct price_table *t, const struct price_block *b, char *text, size_t size) {
+size_t price_block_text(const struct price_table *t, const struct price_block *b, char *text, size_t size)
+{
     csh handle;
     size_t used = 0;
     struct run *r = allocate(1, sizeof *r);

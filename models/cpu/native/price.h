@@ -2,16 +2,19 @@
 //
 // Block prices: what each basic block of the natively run hypervisor code costs on a micro-architecture.
 //
-// libhv.so is compiled with -fsanitize=thread -fsanitize-coverage=trace-pc, so each basic block begins with a call of
-// __sanitizer_cov_trace_pc. price_open() disassembles the library's text once and prices, for the return address of each
-// such call, the code which runs from there until the next such call, without the instrumentation itself. The runtime
-// looks the price up by the hook's return address and charges it. What is and is not in a price: docs/timing-model.md,
-// "Block prices". In short: not in it are the hooks and what only prepares their arguments; accesses which the hooks
-// announce are priced as L1 hits, so the cache model charges only what an access takes longer; an atomic operation
-// (__tsan_atomic*) is not in it at all and the runtime charges it; a call of a hw_* function costs only the call.
+// libhv.so is compiled with -fsanitize=thread -fsanitize-coverage=trace-pc, so each basic block begins with a
+// call of
+// __sanitizer_cov_trace_pc. price_open() disassembles the library's text once and prices, for the return
+// address of each such call, the code which runs from there until the next such call, without the
+// instrumentation itself. The runtime looks the price up by the hook's return address and charges it. What is
+// and is not in a price: docs/timing-model.md, "Block prices". In short: not in it are the hooks and what
+// only prepares their arguments; accesses which the hooks announce are priced as L1 hits, so the cache model
+// charges only what an access takes longer; an atomic operation
+// (__tsan_atomic*) is not in it at all and the runtime charges it; a call of a hw_* function costs only the
+// call.
 //
-// Everything is integer arithmetic on the bytes of the file: same file and micro-architecture, same prices. A price_table
-// is immutable once opened, belongs to the caller and holds no pointer into the library.
+// Everything is integer arithmetic on the bytes of the file: same file and micro-architecture, same prices. A
+// price_table is immutable once opened, belongs to the caller and holds no pointer into the library.
 
 #ifndef MODELS_CPU_NATIVE_PRICE_H
 #define MODELS_CPU_NATIVE_PRICE_H
@@ -22,8 +25,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
-// What the hot path needs. ticks[pc - text_base] is the price in ticks (1/16 cycle) of what follows the trace-pc call that
-// returns to pc; 0 at other addresses.
+// What the hot path needs. ticks[pc - text_base] is the price in ticks (1/16 cycle) of what follows the
+// trace-pc call that returns to pc; 0 at other addresses.
 struct price_map {
     const uint32_t *ticks;
     uint64_t text_base;
@@ -50,9 +53,10 @@ struct price_block {
 
 struct price_table;
 
-// Prices the text of the ELF64 x86-64 shared object at `path`, loaded at `load_bias` (dlinfo's l_addr; 0 where the image
-// sits at its link address), for the micro-architecture `u`, which must outlive the table. NULL on failure with one line in
-// `error`: no such file, not such an ELF file, no .text or no symbol table, or `u` lacks an instruction class.
+// Prices the text of the ELF64 x86-64 shared object at `path`, loaded at `load_bias` (dlinfo's l_addr; 0
+// where the image sits at its link address), for the micro-architecture `u`, which must outlive the table.
+// NULL on failure with one line in `error`: no such file, not such an ELF file, no .text or no symbol table,
+// or `u` lacks an instruction class.
 struct price_table *price_open(const char *path, uint64_t load_bias, const struct uarch *u, char *error,
                                size_t error_size);
 
@@ -63,7 +67,8 @@ void price_close(struct price_table *t);
 const struct price_map *price_map(const struct price_table *t);
 
 // Price in ticks at return address `pc`; 0 where pc is not a hook's return address (or not in the library).
-static inline uint32_t price_ticks(const struct price_map *m, uint64_t pc) {
+static inline uint32_t price_ticks(const struct price_map *m, uint64_t pc)
+{
     uint64_t offset = pc - m->text_base;
     return offset < m->text_bytes ? m->ticks[offset] : 0;
 }
@@ -74,9 +79,9 @@ const struct price_block *price_block_at(const struct price_table *t, size_t ind
 // The block whose start is pc, or NULL.
 const struct price_block *price_block_find(const struct price_table *t, uint64_t pc);
 
-// Writes the priced instructions of a block as Intel syntax assembler text, one in a line, terminated. Returns the length
-// which the whole text has, as snprintf does. Branch and call targets and rip-relative addresses are rewritten to symbols
-// an assembler accepts, so that the text can be fed to llvm-mca.
+// Writes the priced instructions of a block as Intel syntax assembler text, one in a line, terminated.
+// Returns the length which the whole text has, as snprintf does. Branch and call targets and rip-relative
+// addresses are rewritten to symbols an assembler accepts, so that the text can be fed to llvm-mca.
 size_t price_block_text(const struct price_table *t, const struct price_block *b, char *text, size_t size);
 
 // The function symbol that holds pc ("?" without one); *offset (may be NULL) becomes pc - its start.
@@ -90,12 +95,12 @@ struct price_symbol {
 size_t price_symbol_count(const struct price_table *t);
 const struct price_symbol *price_symbol_at(const struct price_table *t, size_t index);
 
-// Instructions of the program that are part of no price, alignment aside: the unlikely side of a branch where the compiler
-// put no hook (docs/timing-model.md).
+// Instructions of the program that are part of no price, alignment aside: the unlikely side of a branch where
+// the compiler put no hook (docs/timing-model.md).
 size_t price_uncharged_count(const struct price_table *t);
 
-// Instructions without a row in price_classes.def, by mnemonic, in alphabetical order. They are priced as the class
-// "unknown" of the micro-architecture (a documented, high price).
+// Instructions without a row in price_classes.def, by mnemonic, in alphabetical order. They are priced as the
+// class "unknown" of the micro-architecture (a documented, high price).
 size_t price_unknown_count(const struct price_table *t);
 const char *price_unknown_at(const struct price_table *t, size_t index);
 

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// What a run of instructions costs: the front end's bound, the ports' bound and the bound of its dependency chain. The
-// formulas and what they leave out are in docs/timing-model.md, "Block prices".
+// What a run of instructions costs: the front end's bound, the ports' bound and the bound of its dependency
+// chain. The formulas and what they leave out are in docs/timing-model.md, "Block prices".
 
 #include "models/cpu/native/price_internal.h"
 
@@ -11,14 +11,18 @@
 #define UNIT_DIVIDER (1u << 14)
 #define UNIT_LOCK (1u << 15)
 #define REGISTERS 18
-// A REP string instruction whose count is not a constant of its block.
+// Bytes that one uop group of a REP string instruction moves, and the count where it is no constant of its
+// block.
+#define STRING_UNIT_BYTES 16
 #define STRING_COUNT_ASSUMED 8
 
 // -------------------------------------------------------------------------------------------------------------------
-// Which sets of ports can be the bottleneck. By Hall's theorem the least time in which uops, each allowed on the ports of
-// its mask, can be executed is max over port sets S of (uops whose mask lies in S) / |S|; only unions of masks matter.
+// Which sets of ports can be the bottleneck. By Hall's theorem the least time in which uops, each allowed on
+// the ports of its mask, can be executed is max over port sets S of (uops whose mask lies in S) / |S|; only
+// unions of masks matter.
 
-static void add_mask(struct price_ports *p, uint32_t mask) {
+static void add_mask(struct price_ports *p, uint32_t mask)
+{
     for (uint32_t i = 0; i < p->mask_count; i++)
         if (p->mask[i] == mask)
             return;
@@ -26,14 +30,16 @@ static void add_mask(struct price_ports *p, uint32_t mask) {
         p->mask[p->mask_count++] = mask;
 }
 
-static bool has_set(const uint32_t *sets, uint32_t count, uint32_t ports) {
+static bool has_set(const uint32_t *sets, uint32_t count, uint32_t ports)
+{
     for (uint32_t i = 0; i < count; i++)
         if (sets[i] == ports)
             return true;
     return false;
 }
 
-void price_ports_open(struct price_ports *p, const struct uarch *u) {
+void price_ports_open(struct price_ports *p, const struct uarch *u)
+{
     uint32_t sets[PRICE_SETS_MAX];
     uint32_t count = 0;
     memset(p, 0, sizeof *p);
@@ -68,13 +74,15 @@ struct load {
     uint32_t fused;
 };
 
-static void load_mask(struct load *l, uint32_t mask, uint32_t count) {
+static void load_mask(struct load *l, uint32_t mask, uint32_t count)
+{
     for (uint32_t i = 0; i < l->ports->mask_count; i++)
         if (l->ports->mask[i] == mask)
             l->uops[i] += count;
 }
 
-static void load_class(struct load *l, const struct uarch_class *c, uint32_t times) {
+static void load_class(struct load *l, const struct uarch_class *c, uint32_t times)
+{
     for (uint32_t k = 0; k < c->uop_kinds; k++)
         load_mask(l, c->uop[k].ports, c->uop[k].count * times);
     if (c->busy_cycles > 1)
@@ -82,11 +90,13 @@ static void load_class(struct load *l, const struct uarch_class *c, uint32_t tim
     l->fused += c->fused_uops * times;
 }
 
-static uint32_t ceil_div(uint64_t a, uint64_t b) {
+static uint32_t ceil_div(uint64_t a, uint64_t b)
+{
     return (uint32_t)((a + b - 1) / b);
 }
 
-static uint32_t port_ticks(const struct load *l) {
+static uint32_t port_ticks(const struct load *l)
+{
     uint32_t worst = 0;
     for (uint32_t s = 0; s < l->ports->set_count; s++) {
         uint64_t uops = 0;
@@ -102,9 +112,10 @@ static uint32_t port_ticks(const struct load *l) {
 // -------------------------------------------------------------------------------------------------------------------
 // Uops.
 
-// Intel 248966, 3.4.2.2: TEST and AND fuse with every Jcc, CMP, ADD and SUB not with those that test SF, PF or OF alone,
-// INC and DEC further not with those that test CF.
-bool price_macro_fused(const struct uarch *u, const struct price_insn *a, const struct price_insn *b) {
+// Intel 248966, 3.4.2.2: TEST and AND fuse with every Jcc, CMP, ADD and SUB not with those that test SF, PF
+// or OF alone, INC and DEC further not with those that test CF.
+bool price_macro_fused(const struct uarch *u, const struct price_insn *a, const struct price_insn *b)
+{
     // By condition code: o no b ae e ne be a s ns p np l ge le g.
     static const bool compare[16] = {0, 0, 1, 1, 1, 1, 1, 1, 0, 0, 0, 0, 1, 1, 1, 1};
     static const bool step[16] = {0, 0, 0, 0, 1, 1, 0, 0, 0, 0, 0, 0, 1, 1, 1, 1};
@@ -113,19 +124,25 @@ bool price_macro_fused(const struct uarch *u, const struct price_insn *a, const 
     return a->fuse_all || (a->fuse_compare && compare[b->condition]) || (a->fuse_step && step[b->condition]);
 }
 
-static uint32_t repeat_count(const struct price_insn *const *insns, size_t index) {
+// How often the class of an instruction counts: once, or for REP by the bytes that it moves.
+static uint32_t repeat_count(const struct price_insn *const *insns, size_t index)
+{
+    uint64_t count = STRING_COUNT_ASSUMED;
     if (!insns[index]->start)
-        return insns[index]->repeat;
-    for (size_t i = index; i-- > 0;)
-        if (insns[i]->writes & PRICE_RCX)
-            return insns[i]->constant && insns[i]->immediate >= 0 && insns[i]->immediate < 4096
-                       ? (uint32_t)insns[i]->immediate
-                       : STRING_COUNT_ASSUMED;
-    return STRING_COUNT_ASSUMED;
+        return 1;
+    for (size_t i = index; i-- > 0;) {
+        if (!(insns[i]->writes & PRICE_RCX))
+            continue;
+        if (insns[i]->constant && insns[i]->immediate >= 0 && insns[i]->immediate <= 1 << 16)
+            count = (uint64_t)insns[i]->immediate;
+        break;
+    }
+    return (uint32_t)((count * insns[index]->element_bytes + STRING_UNIT_BYTES - 1) / STRING_UNIT_BYTES);
 }
 
 // The memory operand: a load micro-fuses with the uops beside it, a store is one fused uop of its own.
-static void load_memory(struct load *l, const struct price_classes *c, const struct price_insn *p) {
+static void load_memory(struct load *l, const struct price_classes *c, const struct price_insn *p)
+{
     uint32_t fused = l->fused;
     if (p->load)
         load_class(l, c->by_id[PRICE_CLASS_load], 1);
@@ -137,7 +154,9 @@ static void load_memory(struct load *l, const struct price_classes *c, const str
     load_class(l, c->by_id[PRICE_CLASS_store_data], 1);
 }
 
-static void load_insn(struct load *l, const struct price_classes *c, const struct price_insn *p, uint32_t repeat) {
+static void load_insn(struct load *l, const struct price_classes *c, const struct price_insn *p,
+                      uint32_t repeat)
+{
     load_memory(l, c, p);
     if (p->start)
         load_class(l, c->by_id[PRICE_CLASS_string_start], 1);
@@ -149,7 +168,8 @@ static void load_insn(struct load *l, const struct price_classes *c, const struc
 }
 
 // The first half of a macro-fused pair: only its load remains, micro-fused with the branch.
-static void load_fused_half(struct load *l, const struct price_classes *c, const struct price_insn *p) {
+static void load_fused_half(struct load *l, const struct price_classes *c, const struct price_insn *p)
+{
     uint32_t fused = l->fused;
     if (p->load)
         load_class(l, c->by_id[PRICE_CLASS_load], 1);
@@ -157,10 +177,12 @@ static void load_fused_half(struct load *l, const struct price_classes *c, const
 }
 
 // -------------------------------------------------------------------------------------------------------------------
-// The dependency chain, in cycles. ready[r]: when register r can be read. Memory is not followed (a load does not wait
-// for an earlier store), the stack pointer is renamed by the stack engine, and branches are predicted.
+// The dependency chain, in cycles. ready[r]: when register r can be read. Memory is not followed (a load does
+// not wait for an earlier store), the stack pointer is renamed by the stack engine, and branches are
+// predicted.
 
-static uint32_t latest(const uint32_t *ready, uint32_t registers) {
+static uint32_t latest(const uint32_t *ready, uint32_t registers)
+{
     uint32_t cycle = 0;
     for (registers &= ~(PRICE_RSP | PRICE_OTHER); registers != 0; registers &= registers - 1)
         if (ready[__builtin_ctz(registers)] > cycle)
@@ -168,11 +190,13 @@ static uint32_t latest(const uint32_t *ready, uint32_t registers) {
     return cycle;
 }
 
-static uint32_t chain_step(uint32_t *ready, const struct price_classes *c, const struct price_insn *p) {
+static uint32_t chain_step(uint32_t *ready, const struct price_classes *c, const struct price_insn *p)
+{
     uint32_t start = latest(ready, p->load || p->store ? p->address_reads : 0);
     if (p->load)
         start += c->by_id[PRICE_CLASS_load]->latency_cycles;
-    uint32_t others = latest(ready, p->load && p->class == NULL ? 0 : p->reads & (p->load ? ~p->address_reads : ~0u));
+    uint32_t others =
+        latest(ready, p->load && p->class == NULL ? 0 : p->reads & (p->load ? ~p->address_reads : ~0u));
     if (p->load && p->class != NULL && others > start)
         start = others;
     if (!p->load && others > start)
@@ -183,8 +207,9 @@ static uint32_t chain_step(uint32_t *ready, const struct price_classes *c, const
     return end;
 }
 
-static uint32_t chain_pass(uint32_t *ready, const struct price_classes *c, const struct price_insn *const *insns,
-                           size_t count) {
+static uint32_t chain_pass(uint32_t *ready, const struct price_classes *c,
+                           const struct price_insn *const *insns, size_t count)
+{
     uint32_t end = 0;
     for (size_t i = 0; i < count; i++) {
         uint32_t cycle = chain_step(ready, c, insns[i]);
@@ -194,11 +219,12 @@ static uint32_t chain_pass(uint32_t *ready, const struct price_classes *c, const
     return end;
 }
 
-// What the chain adds. In a loop: the cycles by which each further turn ends later (the recurrence). Elsewhere: the part
-// of the chain that the scheduler cannot cover with what follows, that is what is longer than the time in which rename
-// fills it.
-static uint32_t chain_ticks(const struct price_classes *c, const struct price_insn *const *insns, size_t count, bool loop,
-                            uint32_t throughput_ticks) {
+// What the chain costs. In a loop: the cycles by which each further turn ends later (the recurrence).
+// Elsewhere: while the chain runs, rename goes on with what follows until the scheduler is full, which takes
+// entries / width cycles; what the chain is longer than that stalls it.
+static uint32_t chain_ticks(const struct price_classes *c, const struct price_insn *const *insns,
+                            size_t count, bool loop, uint32_t front_ticks)
+{
     uint32_t ready[REGISTERS] = {0};
     uint32_t chain = chain_pass(ready, c, insns, count);
     if (loop) {
@@ -210,13 +236,14 @@ static uint32_t chain_ticks(const struct price_classes *c, const struct price_in
     const struct uarch_front_end *f = &c->u->front_end;
     uint32_t covered = (uint32_t)(f->scheduler_entries * UARCH_TICKS_PER_CYCLE / f->fused_width);
     uint32_t ticks = chain * UARCH_TICKS_PER_CYCLE;
-    return ticks > covered ? throughput_ticks + ticks - covered : 0;
+    return ticks > covered ? front_ticks + ticks - covered : 0;
 }
 
 // -------------------------------------------------------------------------------------------------------------------
 
 void price_bound(struct price_bound *out, const struct price_classes *c, const struct price_ports *ports,
-                 const struct price_insn *const *insns, size_t count, bool loop) {
+                 const struct price_insn *const *insns, size_t count, bool loop)
+{
     struct load l = {.ports = ports};
     uint32_t branches = 0;
     *out = (struct price_bound){.instructions = (uint32_t)count};
@@ -235,8 +262,7 @@ void price_bound(struct price_bound *out, const struct price_classes *c, const s
     // A taken branch ends what can be fetched in a cycle, so a loop's turn takes one at least.
     if (loop && out->front_ticks < UARCH_TICKS_PER_CYCLE)
         out->front_ticks = UARCH_TICKS_PER_CYCLE;
-    uint32_t throughput = out->front_ticks > out->port_ticks ? out->front_ticks : out->port_ticks;
-    out->chain_ticks = chain_ticks(c, insns, count, loop, throughput);
+    out->chain_ticks = chain_ticks(c, insns, count, loop, out->front_ticks);
     out->branch_ticks = (uint32_t)(branches * UARCH_TICKS_PER_CYCLE * c->u->branch.mispredict_permille *
                                    c->u->branch.mispredict_cycles / 1000);
 }

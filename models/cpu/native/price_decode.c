@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// From machine code to price_insn: Capstone's decoding, the class of each instruction, what it reads and writes, and
-// which calls are instrumentation.
+// From machine code to price_insn: Capstone's decoding, the class of each instruction, what it reads and
+// writes, and which calls are instrumentation.
 
 #include "models/cpu/native/price_internal.h"
 
@@ -18,7 +18,8 @@
 #define R8 (1u << 8)
 #define R9 (1u << 9)
 
-bool price_classes_open(struct price_classes *c, const struct uarch *u, char *error, size_t error_size) {
+bool price_classes_open(struct price_classes *c, const struct uarch *u, char *error, size_t error_size)
+{
     static const char *const names[PRICE_CLASS_COUNT] = {
 #define CLASS(name) [PRICE_CLASS_##name] = #name,
 #include "models/cpu/native/price_classes.def"
@@ -28,7 +29,8 @@ bool price_classes_open(struct price_classes *c, const struct uarch *u, char *er
     for (size_t i = 0; i < PRICE_CLASS_COUNT; i++) {
         c->by_id[i] = uarch_class_find(u, names[i]);
         if (c->by_id[i] == NULL) {
-            snprintf(error, error_size, "%s: classes: has no class \"%s\"; block prices need it", u->path, names[i]);
+            snprintf(error, error_size, "%s: classes: has no class \"%s\"; block prices need it", u->path,
+                     names[i]);
             return false;
         }
     }
@@ -43,21 +45,31 @@ struct reg {
     bool narrow; // 8 or 16 bits: a write keeps the rest
 };
 
-static struct reg reg_of(unsigned id) {
+static struct reg reg_of(unsigned id)
+{
     // Columns: the 64-, 32-, 16- and 8-bit names of general register 0, 1, ...
     static const uint16_t names[16][4] = {
-        {X86_REG_RAX, X86_REG_EAX, X86_REG_AX, X86_REG_AL},      {X86_REG_RCX, X86_REG_ECX, X86_REG_CX, X86_REG_CL},
-        {X86_REG_RDX, X86_REG_EDX, X86_REG_DX, X86_REG_DL},      {X86_REG_RBX, X86_REG_EBX, X86_REG_BX, X86_REG_BL},
-        {X86_REG_RSP, X86_REG_ESP, X86_REG_SP, X86_REG_SPL},     {X86_REG_RBP, X86_REG_EBP, X86_REG_BP, X86_REG_BPL},
-        {X86_REG_RSI, X86_REG_ESI, X86_REG_SI, X86_REG_SIL},     {X86_REG_RDI, X86_REG_EDI, X86_REG_DI, X86_REG_DIL},
-        {X86_REG_R8, X86_REG_R8D, X86_REG_R8W, X86_REG_R8B},     {X86_REG_R9, X86_REG_R9D, X86_REG_R9W, X86_REG_R9B},
-        {X86_REG_R10, X86_REG_R10D, X86_REG_R10W, X86_REG_R10B}, {X86_REG_R11, X86_REG_R11D, X86_REG_R11W, X86_REG_R11B},
-        {X86_REG_R12, X86_REG_R12D, X86_REG_R12W, X86_REG_R12B}, {X86_REG_R13, X86_REG_R13D, X86_REG_R13W, X86_REG_R13B},
-        {X86_REG_R14, X86_REG_R14D, X86_REG_R14W, X86_REG_R14B}, {X86_REG_R15, X86_REG_R15D, X86_REG_R15W, X86_REG_R15B},
+        {X86_REG_RAX, X86_REG_EAX, X86_REG_AX, X86_REG_AL},
+        {X86_REG_RCX, X86_REG_ECX, X86_REG_CX, X86_REG_CL},
+        {X86_REG_RDX, X86_REG_EDX, X86_REG_DX, X86_REG_DL},
+        {X86_REG_RBX, X86_REG_EBX, X86_REG_BX, X86_REG_BL},
+        {X86_REG_RSP, X86_REG_ESP, X86_REG_SP, X86_REG_SPL},
+        {X86_REG_RBP, X86_REG_EBP, X86_REG_BP, X86_REG_BPL},
+        {X86_REG_RSI, X86_REG_ESI, X86_REG_SI, X86_REG_SIL},
+        {X86_REG_RDI, X86_REG_EDI, X86_REG_DI, X86_REG_DIL},
+        {X86_REG_R8, X86_REG_R8D, X86_REG_R8W, X86_REG_R8B},
+        {X86_REG_R9, X86_REG_R9D, X86_REG_R9W, X86_REG_R9B},
+        {X86_REG_R10, X86_REG_R10D, X86_REG_R10W, X86_REG_R10B},
+        {X86_REG_R11, X86_REG_R11D, X86_REG_R11W, X86_REG_R11B},
+        {X86_REG_R12, X86_REG_R12D, X86_REG_R12W, X86_REG_R12B},
+        {X86_REG_R13, X86_REG_R13D, X86_REG_R13W, X86_REG_R13B},
+        {X86_REG_R14, X86_REG_R14D, X86_REG_R14W, X86_REG_R14B},
+        {X86_REG_R15, X86_REG_R15D, X86_REG_R15W, X86_REG_R15B},
     };
     static const uint16_t high[4] = {X86_REG_AH, X86_REG_CH, X86_REG_DH, X86_REG_BH};
-    static const uint16_t none[] = {X86_REG_INVALID, X86_REG_RIP, X86_REG_EIP, X86_REG_EIZ, X86_REG_RIZ, X86_REG_CS,
-                                    X86_REG_DS,      X86_REG_ES,  X86_REG_SS,  X86_REG_FS,  X86_REG_GS};
+    static const uint16_t none[] = {X86_REG_INVALID, X86_REG_RIP, X86_REG_EIP, X86_REG_EIZ,
+                                    X86_REG_RIZ,     X86_REG_CS,  X86_REG_DS,  X86_REG_ES,
+                                    X86_REG_SS,      X86_REG_FS,  X86_REG_GS};
     for (unsigned r = 0; r < 16; r++)
         for (unsigned width = 0; width < 4; width++)
             if (names[r][width] == id)
@@ -71,11 +83,12 @@ static struct reg reg_of(unsigned id) {
     return (struct reg){id == X86_REG_EFLAGS ? PRICE_FLAGS : PRICE_OTHER, false};
 }
 
-#define FLAGS_TEST \
-    (X86_EFLAGS_TEST_OF | X86_EFLAGS_TEST_SF | X86_EFLAGS_TEST_ZF | X86_EFLAGS_TEST_PF | X86_EFLAGS_TEST_CF | \
-     X86_EFLAGS_TEST_AF | X86_EFLAGS_TEST_DF)
+#define FLAGS_TEST                                                                                           \
+    (X86_EFLAGS_TEST_OF | X86_EFLAGS_TEST_SF | X86_EFLAGS_TEST_ZF | X86_EFLAGS_TEST_PF |                     \
+     X86_EFLAGS_TEST_CF | X86_EFLAGS_TEST_AF | X86_EFLAGS_TEST_DF)
 
-static void registers(struct price_insn *p, csh handle, const cs_insn *in) {
+static void registers(struct price_insn *p, csh handle, const cs_insn *in)
+{
     cs_regs reads, writes;
     uint8_t read_count = 0, write_count = 0;
     uint64_t flags = in->detail->x86.eflags;
@@ -102,7 +115,8 @@ static void registers(struct price_insn *p, csh handle, const cs_insn *in) {
         p->writes |= RAX;
 }
 
-static const cs_x86_op *memory_operand(const cs_insn *in) {
+static const cs_x86_op *memory_operand(const cs_insn *in)
+{
     const cs_x86 *x = &in->detail->x86;
     for (unsigned i = 0; i < x->op_count; i++)
         if (x->operands[i].type == X86_OP_MEM)
@@ -110,24 +124,28 @@ static const cs_x86_op *memory_operand(const cs_insn *in) {
     return NULL;
 }
 
-// What an instruction does to a memory operand that stands first: the default is to read, modify and write it. (Capstone's
-// own access bits are wrong for some, such as TEST.)
+// What an instruction does to a memory operand that stands first: the default is to read, modify and write
+// it. (Capstone's own access bits are wrong for some, such as TEST.)
 enum first_operand { READ_WRITE, READ, WRITE, ADDRESS };
 
-static enum first_operand first_operand(unsigned id) {
+static enum first_operand first_operand(unsigned id)
+{
     static const struct {
         uint16_t id;
         uint8_t use;
     } uses[] = {
-        {X86_INS_MOV, WRITE},   {X86_INS_MOVABS, WRITE}, {X86_INS_POP, WRITE},        {X86_INS_CMP, READ},
-        {X86_INS_TEST, READ},   {X86_INS_BT, READ},      {X86_INS_PUSH, READ},        {X86_INS_CALL, READ},
-        {X86_INS_JMP, READ},    {X86_INS_MUL, READ},     {X86_INS_IMUL, READ},        {X86_INS_DIV, READ},
-        {X86_INS_IDIV, READ},   {X86_INS_NOP, ADDRESS},  {X86_INS_PREFETCHT0, ADDRESS}, {X86_INS_PREFETCHT1, ADDRESS},
-        {X86_INS_PREFETCHT2, ADDRESS}, {X86_INS_PREFETCHNTA, ADDRESS}, {X86_INS_PREFETCHW, ADDRESS},
-        {X86_INS_SETA, WRITE},  {X86_INS_SETBE, WRITE},  {X86_INS_SETAE, WRITE},      {X86_INS_SETB, WRITE},
-        {X86_INS_SETE, WRITE},  {X86_INS_SETNE, WRITE},  {X86_INS_SETG, WRITE},       {X86_INS_SETGE, WRITE},
-        {X86_INS_SETL, WRITE},  {X86_INS_SETLE, WRITE},  {X86_INS_SETNO, WRITE},      {X86_INS_SETNP, WRITE},
-        {X86_INS_SETNS, WRITE}, {X86_INS_SETO, WRITE},   {X86_INS_SETP, WRITE},       {X86_INS_SETS, WRITE},
+        {X86_INS_MOV, WRITE},          {X86_INS_MOVABS, WRITE},       {X86_INS_POP, WRITE},
+        {X86_INS_CMP, READ},           {X86_INS_TEST, READ},          {X86_INS_BT, READ},
+        {X86_INS_PUSH, READ},          {X86_INS_CALL, READ},          {X86_INS_JMP, READ},
+        {X86_INS_MUL, READ},           {X86_INS_IMUL, READ},          {X86_INS_DIV, READ},
+        {X86_INS_IDIV, READ},          {X86_INS_NOP, ADDRESS},        {X86_INS_PREFETCHT0, ADDRESS},
+        {X86_INS_PREFETCHT1, ADDRESS}, {X86_INS_PREFETCHT2, ADDRESS}, {X86_INS_PREFETCHNTA, ADDRESS},
+        {X86_INS_PREFETCHW, ADDRESS},  {X86_INS_SETA, WRITE},         {X86_INS_SETBE, WRITE},
+        {X86_INS_SETAE, WRITE},        {X86_INS_SETB, WRITE},         {X86_INS_SETE, WRITE},
+        {X86_INS_SETNE, WRITE},        {X86_INS_SETG, WRITE},         {X86_INS_SETGE, WRITE},
+        {X86_INS_SETL, WRITE},         {X86_INS_SETLE, WRITE},        {X86_INS_SETNO, WRITE},
+        {X86_INS_SETNP, WRITE},        {X86_INS_SETNS, WRITE},        {X86_INS_SETO, WRITE},
+        {X86_INS_SETP, WRITE},         {X86_INS_SETS, WRITE},
     };
     for (size_t i = 0; i < sizeof uses / sizeof uses[0]; i++)
         if (uses[i].id == id)
@@ -135,7 +153,8 @@ static enum first_operand first_operand(unsigned id) {
     return READ_WRITE;
 }
 
-static void memory(struct price_insn *p, const cs_insn *in) {
+static void memory(struct price_insn *p, const cs_insn *in)
+{
     const cs_x86_op *m = memory_operand(in);
     if (m == NULL)
         return;
@@ -154,22 +173,26 @@ static void memory(struct price_insn *p, const cs_insn *in) {
 typedef void rule(struct price_insn *p, const cs_insn *in, const struct price_classes *c);
 #define TO(name) (c->by_id[PRICE_CLASS_##name])
 
-static const cs_x86_op *operand(const cs_insn *in, unsigned index) {
+static const cs_x86_op *operand(const cs_insn *in, unsigned index)
+{
     return index < in->detail->x86.op_count ? &in->detail->x86.operands[index] : NULL;
 }
 
-static bool is_reg(const cs_x86_op *o) {
+static bool is_reg(const cs_x86_op *o)
+{
     return o != NULL && o->type == X86_OP_REG;
 }
 
-static bool has_immediate(const cs_insn *in) {
+static bool has_immediate(const cs_insn *in)
+{
     for (unsigned i = 0; i < in->detail->x86.op_count; i++)
         if (in->detail->x86.operands[i].type == X86_OP_IMM)
             return true;
     return false;
 }
 
-static void classify_alu(struct price_insn *p, const cs_insn *in, const struct price_classes *c) {
+static void classify_alu(struct price_insn *p, const cs_insn *in, const struct price_classes *c)
+{
     const cs_x86_op *a = operand(in, 0), *b = operand(in, 1);
     const cs_x86_op *m = memory_operand(in);
     bool same = is_reg(a) && is_reg(b) && a->reg == b->reg && a->size >= 4;
@@ -192,14 +215,16 @@ static void classify_alu(struct price_insn *p, const cs_insn *in, const struct p
 }
 
 // INC and DEC: their read-modify-write form does not micro-fuse the load (UOPS INC_M64: three slots).
-static void classify_step(struct price_insn *p, const cs_insn *in, const struct price_classes *c) {
+static void classify_step(struct price_insn *p, const cs_insn *in, const struct price_classes *c)
+{
     (void)in, (void)c;
     p->fuse_step = !p->store;
     if (p->store)
         p->extra_fused++;
 }
 
-static void classify_move(struct price_insn *p, const cs_insn *in, const struct price_classes *c) {
+static void classify_move(struct price_insn *p, const cs_insn *in, const struct price_classes *c)
+{
     const cs_x86_op *a = operand(in, 0), *b = operand(in, 1);
     if (p->load || p->store) {
         p->class = NULL;
@@ -213,7 +238,8 @@ static void classify_move(struct price_insn *p, const cs_insn *in, const struct 
     }
 }
 
-static void classify_extend(struct price_insn *p, const cs_insn *in, const struct price_classes *c) {
+static void classify_extend(struct price_insn *p, const cs_insn *in, const struct price_classes *c)
+{
     const cs_x86_op *a = operand(in, 0), *b = operand(in, 1);
     if (p->load && a->size >= 4) {
         p->class = NULL;
@@ -224,7 +250,8 @@ static void classify_extend(struct price_insn *p, const cs_insn *in, const struc
     }
 }
 
-static void classify_lea(struct price_insn *p, const cs_insn *in, const struct price_classes *c) {
+static void classify_lea(struct price_insn *p, const cs_insn *in, const struct price_classes *c)
+{
     const x86_op_mem *m = &operand(in, 1)->mem;
     if (m->base == X86_REG_RIP)
         p->class = TO(lea_rip);
@@ -232,7 +259,8 @@ static void classify_lea(struct price_insn *p, const cs_insn *in, const struct p
         p->class = TO(lea_slow);
 }
 
-static void classify_nop(struct price_insn *p, const cs_insn *in, const struct price_classes *c) {
+static void classify_nop(struct price_insn *p, const cs_insn *in, const struct price_classes *c)
+{
     (void)c;
     p->load = p->store = false;
     p->ends = in->id == X86_INS_UD2 || in->id == X86_INS_INT3;
@@ -240,7 +268,8 @@ static void classify_nop(struct price_insn *p, const cs_insn *in, const struct p
         p->reads = p->writes = p->address_reads = 0;
 }
 
-static void classify_shift(struct price_insn *p, const cs_insn *in, const struct price_classes *c) {
+static void classify_shift(struct price_insn *p, const cs_insn *in, const struct price_classes *c)
+{
     const cs_x86_op *last = operand(in, in->detail->x86.op_count - 1u);
     if (!is_reg(last) || last->reg != X86_REG_CL)
         return;
@@ -250,23 +279,27 @@ static void classify_shift(struct price_insn *p, const cs_insn *in, const struct
         p->class = in->id == X86_INS_ROL || in->id == X86_INS_ROR ? TO(rotate_cl) : TO(shift_cl);
 }
 
-static void classify_bit_test(struct price_insn *p, const cs_insn *in, const struct price_classes *c) {
+static void classify_bit_test(struct price_insn *p, const cs_insn *in, const struct price_classes *c)
+{
     if (p->load && is_reg(operand(in, 1)))
         p->class = TO(bit_test_memory);
 }
 
-static void classify_width(struct price_insn *p, const cs_insn *in, const struct price_classes *c) {
+static void classify_width(struct price_insn *p, const cs_insn *in, const struct price_classes *c)
+{
     if (operand(in, 0)->size != 8)
         return;
     p->class = in->id == X86_INS_BSWAP ? TO(bswap64) : in->id == X86_INS_DIV ? TO(div64) : TO(idiv64);
 }
 
-static void classify_multiply(struct price_insn *p, const cs_insn *in, const struct price_classes *c) {
+static void classify_multiply(struct price_insn *p, const cs_insn *in, const struct price_classes *c)
+{
     if (in->detail->x86.op_count == 1)
         p->class = operand(in, 0)->size == 8 ? TO(mul64) : TO(mul32);
 }
 
-static void classify_stack(struct price_insn *p, const cs_insn *in, const struct price_classes *c) {
+static void classify_stack(struct price_insn *p, const cs_insn *in, const struct price_classes *c)
+{
     const cs_x86_op *o = operand(in, 0);
     (void)c;
     p->ends = in->id == X86_INS_RET;
@@ -277,7 +310,8 @@ static void classify_stack(struct price_insn *p, const cs_insn *in, const struct
     p->writes |= RSP;
 }
 
-static void classify_control(struct price_insn *p, const cs_insn *in, const struct price_classes *c) {
+static void classify_control(struct price_insn *p, const cs_insn *in, const struct price_classes *c)
+{
     const cs_x86_op *o = operand(in, 0);
     (void)c;
     p->call = in->id == X86_INS_CALL;
@@ -290,11 +324,15 @@ static void classify_control(struct price_insn *p, const cs_insn *in, const stru
         p->target = (uint64_t)o->imm;
 }
 
-static void classify_string(struct price_insn *p, const cs_insn *in, const struct price_classes *c) {
+static void classify_string(struct price_insn *p, const cs_insn *in, const struct price_classes *c)
+{
     (void)c;
-    bool repeated = in->detail->x86.prefix[0] == X86_PREFIX_REP || in->detail->x86.prefix[0] == X86_PREFIX_REPNE;
+    bool repeated =
+        in->detail->x86.prefix[0] == X86_PREFIX_REP || in->detail->x86.prefix[0] == X86_PREFIX_REPNE;
     p->start = repeated;
-    p->load = in->id == X86_INS_MOVSB || in->id == X86_INS_MOVSW || in->id == X86_INS_MOVSD || in->id == X86_INS_MOVSQ;
+    p->element_bytes = operand(in, 0)->size;
+    p->load = in->id == X86_INS_MOVSB || in->id == X86_INS_MOVSW || in->id == X86_INS_MOVSD ||
+              in->id == X86_INS_MOVSQ;
     p->store = false; // Part of the class.
     p->reads |= RDI | (p->load ? RSI : RAX) | (repeated ? RCX : 0);
     p->writes |= RDI | (p->load ? RSI : 0) | (repeated ? RCX : 0);
@@ -305,7 +343,8 @@ static const struct {
     rule *rule;
     enum price_class_id class;
 } rules[] = {
-#define I(instruction, rule_name, class_name) {X86_INS_##instruction, classify_##rule_name, PRICE_CLASS_##class_name},
+#define I(instruction, rule_name, class_name)                                                                \
+    {X86_INS_##instruction, classify_##rule_name, PRICE_CLASS_##class_name},
 #include "models/cpu/native/price_classes.def"
 #undef I
 };
@@ -313,14 +352,15 @@ static const struct {
 // Index + 1 into rules[] by instruction id; made once, the same always.
 static uint16_t rule_of[X86_INS_ENDING];
 
-static void index_rules(void) {
+static void index_rules(void)
+{
     for (size_t i = 0; i < sizeof rules / sizeof rules[0]; i++)
         rule_of[rules[i].id] = (uint16_t)(i + 1);
 }
 
-static void classify(struct price_insn *p, const cs_insn *in, const struct price_classes *c) {
+static void classify(struct price_insn *p, const cs_insn *in, const struct price_classes *c)
+{
     unsigned r = in->id < X86_INS_ENDING ? rule_of[in->id] : 0;
-    p->repeat = 1;
     // XCHG with memory locks the bus without being told to (SDM 8.1.2.1).
     p->locked = in->detail->x86.prefix[0] == X86_PREFIX_LOCK || (in->id == X86_INS_XCHG && p->load);
     if (r == 0 || ((p->reads | p->writes) & PRICE_OTHER)) {
@@ -338,12 +378,15 @@ static void classify(struct price_insn *p, const cs_insn *in, const struct price
 // -------------------------------------------------------------------------------------------------------------------
 // Hooks.
 
-static bool has_prefix(const char *text, const char *prefix) {
+static bool has_prefix(const char *text, const char *prefix)
+{
     return strncmp(text, prefix, strlen(prefix)) == 0;
 }
 
-// The arguments of __tsan_atomicN_OPERATION: address, values, memory orders (sanitizer/tsan_interface_atomic.h).
-static void atomic_arguments(struct price_insn *p, const char *name) {
+// The arguments of __tsan_atomicN_OPERATION: address, values, memory orders
+// (sanitizer/tsan_interface_atomic.h).
+static void atomic_arguments(struct price_insn *p, const char *name)
+{
     p->hook = PRICE_HOOK_ATOMIC;
     if (strstr(name, "_fence") != NULL) {
         p->hook_arguments = RDI;
@@ -358,7 +401,8 @@ static void atomic_arguments(struct price_insn *p, const char *name) {
     }
 }
 
-static void recognize_hook(struct price_insn *p, const struct price_elf *elf) {
+static void recognize_hook(struct price_insn *p, const struct price_elf *elf)
+{
     if (p->target == 0 || p->conditional)
         return;
     const char *name = price_elf_target(elf, p->target);
@@ -379,7 +423,8 @@ static void recognize_hook(struct price_insn *p, const struct price_elf *elf) {
 }
 
 static void decode_one(struct price_insn *p, csh handle, const cs_insn *in, const struct price_elf *elf,
-                       const struct price_classes *c) {
+                       const struct price_classes *c)
+{
     *p = (struct price_insn){.address = in->address, .id = (uint16_t)in->id, .size = (uint8_t)in->size};
     registers(p, handle, in);
     memory(p, in);
@@ -389,8 +434,9 @@ static void decode_one(struct price_insn *p, csh handle, const cs_insn *in, cons
         p->class = c->by_id[PRICE_CLASS_ret];
 }
 
-bool price_decode(const struct price_elf *elf, const struct price_classes *c, struct price_insn **out, size_t *count,
-                  char *error, size_t error_size) {
+bool price_decode(const struct price_elf *elf, const struct price_classes *c, struct price_insn **out,
+                  size_t *count, char *error, size_t error_size)
+{
     csh handle;
     const uint8_t *code = elf->text;
     size_t left = elf->text_bytes;
@@ -424,7 +470,9 @@ bool price_decode(const struct price_elf *elf, const struct price_classes *c, st
     return false;
 }
 
-int price_insn_text(csh handle, const struct price_elf *elf, const struct price_insn *p, char *line, size_t size) {
+int price_insn_text(csh handle, const struct price_elf *elf, const struct price_insn *p, char *line,
+                    size_t size)
+{
     const uint8_t *code = elf->text + (p->address - elf->text_address);
     size_t left = p->size;
     uint64_t address = p->address;
@@ -440,7 +488,8 @@ int price_insn_text(csh handle, const struct price_elf *elf, const struct price_
         else if (in->id == X86_INS_NOP)
             length = snprintf(line, size, "nop\n");
         else
-            length = snprintf(line, size, "%s%s%s\n", in->mnemonic, in->op_str[0] != '\0' ? " " : "", in->op_str);
+            length =
+                snprintf(line, size, "%s%s%s\n", in->mnemonic, in->op_str[0] != '\0' ? " " : "", in->op_str);
     }
     cs_free(in, 1);
     return length;

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Reads what pricing needs of an ELF64 x86-64 shared object: .text, function symbols, and the names behind the stubs of
-// the procedure linkage table. (System V ABI, AMD64 supplement 1.0.)
+// Reads what pricing needs of an ELF64 x86-64 shared object: .text, function symbols, and the names behind
+// the entries of the procedure linkage table. (System V ABI, AMD64 supplement 1.0.)
 
 #include "models/cpu/native/price_internal.h"
 
@@ -14,7 +14,8 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-static bool map_file(struct price_elf *elf, const char *path, char *error, size_t error_size) {
+static bool map_file(struct price_elf *elf, const char *path, char *error, size_t error_size)
+{
     struct stat st;
     int fd = open(path, O_RDONLY | O_CLOEXEC);
     if (fd < 0 || fstat(fd, &st) != 0 || !S_ISREG(st.st_mode)) {
@@ -35,7 +36,8 @@ static bool map_file(struct price_elf *elf, const char *path, char *error, size_
 }
 
 // `count` elements of `size` bytes at file offset `offset`, or NULL if they do not lie within the file.
-static const void *at(const struct price_elf *elf, uint64_t offset, uint64_t count, uint64_t size) {
+static const void *at(const struct price_elf *elf, uint64_t offset, uint64_t count, uint64_t size)
+{
     if (offset > elf->size || size == 0 || count > (elf->size - offset) / size)
         return NULL;
     return elf->data + offset;
@@ -48,11 +50,12 @@ struct sections {
     uint64_t names_bytes;
 };
 
-static bool find_sections(const struct price_elf *elf, struct sections *s) {
+static bool find_sections(const struct price_elf *elf, struct sections *s)
+{
     const Elf64_Ehdr *e = at(elf, 0, 1, sizeof *e);
     if (e == NULL || memcmp(e->e_ident, ELFMAG, SELFMAG) != 0 || e->e_ident[EI_CLASS] != ELFCLASS64 ||
-        e->e_ident[EI_DATA] != ELFDATA2LSB || e->e_machine != EM_X86_64 || e->e_shentsize != sizeof(Elf64_Shdr) ||
-        e->e_shoff % 8 != 0)
+        e->e_ident[EI_DATA] != ELFDATA2LSB || e->e_machine != EM_X86_64 ||
+        e->e_shentsize != sizeof(Elf64_Shdr) || e->e_shoff % 8 != 0)
         return false;
     s->header = at(elf, e->e_shoff, e->e_shnum, sizeof(Elf64_Shdr));
     s->count = e->e_shnum;
@@ -64,7 +67,8 @@ static bool find_sections(const struct price_elf *elf, struct sections *s) {
     return s->names != NULL && s->names_bytes > 0 && s->names[s->names_bytes - 1] == '\0';
 }
 
-static const Elf64_Shdr *section(const struct sections *s, const char *name) {
+static const Elf64_Shdr *section(const struct sections *s, const char *name)
+{
     for (size_t i = 0; i < s->count; i++)
         if (s->header[i].sh_name < s->names_bytes && strcmp(s->names + s->header[i].sh_name, name) == 0)
             return &s->header[i];
@@ -79,7 +83,9 @@ struct symtab {
     uint64_t strings_bytes;
 };
 
-static bool symtab_open(const struct price_elf *elf, const struct sections *s, const Elf64_Shdr *h, struct symtab *t) {
+static bool symtab_open(const struct price_elf *elf, const struct sections *s, const Elf64_Shdr *h,
+                        struct symtab *t)
+{
     if (h == NULL || h->sh_link >= s->count || h->sh_offset % 8 != 0)
         return false;
     const Elf64_Shdr *strings = &s->header[h->sh_link];
@@ -91,28 +97,32 @@ static bool symtab_open(const struct price_elf *elf, const struct sections *s, c
            t->strings[t->strings_bytes - 1] == '\0';
 }
 
-static const char *symbol_name(const struct symtab *t, size_t index) {
+static const char *symbol_name(const struct symtab *t, size_t index)
+{
     if (index >= t->count || t->symbol[index].st_name >= t->strings_bytes)
         return NULL;
     return t->strings + t->symbol[index].st_name;
 }
 
 // By address, then by name: the order must not depend on the file's own.
-static int symbol_order(const void *a, const void *b) {
+static int symbol_order(const void *a, const void *b)
+{
     const struct price_symbol *x = a, *y = b;
     if (x->start != y->start)
         return x->start < y->start ? -1 : 1;
     return strcmp(x->name, y->name);
 }
 
-static void read_symbols(struct price_elf *elf, const struct symtab *t) {
+static void read_symbols(struct price_elf *elf, const struct symtab *t)
+{
     elf->symbols = calloc(t->count + 1, sizeof *elf->symbols);
     if (elf->symbols == NULL)
         abort();
     for (size_t i = 0; i < t->count; i++) {
         const Elf64_Sym *s = &t->symbol[i];
         const char *name = symbol_name(t, i);
-        if (ELF64_ST_TYPE(s->st_info) != STT_FUNC || name == NULL || s->st_value - elf->text_address >= elf->text_bytes)
+        if (ELF64_ST_TYPE(s->st_info) != STT_FUNC || name == NULL ||
+            s->st_value - elf->text_address >= elf->text_bytes)
             continue;
         elf->symbols[elf->symbol_count++] = (struct price_symbol){s->st_value, s->st_size, name};
     }
@@ -125,7 +135,8 @@ static void read_symbols(struct price_elf *elf, const struct symtab *t) {
 }
 
 // The name of the symbol whose address the dynamic linker stores in the word at `slot`.
-static const char *slot_name(const struct price_elf *elf, const struct sections *s, uint64_t slot) {
+static const char *slot_name(const struct price_elf *elf, const struct sections *s, uint64_t slot)
+{
     for (size_t i = 0; i < s->count; i++) {
         const Elf64_Shdr *h = &s->header[i];
         struct symtab t;
@@ -141,15 +152,18 @@ static const char *slot_name(const struct price_elf *elf, const struct sections 
     return NULL;
 }
 
-static void add_stub(struct price_elf *elf, uint64_t address, const char *name) {
-    elf->stubs = realloc(elf->stubs, (elf->stub_count + 1) * sizeof *elf->stubs);
-    if (elf->stubs == NULL)
+static void add_import(struct price_elf *elf, uint64_t address, const char *name)
+{
+    elf->imports = realloc(elf->imports, (elf->import_count + 1) * sizeof *elf->imports);
+    if (elf->imports == NULL)
         abort();
-    elf->stubs[elf->stub_count++] = (struct price_stub){address, name};
+    elf->imports[elf->import_count++] = (struct price_import){address, name};
 }
 
-// A stub is `jmp *slot(%rip)` (FF 25 disp32), alone or behind endbr64 (F3 0F 1E FA), perhaps with a BND prefix (F2).
-static void read_stubs(struct price_elf *elf, const struct sections *s, const Elf64_Shdr *h) {
+// An entry is `jmp *slot(%rip)` (FF 25 disp32), alone or behind endbr64 (F3 0F 1E FA), perhaps with a BND
+// prefix (F2).
+static void read_imports(struct price_elf *elf, const struct sections *s, const Elf64_Shdr *h)
+{
     const uint8_t *code = h != NULL ? at(elf, h->sh_offset, h->sh_size, 1) : NULL;
     if (code == NULL)
         return;
@@ -165,17 +179,19 @@ static void read_stubs(struct price_elf *elf, const struct sections *s, const El
             start -= 4;
         const char *name = slot_name(elf, s, h->sh_addr + i + 6 + (uint64_t)(int64_t)displacement);
         if (name != NULL)
-            add_stub(elf, h->sh_addr + start, name);
+            add_import(elf, h->sh_addr + start, name);
         i += 5;
     }
 }
 
-static int stub_order(const void *a, const void *b) {
-    const struct price_stub *x = a, *y = b;
+static int import_order(const void *a, const void *b)
+{
+    const struct price_import *x = a, *y = b;
     return x->address < y->address ? -1 : x->address > y->address;
 }
 
-bool price_elf_open(struct price_elf *elf, const char *path, char *error, size_t error_size) {
+bool price_elf_open(struct price_elf *elf, const char *path, char *error, size_t error_size)
+{
     struct sections s;
     struct symtab t;
     *elf = (struct price_elf){0};
@@ -192,29 +208,32 @@ bool price_elf_open(struct price_elf *elf, const char *path, char *error, size_t
     }
     elf->text_address = text->sh_addr;
     elf->text_bytes = text->sh_size;
-    if (!symtab_open(elf, &s, section(&s, ".symtab"), &t) && !symtab_open(elf, &s, section(&s, ".dynsym"), &t)) {
+    if (!symtab_open(elf, &s, section(&s, ".symtab"), &t) &&
+        !symtab_open(elf, &s, section(&s, ".dynsym"), &t)) {
         snprintf(error, error_size, "%s: has no symbol table; expected one that is not stripped", path);
         price_elf_close(elf);
         return false;
     }
     read_symbols(elf, &t);
-    read_stubs(elf, &s, section(&s, ".plt"));
-    read_stubs(elf, &s, section(&s, ".plt.sec"));
-    read_stubs(elf, &s, section(&s, ".plt.got"));
-    if (elf->stub_count > 0)
-        qsort(elf->stubs, elf->stub_count, sizeof *elf->stubs, stub_order);
+    read_imports(elf, &s, section(&s, ".plt"));
+    read_imports(elf, &s, section(&s, ".plt.sec"));
+    read_imports(elf, &s, section(&s, ".plt.got"));
+    if (elf->import_count > 0)
+        qsort(elf->imports, elf->import_count, sizeof *elf->imports, import_order);
     return true;
 }
 
-void price_elf_close(struct price_elf *elf) {
+void price_elf_close(struct price_elf *elf)
+{
     if (elf->data != NULL)
         munmap((void *)(uintptr_t)elf->data, elf->size);
     free(elf->symbols);
-    free(elf->stubs);
+    free(elf->imports);
     *elf = (struct price_elf){0};
 }
 
-const struct price_symbol *price_elf_function(const struct price_elf *elf, uint64_t address) {
+const struct price_symbol *price_elf_function(const struct price_elf *elf, uint64_t address)
+{
     size_t low = 0, high = elf->symbol_count;
     while (low < high) {
         size_t middle = (low + high) / 2;
@@ -229,13 +248,14 @@ const struct price_symbol *price_elf_function(const struct price_elf *elf, uint6
     return s->size == 0 || address - s->start < s->size ? s : NULL;
 }
 
-const char *price_elf_target(const struct price_elf *elf, uint64_t address) {
-    size_t low = 0, high = elf->stub_count;
+const char *price_elf_target(const struct price_elf *elf, uint64_t address)
+{
+    size_t low = 0, high = elf->import_count;
     while (low < high) {
         size_t middle = (low + high) / 2;
-        if (elf->stubs[middle].address == address)
-            return elf->stubs[middle].name;
-        if (elf->stubs[middle].address < address)
+        if (elf->imports[middle].address == address)
+            return elf->imports[middle].name;
+        if (elf->imports[middle].address < address)
             low = middle + 1;
         else
             high = middle;

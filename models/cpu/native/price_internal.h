@@ -11,7 +11,7 @@
 #include <stdbool.h>
 
 // ---- price_elf.c: the file, mapped, and the few tables of it that matter. Addresses are those of the file.
-struct price_stub {
+struct price_import {
     uint64_t address; // of an entry of .plt, .plt.sec or .plt.got
     const char *name; // the symbol that it jumps to
 };
@@ -24,13 +24,14 @@ struct price_elf {
     uint64_t text_bytes;
     struct price_symbol *symbols; // functions, sorted by start, without doubles
     size_t symbol_count;
-    struct price_stub *stubs; // sorted by address
-    size_t stub_count;
+    struct price_import *imports; // sorted by address
+    size_t import_count;
 };
 
 bool price_elf_open(struct price_elf *elf, const char *path, char *error, size_t error_size);
 void price_elf_close(struct price_elf *elf);
-// The symbol behind a call or jump to `address`: that of a stub or of a function that starts there, or NULL.
+// The symbol behind a call or jump to `address`: that of a linkage table entry or of a function that starts
+// there, or NULL.
 const char *price_elf_target(const struct price_elf *elf, uint64_t address);
 // The function symbol that holds `address`, or NULL.
 const struct price_symbol *price_elf_function(const struct price_elf *elf, uint64_t address);
@@ -53,32 +54,32 @@ enum price_hook {
 
 struct price_insn {
     uint64_t address;
-    uint64_t target;    // of a direct jump or call, else 0
-    int64_t immediate;  // of MOV reg, imm
-    uint32_t reads;     // registers, PRICE_* bits
-    uint32_t writes;    // registers
+    uint64_t target;        // of a direct jump or call, else 0
+    int64_t immediate;      // of MOV reg, imm
+    uint32_t reads;         // registers, PRICE_* bits
+    uint32_t writes;        // registers
     uint32_t address_reads; // registers of the memory operand
-    uint16_t id;        // X86_INS_*
+    uint16_t id;            // X86_INS_*
     uint8_t size;
-    uint8_t condition;  // of Jcc: its 4-bit condition code
+    uint8_t condition;               // of Jcc: its 4-bit condition code
     const struct uarch_class *class; // uops beside the memory operand; NULL: none
-    uint32_t repeat;    // times that class counts (REP with a known count), else 1
+    uint8_t element_bytes;           // of a string instruction
     enum price_hook hook;
-    uint32_t hook_arguments; // registers which only the hook reads
-    uint32_t hook_values;    // registers with values of the program (of an atomic operation)
+    uint32_t hook_arguments;   // registers which only the hook reads
+    uint32_t hook_values;      // registers with values of the program (of an atomic operation)
     bool load, store, indexed; // the memory operand
-    uint8_t extra_fused;    // slots on top of micro-fusion's rule
-    bool start;             // + class string_start
+    uint8_t extra_fused;       // slots on top of micro-fusion's rule
+    bool start;                // REP: + class string_start, and class counts by the bytes moved
     bool locked;
-    bool jump, conditional, call, ends; // ends: nothing falls through
+    bool jump, conditional, call, ends;     // ends: nothing falls through
     bool fuse_all, fuse_compare, fuse_step; // may be the first half of a macro-fused pair
     bool unknown;
-    bool left_out; // instrumentation, set by price_slice()
-    bool constant; // MOV reg, imm (then `immediate` is valid) or a zero idiom
-    bool copy;     // MOV reg, reg
+    bool left_out;    // instrumentation, set by price_slice()
+    bool constant;    // MOV reg, imm (then `immediate` is valid) or a zero idiom
+    bool copy;        // MOV reg, reg
     bool moves_stack; // ADD or SUB of rsp and a constant
     uint32_t saved;   // the register of PUSH reg or POP reg
-    bool leader;   // starts a machine basic block
+    bool leader;      // starts a machine basic block
 };
 
 enum price_class_id {
@@ -96,16 +97,20 @@ struct price_classes {
 bool price_classes_open(struct price_classes *c, const struct uarch *u, char *error, size_t error_size);
 
 // Decodes all of the text. The caller frees *out.
-bool price_decode(const struct price_elf *elf, const struct price_classes *c, struct price_insn **out, size_t *count,
-                  char *error, size_t error_size);
+bool price_decode(const struct price_elf *elf, const struct price_classes *c, struct price_insn **out,
+                  size_t *count, char *error, size_t error_size);
 
-// Writes one instruction as a line of Intel syntax assembler text that an assembler accepts on its own; the length.
-int price_insn_text(csh handle, const struct price_elf *elf, const struct price_insn *p, char *line, size_t size);
+// Writes one instruction as a line of Intel syntax assembler text that an assembler accepts on its own; the
+// length.
+int price_insn_text(csh handle, const struct price_elf *elf, const struct price_insn *p, char *line,
+                    size_t size);
 
 // ---- price_slice.c: marks the instrumentation of one machine basic block (left_out).
 void price_slice(struct price_insn *insns, size_t count);
-// Marks the frame of a function that would have none without hooks. After price_slice() of all its blocks.
-void price_leaf(struct price_insn *insns, size_t count);
+
+// ---- price_frame.c: marks what a function saves only for the sake of hooks. After price_slice() of all its
+// blocks.
+void price_frame(struct price_insn *insns, size_t count);
 
 // ---- price_bound.c: what a run of instructions costs.
 struct price_bound {

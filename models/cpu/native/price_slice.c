@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Takes the instrumentation out: walks a machine basic block backwards with two sets of registers, those which the
-// program will still read and those which only a hook will. An instruction whose every result is dead to the program and
-// is read by a hook exists for the hook alone. The walk sees a call of a hook as an instruction that reads nothing and
-// spoils the registers a call may spoil, so whatever a hook is given looks dead to the program, unless it is also used.
+// Takes the instrumentation out: walks a machine basic block backwards with two sets of registers, those
+// which the program will still read and those which only a hook will. An instruction whose every result is
+// dead to the program and is read by a hook exists for the hook alone. The walk sees a call of a hook as an
+// instruction that reads nothing and spoils the registers a call may spoil, so whatever a hook is given looks
+// dead to the program, unless it is also used.
 
 #include "models/cpu/native/price_internal.h"
 
@@ -19,7 +20,8 @@ struct slice {
     uint32_t value;   // operands of an atomic hook: a plain move into one is not part of the program
 };
 
-static void hook_call(struct slice *s, struct price_insn *p) {
+static void hook_call(struct slice *s, struct price_insn *p)
+{
     p->left_out = p->hook != PRICE_HOOK_RETURN;
     if (p->hook == PRICE_HOOK_RETURN)
         s->program = RETURN_READS;
@@ -28,19 +30,22 @@ static void hook_call(struct slice *s, struct price_insn *p) {
     s->value = p->hook_values;
 }
 
-static void plain_call(struct slice *s) {
+static void plain_call(struct slice *s)
+{
     s->program = (s->program & ~CALL_SPOILS) | CALL_READS | PRICE_RSP;
     s->hook &= ~CALL_SPOILS;
     s->value = 0;
 }
 
 // Can this instruction be without effect but for its register results?
-static bool removable(const struct price_insn *p) {
-    return !p->store && !p->jump && !p->call && !p->ends && !p->unknown && !p->start && !(p->writes & PRICE_RSP) &&
-           p->writes != 0;
+static bool removable(const struct price_insn *p)
+{
+    return !p->store && !p->jump && !p->call && !p->ends && !p->unknown && !p->start &&
+           !(p->writes & PRICE_RSP) && p->writes != 0;
 }
 
-static void plain(struct slice *s, struct price_insn *p) {
+static void plain(struct slice *s, struct price_insn *p)
+{
     uint32_t results = p->writes & ~PRICE_FLAGS;
     bool dead = (p->writes & s->program) == 0;
     if (removable(p) && dead && (results & s->value) && (p->copy || p->constant)) {
@@ -59,7 +64,8 @@ static void plain(struct slice *s, struct price_insn *p) {
     s->value &= ~p->writes;
 }
 
-void price_slice(struct price_insn *insns, size_t count) {
+void price_slice(struct price_insn *insns, size_t count)
+{
     struct slice s = {ALL_LIVE, 0, 0};
     for (size_t i = count; i-- > 0;) {
         struct price_insn *p = &insns[i];
@@ -70,38 +76,4 @@ void price_slice(struct price_insn *insns, size_t count) {
         else
             plain(&s, p);
     }
-}
-
-// -------------------------------------------------------------------------------------------------------------------
-// Hooks are calls, so a function that calls nothing else must keep what it needs in callee-saved registers and save
-// those. Without hooks it would use the nine registers that nobody has to save. If it makes do with nine, its pushes, pops
-// and, where nothing lives on the stack, its moves of the stack pointer are there for the hooks.
-
-#define CALLEE_SAVED 0xf028u // rbx rbp r12-r15
-#define FREE_REGISTERS 9
-
-static bool is_frame(const struct price_insn *p) {
-    if (p->id == X86_INS_PUSH || p->id == X86_INS_POP)
-        return (p->saved & CALLEE_SAVED) != 0;
-    return p->moves_stack;
-}
-
-void price_leaf(struct price_insn *insns, size_t count) {
-    uint32_t used = 0;
-    bool stack_data = false;
-    for (size_t i = 0; i < count; i++) {
-        const struct price_insn *p = &insns[i];
-        if (p->call && p->hook == PRICE_HOOK_NONE)
-            return;
-        if (p->left_out || p->hook != PRICE_HOOK_NONE || is_frame(p))
-            continue;
-        used |= p->reads | p->writes | p->address_reads;
-        stack_data |= !p->ends && ((p->reads | p->address_reads) & PRICE_RSP) != 0;
-    }
-    used &= 0xffffu & ~PRICE_RSP;
-    if (stack_data || __builtin_popcount(used) > FREE_REGISTERS)
-        return;
-    for (size_t i = 0; i < count; i++)
-        if (is_frame(&insns[i]))
-            insns[i].left_out = true;
 }

@@ -15,7 +15,8 @@ struct uarch_file {
     char *path;
 };
 
-struct uarch *uarch_load(const char *path, char *error, size_t error_size) {
+struct uarch *uarch_load(const char *path, char *error, size_t error_size)
+{
     struct uarch_report to = {path, error, error_size};
     if (error_size > 0)
         error[0] = '\0';
@@ -36,7 +37,8 @@ struct uarch *uarch_load(const char *path, char *error, size_t error_size) {
     return &file->u;
 }
 
-void uarch_free(struct uarch *u) {
+void uarch_free(struct uarch *u)
+{
     if (u == NULL)
         return;
     struct uarch_file *file = (struct uarch_file *)u; // u is its first member.
@@ -48,7 +50,8 @@ void uarch_free(struct uarch *u) {
     free(file);
 }
 
-const struct uarch_class *uarch_class_find(const struct uarch *u, const char *name) {
+const struct uarch_class *uarch_class_find(const struct uarch *u, const char *name)
+{
     size_t low = 0, high = u->class_count;
     while (low < high) {
         size_t middle = (low + high) / 2;
@@ -63,7 +66,8 @@ const struct uarch_class *uarch_class_find(const struct uarch *u, const char *na
     return NULL;
 }
 
-const struct uarch_cpuid *uarch_cpuid_find(const struct uarch *u, uint32_t leaf, uint32_t subleaf) {
+const struct uarch_cpuid *uarch_cpuid_find(const struct uarch *u, uint32_t leaf, uint32_t subleaf)
+{
     for (size_t i = 0; i < u->cpuid_count; i++) {
         const struct uarch_cpuid *c = &u->cpuid[i];
         if (c->leaf == leaf && (c->subleaf == subleaf || c->subleaf == UARCH_ANY_SUBLEAF))
@@ -85,8 +89,13 @@ struct param_place {
 
 static const struct param_place places[] = {
 #define GROUP(g, about)
-#define P(g, name, unit, min, max, about) \
-    {#g, #name, #unit, about, offsetof(struct uarch, g.name), offsetof(struct raw_uarch, g.name), \
+#define P(g, name, unit, min, max, about)                                                                    \
+    {#g,                                                                                                     \
+     #name,                                                                                                  \
+     #unit,                                                                                                  \
+     about,                                                                                                  \
+     offsetof(struct uarch, g.name),                                                                         \
+     offsetof(struct raw_uarch, g.name),                                                                     \
      offsetof(struct raw_uarch, g.source)},
 #define END(g)
 #include "models/cpu/uarch/uarch_params.def"
@@ -95,11 +104,13 @@ static const struct param_place places[] = {
 #undef END
 };
 
-size_t uarch_param_count(void) {
+size_t uarch_param_count(void)
+{
     return sizeof places / sizeof places[0];
 }
 
-struct uarch_param uarch_param_at(const struct uarch *u, size_t index) {
+struct uarch_param uarch_param_at(const struct uarch *u, size_t index)
+{
     const struct param_place *p = &places[index];
     const char *raw = (const char *)((const struct uarch_file *)u)->raw;
     struct raw_param param;
@@ -108,19 +119,22 @@ struct uarch_param uarch_param_at(const struct uarch *u, size_t index) {
     memcpy(&param, raw + p->raw_offset, sizeof param);
     memcpy(&group_source, raw + p->group_source_offset, sizeof group_source);
     memcpy(&value, (const char *)u + p->value_offset, sizeof value);
-    return (struct uarch_param){p->group, p->name, p->unit, p->about, value,
-                                param.source != NULL ? param.source : group_source};
+    return (struct uarch_param){p->group, p->name, p->unit,
+                                p->about, value,   param.source != NULL ? param.source : group_source};
 }
 
-// IA32_VMX_BASIC, SDM A.1: revision, region size, no 32-bit restriction, no dual-monitor bit, write-back (6) access,
-// INS/OUTS information and TRUE control MSRs.
-static uint64_t vmx_basic(const struct uarch_vmx_cap *c) {
+// IA32_VMX_BASIC, SDM A.1: revision, region size, no 32-bit restriction, no dual-monitor bit, write-back (6)
+// access, INS/OUTS information and TRUE control MSRs.
+static uint64_t vmx_basic(const struct uarch_vmx_cap *c)
+{
     return c->revision | c->vmcs_bytes << 32 | 6ULL << 50 | 1ULL << 54 | 1ULL << 55;
 }
 
-bool uarch_vmx_msr(const struct uarch *u, uint32_t index, uint64_t *value) {
+bool uarch_vmx_msr(const struct uarch *u, uint32_t index, uint64_t *value)
+{
     const struct uarch_vmx_cap *c = &u->vmx_cap;
-    // Columns: MSR index, value, present. A control pair is allowed-0 in bits 31:0 and allowed-1 in bits 63:32.
+    // Columns: MSR index, value, present. A control pair is allowed-0 in bits 31:0 and allowed-1 in bits
+    // 63:32.
     const struct {
         uint32_t index;
         uint64_t value;

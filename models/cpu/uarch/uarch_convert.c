@@ -16,12 +16,30 @@ static const struct {
     const char *word;
     uint64_t factor;
 } units[] = {
-    {"khz", "", 1},         {"khz", "kHz", 1},        {"khz", "MHz", 1000},       {"khz", "GHz", 1000000},
-    {"cycles", "", 1},      {"cycles", "cycles", 1},  {"bytes", "", 1},           {"bytes", "B", 1},
-    {"bytes", "KiB", 1024}, {"bytes", "MiB", 1 << 20}, {"bytes", "GiB", 1 << 30}, {"entries", "", 1},
-    {"entries", "entries", 1}, {"ways", "", 1},       {"ways", "ways", 1},        {"uops", "", 1},
-    {"uops", "uops", 1},    {"bits", "", 1},          {"bits", "bits", 1},        {"flag", "", 1},
-    {"shift", "", 1},       {"mask", "", 1},          {"permille", "", 1},        {"permille", "permille", 1},
+    {"khz", "", 1},
+    {"khz", "kHz", 1},
+    {"khz", "MHz", 1000},
+    {"khz", "GHz", 1000000},
+    {"cycles", "", 1},
+    {"cycles", "cycles", 1},
+    {"bytes", "", 1},
+    {"bytes", "B", 1},
+    {"bytes", "KiB", 1024},
+    {"bytes", "MiB", 1 << 20},
+    {"bytes", "GiB", 1 << 30},
+    {"entries", "", 1},
+    {"entries", "entries", 1},
+    {"ways", "", 1},
+    {"ways", "ways", 1},
+    {"uops", "", 1},
+    {"uops", "uops", 1},
+    {"bits", "", 1},
+    {"bits", "bits", 1},
+    {"flag", "", 1},
+    {"shift", "", 1},
+    {"mask", "", 1},
+    {"permille", "", 1},
+    {"permille", "permille", 1},
     {"count", "", 1},
 };
 
@@ -41,14 +59,16 @@ static const char *const unit_phrases[][2] = {
     {"count", "a whole number"},
 };
 
-static const char *unit_phrase(const char *unit) {
+static const char *unit_phrase(const char *unit)
+{
     for (size_t i = 0; i < sizeof unit_phrases / sizeof unit_phrases[0]; i++)
         if (strcmp(unit_phrases[i][0], unit) == 0)
             return unit_phrases[i][1];
     return "a whole number";
 }
 
-bool uarch_parse_number(const char *text, const char *unit, uint64_t *value, const char **expected) {
+bool uarch_parse_number(const char *text, const char *unit, uint64_t *value, const char **expected)
+{
     *expected = unit_phrase(unit);
     if (*text < '0' || *text > '9')
         return false;
@@ -70,14 +90,16 @@ bool uarch_parse_number(const char *text, const char *unit, uint64_t *value, con
     return false;
 }
 
-bool uarch_parse_uops(const char *text, struct uarch_class *c) {
+bool uarch_parse_uops(const char *text, struct uarch_class *c)
+{
     c->uop_kinds = 0;
     if (strcmp(text, "0") == 0)
         return true;
     for (;;) {
         char *end = NULL;
         unsigned long count = strtoul(text, &end, 10);
-        if (end == text || count == 0 || count > 1000 || strncmp(end, "*p", 2) != 0 || c->uop_kinds == UARCH_UOPS_MAX)
+        if (end == text || count == 0 || count > 1000 || strncmp(end, "*p", 2) != 0 ||
+            c->uop_kinds == UARCH_UOPS_MAX)
             return false;
         unsigned ports = 0;
         for (text = end + 2; *text >= '0' && *text <= '9'; text++)
@@ -93,8 +115,10 @@ bool uarch_parse_uops(const char *text, struct uarch_class *c) {
     }
 }
 
-static bool convert_param(uint64_t *out, const struct raw_param *raw, const char *group_source, const char *field,
-                          const char *unit, uint64_t min, uint64_t max, const struct uarch_report *to) {
+static bool convert_param(uint64_t *out, const struct raw_param *raw, const char *group_source,
+                          const char *field, const char *unit, uint64_t min, uint64_t max,
+                          const struct uarch_report *to)
+{
     const char *expected = NULL;
     char path[160];
     if (raw->source == NULL && group_source == NULL) {
@@ -114,10 +138,11 @@ static bool convert_param(uint64_t *out, const struct raw_param *raw, const char
     return true;
 }
 
-static bool convert_params(struct uarch *u, const struct raw_uarch *raw, const struct uarch_report *to) {
+static bool convert_params(struct uarch *u, const struct raw_uarch *raw, const struct uarch_report *to)
+{
 #define GROUP(g, about)
-#define P(g, name, unit, min, max, about) \
-    if (!convert_param(&u->g.name, &raw->g.name, raw->g.source, #g "." #name, #unit, min, max, to)) \
+#define P(g, name, unit, min, max, about)                                                                    \
+    if (!convert_param(&u->g.name, &raw->g.name, raw->g.source, #g "." #name, #unit, min, max, to))          \
         return false;
 #define END(g)
 #include "models/cpu/uarch/uarch_params.def"
@@ -128,8 +153,9 @@ static bool convert_params(struct uarch *u, const struct raw_uarch *raw, const s
 }
 
 // A number of a table row. `text` NULL is a key that was left out: *out keeps its value.
-static bool convert_cell(uint32_t *out, const char *text, const char *unit, const char *row, const char *column,
-                         const struct uarch_report *to) {
+static bool convert_cell(uint32_t *out, const char *text, const char *unit, const char *row,
+                         const char *column, const struct uarch_report *to)
+{
     uint64_t value = 0;
     const char *expected = NULL;
     char field[96];
@@ -144,21 +170,25 @@ static bool convert_cell(uint32_t *out, const char *text, const char *unit, cons
     return true;
 }
 
-static int class_order(const void *a, const void *b) {
+static int class_order(const void *a, const void *b)
+{
     return strcmp(((const struct uarch_class *)a)->name, ((const struct uarch_class *)b)->name);
 }
 
-static bool convert_class(struct uarch_class *c, const struct raw_class *r, const char *source, const char *row,
-                          const struct uarch_report *to) {
+static bool convert_class(struct uarch_class *c, const struct raw_class *r, const char *source,
+                          const char *row, const struct uarch_report *to)
+{
     char field[96];
-    *c = (struct uarch_class){.name = r->name, .source = r->source != NULL ? r->source : source, .busy_cycles = 1};
+    *c = (struct uarch_class){
+        .name = r->name, .source = r->source != NULL ? r->source : source, .busy_cycles = 1};
     if (c->source == NULL) {
         uarch_report(to, row, "has no source; expected `source: \"...\"` here or beside `rows`");
         return false;
     }
     if (!uarch_parse_uops(r->uops, c)) {
         snprintf(field, sizeof field, "%s.uops", row);
-        uarch_report(to, field, "\"%s\" is not understood; expected uops by ports such as 1*p0156+1*p23, or 0", r->uops);
+        uarch_report(to, field,
+                     "\"%s\" is not understood; expected uops by ports such as 1*p0156+1*p23, or 0", r->uops);
         return false;
     }
     return convert_cell(&c->fused_uops, r->fused, "uops", row, "fused", to) &&
@@ -166,7 +196,8 @@ static bool convert_class(struct uarch_class *c, const struct raw_class *r, cons
            convert_cell(&c->busy_cycles, r->busy, "cycles", row, "busy", to);
 }
 
-static bool convert_classes(struct uarch *u, const struct raw_classes *raw, const struct uarch_report *to) {
+static bool convert_classes(struct uarch *u, const struct raw_classes *raw, const struct uarch_report *to)
+{
     char row[48];
     struct uarch_class *classes = calloc(raw->rows_count, sizeof *classes);
     if (classes == NULL)
@@ -179,7 +210,8 @@ static bool convert_classes(struct uarch *u, const struct raw_classes *raw, cons
             return false;
         for (uint32_t j = 0; j < i; j++) {
             if (strcmp(classes[j].name, classes[i].name) == 0) {
-                uarch_report(to, row, "class \"%s\" has a row already; expected one row for a class", classes[i].name);
+                uarch_report(to, row, "class \"%s\" has a row already; expected one row for a class",
+                             classes[i].name);
                 return false;
             }
         }
@@ -188,8 +220,9 @@ static bool convert_classes(struct uarch *u, const struct raw_classes *raw, cons
     return true;
 }
 
-static bool convert_cpuid_row(struct uarch_cpuid *c, const struct raw_cpuid_row *r, const char *source, const char *row,
-                              const struct uarch_report *to) {
+static bool convert_cpuid_row(struct uarch_cpuid *c, const struct raw_cpuid_row *r, const char *source,
+                              const char *row, const struct uarch_report *to)
+{
     *c = (struct uarch_cpuid){.source = r->source != NULL ? r->source : source};
     const char *subleaf = r->subleaf;
     if (c->source == NULL) {
@@ -204,10 +237,12 @@ static bool convert_cpuid_row(struct uarch_cpuid *c, const struct raw_cpuid_row 
            convert_cell(&c->subleaf, subleaf, "mask", row, "subleaf", to) &&
            convert_cell(&c->eax, r->eax, "mask", row, "eax", to) &&
            convert_cell(&c->ebx, r->ebx, "mask", row, "ebx", to) &&
-           convert_cell(&c->ecx, r->ecx, "mask", row, "ecx", to) && convert_cell(&c->edx, r->edx, "mask", row, "edx", to);
+           convert_cell(&c->ecx, r->ecx, "mask", row, "ecx", to) &&
+           convert_cell(&c->edx, r->edx, "mask", row, "edx", to);
 }
 
-static bool convert_cpuid(struct uarch *u, const struct raw_cpuid *raw, const struct uarch_report *to) {
+static bool convert_cpuid(struct uarch *u, const struct raw_cpuid *raw, const struct uarch_report *to)
+{
     char row[48];
     struct uarch_cpuid *rows = calloc(raw->rows_count, sizeof *rows);
     if (rows == NULL)
@@ -220,14 +255,16 @@ static bool convert_cpuid(struct uarch *u, const struct raw_cpuid *raw, const st
             return false;
         uint64_t key = (uint64_t)rows[i].leaf << 32 | rows[i].subleaf;
         if (i > 0 && key <= ((uint64_t)rows[i - 1].leaf << 32 | rows[i - 1].subleaf)) {
-            uarch_report(to, row, "is out of order; expected rows to ascend by leaf, then subleaf, without doubles");
+            uarch_report(to, row,
+                         "is out of order; expected rows to ascend by leaf, then subleaf, without doubles");
             return false;
         }
     }
     return true;
 }
 
-static bool convert_calibrations(struct uarch *u, const struct raw_uarch *raw, const struct uarch_report *to) {
+static bool convert_calibrations(struct uarch *u, const struct raw_uarch *raw, const struct uarch_report *to)
+{
     char field[64];
     struct uarch_calibration *rows = calloc(raw->calibrated_from_count + 1, sizeof *rows);
     if (rows == NULL)
@@ -245,50 +282,58 @@ static bool convert_calibrations(struct uarch *u, const struct raw_uarch *raw, c
         }
         if (!known) {
             snprintf(field, sizeof field, "calibrated_from[%u].parameter", i);
-            uarch_report(to, field, "\"%s\" is no parameter; expected group.name of this file", rows[i].parameter);
+            uarch_report(to, field, "\"%s\" is no parameter; expected group.name of this file",
+                         rows[i].parameter);
             return false;
         }
     }
     return true;
 }
 
-bool uarch_convert(struct uarch *u, const struct raw_uarch *raw, const struct uarch_report *to) {
+bool uarch_convert(struct uarch *u, const struct raw_uarch *raw, const struct uarch_report *to)
+{
     u->name = raw->name;
     u->about = raw->about;
-    return convert_params(u, raw, to) && convert_classes(u, &raw->classes, to) && convert_cpuid(u, &raw->cpuid, to) &&
-           convert_calibrations(u, raw, to);
+    return convert_params(u, raw, to) && convert_classes(u, &raw->classes, to) &&
+           convert_cpuid(u, &raw->cpuid, to) && convert_calibrations(u, raw, to);
 }
 
 // A cache must be a whole number of sets, a power of two unless it is the sliced last level.
 static bool check_cache(const char *name, uint64_t size, uint64_t ways, uint64_t line, bool sliced,
-                        const struct uarch_report *to) {
+                        const struct uarch_report *to)
+{
     char field[64];
     uint64_t sets = size / (ways * line);
     if (sets * ways * line == size && (sliced || (sets & (sets - 1)) == 0))
         return true;
     snprintf(field, sizeof field, "%s.size_bytes", name);
-    uarch_report(to, field, "%" PRIu64 " bytes in %" PRIu64 " ways of %" PRIu64 "-byte lines are no whole number of sets%s",
+    uarch_report(to, field,
+                 "%" PRIu64 " bytes in %" PRIu64 " ways of %" PRIu64
+                 "-byte lines are no whole number of sets%s",
                  size, ways, line, sliced ? "" : " that is a power of two");
     return false;
 }
 
-static bool check_tlb(const char *field, uint64_t entries, uint64_t ways, const struct uarch_report *to) {
+static bool check_tlb(const char *field, uint64_t entries, uint64_t ways, const struct uarch_report *to)
+{
     if (ways == 0 ? entries == 0 : entries % ways == 0)
         return true;
-    uarch_report(to, field, "%" PRIu64 " entries are no whole number of sets of %" PRIu64 " ways", entries, ways);
+    uarch_report(to, field, "%" PRIu64 " entries are no whole number of sets of %" PRIu64 " ways", entries,
+                 ways);
     return false;
 }
 
-bool uarch_check(const struct uarch *u, const struct uarch_report *to) {
+bool uarch_check(const struct uarch *u, const struct uarch_report *to)
+{
     if ((u->vmx_cap.misc & 31) != u->vmx.preemption_shift) {
         uarch_report(to, "vmx.preemption_shift", "differs from bits 4:0 of vmx_cap.misc; expected %u",
                      (unsigned)(u->vmx_cap.misc & 31));
         return false;
     }
-#define ORDERED(lo, hi) \
-    if (u->vmx_cap.lo & ~u->vmx_cap.hi) { \
-        uarch_report(to, "vmx_cap." #lo, "requires a control that vmx_cap." #hi " does not allow"); \
-        return false; \
+#define ORDERED(lo, hi)                                                                                      \
+    if (u->vmx_cap.lo & ~u->vmx_cap.hi) {                                                                    \
+        uarch_report(to, "vmx_cap." #lo, "requires a control that vmx_cap." #hi " does not allow");          \
+        return false;                                                                                        \
     }
     ORDERED(pin_allowed0, pin_allowed1)
     ORDERED(pin_true_allowed0, pin_allowed0)

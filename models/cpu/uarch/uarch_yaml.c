@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// The YAML side of the loader: the libcyaml schema, made from uarch_params.def, and messages with the right line.
+// The YAML side of the loader: the libcyaml schema, made from uarch_params.def, and messages with the right
+// line.
 
 #include "models/cpu/uarch/uarch_internal.h"
 
@@ -21,13 +22,14 @@ static const cyaml_schema_field_t param_fields[] = {
     CYAML_FIELD_END,
 };
 
-#define GROUP(g, about) \
-    static const cyaml_schema_field_t g##_fields[] = { \
+#define GROUP(g, about)                                                                                      \
+    static const cyaml_schema_field_t g##_fields[] = {                                                       \
         CYAML_FIELD_STRING_PTR("source", OPTIONAL, struct raw_##g, source, 1, TEXT_MAX),
-#define P(g, name, unit, min, max, about) CYAML_FIELD_MAPPING(#name, CYAML_FLAG_DEFAULT, struct raw_##g, name, param_fields),
-#define END(g) \
-    CYAML_FIELD_END \
-    } \
+#define P(g, name, unit, min, max, about)                                                                    \
+    CYAML_FIELD_MAPPING(#name, CYAML_FLAG_DEFAULT, struct raw_##g, name, param_fields),
+#define END(g)                                                                                               \
+    CYAML_FIELD_END                                                                                          \
+    }                                                                                                        \
     ;
 #include "models/cpu/uarch/uarch_params.def"
 #undef GROUP
@@ -43,7 +45,8 @@ static const cyaml_schema_field_t class_fields[] = {
     CYAML_FIELD_STRING_PTR("source", OPTIONAL, struct raw_class, source, 1, TEXT_MAX),
     CYAML_FIELD_END,
 };
-static const cyaml_schema_value_t class_value = {CYAML_VALUE_MAPPING(CYAML_FLAG_DEFAULT, struct raw_class, class_fields)};
+static const cyaml_schema_value_t class_value = {
+    CYAML_VALUE_MAPPING(CYAML_FLAG_DEFAULT, struct raw_class, class_fields)};
 static const cyaml_schema_field_t classes_fields[] = {
     CYAML_FIELD_STRING_PTR("source", OPTIONAL, struct raw_classes, source, 1, TEXT_MAX),
     CYAML_FIELD_SEQUENCE("rows", REQUIRED, struct raw_classes, rows, &class_value, 1, 1000),
@@ -88,11 +91,12 @@ static const cyaml_schema_field_t top_fields[] = {
 #undef END
     CYAML_FIELD_MAPPING("classes", CYAML_FLAG_DEFAULT, struct raw_uarch, classes, classes_fields),
     CYAML_FIELD_MAPPING("cpuid", CYAML_FLAG_DEFAULT, struct raw_uarch, cpuid, cpuid_fields),
-    CYAML_FIELD_SEQUENCE("calibrated_from", CYAML_FLAG_POINTER, struct raw_uarch, calibrated_from, &calibration_value, 0,
-                         1000),
+    CYAML_FIELD_SEQUENCE("calibrated_from", CYAML_FLAG_POINTER, struct raw_uarch, calibrated_from,
+                         &calibration_value, 0, 1000),
     CYAML_FIELD_END,
 };
-static const cyaml_schema_value_t top_value = {CYAML_VALUE_MAPPING(CYAML_FLAG_POINTER, struct raw_uarch, top_fields)};
+static const cyaml_schema_value_t top_value = {
+    CYAML_VALUE_MAPPING(CYAML_FLAG_POINTER, struct raw_uarch, top_fields)};
 
 // -------------------------------------------------------------------------------------------------------------------
 // What libcyaml said: the first line of its log, and the path which its backtrace spells from the inside out.
@@ -105,7 +109,8 @@ struct cyaml_story {
     unsigned line; // of the innermost step
 };
 
-static void story_add(struct cyaml_story *s, const char *text) {
+static void story_add(struct cyaml_story *s, const char *text)
+{
     unsigned line = 0;
     unsigned long entry = 0;
     char name[80] = "";
@@ -125,7 +130,8 @@ static void story_add(struct cyaml_story *s, const char *text) {
         memcpy(s->step[s->depth++], name, sizeof name);
 }
 
-static void story_log(cyaml_log_t level, void *ctx, const char *format, va_list args) {
+static void story_log(cyaml_log_t level, void *ctx, const char *format, va_list args)
+{
     char text[320];
     (void)level;
     vsnprintf(text, sizeof text, format, args);
@@ -136,8 +142,10 @@ static void story_log(cyaml_log_t level, void *ctx, const char *format, va_list 
     story_add(ctx, start);
 }
 
-// Joins the steps from the outside in, leaving out the innermost `skip`, then `last` (may be NULL), to a field path.
-static void story_path(const struct cyaml_story *s, unsigned skip, const char *last, char *path, size_t size) {
+// Joins the steps from the outside in, leaving out the innermost `skip`, then `last` (may be NULL), to a
+// field path.
+static void story_path(const struct cyaml_story *s, unsigned skip, const char *last, char *path, size_t size)
+{
     path[0] = '\0';
     for (unsigned i = s->depth; i-- > skip;) {
         size_t used = strlen(path);
@@ -150,8 +158,9 @@ static void story_path(const struct cyaml_story *s, unsigned skip, const char *l
 }
 
 static const char *const known_keys[] = {
-    "name", "about", "source", "value", "classes", "cpuid", "calibrated_from", "rows", "uops",      "fused", "latency",
-    "busy", "leaf",  "subleaf", "eax",  "ebx",     "ecx",   "edx",             "row",  "parameter",
+    "name", "about", "source", "value",   "classes", "cpuid",     "calibrated_from",
+    "rows", "uops",  "fused",  "latency", "busy",    "leaf",      "subleaf",
+    "eax",  "ebx",   "ecx",    "edx",     "row",     "parameter",
 #define GROUP(g, about) #g,
 #define P(g, name, unit, min, max, about) #name,
 #define END(g)
@@ -161,7 +170,8 @@ static const char *const known_keys[] = {
 #undef END
 };
 
-static size_t edit_distance(const char *a, const char *b) {
+static size_t edit_distance(const char *a, const char *b)
+{
     size_t row[64];
     size_t m = strlen(b);
     if (m >= 63)
@@ -181,7 +191,8 @@ static size_t edit_distance(const char *a, const char *b) {
     return row[m];
 }
 
-static const char *nearest_key(const char *key) {
+static const char *nearest_key(const char *key)
+{
     const char *best = known_keys[0];
     size_t best_distance = SIZE_MAX;
     for (size_t i = 0; i < sizeof known_keys / sizeof known_keys[0]; i++) {
@@ -194,7 +205,8 @@ static const char *nearest_key(const char *key) {
     return best;
 }
 
-static void story_report(const struct cyaml_story *s, const struct uarch_report *to) {
+static void story_report(const struct cyaml_story *s, const struct uarch_report *to)
+{
     char key[64];
     char field[256];
     unsigned line = s->line;
@@ -202,27 +214,31 @@ static void story_report(const struct cyaml_story *s, const struct uarch_report 
         // The innermost step is the mapping itself, named after the key read before this one or not at all.
         story_path(s, 1, key, field, sizeof field);
         line = raw_line(to->path, field);
-        snprintf(to->text, to->size, "%s:%u: %s: unknown key; the nearest known key is \"%s\"", to->path, line, field,
-                 nearest_key(key));
+        snprintf(to->text, to->size, "%s:%u: %s: unknown key; the nearest known key is \"%s\"", to->path,
+                 line, field, nearest_key(key));
     } else if (sscanf(s->message, "Missing required mapping field: %63s", key) == 1) {
         story_path(s, 1, key, field, sizeof field);
         line = raw_line(to->path, field);
         snprintf(to->text, to->size, "%s:%u: %s: missing; expected this key here", to->path, line, field);
     } else {
         story_path(s, 0, NULL, field, sizeof field);
-        snprintf(to->text, to->size, "%s:%u: %s: %s", to->path, line, field[0] != '\0' ? field : "file", s->message);
+        snprintf(to->text, to->size, "%s:%u: %s: %s", to->path, line, field[0] != '\0' ? field : "file",
+                 s->message);
     }
 }
 
-struct raw_uarch *raw_load(const char *path, char *error, size_t error_size) {
+struct raw_uarch *raw_load(const char *path, char *error, size_t error_size)
+{
     struct cyaml_story story = {0};
     struct uarch_report to = {path, error, error_size};
     struct raw_uarch *raw = NULL;
     cyaml_config_t config = {
         .log_fn = story_log, .log_ctx = &story, .log_level = CYAML_LOG_ERROR, .mem_fn = cyaml_mem};
     cyaml_err_t status = cyaml_load_file(path, &config, &top_value, (cyaml_data_t **)&raw, NULL);
-    if (status == CYAML_OK)
+    if (status == CYAML_OK && raw != NULL)
         return raw;
+    if (status == CYAML_OK)
+        snprintf(story.message, sizeof story.message, "is empty; expected a micro-architecture file");
     if (story.message[0] == '\0')
         snprintf(story.message, sizeof story.message, "%s; expected a micro-architecture file",
                  cyaml_strerror(status));
@@ -230,7 +246,8 @@ struct raw_uarch *raw_load(const char *path, char *error, size_t error_size) {
     return NULL;
 }
 
-void raw_free(struct raw_uarch *raw) {
+void raw_free(struct raw_uarch *raw)
+{
     cyaml_config_t config = {.log_level = CYAML_LOG_ERROR, .mem_fn = cyaml_mem};
     cyaml_free(&config, &top_value, raw, 0);
 }
@@ -239,7 +256,8 @@ void raw_free(struct raw_uarch *raw) {
 // Lines, from libyaml's own document tree (libcyaml gives none for a value that it could load).
 
 static yaml_node_t *mapping_get(yaml_document_t *doc, yaml_node_t *node, const char *key, size_t length,
-                                unsigned *line) {
+                                unsigned *line)
+{
     for (yaml_node_pair_t *p = node->data.mapping.pairs.start; p < node->data.mapping.pairs.top; p++) {
         yaml_node_t *k = yaml_document_get_node(doc, p->key);
         if (k->type == YAML_SCALAR_NODE && k->data.scalar.length == length &&
@@ -251,7 +269,8 @@ static yaml_node_t *mapping_get(yaml_document_t *doc, yaml_node_t *node, const c
     return NULL;
 }
 
-static yaml_node_t *sequence_get(yaml_document_t *doc, yaml_node_t *node, unsigned long index, unsigned *line) {
+static yaml_node_t *sequence_get(yaml_document_t *doc, yaml_node_t *node, unsigned long index, unsigned *line)
+{
     yaml_node_item_t *item = node->data.sequence.items.start + index;
     if (item >= node->data.sequence.items.top)
         return NULL;
@@ -260,7 +279,8 @@ static yaml_node_t *sequence_get(yaml_document_t *doc, yaml_node_t *node, unsign
     return value;
 }
 
-static unsigned document_line(yaml_document_t *doc, const char *field) {
+static unsigned document_line(yaml_document_t *doc, const char *field)
+{
     unsigned line = 1;
     yaml_node_t *node = yaml_document_get_root_node(doc);
     while (node != NULL && *field != '\0') {
@@ -280,7 +300,8 @@ static unsigned document_line(yaml_document_t *doc, const char *field) {
     return line;
 }
 
-unsigned raw_line(const char *path, const char *field) {
+unsigned raw_line(const char *path, const char *field)
+{
     yaml_parser_t parser;
     yaml_document_t doc;
     unsigned line = 0;
@@ -299,7 +320,8 @@ unsigned raw_line(const char *path, const char *field) {
     return line;
 }
 
-void uarch_report(const struct uarch_report *to, const char *field, const char *format, ...) {
+void uarch_report(const struct uarch_report *to, const char *field, const char *format, ...)
+{
     char message[512];
     va_list args;
     va_start(args, format);

@@ -109,6 +109,7 @@ static bool open_machine(struct fixture *f)
         c->index = i;
         c->machine = &f->machine;
         c->uarch = f->uarch;
+        pcpu_set_clock(c);
         c->wake = sim_event_create("wake");
         c->mem = mem_core_create(c);
         c->native = native_state_create(c);

@@ -1,0 +1,311 @@
+// SPDX-License-Identifier: Apache-2.0
+// Events at instruction boundaries of a guest, in the manual's order of priority, and their delivery (SDM 25.2, 6.9).
+#include "models/cpu/x86/replay_guest.h"
+#include "models/cpu/x86/x86_state.h"
+
+#include "models/apic/lapic.h"
+#include "models/cpu/uarch/uarch.h"
+
+#define STI_OR_MOV_SS (INTERRUPTIBILITY_STI | INTERRUPTIBILITY_MOV_SS)
+#define DEBUG_TRAPS (DEBUG_INFO_ENABLED_BREAKPOINT | DEBUG_INFO_BS)
+
+static bool exit_plain(struct pcpu *c, uint32_t reason)
+{
+    vmx_exit_begin(c, reason);
+    return true;
+}
+
+void vmx_sync(struct pcpu *c)
+{
+    if (c->now_ticks >= c->limit_ticks)
+        pcpu_pass_time(c, c->now_ticks);
+}
+
+// --- Delivery through the guest's IDT. ---
+
+static bool idt_has(const struct vmx *v, unsigned vector)
+{
+    uint32_t gate = v->ctl.entry & ENTRY_IA32E_MODE_GUEST ? 16 : 8;
+
+    return vector * gate + gate - 1 <= vmcs_get32(v, GUEST_IDTR_LIMIT);
+}
+
+// SDM 6.15, interrupt 8: benign, contributory and page-fault classes.
+static bool contributory(uint32_t info)
+{
+    uint32_t vector = info & INTR_INFO_VECTOR_MASK;
+
+    if ((info & INTR_INFO_TYPE_MASK) != INTR_TYPE_HARD_EXCEPTION)
+        return false;
+    return vector == DE_VECTOR || (vector >= TS_VECTOR && vector <= PF_VECTOR);
+}
+
+// The gate of the event being delivered lies beyond the IDT's limit: #GP, #DF or triple fault.
+static bool delivery_faults(struct pcpu *c)
+{
+    struct vmx *v = &c->x86->vmx;
+    uint32_t info = v->delivering_info, vector = info & INTR_INFO_VECTOR_MASK;
+    uint32_t type = info & INTR_INFO_TYPE_MASK;
+    uint32_t error = vector << 3 | X86_ERROR_IDT;
+
+    if (type == INTR_TYPE_HARD_EXCEPTION && vector == DF_VECTOR)
+        return exit_plain(c, EXIT_REASON_TRIPLE_FAULT);
+    if (contributory(info))
+        return vmx_exception(c, DF_VECTOR, 0, 0);
+    // EXT: the event was not caused by the program (SDM 6.13).
+    if (type == INTR_TYPE_EXTERNAL || type == INTR_TYPE_NMI || type == INTR_TYPE_HARD_EXCEPTION)
+        error |= X86_ERROR_EXT;
+    return vmx_exception(c, GP_VECTOR, error, 0);
+}
+
+bool vmx_deliver(struct pcpu *c, uint32_t info, uint32_t error, uint32_t length)
+{
+    struct vmx *v = &c->x86->vmx;
+    uint32_t type = info & INTR_INFO_TYPE_MASK, vector = info & INTR_INFO_VECTOR_MASK;
+    bool exception = type == INTR_TYPE_HARD_EXCEPTION || type >= INTR_TYPE_PRIV_SOFT_EXCEPTION;
+
+    v->delivering_info = info & ~INTR_INFO_UNBLOCK_NMI;
+    v->delivering_error = info & INTR_INFO_DELIVER_CODE ? error : 0;
+    v->delivering_length = length;
+    if (!idt_has(v, vector))
+        return delivery_faults(c);
+    pcpu_charge_cycles(c, exception ? c->uarch->op.exception_cycles : c->uarch->op.interrupt_cycles);
+    v->activity = ACTIVITY_ACTIVE;
+    v->blocking &= ~(uint32_t)STI_OR_MOV_SS;
+    if (type == INTR_TYPE_NMI) {
+        v->blocking |= INTERRUPTIBILITY_NMI;
+        if (!(v->ctl.pin & PIN_VIRTUAL_NMIS))
+            c->nmi_blocked = true;
+    }
+    replay_deliver(c, v->guest, info, length);
+    v->delivering_info = 0;
+    v->delivered = true;
+    return false;
+}
+
+// --- Exceptions of instructions. ---
+
+static bool exception_exits(const struct vmx *v, unsigned vector, uint32_t error)
+{
+    bool bit = (v->ctl.exceptions >> vector) & 1;
+    bool match;
+
+    if (vector != PF_VECTOR)
+        return bit;
+    match = (error & vmcs_get32(v, PAGE_FAULT_ERROR_CODE_MASK)) == vmcs_get32(v, PAGE_FAULT_ERROR_CODE_MATCH);
+    return match == bit; // SDM 25.2.
+}
+
+static uint32_t exception_info(unsigned vector)
+{
+    uint32_t info = INTR_INFO_VALID | vector;
+
+    if (vector == BP_VECTOR || vector == OF_VECTOR)
+        return info | INTR_TYPE_SOFT_EXCEPTION;
+    info |= INTR_TYPE_HARD_EXCEPTION;
+    return vector < 32 && ((X86_VECTORS_WITH_ERROR_CODE >> vector) & 1) ? info | INTR_INFO_DELIVER_CODE : info;
+}
+
+bool vmx_exception(struct pcpu *c, unsigned vector, uint32_t error, uint64_t detail)
+{
+    struct vmx *v = &c->x86->vmx;
+    uint32_t info = exception_info(vector);
+    bool soft = vector == BP_VECTOR || vector == OF_VECTOR;
+
+    if (exception_exits(v, vector, error)) {
+        struct vmexit *x = vmx_exit_begin(c, EXIT_REASON_EXCEPTION_NMI);
+
+        x->intr_info = info;
+        x->intr_error = info & INTR_INFO_DELIVER_CODE ? error : 0;
+        if (vector == PF_VECTOR || vector == DB_VECTOR)
+            x->qualification = detail;
+        if (soft)
+            x->insn_length = 1;
+        return true;
+    }
+    if (vector == PF_VECTOR)
+        c->x86->cr[2] = detail;
+    if (vector == DB_VECTOR)
+        c->x86->dr[6] = (c->x86->dr[6] & ~0xfull) | (detail & 0xe00f);
+    return vmx_deliver(c, info, error, soft ? 1 : 0);
+}
+
+// --- Boundaries. ---
+
+static bool debug_trap(struct pcpu *c)
+{
+    struct vmx *v = &c->x86->vmx;
+    uint64_t pending = v->pending_debug;
+
+    if (!(pending & DEBUG_TRAPS) || (v->blocking & INTERRUPTIBILITY_MOV_SS))
+        return false;
+    v->pending_debug = 0;
+    return vmx_exception(c, DB_VECTOR, 0, pending & ~DEBUG_INFO_ENABLED_BREAKPOINT);
+}
+
+static bool tpr_below_threshold(struct pcpu *c)
+{
+    struct vmx *v = &c->x86->vmx;
+
+    if (!v->tpr_check)
+        return false;
+    v->tpr_check = false;
+    if ((vapic_read(c, 0x80) >> 4 & 0xf) >= (vmcs_get32(v, TPR_THRESHOLD) & TPR_THRESHOLD_MASK))
+        return false;
+    return exit_plain(c, EXIT_REASON_TPR_BELOW_THRESHOLD);
+}
+
+static bool nmi(struct pcpu *c)
+{
+    struct vmx *v = &c->x86->vmx;
+    struct vmexit *x;
+
+    if (!c->nmi_pending || c->nmi_blocked || (v->blocking & INTERRUPTIBILITY_MOV_SS))
+        return false;
+    c->nmi_pending = false;
+    pcpu_update_limit(c);
+    if (!(v->ctl.pin & PIN_NMI_EXITING))
+        return vmx_deliver(c, INTR_INFO_VALID | INTR_TYPE_NMI | NMI_VECTOR, 0, 0);
+    x = vmx_exit_begin(c, EXIT_REASON_EXCEPTION_NMI);
+    x->intr_info = INTR_INFO_VALID | INTR_TYPE_NMI | NMI_VECTOR;
+    return true;
+}
+
+static bool interruptible(const struct vmx *v)
+{
+    return (v->rflags & X86_RFLAGS_IF) && !(v->blocking & STI_OR_MOV_SS);
+}
+
+static bool external_exits(struct pcpu *c)
+{
+    const struct vmx *v = &c->x86->vmx;
+    struct vmexit *x;
+    uint8_t vector;
+
+    if (!(v->ctl.exit & EXIT_ACK_INTERRUPT_ON_EXIT))
+        return exit_plain(c, EXIT_REASON_EXTERNAL_INTERRUPT);
+    vector = lapic_ack(c);
+    if ((v->ctl.pin & PIN_POSTED_INTERRUPTS) && vector == vmcs_get(v, POSTED_INTR_NV)) {
+        lapic_eoi(c);
+        vapic_posted(c);
+        c->x86->vmx.look_again = true;
+        return false;
+    }
+    x = vmx_exit_begin(c, EXIT_REASON_EXTERNAL_INTERRUPT);
+    x->intr_info = INTR_INFO_VALID | INTR_TYPE_EXTERNAL | vector;
+    return true;
+}
+
+static bool external(struct pcpu *c)
+{
+    const struct vmx *v = &c->x86->vmx;
+
+    if (!c->irq_pending || v->activity == ACTIVITY_SHUTDOWN)
+        return false;
+    // With the control on, RFLAGS.IF does not block; a one-instruction shadow does (SDM 25.3).
+    if (v->blocking & STI_OR_MOV_SS)
+        return false;
+    if (v->ctl.pin & PIN_EXTERNAL_INTERRUPT_EXITING)
+        return external_exits(c);
+    if (!interruptible(v))
+        return false;
+    return vmx_deliver(c, INTR_INFO_VALID | INTR_TYPE_EXTERNAL | lapic_ack(c), 0, 0);
+}
+
+static bool interrupt_window(struct pcpu *c)
+{
+    const struct vmx *v = &c->x86->vmx;
+
+    if (!interruptible(v) || v->activity > ACTIVITY_HLT || !(v->ctl.cpu & CPU_INTERRUPT_WINDOW_EXITING))
+        return false;
+    return exit_plain(c, EXIT_REASON_INTERRUPT_WINDOW);
+}
+
+// SDM 29.2.2.
+static bool virtual_interrupt(struct pcpu *c)
+{
+    const struct vmx *v = &c->x86->vmx;
+
+    if (!v->virtual_interrupt || !interruptible(v) || v->activity > ACTIVITY_HLT)
+        return false;
+    return vapic_deliver(c);
+}
+
+static bool nmi_window(struct pcpu *c)
+{
+    const struct vmx *v = &c->x86->vmx;
+
+    if (!(v->ctl.cpu & CPU_NMI_WINDOW_EXITING) || (v->blocking & (INTERRUPTIBILITY_NMI | INTERRUPTIBILITY_MOV_SS)))
+        return false;
+    return exit_plain(c, EXIT_REASON_NMI_WINDOW);
+}
+
+static bool wait_for_sipi(struct pcpu *c)
+{
+    struct vmexit *x;
+
+    if (!c->sipi_pending)
+        return false;
+    c->sipi_pending = false;
+    x = vmx_exit_begin(c, EXIT_REASON_SIPI_SIGNAL);
+    x->qualification = c->sipi_vector;
+    return true;
+}
+
+static bool init_signal(struct pcpu *c)
+{
+    if (!c->init_pending)
+        return false;
+    c->init_pending = false;
+    return exit_plain(c, EXIT_REASON_INIT_SIGNAL);
+}
+
+static bool monitor_trap(struct pcpu *c)
+{
+    struct vmx *v = &c->x86->vmx;
+
+    if (!v->mtf_pending)
+        return false;
+    v->mtf_pending = false;
+    return exit_plain(c, EXIT_REASON_MONITOR_TRAP_FLAG);
+}
+
+static bool preemption_timer(struct pcpu *c)
+{
+    return c->now_ticks >= c->x86->vmx.timer_at_ticks && exit_plain(c, EXIT_REASON_PREEMPTION_TIMER);
+}
+
+// From the highest priority down (SDM 25.2, 25.5.1, 25.5.2, 6.9).
+static bool look(struct pcpu *c)
+{
+    static bool (*const order[])(struct pcpu *) = {init_signal, monitor_trap,     tpr_below_threshold, debug_trap,
+                                                   preemption_timer, nmi_window,  nmi,                 interrupt_window,
+                                                   virtual_interrupt, external};
+    struct vmx *v = &c->x86->vmx;
+
+    if (v->activity == ACTIVITY_WAIT_SIPI)
+        return wait_for_sipi(c);
+    for (unsigned i = 0; i < sizeof order / sizeof *order; i++) {
+        if (order[i](c))
+            return true;
+        if (v->delivered || v->look_again)
+            return false;
+    }
+    return false;
+}
+
+bool vmx_boundary(struct pcpu *c)
+{
+    struct vmx *v = &c->x86->vmx;
+
+    do {
+        v->delivered = v->look_again = false;
+        vmx_sync(c);
+        if (look(c))
+            return true;
+        // An event that was delivered is followed by the MTF exit (SDM 25.5.2).
+        if (v->delivered && (v->ctl.cpu & CPU_MONITOR_TRAP_FLAG))
+            v->mtf_pending = true;
+    } while (v->delivered || v->look_again);
+    return false;
+}

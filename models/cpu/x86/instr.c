@@ -1,0 +1,189 @@
+// SPDX-License-Identifier: Apache-2.0
+// The instructions of hv/hw/cpu.h in root operation.
+#include "models/cpu/x86/x86_state.h"
+
+#include "models/apic/assigned_msi.h"
+#include "models/apic/lapic.h"
+#include "models/cpu/native/native.h"
+#include "models/cpu/uarch/uarch.h"
+#include "models/mem/mem.h"
+#include <assert.h>
+
+struct pcpu *x86_instruction(uint64_t cycles, bool serializing)
+{
+    struct pcpu *c = pcpu_current;
+
+    assert(c);
+    if (serializing)
+        mem_store_drain(c);
+    pcpu_charge_cycles(c, cycles);
+    pcpu_checkpoint(c);
+    return pcpu_current;
+}
+
+#define COST(name) (pcpu_current->uarch->op.name##_cycles)
+
+enum hw_fault hw_rdmsr(u32 msr, u64 *value)
+{
+    struct pcpu *c = x86_instruction(msrs_read_cycles(pcpu_current, msr), false);
+
+    return msrs_read(c, msr, value);
+}
+
+enum hw_fault hw_wrmsr(u32 msr, u64 value)
+{
+    // WRMSR is serializing, except for the x2APIC registers and the TSC deadline (SDM 10.12.3).
+    struct pcpu *c = x86_instruction(msrs_write_cycles(pcpu_current, msr), msrs_serializing(msr));
+
+    return msrs_write(c, msr, value);
+}
+
+void hw_cpuid(u32 leaf, u32 subleaf, struct hw_cpuid_regs *out)
+{
+    x86_cpuid(x86_instruction(COST(cpuid), true), leaf, subleaf, out);
+}
+
+u64 hw_rdtsc(void)
+{
+    return pcpu_tsc(x86_instruction(COST(rdtsc), false));
+}
+
+u64 hw_rdtsc_ordered(void)
+{
+    return pcpu_tsc(x86_instruction(COST(lfence) + COST(rdtsc), false));
+}
+
+u64 hw_read_cr(unsigned n)
+{
+    return x86_cr(x86_instruction(COST(mov_cr_read), false), n);
+}
+
+enum hw_fault hw_write_cr(unsigned n, u64 value)
+{
+    // CR8 is not serializing (SDM 8.3).
+    return x86_write_cr(x86_instruction(n == 3 ? COST(mov_cr3) : COST(mov_cr_write), n != 8), n, value);
+}
+
+u64 hw_read_dr(unsigned n)
+{
+    struct pcpu *c = x86_instruction(COST(mov_dr_read), false);
+
+    assert(n < 8);
+    return c->x86->dr[n == 4 || n == 5 ? n + 2 : n];
+}
+
+enum hw_fault hw_write_dr(unsigned n, u64 value)
+{
+    return x86_write_dr(x86_instruction(COST(mov_dr_write), true), n, value);
+}
+
+enum hw_fault hw_xsetbv(u32 index, u64 value)
+{
+    return x86_write_xcr(x86_instruction(COST(xsetbv), false), index, value);
+}
+
+void hw_sti(void)
+{
+    struct pcpu *c = x86_instruction(COST(sti), false);
+
+    // Taken at the next hook at the earliest: the one-instruction shadow.
+    c->irqs_enabled = true;
+    pcpu_update_limit(c);
+}
+
+void hw_cli(void)
+{
+    struct pcpu *c = x86_instruction(COST(cli), false);
+
+    c->irqs_enabled = false;
+    pcpu_update_limit(c);
+}
+
+bool hw_irqs_enabled(void)
+{
+    return x86_instruction(COST(pushf), false)->irqs_enabled;
+}
+
+void hw_sti_hlt(void)
+{
+    struct pcpu *c = x86_instruction(COST(sti), false);
+
+    c->irqs_enabled = true;
+    pcpu_charge_cycles(c, c->uarch->op.hlt_enter_cycles);
+    pcpu_halt(c);
+}
+
+void hw_pause(void)
+{
+    x86_instruction(COST(pause), false);
+}
+
+u64 hw_rdgsbase(void)
+{
+    // As cheap as reading a register: no scheduling point of its own, its block is one.
+    return msrs_peek(pcpu_current, MSR_IA32_GS_BASE);
+}
+
+void hw_wrgsbase(u64 value)
+{
+    msrs_poke(pcpu_current, MSR_IA32_GS_BASE, value);
+}
+
+// --- Ports. ---
+
+uint32_t x86_port_in(struct pcpu *c, uint16_t port, unsigned size)
+{
+    uint32_t value = UINT32_MAX;
+
+    if (c->machine->assigned && assigned_msi_port(port))
+        value = assigned_msi_in(c, port);
+    return size == 4 ? value : value & ((1u << (8 * size)) - 1);
+}
+
+void x86_port_out(struct pcpu *c, uint16_t port, unsigned size, uint32_t value)
+{
+    (void)size;
+    // The board's PM1 control register: SLP_EN switches it off. A guest's own accesses never reach the board.
+    if (port == 0x604 && value & 0x2000 && c->mode != PCPU_GUEST && c->machine->power_off)
+        c->machine->power_off(c->machine);
+}
+
+u32 hw_in(u16 port, unsigned size_bytes)
+{
+    struct pcpu *c = x86_instruction(COST(in), true);
+
+    assert(size_bytes == 1 || size_bytes == 2 || size_bytes == 4);
+    return x86_port_in(c, port, size_bytes);
+}
+
+void hw_out(u16 port, unsigned size_bytes, u32 value)
+{
+    struct pcpu *c = x86_instruction(COST(out), true);
+
+    assert(size_bytes == 1 || size_bytes == 2 || size_bytes == 4);
+    x86_port_out(c, port, size_bytes, value);
+}
+
+// --- Caches and TLB. ---
+
+void hw_invlpg(u64 linear)
+{
+    // Root translations of hv are models/mem's, whose mappings never change.
+    struct pcpu *c = x86_instruction(COST(invlpg), true);
+
+    tlb_flush_linear(c->x86->tlb, &(struct tlb_tag){0, 0, 0}, linear);
+}
+
+void hw_wbinvd(void)
+{
+    x86_instruction(COST(wbinvd), true);
+}
+
+void hw_clflush(const void *p)
+{
+    struct pcpu *c = x86_instruction(1, false);
+
+    // Ordered with stores to the line, which must reach memory: data lives in the arena already.
+    mem_store_drain(c);
+    mem_access(c, native_pointer_hpa(c, p), 1, MEM_RMW);
+}

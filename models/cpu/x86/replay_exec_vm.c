@@ -1,0 +1,390 @@
+// SPDX-License-Identifier: Apache-2.0
+// Replay guests: memory, VM instructions, exceptions, and events that are not instructions.
+#include "models/cpu/x86/replay_exec.h"
+#include "models/cpu/x86/trace_exit.h"
+
+#include "models/apic/assigned_msi.h"
+#include "models/cpu/uarch/uarch.h"
+#include "models/mem/mem.h"
+#include "models/timer/tsc.h"
+
+// An `await` that lasts longer than this many milliseconds of simulated time is a mistake of the stream.
+#define AWAIT_MS_MAX 1000u
+#define NANOSECOND_KHZ 1000000u // A clock of one period each nanosecond.
+
+// --- Memory (SDM 28.3.3). Linear addresses are the guest-physical ones. ---
+
+static enum replay_step memory_exit(struct pcpu *c, const struct replay_op *op)
+{
+    // Reported by processors for these exits too, which the manual leaves undefined (SDM 27.2.5).
+    c->x86->vmx.exit.insn_length = replay_length(op);
+    return STEP_EXIT;
+}
+
+static unsigned size_of(const struct replay_op *op)
+{
+    return op->args[1] ? (unsigned)op->args[1] : 4;
+}
+
+EXEC(read)
+{
+    struct vmx *v = &c->x86->vmx;
+    unsigned size = size_of(op);
+    uint64_t value = 0, keep;
+
+    if (first_time(g))
+        v->gpr.r[RDI] = op->args[0];
+    if (guest_access(c, v->gpr.r[RDI], v->gpr.r[RDI], size, EPT_ACCESS_READ, &value))
+        return memory_exit(c, op);
+    // 32-bit results clear the upper half, smaller ones keep the rest.
+    keep = size >= 4 ? 0 : v->gpr.r[RAX] & ~((1ull << (8 * size)) - 1);
+    v->gpr.r[RAX] = keep | value;
+    return STEP_RETIRED;
+}
+
+EXEC(write)
+{
+    struct vmx *v = &c->x86->vmx;
+
+    if (first_time(g)) {
+        v->gpr.r[RDI] = op->args[0];
+        v->gpr.r[RAX] = op->args[2];
+    }
+    if (guest_access(c, v->gpr.r[RDI], v->gpr.r[RDI], size_of(op), EPT_ACCESS_WRITE, &v->gpr.r[RAX]))
+        return memory_exit(c, op);
+    return STEP_RETIRED;
+}
+
+EXEC(fetch)
+{
+    uint64_t ignored = 0;
+
+    first_time(g);
+    if (guest_access(c, op->args[0], op->args[0], 1, EPT_ACCESS_FETCH, &ignored))
+        return memory_exit(c, op);
+    return STEP_RETIRED;
+}
+
+// --- VM instructions (SDM 25.1.2, 25.1.3, 30.3). ---
+
+// One with a memory operand [rdi] of up to 16 bytes; `reg2` in bits 31:28 of the instruction information.
+static enum replay_step vm_memory(struct pcpu *c, struct replay_guest *g, const struct replay_op *op, uint32_t reason,
+                                  uint64_t low, uint64_t high)
+{
+    struct vmx *v = &c->x86->vmx;
+    bool descriptor = reason == EXIT_REASON_INVEPT || reason == EXIT_REASON_INVVPID;
+
+    if (first_time(g)) {
+        v->gpr.r[RDI] = REPLAY_OPERAND_LINEAR;
+        if (descriptor)
+            v->gpr.r[RAX] = op->args[0];
+        memcpy(g->operand, &low, 8);
+        memcpy(g->operand + 8, &high, 8);
+        g->operand_bytes = descriptor ? 16 : 8;
+    }
+    replay_exit(c, op, reason)->insn_info = INFO_RDI | (descriptor ? (uint32_t)RAX << INSN_INFO_REG2_SHIFT : 0);
+    return STEP_EXIT;
+}
+
+EXEC(vmxon)
+{
+    return vm_memory(c, g, op, EXIT_REASON_VMON, op->args[0], 0);
+}
+
+EXEC(vmclear)
+{
+    return vm_memory(c, g, op, EXIT_REASON_VMCLEAR, op->args[0], 0);
+}
+
+EXEC(vmptrld)
+{
+    return vm_memory(c, g, op, EXIT_REASON_VMPTRLD, op->args[0], 0);
+}
+
+EXEC(invept)
+{
+    return vm_memory(c, g, op, EXIT_REASON_INVEPT, op->args[1], 0);
+}
+
+EXEC(invvpid)
+{
+    return vm_memory(c, g, op, EXIT_REASON_INVVPID, op->args[1] & 0xffff, op->args[2]);
+}
+
+EXEC(vmxoff)
+{
+    first_time(g);
+    return exit_for(c, op, EXIT_REASON_VMOFF);
+}
+
+EXEC(vmlaunch)
+{
+    first_time(g);
+    return exit_for(c, op, EXIT_REASON_VMLAUNCH);
+}
+
+EXEC(vmresume)
+{
+    first_time(g);
+    return exit_for(c, op, EXIT_REASON_VMRESUME);
+}
+
+EXEC(vmcall)
+{
+    static const uint8_t order[] = {RAX, RBX, RCX, RDX, RSI};
+    struct vmx *v = &c->x86->vmx;
+
+    if (first_time(g))
+        for (unsigned i = 0; i < 5; i++)
+            v->gpr.r[order[i]] = op->args[i];
+    pcpu_charge_cycles(c, c->uarch->vmx.vmcall_cycles);
+    return exit_for(c, op, EXIT_REASON_VMCALL);
+}
+
+// SDM 25.1.3: without shadowing, for encodings above 14 bits and for set bits of the bitmap.
+static bool vm_access_exits(struct pcpu *c, uint64_t field, uint32_t bitmap)
+{
+    const struct vmx *v = &c->x86->vmx;
+    uint64_t bit = field & 0x7fff;
+
+    if (!(v->ctl.cpu2 & CPU2_VMCS_SHADOWING) || field >> 15)
+        return true;
+    return (mem_read64(c, vmcs_get(v, bitmap) + bit / 64 * 8) >> (bit % 64)) & 1;
+}
+
+// Register operands: field in RDX (reg2), data in RAX (reg1); SDM table 27-14.
+static enum replay_step vm_access_exit(struct pcpu *c, const struct replay_op *op, uint32_t reason)
+{
+    replay_exit(c, op, reason)->insn_info =
+        INSN_INFO_IS_REG | (uint32_t)RAX << INSN_INFO_REG1_SHIFT | (uint32_t)RDX << INSN_INFO_REG2_SHIFT;
+    return STEP_EXIT;
+}
+
+// VMfail of a shadow access: in the shadow VMCS, as the guest sees it (SDM 30.2).
+static void shadow_flags(struct vmx *v, enum vm_error error)
+{
+    v->rflags &= ~(X86_RFLAGS_CF | X86_RFLAGS_PF | X86_RFLAGS_AF | X86_RFLAGS_ZF | X86_RFLAGS_SF | X86_RFLAGS_OF);
+    if (v->shadow.mem == NULL)
+        v->rflags |= X86_RFLAGS_CF;
+    else if (error != VMERR_NONE)
+        v->rflags |= X86_RFLAGS_ZF;
+    if (v->shadow.mem && error != VMERR_NONE)
+        vmcs_put_ref(v, &v->shadow, VM_INSTRUCTION_ERROR, (uint64_t)error);
+}
+
+static enum replay_step shadow_read(struct pcpu *c)
+{
+    struct vmx *v = &c->x86->vmx;
+    enum vm_error error = VMERR_NONE;
+
+    pcpu_charge_cycles(c, c->uarch->vmx.vmread_cycles);
+    if (v->shadow.mem)
+        error = vmcs_access_read(v, &v->shadow, v->gpr.r[RDX], &v->gpr.r[RAX]);
+    shadow_flags(v, error);
+    return STEP_RETIRED;
+}
+
+EXEC(vmread)
+{
+    struct vmx *v = &c->x86->vmx;
+
+    if (first_time(g))
+        v->gpr.r[RDX] = op->args[0];
+    if (vm_access_exits(c, v->gpr.r[RDX], VMREAD_BITMAP))
+        return vm_access_exit(c, op, EXIT_REASON_VMREAD);
+    return shadow_read(c);
+}
+
+EXEC(vmwrite)
+{
+    struct vmx *v = &c->x86->vmx;
+    enum vm_error error = VMERR_NONE;
+
+    if (first_time(g)) {
+        v->gpr.r[RDX] = op->args[0];
+        v->gpr.r[RAX] = op->args[1];
+    }
+    if (vm_access_exits(c, v->gpr.r[RDX], VMWRITE_BITMAP))
+        return vm_access_exit(c, op, EXIT_REASON_VMWRITE);
+    pcpu_charge_cycles(c, c->uarch->vmx.vmwrite_cycles);
+    if (v->shadow.mem)
+        error = vmcs_access_write(v, &v->shadow, c->uarch, v->gpr.r[RDX], v->gpr.r[RAX]);
+    shadow_flags(v, error);
+    return STEP_RETIRED;
+}
+
+EXEC(branch)
+{
+    struct vmx *v = &c->x86->vmx;
+
+    if (first_time(g))
+        v->gpr.r[RDX] = op->args[0];
+    if (vm_access_exits(c, v->gpr.r[RDX], VMREAD_BITMAP))
+        return vm_access_exit(c, op, EXIT_REASON_VMREAD);
+    shadow_read(c);
+    replay_branch(c, g, op);
+    return STEP_RETIRED;
+}
+
+void replay_branch(struct pcpu *c, struct replay_guest *g, const struct replay_op *op)
+{
+    if ((c->x86->vmx.gpr.r[RAX] & op->args[1]) == op->args[2])
+        replay_goto(c, g, (uint32_t)op->args[3]);
+    else
+        replay_advance(c, g);
+}
+
+// --- Exceptions and worse. ---
+
+EXEC(exception)
+{
+    struct vmx *v = &c->x86->vmx;
+    uint64_t rip = v->rip;
+
+    // The program goes on behind it, whoever handles it; RIP stays on the instruction that faulted.
+    replay_advance(c, g);
+    v->rip = rip;
+    return vmx_exception(c, (unsigned)op->args[0] & 31, (uint32_t)op->args[1], op->args[2]) ? STEP_EXIT : STEP_FAULT;
+}
+
+EXEC(taskswitch)
+{
+    first_time(g);
+    replay_exit(c, op, EXIT_REASON_TASK_SWITCH)->qualification =
+        (op->args[0] & QUAL_TASK_SELECTOR_MASK) | (uint64_t)QUAL_TASK_SOURCE_JMP << QUAL_TASK_SOURCE_SHIFT;
+    return STEP_EXIT;
+}
+
+EXEC(triple)
+{
+    first_time(g);
+    replay_exit(c, op, EXIT_REASON_TRIPLE_FAULT)->insn_length = 0;
+    return STEP_EXIT;
+}
+
+// --- Events from outside. ---
+
+// Lets what is due now arrive.
+static enum replay_step arrive_now(struct pcpu *c)
+{
+    pcpu_pass_time(c, c->now_ticks);
+    return STEP_EVENT;
+}
+
+EXEC(intr)
+{
+    (void)g;
+    pcpu_send(c, PCPU_MSG_FIXED, (uint8_t)op->args[0], false, c->now_ticks);
+    return arrive_now(c);
+}
+
+EXEC(nmi)
+{
+    (void)g, (void)op;
+    pcpu_send(c, PCPU_MSG_NMI, 0, false, c->now_ticks);
+    return arrive_now(c);
+}
+
+EXEC(msi)
+{
+    uint64_t delay = clock_to_ticks(op->args[1], NANOSECOND_KHZ, c->uarch->clock.core_khz);
+    uint32_t function = (uint32_t)((g->idtr_base - REPLAY_IDTR_BASE) >> 12);
+
+    assigned_msi_send(c, function, (uint8_t)op->args[0], c->now_ticks + delay);
+    return arrive_now(c);
+}
+
+EXEC(await)
+{
+    uint64_t reason = op->args[0];
+
+    if ((g->seen[(reason >> 6) & 1] >> (reason & 63)) & 1) {
+        g->await_until_ticks = 0;
+        g->seen[0] = g->seen[1] = 0;
+        return STEP_EVENT;
+    }
+    if (!g->await_until_ticks)
+        g->await_until_ticks = c->now_ticks + clock_to_ticks(AWAIT_MS_MAX, 1, c->uarch->clock.core_khz);
+    if (c->now_ticks >= g->await_until_ticks) {
+        trace_vmx_violation(c, "await never satisfied", reason, op->line);
+        g->await_until_ticks = 0;
+        return STEP_EVENT;
+    }
+    g->at.gap_left_ticks = g->await_until_ticks - c->now_ticks;
+    return STEP_FAULT;
+}
+
+EXEC(end)
+{
+    (void)op;
+    // The program is over: the guest does nothing more by itself, as a halted one.
+    g->at.gap_left_ticks = TICKS_NEVER;
+    (void)c;
+    return STEP_FAULT;
+}
+
+static EXEC(control)
+{
+    (void)c, (void)g, (void)op;
+    return STEP_EVENT; // Arriving at an op has gone through these already.
+}
+
+const replay_exec_fn replay_exec[REPLAY_OP_COUNT] = {
+    [REPLAY_CPUID] = exec_cpuid,
+    [REPLAY_RDMSR] = exec_rdmsr,
+    [REPLAY_WRMSR] = exec_wrmsr,
+    [REPLAY_IN] = exec_in,
+    [REPLAY_OUT] = exec_out,
+    [REPLAY_HLT] = exec_hlt,
+    [REPLAY_PAUSE] = exec_pause,
+    [REPLAY_MONITOR] = exec_monitor,
+    [REPLAY_MWAIT] = exec_mwait,
+    [REPLAY_VMCALL] = exec_vmcall,
+    [REPLAY_READ] = exec_read,
+    [REPLAY_WRITE] = exec_write,
+    [REPLAY_FETCH] = exec_fetch,
+    [REPLAY_MOVTOCR] = exec_movtocr,
+    [REPLAY_MOVFROMCR] = exec_movfromcr,
+    [REPLAY_CLTS] = exec_clts,
+    [REPLAY_LMSW] = exec_lmsw,
+    [REPLAY_MOVTODR] = exec_movtodr,
+    [REPLAY_MOVFROMDR] = exec_movfromdr,
+    [REPLAY_INVLPG] = exec_invlpg,
+    [REPLAY_INVPCID] = exec_invpcid,
+    [REPLAY_INVD] = exec_invd,
+    [REPLAY_WBINVD] = exec_wbinvd,
+    [REPLAY_XSETBV] = exec_xsetbv,
+    [REPLAY_RDTSC] = exec_rdtsc,
+    [REPLAY_RDTSCP] = exec_rdtscp,
+    [REPLAY_RDPMC] = exec_rdpmc,
+    [REPLAY_RDRAND] = exec_rdrand,
+    [REPLAY_RDSEED] = exec_rdseed,
+    [REPLAY_LGDT] = exec_lgdt,
+    [REPLAY_SLDT] = exec_sldt,
+    [REPLAY_STI] = exec_sti,
+    [REPLAY_CLI] = exec_cli,
+    [REPLAY_IRET] = exec_iret,
+    [REPLAY_EOI] = exec_eoi,
+    [REPLAY_EXCEPTION] = exec_exception,
+    [REPLAY_TASKSWITCH] = exec_taskswitch,
+    [REPLAY_TRIPLE] = exec_triple,
+    [REPLAY_VMXON] = exec_vmxon,
+    [REPLAY_VMXOFF] = exec_vmxoff,
+    [REPLAY_VMCLEAR] = exec_vmclear,
+    [REPLAY_VMPTRLD] = exec_vmptrld,
+    [REPLAY_VMREAD] = exec_vmread,
+    [REPLAY_VMWRITE] = exec_vmwrite,
+    [REPLAY_VMLAUNCH] = exec_vmlaunch,
+    [REPLAY_VMRESUME] = exec_vmresume,
+    [REPLAY_INVEPT] = exec_invept,
+    [REPLAY_INVVPID] = exec_invvpid,
+    [REPLAY_INTR] = exec_intr,
+    [REPLAY_NMI] = exec_nmi,
+    [REPLAY_MSI] = exec_msi,
+    [REPLAY_AWAIT] = exec_await,
+    [REPLAY_LOOP] = exec_control,
+    [REPLAY_ENDLOOP] = exec_control,
+    [REPLAY_GOTO] = exec_control,
+    [REPLAY_BRANCH] = exec_branch,
+    [REPLAY_END] = exec_end,
+};

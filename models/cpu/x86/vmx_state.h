@@ -1,0 +1,217 @@
+// SPDX-License-Identifier: Apache-2.0
+// VMX of one processor: current VMCS, the guest that runs, the exit being made. Private to models/cpu/x86.
+#ifndef MODELS_CPU_X86_VMX_STATE_H
+#define MODELS_CPU_X86_VMX_STATE_H
+
+#include "hv/hw/vmx.h"
+#include "models/cpu/pcpu.h"
+#include "models/mmu/tlb.h"
+#include "spec/exit_reasons.h"
+#include "spec/vm_errors.h"
+#include "spec/vmcs.h"
+#include "spec/vmx_controls.h"
+#include <string.h>
+
+#define VMX_NO_POINTER UINT64_MAX
+#define VMX_REGION_BYTES 4096u
+
+// --- The VMCS. ---
+//
+// The region in host memory is the storage: software that copies, corrupts or frees one meets what silicon would do.
+//
+//  byte 0            4               8             12          16            24        32
+// +----------------+---------------+-------------+-----------+-------------+---------+------------------+
+// | S | revision   | VMX abort     | launch state| owner     | VMXON epoch |    0    | fields, packed   |
+// +----------------+---------------+-------------+-----------+-------------+---------+------------------+
+//  owner: index + 1 of the processor on which it is active, 0: none; VMXON epoch: of the VMLAUNCH.
+enum { VMCS_LAUNCH_STATE = 8, VMCS_OWNER = 12, VMCS_EPOCH = 16, VMCS_FIELDS = 32 };
+enum { LAUNCH_CLEAR = 0, LAUNCH_LAUNCHED = 1 };
+
+struct vmcs_layout {
+    uint16_t offset[VMCS_SLOTS]; // In the region; 0: the processor does not have the field
+    uint16_t bytes;              // Used of the region
+};
+
+struct vmcs_ref {
+    uint64_t hpa;         // VMX_NO_POINTER: none
+    unsigned char *mem;   // The region
+};
+
+// --- An exit. ---
+
+struct vmexit {
+    uint32_t reason; // With bit 31 for entry failures
+    uint32_t intr_info, intr_error;
+    uint32_t idt_info, idt_error;
+    uint32_t insn_length, insn_info;
+    bool has_linear, has_gpa;
+    uint64_t qualification, linear, gpa;
+    uint64_t io_rcx, io_rsi, io_rdi, io_rip;
+};
+
+// Controls of the VM entry, with those of an inactive field as 0.
+struct vmx_controls {
+    uint32_t pin, cpu, cpu2, exit, entry;
+    uint32_t exceptions;
+};
+
+struct entry_rule; // entry_checks.h
+
+struct vmx {
+    bool on;       // Between VMXON and VMXOFF
+    bool in_guest; // Non-root operation
+    uint64_t vmxon_pointer;
+    uint64_t epoch; // Number of VMXONs
+    struct vmcs_ref current;
+    struct vmcs_ref shadow; // By the VMCS link pointer, while in a guest with VMCS shadowing
+    struct vmcs_layout layout;
+    uint64_t msr_bitmap, io_bitmap_a, io_bitmap_b, vapic; // Host physical, of the current guest
+
+    // Registers in non-root operation; CRs, DRs and MSRs are x86_state's, which a guest shares with root mode.
+    struct hw_gprs gpr;
+    uint64_t rip, rsp, rflags;
+    uint32_t blocking; // As GUEST_INTERRUPTIBILITY_INFO
+    uint32_t activity;
+    uint64_t pending_debug;
+    bool mtf_pending;
+    struct vmx_controls ctl;
+    uint64_t eptp;
+    struct tlb_tag tag;
+    uint64_t timer_start_tsc; // Of the VMX-preemption timer
+    uint64_t timer_at_ticks;  // When it expires
+    uint32_t timer_value;
+    uint64_t ple_first_tsc, ple_last_tsc;
+    bool monitor_armed;        // By MONITOR
+    bool tpr_check;            // TPR virtualization is to be looked at before the next instruction
+    bool virtual_interrupt;    // A virtual interrupt is recognized (SDM 29.2.1)
+    uint32_t delivering_info, delivering_error, delivering_length; // The event being delivered; info 0: none
+
+    struct replay_guest *guest; // The program that runs
+    bool delivered;    // An event went through the IDT at this boundary
+    uint32_t trap_exit; // Reason of an exit that follows the current instruction (0: none) ...
+    uint64_t trap_qualification; // ... and its qualification
+    bool look_again;   // Something changed: higher priorities are to be looked at first
+    bool exit_pending; // v->exit is to be made
+    uint64_t exit_begin_ticks, exit_tsc;
+    struct vmexit exit;
+    const struct entry_rule *failed_rule; // Of the last VM entry; NULL: none
+    uint64_t exit_count;
+};
+
+void vmx_create(struct pcpu *c);
+void vmx_reset(struct pcpu *c);
+void vmx_destroy(struct vmx *v);
+// CR0 bits that guests with "unrestricted guest" may clear although they are fixed (SDM 23.8).
+uint64_t vmx_cr0_freed(const struct pcpu *c);
+
+// --- vmcs.c ---
+
+void vmcs_layout_make(struct vmcs_layout *l, const struct uarch *u);
+static inline uint32_t vmcs_header32(const struct vmcs_ref *r, unsigned offset)
+{
+    uint32_t value;
+
+    memcpy(&value, r->mem + offset, 4);
+    return value;
+}
+static inline void vmcs_set_header32(const struct vmcs_ref *r, unsigned offset, uint32_t value)
+{
+    memcpy(r->mem + offset, &value, 4);
+}
+// Reads a field by its full encoding; 0 where the processor does not have it. `enc` is a constant in most callers.
+static inline uint64_t vmcs_get_ref(const struct vmx *v, const struct vmcs_ref *r, uint32_t enc)
+{
+    unsigned offset = v->layout.offset[VMCS_SLOT(enc)];
+    uint64_t value = 0;
+
+    if (offset)
+        memcpy(&value, r->mem + offset, VMCS_ENC_BYTES(enc)); // Little endian, as the modelled processor.
+    return value;
+}
+static inline void vmcs_put_ref(const struct vmx *v, const struct vmcs_ref *r, uint32_t enc, uint64_t value)
+{
+    unsigned offset = v->layout.offset[VMCS_SLOT(enc)];
+
+    if (offset)
+        memcpy(r->mem + offset, &value, VMCS_ENC_BYTES(enc));
+}
+static inline uint64_t vmcs_get(const struct vmx *v, uint32_t enc)
+{
+    return vmcs_get_ref(v, &v->current, enc);
+}
+static inline uint32_t vmcs_get32(const struct vmx *v, uint32_t enc)
+{
+    return (uint32_t)vmcs_get(v, enc);
+}
+static inline void vmcs_put(const struct vmx *v, uint32_t enc, uint64_t value)
+{
+    vmcs_put_ref(v, &v->current, enc, value);
+}
+// VMREAD and VMWRITE of any 64-bit encoding, high halves included: VMERR_NONE, UNSUPPORTED_COMPONENT (12) or, for
+// writes where the processor forbids it, VMWRITE_READ_ONLY (13).
+enum vm_error vmcs_access_read(const struct vmx *v, const struct vmcs_ref *r, uint64_t enc, uint64_t *value);
+enum vm_error vmcs_access_write(const struct vmx *v, const struct vmcs_ref *r, const struct uarch *u, uint64_t enc,
+                                uint64_t value);
+
+// --- vmx.c ---
+
+// The region at `hpa`, or a ref with mem NULL where there is no such memory.
+struct vmcs_ref vmcs_ref_at(const struct pcpu *c, uint64_t hpa);
+
+// --- entry.c, exit.c, nonroot.c, events.c ---
+
+// Loads the guest of the current VMCS; false: an entry failure is in v->exit, nothing of the guest was loaded that
+// would survive.
+bool vmx_load_guest(struct pcpu *c);
+// MSR areas (SDM 26.4, 27.4, 27.6). Number of the failing entry from 1, 0: none.
+uint32_t vmx_load_msrs(struct pcpu *c, uint64_t area, uint32_t count, bool exit);
+uint32_t vmx_store_msrs(struct pcpu *c, uint64_t area, uint32_t count);
+// Completes v->exit: saves the guest (not after an entry failure), loads the host (SDM 27.2 to 27.6).
+void vmx_do_exit(struct pcpu *c);
+// Runs the guest until v->exit is to be made.
+void vmx_run_guest(struct pcpu *c);
+
+// Starts an exit of the given reason, everything else 0.
+struct vmexit *vmx_exit_begin(struct pcpu *c, uint32_t reason);
+// An event at an instruction boundary: true if it makes an exit (in v->exit). May deliver others to the guest.
+bool vmx_boundary(struct pcpu *c);
+// Delivers through the guest's IDT, with the faults of delivery (SDM 6.14, 25.4.1): true if that makes an exit.
+// `info` as VM_ENTRY_INTR_INFO_FIELD.
+bool vmx_deliver(struct pcpu *c, uint32_t info, uint32_t error, uint32_t length);
+// An exception that the current instruction raises: exception bitmap, then delivery. True: exit.
+bool vmx_exception(struct pcpu *c, unsigned vector, uint32_t error, uint64_t detail);
+
+// Processes what passed-in time may have brought, without letting any pass.
+void vmx_sync(struct pcpu *c);
+// TSC as the guest reads it.
+uint64_t vmx_guest_tsc(const struct pcpu *c);
+
+// --- vapic.c: SDM ch. 29 ---
+
+#define VAPIC_NONE 0xffffffffu
+uint32_t vapic_read(struct pcpu *c, uint32_t offset);
+void vapic_write(struct pcpu *c, uint32_t offset, uint32_t value);
+// At VM entry (SDM 26.3.2.5) and after posted interrupts: PPR, then recognition of pending virtual interrupts.
+void vapic_entry(struct pcpu *c);
+// Delivers the recognized virtual interrupt (SDM 29.2.2). True: exit.
+bool vapic_deliver(struct pcpu *c);
+// Posted-interrupt processing of the notification vector (SDM 29.6).
+void vapic_posted(struct pcpu *c);
+// TPR, EOI and self-IPI virtualization after a write by the guest. Exits they make follow the instruction.
+bool vapic_write_tpr(struct pcpu *c);
+bool vapic_write_eoi(struct pcpu *c);
+void vapic_self_ipi(struct pcpu *c, uint8_t vector);
+// What a guest access of the APIC-access page does (SDM 29.4): true: exit. `value` in and out.
+bool vapic_page_access(struct pcpu *c, uint32_t offset, unsigned size, unsigned access, uint64_t *value);
+// RDMSR, WRMSR of 800H..8FFH under "virtualize x2APIC mode" (SDM 29.5): handled says whether they were virtual.
+bool vapic_read_msr(struct pcpu *c, uint32_t msr, uint64_t *value, bool *handled);
+bool vapic_write_msr(struct pcpu *c, uint32_t msr, uint64_t value, bool *handled);
+
+// --- guest_mem.c: accesses of the guest through EPT ---
+
+// Translates; true: exit. Then *hpa is valid. `linear` is the guest-linear address of the access.
+bool guest_translate(struct pcpu *c, uint64_t linear, uint64_t gpa, unsigned access, uint64_t *hpa);
+// Reads or writes `size` bytes at a guest-physical address; true: exit.
+bool guest_access(struct pcpu *c, uint64_t linear, uint64_t gpa, unsigned size, unsigned access, uint64_t *value);
+
+#endif

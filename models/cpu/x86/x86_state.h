@@ -1,0 +1,43 @@
+// SPDX-License-Identifier: Apache-2.0
+// Inside of the core, shared by the files of models/cpu/x86 only.
+#ifndef MODELS_CPU_X86_X86_STATE_H
+#define MODELS_CPU_X86_X86_STATE_H
+
+#include "models/cpu/x86/msrs.h"
+#include "models/cpu/x86/vmx_state.h"
+#include "models/cpu/x86/x86.h"
+#include "models/mmu/tlb.h"
+#include "spec/x86_bits.h"
+
+struct x86_state {
+    uint64_t cr[9]; // 0, 2, 3, 4; CR8 is the local APIC's
+    uint64_t dr[8]; // 0-3, 6, 7
+    uint64_t xcr0;
+    uint64_t tsc_adjust;
+    uint64_t rsp, rflags; // Of root mode, as VM exits load them
+    struct msr_file msrs;
+    struct tlb *tlb;
+    struct vmx vmx;
+};
+
+// Prologue of an instruction of root mode: drains (if serializing), charges, is a scheduling point. Returns the
+// processor on which the effect takes place: the thread may have moved meanwhile.
+struct pcpu *x86_instruction(uint64_t cycles, bool serializing);
+
+// What CPUID returns on this processor now (no cost).
+void x86_cpuid(const struct pcpu *c, uint32_t leaf, uint32_t subleaf, struct hw_cpuid_regs *out);
+
+// Writes with the checks of MOV to CR and DR, XSETBV; the mode's own registers, no cost.
+enum hw_fault x86_write_cr(struct pcpu *c, unsigned n, uint64_t value);
+enum hw_fault x86_write_dr(struct pcpu *c, unsigned n, uint64_t value);
+enum hw_fault x86_write_xcr(struct pcpu *c, uint32_t index, uint64_t value);
+// Bits of CR4 that this processor lets software set.
+uint64_t x86_cr4_allowed(const struct pcpu *c);
+// Is the address canonical for 48 (or 57, by CR4.LA57) bits?
+bool x86_canonical(const struct pcpu *c, uint64_t address);
+
+// Ports of the board, no cost. Nobody there: reads are all ones, writes are dropped.
+uint32_t x86_port_in(struct pcpu *c, uint16_t port, unsigned size);
+void x86_port_out(struct pcpu *c, uint16_t port, unsigned size, uint32_t value);
+
+#endif

@@ -1,0 +1,238 @@
+// SPDX-License-Identifier: Apache-2.0
+// A scenario written back with every default filled in.
+#include "hv/api.h"
+#include "sim/scenario/scenario.h"
+#include "sim/scenario/schema.h"
+#include <inttypes.h>
+#include <string.h>
+
+static const char *const action_words[] = {
+#define ACTION(id, word, args, about) word,
+#include "hv/vmm/actions.def"
+#undef ACTION
+};
+static const char *const action_params[] = {
+#define ACTION(id, word, args, about) args,
+#include "hv/vmm/actions.def"
+#undef ACTION
+};
+static const struct {
+    const char *values;
+    enum knob_type type;
+} knob_rows[] = {
+#define KNOB(id, name, type, values, def, about, source) {values, type},
+#include "hv/knobs.def"
+#undef KNOB
+};
+
+// A YAML string in double quotes.
+static void quoted(FILE *out, const char *text)
+{
+    fputc('"', out);
+    for (const unsigned char *p = (const unsigned char *)text; *p; p++) {
+        if (*p == '"' || *p == '\\')
+            fprintf(out, "\\%c", *p);
+        else if (*p == '\n')
+            fputs("\\n", out);
+        else if (*p < 0x20)
+            fprintf(out, "\\x%02x", *p);
+        else
+            fputc(*p, out);
+    }
+    fputc('"', out);
+}
+
+static void field(FILE *out, const char *key, const char *text)
+{
+    fprintf(out, "%s: ", key);
+    quoted(out, text);
+    fputc('\n', out);
+}
+
+static void pcpu(FILE *out, uint32_t cpu)
+{
+    if (cpu == VMM_CPU_ANY)
+        fputs("pcpu: any", out);
+    else
+        fprintf(out, "pcpu: %" PRIu32, cpu);
+}
+
+static const char *page_word(uint32_t shift)
+{
+    return shift == 30 ? "1GiB" : shift == 21 ? "2MiB" : "4KiB";
+}
+
+static void print_device(FILE *out, const struct vmm_device_config *d)
+{
+    bool port = d->kind == VMM_DEVICE_PORT;
+
+    fputs("      - { name: ", out);
+    quoted(out, d->name);
+    fprintf(out, ", %s: 0x%" PRIx64 ", size: %" PRIu64 "%s, value: 0x%" PRIx64 ", ack: 0x%" PRIx64 ", work: %" PRIu64,
+            port ? "port" : "mmio", d->base, d->size, port ? "" : "B", d->value, d->ack_value, d->work_cycles);
+    if (d->gsi != UINT32_MAX)
+        fprintf(out, ", gsi: %" PRIu32, d->gsi);
+    fputs(" }\n", out);
+}
+
+// Stream paths as the file had them: relative to the scenario's folder.
+static const char *relative(const struct scenario *s, const char *path)
+{
+    size_t length = strlen(s->folder);
+
+    return strncmp(path, s->folder, length) == 0 && path[length] == '/' ? path + length + 1 : path;
+}
+
+static void print_vm(const struct scenario *s, const struct scenario_vm *vm, FILE *out)
+{
+    fputs("  - name: ", out);
+    quoted(out, vm->name);
+    fprintf(out, "\n    memory: %" PRIu64 "B\n    page: %s\n    irqchip: %s\n    nested: %s\n    prefault: %s\n    ",
+            vm->memory_bytes, page_word(vm->page_shift),
+            vm->flags & VMM_VM_IRQCHIP         ? "core"
+            : vm->flags & VMM_VM_SPLIT_IRQCHIP ? "split"
+                                               : "none",
+            vm->flags & VMM_VM_NESTED ? "on" : "off", vm->flags & VMM_VM_PREFAULT ? "on" : "off");
+    pcpu(out, vm->pcpu);
+    fputs("\n    vcpus:\n", out);
+    for (uint32_t v = 0; v < vm->vcpu_count; v++) {
+        fputs("      - { stream: ", out);
+        quoted(out, relative(s, vm->vcpus[v].stream));
+        fputs(", ", out);
+        pcpu(out, vm->vcpus[v].pcpu);
+        fputs(" }\n", out);
+    }
+    if (vm->device_count)
+        fputs("    devices:\n", out);
+    for (uint32_t d = 0; d < vm->device_count; d++)
+        print_device(out, &vm->devices[d]);
+    if (vm->slot_count)
+        fputs("    slots:\n", out);
+    for (uint32_t i = 0; i < vm->slot_count; i++)
+        fprintf(out,
+                "      - { slot: %" PRIu32 ", gpa: 0x%" PRIx64 ", size: %" PRIu64
+                "B, page: %s, readonly: %s, log_dirty: %s }\n",
+                vm->slots[i].slot, vm->slots[i].gpa, vm->slots[i].size, page_word(vm->slots[i].page_shift),
+                vm->slots[i].flags & HV_MEM_READONLY ? "on" : "off",
+                vm->slots[i].flags & HV_MEM_LOG_DIRTY_PAGES ? "on" : "off");
+}
+
+static void print_action(const struct scenario *s, const struct vmm_action *a, FILE *out)
+{
+    const char *args = action_params[a->op];
+
+    fprintf(out, "  - { at: %" PRIu64 "ns, do: %s, vm: ", a->at_ns, action_words[a->op]);
+    quoted(out, s->vms[a->vm].name);
+    for (int i = 0; *args && i < 4; i++) {
+        int span = (int)strcspn(args, ",?");
+
+        fprintf(out, ", %.*s: ", span, args);
+        fprintf(out, strncmp(args, "size", (size_t)span) == 0 ? "%" PRIu64 "B" : "0x%" PRIx64, a->args[i]);
+        args += strcspn(args, ",");
+        args += *args == ',';
+    }
+    fputs(" }\n", out);
+}
+
+static void print_knob(FILE *out, const struct scenario_knob *k)
+{
+    const char *word = knob_rows[k->knob].values;
+
+    fprintf(out, "      %s: ", schema_knob_name(k->knob));
+    if (knob_rows[k->knob].type == KNOB_INT) {
+        fprintf(out, "%" PRIu64 "\n", k->value);
+        return;
+    }
+    for (uint64_t i = 0; i < k->value; i++)
+        word += strcspn(word, "|") + 1;
+    fprintf(out, "%.*s\n", (int)strcspn(word, "|"), word);
+}
+
+static void print_variants(const struct scenario *s, FILE *out)
+{
+    fputs("variants:\n", out);
+    for (uint32_t i = 0; i < s->variant_count; i++) {
+        const struct scenario_variant *v = &s->variants[i];
+
+        fprintf(out, "  %s:\n    about: ", v->name);
+        quoted(out, v->about);
+        fputc('\n', out);
+        if (v->knob_count)
+            fputs("    knobs:\n", out);
+        for (uint32_t k = 0; k < v->knob_count; k++) {
+            bool overridden = false; // The scenario's own value may be followed by the variant's.
+
+            for (uint32_t later = k + 1; later < v->knob_count; later++)
+                overridden |= v->knobs[later].knob == v->knobs[k].knob;
+            if (!overridden)
+                print_knob(out, &v->knobs[k]);
+        }
+    }
+}
+
+static void print_bounds(FILE *out, const char *indent, const struct scenario_expect *x)
+{
+    static const char *const words[] = {NULL, "equals", "at_least", "at_most", "between"};
+
+    if (x->kind == EXPECT_TRUE_VALUE)
+        return;
+    fprintf(out, "%s%s: ", indent, words[x->kind]);
+    if (x->kind == EXPECT_BETWEEN) {
+        fputc('[', out);
+        quoted(out, x->low);
+        fputs(", ", out);
+        quoted(out, x->high);
+        fputs("]\n", out);
+        return;
+    }
+    quoted(out, x->low ? x->low : x->high);
+    fputc('\n', out);
+}
+
+static void print_expect(const struct scenario_expect *x, FILE *out)
+{
+    fputs("  - about: ", out);
+    quoted(out, x->about);
+    fputc('\n', out);
+    if (x->numerator) {
+        fprintf(out, "    compare:\n      ratio: %s/%s\n      sql: ", x->numerator, x->denominator);
+        quoted(out, x->sql);
+        fputc('\n', out);
+        print_bounds(out, "      ", x);
+        return;
+    }
+    if (x->variant)
+        fprintf(out, "    variant: %s\n", x->variant);
+    fputs("    sql: ", out);
+    quoted(out, x->sql);
+    fputc('\n', out);
+    print_bounds(out, "    ", x);
+}
+
+void scenario_print_resolved(const struct scenario *s, FILE *out)
+{
+    field(out, "scenario", s->name);
+    field(out, "about", s->about);
+    field(out, "source", s->source);
+    fprintf(out, "machine: { arch: x86, uarch: %s, cpus: %" PRIu32 ", memory: %" PRIu64 "B }\n", s->uarch, s->cpus,
+            s->memory_bytes);
+    fputs("vms:\n", out);
+    for (uint32_t i = 0; i < s->vm_count; i++)
+        print_vm(s, &s->vms[i], out);
+    if (s->action_count)
+        fputs("vmm:\n", out);
+    for (uint32_t i = 0; i < s->action_count; i++)
+        print_action(s, &s->actions[i], out);
+    if (s->until_ns)
+        fprintf(out, "run: { until: %" PRIu64 "ns }\n", s->until_ns);
+    print_variants(s, out);
+    if (s->expect_count)
+        fputs("expect:\n", out);
+    for (uint32_t i = 0; i < s->expect_count; i++)
+        print_expect(&s->expects[i], out);
+    if (s->recorded_count)
+        fputs("recorded:\n", out);
+    for (uint32_t i = 0; i < s->recorded_count; i++)
+        fprintf(out, "  - { reason: %s, count: %" PRIu64 ", p50_ns: %" PRIu64 ", p99_ns: %" PRIu64 " }\n",
+                s->recorded[i].reason, s->recorded[i].count, s->recorded[i].p50_ns, s->recorded[i].p99_ns);
+}

@@ -1,0 +1,423 @@
+// SPDX-License-Identifier: Apache-2.0
+// hvsim run: simulates scenarios, every variant, and checks what they expect.
+#include "models/cpu/uarch/uarch.h"
+#include "sim/machine/machine.h"
+#include "tools/hvsim/command.h"
+#include "tools/hvsim/report.h"
+#include <errno.h>
+#include <inttypes.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/time.h>
+#include <unistd.h>
+
+enum { OPT_VARIANT, OPT_KNOB, OPT_SEED, OPT_DB, OPT_TRACE, OPT_QUANTUM, OPT_HV, OPT_VCD, OPT_JSON, OPT_RESOLVED };
+static const struct option_row options[] = {
+    [OPT_VARIANT] = {"--variant", "NAME", "only this variant (default: every one)"},
+    [OPT_KNOB] = {"--knob", "NAME=VALUE", "a switch of the hypervisor core, on top of the variant's; repeatable"},
+    [OPT_SEED] = {"--seed", "N", "what random choices start from (default 0)"},
+    [OPT_DB] = {"--db", "FILE", "append the runs to this database (default: SCENARIO.db, written anew)"},
+    [OPT_TRACE] = {"--trace", "LIST", "categories to store: exits,events,calls,spans,... or all, none (default all)"},
+    [OPT_QUANTUM] = {"--quantum", "CYCLES", "let processors run ahead of each other by this; 0 is exact (default)"},
+    [OPT_HV] = {"--hv", "LIB", "another build of the hypervisor core (default: the libhv.so of this build)"},
+    [OPT_VCD] = {"--vcd", "FILE", "value changes of processor modes and interrupt lines, for a wave viewer"},
+    [OPT_JSON] = {"--json", NULL, "one JSON object per scenario on stdout"},
+    [OPT_RESOLVED] = {"--print-resolved", NULL, "print the scenario with every default filled in, and stop"},
+};
+static const struct usage usage = {
+    .synopsis = "run SCENARIO... [options]",
+    .about = "Runs each scenario's variants on the modelled machine, prints where the cycles of its VM exits went, checks\n"
+             "what it expects, and leaves a trace database. Same build, scenario, variant and seed: same digest.",
+    .options = options,
+    .option_count = sizeof options / sizeof *options,
+    .examples = "  hvsim run scenarios/exits/quickstart.yaml\n"
+                "  hvsim run scenarios/interrupts/eoi-storm.yaml --variant before --db storm.db\n"
+                "  hvsim run s.yaml --knob x86.apicv=off --trace exits,calls\n"};
+
+struct arguments {
+    const char *variant, *db, *hv, *vcd;
+    struct scenario_knob knobs[64];
+    uint32_t knob_count;
+    uint64_t seed, quantum;
+    uint32_t store;
+    bool json, resolved;
+    const char *paths[256];
+    unsigned path_count;
+};
+
+// --- What happens outside of simulated time. ---
+
+static volatile int attention;
+static volatile sig_atomic_t interrupted, tick;
+
+static void on_signal(int number)
+{
+    if (number == SIGALRM)
+        tick++;
+    else
+        interrupted = 1;
+    attention = 1;
+}
+
+struct watch {
+    struct sim_machine *machine;
+    struct trace *trace;
+    const struct scenario *scenario;
+    const struct scenario_variant *variant;
+    uint64_t clock_khz;
+    bool shown;
+};
+
+static void on_attention(void *ctx, uint64_t cycles)
+{
+    struct watch *w = ctx;
+    struct trace_error error;
+
+    attention = 0;
+    if (interrupted || (w->trace && trace_error(w->trace, &error) != TRACE_OK)) {
+        machine_interrupt(w->machine);
+        return;
+    }
+    if (isatty(STDERR_FILENO)) {
+        fprintf(stderr, "\r%s %s: %" PRIu64 ".%03" PRIu64 " ms simulated, %d s ", w->scenario->name, w->variant->name,
+                cycles / w->clock_khz, cycles * 1000 / w->clock_khz % 1000, (int)tick);
+        w->shown = true;
+    }
+}
+
+static void start_watching(void)
+{
+    struct sigaction action = {.sa_handler = on_signal};
+    const struct itimerval second = {{1, 0}, {1, 0}};
+
+    tick = 0;
+    attention = 0;
+    sigaction(SIGALRM, &action, NULL);
+    action.sa_flags = (int)SA_RESETHAND; // A second Ctrl-C kills.
+    sigaction(SIGINT, &action, NULL);
+    sigaction(SIGTERM, &action, NULL);
+    setitimer(ITIMER_REAL, &second, NULL);
+}
+
+static void stop_watching(void)
+{
+    const struct itimerval never = {{0, 0}, {0, 0}};
+
+    setitimer(ITIMER_REAL, &never, NULL);
+}
+
+// --- Arguments. ---
+
+static int parse_knob(struct arguments *a, const char *text)
+{
+    const char *equals = strchr(text, '=');
+    struct user_error e;
+    char name[100];
+
+    if (!equals || equals == text || equals - text >= (int)sizeof name)
+        return complain("--knob wants NAME=VALUE, got `%s`", text);
+    if (a->knob_count == sizeof a->knobs / sizeof *a->knobs)
+        return complain("more than 64 --knob options");
+    snprintf(name, sizeof name, "%.*s", (int)(equals - text), text);
+    if (scenario_knob_parse(name, equals + 1, "--knob", 0, &a->knobs[a->knob_count++], &e))
+        return complain("%s", e.text);
+    return 0;
+}
+
+static int parse_u64(const char *option, const char *text, uint64_t *out)
+{
+    char *end;
+
+    errno = 0;
+    *out = strtoull(text, &end, 0);
+    if (errno || end == text || *end || *text == '-')
+        return complain("%s wants a number, got `%s`", option, text);
+    return 0;
+}
+
+static int take_option(struct arguments *a, int option, const char *value)
+{
+    char message[300];
+
+    switch (option) {
+    case OPT_VARIANT:
+        a->variant = value;
+        return 0;
+    case OPT_KNOB:
+        return parse_knob(a, value);
+    case OPT_SEED:
+        return parse_u64("--seed", value, &a->seed);
+    case OPT_DB:
+        a->db = value;
+        return 0;
+    case OPT_TRACE:
+        return trace_category_parse(value, &a->store, message, sizeof message) ? 0 : complain("--trace: %s", message);
+    case OPT_QUANTUM:
+        return parse_u64("--quantum", value, &a->quantum);
+    case OPT_HV:
+        a->hv = value;
+        return 0;
+    case OPT_VCD:
+        a->vcd = value;
+        return 0;
+    case OPT_JSON:
+        a->json = true;
+        return 0;
+    default:
+        a->resolved = true;
+        return 0;
+    }
+}
+
+// --- Running. ---
+
+static char *resolved_text(const struct scenario *s)
+{
+    char *text = NULL;
+    size_t size = 0;
+    FILE *out = open_memstream(&text, &size);
+
+    if (!out)
+        abort();
+    scenario_print_resolved(s, out);
+    fclose(out);
+    return text;
+}
+
+static void print_head(const struct arguments *a, const struct scenario *s, const struct ran *ran, uint64_t clock_khz)
+{
+    char digest[TRACE_DIGEST_TEXT];
+
+    trace_digest_text(ran->digest, digest);
+    if (a->json) {
+        printf("    \"variant\": \"%s\", \"run\": %" PRId64 ", \"digest\": \"%s\", \"cycles\": %" PRIu64
+               ", \"end\": \"%s\",\n",
+               ran->variant->name, ran->run_id, digest, ran->cycles, machine_end_str(ran->end));
+        return;
+    }
+    printf("\n%s, variant %s: %" PRIu64 " cycles (%" PRIu64 ".%03" PRIu64 " ms), %s\n", s->name, ran->variant->name,
+           ran->cycles, ran->cycles / clock_khz, ran->cycles * 1000 / clock_khz % 1000, machine_end_str(ran->end));
+    if (*ran->variant->about)
+        printf("  %s\n", ran->variant->about);
+}
+
+// The report of one variant. Its verdict goes into the database. -1 with `e`.
+static int report(const struct arguments *a, struct trace *trace, const struct scenario *s, struct ran *ran,
+                  uint64_t clock_khz, struct user_error *e)
+{
+    struct trace_error error;
+    struct trace_reader *r = trace_reader_of(trace, &error);
+    char digest[TRACE_DIGEST_TEXT];
+
+    if (!r || trace_reader_scope(r, ran->run_id, &error) != TRACE_OK) {
+        trace_reader_close(r);
+        return user_error_at(e, "database", 0, NULL, "%s; %s", error.message, error.hint);
+    }
+    print_head(a, s, ran, clock_khz);
+    report_exits(r, s, ran, clock_khz, a->json);
+    unsigned violations = report_violations(r, ran, a->json);
+    int result = 0;
+
+    if (ran->end == MACHINE_IDLE) {
+        if (!a->json)
+            puts("  FAIL nothing can ever happen again although guests are not done: a lost wake-up or deadlock");
+        ran->failed++;
+    }
+    if (ran->end != MACHINE_INTERRUPTED)
+        result = report_expectations(trace, r, s, ran, a->json, e);
+    ran->failed += violations;
+    trace_digest_text(ran->digest, digest);
+    if (!a->json)
+        printf("  digest %s\n", digest);
+    trace_reader_close(r);
+    if (!result && trace_run_verdict(trace, ran->run_id, ran->failed ? "fail" : "pass", &error) != TRACE_OK)
+        result = user_error_at(e, "database", 0, NULL, "%s; %s", error.message, error.hint);
+    return result;
+}
+
+static int run_variant(const struct arguments *a, struct sim_machine *m, struct trace *trace, const struct scenario *s,
+                       const char *resolved, struct ran *ran, struct user_error *e)
+{
+    struct watch watch = {m, trace, s, ran->variant, machine_uarch(m)->clock.core_khz, false};
+    struct machine_run run = {.variant = ran->variant,
+                              .knobs = a->knobs,
+                              .knob_count = a->knob_count,
+                              .seed = a->seed,
+                              .trace = trace,
+                              .resolved = resolved,
+                              .attention = &attention,
+                              .on_attention = on_attention,
+                              .ctx = &watch};
+
+    start_watching();
+    int result = machine_run(m, &run, e);
+
+    stop_watching();
+    if (watch.shown)
+        fprintf(stderr, "\r%*s\r", 79, "");
+    ran->run_id = run.run_id;
+    ran->end = run.end;
+    ran->cycles = run.cycles;
+    ran->digest = run.digest;
+    if (result)
+        return -1;
+    return report(a, trace, s, ran, watch.clock_khz, e);
+}
+
+static int compare_variants(const struct arguments *a, struct trace *trace, const struct scenario *s,
+                            const struct ran *ran, unsigned count, struct user_error *e)
+{
+    struct trace_error error;
+    struct trace_reader *r = trace_reader_of(trace, &error);
+    int failed = r ? report_comparisons(r, s, ran, count, a->json, e)
+                   : user_error_at(e, "database", 0, NULL, "%s; %s", error.message, error.hint);
+
+    trace_reader_close(r);
+    return failed;
+}
+
+// Every chosen variant. Returns an exit status.
+static int run_variants(const struct arguments *a, struct sim_machine *m, struct trace *trace, const struct scenario *s)
+{
+    struct ran ran[SCENARIO_VARIANTS_MAX];
+    char *resolved = resolved_text(s);
+    struct user_error e = {""};
+    unsigned count = 0, failed = 0, checked = 0;
+    int comparisons = 0, result = 0;
+
+    if (a->json)
+        printf("{\"scenario\": \"%s\", \"runs\": [", s->name);
+    for (uint32_t i = 0; i < s->variant_count && !result && !interrupted; i++) {
+        if (a->variant && strcmp(a->variant, s->variants[i].name) != 0)
+            continue;
+        ran[count] = (struct ran){.variant = &s->variants[i]};
+        if (a->json)
+            printf("%s\n  {\n", count ? "," : "");
+        result = run_variant(a, m, trace, s, resolved, &ran[count], &e);
+        if (a->json && !result)
+            printf(", \"checked\": %u, \"failed\": %u }", ran[count].checked, ran[count].failed);
+        failed += ran[count].failed;
+        checked += ran[count++].checked;
+    }
+    if (!result && !interrupted) {
+        comparisons = compare_variants(a, trace, s, ran, count, &e);
+        result = comparisons < 0 ? -1 : 0;
+    }
+    free(resolved);
+    failed += comparisons > 0 ? (unsigned)comparisons : 0;
+    if (a->json)
+        printf("\n], \"verdict\": \"%s\"}\n", result ? "error" : failed ? "fail" : "pass");
+    if (result)
+        return complain("%s", e.text);
+    if (interrupted)
+        return complain("interrupted; the database says so and holds what was recorded");
+    if (!a->json)
+        printf("verdict: %s\n", failed ? "FAIL" : checked || comparisons ? "pass" : "pass (nothing expected)");
+    return failed ? STATUS_FAILED : STATUS_OK;
+}
+
+// The default database is ours to write anew, but only if it is a database of ours.
+static int clear_default(const char *path)
+{
+    struct trace_error error;
+
+    if (access(path, F_OK) != 0)
+        return 0;
+    struct trace_reader *r = trace_reader_open(path, &error);
+
+    trace_reader_close(r);
+    if (!r && error.status != TRACE_OTHER_VERSION)
+        return complain("%s; %s (or name another with --db)", error.message, error.hint);
+    return unlink(path) ? complain("%s: %s", path, strerror(errno)) : 0;
+}
+
+static int with_database(const struct arguments *a, struct sim_machine *m, const struct scenario *s)
+{
+    char path[300];
+    struct trace_error error;
+
+    snprintf(path, sizeof path, "%s.db", s->name);
+    for (char *p = path; *p; p++)
+        if (*p == '/')
+            *p = '-';
+    if (!a->db && clear_default(path))
+        return STATUS_USAGE;
+    struct trace_options o = trace_options_defaults(a->db ? a->db : path);
+
+    o.store = a->store;
+    struct trace *trace = trace_open(&o, &error);
+
+    if (!trace)
+        return complain("%s; %s", error.message, error.hint);
+    int status = run_variants(a, m, trace, s);
+
+    if (trace_close(trace, &error) != TRACE_OK)
+        return complain("%s; %s", error.message, error.hint);
+    if (!a->json)
+        printf("database: %s   (hvsim explain %s --exit 1 tells an exit's story)\n", o.db_path, o.db_path);
+    return status;
+}
+
+static int run_scenario(const struct arguments *a, const char *path)
+{
+    struct user_error e = {""};
+    struct scenario *s = scenario_load(path, &e);
+    int status;
+
+    if (!s)
+        return complain("%s", e.text);
+    if (a->resolved) {
+        scenario_print_resolved(s, stdout);
+        scenario_free(s);
+        return STATUS_OK;
+    }
+    if (a->variant && !scenario_variant_find(s, a->variant)) {
+        const char *names[SCENARIO_VARIANTS_MAX];
+
+        for (uint32_t i = 0; i < s->variant_count; i++)
+            names[i] = s->variants[i].name;
+        const char *near = nearest_word(a->variant, names, s->variant_count);
+
+        complain("%s has no variant `%s`%s%s", path, a->variant, near ? "; did you mean " : "; its first is ",
+                 near ? near : names[0]);
+        scenario_free(s);
+        return STATUS_USAGE;
+    }
+    const struct machine_options o = {.hv_path = a->hv, .vcd_path = a->vcd, .quantum_cycles = a->quantum};
+    struct sim_machine *m = machine_create(s, &o, &e);
+
+    status = m ? with_database(a, m, s) : complain("%s", e.text);
+    machine_destroy(m);
+    scenario_free(s);
+    return status;
+}
+
+int run_main(int argc, char **argv)
+{
+    struct arguments a = {.store = TRACE_ALL};
+    const char *value;
+    int at = 1, option, status = STATUS_OK;
+
+    while ((option = usage_next(&usage, argc, argv, &at, &value)) != OPTION_END) {
+        if (option == OPTION_HELP)
+            return STATUS_OK;
+        if (option == OPTION_BAD)
+            return STATUS_USAGE;
+        if (option == OPTION_WORD && a.path_count == sizeof a.paths / sizeof *a.paths)
+            return complain("more than 256 scenarios");
+        if (option == OPTION_WORD)
+            a.paths[a.path_count++] = value;
+        else if (take_option(&a, option, value))
+            return STATUS_USAGE;
+    }
+    if (!a.path_count)
+        return complain("run: name a scenario, such as scenarios/exits/quickstart.yaml; `hvsim list` shows them");
+    for (unsigned i = 0; i < a.path_count && !interrupted; i++) {
+        int one = run_scenario(&a, a.paths[i]);
+
+        status = one > status ? one : status;
+    }
+    return status;
+}

@@ -1,0 +1,336 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "tools/hvsim/report.h"
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+void report_json_text(const char *text)
+{
+    putchar('"');
+    for (const unsigned char *p = (const unsigned char *)text; *p; p++) {
+        if (*p == '"' || *p == '\\')
+            printf("\\%c", *p);
+        else if (*p < 0x20)
+            printf("\\u%04x", *p);
+        else
+            putchar(*p);
+    }
+    putchar('"');
+}
+
+// --- Exits. ---
+
+struct table {
+    bool json;
+    unsigned rows;
+    uint64_t clock_khz;
+    struct trace_exit_row sum;
+    bool recorded;
+    // Recorded against simulated, kept until the first table is out.
+    struct {
+        char reason[40];
+        uint64_t count, recorded_median_ns, recorded_total_ns, sim_median_cycles, sim_total_cycles;
+    } pair[80];
+    unsigned pairs;
+};
+
+static void print_json_row(const struct trace_exit_row *r, bool first)
+{
+    printf("%s\n      {\"reason\": \"%s\", \"count\": %" PRIu64 ", \"median_cycles\": %" PRIu64
+           ", \"p99_cycles\": %" PRIu64 ", \"total_cycles\": %" PRIu64 ", \"hw_exit_cycles\": %" PRIu64
+           ", \"hw_entry_cycles\": %" PRIu64 ", \"hv_cycles\": %" PRIu64 ", \"device_cycles\": %" PRIu64
+           ", \"wait_cycles\": %" PRIu64 ", \"other_cycles\": %" PRIu64 "}",
+           first ? "" : ",", r->reason, r->count, r->median_cycles, r->p99_cycles, r->total_cycles, r->hw_exit_cycles,
+           r->hw_entry_cycles, r->hv_cycles, r->device_cycles, r->wait_cycles, r->other_cycles);
+}
+
+static bool exit_row(void *ctx, const struct trace_exit_row *r)
+{
+    struct table *t = ctx;
+
+    if (t->json)
+        print_json_row(r, t->rows == 0);
+    else
+        printf("  %-22s %8" PRIu64 " %9" PRIu64 " %9" PRIu64 " %12" PRIu64 "  | %10" PRIu64 " %11" PRIu64 " %10" PRIu64
+               " %12" PRIu64 "\n",
+               r->reason, r->count, r->median_cycles, r->p99_cycles, r->total_cycles,
+               r->hw_exit_cycles + r->hw_entry_cycles, r->hv_cycles, r->device_cycles, r->wait_cycles + r->other_cycles);
+    t->rows++;
+    t->sum.count += r->count;
+    t->sum.total_cycles += r->total_cycles;
+    t->sum.hw_exit_cycles += r->hw_exit_cycles + r->hw_entry_cycles;
+    t->sum.hv_cycles += r->hv_cycles;
+    t->sum.device_cycles += r->device_cycles;
+    t->sum.wait_cycles += r->wait_cycles + r->other_cycles;
+    if (r->recorded_count && t->pairs < sizeof t->pair / sizeof *t->pair) {
+        snprintf(t->pair[t->pairs].reason, sizeof t->pair->reason, "%s", r->reason);
+        t->pair[t->pairs].count = r->recorded_count;
+        t->pair[t->pairs].recorded_median_ns = r->recorded_median_ns;
+        t->pair[t->pairs].recorded_total_ns = r->recorded_total_ns;
+        t->pair[t->pairs].sim_median_cycles = r->recorded_sim_median_cycles;
+        t->pair[t->pairs++].sim_total_cycles = r->recorded_sim_cycles;
+    }
+    return true;
+}
+
+static uint64_t cycles_to_ns(uint64_t cycles, uint64_t clock_khz)
+{
+    return (uint64_t)((unsigned __int128)cycles * 1000000 / clock_khz);
+}
+
+static uint64_t recorded_count_of(const struct scenario *s, const char *reason)
+{
+    for (uint32_t i = 0; i < s->recorded_count; i++)
+        if (strcmp(s->recorded[i].reason, reason) == 0)
+            return s->recorded[i].count;
+    return 0;
+}
+
+static void print_recorded(const struct table *t, const struct scenario *s)
+{
+    printf("\n  recorded on the real host against simulated, exit to entry:\n"
+           "  %-22s %8s %8s | %12s %12s | %14s %14s\n", "reason", "exits", "replayed", "recorded p50", "simulated p50",
+           "recorded total", "simulated total");
+    for (unsigned i = 0; i < t->pairs; i++)
+        printf("  %-22s %8" PRIu64 " %8" PRIu64 " | %9" PRIu64 " ns %9" PRIu64 " ns | %11" PRIu64 " us %11" PRIu64
+               " us\n",
+               t->pair[i].reason, recorded_count_of(s, t->pair[i].reason), t->pair[i].count,
+               t->pair[i].recorded_median_ns, cycles_to_ns(t->pair[i].sim_median_cycles, t->clock_khz),
+               t->pair[i].recorded_total_ns / 1000, cycles_to_ns(t->pair[i].sim_total_cycles, t->clock_khz) / 1000);
+}
+
+void report_exits(struct trace_reader *r, const struct scenario *s, const struct ran *ran, uint64_t clock_khz, bool json)
+{
+    struct table *t = calloc(1, sizeof *t);
+    struct trace_error error;
+
+    if (!t)
+        abort();
+    t->json = json;
+    t->clock_khz = clock_khz;
+    if (json)
+        printf("    \"exits\": [");
+    else
+        printf("  %-22s %8s %9s %9s %12s  | %10s %11s %10s %12s\n", "exit reason", "count", "median", "p99", "total",
+               "hardware", "hypervisor", "device", "waiting");
+    if (trace_exit_summary(r, ran->run_id, 0, exit_row, t, &error) != TRACE_OK)
+        fprintf(stderr, "hvsim: %s\n", error.message);
+    if (json)
+        printf("\n    ]");
+    else
+        printf("  %-22s %8" PRIu64 " %9s %9s %12" PRIu64 "  | %10" PRIu64 " %11" PRIu64 " %10" PRIu64 " %12" PRIu64
+               "   (cycles at %" PRIu64 ".%02" PRIu64 " GHz)\n",
+               "all", t->sum.count, "", "", t->sum.total_cycles, t->sum.hw_exit_cycles, t->sum.hv_cycles,
+               t->sum.device_cycles, t->sum.wait_cycles, clock_khz / 1000000, clock_khz % 1000000 / 10000);
+    if (!json && t->pairs)
+        print_recorded(t, s);
+    free(t);
+}
+
+// --- Violations. ---
+
+struct violations {
+    unsigned count;
+    bool json;
+};
+
+static bool violation_row(void *ctx, const struct trace_row *row)
+{
+    struct violations *v = ctx;
+
+    if (v->json) {
+        printf("%s", v->count ? ", " : "");
+        report_json_text(row->values[0].text ? row->values[0].text : "");
+    } else if (v->count < 10) {
+        printf("  violation: %s (%s) at cycle %s, %s times\n", row->values[0].text,
+               row->values[1].text ? row->values[1].text : "", row->values[2].text, row->values[3].text);
+    }
+    v->count++;
+    return true;
+}
+
+unsigned report_violations(struct trace_reader *r, const struct ran *ran, bool json)
+{
+    struct violations v = {.json = json};
+    struct trace_error error;
+
+    (void)ran;
+    if (json)
+        printf(",\n    \"violations\": [");
+    if (trace_query(r, "SELECT kind, detail, min(cycle), count(*) FROM violations GROUP BY kind, detail ORDER BY 3",
+                    violation_row, &v, &error) != TRACE_OK)
+        fprintf(stderr, "hvsim: %s\n", error.message);
+    if (json)
+        printf("]");
+    return v.count;
+}
+
+// --- Expectations. ---
+
+static bool number(const char *text, double *out)
+{
+    char *end;
+
+    *out = strtod(text, &end);
+    return end != text && *end == 0;
+}
+
+// Is `got` within the expectation's bounds? Numbers compare as numbers, text only for equality.
+static bool within(const struct scenario_expect *x, const char *got, double value, bool is_number)
+{
+    double low = 0, high = 0;
+
+    if (x->kind == EXPECT_TRUE_VALUE)
+        return is_number && (value > 0 || value < 0);
+    if (x->kind == EXPECT_EQUALS && !(is_number && number(x->low, &low)))
+        return strcmp(got, x->low) == 0;
+    if (!is_number || (x->low && !number(x->low, &low)) || (x->high && !number(x->high, &high)))
+        return false;
+    switch (x->kind) {
+    case EXPECT_EQUALS:
+        return value <= low && value >= low;
+    case EXPECT_AT_LEAST:
+        return value >= low;
+    case EXPECT_AT_MOST:
+        return value <= high;
+    case EXPECT_BETWEEN:
+        return value >= low && value <= high;
+    case EXPECT_TRUE_VALUE:
+        break;
+    }
+    return false;
+}
+
+static void describe(const struct scenario_expect *x, char *text, size_t size)
+{
+    switch (x->kind) {
+    case EXPECT_TRUE_VALUE:
+        snprintf(text, size, "not 0");
+        break;
+    case EXPECT_EQUALS:
+        snprintf(text, size, "%s", x->low);
+        break;
+    case EXPECT_AT_LEAST:
+        snprintf(text, size, "at least %s", x->low);
+        break;
+    case EXPECT_AT_MOST:
+        snprintf(text, size, "at most %s", x->high);
+        break;
+    case EXPECT_BETWEEN:
+        snprintf(text, size, "between %s and %s", x->low, x->high);
+        break;
+    }
+}
+
+static void print_verdict(const struct scenario *s, const struct scenario_expect *x, bool pass, const char *expected,
+                          const char *got)
+{
+    printf("  %s %s: %s (expected %s)\n", pass ? "pass" : "FAIL", x->about, got, expected);
+    if (!pass)
+        printf("       %s:%u: %s\n", s->path, x->line, x->sql);
+}
+
+// The value of an expectation's query in the reader's scope.
+static int value_of(struct trace_reader *r, const struct scenario *s, const struct scenario_expect *x, char *got,
+                    size_t size, double *value, bool *is_number, struct user_error *e)
+{
+    struct trace_value v;
+    struct trace_error error;
+
+    if (trace_query_value(r, x->sql, &v, got, size, &error) != TRACE_OK)
+        return user_error_at(e, s->path, x->line, "expect", "%s; %s", error.message, error.hint);
+    if (v.type == TRACE_VALUE_NULL)
+        snprintf(got, size, "nothing");
+    *is_number = v.type == TRACE_VALUE_INTEGER || v.type == TRACE_VALUE_REAL;
+    *value = *is_number ? v.real : 0;
+    return 0;
+}
+
+int report_expectations(struct trace *t, struct trace_reader *r, const struct scenario *s, struct ran *ran, bool json,
+                        struct user_error *e)
+{
+    for (uint32_t i = 0; i < s->expect_count; i++) {
+        const struct scenario_expect *x = &s->expects[i];
+        char got[200], expected[200];
+        double value;
+        bool is_number;
+
+        if (x->numerator || (x->variant && strcmp(x->variant, ran->variant->name) != 0))
+            continue;
+        if (value_of(r, s, x, got, sizeof got, &value, &is_number, e))
+            return -1;
+        bool pass = within(x, got, value, is_number);
+        struct trace_expectation row = {x->about, x->sql, expected, got, pass ? "pass" : "fail"};
+        struct trace_error error;
+
+        describe(x, expected, sizeof expected);
+        ran->checked++;
+        ran->failed += !pass;
+        if (!json)
+            print_verdict(s, x, pass, expected, got);
+        if (trace_expectation(t, ran->run_id, &row, &error) != TRACE_OK)
+            return user_error_at(e, "database", 0, NULL, "%s; %s", error.message, error.hint);
+    }
+    return 0;
+}
+
+static const struct ran *find_ran(const struct ran *ran, unsigned count, const char *name)
+{
+    for (unsigned i = 0; i < count; i++)
+        if (strcmp(ran[i].variant->name, name) == 0)
+            return &ran[i];
+    return NULL;
+}
+
+static int compare(struct trace_reader *r, const struct scenario *s, const struct scenario_expect *x, const struct ran *a,
+                   const struct ran *b, bool json, struct user_error *e)
+{
+    const struct ran *side[] = {a, b};
+    double value[2];
+    char text[2][100], got[300], expected[200];
+
+    for (int i = 0; i < 2; i++) {
+        struct trace_error error;
+        bool is_number;
+
+        if (trace_reader_scope(r, side[i]->run_id, &error) != TRACE_OK)
+            return user_error_at(e, s->path, x->line, "expect", "%s", error.message);
+        if (value_of(r, s, x, text[i], sizeof text[i], &value[i], &is_number, e))
+            return -1;
+        if (!is_number)
+            return user_error_at(e, s->path, x->line, "expect", "`compare` needs a number, got %s for variant %s", text[i],
+                                 side[i]->variant->name);
+    }
+    double ratio = value[1] > 0 || value[1] < 0 ? value[0] / value[1] : 0;
+    bool pass = (value[1] > 0 || value[1] < 0) && within(x, "", ratio, true);
+
+    snprintf(got, sizeof got, "%.4g, from %s / %s", ratio, text[0], text[1]);
+    describe(x, expected, sizeof expected);
+    if (!json)
+        print_verdict(s, x, pass, expected, got);
+    return !pass;
+}
+
+int report_comparisons(struct trace_reader *r, const struct scenario *s, const struct ran *ran, unsigned ran_count,
+                       bool json, struct user_error *e)
+{
+    int failed = 0;
+
+    for (uint32_t i = 0; i < s->expect_count; i++) {
+        const struct scenario_expect *x = &s->expects[i];
+
+        if (!x->numerator)
+            continue;
+        const struct ran *a = find_ran(ran, ran_count, x->numerator), *b = find_ran(ran, ran_count, x->denominator);
+
+        if (!a || !b)
+            continue;
+        int result = compare(r, s, x, a, b, json, e);
+
+        if (result < 0)
+            return -1;
+        failed += result;
+    }
+    return failed;
+}
