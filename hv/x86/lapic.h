@@ -11,6 +11,7 @@
 // --- Life. vCPU creation and reset; create: 0 or -ENOMEM. reset: also base, timer, pending INIT and SIPI.
 int lapic_create(struct x86_vcpu *v);
 void lapic_free(struct x86_vcpu *v); // apic may be NULL.
+void lapic_online(struct x86_vcpu *v); // arch_vcpu_postcreate(): others can send to it from now on. apic may be NULL.
 void lapic_reset(struct x86_vcpu *v, bool init_event);
 // HV_GET_LAPIC, HV_SET_LAPIC. set: -EINVAL.
 void lapic_get_state(struct x86_vcpu *v, struct hv_lapic_state *out);
@@ -69,6 +70,7 @@ bool irqchip_pio(struct x86_vcpu *v, u16 port, bool write, void *data, unsigned 
 
 int lapic_handle_apic_write(struct x86_vcpu *v, u32 offset);      // APIC_WRITE, bytes in the page
 int lapic_handle_eoi_induced(struct x86_vcpu *v, u8 vector);      // EOI_INDUCED
+int lapic_eoi_user_exit(struct x86_vcpu *v);                      // REQ_IOAPIC_EOI_EXIT was taken: 0, run is filled in.
 int lapic_handle_apic_access(struct x86_vcpu *v, u64 qualification); // APIC_ACCESS; -1: emulate the instruction
 void guest_timer_hv_expired(struct x86_vcpu *v);                  // PREEMPTION_TIMER; also the fast path
 // WRMSR-driven requests. SCAN_IOAPIC fills eoi_exit_bitmap and user exits; LOAD_EOI_EXITMAP writes it to the VMCS.

@@ -17,6 +17,7 @@
 #include "spec/vmx_controls.h"
 #include "spec/x86_bits.h"
 
+struct apic_map;
 struct ioapic;
 struct lapic;
 struct nested;
@@ -77,6 +78,7 @@ struct x86_vm {
     struct vm vm;
     enum irqchip_mode irqchip_mode; // Written once (release) under vm->lock.
     u32 split_reserved_pins;        // IOAPIC pins whose EOIs leave to user space in split mode.
+    struct apic_map *apic_map; // Who answers to which destination (hv/x86/lapic_state.h).
     struct ioapic *ioapic;
     struct pic *pic;
     struct pit *pit;
