@@ -194,10 +194,10 @@ int arch_vcpu_pre_run(struct vcpu *vcpu)
         return -EINVAL;
     if (v->complete == NULL)
         return 1;
-    int (*complete)(struct x86_vcpu *) = v->complete;
+    int (*finish)(struct x86_vcpu *) = v->complete;
 
     v->complete = NULL;
-    return complete(v);
+    return finish(v);
 }
 
 bool arch_vcpu_running(struct vcpu *vcpu)
@@ -262,6 +262,8 @@ static int apic_requests(struct x86_vcpu *v)
         ioapic_scan(v);
     if (check_request(REQ_LOAD_EOI_EXITMAP, vcpu))
         apicv_load_eoi_exitmap(v);
+    if (check_request(REQ_IOAPIC_EOI_EXIT, vcpu))
+        return lapic_eoi_user_exit(v);
     if (check_request(REQ_MIGRATE_TIMER, vcpu))
         guest_timer_load(v, vcpu->cpu);
     if (lapic_has_events(v) && lapic_accept_events(v) < 0)

@@ -9,6 +9,7 @@
 #define HV_X86_X86_H
 
 #include "hv/core/arch.h"
+#include "hv/hw/trace.h"
 #include "hv/hw/vmx.h"
 #include "hv/x86/decode.h"
 #include "hv/x86/vmx_caps.h"
@@ -262,6 +263,7 @@ struct x86_vcpu {
     u16 vpid; // 0: none.
     struct nested *nested;
     u32 insn_err; // VM_INSTRUCTION_ERROR of a failed entry.
+    u32 msr_intercept_x2apic; // What apicv_update_msr_bitmap() last made of it.
 };
 
 static inline struct x86_vcpu *to_x86(struct vcpu *vcpu)
