@@ -177,6 +177,30 @@ TEST(HvSched, SleepsUntilTheDeadlineAndNotMuchLonger)
     run(1, 0, sleep_body);
 }
 
+static void napper(void *arg)
+{
+    (void)arg;
+    for (u32 i = 0; i < 25; i++)
+        EXPECT_EQ(sleep_until_tsc(hw_rdtsc() + 300 + i * 7), 0);
+    complete(&done);
+}
+
+static void naps_body(void *arg)
+{
+    (void)arg;
+    completion_init(&done);
+    for (u64 i = 0; i < 5; i++) // Free ones: the timer fires on one processor and they wake up on another.
+        start(napper, i, THREAD_PRIO_NORMAL, CPU_ANY);
+    for (u32 i = 0; i < 5; i++)
+        wait_for_completion(&done);
+}
+
+TEST(HvSched, ATimerOnAnotherProcessorStillWakesForGood)
+{
+    for (u64 seed = 0; seed < fake_seeds(60); seed++)
+        run(3, seed, naps_body);
+}
+
 static int sleeper_result;
 
 static void sleeper(void *arg)
