@@ -117,8 +117,8 @@ int thread_signal_tid(struct host *host, u32 tid)
     return result;
 }
 
-// `expired` is set before the wake-up. The timer's own state would not do: while the callback still runs on another
-// processor, the woken thread must not go back to sleep.
+// `expired` is set before the wake-up. The timer's own state would not do: while the callback still runs on
+// another processor, the woken thread must not go back to sleep.
 struct sleeper {
     struct hrtimer timer;
     struct thread *thread;
