@@ -89,13 +89,11 @@ static void after_msr(struct hw_gprs *r)
 static void instructions(void)
 {
     static const guest_step steps[] = {cpuid_kvm, after_cpuid, after_vmcall, after_msr};
-    struct {
-        struct hv_cpuid2 head;
-        struct hv_cpuid_entry2 entries[HV_CPUID_ENTRIES_MAX];
-    } *cpuid = (void *)hv_mmap(align_up(sizeof(*cpuid), 4096), 12, HV_MAP_DIRECT);
+    struct hv_cpuid2 *cpuid = (void *)hv_mmap(
+        align_up(sizeof(*cpuid) + HV_CPUID_ENTRIES_MAX * sizeof(struct hv_cpuid_entry2), 4096), 12, HV_MAP_DIRECT);
     struct hv_sregs *s = (void *)hv_mmap(4096, 12, HV_MAP_DIRECT);
 
-    cpuid->head.nent = HV_CPUID_ENTRIES_MAX;
+    cpuid->nent = HV_CPUID_ENTRIES_MAX;
     EXPECT_EQ(hv_ioctl_ptr(HV_HANDLE_SYSTEM, HV_GET_SUPPORTED_CPUID, cpuid), 0);
     EXPECT_EQ(hv_ioctl_ptr(t.vcpu, HV_SET_CPUID2, cpuid), 0);
     // Protected mode, so that exceptions carry error codes.

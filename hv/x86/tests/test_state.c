@@ -111,10 +111,7 @@ static void small_ones(void)
 {
     struct hv_mp_state *m = user_page();
     struct hv_debugregs *d = user_page();
-    struct {
-        struct hv_msrs head;
-        struct hv_msr_entry e[3];
-    } *msrs = user_page();
+    struct hv_msrs *msrs = user_page();
     struct hv_cpuid2 *cpuid = user_page();
 
     m->mp_state = 3; // Nobody could end a halt without a local APIC.
@@ -132,13 +129,13 @@ static void small_ones(void)
     EXPECT_EQ(hv_ioctl_ptr(t.vcpu, HV_SET_DEBUGREGS, d), -EINVAL);
 
     // MSRs: how many were done before the first that could not be.
-    msrs->head.nmsrs = 3;
-    msrs->e[0] = (struct hv_msr_entry){.index = 0xc0000081, .data = 0x123};
-    msrs->e[1] = (struct hv_msr_entry){.index = 0x12345678};
-    msrs->e[2] = (struct hv_msr_entry){.index = 0xc0000082, .data = 0x456};
+    msrs->nmsrs = 3;
+    msrs->entries[0] = (struct hv_msr_entry){.index = 0xc0000081, .data = 0x123};
+    msrs->entries[1] = (struct hv_msr_entry){.index = 0x12345678};
+    msrs->entries[2] = (struct hv_msr_entry){.index = 0xc0000082, .data = 0x456};
     EXPECT_EQ(hv_ioctl_ptr(t.vcpu, HV_SET_MSRS, msrs), 1);
     EXPECT_EQ(hv_ioctl_ptr(t.vcpu, HV_GET_MSRS, msrs), 1);
-    msrs->head.nmsrs = HV_MSRS_MAX + 1;
+    msrs->nmsrs = HV_MSRS_MAX + 1;
     EXPECT_EQ(hv_ioctl_ptr(t.vcpu, HV_GET_MSRS, msrs), -E2BIG);
 
     cpuid->nent = 1;
