@@ -22,12 +22,12 @@ TEST(Mmu, LevelIsTheLargestThatSlotHostPageAndKnobAllow)
         {0, 1 << 18, 0x7f0040000000, 5, 30, PG_LEVEL_2M, PG_LEVEL_2M}, // Knob.
         {0, 1 << 18, 0x7f0040000000, 5, 21, PG_LEVEL_1G, PG_LEVEL_2M}, // Host page.
         {0, 1 << 18, 0x7f0040000000, 5, 12, PG_LEVEL_1G, PG_LEVEL_4K},
-        {0, (1 << 18) - 1, 0x7f0040000000, 5, 30, PG_LEVEL_1G, PG_LEVEL_2M},   // 1 GiB sticks out.
+        {0, (1 << 18) - 1, 0x7f0040000000, 5, 30, PG_LEVEL_1G, PG_LEVEL_2M}, // 1 GiB sticks out.
         {0, 600, 0x7f0040000000, 511, 30, PG_LEVEL_1G, PG_LEVEL_2M},
-        {0, 600, 0x7f0040000000, 512, 30, PG_LEVEL_1G, PG_LEVEL_4K},           // Behind the last 2 MiB.
-        {1, 1 << 18, 0x7f0040000000, 600, 30, PG_LEVEL_1G, PG_LEVEL_4K},       // Misaligned to each other.
-        {1, 1 << 18, 0x7f0040001000, 600, 30, PG_LEVEL_1G, PG_LEVEL_2M},       // Equally misaligned.
-        {1, 1 << 18, 0x7f0040001000, 1, 30, PG_LEVEL_1G, PG_LEVEL_4K},         // The first 2 MiB start before it.
+        {0, 600, 0x7f0040000000, 512, 30, PG_LEVEL_1G, PG_LEVEL_4K},     // Behind the last 2 MiB.
+        {1, 1 << 18, 0x7f0040000000, 600, 30, PG_LEVEL_1G, PG_LEVEL_4K}, // Misaligned to each other.
+        {1, 1 << 18, 0x7f0040001000, 600, 30, PG_LEVEL_1G, PG_LEVEL_2M}, // Equally misaligned.
+        {1, 1 << 18, 0x7f0040001000, 1, 30, PG_LEVEL_1G, PG_LEVEL_4K},   // The first 2 MiB start before it.
         {0x200, 1 << 18, 0x7f0040000000, 0x300, 21, PG_LEVEL_1G, PG_LEVEL_2M}, // Equal below 2 MiB is enough.
     };
     for (u32 i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {

@@ -13,14 +13,14 @@ TEST(VmxControls, MustBe1AndMayBe1DecideEachBit)
         bool ok;
         u32 out;
     } rows[] = {
-        {0x0, 0x0, 0xffffffff00000000, true, 0x0},        // Nothing wanted, nothing forced.
-        {0x0, 0x0, 0xffffffff00000016, true, 0x16},       // Forced ones appear by themselves.
-        {0x1, 0x0, 0xffffffff00000000, true, 0x1},        // Wanted and possible.
-        {0x1, 0x0, 0xfffffffe00000000, false, 0x0},       // Wanted and impossible.
-        {0x0, 0x1, 0xfffffffe00000000, true, 0x0},        // Optional and impossible: left out.
-        {0x8, 0x1, 0x0000000900000000, true, 0x9},        // Both possible.
-        {0x8, 0x7, 0x0000001f00000010, true, 0x1f},       // Forced beside them.
-        {0x80000000, 0, 0x7fffffff00000000, false, 0x0},  // The highest bit counts too.
+        {0x0, 0x0, 0xffffffff00000000, true, 0x0},       // Nothing wanted, nothing forced.
+        {0x0, 0x0, 0xffffffff00000016, true, 0x16},      // Forced ones appear by themselves.
+        {0x1, 0x0, 0xffffffff00000000, true, 0x1},       // Wanted and possible.
+        {0x1, 0x0, 0xfffffffe00000000, false, 0x0},      // Wanted and impossible.
+        {0x0, 0x1, 0xfffffffe00000000, true, 0x0},       // Optional and impossible: left out.
+        {0x8, 0x1, 0x0000000900000000, true, 0x9},       // Both possible.
+        {0x8, 0x7, 0x0000001f00000010, true, 0x1f},      // Forced beside them.
+        {0x80000000, 0, 0x7fffffff00000000, false, 0x0}, // The highest bit counts too.
     };
     for (u32 i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
         u32 out = 0;

@@ -141,9 +141,16 @@ static u64 host(u8 op, u64 a, u64 b, unsigned bytes, u64 *flags)
 TEST(Alu, ResultsAndFlagsAreTheProcessors)
 {
     static const u8 ops[] = {INSN_ADD, INSN_SUB, INSN_AND, INSN_OR, INSN_XOR};
-    static const u64 values[] = {0,          1,          2,    0x0f,       0x10,       0x7f,  0x80,
-                                 0xff,       0x100,      0x7fff, 0x8000,   0xffff,     0x7fffffff, 0x80000000,
-                                 0xffffffff, 0x12345678, 1ull << 63, ~(1ull << 63), ~0ull, 0xdeadbeefcafef00d};
+    static const u64 values[] = {0,          1,
+                                 2,          0x0f,
+                                 0x10,       0x7f,
+                                 0x80,       0xff,
+                                 0x100,      0x7fff,
+                                 0x8000,     0xffff,
+                                 0x7fffffff, 0x80000000,
+                                 0xffffffff, 0x12345678,
+                                 1ull << 63, ~(1ull << 63),
+                                 ~0ull,      0xdeadbeefcafef00d};
     const u32 n = sizeof(values) / sizeof(values[0]);
 
     for (u32 o = 0; o < sizeof(ops); o++)

@@ -90,7 +90,8 @@ static void instructions(void)
 {
     static const guest_step steps[] = {cpuid_kvm, after_cpuid, after_vmcall, after_msr};
     struct hv_cpuid2 *cpuid = (void *)hv_mmap(
-        align_up(sizeof(*cpuid) + HV_CPUID_ENTRIES_MAX * sizeof(struct hv_cpuid_entry2), 4096), 12, HV_MAP_DIRECT);
+        align_up(sizeof(*cpuid) + HV_CPUID_ENTRIES_MAX * sizeof(struct hv_cpuid_entry2), 4096), 12,
+        HV_MAP_DIRECT);
     struct hv_sregs *s = (void *)hv_mmap(4096, 12, HV_MAP_DIRECT);
 
     cpuid->nent = HV_CPUID_ENTRIES_MAX;

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Which event goes into an entry, and what happens to one that an exit interrupted (SDM 6.9, 6.15, 24.8.3, 27.2.4).
+// Which event goes into an entry, and what happens to one that an exit interrupted
+// (SDM 6.9, 6.15, 24.8.3, 27.2.4).
 #include "hv/x86/inject.h"
 #include "hv/x86/tests/vm_fixture.h"
 

@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
-// A virtual machine of one vCPU on the fake hardware: tests write the guest as a function that fills exit fields in.
+// A virtual machine of one vCPU on the fake hardware: tests write the guest as a function that fills exit
+// fields in.
 //
-// Everything here runs inside fake_run(): with_vm() boots a host, makes the VM as user space does, and calls the body
-// in user mode.
+// Everything here runs inside fake_run(): with_vm() boots a host, makes the VM as user space does, and calls
+// the body in user mode.
 #ifndef HV_X86_TESTS_VM_FIXTURE_H
 #define HV_X86_TESTS_VM_FIXTURE_H
 
@@ -36,7 +37,8 @@ s64 run_vm(void);
 // How many entries since with_vm() began.
 u64 guest_entries(void);
 
-// A guest that does one step of the script per entry; when it ends, exits with TRIPLE_FAULT (user space: SHUTDOWN).
+// A guest that does one step of the script per entry; when it ends, exits with TRIPLE_FAULT (user space:
+// SHUTDOWN).
 typedef void (*guest_step)(struct hw_gprs *r);
 void script_guest(const guest_step *steps, u32 count);
 
