@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// The API's commands that are x86's (hv/api_cmds.def): copying in and out around state.c, cpuid.c, msr.c, irqchip.c.
+// The API's commands that are x86's (hv/api_cmds.def): copying in and out around state.c, cpuid.c, msr.c,
+// irqchip.c.
 #include "hv/core/vm.h"
 #include "hv/lib/errno.h"
 #include "hv/mmu/mmu.h"
@@ -120,7 +121,8 @@ s64 arch_vm_ioctl(struct vm *vm, u32 cmd, u64 arg)
     case HV_CREATE_PIT2: {
         struct hv_pit_config config;
 
-        return copy_from_user(user(), &config, arg, sizeof(config)) ? -EFAULT : irqchip_create_pit(vm, &config);
+        return copy_from_user(user(), &config, arg, sizeof(config)) ? -EFAULT
+                                                                    : irqchip_create_pit(vm, &config);
     }
     default:
         return -ENOTTY;
@@ -224,16 +226,20 @@ static s64 get_cpuid(struct x86_vcpu *v, u64 arg)
     return copy_to_user(user(), arg + sizeof(head), v->cpuid, v->cpuid_count * sizeof(*v->cpuid));
 }
 
+// By a thread beside the vCPU's: user_vector is claimed by whoever turns -1 into a vector.
 static s64 interrupt(struct x86_vcpu *v, u64 vector)
 {
+    s32 none = -1;
+
     if (vector > 255)
         return -EINVAL;
-    if (x86_vm_of(v)->irqchip_mode == IRQCHIP_KERNEL)
+    if (load_acquire(&x86_vm_of(v)->irqchip_mode) == IRQCHIP_KERNEL)
         return -ENXIO;
-    if (v->user_vector >= 0)
+    if (!__atomic_compare_exchange_n(&v->user_vector, &none, (s32)vector, false, __ATOMIC_RELEASE,
+                                     __ATOMIC_RELAXED))
         return -EEXIST;
-    v->user_vector = (s32)vector;
     make_request(REQ_EVENT, &v->vcpu);
+    vcpu_kick(&v->vcpu);
     return 0;
 }
 
@@ -294,6 +300,21 @@ static s64 lapic_ioctl(struct x86_vcpu *v, u32 cmd, u64 arg)
     SET(struct hv_lapic_state, lapic_set_state(v, &in));
 }
 
+s64 arch_vcpu_async_ioctl(struct vcpu *vcpu, u32 cmd, u64 arg)
+{
+    struct x86_vcpu *v = to_x86(vcpu);
+
+    switch (cmd) {
+    case HV_INTERRUPT:
+        return interrupt(v, arg);
+    case HV_NMI:
+        inject_nmi(v);
+        return 0;
+    default:
+        return -ENOTTY;
+    }
+}
+
 s64 arch_vcpu_ioctl(struct vcpu *vcpu, u32 cmd, u64 arg)
 {
     struct x86_vcpu *v = to_x86(vcpu);
@@ -307,8 +328,6 @@ s64 arch_vcpu_ioctl(struct vcpu *vcpu, u32 cmd, u64 arg)
         GET(struct hv_sregs, vcpu_get_sregs(v, &out));
     case HV_SET_SREGS:
         SET(struct hv_sregs, vcpu_set_sregs(v, &in));
-    case HV_INTERRUPT:
-        return interrupt(v, arg);
     case HV_GET_MSRS:
     case HV_SET_MSRS:
         return get_or_set_msrs(v, arg, cmd == HV_SET_MSRS);
@@ -323,9 +342,6 @@ s64 arch_vcpu_ioctl(struct vcpu *vcpu, u32 cmd, u64 arg)
         GET(struct hv_mp_state, out.mp_state = vcpu->mp_state);
     case HV_SET_MP_STATE:
         SET(struct hv_mp_state, vcpu_set_mp_state(v, in.mp_state));
-    case HV_NMI:
-        inject_nmi(v);
-        return 0;
     case HV_GET_VCPU_EVENTS:
         GET(struct hv_vcpu_events, vcpu_get_events(v, &out));
     case HV_SET_VCPU_EVENTS:
