@@ -5,6 +5,7 @@
 #include "hv/core/requests.h"
 #include "hv/hw/trace.h"
 #include "hv/lib/assert.h"
+#include "hv/lib/bitmap.h"
 #include "hv/lib/errno.h"
 #include "hv/lib/spans.h"
 #include "hv/x86/vmcs.h"
@@ -188,6 +189,14 @@ void arch_free_memslot(struct vm *vm, struct memslot *slot, const struct memslot
     (void)vm;
     (void)slot;
     (void)keep; // Slots carry nothing of ours as long as there are no reverse maps.
+}
+
+void arch_mark_page_dirty(struct vm *vm, gfn_t gfn)
+{
+    const struct memslot *slot = gfn_to_memslot(vm_memslots(vm, 0), gfn);
+
+    if (slot != NULL && slot->dirty_bitmap != NULL)
+        set_bit_atomic(slot->dirty_bitmap, gfn - slot->base_gfn);
 }
 
 static void unmap_in_slot(struct vm *vm, const struct memslot *slot, hva_t start, hva_t end)

@@ -162,8 +162,10 @@ int arch_vcpu_handle_requests(struct vcpu *vcpu)
 {
     if (fake_arch.handle_requests != NULL)
         return fake_arch.handle_requests(vcpu);
-    // EVENT stays for the core; the others have nothing behind them here.
-    __atomic_fetch_and(&vcpu->requests, 1ull << REQ_BIT(REQ_EVENT), __ATOMIC_SEQ_CST);
+    // What the core takes itself stays; the others have nothing behind them here. Only bits that were seen are cleared.
+    u64 core = 1ull << REQ_BIT(REQ_EVENT) | 1ull << REQ_BIT(REQ_VM_DEAD) | 1ull << REQ_BIT(REQ_IMMEDIATE_EXIT);
+    u64 seen = READ_ONCE(vcpu->requests) & ~core;
+    __atomic_fetch_and(&vcpu->requests, ~seen, __ATOMIC_SEQ_CST);
     return 1;
 }
 int arch_vcpu_inject_pending(struct vcpu *vcpu, bool *immediate_exit)
@@ -311,6 +313,7 @@ u32 arch_default_routes(struct vm *vm, struct hv_irq_routing_entry *entries, u32
 {
     (void)vm;
     for (u32 i = 0; i < HV_IRQCHIP_PINS && i < max; i++)
-        entries[i] = (struct hv_irq_routing_entry){.gsi = i, .type = HV_IRQ_ROUTING_IRQCHIP, .u.irqchip = {2, i}};
+        entries[i] =
+            (struct hv_irq_routing_entry){.gsi = i, .type = HV_IRQ_ROUTING_IRQCHIP, .u.irqchip = {2, i}};
     return HV_IRQCHIP_PINS;
 }

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// An architecture without features, whose behaviour a test sets by function pointers. Zeroed by fake_arch_reset().
+// An architecture without features, whose behaviour a test sets by function pointers. Zeroed by
+// fake_arch_reset().
 #ifndef HV_TESTS_FAKE_ARCH_H
 #define HV_TESTS_FAKE_ARCH_H
 
@@ -18,7 +19,8 @@ struct fake_arch {
     int (*handle_exit)(struct vcpu *vcpu);
     int (*handle_requests)(struct vcpu *vcpu);
     int (*inject)(struct vcpu *vcpu, bool *immediate_exit);
-    int (*prepare_memslot)(struct vm *vm, const struct memslot *old, struct memslot *new, enum memslot_change change);
+    int (*prepare_memslot)(struct vm *vm, const struct memslot *old, struct memslot *new,
+                           enum memslot_change change);
     void (*flush_memslot)(struct vm *vm, const struct memslot *slot);
     int (*irqchip_set)(struct vm *vm, unsigned irqchip, unsigned pin, unsigned level);
     u64 flushes, commits, prepares, frees, msis, unmaps;

@@ -50,14 +50,13 @@ static void context_main(void)
 static struct fake_context *make_context(const char *name, u64 stack_bytes, void (*entry)(void *), void *arg)
 {
     struct fake_context *x = new_context(name);
-    if (stack_bytes < STACK_BYTES_MIN)
-        stack_bytes = STACK_BYTES_MIN;
     x->entry = entry;
     x->arg = arg;
-    x->stack = malloc(stack_bytes);
+    x->stack_bytes = stack_bytes < STACK_BYTES_MIN ? STACK_BYTES_MIN : stack_bytes;
+    x->stack = malloc(x->stack_bytes);
     getcontext(&x->uc);
     x->uc.uc_stack.ss_sp = x->stack;
-    x->uc.uc_stack.ss_size = stack_bytes;
+    x->uc.uc_stack.ss_size = x->stack_bytes;
     x->uc.uc_link = NULL;
     makecontext(&x->uc, context_main, 0);
     return x;
@@ -72,7 +71,8 @@ void fake_stop(const char *why)
     abort();
 }
 
-// Another processor goes on; returns when this one's turn has come again (its context then may be on another one).
+// Another processor goes on; returns when this one's turn has come again (its context then may be on another
+// one).
 static void give_turn_to(struct fake_cpu *next)
 {
     struct fake_context *from = fake.cpu->current;
@@ -83,7 +83,8 @@ static void give_turn_to(struct fake_cpu *next)
     swapcontext(&from->uc, &next->current->uc);
 }
 
-void hw_context_create(struct hw_context *ctx, const char *name, u64 stack_bytes, void (*entry)(void *arg), void *arg)
+void hw_context_create(struct hw_context *ctx, const char *name, u64 stack_bytes, void (*entry)(void *arg),
+                       void *arg)
 {
     ctx->id = make_context(name, stack_bytes, entry, arg)->id;
     fake_point(1);
@@ -392,6 +393,12 @@ int fake_run(const struct fake_config *config, void (*body)(void *), void *arg)
     }
     fake.context_count = 0;
     return fake.panic[0] == 0 ? 0 : 70;
+}
+
+u64 fake_seeds(u64 usual)
+{
+    const char *text = getenv("HVSIM_TEST_SEEDS");
+    return text == NULL ? usual : strtoull(text, NULL, 10);
 }
 
 const char *fake_panic(void)

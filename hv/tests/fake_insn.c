@@ -42,8 +42,24 @@ static void set_msr(struct fake_cpu *c, u32 msr, u64 value)
 
 void fake_default_msrs(struct fake_cpu *c)
 {
-    static const u32 zero[] = {MSR_TSC_DEADLINE, 0x3b, 0x48, 0x174, 0x175, 0x176, 0x1a0, 0x1d9, 0x277, 0xda0, 0xc0000080,
-                               0xc0000081, 0xc0000082, 0xc0000083, 0xc0000084, 0xc0000100, 0xc0000101, 0xc0000102,
+    static const u32 zero[] = {MSR_TSC_DEADLINE,
+                               0x3b,
+                               0x48,
+                               0x174,
+                               0x175,
+                               0x176,
+                               0x1a0,
+                               0x1d9,
+                               0x277,
+                               0xda0,
+                               0xc0000080,
+                               0xc0000081,
+                               0xc0000082,
+                               0xc0000083,
+                               0xc0000084,
+                               0xc0000100,
+                               0xc0000101,
+                               0xc0000102,
                                0xc0000103};
     for (u32 i = 0; i < sizeof(zero) / sizeof(zero[0]); i++)
         set_msr(c, zero[i], 0);
@@ -229,9 +245,7 @@ void hw_invlpg(u64 linear)
 {
     (void)linear;
 }
-void hw_wbinvd(void)
-{
-}
+void hw_wbinvd(void) {}
 void hw_clflush(const void *p)
 {
     (void)p;
@@ -304,7 +318,8 @@ enum hw_vmx_status hw_vmptrld(hpa_t vmcs)
 {
     struct fake_vmcs *v = vmcs_at(vmcs.v);
     for (u32 i = 0; i < fake.config.cpus; i++)
-        assert((fake.cpus[i].vmcs != v || &fake.cpus[i] == fake.cpu) && "a VMCS is current on two processors");
+        assert((fake.cpus[i].vmcs != v || &fake.cpus[i] == fake.cpu) &&
+               "a VMCS is current on two processors");
     fake.cpu->vmcs = v;
     fake_point(1);
     return HW_VMX_OK;

@@ -17,6 +17,7 @@ struct fake_context {
     ucontext_t uc;
     u64 id;
     void *stack;
+    u64 stack_bytes;
     void (*entry)(void *);
     void *arg;
     bool live;

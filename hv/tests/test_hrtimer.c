@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // Timers: order, cancellation, restarts, migration. Time is in TSC cycles; one point of the fake is one.
 #include "hv/core/cpu.h"
-#include "hv/core/hrtimer.h"
 #include "hv/core/host.h"
+#include "hv/core/hrtimer.h"
 #include "hv/core/sched.h"
 #include "hv/tests/fake_hw.h"
 #include "tests/shim/shim.h"
@@ -176,6 +176,6 @@ static void cancel_body(void *arg)
 TEST(HvHrtimer, CancelWaitsForARunningCallback)
 {
     canceled_while_inside = 0;
-    for (u64 seed = 0; seed < 5; seed++)
+    for (u64 seed = 0; seed < fake_seeds(5); seed++)
         run(2, seed, cancel_body);
 }

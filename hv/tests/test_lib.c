@@ -304,8 +304,7 @@ TEST(HvKnobs, DefaultsAreInRange)
     knobs_defaults(&k);
     EXPECT_EQ(knob(&k, KNOB_HALT_POLL_NS), 200000);
     EXPECT_EQ(knob(&k, KNOB_MEMSLOT_DELETE_MODE), MEMSLOT_DELETE_MODE_TWO_PHASE);
-#define KNOB(id, name, type, values, def, about, source)                                                     \
-    {KNOB_##id, type, values, def},
+#define KNOB(id, name, type, values, def, about, source) {KNOB_##id, type, values, def},
     static const struct {
         unsigned id;
         enum knob_type type;

@@ -30,7 +30,8 @@ static void spread(void (*fn)(void *), u32 threads)
     struct host *host = this_host();
     completion_init(&s.done);
     for (u32 i = 0; i < threads; i++) {
-        struct thread_options o = {.name = "worker", .prio = THREAD_PRIO_NORMAL, .pinned_cpu = i % host->cpu_count};
+        struct thread_options o = {
+            .name = "worker", .prio = THREAD_PRIO_NORMAL, .pinned_cpu = i % host->cpu_count};
         thread_wake(thread_create(host, &o, fn, (void *)(u64)i));
     }
     for (u32 i = 0; i < threads; i++)
@@ -39,7 +40,7 @@ static void spread(void (*fn)(void *), u32 threads)
 
 static void run_seeds(u32 cpus, void (*body)(void *))
 {
-    for (u64 seed = 0; seed < SEEDS; seed++) {
+    for (u64 seed = 0; seed < fake_seeds(SEEDS); seed++) {
         struct fake_config config = {.cpus = cpus, .seed = seed};
         s = (struct shared){.total = 0};
         test_row("seed %llu", (unsigned long long)seed);

@@ -176,8 +176,12 @@ static void mmap_errors_body(void *arg)
         u64 flags;
         s64 want;
     } rows[] = {
-        {0, 12, 0, -EINVAL},           {4096, 13, 0, -EINVAL},       {4097, 12, 0, -EINVAL},
-        {4096, 21, 0, -EINVAL},        {4096, 12, 8, -EINVAL},       {1ull << 50, 30, 0, -ENOMEM},
+        {0, 12, 0, -EINVAL},
+        {4096, 13, 0, -EINVAL},
+        {4097, 12, 0, -EINVAL},
+        {4096, 21, 0, -EINVAL},
+        {4096, 12, 8, -EINVAL},
+        {1ull << 50, 30, 0, -ENOMEM},
         {1ull << 40, 12, HV_MAP_DIRECT, -ENOMEM},
     };
     (void)arg;

@@ -140,7 +140,7 @@ static void pinned_body(void *arg)
 
 TEST(HvSched, PinnedThreadsStay)
 {
-    for (u64 seed = 0; seed < 6; seed++)
+    for (u64 seed = 0; seed < fake_seeds(6); seed++)
         run(4, seed, pinned_body);
 }
 
@@ -204,7 +204,7 @@ static void signal_body(void *arg)
 
 TEST(HvSched, ASignalEndsASleep)
 {
-    for (u64 seed = 0; seed < 6; seed++)
+    for (u64 seed = 0; seed < fake_seeds(6); seed++)
         run(2, seed, signal_body);
 }
 
@@ -296,7 +296,7 @@ static void call_body(void *arg)
 
 TEST(HvSmp, CallsReachEveryProcessorOnceTheyReturn)
 {
-    for (u64 seed = 0; seed < 6; seed++)
+    for (u64 seed = 0; seed < fake_seeds(6); seed++)
         run(3, seed, call_body);
 }
 

@@ -26,7 +26,6 @@ exit_handler exit_handler_of(u32 basic_reason)
 int userspace_exit(struct x86_vcpu *v, enum hv_exit reason)
 {
     v->vcpu.run->exit_reason = reason;
-    hw_trace(TP_KVM_USERSPACE_EXIT, reason, 0, 0, 0, 0, 0);
     return 0;
 }
 

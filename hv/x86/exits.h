@@ -21,7 +21,7 @@ int handle_unknown(struct x86_vcpu *v);
 
 // Leaves to user space with HV_EXIT_INTERNAL_ERROR: 0.
 int internal_error(struct x86_vcpu *v, enum hv_internal_error suberror, unsigned ndata, u64 d0, u64 d1, u64 d2);
-// Records kvm_userspace_exit and returns 0.
+// Sets the reason and returns 0.
 int userspace_exit(struct x86_vcpu *v, enum hv_exit reason);
 
 // Halts: 1, or 0 with HV_EXIT_HLT without a local APIC in the core.

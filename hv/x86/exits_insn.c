@@ -65,7 +65,8 @@ static void hypercall_kick(struct x86_vcpu *v, u64 apic_id)
 
     if (target == NULL)
         return;
-    make_request(REQ_UNHALT, target);
+    WRITE_ONCE(to_x86(target)->pv_unhalted, true);
+    make_request(REQ_EVENT, target);
     vcpu_kick(target);
 }
 

@@ -39,16 +39,16 @@ static bool in_core(struct x86_vcpu *v, void *data)
     return true;
 }
 
-static int to_user_space(struct x86_vcpu *v, int (*complete)(struct x86_vcpu *))
+static int to_user_space(struct x86_vcpu *v, int (*done)(struct x86_vcpu *))
 {
     struct hv_run *run = v->vcpu.run;
 
-    run->io.direction = v->pio_in ? HV_IO_IN : HV_IO_OUT;
+    run->io.direction = (u8)(v->pio_in ? HV_IO_IN : HV_IO_OUT);
     run->io.size = (u8)v->pio_size;
     run->io.port = v->pio_port;
     run->io.count = v->pio_count;
     run->io.data_offset = HV_RUN_IO_DATA_OFFSET;
-    v->complete = complete;
+    v->complete = done;
     return userspace_exit(v, HV_EXIT_IO);
 }
 

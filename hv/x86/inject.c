@@ -131,7 +131,7 @@ bool nmi_allowed(struct x86_vcpu *v)
 
 bool has_injectable_interrupt(struct x86_vcpu *v)
 {
-    if (v->user_vector >= 0)
+    if (READ_ONCE(v->user_vector) >= 0)
         return true;
     return v->apic != NULL && irqchip_has_injectable(v);
 }
@@ -139,10 +139,10 @@ bool has_injectable_interrupt(struct x86_vcpu *v)
 // Acknowledges; -1 when it went away meanwhile.
 static int take_interrupt(struct x86_vcpu *v)
 {
-    int vector = v->user_vector;
+    int vector = READ_ONCE(v->user_vector);
 
     if (vector >= 0) {
-        v->user_vector = -1;
+        WRITE_ONCE(v->user_vector, -1);
         return vector;
     }
     return irqchip_get_interrupt(v);

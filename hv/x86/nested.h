@@ -14,6 +14,8 @@ bool nested_reflect_exit(struct x86_vcpu *v);
 // Before injection while in_guest_mode: events that L1 intercepts become exits of L2. *immediate_exit: L2 was
 // just entered and must leave at once. 0 or -errno.
 int nested_check_events(struct x86_vcpu *v, bool *immediate_exit);
+// VMX capability MSRs of the guest (0x480..0x491). 0, or 1: #GP.
+int nested_msr_read(struct x86_vcpu *v, u32 msr, u64 *value);
 // Frees v->nested (may be NULL); vCPU destruction.
 void nested_free(struct x86_vcpu *v);
 

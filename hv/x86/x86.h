@@ -9,6 +9,7 @@
 #define HV_X86_X86_H
 
 #include "hv/core/arch.h"
+#include "hv/hw/trace.h"
 #include "hv/hw/vmx.h"
 #include "hv/x86/decode.h"
 #include "hv/x86/vmx_caps.h"
@@ -209,7 +210,7 @@ struct x86_vcpu {
     u32 nmi_queued;   // By others, atomically; REQ_NMI takes them over.
     s32 user_vector;  // Queued by HV_INTERRUPT; -1: none.
     u8 event_insn_len; // Of a software event that has to be delivered again.
-    bool triple_fault;
+    bool pv_unhalted; // Kicked by the guest's own kernel.
     bool preempted_in_kernel; // CPL 0 when its thread was scheduled out.
 
     // Interrupt controller and timer (hvirq's files).
@@ -230,9 +231,9 @@ struct x86_vcpu {
 
     // MSRs that are plain storage (see hv/x86/msr_table.def).
     u64 switched_msr[SWITCHED_MSRS];
-    u64 pat, misc_enable, tsc_offset, tsc_adjust, spec_ctrl, arch_capabilities, debugctl;
+    u64 pat, cstar, misc_enable, tsc_offset, tsc_adjust, spec_ctrl, arch_capabilities, debugctl;
     u64 mcg_status, mcg_cap, mcg_ctl;
-    u64 feature_control, platform_info, bios_sign_id, misc_features;
+    u64 feature_control, platform_info, bios_sign_id;
     u64 mtrr_fixed[11], mtrr_var[20], mtrr_def_type;
     u64 mc_banks[4 * 4];
     u64 pv_poll_control;
@@ -246,7 +247,7 @@ struct x86_vcpu {
     int (*complete)(struct x86_vcpu *v); // As arch_vcpu_pre_run() returns.
     u32 pio_count, pio_size;
     u16 pio_port;
-    bool pio_in, pio_string;
+    bool pio_in, pio_rep;
     u64 pio_linear;
     struct decoded insn; // Being emulated.
     struct mmio_fragment mmio[2];
@@ -262,6 +263,7 @@ struct x86_vcpu {
     u16 vpid; // 0: none.
     struct nested *nested;
     u32 insn_err; // VM_INSTRUCTION_ERROR of a failed entry.
+    u32 msr_intercept_x2apic; // What apicv_update_msr_bitmap() last made of it.
 };
 
 static inline struct x86_vcpu *to_x86(struct vcpu *vcpu)

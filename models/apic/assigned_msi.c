@@ -44,9 +44,11 @@ void assigned_msi_destroy(struct assigned_msi *d)
     free(d);
 }
 
-static struct fifo *fifo_of(const struct pcpu *c)
+static struct fifo *fifo_of(struct pcpu *c)
 {
     assert(c->host < HW_ARENA_HOSTS_MAX);
+    if (!c->machine->assigned)
+        c->machine->assigned = assigned_msi_create();
     return &c->machine->assigned->fifos[c->host];
 }
 

@@ -18,7 +18,7 @@ static bool exit_plain(struct pcpu *c, uint32_t reason)
 void vmx_sync(struct pcpu *c)
 {
     if (c->now_ticks >= c->limit_ticks)
-        pcpu_pass_time(c, c->now_ticks);
+        pcpu_slow_path(c, false);
 }
 
 // --- Delivery through the guest's IDT. ---

@@ -4,9 +4,13 @@
 
 #include "models/apic/assigned_msi.h"
 #include "models/apic/lapic.h"
+#include "models/cpu/native/native.h"
 #include "models/cpu/uarch/uarch.h"
 #include "models/mem/mem.h"
 #include <assert.h>
+
+#define POWER_PORT 0x604u
+#define POWER_SLP_EN (1u << 13)
 
 struct pcpu *x86_instruction(uint64_t cycles, bool serializing)
 {
@@ -134,14 +138,16 @@ uint32_t x86_port_in(struct pcpu *c, uint16_t port, unsigned size)
 {
     uint32_t value = UINT32_MAX;
 
-    if (c->machine->assigned && assigned_msi_port(port))
+    if (assigned_msi_port(port))
         value = assigned_msi_in(c, port);
     return size == 4 ? value : value & ((1u << (8 * size)) - 1);
 }
 
 void x86_port_out(struct pcpu *c, uint16_t port, unsigned size, uint32_t value)
 {
-    (void)c, (void)port, (void)size, (void)value; // No device of the board has a register that can be written.
+    // The board's power management register: SLP_EN (bit 13) switches the machine off.
+    if (port == POWER_PORT && size == 2 && (value & POWER_SLP_EN) && c->machine->power_off)
+        c->machine->power_off(c->machine);
 }
 
 u32 hw_in(u16 port, unsigned size_bytes)
@@ -181,5 +187,5 @@ void hw_clflush(const void *p)
 
     // Ordered with stores to the line, which must reach memory: data lives in the arena already.
     mem_store_drain(c);
-    mem_access(c, mem_ptr_to_hpa(c, p), 1, MEM_RMW);
+    mem_access(c, native_pointer_hpa(c, p), 1, MEM_RMW);
 }

@@ -2,22 +2,14 @@
 // Programs of replay guests: registration, checks, and where each stands.
 #include "models/cpu/x86/replay_guest.h"
 
+#include "models/apic/assigned_msi.h"
 #include <assert.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 unsigned replay_length(const struct replay_op *op)
 {
     return op->kind == REPLAY_BRANCH ? 4 : op->length; // The VMREAD that it begins with.
-}
-
-struct replay_set *replay_create(void)
-{
-    struct replay_set *set = calloc(1, sizeof *set);
-
-    assert(set);
-    return set;
 }
 
 static void guest_free(struct replay_guest *g)
@@ -29,8 +21,22 @@ static void guest_free(struct replay_guest *g)
     free(g);
 }
 
-void replay_destroy(struct replay_set *set)
+static struct replay_set *set_of(struct machine *m)
 {
+    if (!m->replays) {
+        m->replays = calloc(1, sizeof *m->replays);
+        assert(m->replays);
+    }
+    return m->replays;
+}
+
+void replay_forget(struct machine *m)
+{
+    struct replay_set *set = m->replays;
+
+    assigned_msi_destroy(m->assigned);
+    m->assigned = NULL;
+    m->replays = NULL;
     if (!set)
         return;
     for (size_t i = 0; i < set->count; i++)
@@ -41,19 +47,13 @@ void replay_destroy(struct replay_set *set)
 
 void replay_set_done_hook(struct machine *m, replay_done_fn fn, void *ctx)
 {
-    m->replays->done = fn;
-    m->replays->done_ctx = ctx;
+    set_of(m)->done = fn;
+    set_of(m)->done_ctx = ctx;
 }
 
 // --- Checks. ---
 
-static int bad(char *error, size_t size, const struct replay_op *op, const char *what)
-{
-    snprintf(error, size, "line %u: %s", (unsigned)op->line, what);
-    return -1;
-}
-
-static int match_loops(struct replay_guest *g, char *error, size_t size)
+static const char *match_loops(struct replay_guest *g)
 {
     uint32_t open[64], depth = 0;
     const struct replay_program *p = g->program;
@@ -61,19 +61,19 @@ static int match_loops(struct replay_guest *g, char *error, size_t size)
     for (uint32_t i = 0; i < p->op_count; i++) {
         if (p->ops[i].kind == REPLAY_LOOP) {
             if (depth == 64)
-                return bad(error, size, &p->ops[i], "loops are nested more than 64 deep");
+                return "loops are nested more than 64 deep";
             open[depth++] = i;
         } else if (p->ops[i].kind == REPLAY_ENDLOOP) {
             if (!depth)
-                return bad(error, size, &p->ops[i], "'}' without a loop");
+                return "'}' without a loop";
             g->loop_end[i] = open[--depth];
             g->loop_end[open[depth]] = i;
         }
     }
-    return depth ? bad(error, size, &p->ops[open[depth - 1]], "loop without '}'") : 0;
+    return depth ? "loop without '}'" : NULL;
 }
 
-static int check_targets(const struct replay_program *p, char *error, size_t size)
+static const char *check_targets(const struct replay_program *p)
 {
     for (uint32_t i = 0; i < p->op_count; i++) {
         const struct replay_op *op = &p->ops[i];
@@ -81,16 +81,14 @@ static int check_targets(const struct replay_program *p, char *error, size_t siz
         uint64_t target = op->args[op->kind == REPLAY_BRANCH ? 3 : 0];
 
         if (op->kind >= REPLAY_OP_COUNT)
-            return bad(error, size, op, "unknown kind of event");
+            return "unknown kind of event";
         if (jumps && target >= p->op_count)
-            return bad(error, size, op, "label outside of the stream");
+            return "label outside of the stream";
     }
     for (unsigned v = 0; v < 256; v++)
-        if (p->handler[v] != REPLAY_NO_HANDLER && p->handler[v] >= p->op_count) {
-            snprintf(error, size, "handler of vector %u lies outside of the stream", v);
-            return -1;
-        }
-    return 0;
+        if (p->handler[v] != REPLAY_NO_HANDLER && p->handler[v] >= p->op_count)
+            return "handler outside of the stream";
+    return NULL;
 }
 
 static void number_rips(struct replay_guest *g)
@@ -122,8 +120,10 @@ static void guest_reset(struct replay_guest *g)
 
 void replay_reset(struct machine *m)
 {
-    for (size_t i = 0; i < m->replays->count; i++)
+    for (size_t i = 0; m->replays && i < m->replays->count; i++)
         guest_reset(m->replays->guests[i]);
+    if (m->assigned)
+        assigned_msi_reset(m->assigned);
 }
 
 static struct replay_guest *guest_make(uint64_t idtr_base, const struct replay_program *p)
@@ -179,28 +179,26 @@ static void insert(struct replay_set *set, struct replay_guest *g)
     set->count++;
 }
 
-int replay_register(struct machine *m, uint64_t idtr_base, const struct replay_program *program, char *error,
-                    size_t error_size)
+const char *replay_register(struct machine *m, uint64_t idtr_base, const struct replay_program *program)
 {
     struct replay_guest *g;
+    const char *wrong;
 
-    if (!program->op_count || program->ops[program->op_count - 1].kind != REPLAY_END) {
-        snprintf(error, error_size, "stream %s has no end", program->name);
-        return -1;
-    }
-    if (replay_find(m, idtr_base)) {
-        snprintf(error, error_size, "stream %s: its interrupt table's base is taken", program->name);
-        return -1;
-    }
-    if (check_targets(program, error, error_size))
-        return -1;
+    if (!program->op_count || program->ops[program->op_count - 1].kind != REPLAY_END)
+        return "stream without an end";
+    if (replay_find(m, idtr_base))
+        return "interrupt table base is taken";
+    wrong = check_targets(program);
+    if (wrong)
+        return wrong;
     g = guest_make(idtr_base, program);
-    if (match_loops(g, error, error_size)) {
+    wrong = match_loops(g);
+    if (wrong) {
         guest_free(g);
-        return -1;
+        return wrong;
     }
     number_rips(g);
     guest_reset(g);
-    insert(m->replays, g);
-    return 0;
+    insert(set_of(m), g);
+    return NULL;
 }

@@ -35,6 +35,7 @@ struct replay_op {
     uint64_t rip;
     uint64_t recorded_ns;
     uint64_t args[5];   // Labels and stream names are resolved: op index, IDTR base.
+                        // LOOP: count (0: for ever), index of its ENDLOOP, depth 0..7; ENDLOOP: index of its LOOP, depth.
 };
 
 #define REPLAY_NO_HANDLER UINT32_MAX
@@ -52,24 +53,5 @@ static inline uint64_t replay_idtr_base(unsigned vm, unsigned vcpu, unsigned str
 {
     return REPLAY_IDTR_BASE + ((((uint64_t)vm * 256 + vcpu) * 16 + stream) << 12);
 }
-
-
-// --- The guests of a machine. ---
-
-struct machine;
-struct replay_set;
-
-struct replay_set *replay_create(void);
-// Makes `program` the one whose guest's IDTR base is `idtr_base`. The program must outlive the machine; it is
-// checked (loops match, handlers and labels lie inside). 0, or -1 with one line in `error`.
-int replay_register(struct machine *m, uint64_t idtr_base, const struct replay_program *program, char *error,
-                    size_t error_size);
-// Puts every program back to its start: for a start-over of the run.
-void replay_reset(struct machine *m);
-void replay_destroy(struct replay_set *set);
-
-// Called once per program, when it reaches its END; the guest then idles.
-typedef void (*replay_done_fn)(void *ctx, uint64_t idtr_base);
-void replay_set_done_hook(struct machine *m, replay_done_fn fn, void *ctx);
 
 #endif

@@ -380,11 +380,11 @@ static enum replay_step random_number(struct pcpu *c, const struct replay_op *op
     struct vmx *v = &c->x86->vmx;
 
     if (v->ctl.cpu2 & control) {
-        // SDM table 27-12: operand register in bits 6:3, 64-bit operand in bits 12:11.
-        replay_exit(c, op, reason)->insn_info = (uint32_t)RAX << INSN_INFO_REG1_SHIFT | 2u << 11;
+        // SDM table 27-12: operand register in bits 6:3, 1 in bits 12:11 is 32 bits.
+        replay_exit(c, op, reason)->insn_info = (uint32_t)RAX << INSN_INFO_REG1_SHIFT | 1u << 11;
         return STEP_EXIT;
     }
-    v->gpr.r[RAX] = random_value(c);
+    v->gpr.r[RAX] = (uint32_t)random_value(c);
     v->rflags |= X86_RFLAGS_CF;
     return STEP_RETIRED;
 }

@@ -267,7 +267,7 @@ EXEC(triple)
 // Lets what is due now arrive.
 static enum replay_step arrive_now(struct pcpu *c)
 {
-    pcpu_pass_time(c, c->now_ticks);
+    pcpu_slow_path(c, false);
     return STEP_EVENT;
 }
 

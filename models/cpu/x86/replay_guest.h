@@ -10,7 +10,7 @@
 
 #include "hv/hw/vmx.h"
 #include "models/cpu/pcpu.h"
-#include "models/cpu/x86/replay.h"
+#include "models/cpu/x86/replay_run.h"
 
 #define REPLAY_FRAMES_MAX 32u
 // Guest-linear address of the current instruction's memory operand.

@@ -93,7 +93,7 @@ static const struct {
     {HEAD "again:\nhlt\ngoto agian\n", 4, 6, "did you mean again?"},
     {HEAD "a:\nhlt\na:\nhlt\n", 4, 1, "label a is here twice; see line 2"},
     {HEAD "a: hlt\n", 2, 4, "expected nothing after a label"},
-    {HEAD "9a:\nhlt\n", 2, 1, "is not a time"},
+    {HEAD "9a:\nhlt\n", 2, 1, "is no name for a label"},
     {HEAD "a%b:\nhlt\n", 2, 1, "is no name for a label"},
     {HEAD "goto a\nloop 2 {\na:\nhlt\n}\n", 2, 6, "not enter one"},
     {HEAD "hlt\non 40:\ngoto a\niret\na:\nhlt\n", 4, 6, "outside of this handler"},
@@ -167,22 +167,40 @@ TEST(StreamErrors, BinaryAndEndlessLinesAreRefused)
     free(line);
 }
 
+// Text put together piece by piece.
+struct builder {
+    char text[1200];
+    size_t size;
+};
+
+static void add(struct builder *b, const char *text)
+{
+    int size = snprintf(b->text + b->size, sizeof(b->text) - b->size, "%s", text);
+    b->size += (size_t)size;
+    EXPECT_LT(b->size, sizeof(b->text));
+}
+
+static struct builder nested_loops(unsigned depth)
+{
+    struct builder b = {.size = 0};
+    add(&b, HEAD);
+    for (unsigned i = 0; i < depth; i++) {
+        add(&b, "loop 2 {\n");
+    }
+    add(&b, "hlt\n");
+    for (unsigned i = 0; i < depth; i++) {
+        add(&b, "}\n");
+    }
+    return b;
+}
+
 TEST(StreamErrors, LoopsNestToEight)
 {
-    char text[400] = HEAD;
-    for (unsigned depth = 0; depth < 8; depth++) {
-        strcat(text, "loop 2 {\n");
-    }
-    char deeper[500];
-    (void)snprintf(deeper, sizeof(deeper), "%sloop 2 {\nhlt\n}\n", text);
-    expect_error(deeper, strlen(deeper), "nested deeper than 8");
-    strcat(text, "hlt\n");
-    for (unsigned depth = 0; depth < 8; depth++) {
-        strcat(text, "}\n");
-    }
-    struct stream_set set = parse_good(text);
+    struct builder deep = nested_loops(8), deeper = nested_loops(9);
+    struct stream_set set = parse_good(deep.text);
     EXPECT_EQ(set.programs[0].ops[7].args[2], 7);
     stream_free(&set);
+    expect_error(deeper.text, deeper.size, "nested deeper than 8");
 }
 
 TEST(StreamErrors, TheNumberOfOpsAndStreamsIsBounded)
@@ -195,13 +213,14 @@ TEST(StreamErrors, TheNumberOfOpsAndStreamsIsBounded)
     EXPECT_FALSE(stream_parse("t", text, sizeof(text) - 1, &small, &set, &error));
     EXPECT_EQ(error.line, 4);
     EXPECT_STRSTR(error.text, "more than 3 ops");
-    char many[1000] = HEAD "hlt\n";
+    struct builder many = {.size = 0};
+    add(&many, HEAD "hlt\n");
     for (unsigned i = 1; i <= 16; i++) {
         char part[40];
         (void)snprintf(part, sizeof(part), "stream s%u\nhlt\n", i);
-        strcat(many, part);
+        add(&many, part);
     }
-    expect_error(many, strlen(many), "more than 16 streams");
+    expect_error(many.text, many.size, "more than 16 streams");
 }
 
 TEST(StreamErrors, AFileThatIsNotThereIsTold)

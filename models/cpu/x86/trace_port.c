@@ -1,0 +1,199 @@
+// SPDX-License-Identifier: Apache-2.0
+// The tracepoint port of hv/hw/trace.h: events, spans, counters, violations. Nothing here takes simulated time.
+#include "models/cpu/x86/trace_port.h"
+#include "models/cpu/x86/trace_exit.h"
+#include "models/cpu/x86/trace_state.h"
+
+#include "hv/hw/trace.h"
+#include "models/cpu/native/native.h"
+#include "models/cpu/x86/x86_state.h"
+#include "traces/trace.h"
+#include <assert.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#define STATUS_BUG 70
+
+struct tracepoint {
+    const char *name;
+    uint8_t argc;
+};
+
+static const struct tracepoint tracepoints[TP_COUNT] = {
+#define TRACEPOINT(id, name, argc, args, category) {#name, argc},
+#include "spec/tracepoints.def"
+};
+
+static const char *const span_names[] = {
+#define SPAN(id, name, meaning) name,
+#include "spec/spans.def"
+};
+#define SPAN_KINDS (sizeof span_names / sizeof *span_names)
+
+struct trace_where trace_where_of(const struct pcpu *c, bool guest)
+{
+    return (struct trace_where){(uint16_t)c->index, (uint16_t)c->note_vm, (uint16_t)c->note_vcpu,
+                                guest ? (uint8_t)c->note_level : 0, 0};
+}
+
+struct trace_port *trace_port_of(struct machine *m)
+{
+    if (!m->trace_port) {
+        m->trace_port = calloc(1, sizeof *m->trace_port);
+        assert(m->trace_port);
+    }
+    return m->trace_port;
+}
+
+static void forget(struct trace_port *p)
+{
+    trace_exits_forget(p);
+    for (size_t i = 0; i < p->counter_count; i++)
+        free(p->counters[i].name);
+    free(p->counters);
+    free(p->spans);
+    memset(p, 0, sizeof *p);
+}
+
+void trace_port_begin(struct machine *m)
+{
+    forget(trace_port_of(m));
+}
+
+void trace_port_destroy(struct machine *m)
+{
+    if (m->trace_port)
+        forget(m->trace_port);
+    free(m->trace_port);
+    m->trace_port = NULL;
+}
+
+void trace_port_end(struct machine *m)
+{
+    struct trace_port *p = trace_port_of(m);
+
+    trace_exits_finish(m);
+    for (size_t i = 0; m->trace && i < p->counter_count; i++)
+        trace_counter(m->trace, trace_text(m->trace, p->counters[i].name), p->counters[i].value);
+}
+
+void hw_trace(enum hw_tracepoint tp, u64 a0, u64 a1, u64 a2, u64 a3, u64 a4, u64 a5)
+{
+    const uint64_t args[TRACE_EVENT_ARGS] = {a0, a1, a2, a3, a4, a5};
+    const struct pcpu *c = pcpu_current;
+
+    if (c && c->trace)
+        trace_event(c->trace, trace_where_of(c, true), (uint16_t)tp, c->now_ticks, args, tracepoints[tp].argc);
+}
+
+void hw_trace_vcpu(u32 vm, u32 vcpu, u32 level, hpa_t vmcs)
+{
+    struct pcpu *c = pcpu_current;
+
+    (void)vmcs; // Rows are told apart by the VMCS that is current at their entries.
+    c->note_vm = vcpu == UINT32_MAX ? TRACE_NOBODY : vm;
+    c->note_vcpu = vcpu == UINT32_MAX ? TRACE_NOBODY : vcpu;
+    c->note_level = vcpu == UINT32_MAX ? 0 : level;
+}
+
+// --- Spans: a stack for each thread. ---
+
+static struct span_stack *span_stack(struct trace_port *p, uint32_t thread)
+{
+    if (thread >= p->span_threads) {
+        uint32_t count = thread + 64;
+
+        p->spans = realloc(p->spans, count * sizeof *p->spans);
+        assert(p->spans);
+        memset(p->spans + p->span_threads, 0, (count - p->span_threads) * sizeof *p->spans);
+        p->span_threads = count;
+    }
+    return &p->spans[thread];
+}
+
+void hw_trace_span_begin(u32 span)
+{
+    struct pcpu *c = pcpu_current;
+    struct span_stack *s = span_stack(trace_port_of(c->machine), native_context_thread(c));
+
+    assert(span < SPAN_KINDS && "hw_trace_span_begin: no such span");
+    if (s->depth < SPAN_DEPTH_MAX)
+        s->open[s->depth] = (struct span_open){span, c->now_ticks};
+    s->depth++;
+}
+
+void hw_trace_span_end(u32 span)
+{
+    struct pcpu *c = pcpu_current;
+    struct span_stack *s = span_stack(trace_port_of(c->machine), native_context_thread(c));
+
+    assert(s->depth && "hw_trace_span_end: no span is open");
+    if (--s->depth >= SPAN_DEPTH_MAX)
+        return;
+    assert(s->open[s->depth].span == span && "hw_trace_span_end: another span is open");
+    if (!c->trace)
+        return;
+    trace_span(c->trace, &(struct trace_span){.where = trace_where_of(c, false),
+                                              .name = trace_text(c->trace, span_names[span]),
+                                              .begin_tick = s->open[s->depth].begin_ticks,
+                                              .end_tick = c->now_ticks});
+}
+
+// --- Counters. ---
+
+void hw_trace_count(const char *name, u64 n)
+{
+    struct trace_port *p = trace_port_of(pcpu_current->machine);
+
+    for (size_t i = 0; i < p->counter_count; i++)
+        if (!strcmp(p->counters[i].name, name)) {
+            p->counters[i].value += n;
+            return;
+        }
+    if (p->counter_count == p->counter_capacity) {
+        p->counter_capacity = p->counter_capacity ? 2 * p->counter_capacity : 32;
+        p->counters = realloc(p->counters, p->counter_capacity * sizeof *p->counters);
+        assert(p->counters);
+    }
+    p->counters[p->counter_count++] = (struct trace_counter_row){strdup(name), n};
+}
+
+// --- Violations, bugs. ---
+
+static void violation(struct pcpu *c, const char *name, uint64_t a0, uint64_t a1, bool guest)
+{
+    char detail[64];
+
+    if (!c->trace)
+        return;
+    snprintf(detail, sizeof detail, "%#" PRIx64 ", %#" PRIx64, a0, a1);
+    trace_violation(c->trace, &(struct trace_violation){.where = trace_where_of(c, guest),
+                                                        .thread = native_context_thread(c),
+                                                        .kind = trace_text(c->trace, name),
+                                                        .detail = trace_text(c->trace, detail),
+                                                        .address = a0,
+                                                        .tick = c->now_ticks});
+}
+
+void hw_trace_violation(const char *name, u64 a0, u64 a1)
+{
+    violation(pcpu_current, name, a0, a1, false);
+}
+
+void trace_vmx_violation(struct pcpu *c, const char *name, uint64_t a0, uint64_t a1)
+{
+    violation(c, name, a0, a1, c->x86->vmx.in_guest);
+}
+
+void hw_panic(const char *what, const char *file, u32 line)
+{
+    const struct pcpu *c = pcpu_current;
+
+    fprintf(stderr, "hvsim: bug in the hypervisor core: %s:%u: %s", file, (unsigned)line, what);
+    if (c)
+        fprintf(stderr, " (pCPU %u, cycle %" PRIu64 ", seed %" PRIu64 ")", c->index, c->now_ticks / TICKS_PER_CYCLE,
+                c->machine->seed);
+    fputc('\n', stderr);
+    exit(STATUS_BUG);
+}

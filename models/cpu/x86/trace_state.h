@@ -1,0 +1,50 @@
+// SPDX-License-Identifier: Apache-2.0
+// Inside of the recorder's port. Private to models/cpu/x86.
+#ifndef MODELS_CPU_X86_TRACE_STATE_H
+#define MODELS_CPU_X86_TRACE_STATE_H
+
+#include "models/cpu/pcpu.h"
+#include "traces/trace.h"
+
+#define SPAN_DEPTH_MAX 32u
+
+struct span_open {
+    uint32_t span;
+    uint64_t begin_ticks;
+};
+
+struct span_stack {
+    struct span_open open[SPAN_DEPTH_MAX];
+    uint32_t depth; // May exceed the maximum: the deepest are then not recorded
+};
+
+struct trace_counter_row {
+    char *name;
+    uint64_t value;
+};
+
+// The exit of a VMCS that waits for its next entry.
+struct exit_open {
+    uint64_t vmcs;
+    bool open;
+    struct trace_exit row;
+    uint32_t thread;
+    uint64_t kernel_ticks, user_ticks, off_ticks; // Of the thread, when host code began
+    uint64_t entered_ticks;                       // When the guest last began to run
+};
+
+struct trace_port {
+    struct exit_open *exits; // Sorted by vmcs
+    size_t exit_count, exit_capacity;
+    struct span_stack *spans; // By thread
+    uint32_t span_threads;
+    struct trace_counter_row *counters; // In order of first use
+    size_t counter_count, counter_capacity;
+};
+
+struct trace_port *trace_port_of(struct machine *m);
+// `guest`: at the level that hv last told of, else the hypervisor's 0.
+struct trace_where trace_where_of(const struct pcpu *c, bool guest);
+void trace_exits_forget(struct trace_port *p);
+
+#endif
