@@ -60,7 +60,7 @@ static void start_vcpus(struct vmm *vmm)
         for (u32 v = 0; v < vm->config->vcpu_count; v++) {
             u32 cpu = c[v].pcpu == VMM_CPU_ANY ? HV_CPU_ANY : c[v].pcpu;
 
-            vm->vcpus[v].thread = hv_thread_create(vmm_vcpu_thread, &vm->vcpus[v], cpu, 1);
+            vm->vcpus[v].thread = hv_thread_create(vmm_vcpu_thread, &vm->vcpus[v], cpu, HV_PRIO_NORMAL);
             vmm_check(vm->vcpus[v].thread >= 0, "a vCPU's thread could not be created");
         }
     }

@@ -317,10 +317,14 @@ int arch_vcpu_inject_pending(struct vcpu *vcpu, bool *immediate_exit)
     }
     if (v->nmi_pending)
         can_inject = inject_nmis(v, can_inject);
-    if (has_injectable_interrupt(v))
-        inject_interrupts(v, can_inject);
-    else if (vcpu->run->request_interrupt_window && v->apic == NULL)
+    if (has_injectable_interrupt(v)) {
+        if (unlikely(v->in_guest_mode) && nested_intercepts_interrupts(v))
+            *immediate_exit = true; // Something else went first; L1 gets it before L2's next instruction.
+        else
+            inject_interrupts(v, can_inject);
+    } else if (vcpu->run->request_interrupt_window && v->apic == NULL) {
         open_interrupt_window(v);
+    }
     if (v->apic != NULL && !v->apicv_active)
         lapic_update_cr8_intercept(v);
     return 1;

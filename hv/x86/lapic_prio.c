@@ -181,7 +181,7 @@ void lapic_set_cr8(struct x86_vcpu *v, u64 cr8)
 void lapic_update_cr8_intercept(struct x86_vcpu *v)
 {
     struct lapic *a = v->apic;
-    if (a == NULL || v->apicv_active)
+    if (a == NULL || v->apicv_active || v->in_guest_mode) // L2's CR8 accesses exit.
         return;
     int irr = lapic_enabled(a) && a->sw_enabled ? highest_irr(a) : -1;
     u32 tpr_class = (lapic_reg(a, APIC_TPR) & 0xf0) >> 4;

@@ -5,7 +5,7 @@
 
 #include "hv/x86/x86.h"
 
-// May the guest use VMX (CPUID and IA32_FEATURE_CONTROL)? If not, VMX instructions are #UD.
+// Has the guest VMX (CPUID)? If not, VMX instructions are #UD.
 bool nested_allowed(const struct x86_vcpu *v);
 // A VMX instruction of L1, by exit reason. As exit handlers.
 int nested_handle_insn(struct x86_vcpu *v, u32 reason);
@@ -18,5 +18,19 @@ int nested_check_events(struct x86_vcpu *v, bool *immediate_exit);
 int nested_msr_read(struct x86_vcpu *v, u32 msr, u64 *value);
 // Frees v->nested (may be NULL); vCPU destruction.
 void nested_free(struct x86_vcpu *v);
+
+// VMX capability MSRs as L1 sees them, IA32_VMX_BASIC..IA32_VMX_VMFUNC. 0, or 1: #GP.
+int nested_capability_msr(const struct x86_vcpu *v, u32 msr, u64 *value);
+// TSC cycles that an immediate exit leaves to L2: 0, but for the throttle of catalogue 001-E (knob
+// irq.storm_guard = immexit_throttle). Just before an entry with immediate_exit.
+u64 nested_immediate_exit_tsc(struct x86_vcpu *v);
+// What vmx_update_controls() adds to the secondary controls of vmcs01: VMCS shadowing while L1 has a current VMCS.
+u32 nested_shadow_controls(const struct x86_vcpu *v);
+// While in_guest_mode: do external interrupts go to L1?
+bool nested_intercepts_interrupts(const struct x86_vcpu *v);
+// Is the guest in VMX root operation or beyond? CR4.VMXE may then not be cleared (SDM 23.8).
+bool nested_vmx_on(const struct x86_vcpu *v);
+// INIT: VMX operation ends (L1 in root operation blocks INIT, which the core does not deliver then).
+void nested_reset(struct x86_vcpu *v);
 
 #endif

@@ -6,6 +6,7 @@
 #include "hv/x86/exits.h"
 #include "hv/x86/lapic.h"
 #include "hv/x86/msr.h"
+#include "hv/x86/nested.h"
 #include "hv/x86/regs.h"
 #include "spec/cpuid.h"
 #include "spec/msrs.h"
@@ -167,6 +168,7 @@ void vmx_update_controls(struct x86_vcpu *v)
         cpu2 &= ~(u32)CPU2_RDSEED_EXITING;
     if (v->vpid == 0)
         cpu2 &= ~(u32)CPU2_ENABLE_VPID;
+    cpu2 |= nested_shadow_controls(v);
     pin_controls_set(v, pin);
     cpu_controls_set(v, cpu | window);
     cpu2_controls_set(v, cpu2);
@@ -220,7 +222,9 @@ static void write_hv_timer(struct x86_vcpu *v, u32 value)
 static void update_hv_timer(struct x86_vcpu *v, bool immediate_exit)
 {
     if (immediate_exit) {
-        write_hv_timer(v, 0);
+        u64 tsc = v->in_guest_mode ? nested_immediate_exit_tsc(v) : 0;
+
+        write_hv_timer(v, (u32)min_u64(tsc >> x86_host_of(v)->caps.preemption_shift, UINT32_MAX - 1));
         return;
     }
     if (v->hv_deadline_tsc != ~0ull) {

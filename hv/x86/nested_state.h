@@ -1,0 +1,95 @@
+// SPDX-License-Identifier: Apache-2.0
+// What the files of nested VMX share: vmcs12 and the state of one vCPU's nesting.
+//
+// L1 is the guest that uses VMX, L2 its guest. vmcs01 runs L1; vmcs12 is the VMCS as L1 wrote it, cached here while it is
+// current; vmcs02 runs L2 and merges both. L2 uses L1's EPT tables (EPT is not offered to L1), so its paging structures
+// are guest-physical addresses of the VM.
+#ifndef HV_X86_NESTED_STATE_H
+#define HV_X86_NESTED_STATE_H
+
+#include "hv/lib/assert.h"
+#include "hv/lib/errno.h"
+#include "hv/x86/apicv.h"
+#include "hv/x86/inject.h"
+#include "hv/x86/nested.h"
+#include "spec/msrs.h"
+#include "spec/vm_errors.h"
+
+// Position of each field in vmcs12.
+enum vmcs12_field {
+#define VMCS_FIELD(name, encoding, section) V12_##name,
+#include "spec/vmcs_fields.def"
+    V12_COUNT
+};
+
+#define VMCS12_REVISION 0x11e57ed1u // Ours: tells L1's VMCS regions from the processor's.
+#define VMCS12_NONE UINT64_MAX
+
+// The region in L1's memory. Its format is the implementation's (SDM 24.2), but for the first 8 bytes.
+struct vmcs12 {
+    u32 revision;
+    u32 abort;
+    u32 launched; // Launch state (SDM 24.11.3).
+    u32 reserved;
+    u64 field[V12_COUNT];
+};
+_Static_assert(sizeof(struct vmcs12) <= 4096, "SDM A.1: a VMCS has at most 4 KiB");
+
+#define V12(n, name) ((n)->vmcs12->field[V12_##name])
+
+struct nested {
+    bool vmxon;
+    bool run_pending;  // VMLAUNCH or VMRESUME was executed, L2 not yet entered.
+    bool dirty;        // Fields of vmcs12 without a shadow were written: all of vmcs02 has to follow.
+    bool rare_in_02;   // vmcs02's RARE guest fields are newer than vmcs12's.
+    bool set_up;       // vmcs02 holds its constants.
+    gpa_t vmxon_ptr;
+    gpa_t current; // Current-VMCS pointer; VMCS12_NONE.
+    struct vmcs12 *vmcs12; // Page: cache of the current one.
+    struct loaded_vmcs vmcs02;
+
+    // VMCS shadowing (SDM 24.10); NULL without it.
+    void *shadow, *vmread_bitmap, *vmwrite_bitmap;
+    bool shadow_on;
+
+    // L1's while L2 runs.
+    u64 l1_tsc_offset, l1_cr0_owned, l1_cr4_owned;
+
+    // Throttle of immediate exits.
+    u64 throttle_rip, throttle_count;
+};
+
+// --- nested_vmcs.c
+int nested_create(struct x86_vcpu *v); // 0 or -ENOMEM.
+// Index of an encoding (its full form), or -1: no such field.
+int vmcs12_index(u32 encoding);
+void nested_shadow_load(struct x86_vcpu *v);  // vmcs12 to shadow. vmcs01 current before and after.
+void nested_shadow_store(struct x86_vcpu *v); // And back, the writable ones.
+void nested_shadow_enable(struct x86_vcpu *v, bool on);
+// Brings RARE fields from vmcs02 into vmcs12.
+void nested_sync_rare(struct x86_vcpu *v);
+// Writes vmcs12 to L1's memory and forgets it.
+void nested_release_vmcs12(struct x86_vcpu *v);
+// Makes `l` the vCPU's current VMCS: dirty registers are written to the old one, caches are dropped.
+void nested_switch_vmcs(struct x86_vcpu *v, struct loaded_vmcs *l);
+
+// --- nested_insn.c
+void nested_vmsucceed(struct x86_vcpu *v);
+void nested_vmfail_invalid(struct x86_vcpu *v);
+void nested_vmfail_valid(struct x86_vcpu *v, u32 error); // VMfail: valid if there is a current VMCS.
+
+// --- nested_checks.c: SDM 26.2, 26.3. 0, or the number of VM_INSTRUCTION_ERROR; guest: true if it is good.
+u32 nested_check_controls(const struct x86_vcpu *v, const struct vmcs12 *c);
+u32 nested_check_host(const struct x86_vcpu *v, const struct vmcs12 *c);
+bool nested_check_guest(const struct x86_vcpu *v, const struct vmcs12 *c, u64 *qualification);
+
+// --- nested_entry.c
+int nested_run(struct x86_vcpu *v, bool launch);
+// The five control words of vmcs02 from those of vmcs01 (as vmx_update_controls() makes them) and L1's.
+struct vmcs_controls nested_merge_controls(struct vmcs_controls l0, const struct vmcs12 *c, const struct vmx_caps *caps);
+
+// --- nested_exit.c
+void nested_vmexit(struct x86_vcpu *v, u32 reason, u32 intr_info, u64 qualification);
+void nested_load_host_state(struct x86_vcpu *v);
+
+#endif
