@@ -20,6 +20,7 @@ enum hv_ioctl_cmd {
 
 #define HV_HANDLE_SYSTEM 0
 #define HV_CPU_ANY UINT32_MAX
+#define HV_PRIO_NORMAL 1u // Of a thread: 1, 2 (more urgent).
 #define HV_USER_MEMSLOTS 509u
 #define HV_IRQCHIPS 3u // 0 PIC master, 1 PIC slave, 2 IOAPIC
 #define HV_IRQCHIP_PINS 24u

@@ -145,23 +145,50 @@ static const char *bulk_rest(int columns)
     return rest[columns];
 }
 
+// The names of table's columns but the first, comma separated; the caller frees them with sqlite3_free().
+static char *bulk_names(sqlite3 *db, const char *table)
+{
+    sqlite3_stmt *statement = NULL;
+    char *names = NULL;
+
+    if (sqlite3_prepare_v2(db, "SELECT group_concat(name) FROM pragma_table_info(?) WHERE cid > 0", -1,
+                           &statement, NULL) == SQLITE_OK) {
+        sqlite3_bind_text(statement, 1, table, -1, SQLITE_STATIC);
+        if (sqlite3_step(statement) == SQLITE_ROW)
+            names = sqlite3_mprintf("%s", sqlite3_column_text(statement, 0));
+    }
+    sqlite3_finalize(statement);
+    return names;
+}
+
+static int bulk_prepare(sqlite3 *db, char *sql, sqlite3_stmt **statement)
+{
+    int result = sqlite3_prepare_v3(db, sql, -1, SQLITE_PREPARE_PERSISTENT, statement, NULL);
+
+    sqlite3_free(sql);
+    return result;
+}
+
 int bulk_open(struct bulk *bulk, sqlite3 *db, const char *table, int columns, bool counts)
 {
-    char sql[160];
-
     *bulk = (struct bulk){.table = table, .columns = columns, .counts = counts, .restart = true};
     bulk->rows = memory_zeroed(BULK_ROWS, sizeof *bulk->rows);
-    snprintf(sql, sizeof sql, "batch_%s", table);
-    int result = sqlite3_create_module(db, sql, &bulk_module, bulk);
+    char *names = bulk_names(db, table), *module = sqlite3_mprintf("batch_%s", table);
+    int result = sqlite3_create_module(db, module, &bulk_module, bulk);
 
-    snprintf(sql, sizeof sql, "INSERT INTO main.%s SELECT * FROM batch_%s LIMIT ?", table, table);
     if (result == SQLITE_OK)
-        result = sqlite3_prepare_v3(db, sql, -1, SQLITE_PREPARE_PERSISTENT, &bulk->insert_ids, NULL);
-    // NULL for the row id lets SQLite take the highest plus one.
-    snprintf(sql, sizeof sql, "INSERT INTO main.%s SELECT NULL,%s FROM batch_%s", table, bulk_rest(columns),
-             table);
+        result =
+            bulk_prepare(db, sqlite3_mprintf("INSERT INTO main.%s SELECT * FROM %s LIMIT ?", table, module),
+                         &bulk->insert_ids);
+    // Not naming the row id lets SQLite append at the highest plus one; a NULL for it would do the same, but
+    // with a search of the tree for each row.
     if (result == SQLITE_OK)
-        result = sqlite3_prepare_v3(db, sql, -1, SQLITE_PREPARE_PERSISTENT, &bulk->insert_next, NULL);
+        result = bulk_prepare(db,
+                              sqlite3_mprintf("INSERT INTO main.%s (%s) SELECT %s FROM %s", table, names,
+                                              bulk_rest(columns), module),
+                              &bulk->insert_next);
+    sqlite3_free(names);
+    sqlite3_free(module);
     return result;
 }
 

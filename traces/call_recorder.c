@@ -85,17 +85,16 @@ void call_recorder_begin(struct call_recorder *recorder, uint32_t number, uint32
     thread->pos = call_put(thread->pos, delta << 2 | CALL_OP_BEGIN);
     thread->pos = call_put(thread->pos, name);
     call_stack_begin(&thread->stack, name, cycle);
+    if (name >= thread->open_capacity) {
+        void *open = thread->open;
+
+        memory_fit(&open, &thread->open_capacity, name, sizeof *thread->open);
+        thread->open = open;
+    }
+    thread->open[name]++;
 }
 
-static bool recorder_is_open(const struct call_stack *stack, uint32_t function)
-{
-    for (size_t i = stack->depth; i-- > 0;)
-        if (stack->frames[i].function == function)
-            return true;
-    return false;
-}
-
-static void recorder_total(struct call_recorder *recorder, const struct call_stack *stack,
+static void recorder_total(struct call_recorder *recorder, struct call_thread *thread,
                            const struct call_done *done)
 {
     if (done->function >= recorder->total_capacity) {
@@ -108,7 +107,7 @@ static void recorder_total(struct call_recorder *recorder, const struct call_sta
 
     totals->calls++;
     totals->self_cycles += done->self_cycles;
-    if (!recorder_is_open(stack, done->function))
+    if (!--thread->open[done->function])
         totals->total_cycles += done->on_cycles;
 }
 
@@ -125,7 +124,7 @@ void call_recorder_end(struct call_recorder *recorder, uint32_t number, uint64_t
     thread->chunk.calls++;
     if (done.exit > thread->chunk.last_exit)
         thread->chunk.last_exit = done.exit;
-    recorder_total(recorder, &thread->stack, &done);
+    recorder_total(recorder, thread, &done);
 }
 
 static void recorder_mark(struct call_recorder *recorder, struct call_thread *thread, enum call_mark mark,
@@ -216,6 +215,7 @@ void call_recorder_free(struct call_recorder *recorder)
             continue;
         call_stack_free(&recorder->threads[i]->stack);
         free(recorder->threads[i]->buffer);
+        free(recorder->threads[i]->open);
         free(recorder->threads[i]);
     }
     free(recorder->threads);

@@ -15,6 +15,8 @@ struct call_thread {
     struct store_chunk chunk;
     unsigned char *buffer, *pos, *limit;
     size_t capacity;
+    uint16_t *open; // open calls by texts.id of the function: recursion counts once in totals
+    size_t open_capacity;
     bool used; // in this run
 };
 

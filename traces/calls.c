@@ -11,36 +11,12 @@ void call_stack_free(struct call_stack *stack)
     *stack = (struct call_stack){0};
 }
 
-void call_stack_begin(struct call_stack *stack, uint32_t function, uint64_t cycle)
+void call_stack_grow(struct call_stack *stack)
 {
-    if (stack->depth >= stack->capacity) {
-        void *frames = stack->frames;
+    void *frames = stack->frames;
 
-        memory_fit(&frames, &stack->capacity, stack->depth, sizeof *stack->frames);
-        stack->frames = frames;
-    }
-    stack->frames[stack->depth++] =
-        (struct call_frame){.function = function, .exit = stack->exit, .begin = cycle, .off = stack->off};
-    stack->cycle = cycle;
-}
-
-bool call_stack_end(struct call_stack *stack, uint64_t cycle, struct call_done *done)
-{
-    if (!stack->depth)
-        return false;
-    const struct call_frame *frame = &stack->frames[--stack->depth];
-
-    done->function = frame->function;
-    done->exit = frame->exit;
-    done->depth = stack->depth;
-    done->begin = frame->begin;
-    done->cycles = cycle - frame->begin;
-    done->on_cycles = done->cycles - (stack->off - frame->off);
-    done->self_cycles = done->on_cycles - frame->child;
-    if (stack->depth)
-        stack->frames[stack->depth - 1].child += done->on_cycles;
-    stack->cycle = cycle;
-    return true;
+    memory_fit(&frames, &stack->capacity, stack->depth, sizeof *stack->frames);
+    stack->frames = frames;
 }
 
 void call_stack_off(struct call_stack *stack, uint64_t cycle)

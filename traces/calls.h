@@ -46,9 +46,38 @@ enum call_op { CALL_OP_BEGIN, CALL_OP_END, CALL_OP_MARK };
 enum call_mark { CALL_MARK_OFF, CALL_MARK_ON, CALL_MARK_EXIT };
 
 void call_stack_free(struct call_stack *stack);
-void call_stack_begin(struct call_stack *stack, uint32_t function, uint64_t cycle);
+void call_stack_grow(struct call_stack *stack);
+
+// Inline, as are the ends: tens of them belong to each exit.
+static inline void call_stack_begin(struct call_stack *stack, uint32_t function, uint64_t cycle)
+{
+    if (stack->depth >= stack->capacity)
+        call_stack_grow(stack);
+    stack->frames[stack->depth++] =
+        (struct call_frame){.function = function, .exit = stack->exit, .begin = cycle, .off = stack->off};
+    stack->cycle = cycle;
+}
+
 // False if no call is open.
-bool call_stack_end(struct call_stack *stack, uint64_t cycle, struct call_done *done);
+static inline bool call_stack_end(struct call_stack *stack, uint64_t cycle, struct call_done *done)
+{
+    if (!stack->depth)
+        return false;
+    const struct call_frame *frame = &stack->frames[--stack->depth];
+
+    done->function = frame->function;
+    done->exit = frame->exit;
+    done->depth = stack->depth;
+    done->begin = frame->begin;
+    done->cycles = cycle - frame->begin;
+    done->on_cycles = done->cycles - (stack->off - frame->off);
+    done->self_cycles = done->on_cycles - frame->child;
+    if (stack->depth)
+        stack->frames[stack->depth - 1].child += done->on_cycles;
+    stack->cycle = cycle;
+    return true;
+}
+
 void call_stack_off(struct call_stack *stack, uint64_t cycle);
 void call_stack_on(struct call_stack *stack, uint64_t cycle, uint16_t pcpu);
 

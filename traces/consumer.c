@@ -399,7 +399,13 @@ void consumer_block(struct consumer *c, const unsigned char *block, size_t size)
         size_t type = (unsigned char)*record;
 
         assert(type && type < sizeof take / sizeof take[0]);
-        record += take[type](c, record);
+        // The two that make up most records without a call through the table: a tenth of the consumer's time.
+        if (type == TRACE_REC_CALL_BEGIN)
+            record += take_call_begin(c, record);
+        else if (type == TRACE_REC_CALL_END)
+            record += take_call_end(c, record);
+        else
+            record += take[type](c, record);
         c->records++;
     }
 }

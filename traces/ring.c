@@ -16,12 +16,14 @@ static void *ring_writer(void *context)
             pthread_cond_wait(&ring->changed, &ring->lock);
         if (ring->consumed == ring->filled)
             break;
-        uint64_t block = ring->consumed % RING_BLOCKS;
+        int block = ring->queue[ring->consumed % RING_BLOCKS].block;
+        size_t size = ring->queue[ring->consumed % RING_BLOCKS].size;
 
         pthread_mutex_unlock(&ring->lock);
-        ring->consume(ring->context, ring->blocks[block], ring->sizes[block]);
+        ring->consume(ring->context, ring->blocks[block], size);
         pthread_mutex_lock(&ring->lock);
         ring->consumed++;
+        ring->free[ring->free_count++] = block;
         pthread_cond_broadcast(&ring->changed);
     }
     pthread_mutex_unlock(&ring->lock);
@@ -33,8 +35,9 @@ void ring_open(struct ring *ring, bool threaded, ring_consume_fn *consume, void 
     sigset_t all, before;
 
     *ring = (struct ring){.consume = consume, .context = context};
-    for (int i = 0; i < (threaded ? RING_BLOCKS : 1); i++)
-        ring->blocks[i] = memory_zeroed(1, RING_BLOCK_BYTES);
+    ring->blocks[0] = memory_zeroed(1, RING_BLOCK_BYTES);
+    for (int i = RING_BLOCKS - 1; i > 0; i--)
+        ring->free[ring->free_count++] = i;
     pthread_mutex_init(&ring->lock, NULL);
     pthread_cond_init(&ring->changed, NULL);
     if (!threaded)
@@ -68,12 +71,16 @@ void ring_push(struct ring *ring, size_t size)
         return;
     }
     pthread_mutex_lock(&ring->lock);
-    ring->sizes[ring->filled % RING_BLOCKS] = size;
+    ring->queue[ring->filled % RING_BLOCKS].block = ring->current;
+    ring->queue[ring->filled % RING_BLOCKS].size = size;
     ring->filled++;
     pthread_cond_broadcast(&ring->changed);
-    while (ring->filled - ring->consumed == RING_BLOCKS)
+    while (!ring->free_count)
         pthread_cond_wait(&ring->changed, &ring->lock);
+    ring->current = ring->free[--ring->free_count];
     pthread_mutex_unlock(&ring->lock);
+    if (!ring->blocks[ring->current])
+        ring->blocks[ring->current] = memory_zeroed(1, RING_BLOCK_BYTES);
 }
 
 void ring_drain(struct ring *ring)
@@ -91,15 +98,6 @@ void ring_after_fork(struct ring *ring)
     if (!ring->threaded)
         return;
     ring->threaded = false;
-    unsigned char *block = ring_block(ring);
-
-    for (int i = 0; i < RING_BLOCKS; i++)
-        if (ring->blocks[i] != block)
-            free(ring->blocks[i]);
-    for (int i = 0; i < RING_BLOCKS; i++)
-        ring->blocks[i] = NULL;
-    ring->blocks[0] = block;
-    ring->filled = ring->consumed = 0;
     pthread_mutex_init(&ring->lock, NULL);
     pthread_cond_init(&ring->changed, NULL);
 }

@@ -11,17 +11,23 @@
 
 #include <pthread.h>
 
-enum { RING_BLOCKS = 16, RING_BLOCK_BYTES = 128 * 1024 };
+// Enough for the writer to be away for some tens of milliseconds; memory is taken as it is needed.
+enum { RING_BLOCKS = 64, RING_BLOCK_BYTES = 128 * 1024 };
 
 typedef void ring_consume_fn(void *context, const unsigned char *block, size_t size);
 
 struct ring {
     unsigned char *blocks[RING_BLOCKS];
-    size_t sizes[RING_BLOCKS];
+    int current; // the block being filled
     ring_consume_fn *consume;
     void *context;
     bool threaded;
-    // Guarded by lock. Counted without wrapping: block n is blocks[n % RING_BLOCKS].
+    // Guarded by lock. The last block that became free is taken first: it is still in a cache.
+    int free[RING_BLOCKS], free_count;
+    struct {
+        int block;
+        size_t size;
+    } queue[RING_BLOCKS]; // filled blocks in order, entry n at n % RING_BLOCKS
     uint64_t filled, consumed;
     bool stop;
     pthread_mutex_t lock;
@@ -36,7 +42,7 @@ void ring_close(struct ring *ring);
 // The block to fill now.
 static inline unsigned char *ring_block(const struct ring *ring)
 {
-    return ring->blocks[ring->filled % RING_BLOCKS];
+    return ring->blocks[ring->current];
 }
 
 // Hands the block over, filled with size bytes; returns when the next one is free.

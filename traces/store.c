@@ -249,12 +249,14 @@ static void store_mark_incomplete(struct store *store)
     store->marked = sqlite3_exec(store->db, sql, NULL, NULL, NULL) == SQLITE_OK;
 }
 
-void store_run_end(struct store *store, enum trace_run_state state, uint64_t cycles, const char *digest)
+void store_run_end(struct store *store, enum trace_run_state state, uint64_t tick, const char *digest)
 {
     static const char *const names[] = {"running", "complete", "interrupted", "incomplete"};
-    const int64_t whole = (int64_t)cycles;
-    const struct store_value values[] = {
-        {.text = names[state]}, {.integer = &whole}, {.text = digest}, {.integer = &store->run}};
+    const int64_t cycles = (int64_t)(tick / TRACE_TICKS_PER_CYCLE);
+    const struct store_value values[] = {{.text = names[state]},
+                                         {.integer = tick == TRACE_NEVER ? NULL : &cycles},
+                                         {.text = digest},
+                                         {.integer = &store->run}};
 
     store_flush(store);
     store_simple(store, "CREATE INDEX IF NOT EXISTS main.call_chunks_by_run ON call_chunks(run, thread)",

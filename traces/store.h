@@ -66,7 +66,7 @@ void store_close(struct store *store);
 
 // A new row of `runs`, committed. Gives its number, or 0 after a failure.
 int64_t store_run_begin(struct store *store, const struct trace_run_info *info, const char *stored);
-void store_run_end(struct store *store, enum trace_run_state state, uint64_t cycles, const char *digest);
+void store_run_end(struct store *store, enum trace_run_state state, uint64_t tick, const char *digest);
 
 // Hands all gathered rows to SQLite; commits.
 void store_flush(struct store *store);

@@ -118,10 +118,10 @@ enum trace_status trace_run_end(struct trace *t, enum trace_run_state state, uin
     trace_drain(t);
     t->head.recording = false;
     t->head.pos = t->head.end = NULL;
-    *digest = consumer_run_end(&t->consumer, tick);
+    *digest = consumer_run_end(&t->consumer, tick == TRACE_NEVER ? 0 : tick);
     trace_digest_text(*digest, text);
     if (t->store)
-        store_run_end(t->store, state, tick / TRACE_TICKS_PER_CYCLE, t->silent ? NULL : text);
+        store_run_end(t->store, state, tick, text);
     t->in_run = false;
     return trace_error(t, error);
 }
@@ -179,12 +179,6 @@ void trace_after_fork(struct trace *t)
     // The connection is the parent's: closing it here would drop the parent's locks. It is left alone.
     t->store = t->consumer.store = NULL;
     t->stored = t->consumer.mask = 0;
-    if (t->head.recording) {
-        size_t used = RING_BLOCK_BYTES - (size_t)(t->head.end - t->head.pos);
-
-        t->head.pos = ring_block(&t->ring) + used;
-        t->head.end = ring_block(&t->ring) + RING_BLOCK_BYTES;
-    }
 }
 
 struct trace_statistics trace_statistics(struct trace *t)
@@ -216,7 +210,7 @@ enum trace_status trace_close(struct trace *t, struct trace_error *error)
     if (!t)
         return TRACE_OK;
     if (t->in_run)
-        trace_run_end(t, TRACE_INCOMPLETE, 0, &digest, error);
+        trace_run_end(t, TRACE_INCOMPLETE, TRACE_NEVER, &digest, error);
     enum trace_status status = trace_error(t, error);
 
     ring_close(&t->ring);

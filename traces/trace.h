@@ -130,7 +130,8 @@ enum trace_status trace_run_begin(struct trace *t, const struct trace_run_info *
                                   struct trace_error *error);
 
 // Ends the run: everything is flushed and committed, indexes are made, digest and cycles are stored. tick is
-// the time at which the simulation ended. *digest is valid even when the database failed.
+// the time at which the simulation ended, TRACE_NEVER if that is unknown. *digest is valid even when the
+// database failed.
 enum trace_status trace_run_end(struct trace *t, enum trace_run_state state, uint64_t tick,
                                 struct trace_digest *digest, struct trace_error *error);
 
@@ -178,6 +179,10 @@ enum { TRACE_NOBODY = 0xffff };      // pcpu, vm or vcpu does not apply
 #define TRACE_NEVER UINT64_MAX       // a time that did not come
 #define TRACE_NOT_RECORDED INT64_MIN // recorded_ns of an exit that was not imported
 
+// The digest sees every byte of a record, and bytes without a name are not zeroed by every compiler.
+#pragma GCC diagnostic push
+#pragma GCC diagnostic error "-Wpadded"
+
 // Who it happened to. level: 0 hypervisor or nobody, 1 = L1, 2 = L2.
 struct trace_where {
     uint16_t pcpu, vm, vcpu;
@@ -198,9 +203,10 @@ struct trace_exit {
     uint32_t path;  // text: how it was handled ("fastpath", "kernel", "user"), 0 none
     uint32_t intr_info, error_code;
     uint32_t hw_exit_ticks, hw_entry_ticks;
-    uint64_t exit_tick;   // when the exit began
-    uint64_t entry_tick;  // when the next VM entry completed; TRACE_NEVER if the run ended before
-    uint64_t guest_ticks; // in non-root mode before the exit
+    uint32_t reserved_too; // 0
+    uint64_t exit_tick;    // when the exit began
+    uint64_t entry_tick;   // when the next VM entry completed; TRACE_NEVER if the run ended before
+    uint64_t guest_ticks;  // in non-root mode before the exit
     uint64_t hv_ticks, device_ticks, wait_ticks;
     uint64_t qualification, rip, gpa;
     int64_t recorded_ns; // exit to entry in an imported trace, or TRACE_NOT_RECORDED
@@ -259,6 +265,8 @@ struct trace_walk_step {
     uint8_t level; // 4..1 (5 with LA57)
     uint8_t reserved[6];
 };
+
+#pragma GCC diagnostic pop
 
 // ---- the ring (private to the inline functions)
 // -----------------------------------------------------------------------------------

@@ -116,7 +116,7 @@ __attribute__((visibility("default"))) void hv_boot(const struct hw_bootinfo *in
     check_bootinfo(info);
     struct host *host = init_memory(info);
     mutex_init(&host->handles_lock, LOCK_RANK_API_HANDLES);
-    spin_lock_init(&host->threads_lock, LOCK_RANK_LEAF);
+    spin_lock_init(&host->threads_lock, LOCK_RANK_THREADS);
     list_init(&host->vms);
     list_init(&host->threads);
     host->handles[HV_HANDLE_SYSTEM] = (struct handle){HANDLE_SYSTEM, 1, HANDLE_FREE, host};

@@ -111,8 +111,6 @@ int hrtimer_try_cancel(struct hrtimer *t)
         result = dequeue(base, t) ? 1 : 0;
         if (was_first && base == &this_cpu()->hrtimers)
             program(base);
-    } else {
-        (void)dequeue(base, t);
     }
     raw_spin_unlock(&base->lock);
     irq_restore(flags);

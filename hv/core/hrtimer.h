@@ -29,7 +29,7 @@ struct hrtimer_base {
 void hrtimer_init(struct hrtimer *t, bool (*fn)(struct hrtimer *));
 // Starts (or restarts) on the calling CPU. A deadline in the past fires as soon as interrupts are enabled.
 void hrtimer_start(struct hrtimer *t, u64 expires_tsc);
-// 1: it was queued and is idle now; 0: it was idle; -1: its callback runs, and it will not be queued again.
+// 1: it was queued and is idle now; 0: it was idle; -1: its callback runs, try again.
 int hrtimer_try_cancel(struct hrtimer *t);
 // Idle when it returns, true if it was queued: waits for a callback that runs on another CPU. Not from its
 // callback.

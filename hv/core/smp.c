@@ -54,6 +54,7 @@ void cpu_interrupt(unsigned vector)
 {
     struct thread *t = current_thread();
     struct cpu *cpu = t->cpu;
+    u64 held = lock_validate_interrupt(t);
     t->preempt_count += PREEMPT_HARDIRQ_OFFSET;
     cpu->interrupts_count++;
     (void)hw_wrmsr(X2APIC_EOI, 0);
@@ -63,6 +64,7 @@ void cpu_interrupt(unsigned vector)
     else
         hw_trace_violation("unexpected_interrupt", vector, cpu->id);
     t->preempt_count -= PREEMPT_HARDIRQ_OFFSET;
+    lock_validate_interrupt_end(t, held);
 }
 
 // The IDT's entry: as cpu_interrupt(), and the place where a preempted thread gives way.

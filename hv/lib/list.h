@@ -71,14 +71,17 @@ static inline void list_splice(struct list *from, struct list *to)
 #define list_entry(ptr, type, member) container_of(ptr, type, member)
 #define list_first(head, type, member) list_entry((head)->next, type, member)
 #define list_last(head, type, member) list_entry((head)->prev, type, member)
+// By address, not through `pos`: at the end of the walk there is no object around the head.
+#define list_node_of(pos, type, member) ((struct list *)((u64)(pos) + offsetof(type, member)))
 #define list_for_each(pos, head, type, member)                                                               \
-    for (type *pos = list_first(head, type, member); &pos->member != (head);                                 \
-         pos = list_entry(pos->member.next, type, member))
+    for (type *pos = list_first(head, type, member); list_node_of(pos, type, member) != (head);              \
+         pos = list_entry(list_node_of(pos, type, member)->next, type, member))
 // As above, but `pos` may be removed in the body.
 #define list_for_each_safe(pos, head, type, member)                                                          \
     for (type *pos = list_first(head, type, member),                                                         \
-              *pos##_next = list_entry(pos->member.next, type, member);                                      \
-         &pos->member != (head); pos = pos##_next, pos##_next = list_entry(pos->member.next, type, member))
+              *pos##_next = list_entry(list_node_of(pos, type, member)->next, type, member);                 \
+         list_node_of(pos, type, member) != (head);                                                          \
+         pos = pos##_next, pos##_next = list_entry(list_node_of(pos, type, member)->next, type, member))
 
 struct hlist_node {
     struct hlist_node *next, **pprev;

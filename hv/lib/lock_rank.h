@@ -21,7 +21,29 @@ enum lock_mode { LOCK_MODE_SPIN, LOCK_MODE_READ, LOCK_MODE_WRITE, LOCK_MODE_MUTE
 // as held.
 void lock_validate_acquire(unsigned rank);
 void lock_validate_release(unsigned rank);
+// An interrupt starts with nothing held: what it interrupted may hold anything but locks that interrupts
+// take.
+static inline u64 lock_validate_interrupt(struct thread *t)
+{
+    u64 held = t->held_ranks;
+    t->held_ranks = 0;
+    return held;
+}
+static inline void lock_validate_interrupt_end(struct thread *t, u64 held)
+{
+    t->held_ranks = held;
+}
 #else
+static inline u64 lock_validate_interrupt(struct thread *t)
+{
+    (void)t;
+    return 0;
+}
+static inline void lock_validate_interrupt_end(struct thread *t, u64 held)
+{
+    (void)t;
+    (void)held;
+}
 static inline void lock_validate_acquire(unsigned rank)
 {
     (void)rank;

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// A hypervisor core of one page for tests of the runtime (models/cpu/native/tests): compiled and linked as libhv.so
-// is, it shows the runtime's laws without the real core. Its doors hw_test_* are the test's own.
+// A hypervisor core of one page for tests of the runtime (models/cpu/native/tests): compiled and linked as
+// libhv.so is, it shows the runtime's laws without the real core. Its doors hw_test_* are the test's own.
 #include "hv/hw/boot.h"
 #include "hv/hw/cpu.h"
 #include "hv/hw/thread.h"
@@ -143,9 +143,7 @@ static void interrupt(unsigned vector)
     MINI->irqs += vector;
 }
 
-static void nmi(void)
-{
-}
+static void nmi(void) {}
 
 static u64 syscall(u64 nr, u64 a0, u64 a1, u64 a2, u64 a3)
 {

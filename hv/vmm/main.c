@@ -9,6 +9,12 @@ void vmm_check(bool ok, const char *what)
         hw_panic(what, "hv/vmm", 0);
 }
 
+void vmm_require(s64 result, const char *what)
+{
+    if (result < 0)
+        hw_panic(what, "hv/vmm, errno", (u32)-result);
+}
+
 void *vmm_alloc(struct vmm *vmm, u64 bytes)
 {
     u64 at = (vmm->heap_used + 63) & ~63ull;
@@ -54,7 +60,7 @@ static void start_vcpus(struct vmm *vmm)
         for (u32 v = 0; v < vm->config->vcpu_count; v++) {
             u32 cpu = c[v].pcpu == VMM_CPU_ANY ? HV_CPU_ANY : c[v].pcpu;
 
-            vm->vcpus[v].thread = hv_thread_create(vmm_vcpu_thread, &vm->vcpus[v], cpu, 0);
+            vm->vcpus[v].thread = hv_thread_create(vmm_vcpu_thread, &vm->vcpus[v], cpu, HV_PRIO_NORMAL);
             vmm_check(vm->vcpus[v].thread >= 0, "a vCPU's thread could not be created");
         }
     }

@@ -56,25 +56,23 @@ static void add_memory(struct vmm_vm *vm)
     u64 bytes = vm->config->memory_bytes;
     u64 low = bytes < hole ? bytes : hole;
 
-    vmm_check(vmm_add_slot(vm, 0, 0, 0, low, vm->config->page_shift) >= 0, "guest memory was refused");
+    vmm_require(vmm_add_slot(vm, 0, 0, 0, low, vm->config->page_shift), "guest memory was refused");
     if (bytes > low)
-        vmm_check(vmm_add_slot(vm, 1, 0, above, bytes - low, vm->config->page_shift) >= 0,
-                  "guest memory above 4 GiB was refused");
+        vmm_require(vmm_add_slot(vm, 1, 0, above, bytes - low, vm->config->page_shift), "guest memory above 4 GiB was refused");
     const struct vmm_slot_config *slots = vmm_config_at(vm->vmm->config, vm->config->slots_offset);
 
     for (u32 i = 0; i < vm->config->slot_count; i++)
-        vmm_check(vmm_add_slot(vm, slots[i].slot, slots[i].flags, slots[i].gpa, slots[i].size, slots[i].page_shift) >= 0,
-                  "a memory slot was refused");
+        vmm_require(vmm_add_slot(vm, slots[i].slot, slots[i].flags, slots[i].gpa, slots[i].size, slots[i].page_shift), "a memory slot was refused");
 }
 
 static void add_irqchip(struct vmm_vm *vm)
 {
     if (vm->config->flags & VMM_VM_IRQCHIP)
-        vmm_check(hv_ioctl(vm->handle, HV_CREATE_IRQCHIP, 0) >= 0, "no irqchip");
+        vmm_require(hv_ioctl(vm->handle, HV_CREATE_IRQCHIP, 0), "no irqchip");
     if (vm->config->flags & VMM_VM_SPLIT_IRQCHIP) {
         struct hv_enable_cap cap = {.cap = HV_CAP_SPLIT_IRQCHIP, .args = {24}};
 
-        vmm_check(hv_ioctl_ptr(vm->handle, HV_ENABLE_CAP, &cap) >= 0, "no split irqchip");
+        vmm_require(hv_ioctl_ptr(vm->handle, HV_ENABLE_CAP, &cap), "no split irqchip");
     }
 }
 
@@ -96,7 +94,7 @@ static void set_long_mode(const struct vmm_vcpu *vcpu, const struct vmm_vcpu_con
     struct hv_sregs s;
     struct hv_regs r = {.rip = c->rip, .rsp = c->rsp, .rflags = X86_RFLAGS_FIXED | X86_RFLAGS_IF};
 
-    vmm_check(hv_ioctl_ptr(vcpu->handle, HV_GET_SREGS, &s) >= 0, "GET_SREGS");
+    vmm_require(hv_ioctl_ptr(vcpu->handle, HV_GET_SREGS, &s), "GET_SREGS");
     s.cs = flat_segment(0x10, 0xb, true);
     s.ds = s.es = s.fs = s.gs = s.ss = flat_segment(0x18, 0x3, false);
     s.tr = (struct hv_segment){.limit = 0x67, .selector = 0x40, .type = 0xb, .present = 1};
@@ -106,8 +104,8 @@ static void set_long_mode(const struct vmm_vcpu *vcpu, const struct vmm_vcpu_con
     s.cr3 = c->cr3;
     s.cr4 = X86_CR4_PAE | X86_CR4_PGE | X86_CR4_OSFXSR | X86_CR4_OSXMMEXCPT;
     s.efer = EFER_SCE | EFER_LME | EFER_LMA | EFER_NXE;
-    vmm_check(hv_ioctl_ptr(vcpu->handle, HV_SET_SREGS, &s) >= 0, "SET_SREGS");
-    vmm_check(hv_ioctl_ptr(vcpu->handle, HV_SET_REGS, &r) >= 0, "SET_REGS");
+    vmm_require(hv_ioctl_ptr(vcpu->handle, HV_SET_SREGS, &s), "SET_SREGS");
+    vmm_require(hv_ioctl_ptr(vcpu->handle, HV_SET_REGS, &r), "SET_REGS");
 }
 
 // x2APIC mode, enabled, timer in TSC-deadline mode: where every guest kernel arrives before it does anything else.
@@ -129,12 +127,12 @@ static void set_cpuid(struct vmm *vmm, const struct vmm_vm *vm)
     struct hv_cpuid2 *c = vmm_alloc(vmm, sizeof *c + max * sizeof c->entries[0]);
 
     c->nent = max;
-    vmm_check(hv_ioctl_ptr(HV_HANDLE_SYSTEM, HV_GET_SUPPORTED_CPUID, c) >= 0, "GET_SUPPORTED_CPUID");
+    vmm_require(hv_ioctl_ptr(HV_HANDLE_SYSTEM, HV_GET_SUPPORTED_CPUID, c), "GET_SUPPORTED_CPUID");
     for (u32 i = 0; i < c->nent; i++)
         if (c->entries[i].function == 1 && !(vm->config->flags & VMM_VM_NESTED))
             c->entries[i].ecx &= ~(1u << 5); // VMX
     for (u32 v = 0; v < vm->config->vcpu_count; v++)
-        vmm_check(hv_ioctl_ptr(vm->vcpus[v].handle, HV_SET_CPUID2, c) >= 0, "SET_CPUID2");
+        vmm_require(hv_ioctl_ptr(vm->vcpus[v].handle, HV_SET_CPUID2, c), "SET_CPUID2");
 }
 
 static void add_vcpus(struct vmm *vmm, struct vmm_vm *vm)
@@ -159,7 +157,7 @@ static void add_vcpus(struct vmm *vmm, struct vmm_vm *vm)
             struct hv_mp_state state = {.mp_state = c[v].wait_for_sipi ? 1u : 0u};
 
             set_lapic(vmm, &vm->vcpus[v]);
-            vmm_check(hv_ioctl_ptr(vm->vcpus[v].handle, HV_SET_MP_STATE, &state) >= 0, "SET_MP_STATE");
+            vmm_require(hv_ioctl_ptr(vm->vcpus[v].handle, HV_SET_MP_STATE, &state), "SET_MP_STATE");
         }
     }
 }
@@ -172,7 +170,7 @@ static void prefault(struct vmm_vm *vm)
         struct hv_pre_fault_memory range = {.gpa = base, .size = s ? s->bytes : 0};
 
         if (s)
-            vmm_check(hv_ioctl_ptr(vm->vcpus[0].handle, HV_PRE_FAULT_MEMORY, &range) >= 0, "PRE_FAULT_MEMORY");
+            vmm_require(hv_ioctl_ptr(vm->vcpus[0].handle, HV_PRE_FAULT_MEMORY, &range), "PRE_FAULT_MEMORY");
     }
 }
 

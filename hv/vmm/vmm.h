@@ -56,6 +56,8 @@ struct vmm {
 void *vmm_alloc(struct vmm *vmm, u64 bytes);
 // A broken expectation about the core: ends the simulation.
 void vmm_check(bool ok, const char *what);
+// The same for a call that returned an error number, which stands where the line would.
+void vmm_require(s64 result, const char *what);
 
 // Builds VM `index`: handle, irqchip, memory, vCPUs with their initial state (hv/vmm/setup.c).
 void vmm_vm_setup(struct vmm *vmm, u32 index);

@@ -4,7 +4,9 @@
 #include "models/apic/lapic.h"
 #include "models/cpu/native/native.h"
 #include "models/cpu/uarch/uarch.h"
+#include "models/cpu/x86/x86.h"
 #include "models/mem/core.h"
+#include "models/timer/tsc.h"
 #include <assert.h>
 #include <string.h>
 
@@ -52,6 +54,21 @@ uint64_t pcpu_ps_to_ticks(const struct pcpu *c, uint64_t ps)
     unsigned __int128 wide = (unsigned __int128)ps * c->ticks_per_ps;
 
     return (uint64_t)((wide + c->ps_per_ticks - 1) / c->ps_per_ticks);
+}
+
+uint64_t pcpu_tsc(const struct pcpu *c)
+{
+    const struct uarch_clock *k = &c->uarch->clock;
+
+    return tsc_from_ticks(c->now_ticks, k->core_khz, k->tsc_khz) + x86_tsc_adjust(c);
+}
+
+uint64_t pcpu_tsc_to_ticks(const struct pcpu *c, uint64_t tsc)
+{
+    const struct uarch_clock *k = &c->uarch->clock;
+    uint64_t adjust = x86_tsc_adjust(c);
+
+    return tsc < adjust ? 0 : tsc_to_ticks(tsc - adjust, k->core_khz, k->tsc_khz);
 }
 
 static void update_next_local(struct pcpu *c)
@@ -148,11 +165,11 @@ static void deliver_message(struct pcpu *c, const struct pcpu_message *m)
     case PCPU_MSG_INIT: // Blocked in VMX root operation, an exit in non-root (SDM 25.2); models/cpu/x86 looks.
         c->init_pending = true;
         break;
-    case PCPU_MSG_SIPI: // A guest in the wait-for-SIPI state exits (SDM 25.2). Otherwise ignored unless the processor waits for it; an OFF processor was started at the sending.
+    case PCPU_MSG_SIPI: // An OFF processor was started at the sending; otherwise only a guest may wait for it.
         c->sipi_pending = c->mode == PCPU_GUEST;
         c->sipi_vector = m->vector;
         break;
-    case PCPU_MSG_SMI:
+    case PCPU_MSG_SMI: // No SMM: the chip set's SMIs are not modelled.
         break;
     }
 }

@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // Host physical memory: one sparse reserved region per simulated host.
 #include "models/mem/mem.h"
-#include "models/cpu/native/native.h"
 #include <assert.h>
 #include <errno.h>
 #include <sys/mman.h>
@@ -68,13 +67,4 @@ void *mem_hpa_to_ptr(const struct pcpu *c, uint64_t hpa, uint64_t size_bytes)
     if (hpa > bytes || size_bytes > bytes - hpa)
         return NULL;
     return (char *)arena_base(c->host) + hpa;
-}
-
-uint64_t mem_ptr_to_hpa(const struct pcpu *c, const void *p)
-{
-    uint64_t offset = (uint64_t)(uintptr_t)p - HW_ARENA_BASE;
-
-    if (offset < HW_ARENA_HOSTS_MAX * HW_ARENA_STRIDE)
-        return offset % HW_ARENA_STRIDE;
-    return native_ptr_to_hpa(c, p);
 }

@@ -22,8 +22,6 @@ uint64_t mem_arena_bytes(unsigned host);
 
 // Pointer for an HPA of the processor's host; NULL if outside of its memory. No cost.
 void *mem_hpa_to_ptr(const struct pcpu *c, uint64_t hpa, uint64_t size_bytes);
-// Simulated physical address of a host pointer that hv code used: arena, image or a context's stack.
-uint64_t mem_ptr_to_hpa(const struct pcpu *c, const void *p);
 
 // --- Accesses with cost. Address in HPA; they never cross a page in one call. ---
 
@@ -43,7 +41,8 @@ void mem_write64(struct pcpu *c, uint64_t hpa, uint64_t value, bool locked);
 
 // --- Store buffer. ---
 
-// Before a plain store of hv code executes: remembers the bytes it will overwrite.
+// Before a plain store of `size_bytes` (at most 16) at `p` in the arena: takes its time and remembers the bytes that it
+// will overwrite.
 void mem_store_begin(struct pcpu *c, void *p, unsigned size_bytes);
 // Drains everything, advancing time to the last drain: fences, locked operations, serializing instructions.
 void mem_store_drain(struct pcpu *c);

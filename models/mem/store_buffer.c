@@ -81,7 +81,7 @@ void mem_store_push(struct pcpu *c, void *p, unsigned size_bytes, uint64_t drain
 
 void mem_store_begin(struct pcpu *c, void *p, unsigned size_bytes)
 {
-    uint64_t hpa = mem_ptr_to_hpa(c, p);
+    uint64_t hpa = ((uint64_t)(uintptr_t)p - HW_ARENA_BASE) % HW_ARENA_STRIDE;
 
     mem_store_push(c, p, size_bytes, mem_time_store(c, hpa, size_bytes));
 }

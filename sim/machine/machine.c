@@ -189,15 +189,24 @@ void machine_interrupt(struct sim_machine *m)
     machine_stop_now(&m->machine);
 }
 
-static void register_programs(struct sim_machine *m)
+static int register_programs(struct sim_machine *m, struct user_error *e)
 {
     const struct stream_set *set = m->streams;
 
+    m->machine.assigned = assigned_msi_create();
+    if (!m->machine.assigned)
+        return user_error_at(e, m->scenario->path, 0, NULL, "out of memory");
+
     for (uint32_t i = 0; i < m->scenario->vm_count; i++)
         for (uint32_t v = 0; v < m->scenario->vms[i].vcpu_count; v++, set++)
-            for (unsigned p = 0; p < set->count; p++)
-                replay_register(&m->machine, replay_idtr_base(i, v, p), &set->programs[p]);
+            for (unsigned p = 0; p < set->count; p++) {
+                const char *wrong = replay_register(&m->machine, replay_idtr_base(i, v, p), &set->programs[p]);
+
+                if (wrong)
+                    return user_error_at(e, m->scenario->vms[i].vcpus[v].stream, 0, NULL, "%s", wrong);
+            }
     replay_set_done_hook(&m->machine, guest_done, m);
+    return 0;
 }
 
 static int build(struct sim_machine *m, const struct machine_options *o, struct user_error *e)
@@ -219,10 +228,7 @@ static int build(struct sim_machine *m, const struct machine_options *o, struct 
     m->machine.owner = m;
     m->machine.power_off = power_off;
     m->machine.on_attention = attention;
-    if (create_cpus(m, e))
-        return -1;
-    register_programs(m);
-    return 0;
+    return create_cpus(m, e) || register_programs(m, e) ? -1 : 0;
 }
 
 struct sim_machine *machine_create(const struct scenario *s, const struct machine_options *options, struct user_error *e)
@@ -255,6 +261,7 @@ void machine_destroy(struct sim_machine *m)
     }
     free(m->machine.cpus);
     replay_forget(&m->machine);
+    assigned_msi_destroy(m->machine.assigned);
     for (uint32_t i = 0; m->streams && i < m->vcpu_count; i++)
         stream_free(&m->streams[i]);
     free(m->streams);
@@ -273,7 +280,7 @@ static void reset_cpu(struct sim_machine *m, struct pcpu *c)
 
     c->now_ticks = c->limit_ticks = c->mode_since_ticks = 0;
     c->mode = PCPU_OFF;
-    c->irqs_enabled = c->irq_pending = c->nmi_pending = c->nmi_blocked = c->init_pending = false;
+    c->irqs_enabled = c->irq_pending = c->nmi_pending = c->nmi_blocked = c->init_pending = c->sipi_pending = false;
     c->vectors = NULL;
     c->trace = trace;
     for (unsigned s = 0; s < PCPU_TIMER_COUNT; s++)
@@ -310,6 +317,7 @@ static void reset(struct sim_machine *m)
     m->guests_left = m->vcpu_count;
     m->end = MACHINE_IDLE;
     replay_reset(hw);
+    assigned_msi_reset(hw->assigned);
     for (uint32_t i = 0; i < hw->cpu_count; i++)
         reset_cpu(m, hw->cpus[i]);
 }

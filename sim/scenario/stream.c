@@ -384,7 +384,8 @@ static bool line_op(struct parser *p, const struct span *words, unsigned count, 
     while (at + args < count && memchr(words[at + args].at, '=', words[at + args].size) == NULL) {
         args++;
     }
-    if (!control(p, &op, word) || !stream_args(p, &op, words + at, args, end)) {
+    struct span last = words[at + args - 1];
+    if (!control(p, &op, word) || !stream_args(p, &op, words + at, args, last.at + last.size)) {
         return false;
     }
     for (at += args; at < count; at++) {

@@ -46,6 +46,13 @@ static void remove_parents(char *path)
     }
 }
 
+/* Does a bare file name (a function may put the folder before it) stand for that file below the folder? */
+static bool bare_name(const char *folder, const char *word, const char *path)
+{
+    const char *name = strrchr(path, '/') ? strrchr(path, '/') + 1 : path;
+    return strncmp(path, folder, strlen(folder)) == 0 && strcmp(word, name) == 0;
+}
+
 static bool named_in(const struct lint_file *list, const char *path)
 {
     char *folder = lint_printf("%s", list->path);
@@ -60,7 +67,8 @@ static bool named_in(const struct lint_file *list, const char *path)
                 char *pattern = pattern_of(folder, word);
                 remove_parents(pattern);
                 // A word that is nothing but variables names no file.
-                named = strpbrk(pattern + strlen(folder), ".") && fnmatch(pattern, path, 0) == 0;
+                named =
+                    bare_name(folder, word, path) || (strchr(word, '.') && fnmatch(pattern, path, 0) == 0);
                 free(pattern);
             }
         }

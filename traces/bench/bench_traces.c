@@ -128,6 +128,7 @@ int main(int argc, char **argv)
     uint32_t exits = argc > 1 ? (uint32_t)strtoul(argv[1], NULL, 0) : 200000;
     const char *path = argc > 2 ? argv[2] : "";
     struct trace_options silent = {.silent = true}, digest = {.db_path = NULL};
+    struct trace_options digest_thread = {.writer = TRACE_WRITER_THREAD};
     struct trace_options here = trace_options_defaults(path), thread = trace_options_defaults(path);
 
     here.writer = TRACE_WRITER_INLINE;
@@ -140,6 +141,8 @@ int main(int argc, char **argv)
     struct measure m = measure_mix(&digest, exits, 0);
 
     print_row("digest only", &m, exits, &base);
+    m = measure_mix(&digest_thread, exits, 0);
+    print_row("digest only, writer thread", &m, exits, &base);
     m = measure_mix(&here, exits, 0);
     print_row("all stored, same thread", &m, exits, &base);
     m = measure_mix(&thread, exits, 0);

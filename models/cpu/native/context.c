@@ -421,6 +421,11 @@ void native_reset(void)
 
 // --- Addresses. ---
 
+uint64_t native_pointer_hpa(const struct pcpu *c, const void *p)
+{
+    return native_hpa(c, p);
+}
+
 uint64_t native_ptr_to_hpa(const struct pcpu *c, const void *p)
 {
     uint64_t at = (uint64_t)(uintptr_t)p;

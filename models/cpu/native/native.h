@@ -83,7 +83,9 @@ uint32_t native_context_thread(const struct pcpu *c); // Its number in traces.
 // Adds the time since the last call to the current context and the processor's mode counters.
 void native_settle(struct pcpu *c);
 
-// Simulated physical address of an image or stack pointer. Anything else ends the run: hv touched the simulator.
+// Simulated physical address of any pointer that hv code uses.
+uint64_t native_pointer_hpa(const struct pcpu *c, const void *p);
+// The same for an image or stack pointer. Anything else ends the run: hv touched the simulator.
 uint64_t native_ptr_to_hpa(const struct pcpu *c, const void *p);
 
 #endif

@@ -20,6 +20,12 @@ static bool saves(const struct price_insn *p)
     return (p->id == X86_INS_PUSH || p->id == X86_INS_POP) && (p->saved & CALLEE_SAVED);
 }
 
+// A copy into a callee-saved register from one that a call may spoil.
+static bool rescues(const struct price_insn *p)
+{
+    return p->copy && (p->writes & CALLEE_SAVED) && !(p->reads & (CALLEE_SAVED | PRICE_RSP));
+}
+
 static bool real_call(const struct price_insn *p)
 {
     return p->call && p->hook == PRICE_HOOK_NONE;
@@ -83,23 +89,30 @@ static uint32_t needed(const struct price_insn *insns, size_t count)
     return result;
 }
 
+// Is p of the frame, or a copy into it, if the registers of `keep` must be saved in any case?
+static bool of_frame(const struct price_insn *p, uint32_t keep)
+{
+    return (saves(p) && !(p->saved & keep)) || (rescues(p) && !(p->writes & keep));
+}
+
 void price_frame(struct price_insn *insns, size_t count)
 {
     uint32_t used = 0;
+    uint32_t keep = needed(insns, count);
     bool calls = false, stack_data = false;
     for (size_t i = 0; i < count; i++) {
         const struct price_insn *p = &insns[i];
         calls |= real_call(p);
-        if (p->left_out || p->hook != PRICE_HOOK_NONE || saves(p) || p->moves_stack)
+        if (p->left_out || p->hook != PRICE_HOOK_NONE || p->moves_stack || saves(p) || of_frame(p, keep))
             continue;
         used |= p->reads | p->writes | p->address_reads;
         stack_data |= !p->ends && !p->call && ((p->reads | p->address_reads) & PRICE_RSP) != 0;
     }
-    uint32_t keep = calls ? needed(insns, count) : 0;
-    bool fits = __builtin_popcount(used & GENERAL & ~PRICE_RSP & ~keep) <= FREE_REGISTERS;
-    for (size_t i = 0; fits && i < count; i++) {
+    if (__builtin_popcount(used & GENERAL & ~PRICE_RSP & ~keep) > FREE_REGISTERS)
+        return;
+    for (size_t i = 0; i < count; i++) {
         struct price_insn *p = &insns[i];
-        if ((saves(p) && !(p->saved & keep)) || (p->moves_stack && !calls && !stack_data))
+        if (of_frame(p, keep) || (p->moves_stack && !calls && !stack_data))
             p->left_out = true;
     }
 }

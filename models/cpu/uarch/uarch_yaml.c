@@ -235,8 +235,10 @@ struct raw_uarch *raw_load(const char *path, char *error, size_t error_size)
     cyaml_config_t config = {
         .log_fn = story_log, .log_ctx = &story, .log_level = CYAML_LOG_ERROR, .mem_fn = cyaml_mem};
     cyaml_err_t status = cyaml_load_file(path, &config, &top_value, (cyaml_data_t **)&raw, NULL);
-    if (status == CYAML_OK)
+    if (status == CYAML_OK && raw != NULL)
         return raw;
+    if (status == CYAML_OK)
+        snprintf(story.message, sizeof story.message, "is empty; expected a micro-architecture file");
     if (story.message[0] == '\0')
         snprintf(story.message, sizeof story.message, "%s; expected a micro-architecture file",
                  cyaml_strerror(status));

@@ -4,6 +4,7 @@
 
 #include "models/apic/assigned_msi.h"
 #include "models/apic/lapic.h"
+#include "models/cpu/native/native.h"
 #include "models/cpu/uarch/uarch.h"
 #include "models/mem/mem.h"
 #include <assert.h>
@@ -186,5 +187,5 @@ void hw_clflush(const void *p)
 
     // Ordered with stores to the line, which must reach memory: data lives in the arena already.
     mem_store_drain(c);
-    mem_access(c, mem_ptr_to_hpa(c, p), 1, MEM_RMW);
+    mem_access(c, native_pointer_hpa(c, p), 1, MEM_RMW);
 }

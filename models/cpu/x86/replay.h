@@ -35,6 +35,7 @@ struct replay_op {
     uint64_t rip;
     uint64_t recorded_ns;
     uint64_t args[5];   // Labels and stream names are resolved: op index, IDTR base.
+                        // LOOP: count (0: for ever), index of its ENDLOOP, depth 0..7; ENDLOOP: index of its LOOP, depth.
 };
 
 #define REPLAY_NO_HANDLER UINT32_MAX

@@ -236,6 +236,7 @@ static void print_notes(const struct recording *recording, const struct lines *l
         sum.lost_entries += v->lost_entries;
         sum.lost_exits += v->lost_exits;
         sum.gaps_defaulted += v->gaps_defaulted;
+        sum.gaps_cut += v->gaps_cut;
         sum.timers_moved += v->timers_moved;
         sum.folded += v->folded;
         sum.nested += v->nested;
@@ -246,6 +247,7 @@ static void print_notes(const struct recording *recording, const struct lines *l
     print_note(sum.lost_entries, "exits without kvm_entry: their handling time is unknown");
     print_note(sum.lost_exits, "kvm_entry without kvm_exit: those exits are lost");
     print_note(sum.gaps_defaulted, "gaps of guest time not recorded: 1 us");
+    print_note(sum.gaps_cut, "gaps longer than an hour: cut to an hour");
     print_note(sum.timers_moved, "timer deadlines set later: what woke the vCPU arrived with another event");
     print_note(sum.folded, "guest addresses beyond the scenario's 1 GiB: folded into it");
     print_note(sum.nested, "exits of nested guests: replayed as the vCPU's own");

@@ -126,7 +126,7 @@ bool output_stream_text(void *context, struct vcpu *vcpu, const char *text, size
     part_path(output, vcpu, path, sizeof(path));
     static const char header[] =
         STREAM_MAGIC "\n" MARK "\n# Gaps are recorded guest time; rec= is recorded handling, from kvm_exit "
-                               "to kvm_entry. Both have the\n"
+                     "to kvm_entry. Both have the\n"
                      "# resolution of the trace's clock (usually 1 us) and hold the cost of tracing.\n";
     if (vcpu->output == NULL) {
         vcpu->output = output;
@@ -181,29 +181,50 @@ static void put_quoted(FILE *to, const char *text)
     (void)fputc('"', to);
 }
 
+// Device pages that the recorded host knew already, for a reader who wonders about a first access.
+static void write_mmio_pages(FILE *to, const struct recording *recording, unsigned vm)
+{
+    uint64_t pages[256];
+    unsigned count = 0;
+    for (unsigned i = 0; i < recording->vcpu_count; i++) {
+        const struct vcpu *v = &recording->vcpus[i]->vcpu;
+        for (unsigned k = 0; v->vm == vm && k < v->mmio_page_count; k++) {
+            unsigned at = 0;
+            while (at < count && pages[at] != v->mmio_pages[k]) {
+                at++;
+            }
+            if (at == count && count < sizeof(pages) / sizeof(pages)[0]) {
+                pages[count++] = v->mmio_pages[k];
+            }
+        }
+    }
+    for (unsigned i = 0; i < count; i++) {
+        (void)fprintf(to, "%s0x%" PRIx64, i == 0 ? "    # device pages (EPT_MISCONFIG): " : " ",
+                      pages[i] << 12);
+    }
+    (void)fputs(count > 0 ? "\n" : "", to);
+}
+
 static void write_vms(FILE *to, const struct output *output, const struct recording *recording,
                       const char *only_vm)
 {
-    unsigned pcpu = 0;
+    unsigned pcpu = 0, vm = UINT32_MAX;
     (void)fputs("vms:\n", to);
-    for (unsigned vm = 0; vm < recording->vm_count; vm++) {
-        bool begun = false;
-        for (int32_t id = 0; id < 4096; id++) {
-            for (unsigned i = 0; i < recording->vcpu_count; i++) {
-                const struct recorded_vcpu *v = recording->vcpus[i];
-                if (v->vcpu.vm != vm || v->vcpu.id != id || !has_stream(v, only_vm)) {
-                    continue;
-                }
-                if (!begun) {
-                    begun = true;
-                    (void)fprintf(to, "  - name: vm%u\n    memory: %lluGiB\n    vcpus:\n", vm,
-                                  (unsigned long long)IMPORT_MEMORY_BYTES >> 30);
-                }
-                char name[OUTPUT_NAME_MAX + 64];
-                output_stream_name(output, &v->vcpu, name, sizeof(name));
-                (void)fprintf(to, "      - { stream: %s, pcpu: %u }\n", name, pcpu++);
-            }
+    for (unsigned i = 0; i < recording->vcpu_count; i++) {
+        const struct recorded_vcpu *v = recording->vcpus[i];
+        if (!has_stream(v, only_vm)) {
+            continue;
         }
+        if (v->vcpu.vm != vm) {
+            vm = v->vcpu.vm;
+            (void)fprintf(to, "  - name: vm%u\n    memory: %lluGiB\n", vm,
+                          (unsigned long long)IMPORT_MEMORY_BYTES >> 30);
+            write_mmio_pages(to, recording, vm);
+            (void)fputs("    vcpus:\n", to);
+        }
+        char name[OUTPUT_NAME_MAX + 64];
+        output_stream_name(output, &v->vcpu, name, sizeof(name));
+        (void)fprintf(to, "      - { stream: %s, pcpu: %u }\n", name, pcpu++);
     }
 }
 
@@ -226,16 +247,13 @@ static bool write_scenario(struct output *output, const struct recording *record
     if (to == NULL) {
         return fail(output, "%.3000s: %s", path, strerror(errno));
     }
-    unsigned cpus = 0, vms = 0;
+    unsigned cpus = 0, vms = 0, vm = UINT32_MAX;
     for (unsigned i = 0; i < recording->vcpu_count; i++) {
-        cpus += has_stream(recording->vcpus[i], scenario->only_vm);
-    }
-    for (unsigned vm = 0; vm < recording->vm_count; vm++) {
-        for (unsigned i = 0; i < recording->vcpu_count; i++) {
-            if (recording->vcpus[i]->vcpu.vm == vm && has_stream(recording->vcpus[i], scenario->only_vm)) {
-                vms++;
-                break;
-            }
+        const struct recorded_vcpu *v = recording->vcpus[i];
+        if (has_stream(v, scenario->only_vm)) {
+            cpus++;
+            vms += v->vcpu.vm != vm;
+            vm = v->vcpu.vm;
         }
     }
     uint64_t span_us = (recording->last_ns - recording->first_ns) / 1000;

@@ -98,9 +98,9 @@ static bool fits(const struct recorded_vcpu *v, uint32_t tid, int32_t id)
 static struct recorded_vcpu *find_vcpu(struct recording *recording, const struct event *e, bool create)
 {
     uint32_t tid = e->has_tid ? e->tid : 0;
-    struct recorded_vcpu *found = NULL;
-    if (recording->recent != NULL && fits(recording->recent, tid, e->vcpu)) {
-        found = recording->recent;
+    struct recorded_vcpu **recent = &recording->recent[tid % RECORDING_RECENT], *found = NULL;
+    if (*recent != NULL && fits(*recent, tid, e->vcpu)) {
+        found = *recent;
     }
     // Newest first: a thread that became another vCPU is that one now.
     for (unsigned i = recording->vcpu_count; found == NULL && i-- > 0;) {
@@ -114,7 +114,7 @@ static struct recorded_vcpu *find_vcpu(struct recording *recording, const struct
         place(recording, found);
     }
     if (found != NULL) {
-        recording->recent = found;
+        *recent = found;
     }
     return found;
 }
@@ -126,9 +126,9 @@ static void accept_irq(struct recording *recording, const struct event *e, uint6
     struct recorded_vcpu *best = NULL;
     uint32_t best_distance = UINT32_MAX;
     uint32_t tid = e->has_tid ? e->tid : 0;
-    if (recording->recent != NULL && recording->recent->vcpu.tid == tid &&
-        (uint64_t)recording->recent->vcpu.id == e->args[0]) {
-        vcpu_accept(&recording->recent->vcpu, e->vector, now_ns);
+    struct recorded_vcpu *own = recording->recent[tid % RECORDING_RECENT];
+    if (own != NULL && own->vcpu.tid == tid && (uint64_t)own->vcpu.id == e->args[0]) {
+        vcpu_accept(&own->vcpu, e->vector, now_ns);
         return;
     }
     for (unsigned i = 0; i < recording->vcpu_count; i++) {
@@ -322,6 +322,14 @@ static int32_t free_id(const struct recording *recording, unsigned vm)
     }
 }
 
+// By VM, then vCPU.
+static int vcpu_order(const void *a, const void *b)
+{
+    const struct vcpu *x = &(*(struct recorded_vcpu *const *)a)->vcpu,
+                      *y = &(*(struct recorded_vcpu *const *)b)->vcpu;
+    return x->vm != y->vm ? (x->vm < y->vm ? -1 : 1) : (x->id > y->id) - (x->id < y->id);
+}
+
 bool recording_finish(struct recording *recording)
 {
     if (recording->held_size > 0 && !recording->stopped) {
@@ -338,6 +346,9 @@ bool recording_finish(struct recording *recording)
         if (!recording->stopped && !vcpu_finish(&v->vcpu, recording->last_ns)) {
             stop(recording, "the stream cannot be written");
         }
+    }
+    if (recording->vcpu_count > 0) {
+        qsort(recording->vcpus, recording->vcpu_count, sizeof(recording->vcpus[0]), vcpu_order);
     }
     return !recording->stopped;
 }

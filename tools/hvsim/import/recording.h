@@ -8,6 +8,7 @@
 #define RECORDING_VCPUS_MAX 1024u
 #define RECORDING_JOINED_MAX 4096u // Bytes of a line put together from wrapped ones.
 #define RECORDING_BAD_SHOWN 10u
+#define RECORDING_RECENT 256u
 #define TASK_NAME_MAX 32u
 
 struct recorded_vcpu {
@@ -28,7 +29,7 @@ struct recording {
     struct stats stats;
     struct recorded_vcpu *vcpus[RECORDING_VCPUS_MAX];
     unsigned vcpu_count, vm_count;
-    struct recorded_vcpu *recent; // Most lines are of the same thread as the line before.
+    struct recorded_vcpu *recent[RECORDING_RECENT]; // By thread id: the vCPU that the thread was last.
 
     uint64_t line; // Number of the line at hand.
     uint64_t bad_lines, kvm_lines, exits, arm64_exits, untimed;
@@ -49,7 +50,8 @@ struct recording {
 bool recording_begin(struct recording *recording, vcpu_sink *sink, void *context);
 // One line, without its end. False when there is no use in more lines (stopped).
 bool recording_line(struct recording *recording, struct span line);
-// All lines were given: places every vCPU into a VM, gives ids, writes what waits. False if stopped.
+// All lines were given: places every vCPU into a VM, gives ids, sorts by them, writes what waits. False if
+// stopped.
 bool recording_finish(struct recording *recording);
 void recording_end(struct recording *recording);
 

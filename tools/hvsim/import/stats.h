@@ -8,7 +8,7 @@
 
 // Histogram of units with 1024 steps for each power of two: exact below 2048 units, else within 0.1 %.
 #define HISTOGRAM_STEP_BITS 10u
-#define HISTOGRAM_BUCKETS ((64u - HISTOGRAM_STEP_BITS) << HISTOGRAM_STEP_BITS)
+#define HISTOGRAM_BUCKETS ((65u - HISTOGRAM_STEP_BITS) << HISTOGRAM_STEP_BITS)
 
 struct histogram {
     uint32_t *buckets; // From the first value on.

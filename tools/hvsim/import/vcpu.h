@@ -15,8 +15,9 @@
 #include "tools/hvsim/import/event.h"
 #include "tools/hvsim/import/stats.h"
 
-#define VCPU_RING 256u // Exits that wait.
-#define VCPU_TEXT_BYTES 8192u
+#define VCPU_RING 256u        // Exits that wait.
+#define VCPU_MMIO_PAGES 32u   // Device pages remembered.
+#define VCPU_TEXT_BYTES 8192u // Of a stream, before they go to the sink.
 
 #define IMPORT_MEMORY_BYTES (1ull << 30) // The VM's memory in the scenario.
 
@@ -104,7 +105,12 @@ struct vcpu {
     bool handler_written[256];
     bool timed;
 
-    uint64_t exits, entries, lost_entries, lost_exits, nested, gaps_defaulted, timers_moved, folded, ops;
+    // Pages of which accesses were EPT_MISCONFIG: devices, in order of appearance.
+    uint64_t mmio_pages[VCPU_MMIO_PAGES];
+    unsigned mmio_page_count;
+
+    uint64_t exits, entries, lost_entries, lost_exits, nested, gaps_defaulted, gaps_cut, timers_moved, folded,
+        ops;
     char text[VCPU_TEXT_BYTES];
     size_t text_size;
     bool failed;  // The sink failed.

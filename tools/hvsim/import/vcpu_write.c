@@ -8,8 +8,8 @@
 #include <assert.h>
 #include <string.h>
 
-#define NEVER_NS 3600000000000u  // An hour.
-#define TSC_SPAN_MIN_NS 1000000u // Below a millisecond the trace's resolution says too little.
+#define LONGEST_NS 3600000000000u // An hour.
+#define TSC_SPAN_MIN_NS 1000000u  // Below a millisecond the trace's resolution says too little.
 #define TSC_OUTLIERS_MAX 4u
 #define KHZ_MIN 100000u
 #define KHZ_MAX 10000000u
@@ -103,10 +103,10 @@ static uint64_t deadline_ns(const struct vcpu *vcpu, const struct exit_record *r
     case FATE_LATER:
         break;
     case FATE_OPEN:
-        return asked != 0 ? asked : NEVER_NS;
+        return asked != 0 ? asked : LONGEST_NS;
     }
     if (r->next_write_ns <= r->time_ns) {
-        return NEVER_NS;
+        return LONGEST_NS;
     }
     uint64_t distance = r->next_write_ns - r->time_ns;
     return later_of(asked, distance + distance / 4 + slack + 2 * ORDER_SLACK_NS);
@@ -132,8 +132,9 @@ static void put_op(struct vcpu *vcpu, const struct replay_op *op)
 {
     char text[STREAM_OP_TEXT_MAX + 1];
     struct replay_op whole = *op;
-    if (whole.gap_cycles > STREAM_GAP_MAX) {
-        whole.gap_cycles = STREAM_GAP_MAX;
+    if (whole.gap_cycles > LONGEST_NS) {
+        whole.gap_cycles = LONGEST_NS;
+        vcpu->gaps_cut++;
     }
     if (whole.recorded_ns > STREAM_GAP_MAX) {
         whole.recorded_ns = STREAM_GAP_MAX;
@@ -161,7 +162,7 @@ static void put_signal(struct vcpu *vcpu, struct exit_record *r, uint8_t vector,
 {
     struct replay_op msi = {.kind = REPLAY_MSI, .gap_cycles = r->op.gap_cycles};
     msi.args[0] = vector < 16 ? DEFAULT_WAKE_VECTOR : vector;
-    msi.args[1] = after_ns < STREAM_GAP_MAX ? after_ns : STREAM_GAP_MAX;
+    msi.args[1] = after_ns < LONGEST_NS ? after_ns : LONGEST_NS;
     put_op(vcpu, &msi);
     r->op.gap_cycles = 0;
 }
@@ -170,7 +171,8 @@ static void finish_op(const struct vcpu *vcpu, struct exit_record *r)
 {
     if (r->is_deadline) {
         r->op.flags |= REPLAY_ARG1_TSC_RELATIVE;
-        r->op.args[1] = deadline_ns(vcpu, r);
+        uint64_t ns = deadline_ns(vcpu, r);
+        r->op.args[1] = ns < LONGEST_NS ? ns : LONGEST_NS;
     }
     uint8_t length = stream_op_infos[r->op.kind].length;
     r->op.length = length != 0 && r->length != 0 ? r->length : length;
@@ -183,9 +185,24 @@ static void finish_op(const struct vcpu *vcpu, struct exit_record *r)
     }
 }
 
+static void note_mmio_page(struct vcpu *vcpu, uint64_t gpa)
+{
+    for (unsigned i = 0; i < vcpu->mmio_page_count; i++) {
+        if (vcpu->mmio_pages[i] == gpa >> 12) {
+            return;
+        }
+    }
+    if (vcpu->mmio_page_count < VCPU_MMIO_PAGES) {
+        vcpu->mmio_pages[vcpu->mmio_page_count++] = gpa >> 12;
+    }
+}
+
 void vcpu_write_oldest(struct vcpu *vcpu)
 {
     struct exit_record *r = vcpu_record(vcpu, vcpu->first++);
+    if (r->reason == EXIT_REASON_EPT_MISCONFIG) {
+        note_mmio_page(vcpu, r->op.args[0]);
+    }
     if (r->skipped) {
         vcpu->carried_gap_ns += r->op.gap_cycles;
         if (r->row != NULL) {

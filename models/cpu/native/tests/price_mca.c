@@ -18,7 +18,7 @@ static const char *const reasons[][2] = {
     {"jump", "a taken jump, call or return has one port (6 on Skylake); LLVM lets it choose, and knows no "
              "uops of calls"},
     {"memory", "LLVM gives loads, stores or calls fewer or more uops on ports 2, 3, 4 and 7"},
-    {"fusion", "macro-fusion, move elimination or zero idioms, which LLVM does not know here"},
+    {"fusion", "micro- or macro-fusion, move elimination or zero idioms, which LLVM does not know here"},
     {"shift", "shift or rotate by CL: LLVM gives it more uops or other ports"},
     {"width", "issue of four uops a cycle; LLVM lets Skylake dispatch six"},
 };

@@ -80,11 +80,12 @@ static const struct {
     {"zero_idiom", 0, 1, 1, 1, 4, 1, 4},
     // Skylake eliminates moves; Sandy Bridge runs two on three ports, 10.7 ticks.
     {"moves", 0, 2, 1, 2, 8, 2, 11},
-    // Skylake: issue takes 38 / 4 cycles, the chain of 42 exceeds what the scheduler covers, 97 / 4 cycles,
-    // by 17.75:
-    // 27.25 cycles, more than the divider's 24. Sandy Bridge: chain of 41 (the move counts), 54 / 4 cycles
-    // covered.
-    {"divide", 0, 3, 1, 38, 436, 38, 592},
+    // The copy of the result exists for the hook behind it. Skylake: issue takes 37 / 4 cycles, the chain of
+    // 42 exceeds
+    // what the scheduler covers, 97 / 4 cycles, by 17.75: 27 cycles, more than the divider's 24. Sandy
+    // Bridge: chain of
+    // 40, 54 / 4 cycles covered.
+    {"divide", 0, 2, 2, 37, 432, 37, 572},
     {"slow_lea", 0, 2, 1, 2, 32, 2, 32},
     {"calls", 0, 1, 1, 2, 16, 2, 16},
     // The start takes 30 cycles, 64 bytes are 4 units beside it. Without a constant: 8 bytes assumed, one
@@ -102,15 +103,15 @@ static const struct {
     {"access_chain", 0, 1, 5, 1, 16, 1, 16},
     {"access_range", 0, 0, 4, 0, 0, 0, 0},
     {"argument_of_both", 0, 2, 3, 3, 16, 3, 16},
-    {"atomic_add", 0, 2, 4, 2, 8, 2, 11},
+    {"atomic_add", 0, 1, 5, 1, 8, 1, 8},
     {"atomic_store", 0, 0, 5, 0, 0, 0, 0},
     {"fence", 0, 0, 3, 0, 0, 0, 0},
     // Its data on the stack keeps the stack pointer moving; the saved register only serves hooks.
     {"enter_and_leave", 0, 4, 5, 5, 20, 5, 20},
-    {"leaf_frame", 0, 3, 7, 4, 16, 4, 16},
-    {"bare_leaf", 0, 3, 1, 4, 16, 4, 16},
-    // push, two moves, move, call, add, pop and ret; four uops of port 4 or of ports 2 and 3 do not bind.
-    {"half_frame", 0, 8, 3, 10, 40, 10, 40},
+    {"leaf_frame", 0, 2, 8, 3, 16, 3, 16},
+    {"bare_leaf", 0, 2, 2, 3, 16, 3, 16},
+    // push, move, move, call, add, pop and ret: of the frame and the copies, rbx's remain.
+    {"half_frame", 0, 7, 4, 9, 36, 9, 36},
     // add, jmp, add, store, ret.
     {"joined", 0, 5, 1, 6, 32, 6, 32},
     {"joined", 1, 3, 1, 4, 16, 4, 16},
@@ -157,7 +158,7 @@ TEST(Price, TextIsWhatWasPriced)
     EXPECT_EQ(price_block_text(f.t, block(&f, "access_kept", 0), small, sizeof small), length);
     EXPECT_STREQ(small, "lea r12");
     price_block_text(f.t, block(&f, "leaf_frame", 0), text, sizeof text);
-    EXPECT_STREQ(text, "mov rbx, rdi\nlea rax, [rbx + 1]\nret\n");
+    EXPECT_STREQ(text, "lea rax, [rbx + 1]\nret\n");
     price_block_text(f.t, block(&f, "enter_and_leave", 0), text, sizeof text);
     EXPECT_STREQ(text, "sub rsp, 0x10\nmov qword ptr [rsp + 8], rbx\nadd rsp, 0x10\nret\n");
     price_block_text(f.t, block(&f, "calls", 0), text, sizeof text);
@@ -366,7 +367,7 @@ TEST(Price, WithoutHooksRemainsThePlainFunction)
         plain_sum += plain;
     }
     test_row(NULL);
-    EXPECT_LE(priced_sum * 100, plain_sum * 135);
+    EXPECT_LE(priced_sum * 100, plain_sum * 120);
     EXPECT_GE(priced_sum * 100, plain_sum * 90);
     close_fixture(&f);
 }

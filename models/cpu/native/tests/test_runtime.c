@@ -3,6 +3,7 @@
 // starting over.
 #include "models/apic/lapic.h"
 #include "models/cpu/native/native.h"
+#include "models/cpu/x86/x86.h"
 #include "models/mem/core.h"
 #include "tests/shim/shim.h"
 #include <stdio.h>
@@ -32,6 +33,12 @@ uint8_t lapic_ack(struct pcpu *c)
 {
     c->irq_pending = false;
     return (uint8_t)(uintptr_t)c->lapic;
+}
+
+uint64_t x86_tsc_adjust(const struct pcpu *c)
+{
+    (void)c;
+    return 0;
 }
 
 void hw_test_start_ap(u32 cpu);

@@ -5,6 +5,7 @@
 #include "models/cpu/uarch/uarch.h"
 #include "tests/shim/shim.h"
 
+#include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -127,6 +128,8 @@ TEST(Uarch, CapabilityMsrs)
     EXPECT_EQ(a >> 46 & 1, 1); // VMCS shadowing.
     EXPECT_EQ(b >> 46 & 1, 0);
     EXPECT_EQ(a >> 49 & 1, 1); // PML.
+    EXPECT_EQ(a >> 57 & 1, 1); // TSC scaling.
+    EXPECT_EQ(b >> 57 & 1, 0);
     EXPECT_EQ(b >> 49 & 1, 0);
     ASSERT_TRUE(uarch_vmx_msr(skl, 0x48c, &a) && uarch_vmx_msr(snb, 0x48c, &b));
     EXPECT_EQ(a >> 21 & 1, 1); // Accessed and dirty flags for EPT.
@@ -153,6 +156,8 @@ TEST(Uarch, CpuidRows)
     EXPECT_EQ(c->eax, 0x50654);
     EXPECT_EQ(c->ecx >> 5 & 1, 1); // VMX.
     EXPECT_EQ(uarch_cpuid_find(snb, 1, 0)->eax, 0x206d7);
+    EXPECT_EQ(c->ecx >> 27 & 1, 0); // OSXSAVE follows CR4.
+    EXPECT_EQ(uarch_cpuid_find(snb, 1, 0)->ecx >> 27 & 1, 0);
     EXPECT_TRUE(uarch_cpuid_find(skl, 4, 3) != NULL);
     EXPECT_TRUE(uarch_cpuid_find(skl, 4, 4) == NULL);
     EXPECT_TRUE(uarch_cpuid_find(snb, 7, 0) == NULL);
@@ -219,6 +224,9 @@ static unsigned write_edited(const char *path, const char *text, const char *fro
 
 // Columns: text, its replacement, lines from the replacement to the reported line, the field, what is
 // said of it.
+// Instead of a number of lines: the report names the file's first line.
+#define TO_LINE_1 INT_MIN
+
 static const struct {
     const char *from, *to;
     int lines;
@@ -268,6 +276,9 @@ static const struct {
     {"parameter: vmx.vmread_cycles,", "parameter: vmx.vmrid_cycles,", 0, "calibrated_from[0].parameter",
      "is no parameter"},
     {"  ways: { value: 16 }", "  ways: { value: 16 }\n  ways: { value: 16 }", 0, "l2.ways", "already seen"},
+    {"clock:\n", "clocks:\n", 0, "clocks", "the nearest known key is \"clock\""},
+    {"name: skylake-sp\n", "", TO_LINE_1, "name", "missing"},
+    {"name: skylake-sp\n", "name: skylake-sp\nnickname: skx\n", 1, "nickname", "unknown key"},
     {"memory:\n", "memory: [\n", 0, "memory", "Expecting MAPPING"},
     {"memory:\n", "memory: }\n", 0, "file", "did not find expected"},
 };
@@ -287,8 +298,8 @@ TEST(Uarch, RefusesWithFileLineAndField)
         if (strcmp(refusals[i].field, "file") == 0)
             snprintf(place, sizeof place, "%s:", path);
         else
-            snprintf(place, sizeof place, "%s:%d: %s: ", path, (int)line + refusals[i].lines,
-                     refusals[i].field);
+            snprintf(place, sizeof place, "%s:%d: %s: ", path,
+                     refusals[i].lines == TO_LINE_1 ? 1 : (int)line + refusals[i].lines, refusals[i].field);
         EXPECT_STRSTR(error, place);
         EXPECT_STRSTR(error, refusals[i].says);
     }
@@ -302,4 +313,22 @@ TEST(Uarch, RefusesWhatIsNoFile)
     EXPECT_STRSTR(error, "/nonexistent.yaml:");
     EXPECT_TRUE(uarch_load(test_tmpdir(), error, sizeof error) == NULL);
     EXPECT_STRSTR(error, test_tmpdir());
+    // Columns: what the file holds, its length.
+    static const struct {
+        const char *bytes;
+        size_t count;
+    } files[] = {
+        {"", 0}, {"\0\1\2\377", 4}, {"- a\n- b\n", 8}, {"just text\n", 10}, {"a: &x [*x, *x]\n", 15}};
+    for (size_t i = 0; i < sizeof files / sizeof files[0]; i++) {
+        char path[512];
+        test_row("file %zu", i);
+        snprintf(path, sizeof path, "%s/odd.yaml", test_tmpdir());
+        FILE *f = fopen(path, "wb");
+        ASSERT_TRUE(f != NULL);
+        fwrite(files[i].bytes, 1, files[i].count, f);
+        fclose(f);
+        EXPECT_TRUE(uarch_load(path, error, sizeof error) == NULL);
+        EXPECT_STRSTR(error, path);
+        EXPECT_GT(strlen(error), strlen(path) + 4);
+    }
 }

@@ -1,0 +1,178 @@
+// SPDX-License-Identifier: Apache-2.0
+// From a guest-physical access that stage 2 refuses to an entry that allows it.
+#include "hv/core/requests.h"
+#include "hv/hw/trace.h"
+#include "hv/lib/errno.h"
+#include "hv/lib/spans.h"
+#include "hv/mmu/mmu.h"
+#include "hv/x86/x86.h"
+
+// --- Which size.
+
+// A large page must lie inside the slot, and guest and host addresses must agree below its size.
+static bool level_fits(const struct memslot *slot, gfn_t gfn, unsigned level)
+{
+    u64 pages = pages_of_level(level);
+    gfn_t first = gfn_round(gfn, level);
+
+    if (first < slot->base_gfn || first + pages > slot->base_gfn + slot->npages)
+        return false;
+    return ((slot->base_gfn ^ (slot->hva >> PAGE_SHIFT)) & (pages - 1)) == 0;
+}
+
+unsigned mmu_mapping_level(const struct mmu_vm *mmu, const struct memslot *slot, gfn_t gfn, unsigned page_shift)
+{
+    unsigned level = mmu->max_level;
+
+    // Dirty logging counts by 4 KiB.
+    if (slot->flags & HV_MEM_LOG_DIRTY_PAGES)
+        return PG_LEVEL_4K;
+    while (level > PG_LEVEL_4K &&
+           (PAGE_SHIFT + (level - 1) * PT64_LEVEL_BITS > page_shift || !level_fits(slot, gfn, level)))
+        level--;
+    return level;
+}
+
+// --- Caches.
+
+static int top_up_cache(struct x86_vcpu *v)
+{
+    struct mmu_vcpu *m = v->vcpu.mmu;
+
+    while (m->cached < MMU_CACHE_PAGES) {
+        struct mmu_page *sp = mmu_page_alloc(v->vcpu.vm->host);
+
+        if (sp == NULL)
+            return -ENOMEM;
+        m->cache[m->cached++] = sp;
+    }
+    return 0;
+}
+
+// --- Faults.
+
+// Host mappings that f->page was taken from may have changed since (mmu_notifier_retry). mmu_lock held.
+static bool is_stale(const struct vm *vm, const struct page_fault *f)
+{
+    return READ_ONCE(vm->mmu_invalidate_in_progress) != 0 || READ_ONCE(vm->mmu_invalidate_seq) != f->invalidate_seq;
+}
+
+static enum fault_result map_mmio(struct x86_vcpu *v, gfn_t gfn)
+{
+    struct vm *vm = v->vcpu.vm;
+    u64 generation = vm_memslots(vm, arch_vcpu_address_space(&v->vcpu))->generation;
+
+    v->mmio_gfn = gfn;
+    v->mmio_generation = generation;
+    // While slots change the answer may be another one in a moment: do not keep it.
+    if (generation & MEMSLOT_GEN_UPDATE_IN_PROGRESS)
+        return FAULT_EMULATE;
+    read_lock(&vm->mmu_lock);
+    enum fault_result result = tdp_map_mmio(v, gfn, mmio_generation(generation));
+
+    read_unlock(&vm->mmu_lock);
+    return result;
+}
+
+// Finds the host page. FAULT_FIXED: f->page is valid.
+static enum fault_result find_page(struct x86_vcpu *v, struct page_fault *f)
+{
+    struct vm *vm = v->vcpu.vm;
+    bool read_only = (f->slot->flags & HV_MEM_READONLY) != 0;
+    hva_t hva = gfn_to_hva_in(f->slot, f->gfn);
+    // A read of writable memory asks for a writable page too if that costs nothing: spares the second fault.
+    bool write = f->write;
+
+    f->invalidate_seq = READ_ONCE(vm->mmu_invalidate_seq);
+    smp_rmb();
+    if (!get_user_page_fast(vm->mm, hva, write, &f->page) && get_user_page(vm->mm, hva, write, &f->page) != 0)
+        return FAULT_ERROR;
+    f->map_writable = f->page.writable && !read_only;
+    return FAULT_FIXED;
+}
+
+static enum fault_result page_fault(struct x86_vcpu *v, struct page_fault *f)
+{
+    struct vm *vm = v->vcpu.vm;
+
+    f->gfn = f->gpa.v >> PAGE_SHIFT;
+    if (top_up_cache(v) != 0)
+        return FAULT_ERROR;
+    f->slot = vcpu_gfn_to_memslot(&v->vcpu, f->gfn);
+    if (f->slot == NULL)
+        return f->prefetch ? FAULT_EMULATE : map_mmio(v, f->gfn);
+    // Being deleted or moved: whatever is found now would be wrong in a moment.
+    if (f->slot->flags & MEMSLOT_INVALID)
+        return FAULT_RETRY;
+    if (f->write && (f->slot->flags & HV_MEM_READONLY))
+        return FAULT_EMULATE;
+    enum fault_result result = find_page(v, f);
+
+    if (result != FAULT_FIXED)
+        return result;
+    f->level = (u8)mmu_mapping_level(vm->mmu, f->slot, f->gfn, f->page.page_shift);
+    read_lock(&vm->mmu_lock);
+    result = is_stale(vm, f) ? FAULT_RETRY : tdp_map(v, f);
+    read_unlock(&vm->mmu_lock);
+    return result;
+}
+
+enum fault_result mmu_page_fault(struct x86_vcpu *v, struct page_fault *f)
+{
+    hw_trace_span_begin(SPAN_MMU_FAULT);
+    enum fault_result result = page_fault(v, f);
+
+    hw_trace_span_end(SPAN_MMU_FAULT);
+    return result;
+}
+
+int mmu_prefault(struct x86_vcpu *v, gpa_t gpa, u64 *mapped_bytes)
+{
+    struct page_fault f = {.gpa = gpa, .prefetch = true};
+    const struct memslot *slot = vcpu_gfn_to_memslot(&v->vcpu, gpa.v >> PAGE_SHIFT);
+
+    if (slot == NULL)
+        return -ENOENT;
+    f.write = !(slot->flags & HV_MEM_READONLY);
+    switch (mmu_page_fault(v, &f)) {
+    case FAULT_RETRY:
+        return -EAGAIN;
+    case FAULT_FIXED:
+    case FAULT_SPURIOUS: {
+        u64 bytes = pages_of_level(f.level) << PAGE_SHIFT;
+
+        *mapped_bytes = bytes - (gpa.v & (bytes - 1));
+        return 0;
+    }
+    case FAULT_EMULATE:
+        return -ENOENT;
+    case FAULT_ERROR:
+        break;
+    }
+    return -EFAULT;
+}
+
+bool mmu_is_mmio(struct x86_vcpu *v, gpa_t a)
+{
+    struct vm *vm = v->vcpu.vm;
+    gfn_t gfn = a.v >> PAGE_SHIFT;
+    u64 generation = vm_memslots(vm, arch_vcpu_address_space(&v->vcpu))->generation;
+    unsigned level;
+
+    if (v->mmio_gfn == gfn && v->mmio_generation == generation)
+        return true;
+    read_lock(&vm->mmu_lock);
+    u64 spte = READ_ONCE(*mmu_lookup(vm, gfn, &level));
+
+    read_unlock(&vm->mmu_lock);
+    if (!is_mmio(spte))
+        return false;
+    bool valid = mmio_spte_generation(spte) == mmio_generation(generation);
+
+    hw_trace(TP_HANDLE_MMIO_PAGE_FAULT, a.v, gfn, EPT_RWX, 0, 0, 0);
+    if (valid) {
+        v->mmio_gfn = gfn;
+        v->mmio_generation = generation;
+    }
+    return valid;
+}

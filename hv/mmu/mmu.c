@@ -1,0 +1,218 @@
+// SPDX-License-Identifier: Apache-2.0
+// Roots, translation caches, and what the core tells stage 2 about memory.
+#include "hv/mmu/mmu.h"
+#include "hv/core/arch.h"
+#include "hv/core/requests.h"
+#include "hv/hw/trace.h"
+#include "hv/lib/assert.h"
+#include "hv/lib/errno.h"
+#include "hv/lib/spans.h"
+#include "hv/x86/vmcs.h"
+
+static u8 max_level_of(struct host *host)
+{
+    const struct vmx_caps *caps = &x86_host(host)->caps;
+    u64 limit = knob(&host->knobs, KNOB_MMU_MAX_PAGE);
+
+    if (limit == MMU_MAX_PAGE_1G && caps->ept_1g && caps->ept_2m)
+        return PG_LEVEL_1G;
+    return limit >= MMU_MAX_PAGE_2M && caps->ept_2m ? PG_LEVEL_2M : PG_LEVEL_4K;
+}
+
+int mmu_vm_create(struct vm *vm)
+{
+    struct host *host = vm->host;
+    bool ad = x86_host(host)->caps.ept_ad;
+    struct mmu_vm *mmu = kzalloc(host, sizeof(*mmu));
+
+    if (mmu == NULL)
+        return -ENOMEM;
+    mmu->root = mmu_page_alloc(host);
+    if (mmu->root == NULL) {
+        kfree(host, mmu, sizeof(*mmu));
+        return -ENOMEM;
+    }
+    mmu->root->level = PG_LEVEL_ROOT;
+    mmu->format = spte_format_of(ad);
+    mmu->max_level = max_level_of(host);
+    mmu->eptp = va_to_hpa(host, mmu->root->spt).v | MEMTYPE_WB | EPTP_WALK_4 | (ad ? EPTP_AD : 0);
+    spin_lock_init(&mmu->pages_lock, LOCK_RANK_MMU_PAGES);
+    list_init(&mmu->pages);
+    xa_init(&mmu->page_of_pfn, host);
+    vm->mmu = mmu;
+    return 0;
+}
+
+// No vCPU is left: nothing to flush.
+void mmu_vm_destroy(struct vm *vm)
+{
+    struct mmu_vm *mmu = vm->mmu;
+
+    if (mmu == NULL)
+        return;
+    list_for_each_safe(sp, &mmu->pages, struct mmu_page, node) mmu_page_free(vm->host, sp);
+    mmu_page_free(vm->host, mmu->root);
+    xa_destroy(&mmu->page_of_pfn);
+    kfree(vm->host, mmu, sizeof(*mmu));
+    vm->mmu = NULL;
+}
+
+int mmu_vcpu_create(struct x86_vcpu *v)
+{
+    v->vcpu.mmu = kzalloc(v->vcpu.vm->host, sizeof(*v->vcpu.mmu));
+    v->mmio_gfn = ~0ull;
+    return v->vcpu.mmu != NULL ? 0 : -ENOMEM;
+}
+
+void mmu_vcpu_destroy(struct x86_vcpu *v)
+{
+    struct host *host = v->vcpu.vm->host;
+    struct mmu_vcpu *m = v->vcpu.mmu;
+
+    if (m == NULL)
+        return;
+    while (m->cached > 0)
+        mmu_page_free(host, m->cache[--m->cached]);
+    kfree(host, m, sizeof(*m));
+    v->vcpu.mmu = NULL;
+}
+
+// --- Translation caches (SDM 28.4.3).
+
+void mmu_load_root(struct x86_vcpu *v)
+{
+    vmcs_write(EPT_POINTER, v->vcpu.vm->mmu->eptp);
+    v->vcpu.mmu->root_loaded = true;
+}
+
+int arch_vcpu_mmu_reload(struct vcpu *vcpu)
+{
+    if (unlikely(!vcpu->mmu->root_loaded))
+        mmu_load_root(to_x86(vcpu));
+    return 1;
+}
+
+void mmu_flush_all(struct x86_vcpu *v)
+{
+    bool single = x86_host_of(v)->caps.invept_single;
+    enum hw_vmx_status s = hw_invept(single ? INVEPT_SINGLE : INVEPT_ALL, v->vcpu.vm->mmu->eptp);
+
+    hw_trace(TP_KVM_TLB_FLUSH, INVEPT_SINGLE, 0, 0, 0, 0, 0);
+    HV_ASSERT(s == HW_VMX_OK);
+}
+
+// Without VPID every entry and exit does that already (SDM 28.4.3.1).
+void mmu_flush_guest(struct x86_vcpu *v)
+{
+    const struct vmx_caps *caps = &x86_host_of(v)->caps;
+
+    if (v->vpid == 0)
+        return;
+    enum hw_vmx_status s = hw_invvpid(caps->invvpid_single ? INVVPID_SINGLE : INVVPID_ALL, v->vpid, 0);
+
+    HV_ASSERT(s == HW_VMX_OK);
+}
+
+void mmu_invlpg(struct x86_vcpu *v, u64 linear)
+{
+    const struct vmx_caps *caps = &x86_host_of(v)->caps;
+
+    if (v->vpid == 0 || ((u64)((s64)(linear << 16) >> 16) != linear))
+        return; // A non-canonical address has no translation.
+    if (!caps->invvpid_address) {
+        mmu_flush_guest(v);
+        return;
+    }
+    enum hw_vmx_status s = hw_invvpid(INVVPID_ADDRESS, v->vpid, linear);
+
+    HV_ASSERT(s == HW_VMX_OK);
+}
+
+bool arch_flush_remote_tlbs(struct vm *vm)
+{
+    (void)vm;
+    return false; // Requests and kicks do.
+}
+
+u64 arch_max_gfn(struct vm *vm)
+{
+    u64 width = x86_host(vm->host)->maxphyaddr;
+
+    // Four levels translate 48 bits.
+    return 1ull << ((width < 48 ? width : 48) - PAGE_SHIFT);
+}
+
+// --- Memory slots and host pages.
+
+int arch_prepare_memory_region(struct vm *vm, const struct memslot *old, struct memslot *new,
+                               enum memslot_change change)
+{
+    (void)old;
+    if (change == MEMSLOT_CREATE || change == MEMSLOT_MOVE) {
+        if (new->base_gfn + new->npages > arch_max_gfn(vm))
+            return -EINVAL;
+    }
+    return 0;
+}
+
+void arch_commit_memory_region(struct vm *vm, const struct memslot *old, struct memslot *new,
+                               enum memslot_change change)
+{
+    // Large pages would swallow single dirty pages: make the guest fault them in anew, in 4 KiB.
+    if (change == MEMSLOT_FLAGS_ONLY && (new->flags & HV_MEM_LOG_DIRTY_PAGES) &&
+        !(old->flags & HV_MEM_LOG_DIRTY_PAGES))
+        mmu_zap_range(vm, new->base_gfn, new->base_gfn + new->npages);
+}
+
+void arch_memslots_updated(struct vm *vm, u64 generation)
+{
+    // The generation that entries keep wraps: old ones could look new.
+    if (unlikely(mmio_generation(generation) == 0))
+        mmu_zap_all(vm);
+}
+
+void arch_flush_shadow_memslot(struct vm *vm, const struct memslot *slot)
+{
+    hw_trace_span_begin(SPAN_MMU_ZAP);
+    mmu_zap_range(vm, slot->base_gfn, slot->base_gfn + slot->npages);
+    hw_trace_span_end(SPAN_MMU_ZAP);
+}
+
+void arch_flush_shadow_all(struct vm *vm)
+{
+    mmu_zap_all(vm);
+}
+
+void arch_free_memslot(struct vm *vm, struct memslot *slot, const struct memslot *keep)
+{
+    (void)vm;
+    (void)slot;
+    (void)keep; // Slots carry nothing of ours as long as there are no reverse maps.
+}
+
+static void unmap_in_slot(struct vm *vm, const struct memslot *slot, hva_t start, hva_t end)
+{
+    hva_t slot_end = slot->hva + (slot->npages << PAGE_SHIFT);
+    hva_t from = max_u64(start, slot->hva), to = min_u64(end, slot_end);
+
+    if (from >= to)
+        return;
+    gfn_t first = slot->base_gfn + ((from - slot->hva) >> PAGE_SHIFT);
+    gfn_t last = slot->base_gfn + ((to - slot->hva + PAGE_SIZE - 1) >> PAGE_SHIFT);
+
+    mmu_zap_range(vm, first, last);
+}
+
+void arch_unmap_hva_range(struct vm *vm, hva_t start, hva_t end)
+{
+    hw_trace(TP_KVM_UNMAP_HVA_RANGE, start, end, 0, 0, 0, 0);
+    u32 index = srcu_read_lock(&vm->srcu);
+
+    for (unsigned as = 0; as < HV_ADDRESS_SPACES; as++) {
+        const struct memslots *slots = vm_memslots(vm, as);
+
+        for (u32 i = 0; i < slots->used; i++)
+            unmap_in_slot(vm, &slots->slots[i], start, end);
+    }
+    srcu_read_unlock(&vm->srcu, index);
+}

@@ -1,0 +1,214 @@
+// SPDX-License-Identifier: Apache-2.0
+// Caches, coherence and store buffers: each access takes exactly what the micro-architecture's file says.
+#include "models/cpu/uarch/uarch.h"
+#include "models/mem/core.h"
+#include "tests/shim/shim.h"
+#include <stdio.h>
+#include <string.h>
+
+#define T TICKS_PER_CYCLE
+
+struct fixture {
+    struct machine machine;
+    struct pcpu *cpus[2], cpu[2];
+    struct uarch *u;
+};
+
+static bool open_two(struct fixture *f)
+{
+    char path[512], error[512] = "";
+
+    memset(f, 0, sizeof *f);
+    snprintf(path, sizeof path, "%s/models/cpu/uarch/skylake-sp.yaml", test_source_dir());
+    f->u = uarch_load(path, error, sizeof error);
+    EXPECT_STREQ(error, "");
+    if (!f->u || mem_arena_create(0, 256ull << 20))
+        return false;
+    f->machine = (struct machine){.cpus = f->cpus, .cpu_count = 2, .host_count = 1, .uarch = f->u};
+    for (unsigned i = 0; i < 2; i++) {
+        f->cpus[i] = &f->cpu[i];
+        f->cpu[i] = (struct pcpu){.index = i, .machine = &f->machine, .uarch = f->u};
+        f->cpu[i].mem = mem_core_create(&f->cpu[i]);
+        if (!f->cpu[i].mem)
+            return false;
+    }
+    // Later accesses find the page in the first-level TLB.
+    mem_access(&f->cpu[0], 0, 8, MEM_LOAD);
+    mem_access(&f->cpu[1], 0, 8, MEM_LOAD);
+    return true;
+}
+
+static void close_two(struct fixture *f)
+{
+    for (unsigned i = 0; i < 2; i++)
+        mem_core_destroy(f->cpu[i].mem);
+    uarch_free(f->u);
+    mem_arena_destroy();
+}
+
+static uint64_t load(struct pcpu *c, uint64_t hpa)
+{
+    uint64_t before = c->now_ticks;
+
+    mem_access(c, hpa, 8, MEM_LOAD);
+    return c->now_ticks - before;
+}
+
+TEST(Mem, LoadsTakeWhatTheirLevelTakes)
+{
+    struct fixture f;
+
+    ASSERT_TRUE(open_two(&f));
+    struct pcpu *c = &f.cpu[0];
+    uint64_t l1 = f.u->l1d.latency_cycles, sets = f.u->l1d.size_bytes / 64 / f.u->l1d.ways;
+
+    EXPECT_EQ(load(c, 4096), (f.u->memory.dram_cycles - l1) * T);
+    EXPECT_EQ(load(c, 4096), 0);
+    EXPECT_EQ(load(c, 4096 + 56), 0);
+    EXPECT_EQ(load(c, 4096 + 64), (f.u->memory.dram_cycles - l1) * T);
+    // One line more than the set has ways: the oldest is in L2 only.
+    for (uint64_t i = 1; i <= f.u->l1d.ways; i++)
+        load(c, 4096 + i * sets * 64);
+    EXPECT_EQ(load(c, 4096), (f.u->l2.latency_cycles - l1) * T);
+    close_two(&f);
+}
+
+// Sharing: another core's modified line, then shared by both, then an upgrade for the writer.
+TEST(Mem, LinesMoveBetweenCoresAtTheirPrice)
+{
+    struct fixture f;
+
+    ASSERT_TRUE(open_two(&f));
+    struct pcpu *a = &f.cpu[0], *b = &f.cpu[1];
+    uint64_t l1 = f.u->l1d.latency_cycles;
+
+    mem_access(a, 8192, 8, MEM_RMW);
+    EXPECT_EQ(load(b, 8192), (f.u->coherence.modified_cycles - l1) * T);
+    EXPECT_EQ(load(a, 8192), 0);
+    EXPECT_EQ(load(b, 8192), 0);
+    uint64_t before = b->now_ticks;
+
+    mem_access(b, 8192, 8, MEM_RMW);
+    EXPECT_EQ(b->now_ticks - before, (f.u->coherence.upgrade_cycles + f.u->op.rmw_cycles) * T);
+    EXPECT_EQ(load(a, 8192), (f.u->coherence.modified_cycles - l1) * T);
+    load(a, 12288); // Clean and exclusive.
+    EXPECT_EQ(load(b, 12288), (f.u->coherence.clean_cycles - l1) * T);
+    close_two(&f);
+}
+
+TEST(Mem, StoresDrainInOrderAndStallOnlyWhenTheBufferIsFull)
+{
+    struct fixture f;
+
+    ASSERT_TRUE(open_two(&f));
+    struct pcpu *c = &f.cpu[0];
+    char *p = mem_hpa_to_ptr(c, 1 << 20, 1 << 20);
+    uint64_t start = c->now_ticks, miss = (f.u->memory.dram_cycles - f.u->l1d.latency_cycles) * T;
+
+    for (uint64_t i = 0; i < f.u->buffers.store_entries; i++)
+        mem_store_begin(c, p + i * 64, 8);
+    EXPECT_EQ(c->now_ticks, start); // Nobody waits for a store.
+    EXPECT_EQ(c->mem->counters.store_stalls, 0);
+    mem_store_begin(c, p + f.u->buffers.store_entries * 64, 8);
+    EXPECT_EQ(c->mem->counters.store_stalls, 1);
+    EXPECT_EQ(c->now_ticks, start + miss); // Until the oldest has its line.
+    mem_store_drain(c);
+    EXPECT_EQ(c->mem->stores.count, 0);
+    close_two(&f);
+}
+
+// SDM 8.2.3.5 to 8.2.3.8 in small: own stores are seen at once, others' when they drain, in order.
+TEST(Mem, HiddenStoresAppearWhenTheyDrain)
+{
+    struct fixture f;
+
+    ASSERT_TRUE(open_two(&f));
+    struct pcpu *a = &f.cpu[0], *b = &f.cpu[1];
+    uint64_t *x = mem_hpa_to_ptr(a, 2 << 20, 16), *y = x + 8;
+
+    b->now_ticks = a->now_ticks;
+    mem_store_begin(a, x, 8);
+    *x = 1;
+    mem_store_begin(a, y, 8);
+    *y = 2;
+    uint64_t drained = a->mem->stores.last_drain_ticks;
+
+    mem_store_hide(a);
+    EXPECT_EQ(*x, 0);
+    EXPECT_EQ(*y, 0);
+    b->now_ticks = mem_hidden_drain_ticks - 1;
+    mem_commit_due(b);
+    EXPECT_EQ(*x, 0);
+    b->now_ticks = mem_hidden_drain_ticks;
+    mem_commit_due(b);
+    EXPECT_EQ(*x, 1); // The first one's time has come, not yet the second's.
+    EXPECT_EQ(*y, drained == b->now_ticks ? 2 : 0);
+    b->now_ticks = drained;
+    mem_commit_due(b);
+    EXPECT_EQ(*y, 2);
+    EXPECT_EQ(mem_hidden_drain_ticks, TICKS_NEVER);
+    mem_store_show(a);
+    EXPECT_EQ(*x, 1);
+    close_two(&f);
+}
+
+// A store of another core that drains while this one has a newer store of its own pending stays below it.
+TEST(Mem, AnOlderStoreOfAnotherCoreDoesNotHideOnesOwn)
+{
+    struct fixture f;
+
+    ASSERT_TRUE(open_two(&f));
+    struct pcpu *a = &f.cpu[0], *b = &f.cpu[1];
+    uint64_t *x = mem_hpa_to_ptr(a, 3 << 20, 8);
+
+    b->now_ticks = a->now_ticks;
+    mem_store_begin(a, x, 8);
+    *x = 1;
+    mem_store_hide(a);
+    uint64_t first = mem_hidden_drain_ticks;
+
+    b->now_ticks = first - 1;
+    mem_store_begin(b, x, 8);
+    *x = 2;
+    ASSERT_GT(b->mem->stores.last_drain_ticks, first);
+    b->now_ticks = first;
+    mem_commit_due(b);
+    EXPECT_EQ(*x, 2);
+    mem_store_hide(b);
+    EXPECT_EQ(*x, 1); // What everybody else sees until b's store drains.
+    mem_store_show(b);
+    EXPECT_EQ(*x, 2);
+    close_two(&f);
+}
+
+TEST(Mem, ResetForgetsEverything)
+{
+    struct fixture f;
+
+    ASSERT_TRUE(open_two(&f));
+    struct pcpu *c = &f.cpu[0];
+    uint64_t cold = load(c, 64 << 20);
+
+    for (int i = 0; i < 3; i++) {
+        mem_core_reset(c->mem);
+        c->now_ticks = 0;
+        load(c, 0);
+        EXPECT_EQ(load(c, 64 << 20), cold);
+    }
+    close_two(&f);
+}
+
+TEST(Mem, ArenaRefusesWhatDoesNotFit)
+{
+    EXPECT_EQ(mem_arena_create(0, 100), -1);
+    EXPECT_EQ(mem_arena_create(0, 0), -1);
+    EXPECT_EQ(mem_arena_create(0, 1ull << 50), -1);
+    ASSERT_EQ(mem_arena_create(0, 1 << 20), 0);
+    struct pcpu c = {.host = 0};
+
+    EXPECT_TRUE(mem_hpa_to_ptr(&c, 0, 1 << 20) != NULL);
+    EXPECT_EQ(mem_hpa_to_ptr(&c, 1, 1 << 20), NULL);
+    EXPECT_EQ(mem_hpa_to_ptr(&c, UINT64_MAX, 8), NULL);
+    EXPECT_EQ(mem_hpa_to_ptr(&c, 8, UINT64_MAX), NULL);
+    mem_arena_destroy();
+}

@@ -1,0 +1,184 @@
+// SPDX-License-Identifier: Apache-2.0
+// Scenario files: what is accepted, and that each mistake is told with file, line, field, expectation and cure.
+#include "sim/scenario/quantity.h"
+#include "sim/scenario/scenario.h"
+#include "tests/shim/shim.h"
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+static char *write_file(const char *text)
+{
+    static char path[512];
+    FILE *f;
+
+    snprintf(path, sizeof path, "%s/s.yaml", test_tmpdir());
+    f = fopen(path, "wb");
+    if (f) {
+        fwrite(text, 1, strlen(text), f);
+        fclose(f);
+    }
+    return path;
+}
+
+#define VMS "vms:\n  - name: a\n    memory: 64MiB\n    vcpus:\n      - { stream: a.stream }\n"
+
+static const struct {
+    const char *text;  // The file.
+    const char *place; // What the message begins with after the file's name.
+    const char *words; // What it must contain.
+} mistakes[] = {
+    {"", ": ", "empty"},
+    {"- 1\n", ":1: ", "expected a scenario"},
+    {"scenario: [\n", ":", "not YAML"},
+    {"scenario: s\n", ":1: vms: ", "at least one VM"},
+    {VMS, ":", "scenario: is missing"},
+    {"scenario: s\nscenari: t\n" VMS, ":2: scenari: ", "did you mean `scenario`"},
+    {"scenario: s\nscenario: t\n" VMS, ":", "twice"},
+    {"scenario: s\nmachine: { cpu: 2 }\n" VMS, ":2: machine.cpu: ", "did you mean `cpus`"},
+    {"scenario: s\nmachine: { cpus: 0 }\n" VMS, ":2: machine.cpus: ", "out of range; expected 1 to 64"},
+    {"scenario: s\nmachine: { cpus: two }\n" VMS, ":2: machine.cpus: ", "expected a number"},
+    {"scenario: s\nmachine: { memory: 4096TiB }\n" VMS, ":2: machine.memory: ", "over the limit"},
+    {"scenario: s\nmachine: { memory: 4 GB }\n" VMS, ":2: machine.memory: ", "expected bytes with a unit"},
+    {"scenario: s\nmachine: { arch: arm64 }\n" VMS, ":2: machine.arch: ", "one of: x86"},
+    {"scenario: s\nvms: 3\n", ":2: vms: ", "expected a list, got a value"},
+    {"scenario: s\nvms:\n  - name: a\n    memory: 64MiB\n", ":3: vms[0].vcpus: ", "at least one vCPU"},
+    {"scenario: s\nvms:\n  - name: a\n    memory: 64MiB\n    vcpus: []\n", ":5: vms[0].vcpus: ", "at least one vCPU"},
+    {"scenario: s\nvms:\n  - name: a\n    memory: 8GiB\n    vcpus:\n      - { stream: a }\n", ":4: vms[0].memory: ",
+     "over the limit of 4096 MiB"},
+    {"scenario: s\nvms:\n  - name: a\n    memory: 1s\n    vcpus:\n      - { stream: a }\n", ":4: vms[0].memory: ",
+     "expected bytes with a unit"},
+    {"scenario: s\n" VMS "vmm:\n  - { at: 5, do: stop }\n", ":8: vmm[0].at: ", "expected a time with a unit"},
+    {"scenario: s\n" VMS "vmm:\n  - { at: 5ms, do: stopp }\n", ":8: vmm[0].do: ", "did you mean `stop`"},
+    {"scenario: s\n" VMS "vmm:\n  - { at: 5ms, do: irq_line, gsi: 1 }\n", ":8: vmm[0]: ", "needs `level`"},
+    {"scenario: s\n" VMS "vmm:\n  - { at: 5ms, do: stop, gsi: 1 }\n", ":8: vmm[0].gsi: ", "no such parameter"},
+    {"scenario: s\n" VMS "vmm:\n  - { at: 5ms, do: stop, vm: b }\n", ":8: vmm[0].vm: ", "one of: a"},
+    {"scenario: s\n" VMS "knobs: { irq.storm_gard: none }\n", ":7: knobs.irq.storm_gard: ",
+     "did you mean `irq.storm_guard`"},
+    {"scenario: s\n" VMS "knobs: { irq.storm_guard: off }\n", ":7: irq.storm_guard: ",
+     "expected none|ioapic_delay|immexit_throttle"},
+    {"scenario: s\n" VMS "knobs: { irq.storm_count: 0 }\n", ":7: irq.storm_count: ", "expected 1..100000000"},
+    {"scenario: s\n" VMS "variants:\n  v: { knobs: { x86.apicv: perhaps } }\n", ":8: x86.apicv: ", "expected off|on"},
+    {"scenario: s\n" VMS "expect:\n  - { about: x }\n", ":8: expect[0]: ", "either `sql` or `compare`"},
+    {"scenario: s\n" VMS "expect:\n  - { about: x, sql: q, equals: 1, at_least: 2 }\n", ":8: expect[0]: ", "give one of"},
+    {"scenario: s\n" VMS "expect:\n  - { about: x, sql: q, variant: v }\n", ":8: expect[0].variant: ",
+     "expected one of: default"},
+    {"scenario: s\n" VMS "expect:\n  - { about: x, sql: q, between: [1] }\n", ":8: expect[0]: ", "two values"},
+    {"scenario: s\n" VMS "expect:\n  - about: x\n    compare: { sql: q, ratio: a, at_least: 1 }\n",
+     ":9: expect[0].compare.ratio: ", "before/after"},
+    {"scenario: &a s\nabout: *a\n" VMS, ":2: ", "alias"},
+    {"scenario: s\nvms:\n  - name: a\n    memory: 64MiB\n    vcpus:\n      - { stream: a, pcpu: 1 }\n",
+     ":6: vms[0].vcpus[0].pcpu: ", "expected 0 to 0"},
+    {"scenario: s\nvms:\n  - name: a\n    memory: 64MiB\n    vcpus:\n      - { stream: a }\n    devices:\n      - { name: d }\n",
+     ":8: vms[0].devices[0]: ", "either `port` or `mmio`"},
+};
+
+TEST(Scenario, EveryMistakeIsToldWithItsPlace)
+{
+    for (size_t i = 0; i < sizeof mistakes / sizeof *mistakes; i++) {
+        struct user_error e = {""};
+        const char *path = write_file(mistakes[i].text);
+        struct scenario *s = scenario_load(path, &e);
+
+        EXPECT_EQ(s, NULL);
+        scenario_free(s);
+        EXPECT_EQ(strncmp(e.text, path, strlen(path)), 0);
+        const char *rest = e.text + (strlen(e.text) > strlen(path) ? strlen(path) : 0);
+
+        if (strncmp(rest, mistakes[i].place, strlen(mistakes[i].place)) != 0 || !strstr(rest, mistakes[i].words))
+            printf("case %zu: %s\n", i, e.text);
+        EXPECT_EQ(strncmp(rest, mistakes[i].place, strlen(mistakes[i].place)), 0);
+        EXPECT_STRSTR(rest, mistakes[i].words);
+    }
+}
+
+TEST(Scenario, FilesThatAreNotScenariosAreRefused)
+{
+    struct user_error e;
+
+    EXPECT_EQ(scenario_load("/nonexistent/x.yaml", &e), NULL);
+    EXPECT_STRSTR(e.text, "No such file");
+    EXPECT_EQ(scenario_load(test_tmpdir(), &e), NULL);
+    EXPECT_STRSTR(e.text, "folder");
+    char path[512];
+
+    snprintf(path, sizeof path, "%s/binary.yaml", test_tmpdir());
+    FILE *f = fopen(path, "wb");
+
+    ASSERT_TRUE(f != NULL);
+    fwrite("scenario: \0\1\2", 1, 13, f);
+    fclose(f);
+    EXPECT_EQ(scenario_load(path, &e), NULL);
+    EXPECT_STRSTR(e.text, "not text");
+}
+
+static char *resolved(const struct scenario *s)
+{
+    char *text = NULL;
+    size_t size = 0;
+    FILE *out = open_memstream(&text, &size);
+
+    scenario_print_resolved(s, out);
+    fclose(out);
+    return text;
+}
+
+TEST(Scenario, ResolvedFormReadsBackTheSame)
+{
+    static const char text[] =
+        "scenario: s\nabout: \"two\\nlines\"\nmachine: { cpus: 3, memory: 2GiB, uarch: sandybridge-ep }\n"
+        "vms:\n  - name: a\n    memory: 64MiB\n    irqchip: split\n    nested: on\n    vcpus:\n"
+        "      - { stream: a.stream, pcpu: 2 }\n      - { stream: b.stream }\n"
+        "    devices:\n      - { name: d, port: 0x60, size: 2, gsi: 4, ack: 7 }\n      - { name: m, mmio: 0xfe000000 }\n"
+        "    slots:\n      - { slot: 5, gpa: 0x100000000, size: 2MiB, page: 2MiB, readonly: on }\n"
+        "vmm:\n  - { at: 2ms, do: irq_line, gsi: 23, level: 1 }\n  - { at: 1.5us, do: msi, vector: 0x60 }\n"
+        "run: { until: 10ms }\nknobs: { irq.storm_count: 7 }\n"
+        "variants:\n  before: { about: b, knobs: { irq.storm_guard: none, irq.storm_count: 9 } }\n  after: {}\n"
+        "expect:\n  - { about: e, variant: before, sql: SELECT 1, between: [1, 2] }\n"
+        "  - about: c\n    compare: { sql: SELECT 2, ratio: before/after, at_least: 3 }\n"
+        "recorded:\n  - { reason: HLT, count: 3, p50_ns: 4, p99_ns: 5 }\n";
+    struct user_error e = {""};
+    struct scenario *s = scenario_load(write_file(text), &e);
+
+    EXPECT_STREQ(e.text, "");
+    ASSERT_TRUE(s != NULL);
+    EXPECT_EQ(s->cpus, 3);
+    EXPECT_EQ(s->actions[0].at_ns, 1500);
+    EXPECT_EQ(s->actions[1].args[0], 23);
+    EXPECT_EQ(s->variants[0].knob_count, 3);
+    EXPECT_EQ(s->until_ns, 10000000);
+    char *once = resolved(s);
+
+    scenario_free(s);
+    s = scenario_load(write_file(once), &e);
+    EXPECT_STREQ(e.text, "");
+    ASSERT_TRUE(s != NULL);
+    char *twice = resolved(s);
+
+    EXPECT_STREQ(twice, once);
+    scenario_free(s);
+    free(once);
+    free(twice);
+}
+
+TEST(Quantity, UnitsAndLimits)
+{
+    uint64_t v = 0;
+
+    EXPECT_TRUE(quantity_bytes("2304GiB", &v));
+    EXPECT_EQ(v, 2304ull << 30);
+    EXPECT_TRUE(quantity_bytes("0x1000", &v));
+    EXPECT_EQ(v, 4096);
+    EXPECT_FALSE(quantity_bytes("12", &v));
+    EXPECT_FALSE(quantity_bytes("12GB", &v));
+    EXPECT_FALSE(quantity_bytes("18446744073709551615KiB", &v));
+    EXPECT_TRUE(quantity_ns("1.5ms", &v));
+    EXPECT_EQ(v, 1500000);
+    EXPECT_FALSE(quantity_ns("1.5ns", &v));
+    EXPECT_FALSE(quantity_ns("-1ms", &v));
+    EXPECT_TRUE(quantity_number("10_000", &v));
+    EXPECT_EQ(v, 10000);
+    EXPECT_FALSE(quantity_number("10__000", &v));
+    EXPECT_FALSE(quantity_number("99999999999999999999", &v));
+    EXPECT_FALSE(quantity_number("", &v));
+}
