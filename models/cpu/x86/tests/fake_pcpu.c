@@ -159,7 +159,7 @@ void *mem_hpa_to_ptr(const struct pcpu *c, uint64_t hpa, uint64_t size_bytes)
     return hpa < BENCH_MEMORY_BYTES && size_bytes <= BENCH_MEMORY_BYTES - hpa ? bench.memory + hpa : NULL;
 }
 
-uint64_t mem_ptr_to_hpa(const struct pcpu *c, const void *p)
+uint64_t native_pointer_hpa(const struct pcpu *c, const void *p)
 {
     (void)c;
     return (uint64_t)((const unsigned char *)p - bench.memory);
