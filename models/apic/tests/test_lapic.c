@@ -29,8 +29,8 @@ TEST(Lapic, HighestClassAboveThePpr) // SDM 10.8.3
         uint8_t tpr, in_service;
         int pending;
     } cases[] = {
-        {{0x31, 0x45}, 0, 0, 0x45},      {{0x45, 0}, 0x40, 0, -1},      {{0x45, 0}, 0x3f, 0, 0x45},
-        {{0x45, 0}, 0, 0x41, -1},        {{0x51, 0}, 0, 0x4f, 0x51},    {{0x51, 0x5f}, 0x10, 0x22, 0x5f},
+        {{0x31, 0x45}, 0, 0, 0x45},  {{0x45, 0}, 0x40, 0, -1},   {{0x45, 0}, 0x3f, 0, 0x45},
+        {{0x45, 0}, 0, 0x41, -1},    {{0x51, 0}, 0, 0x4f, 0x51}, {{0x51, 0x5f}, 0x10, 0x22, 0x5f},
         {{0x51, 0}, 0x52, 0x60, -1},
     };
 
@@ -100,12 +100,14 @@ TEST(Lapic, X2apicAccessRules) // SDM 10.12.1.2, table 10-6
         uint64_t value;
         bool reads, writes;
     } cases[] = {
-        {0x802, 0, true, false},      {0x803, 0, true, false},     {0x808, 0x100, true, false}, {0x808, 0xff, true, true},
-        {0x809, 0, false, false},     {0x80a, 0, true, false},     {0x80b, 0, false, true},     {0x80b, 1, false, false},
-        {0x80d, 0, true, false},      {0x80e, 0, false, false},    {0x80f, 0x2000, true, false}, {0x810, 0, true, false},
-        {0x828, 0, true, true},       {0x828, 1, true, false},     {0x831, 0, false, false},    {0x832, 0x80000, true, false},
-        {0x832, 0x300ef, true, true}, {0x839, 0, true, false},     {0x83e, 0xb, true, true},    {0x83e, 4, true, false},
-        {0x83f, 0x100, false, false}, {0x804, 0, false, false},    {0x8ff, 0, false, false},
+        {0x802, 0, true, false},       {0x803, 0, true, false},      {0x808, 0x100, true, false},
+        {0x808, 0xff, true, true},     {0x809, 0, false, false},     {0x80a, 0, true, false},
+        {0x80b, 0, false, true},       {0x80b, 1, false, false},     {0x80d, 0, true, false},
+        {0x80e, 0, false, false},      {0x80f, 0x2000, true, false}, {0x810, 0, true, false},
+        {0x828, 0, true, true},        {0x828, 1, true, false},      {0x831, 0, false, false},
+        {0x832, 0x80000, true, false}, {0x832, 0x300ef, true, true}, {0x839, 0, true, false},
+        {0x83e, 0xb, true, true},      {0x83e, 4, true, false},      {0x83f, 0x100, false, false},
+        {0x804, 0, false, false},      {0x8ff, 0, false, false},
     };
 
     for (unsigned i = 0; i < sizeof cases / sizeof *cases; i++) {
@@ -114,7 +116,8 @@ TEST(Lapic, X2apicAccessRules) // SDM 10.12.1.2, table 10-6
         test_row("row %u, MSR %#x", i, cases[i].msr);
         start(1);
         EXPECT_EQ(lapic_read_msr(cpu(0), cases[i].msr, &value), cases[i].reads ? HW_DONE : HW_FAULT_GP);
-        EXPECT_EQ(lapic_write_msr(cpu(0), cases[i].msr, cases[i].value), cases[i].writes ? HW_DONE : HW_FAULT_GP);
+        EXPECT_EQ(lapic_write_msr(cpu(0), cases[i].msr, cases[i].value),
+                  cases[i].writes ? HW_DONE : HW_FAULT_GP);
         bench_end();
     }
 }
@@ -161,14 +164,20 @@ TEST(Ipi, GoesToItsTargetsAfterTheLatency) // SDM 10.6.1, 10.12.9, 10.12.10
         unsigned targets; // Bit for each of four processors; the sender is 1
         uint8_t kind;
     } cases[] = {
-        {0x0000000200000041, 1u << 2, PCPU_MSG_FIXED},  {0xffffffff00000041, 0xf, PCPU_MSG_FIXED},
-        {0x0000000000040041, 1u << 1, PCPU_MSG_FIXED},  {0x0000000000080041, 0xf, PCPU_MSG_FIXED},
-        {0x00000000000c0041, 0xd, PCPU_MSG_FIXED},      {0x000000090000c841, 0x9, PCPU_MSG_FIXED}, // Logical, level
-        {0x0001000900000841, 0, PCPU_MSG_FIXED},        // Another cluster
-        {0x0000000300000400, 1u << 3, PCPU_MSG_NMI},    {0x00000003000c4500, 0xd, PCPU_MSG_INIT},
-        {0x0000000300008500, 0, PCPU_MSG_INIT},         // INIT level de-assert
-        {0x0000000300004699, 1u << 3, PCPU_MSG_SIPI},   {0x0000000800000941, 1u << 3, PCPU_MSG_FIXED}, // Lowest priority
-        {0x0000000300000200, 1u << 3, PCPU_MSG_SMI},    {0x0000000700000041, 0, PCPU_MSG_FIXED},
+        {0x0000000200000041, 1u << 2, PCPU_MSG_FIXED},
+        {0xffffffff00000041, 0xf, PCPU_MSG_FIXED},
+        {0x0000000000040041, 1u << 1, PCPU_MSG_FIXED},
+        {0x0000000000080041, 0xf, PCPU_MSG_FIXED},
+        {0x00000000000c0041, 0xd, PCPU_MSG_FIXED},
+        {0x000000090000c841, 0x9, PCPU_MSG_FIXED}, // Logical, level
+        {0x0001000900000841, 0, PCPU_MSG_FIXED},   // Another cluster
+        {0x0000000300000400, 1u << 3, PCPU_MSG_NMI},
+        {0x00000003000c4500, 0xd, PCPU_MSG_INIT},
+        {0x0000000300008500, 0, PCPU_MSG_INIT}, // INIT level de-assert
+        {0x0000000300004699, 1u << 3, PCPU_MSG_SIPI},
+        {0x0000000800000941, 1u << 3, PCPU_MSG_FIXED}, // Lowest priority
+        {0x0000000300000200, 1u << 3, PCPU_MSG_SMI},
+        {0x0000000700000041, 0, PCPU_MSG_FIXED},
     };
 
     for (unsigned i = 0; i < sizeof cases / sizeof *cases; i++) {
@@ -306,8 +315,8 @@ TEST(LapicTimer, AWriteOfTheTscMovesAnArmedDeadline) // SDM 17.17.3
     lapic_set_deadline(cpu(0), 10000000);
     before = cpu(0)->timer_at_ticks[PCPU_TIMER_LAPIC];
     EXPECT_EQ(hw_wrmsr(MSR_IA32_TSC_ADJUST, 4000000), HW_DONE);
-    EXPECT_EQ(before - cpu(0)->timer_at_ticks[PCPU_TIMER_LAPIC], pcpu_tsc_to_ticks(cpu(0), 10000000 + 4000000) -
-                                                                     pcpu_tsc_to_ticks(cpu(0), 10000000));
+    EXPECT_EQ(before - cpu(0)->timer_at_ticks[PCPU_TIMER_LAPIC],
+              pcpu_tsc_to_ticks(cpu(0), 10000000 + 4000000) - pcpu_tsc_to_ticks(cpu(0), 10000000));
     EXPECT_EQ(hw_wrmsr(MSR_IA32_TSC, 0), HW_DONE);
     EXPECT_EQ(hw_rdmsr(MSR_IA32_TSC_ADJUST, &value), HW_DONE);
     EXPECT_LT(pcpu_tsc(cpu(0)), 1000);

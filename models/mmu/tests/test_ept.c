@@ -12,7 +12,7 @@ static struct pcpu cpu;
 
 // Tables at 1000H (PML5), 2000H (PML4), 3000H (PDPT), 4000H (PD), 5000H (PT).
 #define CAPS                                                                                                 \
-    (EPT_CAP_EXECUTE_ONLY | EPT_CAP_WALK_4 | EPT_CAP_WALK_5 | EPT_CAP_WB | EPT_CAP_UC | EPT_CAP_2M |           \
+    (EPT_CAP_EXECUTE_ONLY | EPT_CAP_WALK_4 | EPT_CAP_WALK_5 | EPT_CAP_WB | EPT_CAP_UC | EPT_CAP_2M |         \
      EPT_CAP_1G | EPT_CAP_AD)
 // gpa 0x7b_c6d8_9abc_def0: indexes 0, 0xf7, 0x11b, 0xc4, 0x1ab and offset; chosen so that all differ.
 #define GPA (0x0f7ull << 39 | 0x11bull << 30 | 0x0c4ull << 21 | 0x1abull << 12 | 0x6f0)
@@ -38,7 +38,8 @@ static void tables(void)
 
 static struct ept_walk walk(uint64_t eptp, unsigned access)
 {
-    struct ept_request rq = {.eptp = eptp, .gpa = GPA, .access = access, .linear_valid = true, .translates_linear = true};
+    struct ept_request rq = {
+        .eptp = eptp, .gpa = GPA, .access = access, .linear_valid = true, .translates_linear = true};
     struct ept_walk w;
 
     fake_access_count = 0;
@@ -51,7 +52,8 @@ static struct ept_walk walk(uint64_t eptp, unsigned access)
 
 TEST(Ept, FourLevelWalkReadsFourEntriesInOrder)
 {
-    static const uint64_t addresses[] = {0x2000 + 0xf7 * 8, 0x3000 + 0x11b * 8, 0x4000 + 0xc4 * 8, 0x5000 + 0x1ab * 8};
+    static const uint64_t addresses[] = {0x2000 + 0xf7 * 8, 0x3000 + 0x11b * 8, 0x4000 + 0xc4 * 8,
+                                         0x5000 + 0x1ab * 8};
     struct ept_walk w;
 
     tables();
@@ -116,7 +118,8 @@ TEST(Ept, RightsAreAndedOverTheWalk) // SDM 28.3.3.2
 
 TEST(Ept, NotPresentEndsTheWalkThere)
 {
-    static const uint64_t addresses[] = {0x2000 + 0xf7 * 8, 0x3000 + 0x11b * 8, 0x4000 + 0xc4 * 8, 0x5000 + 0x1ab * 8};
+    static const uint64_t addresses[] = {0x2000 + 0xf7 * 8, 0x3000 + 0x11b * 8, 0x4000 + 0xc4 * 8,
+                                         0x5000 + 0x1ab * 8};
 
     for (unsigned i = 0; i < 4; i++) {
         struct ept_walk w;
@@ -170,28 +173,28 @@ TEST(Ept, Misconfigurations) // SDM 28.3.3.1
         uint64_t caps;
         bool misconfigured;
     } cases[] = {
-        {0x2, 4, CAPS, true},                     // W without R
-        {0x6, 1, CAPS, true},                     // W and X without R
-        {0x4, 4, CAPS, false},                    // X alone
+        {0x2, 4, CAPS, true},  // W without R
+        {0x6, 1, CAPS, true},  // W and X without R
+        {0x4, 4, CAPS, false}, // X alone
         {0x4, 4, CAPS & ~EPT_CAP_EXECUTE_ONLY, true},
-        {0x37, 1, CAPS, false},                   // WB
-        {0x07, 1, CAPS, false},                   // UC
-        {0x17, 1, CAPS, true},                    // type 2
-        {0x1f, 1, CAPS, true},                    // type 3
-        {0x3f, 1, CAPS, true},                    // type 7
-        {0x0f, 4, CAPS, true},                    // reserved bit 3 of a table
-        {0x87, 4, CAPS, true},                    // PS in a PML4E
-        {0x87, 3, CAPS, false},                   // 1 GiB
+        {0x37, 1, CAPS, false}, // WB
+        {0x07, 1, CAPS, false}, // UC
+        {0x17, 1, CAPS, true},  // type 2
+        {0x1f, 1, CAPS, true},  // type 3
+        {0x3f, 1, CAPS, true},  // type 7
+        {0x0f, 4, CAPS, true},  // reserved bit 3 of a table
+        {0x87, 4, CAPS, true},  // PS in a PML4E
+        {0x87, 3, CAPS, false}, // 1 GiB
         {0x87, 3, CAPS & ~EPT_CAP_1G, true},
         {0x87, 2, CAPS & ~EPT_CAP_2M, true},
-        {0x10b7, 2, CAPS, true},                  // address bit 12 of a 2-MiB page
-        {0x200b7, 3, CAPS, true},                 // address bit 17 of a 1-GiB page
-        {0x200000b7, 3, CAPS, true},              // address bit 29
+        {0x10b7, 2, CAPS, true},     // address bit 12 of a 2-MiB page
+        {0x200b7, 3, CAPS, true},    // address bit 17 of a 1-GiB page
+        {0x200000b7, 3, CAPS, true}, // address bit 29
         {0x400000b7, 3, CAPS, false},
-        {1ull << 46 | 0x37, 1, CAPS, true},       // beyond MAXPHYADDR
+        {1ull << 46 | 0x37, 1, CAPS, true}, // beyond MAXPHYADDR
         {1ull << 45 | 0x37, 1, CAPS, false},
-        {1ull << 52 | 0x37, 1, CAPS, false},      // ignored
-        {0xb7, 1, CAPS, false},                   // bit 7 is ignored in a PTE
+        {1ull << 52 | 0x37, 1, CAPS, false}, // ignored
+        {0xb7, 1, CAPS, false},              // bit 7 is ignored in a PTE
     };
 
     for (unsigned i = 0; i < sizeof cases / sizeof *cases; i++) {
@@ -220,7 +223,8 @@ TEST(Ept, UserExecuteIsARightOfItsOwn) // Mode-based execute control, SDM 28.3.3
 
 TEST(Ept, ReadsOfGuestTablesAreWritesWithFlagsOn) // SDM 28.3.3.2
 {
-    struct ept_request rq = {.eptp = EPTP4 | EPTP_AD, .gpa = GPA, .access = EPT_ACCESS_READ, .linear_valid = true};
+    struct ept_request rq = {
+        .eptp = EPTP4 | EPTP_AD, .gpa = GPA, .access = EPT_ACCESS_READ, .linear_valid = true};
     struct ept_walk w;
 
     tables();
@@ -251,9 +255,17 @@ TEST(Ept, PointerRules) // SDM 26.2.1.1
         uint64_t eptp, caps;
         bool valid;
     } cases[] = {
-        {0x201e, CAPS, true},          {0x2018, CAPS, true},  {0x2019, CAPS, false}, {0x2016, CAPS, false},
-        {0x2026, CAPS, true},          {0x202e, CAPS, false}, {0x205e, CAPS, true},  {0x205e, CAPS & ~EPT_CAP_AD, false},
-        {0x209e, CAPS, false},         {0x211e, CAPS, false}, {1ull << 46 | 0x1e, CAPS, false},
+        {0x201e, CAPS, true},
+        {0x2018, CAPS, true},
+        {0x2019, CAPS, false},
+        {0x2016, CAPS, false},
+        {0x2026, CAPS, true},
+        {0x202e, CAPS, false},
+        {0x205e, CAPS, true},
+        {0x205e, CAPS & ~EPT_CAP_AD, false},
+        {0x209e, CAPS, false},
+        {0x211e, CAPS, false},
+        {1ull << 46 | 0x1e, CAPS, false},
         {0x2026, CAPS & ~EPT_CAP_WALK_5, false},
     };
 

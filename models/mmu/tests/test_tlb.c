@@ -20,7 +20,8 @@ static void make(void)
     tlb = tlb_create(&uarch);
 }
 
-static void put(enum tlb_kind kind, uint64_t ep4ta, unsigned vpid, unsigned pcid, uint64_t address, bool global)
+static void put(enum tlb_kind kind, uint64_t ep4ta, unsigned vpid, unsigned pcid, uint64_t address,
+                bool global)
 {
     struct tlb_mapping m = {.tag = {ep4ta, (uint16_t)vpid, (uint16_t)pcid},
                             .address = address,
@@ -43,7 +44,19 @@ static bool has(enum tlb_kind kind, uint64_t ep4ta, unsigned vpid, unsigned pcid
 }
 
 // One of each that some invalidation must tell apart.
-enum { COMBINED, OTHER_PAGE, OTHER_VPID, OTHER_EPT, OTHER_PCID, GLOBAL, PHYSICAL, PHYSICAL_OTHER_EPT, LINEAR, VPID0, ALL };
+enum {
+    COMBINED,
+    OTHER_PAGE,
+    OTHER_VPID,
+    OTHER_EPT,
+    OTHER_PCID,
+    GLOBAL,
+    PHYSICAL,
+    PHYSICAL_OTHER_EPT,
+    LINEAR,
+    VPID0,
+    ALL
+};
 static const struct {
     enum tlb_kind kind;
     uint64_t ep4ta;
@@ -67,7 +80,8 @@ static void fill(void)
 {
     make();
     for (unsigned i = 0; i < ALL; i++)
-        put(samples[i].kind, samples[i].ep4ta, samples[i].vpid, samples[i].pcid, samples[i].address, samples[i].global);
+        put(samples[i].kind, samples[i].ep4ta, samples[i].vpid, samples[i].pcid, samples[i].address,
+            samples[i].global);
 }
 
 // `gone`: bits of the samples that must be dropped; all others must stay.
@@ -75,8 +89,9 @@ static void expect_gone(unsigned gone)
 {
     for (unsigned i = 0; i < ALL; i++) {
         test_row("sample %u", i);
-        EXPECT_EQ(has(samples[i].kind, samples[i].ep4ta, samples[i].vpid, samples[i].pcid, samples[i].address),
-                  !((gone >> i) & 1));
+        EXPECT_EQ(
+            has(samples[i].kind, samples[i].ep4ta, samples[i].vpid, samples[i].pcid, samples[i].address),
+            !((gone >> i) & 1));
     }
     tlb_destroy(tlb);
 }
@@ -186,8 +201,12 @@ TEST(Tlb, PagesOfEachSizeCoverTheirRange)
     static const uint8_t sizes[] = {12, 21, 30};
 
     for (unsigned i = 0; i < 3; i++) {
-        struct tlb_mapping m = {.tag = tag, .address = 5ull << 30, .hpa = 3ull << 30, .kind = TLB_COMBINED,
-                                .page_bits = sizes[i], .rights = 7};
+        struct tlb_mapping m = {.tag = tag,
+                                .address = 5ull << 30,
+                                .hpa = 3ull << 30,
+                                .kind = TLB_COMBINED,
+                                .page_bits = sizes[i],
+                                .rights = 7};
         uint64_t last = (5ull << 30) + (1ull << sizes[i]) - 1;
 
         make();
@@ -205,7 +224,8 @@ TEST(Tlb, TableCacheGivesTheDeepestTable)
 
     make();
     for (unsigned i = 0; i < 4; i++)
-        w.steps[i] = (struct ept_step){.entry = (0x2000 + i * 0x1000) | (i == 1 ? 3 : 7), .level = (uint8_t)(4 - i)};
+        w.steps[i] =
+            (struct ept_step){.entry = (0x2000 + i * 0x1000) | (i == 1 ? 3 : 7), .level = (uint8_t)(4 - i)};
     tlb_table_insert(tlb, 0xa000, 4, 0x12345000, NULL, &w);
     EXPECT_TRUE(tlb_table_lookup(tlb, 0xa000, 4, 0x12345000, &start));
     EXPECT_EQ(start.level, 1);

@@ -141,7 +141,8 @@ uint64_t pcpu_ticks_to_ps(const struct pcpu *c, uint64_t ticks)
 
 uint64_t pcpu_tsc(const struct pcpu *c)
 {
-    return tsc_from_ticks(c->now_ticks, c->uarch->clock.core_khz, c->uarch->clock.tsc_khz) + x86_tsc_adjust(c);
+    return tsc_from_ticks(c->now_ticks, c->uarch->clock.core_khz, c->uarch->clock.tsc_khz) +
+           x86_tsc_adjust(c);
 }
 
 uint64_t pcpu_tsc_to_ticks(const struct pcpu *c, uint64_t tsc)

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Events: injection, interrupts in the middle of guest time, windows, NMIs, MTF, the preemption timer to the tick
-// (SDM 25.2, 25.5.1, 25.5.2, 26.6, 27.2.4).
+// Events: injection, interrupts in the middle of guest time, windows, NMIs, MTF, the preemption timer to the
+// tick (SDM 25.2, 25.5.1, 25.5.2, 26.6, 27.2.4).
 #include "hv/hw/assigned.h"
 #include "models/apic/lapic.h"
 #include "models/cpu/x86/replay_guest.h"
@@ -305,9 +305,8 @@ TEST(Exceptions, PageFaultMaskAndMatch)
         uint32_t bitmap, mask, match, error;
         bool exits;
     } cases[] = {
-        {1u << 14, 0, 0, 4, true},  {0, 0, 0, 4, false},         {1u << 14, 1, 1, 4, false},
-        {1u << 14, 1, 1, 5, true},  {0, 1, 1, 4, true},          {0, 0, 1, 4, true},
-        {1u << 14, 0, 1, 4, false},
+        {1u << 14, 0, 0, 4, true}, {0, 0, 0, 4, false}, {1u << 14, 1, 1, 4, false}, {1u << 14, 1, 1, 5, true},
+        {0, 1, 1, 4, true},        {0, 0, 1, 4, true},  {1u << 14, 0, 1, 4, false},
     };
 
     for (unsigned i = 0; i < sizeof cases / sizeof *cases; i++) {
@@ -466,9 +465,11 @@ TEST(AssignedMsi, ArrivesAfterTheGapAndNamesTheGuestVector)
     EXPECT_EQ(hw_vmlaunch(&bench_gprs), HW_VMX_OK);
     EXPECT_EQ(bench_vmread(VM_EXIT_INTR_INFO), 0x80000000 | ASSIGNED_VECTOR);
     // The op runs as soon as the guest does; its gap is exact from there.
-    entry_cycles = bench.uarch.vmx.entry_cycles + bench.uarch.vmx.launch_extra_cycles + bench.uarch.vmx.no_vpid_cycles;
+    entry_cycles =
+        bench.uarch.vmx.entry_cycles + bench.uarch.vmx.launch_extra_cycles + bench.uarch.vmx.no_vpid_cycles;
     EXPECT_EQ(pcpu_current->x86->vmx.exit_begin_ticks,
-              begin + entry_cycles * TICKS_PER_CYCLE + clock_to_ticks(1000, 1000000, bench.uarch.clock.core_khz));
+              begin + entry_cycles * TICKS_PER_CYCLE +
+                  clock_to_ticks(1000, 1000000, bench.uarch.clock.core_khz));
     EXPECT_EQ(hw_in(ASSIGNED_PORT_FUNCTION, 4), ASSIGNED_FUNCTION_VALID);
     EXPECT_EQ(hw_in(ASSIGNED_PORT_VECTOR, 4), 0x61);
     EXPECT_EQ(hw_in(ASSIGNED_PORT_FUNCTION, 4), 0);
@@ -480,16 +481,11 @@ TEST(AssignedMsi, ArrivesAfterTheGapAndNamesTheGuestVector)
 TEST(Stream, LoopsGotosAndTheEnd)
 {
     static const struct replay_op ops[] = {
-        {.kind = REPLAY_LOOP, .args = {2}},
-        {.kind = REPLAY_LOOP, .args = {3}},
-        {.kind = REPLAY_CPUID, .length = 2},
-        {.kind = REPLAY_ENDLOOP},
-        {.kind = REPLAY_INVD, .length = 2},
-        {.kind = REPLAY_ENDLOOP},
-        {.kind = REPLAY_GOTO, .args = {8}},
-        {.kind = REPLAY_WBINVD, .length = 2},
-        {.kind = REPLAY_VMCALL, .length = 3},
-        {.kind = REPLAY_END},
+        {.kind = REPLAY_LOOP, .args = {2}},   {.kind = REPLAY_LOOP, .args = {3}},
+        {.kind = REPLAY_CPUID, .length = 2},  {.kind = REPLAY_ENDLOOP},
+        {.kind = REPLAY_INVD, .length = 2},   {.kind = REPLAY_ENDLOOP},
+        {.kind = REPLAY_GOTO, .args = {8}},   {.kind = REPLAY_WBINVD, .length = 2},
+        {.kind = REPLAY_VMCALL, .length = 3}, {.kind = REPLAY_END},
     };
     static const uint32_t expected[] = {10, 10, 10, 13, 10, 10, 10, 13, 18};
 
@@ -537,7 +533,10 @@ TEST(Stream, RipByLabelGoesOnThere)
     static const struct replay_op ops[] = {
         {.kind = REPLAY_VMRESUME, .length = 3},
         {.kind = REPLAY_CPUID, .length = 2},
-        {.kind = REPLAY_HLT, .length = 1, .flags = REPLAY_HAS_RIP, .rip = 0x5000}, // HOST_RIP of a nested exit
+        {.kind = REPLAY_HLT,
+         .length = 1,
+         .flags = REPLAY_HAS_RIP,
+         .rip = 0x5000}, // HOST_RIP of a nested exit
         {.kind = REPLAY_END},
     };
 

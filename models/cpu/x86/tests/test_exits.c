@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Each kind of exit with the fields that the processor saves: reason, qualification, instruction length and
-// information, registers (SDM 25.1, 27.2). Each op also runs once without its control, and must then not exit.
+// information, registers (SDM 25.1, 27.2). Each op also runs once without its control, and must then not
+// exit.
 #include "models/cpu/x86/replay_guest.h"
 #include "models/cpu/x86/tests/fake_pcpu.h"
 #include "tests/shim/shim.h"
@@ -176,10 +177,18 @@ TEST(Bitmaps, MsrEdges)
         bool write;
         int32_t bit; // Of the page, -1: none can help
     } cases[] = {
-        {0, false, 0},          {0x1fff, false, 0x1fff},         {0x2000, false, -1},
-        {0xbfffffff, false, -1}, {0xc0000000, false, 0x2000},    {0xc0001fff, false, 0x3fff},
-        {0xc0002000, false, -1}, {0x10, true, 0x4010},           {0x1fff, true, 0x5fff},
-        {0xc0000080, true, 0x6080}, {0xc0001fff, true, 0x7fff},  {0x40000000, true, -1},
+        {0, false, 0},
+        {0x1fff, false, 0x1fff},
+        {0x2000, false, -1},
+        {0xbfffffff, false, -1},
+        {0xc0000000, false, 0x2000},
+        {0xc0001fff, false, 0x3fff},
+        {0xc0002000, false, -1},
+        {0x10, true, 0x4010},
+        {0x1fff, true, 0x5fff},
+        {0xc0000080, true, 0x6080},
+        {0xc0001fff, true, 0x7fff},
+        {0x40000000, true, -1},
     };
 
     for (unsigned i = 0; i < sizeof cases / sizeof *cases; i++) {
@@ -215,9 +224,11 @@ TEST(Bitmaps, IoEdges)
         uint32_t port, size, bit_page, bit;
         bool exits;
     } cases[] = {
-        {0x7fff, 1, BENCH_IO_A, 0x7fff, true}, {0x8000, 1, BENCH_IO_B, 0, true},   {0x8000, 1, BENCH_IO_A, 0, false},
-        {0x7fff, 2, BENCH_IO_B, 0, true},      {0x3f8, 4, BENCH_IO_A, 0x3fb, true}, {0x3f8, 4, BENCH_IO_A, 0x3fc, false},
-        {0xffff, 1, BENCH_IO_B, 0x7fff, true}, {0xffff, 2, BENCH_IO_A, 0x100, true}, {0xfffc, 4, BENCH_IO_A, 0, false},
+        {0x7fff, 1, BENCH_IO_A, 0x7fff, true}, {0x8000, 1, BENCH_IO_B, 0, true},
+        {0x8000, 1, BENCH_IO_A, 0, false},     {0x7fff, 2, BENCH_IO_B, 0, true},
+        {0x3f8, 4, BENCH_IO_A, 0x3fb, true},   {0x3f8, 4, BENCH_IO_A, 0x3fc, false},
+        {0xffff, 1, BENCH_IO_B, 0x7fff, true}, {0xffff, 2, BENCH_IO_A, 0x100, true},
+        {0xfffc, 4, BENCH_IO_A, 0, false},
     };
 
     for (unsigned i = 0; i < sizeof cases / sizeof *cases; i++) {
@@ -254,7 +265,8 @@ TEST(ControlRegisters, MaskAndShadowDecide)
         EXPECT_EQ(bench_run(), cases[i].exits ? EXIT_REASON_CR_ACCESS : EXIT_REASON_VMCALL);
         // Owned bits keep their value, the others are written.
         if (!cases[i].exits) {
-            EXPECT_EQ(bench_vmread(GUEST_CR0), (cases[i].value & ~cases[i].mask) | (0x80050033 & cases[i].mask));
+            EXPECT_EQ(bench_vmread(GUEST_CR0),
+                      (cases[i].value & ~cases[i].mask) | (0x80050033 & cases[i].mask));
         }
         bench_end();
     }

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Guest accesses through EPT: violations, misconfigurations, dirty logging, TLB and its invalidations as a guest
-// sees them, and what an emulator reads (SDM 28.3, 28.4).
+// Guest accesses through EPT: violations, misconfigurations, dirty logging, TLB and its invalidations as a
+// guest sees them, and what an emulator reads (SDM 28.3, 28.4).
 #include "hv/hw/guest.h"
 #include "models/cpu/x86/replay_guest.h"
 #include "models/cpu/x86/tests/fake_pcpu.h"
@@ -25,8 +25,8 @@ TEST(GuestMemory, ViolationReportsAccessRightsAndAddresses) // SDM 28.3.3.2, tab
         uint8_t kind;
         uint64_t entry, qualification;
     } cases[] = {
-        {REPLAY_READ, 0, 0x181},          {REPLAY_WRITE, 0, 0x182},        {REPLAY_FETCH, 0, 0x184},
-        {REPLAY_WRITE, 0x31 | 4, 0x1aa},  {REPLAY_FETCH, 0x33, 0x19c},     {REPLAY_READ, 0x34, 0x1a1},
+        {REPLAY_READ, 0, 0x181},         {REPLAY_WRITE, 0, 0x182},    {REPLAY_FETCH, 0, 0x184},
+        {REPLAY_WRITE, 0x31 | 4, 0x1aa}, {REPLAY_FETCH, 0x33, 0x19c}, {REPLAY_READ, 0x34, 0x1a1},
     };
 
     for (unsigned i = 0; i < sizeof cases / sizeof *cases; i++) {
@@ -46,10 +46,11 @@ TEST(GuestMemory, ViolationReportsAccessRightsAndAddresses) // SDM 28.3.3.2, tab
 
 TEST(GuestMemory, AfterTheFixTheSameInstructionRuns)
 {
-    static const struct replay_op ops[] = {{.kind = REPLAY_WRITE, .length = 3, .args = {GPA + 8, 8, 0x1122334455667788}},
-                                           {.kind = REPLAY_READ, .length = 3, .args = {GPA + 8, 2}},
-                                           {.kind = REPLAY_HLT, .length = 1},
-                                           {.kind = REPLAY_END}};
+    static const struct replay_op ops[] = {
+        {.kind = REPLAY_WRITE, .length = 3, .args = {GPA + 8, 8, 0x1122334455667788}},
+        {.kind = REPLAY_READ, .length = 3, .args = {GPA + 8, 2}},
+        {.kind = REPLAY_HLT, .length = 1},
+        {.kind = REPLAY_END}};
 
     START(ops);
     EXPECT_EQ(bench_run(), EXIT_REASON_EPT_VIOLATION);
@@ -132,12 +133,10 @@ TEST(GuestMemory, MemoryOperandsOfVmInstructions)
 
 TEST(GuestMemory, StaleTranslationsLiveUntilInvept) // SDM 28.4.3.3
 {
-    static const struct replay_op ops[] = {{.kind = REPLAY_READ, .length = 3, .args = {GPA, 8}},
-                                           {.kind = REPLAY_VMCALL, .length = 3},
-                                           {.kind = REPLAY_READ, .length = 3, .args = {GPA, 8}},
-                                           {.kind = REPLAY_HLT, .length = 1},
-                                           {.kind = REPLAY_READ, .length = 3, .args = {GPA, 8}},
-                                           {.kind = REPLAY_END}};
+    static const struct replay_op ops[] = {
+        {.kind = REPLAY_READ, .length = 3, .args = {GPA, 8}}, {.kind = REPLAY_VMCALL, .length = 3},
+        {.kind = REPLAY_READ, .length = 3, .args = {GPA, 8}}, {.kind = REPLAY_HLT, .length = 1},
+        {.kind = REPLAY_READ, .length = 3, .args = {GPA, 8}}, {.kind = REPLAY_END}};
 
     START(ops);
     bench_set64(PT, BENCH_GUEST | 0x37);
@@ -215,10 +214,11 @@ TEST(Pml, FullExitsBeforeTheWrite)
 
 TEST(GuestMemory, AccessAcrossTwoPages)
 {
-    static const struct replay_op ops[] = {{.kind = REPLAY_WRITE, .length = 3, .args = {GPA + 0xffd, 8, 0x8877665544332211}},
-                                           {.kind = REPLAY_READ, .length = 3, .args = {GPA + 0xffd, 8}},
-                                           {.kind = REPLAY_HLT, .length = 1},
-                                           {.kind = REPLAY_END}};
+    static const struct replay_op ops[] = {
+        {.kind = REPLAY_WRITE, .length = 3, .args = {GPA + 0xffd, 8, 0x8877665544332211}},
+        {.kind = REPLAY_READ, .length = 3, .args = {GPA + 0xffd, 8}},
+        {.kind = REPLAY_HLT, .length = 1},
+        {.kind = REPLAY_END}};
 
     START(ops);
     bench_set64(PT, BENCH_GUEST | 0x37);

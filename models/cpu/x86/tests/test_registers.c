@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// MSRs, CPUID, control and debug registers of root mode: reserved bits, access, costs (SDM vol. 4; 2.5; 17.2).
+// MSRs, CPUID, control and debug registers of root mode: reserved bits, access, costs (SDM vol.
+// 4; 2.5; 17.2).
 #include "models/cpu/x86/tests/fake_pcpu.h"
 #include "tests/shim/shim.h"
 
@@ -16,17 +17,26 @@ TEST(Msrs, AccessAndReservedBits)
         uint64_t value;
         bool reads, writes;
     } cases[] = {
-        {MSR_IA32_EFER, 0xd01, true, true},          {MSR_IA32_EFER, 0xd03, true, false},
+        {MSR_IA32_EFER, 0xd01, true, true},
+        {MSR_IA32_EFER, 0xd03, true, false},
         {MSR_IA32_EFER, 0x001, true, false}, // LME cannot be cleared with paging on
-        {MSR_IA32_PAT, 0x0007040600070406, true, true}, {MSR_IA32_PAT, 2, true, false},
-        {MSR_IA32_LSTAR, 0x00007fffffffffff, true, true}, {MSR_IA32_LSTAR, 0x0000800000000000, true, false},
-        {MSR_IA32_FMASK, 1ull << 32, true, false},   {MSR_IA32_MTRRCAP, 0, true, false},
-        {MSR_IA32_VMX_BASIC, 0, true, false},        {MSR_IA32_VMX_PROCBASED_CTLS3, 0, false, false},
+        {MSR_IA32_PAT, 0x0007040600070406, true, true},
+        {MSR_IA32_PAT, 2, true, false},
+        {MSR_IA32_LSTAR, 0x00007fffffffffff, true, true},
+        {MSR_IA32_LSTAR, 0x0000800000000000, true, false},
+        {MSR_IA32_FMASK, 1ull << 32, true, false},
+        {MSR_IA32_MTRRCAP, 0, true, false},
+        {MSR_IA32_VMX_BASIC, 0, true, false},
+        {MSR_IA32_VMX_PROCBASED_CTLS3, 0, false, false},
         {MSR_IA32_FEATURE_CONTROL, 5, true, false}, // Locked
-        {MSR_IA32_PRED_CMD, 1, false, true},         {MSR_IA32_MC0_STATUS, 0, true, true},
-        {MSR_IA32_MC0_STATUS, 1, true, false},       {MSR_IA32_MTRR_DEF_TYPE, 0xc02, true, false},
-        {0x12345678, 0, false, false},               {MSR_IA32_PKRS, 0, false, false},
-        {MSR_IA32_TSC_AUX, 1ull << 32, true, false}, {MSR_IA32_SYSENTER_CS, 1ull << 32, true, false},
+        {MSR_IA32_PRED_CMD, 1, false, true},
+        {MSR_IA32_MC0_STATUS, 0, true, true},
+        {MSR_IA32_MC0_STATUS, 1, true, false},
+        {MSR_IA32_MTRR_DEF_TYPE, 0xc02, true, false},
+        {0x12345678, 0, false, false},
+        {MSR_IA32_PKRS, 0, false, false},
+        {MSR_IA32_TSC_AUX, 1ull << 32, true, false},
+        {MSR_IA32_SYSENTER_CS, 1ull << 32, true, false},
         {PV_MSR_KVM_STEAL_TIME, 0, false, false},
     };
 
@@ -124,10 +134,18 @@ TEST(ControlRegisters, ReservedBitsFault)
         uint64_t value;
         enum hw_fault result;
     } cases[] = {
-        {0, 0x80050033, HW_DONE},        {0, 1ull << 32, HW_FAULT_GP},    {0, 0x80050032, HW_FAULT_GP},
-        {0, 0xa0050033, HW_FAULT_GP},    {0, 0x00050033, HW_FAULT_GP},    {3, 1ull << 46, HW_FAULT_GP},
-        {4, 0x20, HW_DONE},              {4, 0, HW_FAULT_GP},             {4, 1ull << 24 | 0x20, HW_FAULT_GP},
-        {8, 0xf, HW_DONE},               {8, 0x10, HW_FAULT_GP},          {1, 0, HW_FAULT_UD},
+        {0, 0x80050033, HW_DONE},
+        {0, 1ull << 32, HW_FAULT_GP},
+        {0, 0x80050032, HW_FAULT_GP},
+        {0, 0xa0050033, HW_FAULT_GP},
+        {0, 0x00050033, HW_FAULT_GP},
+        {3, 1ull << 46, HW_FAULT_GP},
+        {4, 0x20, HW_DONE},
+        {4, 0, HW_FAULT_GP},
+        {4, 1ull << 24 | 0x20, HW_FAULT_GP},
+        {8, 0xf, HW_DONE},
+        {8, 0x10, HW_FAULT_GP},
+        {1, 0, HW_FAULT_UD},
     };
 
     for (unsigned i = 0; i < sizeof cases / sizeof *cases; i++) {

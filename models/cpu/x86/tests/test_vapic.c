@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// APIC virtualization: TPR shadow, page accesses, x2APIC mode, virtual interrupts, EOI exits, posted interrupts
-// (SDM ch. 29).
+// APIC virtualization: TPR shadow, page accesses, x2APIC mode, virtual interrupts, EOI exits, posted
+// interrupts (SDM ch. 29).
 #include "models/apic/lapic.h"
 #include "models/cpu/x86/replay_guest.h"
 #include "models/cpu/x86/tests/fake_pcpu.h"
@@ -18,7 +18,8 @@ static void set_page32(uint32_t offset, uint32_t value)
     memcpy(bench.memory + BENCH_VAPIC + offset, &value, 4);
 }
 
-static void start(const struct replay_op *ops, uint32_t count, const struct bench_handler *handlers, uint32_t cpu2)
+static void start(const struct replay_op *ops, uint32_t count, const struct bench_handler *handlers,
+                  uint32_t cpu2)
 {
     ASSERT_TRUE(bench_load("skylake-sp"));
     bench.uarch.vmx_cap.proc2_allowed1 |= CPU2_VIRTUAL_INTR_DELIVERY | CPU2_APIC_REGISTER_VIRT |
@@ -37,8 +38,8 @@ static void start(const struct replay_op *ops, uint32_t count, const struct benc
 }
 #define START(ops, cpu2) start(ops, sizeof(ops) / sizeof *(ops), NULL, cpu2)
 
-static const struct replay_op one_call[] = {
-    {.kind = REPLAY_VMCALL, .length = 3, .gap_cycles = 1000}, {.kind = REPLAY_END}};
+static const struct replay_op one_call[] = {{.kind = REPLAY_VMCALL, .length = 3, .gap_cycles = 1000},
+                                            {.kind = REPLAY_END}};
 
 TEST(TprShadow, MovToCr8ExitsBelowTheThreshold) // SDM 29.1.2, 29.3
 {
@@ -83,13 +84,13 @@ TEST(AccessPage, WhichAccessesAreVirtual) // SDM 29.4.2, 29.4.3, table 27-6
         uint32_t reason; // 18: no exit
         uint64_t qualification;
     } cases[] = {
-        {REPLAY_READ, 0x80, 4, 0, 18, 0},          {REPLAY_READ, 0x20, 4, 0, 44, 0x20},
-        {REPLAY_READ, 0x20, 4, REG, 18, 0},        {REPLAY_READ, 0x390, 4, REG, 44, 0x390},
-        {REPLAY_READ, 0x84, 4, REG, 44, 0x84},     {REPLAY_READ, 0x80, 8, REG, 44, 0x80},
-        {REPLAY_READ, 0x270, 4, REG, 18, 0},       {REPLAY_READ, 0x82, 2, REG, 18, 0},
-        {REPLAY_WRITE, 0x80, 4, 0, 18, 0},         {REPLAY_WRITE, 0x300, 4, 0, 44, 0x1300},
-        {REPLAY_WRITE, 0x300, 4, REG, 56, 0x300},  {REPLAY_WRITE, 0xb0, 4, REG, 56, 0xb0},
-        {REPLAY_WRITE, 0x310, 4, REG, 18, 0},      {REPLAY_WRITE, 0x30, 4, REG, 44, 0x1030},
+        {REPLAY_READ, 0x80, 4, 0, 18, 0},         {REPLAY_READ, 0x20, 4, 0, 44, 0x20},
+        {REPLAY_READ, 0x20, 4, REG, 18, 0},       {REPLAY_READ, 0x390, 4, REG, 44, 0x390},
+        {REPLAY_READ, 0x84, 4, REG, 44, 0x84},    {REPLAY_READ, 0x80, 8, REG, 44, 0x80},
+        {REPLAY_READ, 0x270, 4, REG, 18, 0},      {REPLAY_READ, 0x82, 2, REG, 18, 0},
+        {REPLAY_WRITE, 0x80, 4, 0, 18, 0},        {REPLAY_WRITE, 0x300, 4, 0, 44, 0x1300},
+        {REPLAY_WRITE, 0x300, 4, REG, 56, 0x300}, {REPLAY_WRITE, 0xb0, 4, REG, 56, 0xb0},
+        {REPLAY_WRITE, 0x310, 4, REG, 18, 0},     {REPLAY_WRITE, 0x30, 4, REG, 44, 0x1030},
         {REPLAY_FETCH, 0x80, 1, REG, 44, 0x2080},
     };
 
@@ -197,8 +198,9 @@ TEST(X2apicMode, ReservedBitsOfVirtualRegistersFault) // SDM 29.5
 
 TEST(X2apicMode, ReadsComeFromThePage)
 {
-    static const struct replay_op ops[] = {
-        {.kind = REPLAY_RDMSR, .length = 2, .args = {0x802}}, {.kind = REPLAY_HLT, .length = 1}, {.kind = REPLAY_END}};
+    static const struct replay_op ops[] = {{.kind = REPLAY_RDMSR, .length = 2, .args = {0x802}},
+                                           {.kind = REPLAY_HLT, .length = 1},
+                                           {.kind = REPLAY_END}};
 
     START(ops, CPU2_VIRTUALIZE_X2APIC_MODE | CPU2_APIC_REGISTER_VIRT);
     set_page32(0x20, 0x1234);
