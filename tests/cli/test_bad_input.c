@@ -66,7 +66,7 @@ static const struct {
     // Files that are no scenarios.
     {"", GOOD_STREAM, "s.yaml: ", "empty", ""},
     {"scenario: [\n", GOOD_STREAM, "s.yaml:", "not YAML", ""},
-    {"\x7f""ELF\x02\x01\x01", GOOD_STREAM, "s.yaml", "not text", ""},
+    {"\x7f""ELF\x02\x01\x01", GOOD_STREAM, "s.yaml:1: ", "is not YAML", "control characters"},
 };
 
 TEST(BadInput, IsToldWithPlaceExpectationAndHint)
@@ -116,7 +116,7 @@ TEST(BadInput, TracesThatAreNone)
         const char *message;
     } traces[] = {
         {"empty.txt", "", 0, "empty.txt is empty; expected the text of a KVM trace"},
-        {"binary.dat", "\x17\x08\x44tracing\0\0\0\1\2\3", 17, "is not text; expected the output of trace-cmd report"},
+        {"binary.dat", "\x17\x08\x44tracing\0\0\0\1\2\3", 17, "is not text; it is a trace.dat: run trace-cmd report on it first"},
         {"zeros.txt", "\0\0\0\0\0\0\0\0", 8, "is not text"},
         {"letter.txt", "Dear all,\nthe trace is attached.\n", 33, "no kvm_exit in 2 lines"},
     };
