@@ -101,6 +101,8 @@ void process_nmi(struct x86_vcpu *v)
 
 bool interrupt_allowed(struct x86_vcpu *v)
 {
+    if (unlikely(v->in_guest_mode) && nested_intercepts_interrupts(v))
+        return true; // It makes L2 exit, whatever L2's RFLAGS.IF.
     if (!(vcpu_rflags(v) & X86_RFLAGS_IF))
         return false;
     return (vmcs_read32(GUEST_INTERRUPTIBILITY_INFO) & (INTERRUPTIBILITY_STI | INTERRUPTIBILITY_MOV_SS)) == 0;

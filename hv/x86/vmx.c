@@ -7,6 +7,7 @@
 #include "hv/x86/lapic.h"
 #include "hv/x86/msr.h"
 #include "hv/x86/nested.h"
+#include "hv/x86/nested.h"
 #include "hv/x86/regs.h"
 #include "spec/cpuid.h"
 #include "spec/msrs.h"
@@ -169,6 +170,8 @@ void vmx_update_controls(struct x86_vcpu *v)
     if (v->vpid == 0)
         cpu2 &= ~(u32)CPU2_ENABLE_VPID;
     cpu2 |= nested_shadow_controls(v);
+    if (v->nested != NULL)
+        cpu2 |= nested_shadow_controls(v);
     pin_controls_set(v, pin);
     cpu_controls_set(v, cpu | window);
     cpu2_controls_set(v, cpu2);
