@@ -4,6 +4,7 @@
 #define MODELS_CPU_NATIVE_HOOKS_H
 
 #include "models/cpu/native/native.h"
+#include "models/mem/core.h"
 
 struct native_hot {
     struct price_map map;
@@ -21,6 +22,19 @@ static inline uint64_t native_hpa(const struct pcpu *c, const volatile void *p)
     if (__builtin_expect(offset < HW_ARENA_HOSTS_MAX * HW_ARENA_STRIDE, 1))
         return offset & (HW_ARENA_STRIDE - 1);
     return native_ptr_to_hpa(c, (const void *)(uintptr_t)p);
+}
+
+// A store of hv code that is about to execute: its time, and its place in the store buffer. Stores to stacks take effect
+// at once: a stack's memory is also the simulator's own, and a store that is hidden while its thread leaves the frame
+// would come back over whatever lies there then.
+static inline void native_store(struct pcpu *c, volatile void *p, unsigned size_bytes)
+{
+    uint64_t drain_ticks = mem_time_store(c, native_hpa(c, p), size_bytes);
+
+    if ((uint64_t)(uintptr_t)p - HW_ARENA_BASE < HW_ARENA_HOSTS_MAX * HW_ARENA_STRIDE)
+        mem_store_push(c, (void *)(uintptr_t)p, size_bytes, drain_ticks);
+    else
+        mem_store_forget(c);
 }
 
 // clang-format off
