@@ -72,6 +72,8 @@ void arch_vcpu_load(struct vcpu *vcpu, struct cpu *cpu)
         v->vmcs->host.gs_base = gs;
         vmcs_write(HOST_GS_BASE, gs);
     }
+    if (unlikely(v->ple_shrink) && x86_host_of(v)->caps.ple)
+        ple_window_shrink(v);
     if (v->apic != NULL) {
         apicv_load(v, cpu);
         if (moved)
@@ -106,6 +108,8 @@ void arch_vcpu_put(struct vcpu *vcpu)
 
     if (vcpu->preempted)
         v->preempted_in_kernel = vcpu_cpl(v) == 0;
+    // Whoever comes back to the processor starts with a short window again (KVM: sched_in).
+    v->ple_shrink = vcpu->preempted || vcpu->mp_state == MP_STATE_HALTED;
     if (v->apic != NULL)
         apicv_put(v);
     put_guest_msrs(v, vcpu->cpu);

@@ -259,6 +259,7 @@ struct x86_vcpu {
     // PAUSE-loop exiting.
     u32 ple_window;
     bool ple_window_dirty;
+    bool ple_shrink; // At the next load.
 
     u16 vpid; // 0: none.
     struct nested *nested;
