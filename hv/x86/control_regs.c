@@ -2,6 +2,7 @@
 // Control registers, EFER, XCR0 and debug registers: architectural checks and what VMX needs of them.
 #include "hv/mmu/mmu.h"
 #include "hv/x86/lapic.h"
+#include "hv/x86/nested.h"
 #include "hv/x86/regs.h"
 #include "spec/cpuid.h"
 
@@ -151,8 +152,8 @@ int vcpu_set_cr4(struct x86_vcpu *v, u64 cr4)
         if (!vcpu_long_mode(v) || (vcpu_cr3(v) & X86_CR3_PCID_MASK))
             return 1;
     }
-    if ((cr4 & X86_CR4_VMXE) && v->in_guest_mode != 0 && !(old & X86_CR4_VMXE))
-        return 1;
+    if (!(cr4 & X86_CR4_VMXE) && nested_vmx_on(v))
+        return 1; // SDM 23.8.
     vcpu_write_cr4(v, cr4);
     if ((cr4 ^ old) & X86_CR4_OSXSAVE)
         vcpu_update_cpuid_osxsave(v);

@@ -14,13 +14,11 @@ bool nested_reflect_exit(struct x86_vcpu *v);
 // Before injection while in_guest_mode: events that L1 intercepts become exits of L2. *immediate_exit: L2 was
 // just entered and must leave at once. 0 or -errno.
 int nested_check_events(struct x86_vcpu *v, bool *immediate_exit);
-// VMX capability MSRs of the guest (0x480..0x491). 0, or 1: #GP.
-int nested_msr_read(struct x86_vcpu *v, u32 msr, u64 *value);
 // Frees v->nested (may be NULL); vCPU destruction.
 void nested_free(struct x86_vcpu *v);
 
 // VMX capability MSRs as L1 sees them, IA32_VMX_BASIC..IA32_VMX_VMFUNC. 0, or 1: #GP.
-int nested_capability_msr(const struct x86_vcpu *v, u32 msr, u64 *value);
+int nested_msr_read(const struct x86_vcpu *v, u32 msr, u64 *value);
 // TSC cycles that an immediate exit leaves to L2: 0, but for the throttle of catalogue 001-E (knob
 // irq.storm_guard = immexit_throttle). Just before an entry with immediate_exit.
 u64 nested_immediate_exit_tsc(struct x86_vcpu *v);

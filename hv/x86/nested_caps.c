@@ -59,7 +59,7 @@ bool nested_allowed(const struct x86_vcpu *v)
     return guest_cpuid_has(v, 1, 0, CPUID_ECX, CPUID_VMX);
 }
 
-int nested_capability_msr(const struct x86_vcpu *v, u32 msr, u64 *value)
+int nested_msr_read(const struct x86_vcpu *v, u32 msr, u64 *value)
 {
     const struct vmx_caps *caps = &x86_host(v->vcpu.vm->host)->caps;
 

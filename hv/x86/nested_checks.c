@@ -8,7 +8,7 @@ static bool fits(const struct x86_vcpu *v, u32 msr, u64 value)
 {
     u64 cap = 0;
 
-    if (nested_capability_msr(v, msr, &cap) != 0)
+    if (nested_msr_read(v, msr, &cap) != 0)
         return value == 0;
     return (value & VMX_CAP_MUST_BE_1(cap)) == VMX_CAP_MUST_BE_1(cap) && (value & ~(u64)VMX_CAP_MAY_BE_1(cap)) == 0;
 }
@@ -28,7 +28,7 @@ static bool execution_controls(const struct x86_vcpu *v, const struct vmcs12 *c)
 {
     u64 pin = F(PIN_BASED_VM_EXEC_CONTROL), cpu = F(CPU_BASED_VM_EXEC_CONTROL), misc = 0;
 
-    (void)nested_capability_msr(v, MSR_IA32_VMX_MISC, &misc);
+    (void)nested_msr_read(v, MSR_IA32_VMX_MISC, &misc);
     if (!fits(v, MSR_IA32_VMX_TRUE_PINBASED_CTLS, pin) || !fits(v, MSR_IA32_VMX_TRUE_PROCBASED_CTLS, cpu) ||
         !fits(v, MSR_IA32_VMX_PROCBASED_CTLS2, cpu2_of(c)))
         return false;
@@ -101,7 +101,7 @@ static bool fixed_bits(u64 value, u64 fixed0, u64 fixed1)
 static u64 cr4_fixed1(const struct x86_vcpu *v)
 {
     u64 value = 0;
-    (void)nested_capability_msr(v, MSR_IA32_VMX_CR4_FIXED1, &value);
+    (void)nested_msr_read(v, MSR_IA32_VMX_CR4_FIXED1, &value);
     return value;
 }
 

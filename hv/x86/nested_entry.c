@@ -159,6 +159,7 @@ static void prepare_vmcs02(struct x86_vcpu *v)
     nested_switch_vmcs(v, &n->vmcs02);
     if (!n->set_up) {
         vmcs_setup(v);
+        nested_switch_vmcs(v, &n->vmcs02); // Setting up forgot what belongs to this CPU and thread.
         n->set_up = true;
         n->dirty = true;
     }

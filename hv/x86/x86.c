@@ -176,6 +176,7 @@ void arch_vcpu_reset(struct vcpu *vcpu, bool init_event)
     v->nmi_injected = false;
     v->nmi_pending = 0;
     v->complete = NULL;
+    nested_reset(v);
     if (v->apic != NULL)
         lapic_reset(v, init_event);
     vcpu_reset_registers(v, init_event);
