@@ -135,11 +135,12 @@ void vcpu_on_spin(struct vcpu *vcpu, bool kernel_mode_only)
     for (u32 n = 1; n <= count; n++) {
         u32 i = (start + n) % count;
         struct vcpu *v = vm->vcpus[i];
-        if (v == vcpu || !READ_ONCE(v->ready) || v->thread == NULL)
+        const struct thread *thread = READ_ONCE(v->thread);
+        if (v == vcpu || !READ_ONCE(v->ready) || thread == NULL)
             continue;
         if (kernel_mode_only && READ_ONCE(v->preempted) && !arch_vcpu_in_kernel(v))
             continue;
-        if (!sched_yield_to(v->thread))
+        if (!sched_yield_to(thread))
             continue;
         WRITE_ONCE(vm->last_boosted_vcpu, i);
         return;

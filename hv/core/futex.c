@@ -11,6 +11,7 @@ struct futex_sleeper {
     u64 word;
     struct thread *thread;
     struct hrtimer timer;
+    u32 expired; // Set before the timer's wake-up.
 };
 
 void futex_init(struct host *host)
@@ -27,11 +28,13 @@ _Static_assert(FUTEX_BUCKETS == 64, "the hash gives six bits");
 
 static bool deadline_passed(struct hrtimer *timer)
 {
-    (void)thread_wake(container_of(timer, struct futex_sleeper, timer)->thread);
+    struct futex_sleeper *s = container_of(timer, struct futex_sleeper, timer);
+    WRITE_ONCE(s->expired, 1);
+    (void)thread_wake(s->thread);
     return false;
 }
 
-static int sleep_on(struct waitqueue *bucket, struct futex_sleeper *s, u64 deadline_tsc)
+static int sleep_on(struct waitqueue *bucket, struct futex_sleeper *s)
 {
     int result = 0;
     for (;;) {
@@ -43,7 +46,7 @@ static int sleep_on(struct waitqueue *bucket, struct futex_sleeper *s, u64 deadl
             break;
         if (READ_ONCE(s->thread->signal_pending) != 0)
             result = -EINTR;
-        else if (deadline_tsc != 0 && !hrtimer_active(&s->timer))
+        else if (READ_ONCE(s->expired) != 0)
             result = -ETIMEDOUT;
         if (result != 0)
             break;
@@ -75,7 +78,7 @@ s64 futex_wait(struct host *host, u64 word, u32 expected, u64 deadline_tsc)
         return -EAGAIN;
     if (deadline_tsc != 0)
         hrtimer_start(&s.timer, deadline_tsc);
-    int result = sleep_on(bucket, &s, deadline_tsc);
+    int result = sleep_on(bucket, &s);
     (void)hrtimer_cancel(&s.timer);
     flags = spin_lock_irqsave(&bucket->lock);
     list_del(&s.node);

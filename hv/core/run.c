@@ -26,11 +26,11 @@ static bool must_not_enter(struct vcpu *vcpu, struct thread *t)
 // was entered, the srcu section is held again and interrupts are on.
 static bool commit_to_guest(struct vcpu *vcpu, struct thread *t)
 {
-    // Before the requests are looked at for the last time: a kicker sees IN_GUEST_MODE, or we see his
-    // request.
-    __atomic_store_n(&vcpu->mode, IN_GUEST_MODE, __ATOMIC_SEQ_CST);
+    // Before the requests are looked at for the last time, with a full barrier in between: a kicker sees
+    // IN_GUEST_MODE, or we see his request.
+    WRITE_ONCE(vcpu->mode, IN_GUEST_MODE);
     srcu_read_unlock(&vcpu->vm->srcu, vcpu->srcu_index);
-    smp_mb();
+    smp_mb_after_srcu_read_unlock();
     arch_vcpu_sync_posted(vcpu);
     if (likely(!must_not_enter(vcpu, t)))
         return true;

@@ -38,10 +38,42 @@ static void dequeue_thread(struct runqueue *rq, struct thread *t)
         rq->runnable_bits &= ~(1u << t->prio);
 }
 
-static struct thread *pick_next(struct runqueue *rq)
+// Nothing to do here: takes over a free thread that waits elsewhere. Two run queues are locked, in no fixed
+// order, hence only tried; whoever is busy keeps his threads.
+static struct thread *steal(struct cpu *cpu)
 {
-    if (rq->runnable_bits == 0)
-        return rq->idle;
+    const struct host *host = cpu->host;
+    for (u32 n = 1; n < host->cpu_count; n++) {
+        struct cpu *from = host->cpus[(cpu->id + n) % host->cpu_count];
+        struct thread *stolen = NULL;
+        if (READ_ONCE(from->rq.nr_running) < 2 || !ticket_trylock(&from->rq.lock))
+            continue;
+        list_for_each(t, &from->rq.queues[THREAD_PRIO_NORMAL], struct thread, run_node)
+        {
+            if (t->pinned_cpu == CPU_ANY)
+                stolen = t;
+        }
+        if (stolen != NULL) {
+            dequeue_thread(&from->rq, stolen);
+            from->rq.nr_running--;
+            cpu->rq.nr_running++;
+            hw_trace(TP_SCHED_MIGRATE_TASK, stolen->tid, from->id, cpu->id, 0, 0, 0);
+            WRITE_ONCE(stolen->cpu, cpu);
+        }
+        ticket_unlock(&from->rq.lock);
+        if (stolen != NULL)
+            return stolen;
+    }
+    return NULL;
+}
+
+static struct thread *pick_next(struct cpu *cpu)
+{
+    struct runqueue *rq = &cpu->rq;
+    if (rq->runnable_bits == 0) {
+        struct thread *stolen = steal(cpu);
+        return stolen != NULL ? stolen : rq->idle;
+    }
     unsigned prio = fls64(rq->runnable_bits);
     struct thread *t = list_first(&rq->queues[prio], struct thread, run_node);
     dequeue_thread(rq, t);
@@ -148,7 +180,7 @@ void schedule_irqs_off(bool preempted)
         // Whoever was displaced before its slice ended goes on first.
         queue_thread(rq, prev, preempted && now < prev->slice_end_tsc);
     }
-    struct thread *next = pick_next(rq);
+    struct thread *next = pick_next(cpu);
     if (next == prev) {
         if (now >= prev->slice_end_tsc)
             prev->slice_end_tsc = now + rq->slice_tsc;
@@ -201,23 +233,28 @@ void sched_yield_thread(void)
     irq_restore(flags);
 }
 
-bool sched_yield_to(struct thread *t)
+bool sched_yield_to(const struct thread *t)
 {
     bool flags = irq_save();
     struct thread *me = current_thread();
     struct runqueue *rq = &me->cpu->rq;
-    bool found = false;
+    struct thread *found = NULL;
     raw_spin_lock(&rq->lock);
-    if (t != me && t->cpu == me->cpu && t->on_rq && t->prio == me->prio) {
-        list_move(&t->run_node, &rq->queues[t->prio]);
+    // By comparing pointers: `t` may have ended, and its memory be anything.
+    list_for_each(other, &rq->queues[me->prio], struct thread, run_node)
+    {
+        if (other == t)
+            found = other;
+    }
+    if (found != NULL) {
+        list_move(&found->run_node, &rq->queues[me->prio]);
         me->slice_end_tsc = 0;
-        found = true;
     }
     raw_spin_unlock(&rq->lock);
-    if (found)
+    if (found != NULL)
         schedule_irqs_off(false);
     irq_restore(flags);
-    return found;
+    return found != NULL;
 }
 
 bool sched_others_waiting(void)

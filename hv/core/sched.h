@@ -50,7 +50,7 @@ void set_current_state(enum thread_state state);
 // The caller's slice is over: equals go first.
 void sched_yield_thread(void);
 // Directed yield: `t`, if it waits on this CPU's run queue, runs next. False: it does not.
-bool sched_yield_to(struct thread *t);
+bool sched_yield_to(const struct thread *t);
 // Lets others run at a place where that is safe, if due.
 void cond_resched(void);
 // Interrupts disabled on entry and return: what interrupt exit calls.

@@ -117,14 +117,19 @@ int thread_signal_tid(struct host *host, u32 tid)
     return result;
 }
 
+// `expired` is set before the wake-up. The timer's own state would not do: while the callback still runs on
+// another processor, the woken thread must not go back to sleep.
 struct sleeper {
     struct hrtimer timer;
     struct thread *thread;
+    u32 expired;
 };
 
 static bool sleeper_expired(struct hrtimer *timer)
 {
-    thread_wake(container_of(timer, struct sleeper, timer)->thread);
+    struct sleeper *sleeper = container_of(timer, struct sleeper, timer);
+    WRITE_ONCE(sleeper->expired, 1);
+    (void)thread_wake(sleeper->thread);
     return false;
 }
 
@@ -139,7 +144,7 @@ static int sleep_tsc(u64 tsc, bool interruptible)
     hrtimer_start(&sleeper.timer, tsc);
     for (;;) {
         set_current_state(THREAD_SLEEPING);
-        if (!hrtimer_active(&sleeper.timer))
+        if (READ_ONCE(sleeper.expired) != 0)
             break;
         if (interruptible && READ_ONCE(sleeper.thread->signal_pending) != 0) {
             result = -EINTR;

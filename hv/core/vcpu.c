@@ -56,6 +56,7 @@ void vcpu_put(struct vcpu *vcpu)
     arch_vcpu_put(vcpu);
     preempt_notifier_unregister(&vcpu->notifier);
     t->cpu->running_vcpu = NULL;
+    WRITE_ONCE(vcpu->thread, NULL);
     t->vcpu = NULL;
     preempt_enable();
 }

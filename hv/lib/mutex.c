@@ -54,9 +54,11 @@ static __noinline void mutex_lock_slow(struct mutex *m, struct thread *me)
             set_current_state(THREAD_SLEEPING);
         }
         set_current_state(THREAD_RUNNING);
-    } else {
-        spin_unlock(&m->lock);
+        // The releaser may still be about to wake us, and inside the mutex: neither we nor it may vanish
+        // before it left.
+        spin_lock(&m->lock);
     }
+    spin_unlock(&m->lock);
     hw_trace(TP_LOCK_ACQUIRED, (u64)m, LOCK_MODE_MUTEX, 0, 0, 0, 0);
 }
 

@@ -11,14 +11,19 @@ void ticket_lock_slow(struct spinlock *l, u16 ticket)
     hw_trace(TP_LOCK_ACQUIRED, (u64)l, LOCK_MODE_SPIN, 0, 0, 0, 0);
 }
 
+bool ticket_trylock(struct spinlock *l)
+{
+    // The ticket next in line is the one being served exactly when the lock is free.
+    u16 ticket = READ_ONCE(l->owner);
+    return READ_ONCE(l->next) == ticket &&
+           __atomic_compare_exchange_n(&l->next, &ticket, (u16)(ticket + 1), false, __ATOMIC_ACQUIRE,
+                                       __ATOMIC_RELAXED);
+}
+
 bool spin_trylock(struct spinlock *l)
 {
     preempt_disable();
-    // The ticket next in line is the one being served exactly when the lock is free.
-    u16 ticket = READ_ONCE(l->owner);
-    if (READ_ONCE(l->next) == ticket &&
-        __atomic_compare_exchange_n(&l->next, &ticket, (u16)(ticket + 1), false, __ATOMIC_ACQUIRE,
-                                    __ATOMIC_RELAXED)) {
+    if (ticket_trylock(l)) {
         lock_validate_acquire(l->rank);
         return true;
     }

@@ -29,6 +29,7 @@ static inline void ticket_lock(struct spinlock *l)
     if (unlikely(load_acquire(&l->owner) != ticket))
         ticket_lock_slow(l, ticket);
 }
+bool ticket_trylock(struct spinlock *l);
 static inline void ticket_unlock(struct spinlock *l)
 {
     store_release(&l->owner, (u16)(l->owner + 1));

@@ -25,6 +25,11 @@ void srcu_destroy(struct srcu *s, struct host *host);
 // Begins a read section; may sleep inside, may nest. The value returned goes to the unlock.
 u32 srcu_read_lock(struct srcu *s);
 void srcu_read_unlock(struct srcu *s, u32 index);
+// A full barrier by itself on x86, where the count is a LOCK-prefixed operation.
+static inline void smp_mb_after_srcu_read_unlock(void)
+{
+    __atomic_signal_fence(__ATOMIC_SEQ_CST);
+}
 // Returns after every section that began before the call has ended; sleeps. What the caller stored before is
 // seen by sections that begin after it.
 void synchronize_srcu(struct srcu *s);

@@ -40,10 +40,9 @@ void finish_wait(struct waitqueue *wq, struct wait_entry *e)
     spin_unlock_irqrestore(&wq->lock, flags);
 }
 
-unsigned wake_up(struct waitqueue *wq, unsigned exclusive_max)
+static unsigned wake_up_locked(struct waitqueue *wq, unsigned exclusive_max)
 {
     unsigned woken = 0;
-    bool flags = spin_lock_irqsave(&wq->lock);
     list_for_each_safe(e, &wq->waiters, struct wait_entry, node)
     {
         bool exclusive = e->exclusive;
@@ -56,6 +55,13 @@ unsigned wake_up(struct waitqueue *wq, unsigned exclusive_max)
         if (exclusive)
             exclusive_max--;
     }
+    return woken;
+}
+
+unsigned wake_up(struct waitqueue *wq, unsigned exclusive_max)
+{
+    bool flags = spin_lock_irqsave(&wq->lock);
+    unsigned woken = wake_up_locked(wq, exclusive_max);
     spin_unlock_irqrestore(&wq->lock, flags);
     return woken;
 }
@@ -72,21 +78,22 @@ void completion_init(struct completion *c)
     waitqueue_init(&c->wq);
 }
 
+// Under one hold of the lock: the completion may lie on the stack of a waiter, who takes it on the way out.
 void complete(struct completion *c)
 {
     bool flags = spin_lock_irqsave(&c->wq.lock);
     if (c->done != UINT32_MAX)
         WRITE_ONCE(c->done, c->done + 1);
+    (void)wake_up_locked(&c->wq, 1);
     spin_unlock_irqrestore(&c->wq.lock, flags);
-    wake_up(&c->wq, 1);
 }
 
 void complete_all(struct completion *c)
 {
     bool flags = spin_lock_irqsave(&c->wq.lock);
     WRITE_ONCE(c->done, UINT32_MAX);
+    (void)wake_up_locked(&c->wq, ~0u);
     spin_unlock_irqrestore(&c->wq.lock, flags);
-    wake_up_all(&c->wq);
 }
 
 static bool take_done(struct completion *c)

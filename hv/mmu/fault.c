@@ -20,7 +20,8 @@ static bool level_fits(const struct memslot *slot, gfn_t gfn, unsigned level)
     return ((slot->base_gfn ^ (slot->hva >> PAGE_SHIFT)) & (pages - 1)) == 0;
 }
 
-unsigned mmu_mapping_level(const struct mmu_vm *mmu, const struct memslot *slot, gfn_t gfn, unsigned page_shift)
+unsigned mmu_mapping_level(const struct mmu_vm *mmu, const struct memslot *slot, gfn_t gfn,
+                           unsigned page_shift)
 {
     unsigned level = mmu->max_level;
 
@@ -54,7 +55,8 @@ static int top_up_cache(struct x86_vcpu *v)
 // Host mappings that f->page was taken from may have changed since (mmu_notifier_retry). mmu_lock held.
 static bool is_stale(const struct vm *vm, const struct page_fault *f)
 {
-    return READ_ONCE(vm->mmu_invalidate_in_progress) != 0 || READ_ONCE(vm->mmu_invalidate_seq) != f->invalidate_seq;
+    return READ_ONCE(vm->mmu_invalidate_in_progress) != 0 ||
+           READ_ONCE(vm->mmu_invalidate_seq) != f->invalidate_seq;
 }
 
 static enum fault_result map_mmio(struct x86_vcpu *v, gfn_t gfn)

@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 // Stage 2 of a guest: two-dimensional paging by EPT, one tree for all vCPUs of a VM.
 //
-// Faults work side by side under mmu_lock held for reading and change entries by compare-and-exchange; whatever takes
-// permissions or tables away holds it for writing. So tables never vanish under a walker that holds the lock.
+// Faults work side by side under mmu_lock held for reading and change entries by compare-and-exchange;
+// whatever takes permissions or tables away holds it for writing. So tables never vanish under a walker that
+// holds the lock.
 #ifndef HV_MMU_MMU_H
 #define HV_MMU_MMU_H
 
@@ -25,7 +26,7 @@ struct mmu_vm {
     struct mmu_page *root;
     struct spte_format format;
     u64 eptp;
-    u8 max_level; // Largest page by knob and processor.
+    u8 max_level;               // Largest page by knob and processor.
     struct spinlock pages_lock; // Of the next four; inside mmu_lock.
     struct list pages;
     struct xarray page_of_pfn;
@@ -60,16 +61,16 @@ struct page_fault {
     u64 invalidate_seq;
 };
 enum fault_result {
-    FAULT_RETRY,   // Somebody changed things meanwhile: let the guest try again.
-    FAULT_FIXED,   // Mapped.
+    FAULT_RETRY,    // Somebody changed things meanwhile: let the guest try again.
+    FAULT_FIXED,    // Mapped.
     FAULT_SPURIOUS, // Was already mapped well enough.
-    FAULT_EMULATE, // No memory there, or not writable: device memory.
-    FAULT_ERROR,   // No page: the process has no such memory.
+    FAULT_EMULATE,  // No memory there, or not writable: device memory.
+    FAULT_ERROR,    // No page: the process has no such memory.
 };
 // Handles an access to guest memory that stage 2 does not allow. srcu read section held; may sleep.
 enum fault_result mmu_page_fault(struct x86_vcpu *v, struct page_fault *f);
-// Maps gpa for reading (and writing where the slot allows it) before the guest does. *mapped_bytes: how far from gpa
-// the mapping reaches. 0, -ENOENT: no memory slot, -EFAULT, -EAGAIN.
+// Maps gpa for reading (and writing where the slot allows it) before the guest does. *mapped_bytes: how far
+// from gpa the mapping reaches. 0, -ENOENT: no memory slot, -EFAULT, -EAGAIN.
 int mmu_prefault(struct x86_vcpu *v, gpa_t gpa, u64 *mapped_bytes);
 // An EPT misconfiguration: true if the entry says memory-mapped I/O and is not out of date.
 bool mmu_is_mmio(struct x86_vcpu *v, gpa_t gpa);
@@ -82,7 +83,8 @@ u64 *mmu_lookup(struct vm *vm, gfn_t gfn, unsigned *level);
 void mmu_zap_range(struct vm *vm, gfn_t first, gfn_t end);
 void mmu_zap_all(struct vm *vm);
 // The largest level at which gfn of the slot may be mapped onto a host page of 1 << page_shift bytes.
-unsigned mmu_mapping_level(const struct mmu_vm *mmu, const struct memslot *slot, gfn_t gfn, unsigned page_shift);
+unsigned mmu_mapping_level(const struct mmu_vm *mmu, const struct memslot *slot, gfn_t gfn,
+                           unsigned page_shift);
 
 // tdp.c: installs f->page. mmu_lock held for reading, table cache filled.
 enum fault_result tdp_map(struct x86_vcpu *v, struct page_fault *f);
@@ -92,7 +94,8 @@ void mmu_page_free(struct host *host, struct mmu_page *sp);
 
 // --- Translation caches of the calling CPU, for the loaded vCPU.
 void mmu_load_root(struct x86_vcpu *v); // EPT_POINTER.
-void mmu_flush_all(struct x86_vcpu *v);   // REQ_TLB_FLUSH, REQ_TLB_FLUSH_CURRENT: guest-physical and combined (INVEPT).
+void mmu_flush_all(
+    struct x86_vcpu *v); // REQ_TLB_FLUSH, REQ_TLB_FLUSH_CURRENT: guest-physical and combined (INVEPT).
 void mmu_flush_guest(struct x86_vcpu *v); // REQ_TLB_FLUSH_GUEST: linear and combined (INVVPID).
 void mmu_invlpg(struct x86_vcpu *v, u64 linear);
 

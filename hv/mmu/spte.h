@@ -3,8 +3,9 @@
 //
 // present, maps a page or refers to a table:
 //  63                        12 11 10  9  8  7   6   5 3  2 1 0
-// +----------------------------+--+--+--+--+--+----+-----+------+     P: software's "present" (bit 11); an entry with
-// |  address of page or table  |P | 0|D |A |PS|IPAT| mt  |X W R |     it is in use whatever its permissions are
+// +----------------------------+--+--+--+--+--+----+-----+------+     P: software's "present" (bit 11); an
+// entry with |  address of page or table  |P | 0|D |A |PS|IPAT| mt  |X W R |     it is in use whatever its
+// permissions are
 // +----------------------------+--+--+--+--+--+----+-----+------+
 // memory-mapped I/O (an EPT misconfiguration on purpose: W and X without R, SDM 28.3.3.1):
 //  63  62      52 51           12 11 10      3  2 1 0
@@ -68,7 +69,8 @@ static inline u64 mmio_generation(u64 slots_generation)
 }
 static inline u64 make_mmio_spte(gfn_t gfn, u64 generation)
 {
-    u64 low = generation & ((1ull << SPTE_MMIO_GEN_LOW_BITS) - 1), high = generation >> SPTE_MMIO_GEN_LOW_BITS;
+    u64 low = generation & ((1ull << SPTE_MMIO_GEN_LOW_BITS) - 1),
+        high = generation >> SPTE_MMIO_GEN_LOW_BITS;
 
     return SPTE_MMIO_VALUE | low << 3 | high << 52 | ((gfn << PAGE_SHIFT) & EPT_ADDR_MASK);
 }
@@ -81,7 +83,7 @@ static inline u64 mmio_spte_generation(u64 spte)
 
 // Bits that leaves of a VM have in common, by its use of accessed and dirty bits.
 struct spte_format {
-    u64 leaf; // Present, write-back, ignoring the guest's PAT.
+    u64 leaf;            // Present, write-back, ignoring the guest's PAT.
     u64 accessed, dirty; // 0 without A and D bits.
 };
 static inline struct spte_format spte_format_of(bool ad)
@@ -92,8 +94,8 @@ static inline struct spte_format spte_format_of(bool ad)
         .dirty = ad ? EPT_D : 0,
     };
 }
-// A page of `level` that the guest may read, execute and, if so, write. Dirty is set ahead for writable ones, which
-// saves the processor the locked update; `prefetch`: the guest has not touched it yet.
+// A page of `level` that the guest may read, execute and, if so, write. Dirty is set ahead for writable ones,
+// which saves the processor the locked update; `prefetch`: the guest has not touched it yet.
 static inline u64 make_spte(struct spte_format f, pfn_t pfn, unsigned level, bool writable, bool prefetch)
 {
     u64 spte = f.leaf | EPT_READ | EPT_EXEC | pfn << PAGE_SHIFT;

@@ -64,7 +64,8 @@ static void account_page(struct vm *vm, struct mmu_page *sp)
         HV_PANIC("no memory for the index of page tables");
 }
 
-// Puts a table from the vCPU's cache under *sptep. False: somebody else was faster; the table stays in the cache.
+// Puts a table from the vCPU's cache under *sptep. False: somebody else was faster; the table stays in the
+// cache.
 static bool link_table(struct x86_vcpu *v, u64 *sptep, u64 old, gfn_t gfn, unsigned level)
 {
     struct vm *vm = v->vcpu.vm;
@@ -86,8 +87,8 @@ static bool link_table(struct x86_vcpu *v, u64 *sptep, u64 old, gfn_t gfn, unsig
     return true;
 }
 
-// Walks down to `*level`, making tables; *level may end higher at a present large page, or lower where a table
-// already stands in the place of the wanted large page. NULL: lost a race.
+// Walks down to `*level`, making tables; *level may end higher at a present large page, or lower where a
+// table already stands in the place of the wanted large page. NULL: lost a race.
 static u64 *walk_to(struct x86_vcpu *v, gfn_t gfn, unsigned *level)
 {
     struct vm *vm = v->vcpu.vm;
@@ -171,7 +172,8 @@ enum fault_result tdp_map_mmio(struct x86_vcpu *v, gfn_t gfn, u64 generation)
     hw_trace(TP_MARK_MMIO_SPTE, va_to_hpa(v->vcpu.vm->host, sptep).v, gfn, EPT_RWX, generation, 0, 0);
     if (is_present(old))
         return FAULT_RETRY;
-    if (old != new && !__atomic_compare_exchange_n(sptep, &old, new, false, __ATOMIC_ACQ_REL, __ATOMIC_RELAXED))
+    if (old != new &&
+        !__atomic_compare_exchange_n(sptep, &old, new, false, __ATOMIC_ACQ_REL, __ATOMIC_RELAXED))
         return FAULT_RETRY;
     return FAULT_EMULATE;
 }

@@ -162,8 +162,10 @@ int arch_vcpu_handle_requests(struct vcpu *vcpu)
 {
     if (fake_arch.handle_requests != NULL)
         return fake_arch.handle_requests(vcpu);
-    // What the core takes itself stays; the others have nothing behind them here. Only bits that were seen are cleared.
-    u64 core = 1ull << REQ_BIT(REQ_EVENT) | 1ull << REQ_BIT(REQ_VM_DEAD) | 1ull << REQ_BIT(REQ_IMMEDIATE_EXIT);
+    // What the core takes itself stays; the others have nothing behind them here. Only bits that were seen
+    // are cleared.
+    u64 core =
+        1ull << REQ_BIT(REQ_EVENT) | 1ull << REQ_BIT(REQ_VM_DEAD) | 1ull << REQ_BIT(REQ_IMMEDIATE_EXIT);
     u64 seen = READ_ONCE(vcpu->requests) & ~core;
     __atomic_fetch_and(&vcpu->requests, ~seen, __ATOMIC_SEQ_CST);
     return 1;

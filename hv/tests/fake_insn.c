@@ -40,8 +40,27 @@ static void set_msr(struct fake_cpu *c, u32 msr, u64 value)
     *at = value;
 }
 
+// Capabilities of a processor of Skylake's kind (SDM appendix A): must-be-1 bits low, may-be-1 bits high.
+static void vmx_capabilities(struct fake_cpu *c)
+{
+    static const struct {
+        u32 msr;
+        u64 value;
+    } rows[] = {
+        {0x480, 0x00da040000000004}, {0x481, 0x000000ff00000016}, {0x482, 0xfff9fffe0401e172},
+        {0x483, 0x01ffffff00036dff}, {0x484, 0x0003ffff000011ff}, {0x485, 0x00000000300481e5},
+        {0x486, 0x0000000080000021}, {0x487, 0x00000000ffffffff}, {0x488, 0x0000000000002000},
+        {0x489, 0x00000000003767ff}, {0x48b, 0x021fffff00000000}, {0x48c, 0x00000f0106734141},
+        {0x48d, 0x000000ff00000016}, {0x48e, 0xfff9fffe04006172}, {0x48f, 0x01ffffff00036dfb},
+        {0x490, 0x0003ffff000011fb},
+    };
+    for (u32 i = 0; i < sizeof(rows) / sizeof(rows[0]); i++)
+        set_msr(c, rows[i].msr, rows[i].value);
+}
+
 void fake_default_msrs(struct fake_cpu *c)
 {
+    vmx_capabilities(c);
     static const u32 zero[] = {MSR_TSC_DEADLINE,
                                0x3b,
                                0x48,
@@ -163,6 +182,14 @@ void hw_cpuid(u32 leaf, u32 subleaf, struct hw_cpuid_regs *out)
     *out = (struct hw_cpuid_regs){0, 0, 0, 0};
     if (leaf == 0x0b)
         out->edx = fake.cpu->id;
+    if (leaf == 0)
+        out->eax = 0xd;
+    if (leaf == 0x80000000)
+        out->eax = 0x80000008;
+    if (leaf == 0x80000008)
+        out->eax = 46 | 48 << 8; // Physical and linear address bits.
+    if (leaf == 0x80000001)
+        out->edx = 1u << 11 | 1u << 20 | 1u << 26 | 1u << 27 | 1u << 29; // SYSCALL, NX, 1G, RDTSCP, LM
     if (leaf == 1)
         out->ecx = 1u << 5 | 1u << 21 | 1u << 24; // VMX, x2APIC, TSC deadline
 }
@@ -365,9 +392,14 @@ static enum hw_vmx_status enter(struct hw_gprs *gprs, bool launch)
         return HW_VMX_FAIL_INVALID;
     if (v->launched == launch)
         return HW_VMX_FAIL_VALID;
+    if (fake.guest != NULL) {
+        enum hw_vmx_status status = fake.guest(gprs, launch);
+        // An entry that fails, even late, leaves the launch state as it was (SDM 26.8).
+        if (status == HW_VMX_OK && !(v->fields[VMCS_EXIT_REASON] >> 31 & 1))
+            v->launched = true;
+        return status;
+    }
     v->launched = true;
-    if (fake.guest != NULL)
-        return fake.guest(gprs, launch);
     v->fields[VMCS_EXIT_REASON] = EXIT_HLT;
     return HW_VMX_OK;
 }

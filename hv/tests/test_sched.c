@@ -162,6 +162,38 @@ TEST(HvSched, FreeThreadsFindIdleProcessors)
     run(3, 0, spread_body);
 }
 
+static void steal_body(void *arg)
+{
+    struct host *host = this_host();
+    (void)arg;
+    completion_init(&done);
+    // Three free threads queue up behind us while nobody may take a processor ...
+    for (u64 i = 0; i < 3; i++) {
+        struct thread_options o = {.name = "worker", .prio = THREAD_PRIO_NORMAL, .pinned_cpu = 0};
+        struct thread *t = thread_create(host, &o, where, (void *)i);
+        thread_wake(t);
+        t->pinned_cpu = CPU_ANY;
+    }
+    // ... and when the others next have nothing to do, they fetch them.
+    start(where, 3, THREAD_PRIO_NORMAL, 1);
+    start(where, 4, THREAD_PRIO_NORMAL, 2);
+    u64 end = hw_rdtsc() + 200000; // We hold our processor all the while: far less than a slice.
+    preempt_disable();
+    while (hw_rdtsc() < end)
+        hw_pause();
+    preempt_enable();
+    for (u32 i = 0; i < 5; i++)
+        wait_for_completion(&done);
+    EXPECT_NE(order[0], 0);
+    EXPECT_NE(order[1], 0);
+    EXPECT_NE(order[2], 0);
+}
+
+TEST(HvSched, IdleProcessorsFetchWaitingThreads)
+{
+    run(3, 0, steal_body);
+}
+
 static void sleep_body(void *arg)
 {
     u64 start_tsc = hw_rdtsc();
@@ -175,6 +207,30 @@ static void sleep_body(void *arg)
 TEST(HvSched, SleepsUntilTheDeadlineAndNotMuchLonger)
 {
     run(1, 0, sleep_body);
+}
+
+static void napper(void *arg)
+{
+    (void)arg;
+    for (u32 i = 0; i < 25; i++)
+        EXPECT_EQ(sleep_until_tsc(hw_rdtsc() + 300 + i * 7), 0);
+    complete(&done);
+}
+
+static void naps_body(void *arg)
+{
+    (void)arg;
+    completion_init(&done);
+    for (u64 i = 0; i < 5; i++) // Free ones: the timer fires on one processor and they wake up on another.
+        start(napper, i, THREAD_PRIO_NORMAL, CPU_ANY);
+    for (u32 i = 0; i < 5; i++)
+        wait_for_completion(&done);
+}
+
+TEST(HvSched, ATimerOnAnotherProcessorStillWakesForGood)
+{
+    for (u64 seed = 0; seed < fake_seeds(60); seed++)
+        run(3, seed, naps_body);
 }
 
 static int sleeper_result;

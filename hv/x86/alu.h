@@ -5,7 +5,8 @@
 
 #include "hv/x86/decode.h"
 
-// `a` op `b` of `bytes` (1, 2, 4, 8); the six status flags in *rflags are replaced. CMP and TEST give what they compare.
+// `a` op `b` of `bytes` (1, 2, 4, 8); the six status flags in *rflags are replaced. CMP and TEST give what
+// they compare.
 u64 alu(u8 op, u64 a, u64 b, unsigned bytes, u64 *rflags);
 
 #endif

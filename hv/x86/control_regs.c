@@ -38,7 +38,8 @@ void vcpu_write_cr4(struct x86_vcpu *v, u64 cr4)
 {
     u64 hardware = cr4 | X86_CR4_VMXE | (x86_host_of(v)->cr4 & X86_CR4_MCE);
 
-    // Without paging the guest expects no supervisor-mode protection; the hardware would apply it all the same.
+    // Without paging the guest expects no supervisor-mode protection; the hardware would apply it all the
+    // same.
     if (!(vcpu_cr0(v) & X86_CR0_PG))
         hardware &= ~(X86_CR4_SMEP | X86_CR4_SMAP | X86_CR4_PKE);
     vmcs_write(CR4_READ_SHADOW, cr4);

@@ -89,8 +89,8 @@ void guest_cpuid_set(struct x86_vcpu *v, struct hv_cpuid_entry2 *entries, u32 co
     // Each vCPU answers with its own APIC id, whatever the table was copied from.
     for (u32 i = 0; i < count; i++) {
         if (entries[i].function == 1)
-            entries[i].ebx = (entries[i].ebx & ~(u32)CPUID_INITIAL_APIC_ID_MASK) | v->vcpu.id
-                                                                                      << CPUID_INITIAL_APIC_ID_SHIFT;
+            entries[i].ebx = (entries[i].ebx & ~(u32)CPUID_INITIAL_APIC_ID_MASK) |
+                             v->vcpu.id << CPUID_INITIAL_APIC_ID_SHIFT;
         if (entries[i].function == 0xb)
             entries[i].edx = v->vcpu.id;
     }
@@ -116,17 +116,18 @@ struct cpuid_mask {
 // Features that guests may have if the processor does. What is not named is not offered.
 static const struct cpuid_mask offered[] = {
     {1, 0, CPUID_ECX,
-     CPUID_SSE3 | CPUID_PCLMULQDQ | CPUID_SSSE3 | CPUID_FMA | CPUID_CX16 | CPUID_PCID | CPUID_SSE4_1 | CPUID_SSE4_2 |
-         CPUID_X2APIC | CPUID_MOVBE | CPUID_POPCNT | CPUID_TSC_DEADLINE | CPUID_AES | CPUID_XSAVE | CPUID_AVX |
-         CPUID_F16C | CPUID_RDRAND | CPUID_VMX},
+     CPUID_SSE3 | CPUID_PCLMULQDQ | CPUID_SSSE3 | CPUID_FMA | CPUID_CX16 | CPUID_PCID | CPUID_SSE4_1 |
+         CPUID_SSE4_2 | CPUID_X2APIC | CPUID_MOVBE | CPUID_POPCNT | CPUID_TSC_DEADLINE | CPUID_AES |
+         CPUID_XSAVE | CPUID_AVX | CPUID_F16C | CPUID_RDRAND | CPUID_VMX},
     {1, 0, CPUID_EDX,
-     CPUID_FPU | CPUID_VME | CPUID_DE | CPUID_PSE | CPUID_TSC | CPUID_MSR | CPUID_PAE | CPUID_MCE | CPUID_CX8 |
-         CPUID_APIC | CPUID_SEP | CPUID_MTRR | CPUID_PGE | CPUID_MCA | CPUID_CMOV | CPUID_PAT | CPUID_PSE36 |
-         CPUID_CLFSH | CPUID_MMX | CPUID_FXSR | CPUID_SSE | CPUID_SSE2 | CPUID_SS | CPUID_HTT},
+     CPUID_FPU | CPUID_VME | CPUID_DE | CPUID_PSE | CPUID_TSC | CPUID_MSR | CPUID_PAE | CPUID_MCE |
+         CPUID_CX8 | CPUID_APIC | CPUID_SEP | CPUID_MTRR | CPUID_PGE | CPUID_MCA | CPUID_CMOV | CPUID_PAT |
+         CPUID_PSE36 | CPUID_CLFSH | CPUID_MMX | CPUID_FXSR | CPUID_SSE | CPUID_SSE2 | CPUID_SS | CPUID_HTT},
     {7, 0, CPUID_EBX,
-     CPUID_FSGSBASE | CPUID_TSC_ADJUST | CPUID_BMI1 | CPUID_HLE | CPUID_AVX2 | CPUID_SMEP | CPUID_BMI2 | CPUID_ERMS |
-         CPUID_INVPCID | CPUID_RTM | CPUID_AVX512F | CPUID_AVX512DQ | CPUID_RDSEED | CPUID_ADX | CPUID_SMAP |
-         CPUID_CLFLUSHOPT | CPUID_CLWB | CPUID_AVX512CD | CPUID_SHA | CPUID_AVX512BW | CPUID_AVX512VL},
+     CPUID_FSGSBASE | CPUID_TSC_ADJUST | CPUID_BMI1 | CPUID_HLE | CPUID_AVX2 | CPUID_SMEP | CPUID_BMI2 |
+         CPUID_ERMS | CPUID_INVPCID | CPUID_RTM | CPUID_AVX512F | CPUID_AVX512DQ | CPUID_RDSEED | CPUID_ADX |
+         CPUID_SMAP | CPUID_CLFLUSHOPT | CPUID_CLWB | CPUID_AVX512CD | CPUID_SHA | CPUID_AVX512BW |
+         CPUID_AVX512VL},
     {7, 0, CPUID_ECX, CPUID_UMIP},
     {7, 0, CPUID_EDX, CPUID_MD_CLEAR | CPUID_SPEC_CTRL | CPUID_ARCH_CAPABILITIES | CPUID_SSBD},
     {0xd, 1, CPUID_EAX, CPUID_XSAVEOPT | CPUID_XSAVEC | CPUID_XGETBV_ECX1},
@@ -234,7 +235,8 @@ u32 supported_cpuid(struct host *host, struct hv_cpuid_entry2 *entries, u32 max)
                                       .ecx = KVM_SIGNATURE_ECX,
                                       .edx = KVM_SIGNATURE_EDX});
     add(&f, &(struct hv_cpuid_entry2){.function = KVM_CPUID_FEATURES,
-                                      .eax = CPUID_KVM_NOP_IO_DELAY | CPUID_KVM_PV_UNHALT | CPUID_KVM_PV_SEND_IPI |
-                                             CPUID_KVM_POLL_CONTROL | CPUID_KVM_PV_SCHED_YIELD});
+                                      .eax = CPUID_KVM_NOP_IO_DELAY | CPUID_KVM_PV_UNHALT |
+                                             CPUID_KVM_PV_SEND_IPI | CPUID_KVM_POLL_CONTROL |
+                                             CPUID_KVM_PV_SCHED_YIELD});
     return f.count;
 }

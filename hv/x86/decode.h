@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Decoder of the instructions that guests use on device memory: one memory operand, the rest registers or
-// immediates. 64-bit, 32-bit and 16-bit operands; addresses are not computed (the exit tells the physical one), but
-// their encoding is, for the length.
+// immediates. 64-bit, 32-bit and 16-bit operands; addresses are not computed (the exit tells the physical
+// one), but their encoding is, for the length.
 #ifndef HV_X86_DECODE_H
 #define HV_X86_DECODE_H
 
@@ -34,17 +34,17 @@ enum insn_form {
 
 struct decoded {
     u8 op, form;
-    u8 length;       // Bytes of the instruction.
-    u8 mem_bytes;    // Size of the memory operand: 1, 2, 4, 8.
-    u8 reg_bytes;    // Of the register; differs for MOVZX, MOVSX.
-    u8 reg;          // 0..15
-    bool high_byte;  // reg 4..7 without REX are AH, CH, DH, BH.
+    u8 length;      // Bytes of the instruction.
+    u8 mem_bytes;   // Size of the memory operand: 1, 2, 4, 8.
+    u8 reg_bytes;   // Of the register; differs for MOVZX, MOVSX.
+    u8 reg;         // 0..15
+    bool high_byte; // reg 4..7 without REX are AH, CH, DH, BH.
     bool rep, string, address32;
-    u64 immediate;   // Sign-extended.
+    u64 immediate; // Sign-extended.
 };
 
-// Decodes `count` bytes (0..15) in 64-bit (`wide`) or 32-bit code. False: not one of these instructions, no memory
-// operand, or bytes are missing; *out is then undefined.
+// Decodes `count` bytes (0..15) in 64-bit (`wide`) or 32-bit code. False: not one of these instructions, no
+// memory operand, or bytes are missing; *out is then undefined.
 bool decode_insn(const u8 *bytes, unsigned count, bool wide, struct decoded *out);
 
 #endif

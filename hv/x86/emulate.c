@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// A load, a store or both; between them, user space may have to be asked. State between is in the vCPU: v->insn, the
-// operand's fragments and how many of them are done.
+// A load, a store or both; between them, user space may have to be asked. State between is in the vCPU:
+// v->insn, the operand's fragments and how many of them are done.
 #include "hv/x86/emulate.h"
 #include "hv/hw/guest.h"
 #include "hv/lib/string.h"
@@ -256,8 +256,8 @@ bool guest_write_linear(struct x86_vcpu *v, u64 linear, const void *data, u32 by
     u8 probe;
 
     (void)data;
-    // The door to guest-linear memory only reads: whether the operand's page is there decides between completion
-    // and #PF; guests that are streams of events have no memory that could tell what was stored.
+    // The door to guest-linear memory only reads: whether the operand's page is there decides between
+    // completion and #PF; guests that are streams of events have no memory that could tell what was stored.
     if (hw_guest_read_operand(linear, &probe, 1) && hw_guest_read_operand(linear + bytes - 1, &probe, 1))
         return true;
     queue_page_fault(v, linear, PFERR_WRITE);

@@ -29,7 +29,8 @@ int userspace_exit(struct x86_vcpu *v, enum hv_exit reason)
     return 0;
 }
 
-__cold int internal_error(struct x86_vcpu *v, enum hv_internal_error suberror, unsigned ndata, u64 d0, u64 d1, u64 d2)
+__cold int internal_error(struct x86_vcpu *v, enum hv_internal_error suberror, unsigned ndata, u64 d0, u64 d1,
+                          u64 d2)
 {
     struct hv_run *run = v->vcpu.run;
 
@@ -201,7 +202,8 @@ void ple_window_shrink(struct x86_vcpu *v)
 {
     u32 old = v->ple_window;
 
-    v->ple_window = (u32)knob(knobs_of(v), KNOB_X86_PLE_WINDOW); // Shrinking by less than to the start is optional.
+    v->ple_window =
+        (u32)knob(knobs_of(v), KNOB_X86_PLE_WINDOW); // Shrinking by less than to the start is optional.
     if (v->ple_window == old)
         return;
     v->ple_window_dirty = true;

@@ -20,14 +20,16 @@ enum exit_fastpath exit_fastpath(struct x86_vcpu *v);
 int handle_unknown(struct x86_vcpu *v);
 
 // Leaves to user space with HV_EXIT_INTERNAL_ERROR: 0.
-int internal_error(struct x86_vcpu *v, enum hv_internal_error suberror, unsigned ndata, u64 d0, u64 d1, u64 d2);
+int internal_error(struct x86_vcpu *v, enum hv_internal_error suberror, unsigned ndata, u64 d0, u64 d1,
+                   u64 d2);
 // Sets the reason and returns 0.
 int userspace_exit(struct x86_vcpu *v, enum hv_exit reason);
 
 // Halts: 1, or 0 with HV_EXIT_HLT without a local APIC in the core.
 int emulate_halt(struct x86_vcpu *v);
 
-// PAUSE-loop windows grow with each exit and shrink when the vCPU is scheduled anew (KVM: ple_window_grow, _shrink).
+// PAUSE-loop windows grow with each exit and shrink when the vCPU is scheduled anew (KVM: ple_window_grow,
+// _shrink).
 void ple_window_grow(struct x86_vcpu *v);
 void ple_window_shrink(struct x86_vcpu *v);
 

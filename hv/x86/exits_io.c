@@ -7,7 +7,8 @@
 #include "hv/x86/exits.h"
 #include "hv/x86/lapic.h"
 
-#define PIO_BATCH_BYTES 1024u // What fits behind HV_RUN_IO_DATA_OFFSET is more; KVM's page is the bound there.
+#define PIO_BATCH_BYTES                                                                                      \
+    1024u // What fits behind HV_RUN_IO_DATA_OFFSET is more; KVM's page is the bound there.
 
 static u8 *io_data(struct x86_vcpu *v)
 {
@@ -131,7 +132,8 @@ static int string_out(struct x86_vcpu *v)
     u8 *data = io_data(v);
 
     for (u32 i = 0; i < v->pio_count; i++)
-        if (!hw_guest_read_operand(v->pio_linear + (u64)i * v->pio_size, data + i * v->pio_size, v->pio_size)) {
+        if (!hw_guest_read_operand(v->pio_linear + (u64)i * v->pio_size, data + i * v->pio_size,
+                                   v->pio_size)) {
             queue_page_fault(v, v->pio_linear + (u64)i * v->pio_size, 0);
             return 1;
         }
@@ -149,8 +151,8 @@ static int string_io(struct x86_vcpu *v, bool rep)
     v->pio_rep = rep;
     if (count == 0)
         return skip_instruction(v);
-    // Reads are fetched ahead by as many as fit; writes and descending strings go one at a time, as they may have
-    // side effects in between.
+    // Reads are fetched ahead by as many as fit; writes and descending strings go one at a time, as they may
+    // have side effects in between.
     v->pio_count = v->pio_in && !down ? (u32)min_u64(count, PIO_BATCH_BYTES / v->pio_size) : 1;
     v->pio_linear = vmcs_read(GUEST_LINEAR_ADDRESS);
     if (!v->pio_in)

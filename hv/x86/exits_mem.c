@@ -25,7 +25,8 @@ static int fault(struct x86_vcpu *v, struct page_fault *f)
 int handle_ept_violation(struct x86_vcpu *v)
 {
     u64 q = exit_qualification(v);
-    struct page_fault f = {.gpa = exit_gpa(v), .write = (q & QUAL_EPT_WRITE) != 0, .exec = (q & QUAL_EPT_FETCH) != 0};
+    struct page_fault f = {
+        .gpa = exit_gpa(v), .write = (q & QUAL_EPT_WRITE) != 0, .exec = (q & QUAL_EPT_FETCH) != 0};
 
     // An IRET that had unblocked NMIs before it faulted will run again (SDM 27.2.3).
     if (!(v->idt_vectoring & INTR_INFO_VALID) && (q & QUAL_EPT_UNBLOCK_NMI))

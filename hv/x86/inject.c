@@ -5,7 +5,8 @@
 #include "hv/x86/nested.h"
 
 #define CONTRIBUTORY                                                                                         \
-    (1u << DE_VECTOR | 1u << TS_VECTOR | 1u << NP_VECTOR | 1u << SS_VECTOR | 1u << GP_VECTOR | 1u << CP_VECTOR)
+    (1u << DE_VECTOR | 1u << TS_VECTOR | 1u << NP_VECTOR | 1u << SS_VECTOR | 1u << GP_VECTOR |               \
+     1u << CP_VECTOR)
 #define NMIS_PENDING_MAX 2u
 
 // --- Queueing.
@@ -59,7 +60,8 @@ void queue_exception_e(struct x86_vcpu *v, u8 vector, u32 error_code)
 
 void queue_exception_p(struct x86_vcpu *v, u8 vector, u64 payload)
 {
-    queue(v, &(struct x86_exception){.pending = true, .vector = vector, .has_payload = true, .payload = payload});
+    queue(v, &(struct x86_exception){
+                 .pending = true, .vector = vector, .has_payload = true, .payload = payload});
 }
 
 void queue_page_fault(struct x86_vcpu *v, u64 cr2, u32 error_code)
@@ -99,6 +101,8 @@ void process_nmi(struct x86_vcpu *v)
 
 bool interrupt_allowed(struct x86_vcpu *v)
 {
+    if (unlikely(v->in_guest_mode) && nested_intercepts_interrupts(v))
+        return true; // It makes L2 exit, whatever L2's RFLAGS.IF.
     if (!(vcpu_rflags(v) & X86_RFLAGS_IF))
         return false;
     return (vmcs_read32(GUEST_INTERRUPTIBILITY_INFO) & (INTERRUPTIBILITY_STI | INTERRUPTIBILITY_MOV_SS)) == 0;
@@ -119,7 +123,8 @@ void set_nmi_mask(struct x86_vcpu *v, bool masked)
     u32 old = vmcs_read32(GUEST_INTERRUPTIBILITY_INFO);
 
     v->vmcs->nmi_known_unmasked = !masked;
-    vmcs_write(GUEST_INTERRUPTIBILITY_INFO, masked ? old | INTERRUPTIBILITY_NMI : old & ~INTERRUPTIBILITY_NMI);
+    vmcs_write(GUEST_INTERRUPTIBILITY_INFO,
+               masked ? old | INTERRUPTIBILITY_NMI : old & ~INTERRUPTIBILITY_NMI);
 }
 
 bool nmi_allowed(struct x86_vcpu *v)
@@ -219,7 +224,8 @@ static void inject_exception(struct x86_vcpu *v)
     const u32 traps = 1u << DB_VECTOR | 1u << BP_VECTOR | 1u << OF_VECTOR | 1u << DF_VECTOR | 1u << MC_VECTOR;
 
     deliver_payload(v);
-    // Faults: the pushed RFLAGS have RF set, so that an instruction breakpoint does not hit again (SDM 17.3.1.1).
+    // Faults: the pushed RFLAGS have RF set, so that an instruction breakpoint does not hit again
+    // (SDM 17.3.1.1).
     if (!((traps >> e->vector) & 1))
         vcpu_set_rflags(v, vcpu_rflags(v) | X86_RFLAGS_RF);
     if (e->vector == DB_VECTOR && (v->dr7 & X86_DR7_GD))
@@ -336,9 +342,10 @@ static void recover_nmi_blocking(struct x86_vcpu *v)
     u32 info = exit_intr_info(v);
     bool vectoring = (v->idt_vectoring & INTR_INFO_VALID) != 0;
 
-    if ((info & INTR_INFO_VALID) && (info & INTR_INFO_UNBLOCK_NMI) && (info & INTR_INFO_VECTOR_MASK) != DF_VECTOR &&
-        !vectoring)
-        vmcs_write(GUEST_INTERRUPTIBILITY_INFO, vmcs_read(GUEST_INTERRUPTIBILITY_INFO) | INTERRUPTIBILITY_NMI);
+    if ((info & INTR_INFO_VALID) && (info & INTR_INFO_UNBLOCK_NMI) &&
+        (info & INTR_INFO_VECTOR_MASK) != DF_VECTOR && !vectoring)
+        vmcs_write(GUEST_INTERRUPTIBILITY_INFO,
+                   vmcs_read(GUEST_INTERRUPTIBILITY_INFO) | INTERRUPTIBILITY_NMI);
     else
         v->vmcs->nmi_known_unmasked = !(vmcs_read32(GUEST_INTERRUPTIBILITY_INFO) & INTERRUPTIBILITY_NMI);
 }
@@ -392,7 +399,8 @@ void arch_vcpu_cancel_injection(struct vcpu *vcpu)
 {
     struct x86_vcpu *v = to_x86(vcpu);
 
-    take_back(v, vmcs_read32(VM_ENTRY_INTR_INFO_FIELD), VM_ENTRY_INSTRUCTION_LEN, VM_ENTRY_EXCEPTION_ERROR_CODE);
+    take_back(v, vmcs_read32(VM_ENTRY_INTR_INFO_FIELD), VM_ENTRY_INSTRUCTION_LEN,
+              VM_ENTRY_EXCEPTION_ERROR_CODE);
     vmcs_write(VM_ENTRY_INTR_INFO_FIELD, 0);
 }
 
@@ -414,5 +422,6 @@ bool arch_vcpu_irq_window_open(struct vcpu *vcpu)
 {
     struct x86_vcpu *v = to_x86(vcpu);
 
-    return vcpu->run->request_interrupt_window && v->user_vector < 0 && !event_reinjected(v) && interrupt_allowed(v);
+    return vcpu->run->request_interrupt_window && v->user_vector < 0 && !event_reinjected(v) &&
+           interrupt_allowed(v);
 }

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// The API's commands that are x86's (hv/api_cmds.def): copying in and out around state.c, cpuid.c, msr.c, irqchip.c.
+// The API's commands that are x86's (hv/api_cmds.def): copying in and out around state.c, cpuid.c, msr.c,
+// irqchip.c.
 #include "hv/core/vm.h"
 #include "hv/lib/errno.h"
 #include "hv/mmu/mmu.h"
@@ -120,7 +121,8 @@ s64 arch_vm_ioctl(struct vm *vm, u32 cmd, u64 arg)
     case HV_CREATE_PIT2: {
         struct hv_pit_config config;
 
-        return copy_from_user(user(), &config, arg, sizeof(config)) ? -EFAULT : irqchip_create_pit(vm, &config);
+        return copy_from_user(user(), &config, arg, sizeof(config)) ? -EFAULT
+                                                                    : irqchip_create_pit(vm, &config);
     }
     default:
         return -ENOTTY;
@@ -233,7 +235,8 @@ static s64 interrupt(struct x86_vcpu *v, u64 vector)
         return -EINVAL;
     if (load_acquire(&x86_vm_of(v)->irqchip_mode) == IRQCHIP_KERNEL)
         return -ENXIO;
-    if (!__atomic_compare_exchange_n(&v->user_vector, &none, (s32)vector, false, __ATOMIC_RELEASE, __ATOMIC_RELAXED))
+    if (!__atomic_compare_exchange_n(&v->user_vector, &none, (s32)vector, false, __ATOMIC_RELEASE,
+                                     __ATOMIC_RELAXED))
         return -EEXIST;
     make_request(REQ_EVENT, &v->vcpu);
     vcpu_kick(&v->vcpu);

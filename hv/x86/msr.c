@@ -309,7 +309,8 @@ static int poll_write(struct x86_vcpu *v, struct msr_access *a)
     return store(v, a);
 }
 
-// --- Memory types and machine checks: kept for the guest, without effect on EPT (write-back, guest's PAT ignored).
+// --- Memory types and machine checks: kept for the guest, without effect on EPT (write-back, guest's PAT
+// ignored).
 
 static int mtrrcap_read(struct x86_vcpu *v, struct msr_access *a)
 {

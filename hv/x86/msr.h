@@ -5,8 +5,8 @@
 
 #include "hv/x86/x86.h"
 
-// 0, or 1: #GP for the guest, "not read" for user space. `host_initiated`: from HV_GET_MSRS and HV_SET_MSRS, which may
-// write what the guest may not.
+// 0, or 1: #GP for the guest, "not read" for user space. `host_initiated`: from HV_GET_MSRS and HV_SET_MSRS,
+// which may write what the guest may not.
 int msr_read(struct x86_vcpu *v, u32 msr, u64 *value, bool host_initiated);
 int msr_write(struct x86_vcpu *v, u32 msr, u64 value, bool host_initiated);
 // HV_GET_MSR_INDEX_LIST: fills at most `max` numbers; returns how many there are.

@@ -83,7 +83,8 @@ int skip_instruction(struct x86_vcpu *v)
 
 // --- Segments (SDM 24.4.1). Encodings of one field are 2 apart in the order of enum x86_segment.
 
-static const u16 segment_field[SEGF_COUNT] = {GUEST_ES_SELECTOR, GUEST_ES_BASE, GUEST_ES_LIMIT, GUEST_ES_AR_BYTES};
+static const u16 segment_field[SEGF_COUNT] = {GUEST_ES_SELECTOR, GUEST_ES_BASE, GUEST_ES_LIMIT,
+                                              GUEST_ES_AR_BYTES};
 
 static u64 segment_read(struct x86_vcpu *v, enum x86_segment s, enum x86_segment_field f)
 {
@@ -217,7 +218,8 @@ static void reset_segments(struct x86_vcpu *v)
     for (enum x86_segment s = SEG_ES; s <= SEG_GS; s++)
         if (s != SEG_CS)
             vcpu_set_segment(v, s, &data);
-    vcpu_set_segment(v, SEG_TR, &(struct hv_segment){.limit = 0xffff, .type = X86_SYS_TSS_BUSY, .present = 1});
+    vcpu_set_segment(v, SEG_TR,
+                     &(struct hv_segment){.limit = 0xffff, .type = X86_SYS_TSS_BUSY, .present = 1});
     vcpu_set_segment(v, SEG_LDTR, &(struct hv_segment){.limit = 0xffff, .type = X86_SYS_LDT, .present = 1});
     vmcs_write(GUEST_GDTR_BASE, 0);
     vmcs_write(GUEST_GDTR_LIMIT, 0xffff);

@@ -51,7 +51,8 @@ static inline void vcpu_set_rsp(struct x86_vcpu *v, u64 rsp)
     v->regs_avail |= 1u << CACHED_RSP;
     v->regs_dirty |= 1u << CACHED_RSP;
 }
-// Also requests EVENT: IF may have been set (catalogue 004-H; this is the one place that owns that obligation).
+// Also requests EVENT: IF may have been set (catalogue 004-H; this is the one place that owns that
+// obligation).
 void vcpu_set_rflags(struct x86_vcpu *v, u64 rflags);
 // General register n, 0..15, RSP included.
 static inline u64 vcpu_gpr(struct x86_vcpu *v, unsigned n)
@@ -115,8 +116,8 @@ bool vcpu_64bit(struct x86_vcpu *v); // 64-bit code segment in long mode.
 // CPL must be 0, else #GP is queued and false returned.
 bool vcpu_require_cpl0(struct x86_vcpu *v);
 
-// Past the instruction that exited: RIP by the instruction length, STI and MOV SS blocking ends, #DB if TF. 1 for
-// handlers to return, 0 if user space must know (never at present).
+// Past the instruction that exited: RIP by the instruction length, STI and MOV SS blocking ends, #DB if TF. 1
+// for handlers to return, 0 if user space must know (never at present).
 int skip_instruction(struct x86_vcpu *v);
 u32 vcpu_interrupt_shadow(struct x86_vcpu *v); // INTERRUPTIBILITY_STI, _MOV_SS
 void vcpu_set_interrupt_shadow(struct x86_vcpu *v, u32 mask);
@@ -125,8 +126,8 @@ static inline bool is_canonical(u64 address)
 {
     return (u64)((s64)(address << 16) >> 16) == address;
 }
-// What kvm_entry and kvm_page_fault show: RIP where the core knows it, else 0 (reading it only for the trace would
-// cost a VMREAD).
+// What kvm_entry and kvm_page_fault show: RIP where the core knows it, else 0 (reading it only for the trace
+// would cost a VMREAD).
 static inline u64 trace_rip(const struct x86_vcpu *v)
 {
     return v->regs_avail & (1u << CACHED_RIP) ? v->cached[CACHED_RIP] : 0;

@@ -186,7 +186,8 @@ int vcpu_set_events(struct x86_vcpu *v, const struct hv_vcpu_events *in)
 
     if (in->flags & ~EVENT_FLAGS)
         return -EINVAL;
-    if ((in->exception.injected || in->exception.pending) && (in->exception.nr > 31 || in->exception.nr == NMI_VECTOR))
+    if ((in->exception.injected || in->exception.pending) &&
+        (in->exception.nr > 31 || in->exception.nr == NMI_VECTOR))
         return -EINVAL;
     if (in->exception.pending && !payload)
         return -EINVAL;
@@ -200,8 +201,8 @@ int vcpu_set_events(struct x86_vcpu *v, const struct hv_vcpu_events *in)
                                           .error_code = in->exception.error_code,
                                           .has_payload = payload && in->exception_has_payload,
                                           .payload = in->exception_payload};
-    v->interrupt =
-        (struct x86_event){.injected = in->interrupt.injected, .soft = in->interrupt.soft, .vector = in->interrupt.nr};
+    v->interrupt = (struct x86_event){
+        .injected = in->interrupt.injected, .soft = in->interrupt.soft, .vector = in->interrupt.nr};
     if (in->flags & EVENT_FLAG_SHADOW)
         vcpu_set_interrupt_shadow(v, in->interrupt.shadow);
     v->nmi_injected = in->nmi.injected;

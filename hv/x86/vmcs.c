@@ -168,7 +168,8 @@ void vmcs_setup(struct x86_vcpu *v)
     const struct vmx_caps *caps = &x86_host_of(v)->caps;
 
     // VMWRITE everything: a value equal to the initial cache would otherwise not be written.
-    v->vmcs->controls = (struct vmcs_controls){~caps->pin, ~caps->cpu, ~caps->cpu2, ~caps->exit, ~caps->entry};
+    v->vmcs->controls =
+        (struct vmcs_controls){~caps->pin, ~caps->cpu, ~caps->cpu2, ~caps->exit, ~caps->entry};
     vmx_update_controls(v);
     exit_controls_set(v, caps->exit & ~(u32)EXIT_LOAD_EFER);
     entry_controls_set(v, caps->entry & ~(u32)(ENTRY_LOAD_EFER | ENTRY_IA32E_MODE_GUEST));

@@ -60,11 +60,11 @@ VMCS_CONTROL(entry, VM_ENTRY_CONTROLS)
 int loaded_vmcs_alloc(struct host *host, struct loaded_vmcs *l);
 // Clears it where it is active and frees the pages. Interrupts enabled.
 void loaded_vmcs_free(struct host *host, struct loaded_vmcs *l);
-// VMCLEAR where it is active, by a call to that CPU if it is another one: its data is then in memory and launch
-// state clear (SDM 24.11.3). Interrupts enabled unless it is active here or nowhere.
+// VMCLEAR where it is active, by a call to that CPU if it is another one: its data is then in memory and
+// launch state clear (SDM 24.11.3). Interrupts enabled unless it is active here or nowhere.
 void loaded_vmcs_clear(struct loaded_vmcs *l);
-// Makes it current on this CPU; true if it was active elsewhere or nowhere: per-CPU host state must be written.
-// Preemption disabled.
+// Makes it current on this CPU; true if it was active elsewhere or nowhere: per-CPU host state must be
+// written. Preemption disabled.
 bool loaded_vmcs_load(struct loaded_vmcs *l, struct cpu *cpu);
 // All fields of a new vmcs01; vCPU loaded. Guest state comes from reset.
 void vmcs_setup(struct x86_vcpu *v);

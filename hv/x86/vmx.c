@@ -7,6 +7,7 @@
 #include "hv/x86/lapic.h"
 #include "hv/x86/msr.h"
 #include "hv/x86/nested.h"
+#include "hv/x86/nested.h"
 #include "hv/x86/regs.h"
 #include "spec/cpuid.h"
 #include "spec/msrs.h"
@@ -26,7 +27,8 @@ void arch_cpu_enable(struct cpu *cpu)
         HV_PANIC("this processor has no VMX");
     (void)hw_rdmsr(MSR_IA32_FEATURE_CONTROL, &feature);
     if ((feature & needed) != needed) {
-        if ((feature & FEATURE_CONTROL_LOCK) || hw_wrmsr(MSR_IA32_FEATURE_CONTROL, feature | needed) != HW_DONE)
+        if ((feature & FEATURE_CONTROL_LOCK) ||
+            hw_wrmsr(MSR_IA32_FEATURE_CONTROL, feature | needed) != HW_DONE)
             HV_PANIC("VMX is locked off by firmware (IA32_FEATURE_CONTROL)");
     }
     struct arch_cpu *a = kzalloc(host, sizeof(*a));
@@ -168,6 +170,8 @@ void vmx_update_controls(struct x86_vcpu *v)
     if (v->vpid == 0)
         cpu2 &= ~(u32)CPU2_ENABLE_VPID;
     cpu2 |= nested_shadow_controls(v);
+    if (v->nested != NULL)
+        cpu2 |= nested_shadow_controls(v);
     pin_controls_set(v, pin);
     cpu_controls_set(v, cpu | window);
     cpu2_controls_set(v, cpu2);
@@ -228,8 +232,9 @@ static void update_hv_timer(struct x86_vcpu *v, bool immediate_exit)
     }
     if (v->hv_deadline_tsc != ~0ull) {
         u64 now = hw_rdtsc();
-        u64 delta =
-            v->hv_deadline_tsc > now ? (v->hv_deadline_tsc - now) >> x86_host_of(v)->caps.preemption_shift : 0;
+        u64 delta = v->hv_deadline_tsc > now
+                        ? (v->hv_deadline_tsc - now) >> x86_host_of(v)->caps.preemption_shift
+                        : 0;
 
         write_hv_timer(v, delta < UINT32_MAX ? (u32)delta : UINT32_MAX - 1);
         return;
@@ -254,7 +259,8 @@ static void write_back(struct x86_vcpu *v)
         v->ple_window_dirty = false;
         vmcs_write(PLE_WINDOW, v->ple_window);
     }
-    // The stack on which the exit arrives: it belongs to the thread, so the thread's own address stands for it here.
+    // The stack on which the exit arrives: it belongs to the thread, so the thread's own address stands for
+    // it here.
     u64 rsp = (u64)&current_thread()->context;
 
     if (unlikely(v->vmcs->host.rsp != rsp)) {
@@ -265,9 +271,7 @@ static void write_back(struct x86_vcpu *v)
 }
 
 // Code that HOST_RIP names. The processor model returns from hw_vmlaunch() and hw_vmresume() instead.
-void vmx_exit_landing(void)
-{
-}
+void vmx_exit_landing(void) {}
 
 // SDM 30.2: the instruction itself failed, nothing of the guest ran.
 static __cold void entry_failed(struct x86_vcpu *v, enum hw_vmx_status status)

@@ -12,10 +12,10 @@ static const struct vmx_control_request pin_request = {
     .optional = PIN_POSTED_INTERRUPTS | PIN_PREEMPTION_TIMER,
 };
 static const struct vmx_control_request cpu_request = {
-    .required = CPU_HLT_EXITING | CPU_CR8_LOAD_EXITING | CPU_CR8_STORE_EXITING | CPU_UNCONDITIONAL_IO_EXITING |
-                CPU_MOV_DR_EXITING | CPU_USE_TSC_OFFSETTING | CPU_MWAIT_EXITING | CPU_MONITOR_EXITING |
-                CPU_RDPMC_EXITING | CPU_INTERRUPT_WINDOW_EXITING | CPU_NMI_WINDOW_EXITING |
-                CPU_USE_MSR_BITMAPS | CPU_ACTIVATE_SECONDARY_CONTROLS,
+    .required = CPU_HLT_EXITING | CPU_CR8_LOAD_EXITING | CPU_CR8_STORE_EXITING |
+                CPU_UNCONDITIONAL_IO_EXITING | CPU_MOV_DR_EXITING | CPU_USE_TSC_OFFSETTING |
+                CPU_MWAIT_EXITING | CPU_MONITOR_EXITING | CPU_RDPMC_EXITING | CPU_INTERRUPT_WINDOW_EXITING |
+                CPU_NMI_WINDOW_EXITING | CPU_USE_MSR_BITMAPS | CPU_ACTIVATE_SECONDARY_CONTROLS,
     .optional = CPU_USE_TPR_SHADOW,
 };
 static const struct vmx_control_request cpu2_request = {
@@ -26,7 +26,8 @@ static const struct vmx_control_request cpu2_request = {
                 CPU2_RDSEED_EXITING,
 };
 static const struct vmx_control_request exit_request = {
-    .required = EXIT_SAVE_DEBUG_CONTROLS | EXIT_HOST_ADDR_SPACE_SIZE | EXIT_ACK_INTERRUPT_ON_EXIT | EXIT_LOAD_EFER,
+    .required =
+        EXIT_SAVE_DEBUG_CONTROLS | EXIT_HOST_ADDR_SPACE_SIZE | EXIT_ACK_INTERRUPT_ON_EXIT | EXIT_LOAD_EFER,
     .optional = EXIT_LOAD_PAT,
 };
 static const struct vmx_control_request entry_request = {
@@ -57,18 +58,20 @@ static u64 read_control_msr(const struct vmx_caps *caps, u32 plain, u32 true_msr
 static const char *read_controls(struct vmx_caps *c)
 {
     if (!vmx_adjust_control(pin_request,
-                            read_control_msr(c, MSR_IA32_VMX_PINBASED_CTLS, MSR_IA32_VMX_TRUE_PINBASED_CTLS), &c->pin))
+                            read_control_msr(c, MSR_IA32_VMX_PINBASED_CTLS, MSR_IA32_VMX_TRUE_PINBASED_CTLS),
+                            &c->pin))
         return "VMX: a required pin-based control is missing";
-    if (!vmx_adjust_control(cpu_request,
-                            read_control_msr(c, MSR_IA32_VMX_PROCBASED_CTLS, MSR_IA32_VMX_TRUE_PROCBASED_CTLS),
-                            &c->cpu))
+    if (!vmx_adjust_control(
+            cpu_request, read_control_msr(c, MSR_IA32_VMX_PROCBASED_CTLS, MSR_IA32_VMX_TRUE_PROCBASED_CTLS),
+            &c->cpu))
         return "VMX: a required processor-based control is missing";
     if (!vmx_adjust_control(cpu2_request, read_msr(MSR_IA32_VMX_PROCBASED_CTLS2), &c->cpu2))
         return "VMX: EPT or unrestricted guest is missing";
-    if (!vmx_adjust_control(exit_request, read_control_msr(c, MSR_IA32_VMX_EXIT_CTLS, MSR_IA32_VMX_TRUE_EXIT_CTLS),
-                            &c->exit))
+    if (!vmx_adjust_control(
+            exit_request, read_control_msr(c, MSR_IA32_VMX_EXIT_CTLS, MSR_IA32_VMX_TRUE_EXIT_CTLS), &c->exit))
         return "VMX: a required VM-exit control is missing";
-    if (!vmx_adjust_control(entry_request, read_control_msr(c, MSR_IA32_VMX_ENTRY_CTLS, MSR_IA32_VMX_TRUE_ENTRY_CTLS),
+    if (!vmx_adjust_control(entry_request,
+                            read_control_msr(c, MSR_IA32_VMX_ENTRY_CTLS, MSR_IA32_VMX_TRUE_ENTRY_CTLS),
                             &c->entry))
         return "VMX: a required VM-entry control is missing";
     return NULL;
@@ -77,8 +80,8 @@ static const char *read_controls(struct vmx_caps *c)
 // EPT makes exits of address-space changes needless; a TPR shadow those of CR8.
 static void drop_needless(struct vmx_caps *c)
 {
-    c->cpu &= ~(u32)(CPU_CR3_LOAD_EXITING | CPU_CR3_STORE_EXITING | CPU_INVLPG_EXITING | CPU_INTERRUPT_WINDOW_EXITING |
-                     CPU_NMI_WINDOW_EXITING);
+    c->cpu &= ~(u32)(CPU_CR3_LOAD_EXITING | CPU_CR3_STORE_EXITING | CPU_INVLPG_EXITING |
+                     CPU_INTERRUPT_WINDOW_EXITING | CPU_NMI_WINDOW_EXITING);
     if (c->cpu & CPU_USE_TPR_SHADOW)
         c->cpu &= ~(u32)(CPU_CR8_LOAD_EXITING | CPU_CR8_STORE_EXITING);
     else
@@ -90,7 +93,8 @@ static void decide_features(struct vmx_caps *c, const struct knobs *knobs)
 {
     const u32 apicv2 = CPU2_APIC_REGISTER_VIRT | CPU2_VIRTUAL_INTR_DELIVERY;
 
-    c->apicv = knob(knobs, KNOB_X86_APICV) && (c->cpu2 & apicv2) == apicv2 && (c->pin & PIN_POSTED_INTERRUPTS);
+    c->apicv =
+        knob(knobs, KNOB_X86_APICV) && (c->cpu2 & apicv2) == apicv2 && (c->pin & PIN_POSTED_INTERRUPTS);
     c->posted_interrupts = c->apicv;
     if (!c->apicv) {
         c->cpu2 &= ~apicv2;
@@ -98,11 +102,12 @@ static void decide_features(struct vmx_caps *c, const struct knobs *knobs)
     }
     c->invvpid_single = (c->ept_vpid & VPID_CAP_SINGLE) != 0;
     c->invvpid_address = (c->ept_vpid & VPID_CAP_ADDRESS) != 0;
-    c->vpid = knob(knobs, KNOB_X86_VPID) && (c->cpu2 & CPU2_ENABLE_VPID) && (c->ept_vpid & VPID_CAP_INVVPID) &&
-              (c->invvpid_single || (c->ept_vpid & VPID_CAP_ALL));
+    c->vpid = knob(knobs, KNOB_X86_VPID) && (c->cpu2 & CPU2_ENABLE_VPID) &&
+              (c->ept_vpid & VPID_CAP_INVVPID) && (c->invvpid_single || (c->ept_vpid & VPID_CAP_ALL));
     if (!c->vpid)
         c->cpu2 &= ~(u32)CPU2_ENABLE_VPID;
-    c->ple = knob(knobs, KNOB_X86_PLE) && knob(knobs, KNOB_X86_PLE_GAP) != 0 && (c->cpu2 & CPU2_PAUSE_LOOP_EXITING);
+    c->ple = knob(knobs, KNOB_X86_PLE) && knob(knobs, KNOB_X86_PLE_GAP) != 0 &&
+             (c->cpu2 & CPU2_PAUSE_LOOP_EXITING);
     if (!c->ple)
         c->cpu2 &= ~(u32)CPU2_PAUSE_LOOP_EXITING;
     c->preemption_timer = knob(knobs, KNOB_X86_PREEMPTION_TIMER) && (c->pin & PIN_PREEMPTION_TIMER);

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Hosts, VMs and vCPUs of the architecture: creation, end, and the run path's hooks that are neither entry nor exit.
+// Hosts, VMs and vCPUs of the architecture: creation, end, and the run path's hooks that are neither entry
+// nor exit.
 #include "hv/x86/x86.h"
 #include "hv/lib/assert.h"
 #include "hv/lib/errno.h"

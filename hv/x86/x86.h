@@ -1,10 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 // The x86 halves of host, CPU, VM and vCPU under Intel VMX, and what the files of hv/x86 share.
 //
-// Registers of a guest live in three places: general registers in vcpu->gprs while the host runs, the rest in the
-// current VMCS, and copies of VMCS fields in the caches below. A cache is valid while its bit in regs_avail is set
-// (cleared at every exit) and newer than the VMCS while its bit in regs_dirty is set (written back before entry).
-// All vcpu_* and vmcs_* functions need the vCPU loaded on the calling CPU unless said otherwise.
+// Registers of a guest live in three places: general registers in vcpu->gprs while the host runs, the rest in
+// the current VMCS, and copies of VMCS fields in the caches below. A cache is valid while its bit in
+// regs_avail is set (cleared at every exit) and newer than the VMCS while its bit in regs_dirty is set
+// (written back before entry). All vcpu_* and vmcs_* functions need the vCPU loaded on the calling CPU unless
+// said otherwise.
 #ifndef HV_X86_X86_H
 #define HV_X86_X86_H
 
@@ -42,10 +43,10 @@ enum switched_msr {
 // host->arch. Read only after arch_host_init().
 struct x86_host {
     struct vmx_caps caps;
-    u64 cr0, cr4, efer, pat, xcr0;      // Of the host, same on every CPU.
-    u64 switched_msr[SWITCHED_MSRS];    // Host values.
-    u8 maxphyaddr;                      // Bits.
-    u64 xcr0_supported;                 // What a guest may set.
+    u64 cr0, cr4, efer, pat, xcr0;   // Of the host, same on every CPU.
+    u64 switched_msr[SWITCHED_MSRS]; // Host values.
+    u8 maxphyaddr;                   // Bits.
+    u64 xcr0_supported;              // What a guest may set.
     bool has_rdtscp, has_invpcid, has_xsaves, has_1g_pages, has_xsave;
 };
 
@@ -79,14 +80,14 @@ struct x86_vm {
     struct vm vm;
     enum irqchip_mode irqchip_mode; // Written once (release) under vm->lock.
     u32 split_reserved_pins;        // IOAPIC pins whose EOIs leave to user space in split mode.
-    struct apic_map *apic_map; // Who answers to which destination (hv/x86/lapic_state.h).
+    struct apic_map *apic_map;      // Who answers to which destination (hv/x86/lapic_state.h).
     struct ioapic *ioapic;
     struct pic *pic;
     struct pit *pit;
     u64 tss_addr, identity_map_addr;
     u32 disabled_exits; // X86_DISABLE_EXITS_*
     u32 apicv_inhibits; // Reasons, a bit each (hv/x86/apicv.h); 0: may be active.
-    u64 tsc_offset; // Of a new vCPU: the guest's TSC starts at 0 when the VM is created.
+    u64 tsc_offset;     // Of a new vCPU: the guest's TSC starts at 0 when the VM is created.
 };
 
 static inline struct x86_vm *to_x86_vm(struct vm *vm)
@@ -118,7 +119,7 @@ struct loaded_vmcs {
     bool hv_timer_zero;
     struct vmcs_controls controls;
     struct vmcs_host_state host;
-    void *msr_bitmap; // Page.
+    void *msr_bitmap;     // Page.
     u64 vmwrite_host_rsp; // How often HOST_RSP was written: counter of the run path's tests.
 };
 
@@ -180,7 +181,6 @@ struct mmio_fragment {
     u32 len; // Bytes, 1..8.
 };
 
-
 struct x86_vcpu {
     struct vcpu vcpu;
 
@@ -196,7 +196,7 @@ struct x86_vcpu {
     bool fail;                // VM entry failed as an instruction (VMfail).
     u8 fail_status;           // enum hw_vmx_status
     bool guest_msrs_loaded;
-    bool in_guest_mode;       // Runs a nested guest (L2).
+    bool in_guest_mode; // Runs a nested guest (L2).
     bool apicv_active;
 
     struct loaded_vmcs vmcs01;
@@ -206,20 +206,20 @@ struct x86_vcpu {
     struct x86_exception exception;
     struct x86_event interrupt; // Being injected.
     bool nmi_injected;
-    u8 nmi_pending;   // At most two (KVM).
-    u32 nmi_queued;   // By others, atomically; REQ_NMI takes them over.
-    s32 user_vector;  // Queued by HV_INTERRUPT; -1: none.
-    u8 event_insn_len; // Of a software event that has to be delivered again.
-    bool pv_unhalted; // Kicked by the guest's own kernel.
+    u8 nmi_pending;           // At most two (KVM).
+    u32 nmi_queued;           // By others, atomically; REQ_NMI takes them over.
+    s32 user_vector;          // Queued by HV_INTERRUPT; -1: none.
+    u8 event_insn_len;        // Of a software event that has to be delivered again.
+    bool pv_unhalted;         // Kicked by the guest's own kernel.
     bool preempted_in_kernel; // CPL 0 when its thread was scheduled out.
 
     // Interrupt controller and timer (hvirq's files).
-    struct lapic *apic;        // NULL without irqchip in the core.
-    u64 apic_base;             // IA32_APIC_BASE
+    struct lapic *apic; // NULL without irqchip in the core.
+    u64 apic_base;      // IA32_APIC_BASE
     struct posted_desc *pi_desc;
     struct guest_timer *timer;
-    u64 eoi_exit_bitmap[4];    // Of IOAPIC and routes; vectors whose EOI must exit.
-    struct list blocked_node;  // arch_cpu.blocked_vcpus
+    u64 eoi_exit_bitmap[4];   // Of IOAPIC and routes; vectors whose EOI must exit.
+    struct list blocked_node; // arch_cpu.blocked_vcpus
     struct cpu *blocked_cpu;
 
     // Control registers: guest's view; CR0, CR4 guest-owned bits may be newer in the VMCS.
@@ -262,7 +262,7 @@ struct x86_vcpu {
 
     u16 vpid; // 0: none.
     struct nested *nested;
-    u32 insn_err; // VM_INSTRUCTION_ERROR of a failed entry.
+    u32 insn_err;             // VM_INSTRUCTION_ERROR of a failed entry.
     u32 msr_intercept_x2apic; // What apicv_update_msr_bitmap() last made of it.
 };
 
@@ -320,8 +320,8 @@ void set_nmi_mask(struct x86_vcpu *v, bool masked);
 
 // SIPI: real mode at vector << 12 (SDM 8.4.4.1 item 6), runnable is the caller's.
 void vcpu_deliver_sipi(struct x86_vcpu *v, u8 vector);
-// Arms the VMX-preemption timer for host TSC `deadline_tsc`, ~0 disarms it. False: no such timer, or the deadline is
-// beyond what it can count; use another.
+// Arms the VMX-preemption timer for host TSC `deadline_tsc`, ~0 disarms it. False: no such timer, or the
+// deadline is beyond what it can count; use another.
 bool vmx_set_hv_timer(struct x86_vcpu *v, u64 deadline_tsc);
 // Does an RDMSR (WRMSR) of `msr` exit? MSRs outside of the bitmap's ranges always do.
 void vmx_set_msr_intercept(struct x86_vcpu *v, u32 msr, bool read, bool write);
