@@ -37,7 +37,8 @@ static void before_store(volatile void *p, unsigned size_bytes)
     if (!c)
         return;
     pcpu_checkpoint(c);
-    native_store(pcpu_current, p, size_bytes);
+    c = pcpu_current;
+    native_store(c, (void *)(uintptr_t)p, size_bytes);
 }
 
 // clang-format off

@@ -64,7 +64,8 @@ static inline void on_write(void *p, unsigned size_bytes)
     if (!c)
         return;
     pcpu_checkpoint(c);
-    native_store(pcpu_current, p, size_bytes);
+    c = pcpu_current;
+    native_store(c, p, size_bytes);
 }
 
 // clang-format off

@@ -24,17 +24,13 @@ static inline uint64_t native_hpa(const struct pcpu *c, const volatile void *p)
     return native_ptr_to_hpa(c, (const void *)(uintptr_t)p);
 }
 
-// A store of hv code that is about to execute: its time, and its place in the store buffer. Stores to stacks take effect
-// at once: a stack's memory is also the simulator's own, and a store that is hidden while its thread leaves the frame
-// would come back over whatever lies there then.
-static inline void native_store(struct pcpu *c, volatile void *p, unsigned size_bytes)
+// A store of `size_bytes` enters the store buffer. Bytes of a stack stay where they are, seen by everybody at once: when
+// the buffer's stores are hidden, the simulator itself may run on that very stack. Its line drains like any other.
+static inline void native_store(struct pcpu *c, void *p, unsigned size_bytes)
 {
-    uint64_t drain_ticks = mem_time_store(c, native_hpa(c, p), size_bytes);
+    bool arena = (uint64_t)(uintptr_t)p - HW_ARENA_BASE < HW_ARENA_HOSTS_MAX * HW_ARENA_STRIDE;
 
-    if ((uint64_t)(uintptr_t)p - HW_ARENA_BASE < HW_ARENA_HOSTS_MAX * HW_ARENA_STRIDE)
-        mem_store_push(c, (void *)(uintptr_t)p, size_bytes, drain_ticks);
-    else
-        mem_store_forget(c);
+    mem_store_push(c, p, arena ? size_bytes : 0, mem_time_store(c, native_hpa(c, p), size_bytes));
 }
 
 // clang-format off
