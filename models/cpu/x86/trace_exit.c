@@ -1,5 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// Rows of VM exits: each is opened at the exit and completed by the next entry of the same VMCS.
+// Rows of VM exits: each is opened at the exit and completed by the next entry for the same vCPU, whichever VMCS that
+// entry uses (a hypervisor that nests answers an exit of L2 by entering L1); by VMCS where software does not say whom it
+// works for.
 #include "models/cpu/x86/trace_exit.h"
 #include "models/cpu/x86/replay_guest.h"
 #include "models/cpu/x86/trace_state.h"
@@ -16,7 +18,14 @@ void trace_exits_forget(struct trace_port *p)
     p->exit_count = p->exit_capacity = 0;
 }
 
-static struct exit_open *insert(struct trace_port *p, size_t at, uint64_t vmcs)
+static uint64_t key_of(const struct pcpu *c)
+{
+    if (c->note_vcpu == UINT32_MAX)
+        return c->x86->vmx.current.hpa;
+    return 1ull << 63 | (uint64_t)c->note_vm << 32 | c->note_vcpu;
+}
+
+static struct exit_open *insert(struct trace_port *p, size_t at, uint64_t key)
 {
     if (p->exit_count == p->exit_capacity) {
         p->exit_capacity = p->exit_capacity ? 2 * p->exit_capacity : 32;
@@ -24,7 +33,7 @@ static struct exit_open *insert(struct trace_port *p, size_t at, uint64_t vmcs)
         assert(p->exits);
     }
     memmove(&p->exits[at + 1], &p->exits[at], (p->exit_count - at) * sizeof *p->exits);
-    p->exits[at] = (struct exit_open){.vmcs = vmcs};
+    p->exits[at] = (struct exit_open){.key = key};
     p->exit_count++;
     return &p->exits[at];
 }
@@ -32,20 +41,20 @@ static struct exit_open *insert(struct trace_port *p, size_t at, uint64_t vmcs)
 static struct exit_open *exit_of(struct pcpu *c)
 {
     struct trace_port *p = trace_port_of(c->machine);
-    uint64_t vmcs = c->x86->vmx.current.hpa;
+    uint64_t key = key_of(c);
     size_t low = 0, high = p->exit_count;
 
     while (low < high) {
         size_t mid = (low + high) / 2;
 
-        if (p->exits[mid].vmcs < vmcs)
+        if (p->exits[mid].key < key)
             low = mid + 1;
         else
             high = mid;
     }
-    if (low < p->exit_count && p->exits[low].vmcs == vmcs)
+    if (low < p->exit_count && p->exits[low].key == key)
         return &p->exits[low];
-    return insert(p, low, vmcs);
+    return insert(p, low, key);
 }
 
 // The entry that began at `begin_ticks` is complete now.

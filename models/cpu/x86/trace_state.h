@@ -23,9 +23,9 @@ struct trace_counter_row {
     uint64_t value;
 };
 
-// The exit of a VMCS that waits for its next entry.
+// The exit of a vCPU that waits for its next entry.
 struct exit_open {
-    uint64_t vmcs;
+    uint64_t key; // The vCPU, or a VMCS.
     bool open;
     struct trace_exit row;
     uint32_t thread;
@@ -34,7 +34,7 @@ struct exit_open {
 };
 
 struct trace_port {
-    struct exit_open *exits; // Sorted by vmcs
+    struct exit_open *exits; // Sorted by key
     size_t exit_count, exit_capacity;
     struct span_stack *spans; // By thread
     uint32_t span_threads;
