@@ -175,7 +175,7 @@ static hva_t place_area(struct hostmm *mm, u64 size, unsigned page_shift, bool d
     }
     // 2 MiB alignment at least, so that large stage-2 pages are possible when the backing allows them.
     hva_t start = align_up(mm->next_hva, 1ull << (page_shift < 21 ? 21 : page_shift));
-    if (size > HOSTMM_GUEST_END - start)
+    if (start >= HOSTMM_GUEST_END || size > HOSTMM_GUEST_END - start)
         return 0;
     mm->next_hva = start + size;
     return start;

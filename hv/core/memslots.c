@@ -71,9 +71,10 @@ struct memslot *vcpu_gfn_to_memslot(struct vcpu *vcpu, gfn_t gfn)
 int memslots_init(struct vm *vm)
 {
     for (unsigned as = 0; as < HV_ADDRESS_SPACES; as++) {
-        struct memslots *slots = kzalloc(vm->host, sizeof(*slots));
+        struct memslots *slots = kmalloc(vm->host, sizeof(*slots));
         if (slots == NULL)
             return -ENOMEM; // memslots_destroy() frees the other.
+        memset(slots, 0, offsetof(struct memslots, slots)); // Slots beyond `used` are never looked at.
         memset(slots->id_to_index, 0xff, sizeof(slots->id_to_index));
         // Steps of 2, so that address spaces never share a generation.
         slots->generation = as;

@@ -5,6 +5,7 @@
 #include "hv/core/hostmm.h"
 #include "hv/core/sched.h"
 #include "hv/lib/errno.h"
+#include "hv/lib/lock_rank.h"
 
 struct syscall_args {
     u64 a[4];
@@ -146,6 +147,7 @@ u64 syscall_entry(u64 nr, u64 a0, u64 a1, u64 a2, u64 a3)
     // The signal has done its work, as a handler that runs on the way out would have.
     if (result == -EINTR)
         WRITE_ONCE(t->signal_pending, 0);
+    validate_user_return(t);
     cond_resched();
     return (u64)result;
 }

@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 // What software reads of a guest through the guest's own page tables: instruction bytes and operands.
 //
-// VMX gives an exit handler no instruction bytes: a hypervisor that must emulate walks the guest's page tables at
-// CS:RIP and reads them. Guests that are streams of events have neither page tables nor machine code in memory, so
-// that walk stands at the door: the model answers with the bytes which an assembler makes of the guest's current
-// instruction. Both functions concern the guest of the current VMCS, cost the loads of a four-level walk plus the
-// data itself, and are scheduling points. Called from hv/ in root mode only.
+// VMX gives an exit handler no instruction bytes: a hypervisor that must emulate walks the guest's page
+// tables at CS:RIP and reads them. Guests that are streams of events have neither page tables nor machine
+// code in memory, so that walk stands at the door: the model answers with the bytes which an assembler makes
+// of the guest's current instruction. Both functions concern the guest of the current VMCS, cost the loads of
+// a four-level walk plus the data itself, and are scheduling points. Called from hv/ in root mode only.
 #ifndef HV_HW_GUEST_H
 #define HV_HW_GUEST_H
 
@@ -13,14 +13,14 @@
 
 #define HW_GUEST_INSTRUCTION_MAX 15u
 
-// The bytes at the guest's CS:RIP, at most `max` (bytes beyond the instruction are not given). Returns how many were
-// read; 0 if the guest has no instruction there (RIP points outside of its program).
-// 64-bit mode; memory operands are register indirect ([rdi], [rsi] for OUTS) without displacement.
+// The bytes at the guest's CS:RIP, at most `max` (bytes beyond the instruction are not given). Returns how
+// many were read; 0 if the guest has no instruction there (RIP points outside of its program). 64-bit mode;
+// memory operands are register indirect ([rdi], [rsi] for OUTS) without displacement.
 unsigned hw_guest_fetch(u8 *bytes, unsigned max);
 
-// Reads `size` (1..16) bytes at the guest-linear address `linear`: the memory operand of the current instruction
-// (VMCLEAR, VMPTRLD, VMXON, INVEPT, INVVPID, INVPCID, LGDT: its address is in RDI, displacement 0).
-// False: no such memory (the walk ends in a page fault); `buf` is then unchanged.
+// Reads `size` (1..16) bytes at the guest-linear address `linear`: the memory operand of the current
+// instruction (VMCLEAR, VMPTRLD, VMXON, INVEPT, INVVPID, INVPCID, LGDT: its address is in RDI, displacement
+// 0). False: no such memory (the walk ends in a page fault); `buf` is then unchanged.
 bool hw_guest_read_operand(u64 linear, void *buf, unsigned size);
 
 #endif

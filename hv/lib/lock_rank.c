@@ -22,4 +22,14 @@ void lock_validate_release(unsigned rank)
         hw_trace_violation("unlock_not_held", rank, t->held_ranks);
     t->held_ranks &= ~bit;
 }
+
+void validate_user_return(const struct thread *t)
+{
+    if (t->held_ranks != 0)
+        hw_trace_violation("held_at_user_return", t->held_ranks, t->tid);
+    if (t->preempt_count != 0)
+        hw_trace_violation("preempt_unbalanced", t->preempt_count, t->tid);
+    if (t->srcu_depth != 0)
+        hw_trace_violation("srcu_unbalanced", t->srcu_depth, t->tid);
+}
 #endif

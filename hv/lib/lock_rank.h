@@ -21,6 +21,9 @@ enum lock_mode { LOCK_MODE_SPIN, LOCK_MODE_READ, LOCK_MODE_WRITE, LOCK_MODE_MUTE
 // as held.
 void lock_validate_acquire(unsigned rank);
 void lock_validate_release(unsigned rank);
+// On the way back to user mode nothing may be held: reports held_at_user_return{ranks},
+// preempt_unbalanced{count} and srcu_unbalanced{depth}.
+void validate_user_return(const struct thread *t);
 // An interrupt starts with nothing held: what it interrupted may hold anything but locks that interrupts
 // take.
 static inline u64 lock_validate_interrupt(struct thread *t)
@@ -34,6 +37,10 @@ static inline void lock_validate_interrupt_end(struct thread *t, u64 held)
     t->held_ranks = held;
 }
 #else
+static inline void validate_user_return(const struct thread *t)
+{
+    (void)t;
+}
 static inline u64 lock_validate_interrupt(struct thread *t)
 {
     (void)t;

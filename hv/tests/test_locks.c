@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // Locks under many orders of processors: what they promise, with a switch possible at every basic block.
+#include "hv/api.h"
 #include "hv/core/cpu.h"
 #include "hv/core/host.h"
 #include "hv/core/sched.h"
@@ -342,6 +343,37 @@ TEST(HvValidate, LocksOutOfOrderAreReported)
 {
     struct fake_config config = {.cpus = 1};
     EXPECT_EQ(fake_run(&config, order_body, NULL), 0);
+}
+
+static void unbalanced_body(void *arg)
+{
+    struct mutex m;
+    struct srcu srcu;
+    (void)arg;
+    mutex_init(&m, LOCK_RANK_VM);
+    EXPECT_EQ(srcu_init(&srcu, this_host()), 0);
+    (void)hv_clock_ns();
+    EXPECT_EQ(fake_violations(NULL), 0);
+    preempt_disable();
+    (void)hv_clock_ns();
+    preempt_enable();
+    EXPECT_EQ(fake_violations("preempt_unbalanced"), 1);
+    mutex_lock(&m);
+    (void)hv_clock_ns();
+    mutex_unlock(&m);
+    EXPECT_EQ(fake_violations("held_at_user_return"), 1);
+    u32 index = srcu_read_lock(&srcu);
+    (void)hv_clock_ns();
+    srcu_read_unlock(&srcu, index);
+    EXPECT_EQ(fake_violations("srcu_unbalanced"), 1);
+    (void)hv_clock_ns();
+    EXPECT_EQ(fake_violations(NULL), 3);
+}
+
+TEST(HvValidate, NothingIsHeldOnTheWayToUserMode)
+{
+    struct fake_config config = {.cpus = 1};
+    EXPECT_EQ(fake_run(&config, unbalanced_body, NULL), 0);
 }
 
 static void atomic_body(void *arg)

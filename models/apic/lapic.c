@@ -17,7 +17,8 @@ struct reg_row {
 };
 
 static const struct reg_row rows[0x40] = {
-#define APIC_REG(offset, msr, name, xapic, x2apic, bits, reset, section) [(offset) >> 4] = {xapic, x2apic, reset},
+#define APIC_REG(offset, msr, name, xapic, x2apic, bits, reset, section)                                     \
+    [(offset) >> 4] = {xapic, x2apic, reset},
 #include "spec/apic_regs.def"
 };
 

@@ -1,12 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 // The local APIC of a processor (SDM ch. 10): xAPIC or x2APIC mode, priorities, IPIs, timer.
 //
-// Software reaches it through x2APIC MSRs (hw_rdmsr, hw_wrmsr) and IA32_APIC_BASE. The xAPIC page is decoded for
-// non-root accesses that reach the physical page; hv uses x2APIC mode.
-// Does not model: LINT pins, thermal and performance interrupts (their LVT entries hold values), focus processor,
-// arbitration priority, bus errors.
-// Time: registers themselves take none here (the instruction charges); IPIs arrive after the uarch's latency, the
-// timer fires at its exact tick.
+// Software reaches it through x2APIC MSRs (hw_rdmsr, hw_wrmsr) and IA32_APIC_BASE. The xAPIC page is decoded
+// for non-root accesses that reach the physical page; hv uses x2APIC mode. Does not model: LINT pins, thermal
+// and performance interrupts (their LVT entries hold values), focus processor, arbitration priority, bus
+// errors. Time: registers themselves take none here (the instruction charges); IPIs arrive after the uarch's
+// latency, the timer fires at its exact tick.
 #ifndef MODELS_APIC_LAPIC_H
 #define MODELS_APIC_LAPIC_H
 
@@ -21,12 +20,13 @@ void lapic_destroy(struct lapic *l);
 
 // --- Interrupts. ---
 
-// A fixed interrupt reaches the processor: sets IRR and TMR. Vectors below 16 set the ESR's receive-illegal bit.
+// A fixed interrupt reaches the processor: sets IRR and TMR. Vectors below 16 set the ESR's receive-illegal
+// bit.
 void lapic_accept(struct pcpu *c, uint8_t vector, bool level);
 // The vector that would be delivered now: the highest in IRR if its class is above the PPR's; -1 if none.
 int lapic_pending_vector(const struct pcpu *c);
-// Interrupt acknowledge: moves lapic_pending_vector() from IRR to ISR and returns it; the spurious vector if there
-// is none (SDM 10.9).
+// Interrupt acknowledge: moves lapic_pending_vector() from IRR to ISR and returns it; the spurious vector if
+// there is none (SDM 10.9).
 uint8_t lapic_ack(struct pcpu *c);
 // What a write to the EOI register does.
 void lapic_eoi(struct pcpu *c);

@@ -94,7 +94,8 @@ void lapic_timer_divider(struct pcpu *c, uint32_t old_divider)
     if (lapic_value(c->lapic, APIC_TIMER_DIVIDE) == old_divider)
         return;
     if (mode_of(c) != TIMER_TSC_DEADLINE && c->timer_at_ticks[PCPU_TIMER_LAPIC] != TICKS_NEVER)
-        lapic_timer_start(c); // The count starts over under the new clock: our choice, SDM 10.5.4 leaves it open.
+        lapic_timer_start(
+            c); // The count starts over under the new clock: our choice, SDM 10.5.4 leaves it open.
 }
 
 uint64_t lapic_deadline(const struct pcpu *c)

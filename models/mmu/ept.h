@@ -2,11 +2,11 @@
 // The extended page table walker: guest-physical to host-physical addresses over tables in host memory.
 //
 // What the block is: SDM 28.3. Tables of 4 or 5 levels with 4-KByte, 2-MByte and 1-GByte pages; permissions,
-// mode-based execute control, accessed and dirty flags, misconfigurations. Every table entry is read through the
-// modelled caches, so a walk takes the time that its references take.
-// Layouts of entries: spec/vmx_bits.h.
-// Does not model: sub-page write permissions, EPTP switching, virtualization exceptions, supervisor shadow stacks.
-// Called by the processor model in non-root operation; simulated time of `c` advances.
+// mode-based execute control, accessed and dirty flags, misconfigurations. Every table entry is read through
+// the modelled caches, so a walk takes the time that its references take. Layouts of entries:
+// spec/vmx_bits.h. Does not model: sub-page write permissions, EPTP switching, virtualization exceptions,
+// supervisor shadow stacks. Called by the processor model in non-root operation; simulated time of `c`
+// advances.
 //
 #ifndef MODELS_MMU_EPT_H
 #define MODELS_MMU_EPT_H
@@ -31,12 +31,12 @@ enum ept_where { EPT_WHERE_L1, EPT_WHERE_L2, EPT_WHERE_L3, EPT_WHERE_MEMORY };
 struct ept_request {
     uint64_t eptp;
     uint64_t gpa;
-    unsigned access;       // enum ept_access bits; a read-modify-write sets READ and WRITE
-    bool linear_valid;     // The access has a guest-linear address ...
+    unsigned access;        // enum ept_access bits; a read-modify-write sets READ and WRITE
+    bool linear_valid;      // The access has a guest-linear address ...
     bool translates_linear; // ... and is to its translation, not to a paging-structure entry of the guest.
-    bool user;             // The linear address is a user-mode one: for mode-based execute control.
-    bool mode_based_exec;  // That control of the VMCS.
-    bool keep_clean;       // The dirty flag must not be set now: the PML log is full (SDM 28.3.6).
+    bool user;              // The linear address is a user-mode one: for mode-based execute control.
+    bool mode_based_exec;   // That control of the VMCS.
+    bool keep_clean;        // The dirty flag must not be set now: the PML log is full (SDM 28.3.6).
 };
 
 struct ept_step {
@@ -57,23 +57,24 @@ struct ept_walk {
     uint8_t rights;         // R, W, X as bits 2:0, ANDed over the walk; bit 3: user execute
     uint8_t memory_type;    // Of the leaf, bits 5:3
     bool ignore_pat;
-    bool dirty_set;         // This access turned the dirty flag from 0 to 1: to be logged where PML is on
-    bool kept_clean;        // It would have, but for `keep_clean`: the access has not happened
-    bool dirty;             // The leaf's dirty flag is set (or flags are off)
+    bool dirty_set;  // This access turned the dirty flag from 0 to 1: to be logged where PML is on
+    bool kept_clean; // It would have, but for `keep_clean`: the access has not happened
+    bool dirty;      // The leaf's dirty flag is set (or flags are off)
     uint8_t step_count;
     struct ept_step steps[EPT_LEVELS_MAX];
 };
 
 // Where a walk may start instead of the root: contents of a paging-structure cache (SDM 28.4.1).
 struct ept_start {
-    uint8_t level;   // Of the table at `table`: 3, 2 or 1 (4 with 5-level tables)
-    uint8_t rights;  // ANDed over the levels above
-    uint64_t table;  // HPA
+    uint8_t level;  // Of the table at `table`: 3, 2 or 1 (4 with 5-level tables)
+    uint8_t rights; // ANDed over the levels above
+    uint64_t table; // HPA
 };
 
-// Walks. `start` NULL: from the root. Sets accessed and dirty flags by locked writes if EPTP bit 6 is 1 and the
-// access is permitted.
-void ept_walk(struct pcpu *c, const struct ept_request *rq, const struct ept_start *start, struct ept_walk *w);
+// Walks. `start` NULL: from the root. Sets accessed and dirty flags by locked writes if EPTP bit 6 is 1 and
+// the access is permitted.
+void ept_walk(struct pcpu *c, const struct ept_request *rq, const struct ept_start *start,
+              struct ept_walk *w);
 
 // SDM 28.3.3.1: is this entry, found at `level`, misconfigured? `caps` is IA32_VMX_EPT_VPID_CAP, `phys_bits`
 // MAXPHYADDR.

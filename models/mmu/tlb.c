@@ -111,8 +111,8 @@ static struct tlb_array *first_level(struct tlb *t, unsigned page_bits, bool fet
     return a->entries ? a : NULL;
 }
 
-static bool matches(const struct tlb_entry *e, enum tlb_kind kind, const struct tlb_tag *tag, uint64_t address,
-                    unsigned page_bits)
+static bool matches(const struct tlb_entry *e, enum tlb_kind kind, const struct tlb_tag *tag,
+                    uint64_t address, unsigned page_bits)
 {
     if (!e->used || e->m.kind != kind || e->m.page_bits != page_bits)
         return false;
@@ -166,8 +166,7 @@ enum tlb_where tlb_lookup(struct tlb *t, enum tlb_kind kind, const struct tlb_ta
 
     for (unsigned level = 1; level <= 2; level++) {
         for (unsigned i = 0; i < 3; i++) {
-            struct tlb_array *a =
-                level == 1 ? first_level(t, sizes[i], fetch) : second_level(t, sizes[i]);
+            struct tlb_array *a = level == 1 ? first_level(t, sizes[i], fetch) : second_level(t, sizes[i]);
             struct tlb_entry *e = a ? array_find(a, kind, tag, address, sizes[i]) : NULL;
 
             if (!e)
@@ -219,7 +218,8 @@ bool tlb_table_lookup(struct tlb *t, uint64_t ep4ta, unsigned levels, uint64_t g
     return false;
 }
 
-static void table_put(struct tlb *t, unsigned level, uint64_t ep4ta, uint64_t gpa, const struct ept_start *start)
+static void table_put(struct tlb *t, unsigned level, uint64_t ep4ta, uint64_t gpa,
+                      const struct ept_start *start)
 {
     uint64_t prefix = gpa >> table_prefix_bits(level);
     struct table_entry *victim = t->tables[level];
@@ -239,8 +239,8 @@ static void table_put(struct tlb *t, unsigned level, uint64_t ep4ta, uint64_t gp
     *victim = (struct table_entry){ep4ta, prefix, *start, ++t->clock};
 }
 
-void tlb_table_insert(struct tlb *t, uint64_t ep4ta, unsigned levels, uint64_t gpa, const struct ept_start *from,
-                      const struct ept_walk *w)
+void tlb_table_insert(struct tlb *t, uint64_t ep4ta, unsigned levels, uint64_t gpa,
+                      const struct ept_start *from, const struct ept_walk *w)
 {
     uint8_t rights = from ? from->rights : 0xf;
 

@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 // The TLB of non-root operation: cached guest translations with VMX tags, and the paging-structure caches.
 //
-// What is cached (SDM 28.4.1): linear mappings (EPT off), guest-physical mappings and combined mappings (EPT on),
-// each with the tags that the manual gives it; and guest-physical paging-structure entries. The invalidations do
-// what the manual demands and no more, so that software which forgets one sees stale translations.
-// Does not model: hv's own (root) translations (models/mem), guests' own page tables.
-// Time: lookups say how long they took; nothing here charges.
+// What is cached (SDM 28.4.1): linear mappings (EPT off), guest-physical mappings and combined mappings (EPT
+// on), each with the tags that the manual gives it; and guest-physical paging-structure entries. The
+// invalidations do what the manual demands and no more, so that software which forgets one sees stale
+// translations. Does not model: hv's own (root) translations (models/mem), guests' own page tables. Time:
+// lookups say how long they took; nothing here charges.
 #ifndef MODELS_MMU_TLB_H
 #define MODELS_MMU_TLB_H
 
@@ -24,14 +24,14 @@ struct tlb_tag {
 
 struct tlb_mapping {
     struct tlb_tag tag;
-    uint64_t address;    // Linear, or guest-physical by kind; of any byte in the page
-    uint64_t hpa;        // Of the page's first byte
-    uint8_t kind;        // enum tlb_kind
-    uint8_t page_bits;   // 12, 21, 30
-    uint8_t rights;      // As struct ept_walk
+    uint64_t address;  // Linear, or guest-physical by kind; of any byte in the page
+    uint64_t hpa;      // Of the page's first byte
+    uint8_t kind;      // enum tlb_kind
+    uint8_t page_bits; // 12, 21, 30
+    uint8_t rights;    // As struct ept_walk
     uint8_t memory_type;
-    bool dirty;          // Writes need no walk to set the flag
-    bool global;         // The guest's translation was global (CR4.PGE and PTE.G)
+    bool dirty;  // Writes need no walk to set the flag
+    bool global; // The guest's translation was global (CR4.PGE and PTE.G)
 };
 
 enum tlb_where { TLB_MISS, TLB_HIT_L1, TLB_HIT_L2 };
@@ -51,10 +51,11 @@ void tlb_insert(struct tlb *t, const struct tlb_mapping *m, bool fetch);
 // Guest-physical paging-structure caches: the deepest table known on the path of `gpa`. `levels` of the EPTP.
 bool tlb_table_lookup(struct tlb *t, uint64_t ep4ta, unsigned levels, uint64_t gpa, struct ept_start *out);
 // Remembers every table that the walk has gone through.
-void tlb_table_insert(struct tlb *t, uint64_t ep4ta, unsigned levels, uint64_t gpa, const struct ept_start *from,
-                      const struct ept_walk *w);
+void tlb_table_insert(struct tlb *t, uint64_t ep4ta, unsigned levels, uint64_t gpa,
+                      const struct ept_start *from, const struct ept_walk *w);
 
-// INVEPT (SDM 30.3, 28.4.3.1). Single-context: guest-physical and combined mappings of the EP4TA, any VPID, PCID.
+// INVEPT (SDM 30.3, 28.4.3.1). Single-context: guest-physical and combined mappings of the EP4TA, any VPID,
+// PCID.
 void tlb_invept_single(struct tlb *t, uint64_t ep4ta);
 void tlb_invept_all(struct tlb *t);
 // INVVPID: linear and combined mappings; guest-physical ones stay.

@@ -62,7 +62,7 @@ static int open_uarch(struct sim_machine *m, const struct machine_options *o, st
     snprintf(path, sizeof path, "%s/%s.yaml", folder ? folder : ".", name);
     free(folder);
     if (access(path, R_OK) != 0)
-        return user_error_at(e, m->scenario->path, 0, "machine.uarch",
+        return user_error_at(e, m->scenario->path, m->scenario->uarch_line, "machine.uarch",
                              "there is no micro-architecture `%s`; known are skylake-sp and sandybridge-ep", name);
     m->uarch = uarch_load(path, error, sizeof error);
     if (!m->uarch) {
@@ -85,6 +85,21 @@ static int open_image(struct sim_machine *m, const struct machine_options *o, st
     return m->image ? 0 : -1;
 }
 
+// A mistake in a stream has its own place; a stream that is not there is a mistake of the scenario.
+static int stream_fault(const struct scenario *s, uint32_t vm, uint32_t vcpu, const struct stream_error *error,
+                        struct user_error *e)
+{
+    const struct scenario_vcpu *from = &s->vms[vm].vcpus[vcpu];
+    char field[64];
+
+    if (access(from->stream, R_OK) == 0) {
+        snprintf(e->text, sizeof e->text, "%s", error->text);
+        return -1;
+    }
+    snprintf(field, sizeof field, "vms[%u].vcpus[%u].stream", vm, vcpu);
+    return user_error_at(e, s->path, from->line, field, "%s; paths are relative to the scenario's folder", error->text);
+}
+
 static int load_streams(struct sim_machine *m, struct user_error *e)
 {
     const struct scenario *s = m->scenario;
@@ -104,10 +119,8 @@ static int load_streams(struct sim_machine *m, struct user_error *e)
                                                  .vcpu = v};
             struct stream_error error;
 
-            if (!stream_load(s->vms[i].vcpus[v].stream, &target, set, &error)) {
-                snprintf(e->text, sizeof e->text, "%s", error.text);
-                return -1;
-            }
+            if (!stream_load(s->vms[i].vcpus[v].stream, &target, set, &error))
+                return stream_fault(s, i, v, &error, e);
         }
     }
     return 0;

@@ -128,6 +128,7 @@ static int load_machine(struct loader *l, struct scenario *s)
     if (m && load_word(l, "machine.arch", m->arch, arches, 1, &arch))
         return -1;
     s->uarch = load_copy(m && m->uarch ? m->uarch : "skylake-sp");
+    s->uarch_line = yaml_line(&l->y, "machine.uarch");
     if (m && (load_u32(l, "machine.cpus", m->cpus, 1, SCENARIO_CPUS_MAX, &s->cpus) ||
               load_bytes(l, "machine.memory", m->memory, 64u << 20, SCENARIO_MEMORY_MAX, &s->memory_bytes)))
         return -1;

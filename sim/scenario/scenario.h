@@ -71,6 +71,7 @@ struct scenario {
     char *path, *folder;
     char *name, *about, *source;
     char *uarch;
+    uint32_t uarch_line;
     uint32_t cpus;
     uint64_t memory_bytes;
     uint64_t until_ns; // Simulated time at which the run ends at the latest; 0: when the guests are done

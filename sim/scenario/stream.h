@@ -14,7 +14,7 @@
  *    ENDLOOP: args[0] index of its LOOP, args[1] depth. Jumps never enter a loop from outside, but may leave
  * loops, so iteration counters belong to (program, depth) and are set at LOOP;
  *  - GOTO: args[0] index; BRANCH: args[3] index;
- *  - every op has its `rip`; REPLAY_HAS_RIP says that the file gave it;
+ *  - every op has its `rip`: as the file gave it (REPLAY_HAS_RIP), else behind the op before it in the array;
  *  - READ and WRITE without a size have size 4;
  *  - no cycle of ops is free of guest time: each passes through an instruction or a gap.
  */

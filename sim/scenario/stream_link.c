@@ -9,10 +9,6 @@
 
 #define WORD(span) (int)((span).size < 60 ? (span).size : 60), (span).at
 
-// Handlers of one program start at addresses of their own.
-#define HANDLER_RIP_OFFSET 0x10000u
-#define HANDLER_RIP_STRIDE 0x1000u
-
 static uint32_t final_index(const struct section *s, uint32_t index)
 {
     return index & HANDLER_INDEX ? s->main.count + (index & ~HANDLER_INDEX) : index;
@@ -48,35 +44,17 @@ static uint32_t joined_count(const struct section *s)
     return s->main.count + (s->handlers.count > 0 ? s->handlers.count + 1 : 0);
 }
 
-// rip of each op: as given, else behind the one before it. `first` is where ops[from] is without a rip of its
-// own.
-static void set_rips(struct replay_op *ops, uint32_t from, uint32_t to, uint64_t first)
+// rip of each op: as given, else behind the one before it. A branch begins with a VMREAD of 4 bytes.
+static void set_rips(const struct section *s)
 {
-    uint64_t rip = first;
-    for (uint32_t i = from; i < to; i++) {
-        if (ops[i].flags & REPLAY_HAS_RIP) {
-            rip = ops[i].rip;
+    uint64_t rip = s->initial_rip;
+    for (uint32_t i = 0; i < joined_count(s); i++) {
+        struct replay_op *op = &s->main.ops[i];
+        if (op->flags & REPLAY_HAS_RIP) {
+            rip = op->rip;
         }
-        ops[i].rip = rip;
-        rip += ops[i].length;
-    }
-}
-
-static void set_section_rips(const struct section *s)
-{
-    set_rips(s->main.ops, 0, s->main.count, s->initial_rip);
-    for (unsigned v = 0; v < 256; v++) {
-        if (s->handler[v] == REPLAY_NO_HANDLER) {
-            continue;
-        }
-        uint32_t from = s->main.count + s->handler[v], to = from;
-        while (s->main.ops[to].kind != REPLAY_IRET) {
-            to++;
-        }
-        set_rips(s->main.ops, from, to + 1, s->initial_rip + HANDLER_RIP_OFFSET + v * HANDLER_RIP_STRIDE);
-    }
-    if (s->handlers.count > 0) {
-        s->main.ops[joined_count(s) - 1].rip = s->main.ops[s->main.count - 1].rip;
+        op->rip = rip;
+        rip += op->kind == REPLAY_BRANCH ? stream_op_infos[REPLAY_VMREAD].length : op->length;
     }
 }
 
@@ -239,7 +217,7 @@ static bool takes_no_time(const struct replay_op *op)
             op->kind == REPLAY_BRANCH || op->kind == REPLAY_MSI);
 }
 
-// Successor number `which` (0, 1) of a timeless op, or UINT32_MAX.
+// Successor number `which` (0, 1) of a timeless op, or UINT32_MAX. (A branch takes the time of its VMREAD.)
 static uint32_t successor(const struct replay_op *ops, uint32_t i, unsigned which)
 {
     const struct replay_op *op = &ops[i];
@@ -248,9 +226,6 @@ static uint32_t successor(const struct replay_op *ops, uint32_t i, unsigned whic
     }
     if (which == 0) {
         return i + 1;
-    }
-    if (op->kind == REPLAY_BRANCH) {
-        return (uint32_t)op->args[3];
     }
     return op->kind == REPLAY_ENDLOOP ? (uint32_t)op->args[0] + 1 : UINT32_MAX;
 }
@@ -332,7 +307,7 @@ bool stream_link(struct parser *p, struct stream_set *set)
         if (!join_parts(p, &p->sections[i])) {
             return false;
         }
-        set_section_rips(&p->sections[i]);
+        set_rips(&p->sections[i]);
     }
     if (!sort_labels(p)) {
         return false;

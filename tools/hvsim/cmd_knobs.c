@@ -54,16 +54,16 @@ int knobs_main(int argc, char **argv)
         else
             json = true;
     }
-    if (json)
-        puts("[");
-    else
-        printf("%-22s %-16s %-38s %s\n", "knob", "default", "values", "about");
     for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
         const struct row *r = &rows[i];
         char text[64];
 
         if (!strstr(r->name, filter))
             continue;
+        if (!shown && json)
+            puts("[");
+        else if (!shown)
+            printf("%-22s %-16s %-38s %s\n", "knob", "default", "values", "about");
         default_text(r, text, sizeof text);
         if (json)
             printf("%s  {\"name\": \"%s\", \"default\": \"%s\", \"values\": \"%s\", \"about\": \"%s\", \"source\": \"%s\"}",
@@ -72,7 +72,7 @@ int knobs_main(int argc, char **argv)
             printf("%-22s %-16s %-38s %s [%s]\n", r->name, text, r->values, r->about, r->source);
         shown++;
     }
-    if (json)
+    if (json && shown)
         puts("\n]");
     return shown ? STATUS_OK : complain("no knob's name contains `%s`; `hvsim knobs` lists all", filter);
 }

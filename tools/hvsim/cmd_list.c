@@ -2,6 +2,7 @@
 // hvsim list: the scenarios below a folder.
 #include "sim/scenario/scenario.h"
 #include "tools/hvsim/command.h"
+#include "tools/hvsim/report.h"
 #include <errno.h>
 #include <fts.h>
 #include <stdio.h>
@@ -15,13 +16,18 @@ static const struct usage usage = {.synopsis = "list [FOLDER] [options]",
 
 static void print_json(const struct scenario *s, int shown)
 {
-    printf("%s  {\"path\": \"%s\", \"name\": \"%s\", \"variants\": [", shown ? ",\n" : "", s->path, s->name);
-    for (uint32_t i = 0; i < s->variant_count; i++)
-        printf("%s\"%s\"", i ? ", " : "", s->variants[i].name);
-    printf("], \"about\": \"");
-    for (const char *p = s->about; *p; p++)
-        printf(*p == '"' || *p == '\\' ? "\\%c" : "%c", *p == '\n' ? ' ' : *p);
-    printf("\"}");
+    printf("%s  {\"path\": ", shown ? ",\n" : "");
+    report_json_text(s->path);
+    printf(", \"name\": ");
+    report_json_text(s->name);
+    printf(", \"variants\": [");
+    for (uint32_t i = 0; i < s->variant_count; i++) {
+        printf("%s", i ? ", " : "");
+        report_json_text(s->variants[i].name);
+    }
+    printf("], \"about\": ");
+    report_json_text(s->about);
+    printf("}");
 }
 
 static void print_row(const struct scenario *s)
@@ -59,10 +65,6 @@ int list_main(int argc, char **argv)
     FTS *tree = fts_open(paths, FTS_PHYSICAL | FTS_NOCHDIR, by_name);
     FTSENT *entry;
 
-    if (json)
-        puts("[");
-    else
-        printf("%-44s %-26s %s\n", "scenario", "variants", "about");
     while (tree && (entry = fts_read(tree))) {
         size_t length = strlen(entry->fts_path);
         struct user_error e;
@@ -77,6 +79,9 @@ int list_main(int argc, char **argv)
             status = complain("%s", e.text);
             continue;
         }
+        // Nothing goes to standard output before there is something to list.
+        if (!shown)
+            json ? (void)puts("[") : (void)printf("%-44s %-26s %s\n", "scenario", "variants", "about");
         if (json)
             print_json(s, shown);
         else
@@ -86,7 +91,7 @@ int list_main(int argc, char **argv)
     }
     if (tree)
         fts_close(tree);
-    if (json)
+    if (json && shown)
         puts("\n]");
     if (!shown && status == STATUS_OK)
         return complain("no scenario below `%s`", folder);

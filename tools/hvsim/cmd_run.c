@@ -192,9 +192,11 @@ static void print_head(const struct arguments *a, const struct scenario *s, cons
 
     trace_digest_text(ran->digest, digest);
     if (a->json) {
-        printf("    \"variant\": \"%s\", \"run\": %" PRId64 ", \"digest\": \"%s\", \"cycles\": %" PRIu64
+        printf("    \"variant\": ");
+        report_json_text(ran->variant->name);
+        printf(", \"run\": %" PRId64 ", \"digest\": \"%s\", \"cycles\": %" PRIu64
                ", \"end\": \"%s\",\n",
-               ran->variant->name, ran->run_id, digest, ran->cycles, machine_end_str(ran->end));
+               ran->run_id, digest, ran->cycles, machine_end_str(ran->end));
         return;
     }
     printf("\n%s, variant %s: %" PRIu64 " cycles (%" PRIu64 ".%03" PRIu64 " ms), %s\n", s->name, ran->variant->name,
@@ -287,8 +289,11 @@ static int run_variants(const struct arguments *a, struct sim_machine *m, struct
     unsigned count = 0, failed = 0, checked = 0;
     int comparisons = 0, result = 0;
 
-    if (a->json)
-        printf("{\"scenario\": \"%s\", \"runs\": [", s->name);
+    if (a->json) {
+        printf("{\"scenario\": ");
+        report_json_text(s->name);
+        printf(", \"runs\": [");
+    }
     for (uint32_t i = 0; i < s->variant_count && !result && !interrupted; i++) {
         if (a->variant && strcmp(a->variant, s->variants[i].name) != 0)
             continue;
@@ -380,7 +385,7 @@ static int run_scenario(const struct arguments *a, const char *path)
             names[i] = s->variants[i].name;
         const char *near = nearest_word(a->variant, names, s->variant_count);
 
-        complain("%s has no variant `%s`%s%s", path, a->variant, near ? "; did you mean " : "; its first is ",
+        complain("%s has no variant `%s`; %s `%s`", path, a->variant, near ? "did you mean" : "its first is",
                  near ? near : names[0]);
         scenario_free(s);
         return STATUS_USAGE;

@@ -3,6 +3,8 @@
 #include "sim/scenario/user_error.h"
 #include "tools/hvsim/command.h"
 #include "tools/hvsim/import/import.h"
+#include <errno.h>
+#include <signal.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -21,21 +23,26 @@ const struct verb *verbs(size_t *count)
     return table;
 }
 
-static void help(void)
+static void help(FILE *to)
 {
-    puts("hvsim: a deterministic, cycle-level simulator with a complete hypervisor inside it\n\n"
-         "usage: hvsim VERB ...      hvsim VERB --help tells more\n");
+    fputs("hvsim: a deterministic, cycle-level simulator with a complete hypervisor inside it\n\n"
+         "usage: hvsim VERB ...      hvsim VERB --help tells more\n\n", to);
     for (size_t i = 0; i < sizeof table / sizeof *table; i++)
-        printf("  %-10s %s\n", table[i].name, table[i].about);
-    puts("\nexit status: 0 ok, 1 an expectation failed, 2 bad usage or input\n"
-         "first steps: hvsim run scenarios/exits/quickstart.yaml");
+        fprintf(to, "  %-10s %s\n", table[i].name, table[i].about);
+    fputs("\nexit status: 0 ok, 1 an expectation failed, 2 bad usage or input\n"
+          "first steps: hvsim run scenarios/exits/quickstart.yaml\n",
+          to);
 }
 
-int main(int argc, char **argv)
+static int dispatch(int argc, char **argv)
 {
-    if (argc < 2 || strcmp(argv[1], "--help") == 0 || strcmp(argv[1], "-h") == 0 || strcmp(argv[1], "help") == 0) {
-        help();
-        return argc < 2 ? STATUS_USAGE : STATUS_OK;
+    if (argc < 2) {
+        help(stderr);
+        return STATUS_USAGE;
+    }
+    if (strcmp(argv[1], "--help") == 0 || strcmp(argv[1], "-h") == 0 || strcmp(argv[1], "help") == 0) {
+        help(stdout);
+        return STATUS_OK;
     }
     const char *names[sizeof table / sizeof *table];
 
@@ -46,6 +53,17 @@ int main(int argc, char **argv)
     }
     const char *near = nearest_word(argv[1], names, sizeof table / sizeof *table);
 
-    return complain("unknown verb %s%s%s; `hvsim --help` lists them", argv[1], near ? "; did you mean " : "",
-                    near ? near : "");
+    return complain("unknown verb `%s`%s%s%s; `hvsim --help` lists them", argv[1], near ? "; did you mean `" : "",
+                    near ? near : "", near ? "`" : "");
+}
+
+int main(int argc, char **argv)
+{
+    // A limit on the size of files then fails a write, which is told, instead of killing the command.
+    signal(SIGXFSZ, SIG_IGN);
+    int status = dispatch(argc, argv);
+
+    if (fflush(stdout) || ferror(stdout))
+        return complain("standard output: cannot write: %s", strerror(errno));
+    return status;
 }

@@ -231,6 +231,18 @@ static void print_verdict(const struct scenario *s, const struct scenario_expect
         printf("       %s:%u: %s\n", s->path, x->line, x->sql);
 }
 
+static void print_json_verdict(const struct scenario_expect *x, bool pass, const char *expected, const char *got,
+                               bool first)
+{
+    printf("%s\n      {\"about\": ", first ? "" : ",");
+    report_json_text(x->about);
+    printf(", \"line\": %u, \"verdict\": \"%s\", \"expected\": ", x->line, pass ? "pass" : "fail");
+    report_json_text(expected);
+    printf(", \"got\": ");
+    report_json_text(got);
+    printf("}");
+}
+
 // The value of an expectation's query in the reader's scope.
 static int value_of(struct trace_reader *r, const struct scenario *s, const struct scenario_expect *x, char *got,
                     size_t size, double *value, bool *is_number, struct user_error *e)
@@ -250,6 +262,8 @@ static int value_of(struct trace_reader *r, const struct scenario *s, const stru
 int report_expectations(struct trace *t, struct trace_reader *r, const struct scenario *s, struct ran *ran, bool json,
                         struct user_error *e)
 {
+    if (json)
+        printf(",\n    \"expectations\": [");
     for (uint32_t i = 0; i < s->expect_count; i++) {
         const struct scenario_expect *x = &s->expects[i];
         char got[200], expected[200];
@@ -265,13 +279,17 @@ int report_expectations(struct trace *t, struct trace_reader *r, const struct sc
         struct trace_error error;
 
         describe(x, expected, sizeof expected);
+        if (json)
+            print_json_verdict(x, pass, expected, got, ran->checked == 0);
+        else
+            print_verdict(s, x, pass, expected, got);
         ran->checked++;
         ran->failed += !pass;
-        if (!json)
-            print_verdict(s, x, pass, expected, got);
         if (trace_expectation(t, ran->run_id, &row, &error) != TRACE_OK)
             return user_error_at(e, "database", 0, NULL, "%s; %s", error.message, error.hint);
     }
+    if (json)
+        printf("\n    ]");
     return 0;
 }
 

@@ -43,8 +43,8 @@ static int unknown_option(const struct usage *u, const char *given)
         names[count] = u->options[count].name;
     const char *near = nearest_word(given, names, count);
 
-    complain("unknown option %s%s%s; `hvsim %.*s --help` lists them", given, near ? "; did you mean " : "",
-             near ? near : "", (int)strcspn(u->synopsis, " "), u->synopsis);
+    complain("unknown option %s%s%s%s; `hvsim %.*s --help` lists them", given, near ? "; did you mean `" : "",
+             near ? near : "", near ? "`" : "", (int)strcspn(u->synopsis, " "), u->synopsis);
     return OPTION_BAD;
 }
 

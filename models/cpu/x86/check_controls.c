@@ -16,13 +16,15 @@ static const struct uarch *uarch_of(const struct entry_view *e)
     return e->c->uarch;
 }
 
-RULE(pin_allowed, allowed(e->ctl.pin, uarch_of(e)->vmx_cap.pin_true_allowed0, uarch_of(e)->vmx_cap.pin_allowed1))
-RULE(cpu_allowed, allowed(e->ctl.cpu, uarch_of(e)->vmx_cap.proc_true_allowed0, uarch_of(e)->vmx_cap.proc_allowed1))
+RULE(pin_allowed,
+     allowed(e->ctl.pin, uarch_of(e)->vmx_cap.pin_true_allowed0, uarch_of(e)->vmx_cap.pin_allowed1))
+RULE(cpu_allowed,
+     allowed(e->ctl.cpu, uarch_of(e)->vmx_cap.proc_true_allowed0, uarch_of(e)->vmx_cap.proc_allowed1))
 RULE(cpu2_allowed, allowed(e->ctl.cpu2, 0, uarch_of(e)->vmx_cap.proc2_allowed1))
 RULE(cpu3_allowed, !CPU_ON(e, ACTIVATE_TERTIARY_CONTROLS) ||
                        allowed(field(e, TERTIARY_VM_EXEC_CONTROL), 0, uarch_of(e)->vmx_cap.proc3_allowed1))
-RULE(cr3_targets, field(e, CR3_TARGET_COUNT) <= ((uarch_of(e)->vmx_cap.misc & VMX_MISC_CR3_TARGETS_MASK) >>
-                                                 VMX_MISC_CR3_TARGETS_SHIFT))
+RULE(cr3_targets, field(e, CR3_TARGET_COUNT) <=
+                      ((uarch_of(e)->vmx_cap.misc & VMX_MISC_CR3_TARGETS_MASK) >> VMX_MISC_CR3_TARGETS_SHIFT))
 RULE(io_bitmap_a, !CPU_ON(e, USE_IO_BITMAPS) || address_ok(e, IO_BITMAP_A, 4096))
 RULE(io_bitmap_b, !CPU_ON(e, USE_IO_BITMAPS) || address_ok(e, IO_BITMAP_B, 4096))
 RULE(msr_bitmap, !CPU_ON(e, USE_MSR_BITMAPS) || address_ok(e, MSR_BITMAP, 4096))
@@ -35,7 +37,8 @@ static bool tpr_threshold_reached(const struct entry_view *e)
     uint64_t page = field(e, VIRTUAL_APIC_PAGE_ADDR);
     const unsigned char *vapic;
 
-    if (!CPU_ON(e, USE_TPR_SHADOW) || CPU2_ON(e, VIRTUALIZE_APIC_ACCESSES) || CPU2_ON(e, VIRTUAL_INTR_DELIVERY))
+    if (!CPU_ON(e, USE_TPR_SHADOW) || CPU2_ON(e, VIRTUALIZE_APIC_ACCESSES) ||
+        CPU2_ON(e, VIRTUAL_INTR_DELIVERY))
         return true;
     vapic = mem_hpa_to_ptr(e->c, page, 4096);
     return vapic && (field(e, TPR_THRESHOLD) & TPR_THRESHOLD_MASK) <= (unsigned)vapic[0x80] >> 4;
@@ -44,9 +47,9 @@ static bool tpr_threshold_reached(const struct entry_view *e)
 RULE(virtual_nmis, PIN_ON(e, NMI_EXITING) || !PIN_ON(e, VIRTUAL_NMIS))
 RULE(nmi_window, PIN_ON(e, VIRTUAL_NMIS) || !CPU_ON(e, NMI_WINDOW_EXITING))
 RULE(apic_access_address, !CPU2_ON(e, VIRTUALIZE_APIC_ACCESSES) || address_ok(e, APIC_ACCESS_ADDR, 4096))
-RULE(tpr_shadow_needed, CPU_ON(e, USE_TPR_SHADOW) ||
-                            !(e->ctl.cpu2 & (CPU2_VIRTUALIZE_X2APIC_MODE | CPU2_APIC_REGISTER_VIRT |
-                                             CPU2_VIRTUAL_INTR_DELIVERY)))
+RULE(tpr_shadow_needed,
+     CPU_ON(e, USE_TPR_SHADOW) || !(e->ctl.cpu2 & (CPU2_VIRTUALIZE_X2APIC_MODE | CPU2_APIC_REGISTER_VIRT |
+                                                   CPU2_VIRTUAL_INTR_DELIVERY)))
 RULE(x2apic_or_page, !CPU2_ON(e, VIRTUALIZE_X2APIC_MODE) || !CPU2_ON(e, VIRTUALIZE_APIC_ACCESSES))
 RULE(vid_needs_exits, !CPU2_ON(e, VIRTUAL_INTR_DELIVERY) || PIN_ON(e, EXTERNAL_INTERRUPT_EXITING))
 RULE(posted_needs_vid, !PIN_ON(e, POSTED_INTERRUPTS) || CPU2_ON(e, VIRTUAL_INTR_DELIVERY))
@@ -60,8 +63,8 @@ RULE(pml_needs_ept, !CPU2_ON(e, ENABLE_PML) || CPU2_ON(e, ENABLE_EPT))
 RULE(pml_address, !CPU2_ON(e, ENABLE_PML) || address_ok(e, PML_ADDRESS, 4096))
 RULE(unrestricted_needs_ept, !CPU2_ON(e, UNRESTRICTED_GUEST) || CPU2_ON(e, ENABLE_EPT))
 RULE(mode_based_needs_ept, !CPU2_ON(e, MODE_BASED_EPT_EXEC) || CPU2_ON(e, ENABLE_EPT))
-RULE(vmfunc_controls, !CPU2_ON(e, ENABLE_VM_FUNCTIONS) ||
-                          (field(e, VM_FUNCTION_CONTROL) & ~uarch_of(e)->vmx_cap.vmfunc) == 0)
+RULE(vmfunc_controls,
+     !CPU2_ON(e, ENABLE_VM_FUNCTIONS) || (field(e, VM_FUNCTION_CONTROL) & ~uarch_of(e)->vmx_cap.vmfunc) == 0)
 RULE(eptp_switching, !CPU2_ON(e, ENABLE_VM_FUNCTIONS) || !(field(e, VM_FUNCTION_CONTROL) & 1) ||
                          (CPU2_ON(e, ENABLE_EPT) && address_ok(e, EPTP_LIST_ADDRESS, 4096)))
 RULE(vmread_bitmap, !CPU2_ON(e, VMCS_SHADOWING) || address_ok(e, VMREAD_BITMAP, 4096))
@@ -71,15 +74,16 @@ RULE(tsc_multiplier, !CPU2_ON(e, USE_TSC_SCALING) || field(e, TSC_MULTIPLIER) !=
 
 // --- 26.2.1.2: VM-exit controls. ---
 
-RULE(exit_allowed, allowed(e->ctl.exit, uarch_of(e)->vmx_cap.exit_true_allowed0, uarch_of(e)->vmx_cap.exit_allowed1))
+RULE(exit_allowed,
+     allowed(e->ctl.exit, uarch_of(e)->vmx_cap.exit_true_allowed0, uarch_of(e)->vmx_cap.exit_allowed1))
 RULE(save_timer, PIN_ON(e, PREEMPTION_TIMER) || !(e->ctl.exit & EXIT_SAVE_PREEMPTION_TIMER))
 RULE(exit_msr_store, msr_area_ok(e, VM_EXIT_MSR_STORE_ADDR, VM_EXIT_MSR_STORE_COUNT))
 RULE(exit_msr_load, msr_area_ok(e, VM_EXIT_MSR_LOAD_ADDR, VM_EXIT_MSR_LOAD_COUNT))
 
 // --- 26.2.1.3: VM-entry controls. ---
 
-RULE(entry_allowed, allowed(e->ctl.entry, uarch_of(e)->vmx_cap.entry_true_allowed0,
-                            uarch_of(e)->vmx_cap.entry_allowed1))
+RULE(entry_allowed,
+     allowed(e->ctl.entry, uarch_of(e)->vmx_cap.entry_true_allowed0, uarch_of(e)->vmx_cap.entry_allowed1))
 RULE(entry_msr_load, msr_area_ok(e, VM_ENTRY_MSR_LOAD_ADDR, VM_ENTRY_MSR_LOAD_COUNT))
 RULE(no_smm, !(e->ctl.entry & (ENTRY_TO_SMM | ENTRY_DEACTIVATE_DUAL_MONITOR)))
 

@@ -113,8 +113,8 @@ static bool activity_supported(const struct entry_view *e)
 }
 
 RULE(hlt_needs_cpl0, activity(e) != ACTIVITY_HLT || (field(e, GUEST_SS_AR_BYTES) & AR_DPL_MASK) == 0)
-RULE(active_if_blocking, activity(e) == ACTIVITY_ACTIVE ||
-                             !(blocking(e) & (INTERRUPTIBILITY_STI | INTERRUPTIBILITY_MOV_SS)))
+RULE(active_if_blocking,
+     activity(e) == ACTIVITY_ACTIVE || !(blocking(e) & (INTERRUPTIBILITY_STI | INTERRUPTIBILITY_MOV_SS)))
 
 static bool event_fits_activity(const struct entry_view *e)
 {
@@ -140,8 +140,8 @@ RULE(blocking_nmi_mov_ss, !injects(e, INTR_TYPE_NMI) || !(blocking(e) & INTERRUP
 // "A processor may require" this one; ours do, as those whose failure has a qualification of its own.
 RULE(blocking_nmi_sti, !injects(e, INTR_TYPE_NMI) || !(blocking(e) & INTERRUPTIBILITY_STI))
 RULE(blocking_smi, !(blocking(e) & INTERRUPTIBILITY_SMI))
-RULE(blocking_virtual_nmi, !injects(e, INTR_TYPE_NMI) || !(e->ctl.pin & PIN_VIRTUAL_NMIS) ||
-                               !(blocking(e) & INTERRUPTIBILITY_NMI))
+RULE(blocking_virtual_nmi,
+     !injects(e, INTR_TYPE_NMI) || !(e->ctl.pin & PIN_VIRTUAL_NMIS) || !(blocking(e) & INTERRUPTIBILITY_NMI))
 RULE(blocking_enclave, !(blocking(e) & INTERRUPTIBILITY_ENCLAVE))
 RULE(debug_reserved, (field(e, GUEST_PENDING_DBG_EXCEPTIONS) & PENDING_DBG_RESERVED) == 0)
 
@@ -181,7 +181,8 @@ static bool link_revision(const struct entry_view *e)
 
 static bool pdptes(const struct entry_view *e)
 {
-    uint64_t reserved = 0x1e6ull | (X86_PTE_ADDR_MASK & ~((1ull << e->phys_bits) - 1)) | 0xfff0000000000000ull;
+    uint64_t reserved =
+        0x1e6ull | (X86_PTE_ADDR_MASK & ~((1ull << e->phys_bits) - 1)) | 0xfff0000000000000ull;
     bool pae = (e->cr0 & X86_CR0_PG) && (e->cr4 & X86_CR4_PAE) && !e->ia32e;
     const uint64_t *table = NULL;
 

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// The guest-state rules stand in two files (registers and the rest, segments); they are checked in the manual's order.
+// The guest-state rules stand in two files (registers and the rest, segments); they are checked in the
+// manual's order.
 #ifndef MODELS_CPU_X86_CHECK_GUEST_H
 #define MODELS_CPU_X86_CHECK_GUEST_H
 
@@ -9,6 +10,8 @@ extern const struct entry_rule guest_register_rules[]; // 26.3.1.1
 extern const struct entry_rule guest_segment_rules[];  // 26.3.1.2
 extern const struct entry_rule guest_other_rules[];    // 26.3.1.3 to 26.3.1.6
 
+// Fills e->segs.
+void entry_segments_read(struct entry_view *e);
 bool guest_canonical(const struct entry_view *e, uint32_t enc);
 
 #endif

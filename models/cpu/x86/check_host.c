@@ -35,8 +35,8 @@ RULE(cr4, fixed(field(e, HOST_CR4), CAP(e).cr4_fixed0, CAP(e).cr4_fixed1))
 RULE(cr3, field(e, HOST_CR3) >> e->phys_bits == 0)
 RULE(sysenter_esp, canonical(e, HOST_IA32_SYSENTER_ESP))
 RULE(sysenter_eip, canonical(e, HOST_IA32_SYSENTER_EIP))
-RULE(perf_global, !load_on(e, EXIT_LOAD_PERF_GLOBAL_CTRL) ||
-                      (field(e, HOST_IA32_PERF_GLOBAL_CTRL) & ~0x7000000ffull) == 0)
+RULE(perf_global,
+     !load_on(e, EXIT_LOAD_PERF_GLOBAL_CTRL) || (field(e, HOST_IA32_PERF_GLOBAL_CTRL) & ~0x7000000ffull) == 0)
 RULE(pat, !load_on(e, EXIT_LOAD_PAT) || msrs_pat_valid(field(e, HOST_IA32_PAT)))
 RULE(efer_reserved, !load_on(e, EXIT_LOAD_EFER) || (field(e, HOST_IA32_EFER) & ~EFER_DEFINED) == 0)
 
@@ -66,7 +66,7 @@ RULE(idtr_base, canonical(e, HOST_IDTR_BASE))
 RULE(tr_base, canonical(e, HOST_TR_BASE))
 
 // 26.2.4: the processor is in IA-32e mode whenever hv runs.
-RULE(host_is_64_bit, host64(e) || !(msrs_peek(e->c, MSR_IA32_EFER) & EFER_LMA))
+RULE(host_is_64_bit, host64(e) || !(MSR_VALUE(e->c, IA32_EFER) & EFER_LMA))
 RULE(mode_32, host64(e) || !e->ia32e)
 RULE(pae_64, !host64(e) || (field(e, HOST_CR4) & X86_CR4_PAE))
 RULE(pcide_32, host64(e) || !(field(e, HOST_CR4) & X86_CR4_PCIDE))

@@ -1,23 +1,19 @@
 // SPDX-License-Identifier: Apache-2.0
-// VM-entry checks on guest segment registers (SDM 26.3.1.2). Each rule covers all registers that the manual lists.
+// VM-entry checks on guest segment registers (SDM 26.3.1.2). Each rule covers all registers that the manual
+// lists.
 #include "models/cpu/x86/check_guest.h"
 
-enum seg { ES, CS, SS, DS, FS, GS, LDTR, TR, SEGS };
+#define seg(e, s) ((e)->segs[s])
 
-struct seg_view {
-    uint32_t selector, limit, ar;
-    uint64_t base;
-};
-
-static struct seg_view seg(const struct entry_view *e, enum seg s)
+void entry_segments_read(struct entry_view *e)
 {
-    uint32_t i = (uint32_t)s * 2;
-
-    return (struct seg_view){(uint32_t)field(e, GUEST_ES_SELECTOR + i), (uint32_t)field(e, GUEST_ES_LIMIT + i),
-                             (uint32_t)field(e, GUEST_ES_AR_BYTES + i), field(e, GUEST_ES_BASE + i)};
+    for (uint32_t i = 0; i < ENTRY_SEGS; i++)
+        e->segs[i] = (struct entry_seg_view){
+            (uint32_t)field(e, GUEST_ES_SELECTOR + 2 * i), (uint32_t)field(e, GUEST_ES_LIMIT + 2 * i),
+            (uint32_t)field(e, GUEST_ES_AR_BYTES + 2 * i), field(e, GUEST_ES_BASE + 2 * i)};
 }
 
-static bool usable(const struct seg_view *s)
+static bool usable(const struct entry_seg_view *s)
 {
     return !(s->ar & AR_UNUSABLE);
 }
@@ -33,15 +29,15 @@ static uint32_t dpl_of(uint32_t ar)
 }
 
 // Calls for the registers of a set that matter: CS always, the others if usable.
-static bool each(const struct entry_view *e, unsigned set, bool (*holds)(const struct entry_view *, enum seg,
-                                                                         const struct seg_view *))
+static bool each(const struct entry_view *e, unsigned set,
+                 bool (*holds)(const struct entry_view *, enum entry_seg, const struct entry_seg_view *))
 {
-    for (unsigned s = 0; s < SEGS; s++) {
-        struct seg_view view = seg(e, (enum seg)s);
+    for (unsigned s = 0; s < ENTRY_SEGS; s++) {
+        struct entry_seg_view view = seg(e, (enum entry_seg)s);
 
         if (!((set >> s) & 1) || (s != CS && s != TR && !usable(&view)))
             continue;
-        if (!holds(e, (enum seg)s, &view))
+        if (!holds(e, (enum entry_seg)s, &view))
             return false;
     }
     return true;
@@ -54,17 +50,18 @@ RULE(tr_ti, !(seg(e, TR).selector & X86_SEL_TI))
 
 static bool ldtr_ti(const struct entry_view *e)
 {
-    struct seg_view s = seg(e, LDTR);
+    struct entry_seg_view s = seg(e, LDTR);
 
     return !usable(&s) || !(s.selector & X86_SEL_TI);
 }
 
-RULE(ss_rpl, e->v86 || e->unrestricted || ((seg(e, SS).selector ^ seg(e, CS).selector) & X86_SEL_RPL_MASK) == 0)
+RULE(ss_rpl,
+     e->v86 || e->unrestricted || ((seg(e, SS).selector ^ seg(e, CS).selector) & X86_SEL_RPL_MASK) == 0)
 
-static bool v86_all(const struct entry_view *e, bool (*holds)(const struct seg_view *))
+static bool v86_all(const struct entry_view *e, bool (*holds)(const struct entry_seg_view *))
 {
     for (unsigned s = ES; e->v86 && s <= GS; s++) {
-        struct seg_view view = seg(e, (enum seg)s);
+        struct entry_seg_view view = seg(e, (enum entry_seg)s);
 
         if (!holds(&view))
             return false;
@@ -72,15 +69,15 @@ static bool v86_all(const struct entry_view *e, bool (*holds)(const struct seg_v
     return true;
 }
 
-static bool v86_base_ok(const struct seg_view *s)
+static bool v86_base_ok(const struct entry_seg_view *s)
 {
     return s->base == (uint64_t)s->selector << 4;
 }
-static bool v86_limit_ok(const struct seg_view *s)
+static bool v86_limit_ok(const struct entry_seg_view *s)
 {
     return s->limit == 0xffff;
 }
-static bool v86_ar_ok(const struct seg_view *s)
+static bool v86_ar_ok(const struct entry_seg_view *s)
 {
     return s->ar == 0xf3;
 }
@@ -93,7 +90,7 @@ RULE(fs_base, guest_canonical(e, GUEST_FS_BASE))
 RULE(gs_base, guest_canonical(e, GUEST_GS_BASE))
 RULE(ldtr_base, (seg(e, LDTR).ar & AR_UNUSABLE) || guest_canonical(e, GUEST_LDTR_BASE))
 
-static bool base_high(const struct entry_view *e, enum seg s, const struct seg_view *view)
+static bool base_high(const struct entry_view *e, enum entry_seg s, const struct entry_seg_view *view)
 {
     (void)e, (void)s;
     return view->base >> 32 == 0;
@@ -111,12 +108,12 @@ static bool cs_type(const struct entry_view *e)
 
 static bool ss_type(const struct entry_view *e)
 {
-    struct seg_view s = seg(e, SS);
+    struct entry_seg_view s = seg(e, SS);
 
     return e->v86 || !usable(&s) || type_of(s.ar) == 3 || type_of(s.ar) == 7;
 }
 
-static bool data_type_ok(const struct entry_view *e, enum seg s, const struct seg_view *view)
+static bool data_type_ok(const struct entry_view *e, enum entry_seg s, const struct entry_seg_view *view)
 {
     uint32_t type = type_of(view->ar);
 
@@ -125,7 +122,7 @@ static bool data_type_ok(const struct entry_view *e, enum seg s, const struct se
 }
 RULE(data_type, e->v86 || each(e, DATA_ONLY, data_type_ok))
 
-static bool s_ok(const struct entry_view *e, enum seg s, const struct seg_view *view)
+static bool s_ok(const struct entry_view *e, enum entry_seg s, const struct entry_seg_view *view)
 {
     (void)e, (void)s;
     return view->ar & AR_S;
@@ -151,7 +148,7 @@ static bool cs_dpl(const struct entry_view *e)
 
 static bool ss_dpl(const struct entry_view *e)
 {
-    struct seg_view s = seg(e, SS);
+    struct entry_seg_view s = seg(e, SS);
     bool zero = type_of(seg(e, CS).ar) == 3 || !(e->cr0 & X86_CR0_PE);
 
     if (e->v86)
@@ -161,21 +158,21 @@ static bool ss_dpl(const struct entry_view *e)
     return !zero || dpl_of(s.ar) == 0;
 }
 
-static bool data_dpl_ok(const struct entry_view *e, enum seg s, const struct seg_view *view)
+static bool data_dpl_ok(const struct entry_view *e, enum entry_seg s, const struct entry_seg_view *view)
 {
     (void)e, (void)s;
     return type_of(view->ar) > 11 || dpl_of(view->ar) >= (view->selector & X86_SEL_RPL_MASK);
 }
 RULE(data_dpl, e->v86 || e->unrestricted || each(e, DATA_ONLY, data_dpl_ok))
 
-static bool p_ok(const struct entry_view *e, enum seg s, const struct seg_view *view)
+static bool p_ok(const struct entry_view *e, enum entry_seg s, const struct entry_seg_view *view)
 {
     (void)e, (void)s;
     return view->ar & AR_P;
 }
 RULE(present, e->v86 || each(e, CODE_DATA, p_ok))
 
-static bool reserved_ok(const struct entry_view *e, enum seg s, const struct seg_view *view)
+static bool reserved_ok(const struct entry_view *e, enum entry_seg s, const struct entry_seg_view *view)
 {
     (void)e, (void)s;
     return (view->ar & AR_RESERVED) == 0;
@@ -189,7 +186,7 @@ static bool cs_db(const struct entry_view *e)
     return e->v86 || !e->ia32e || !(ar & AR_L) || !(ar & AR_DB);
 }
 
-static bool granularity_ok(const struct entry_view *e, enum seg s, const struct seg_view *view)
+static bool granularity_ok(const struct entry_view *e, enum entry_seg s, const struct entry_seg_view *view)
 {
     (void)e, (void)s;
     if ((view->limit & 0xfff) != 0xfff && (view->ar & AR_G))
@@ -207,13 +204,14 @@ static bool tr_type(const struct entry_view *e)
     return type == X86_SYS_TSS_BUSY || (!e->ia32e && type == X86_SYS_TSS16_BUSY);
 }
 
-static bool system_ok(const struct entry_view *e, enum seg s, const struct seg_view *view)
+static bool system_ok(const struct entry_view *e, enum entry_seg s, const struct entry_seg_view *view)
 {
-    return !(view->ar & AR_S) && (view->ar & AR_P) && (view->ar & AR_RESERVED) == 0 && granularity_ok(e, s, view);
+    return !(view->ar & AR_S) && (view->ar & AR_P) && (view->ar & AR_RESERVED) == 0 &&
+           granularity_ok(e, s, view);
 }
 RULE(tr_rights, !(seg(e, TR).ar & AR_UNUSABLE) && each(e, 1u << TR, system_ok))
 
-static bool ldtr_type_ok(const struct entry_view *e, enum seg s, const struct seg_view *view)
+static bool ldtr_type_ok(const struct entry_view *e, enum entry_seg s, const struct entry_seg_view *view)
 {
     (void)e, (void)s;
     return type_of(view->ar) == X86_SYS_LDT;

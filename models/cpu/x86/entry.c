@@ -22,16 +22,16 @@ static bool entry_failure(struct pcpu *c, uint32_t reason, uint64_t qualificatio
 static void load_msrs_of_state(struct pcpu *c)
 {
     const struct vmx *v = &c->x86->vmx;
-    uint64_t efer = msrs_peek(c, MSR_IA32_EFER);
+    uint64_t efer = MSR_VALUE(c, IA32_EFER);
 
-    msrs_poke(c, MSR_IA32_SYSENTER_CS, vmcs_get(v, GUEST_SYSENTER_CS));
-    msrs_poke(c, MSR_IA32_SYSENTER_ESP, vmcs_get(v, GUEST_SYSENTER_ESP));
-    msrs_poke(c, MSR_IA32_SYSENTER_EIP, vmcs_get(v, GUEST_SYSENTER_EIP));
-    msrs_poke(c, MSR_IA32_FS_BASE, vmcs_get(v, GUEST_FS_BASE));
-    msrs_poke(c, MSR_IA32_GS_BASE, vmcs_get(v, GUEST_GS_BASE));
+    MSR_VALUE(c, IA32_SYSENTER_CS) = vmcs_get(v, GUEST_SYSENTER_CS);
+    MSR_VALUE(c, IA32_SYSENTER_ESP) = vmcs_get(v, GUEST_SYSENTER_ESP);
+    MSR_VALUE(c, IA32_SYSENTER_EIP) = vmcs_get(v, GUEST_SYSENTER_EIP);
+    MSR_VALUE(c, IA32_FS_BASE) = vmcs_get(v, GUEST_FS_BASE);
+    MSR_VALUE(c, IA32_GS_BASE) = vmcs_get(v, GUEST_GS_BASE);
     if (v->ctl.entry & ENTRY_LOAD_DEBUG_CONTROLS) {
         c->x86->dr[7] = (vmcs_get(v, GUEST_DR7) & ~X86_DR7_FIXED_0) | X86_DR7_FIXED_1;
-        msrs_poke(c, MSR_IA32_DEBUGCTL, vmcs_get(v, GUEST_IA32_DEBUGCTL));
+        MSR_VALUE(c, IA32_DEBUGCTL) = vmcs_get(v, GUEST_IA32_DEBUGCTL);
     }
     if (v->ctl.entry & ENTRY_LOAD_EFER) {
         efer = vmcs_get(v, GUEST_IA32_EFER);
@@ -43,9 +43,9 @@ static void load_msrs_of_state(struct pcpu *c)
         if (c->x86->cr[0] & X86_CR0_PG)
             efer = (efer & ~EFER_LME) | (efer & EFER_LMA ? EFER_LME : 0);
     }
-    msrs_poke(c, MSR_IA32_EFER, efer);
+    MSR_VALUE(c, IA32_EFER) = efer;
     if (v->ctl.entry & ENTRY_LOAD_PAT)
-        msrs_poke(c, MSR_IA32_PAT, vmcs_get(v, GUEST_IA32_PAT));
+        MSR_VALUE(c, IA32_PAT) = vmcs_get(v, GUEST_IA32_PAT);
 }
 
 static void load_registers(struct pcpu *c)
@@ -111,16 +111,17 @@ uint32_t vmx_load_msrs(struct pcpu *c, uint64_t area, uint32_t count, bool exit)
         uint64_t head = mem_read64(c, area + i * 16ull);
         uint64_t value = mem_read64(c, area + i * 16ull + 8);
         uint32_t msr = (uint32_t)head;
-        bool forbidden = msr_load_forbidden(msr, exit) || (exit && (msr == MSR_IA32_FS_BASE || msr == MSR_IA32_GS_BASE));
+        bool forbidden =
+            msr_load_forbidden(msr, exit) || (exit && (msr == MSR_IA32_FS_BASE || msr == MSR_IA32_GS_BASE));
 
         pcpu_charge_cycles(c, c->uarch->vmx.msr_load_cycles);
         // IA32_EFER is loaded as VM entry loads it: no check against CR0.PG.
         if (head >> 32 || forbidden)
             return i + 1;
         if (msr == MSR_IA32_EFER) {
-            if ((value & ~EFER_DEFINED) || !!(value & EFER_LME) != !!(msrs_peek(c, msr) & EFER_LMA))
+            if ((value & ~EFER_DEFINED) || !!(value & EFER_LME) != !!(MSR_VALUE(c, IA32_EFER) & EFER_LMA))
                 return i + 1;
-            msrs_poke(c, msr, (value & ~EFER_LMA) | (msrs_peek(c, msr) & EFER_LMA));
+            MSR_VALUE(c, IA32_EFER) = (value & ~EFER_LMA) | (MSR_VALUE(c, IA32_EFER) & EFER_LMA);
         } else if (msrs_write(c, msr, value) != HW_DONE) {
             return i + 1;
         }
@@ -128,7 +129,8 @@ uint32_t vmx_load_msrs(struct pcpu *c, uint64_t area, uint32_t count, bool exit)
     return 0;
 }
 
-// Guests without NMI exiting or with virtual NMIs: what bit 3 of the interruptibility state blocks (SDM 26.6.1).
+// Guests without NMI exiting or with virtual NMIs: what bit 3 of the interruptibility state blocks
+// (SDM 26.6.1).
 static void load_nmi_blocking(struct pcpu *c)
 {
     const struct vmx *v = &c->x86->vmx;
@@ -149,7 +151,8 @@ static void start_timer(struct pcpu *c)
         v->timer_at_ticks = c->now_ticks;
     else
         v->timer_at_ticks = pcpu_tsc_to_ticks(
-            c, preemption_expiry_tsc(v->timer_start_tsc, (unsigned)c->uarch->vmx.preemption_shift, v->timer_value));
+            c, preemption_expiry_tsc(v->timer_start_tsc, (unsigned)c->uarch->vmx.preemption_shift,
+                                     v->timer_value));
 }
 
 bool vmx_load_guest(struct pcpu *c)
@@ -163,7 +166,8 @@ bool vmx_load_guest(struct pcpu *c)
     v->ctl = entry_controls(v);
     load_registers(c);
     load_translation(c);
-    failed = vmx_load_msrs(c, vmcs_get(v, VM_ENTRY_MSR_LOAD_ADDR), vmcs_get32(v, VM_ENTRY_MSR_LOAD_COUNT), false);
+    failed =
+        vmx_load_msrs(c, vmcs_get(v, VM_ENTRY_MSR_LOAD_ADDR), vmcs_get32(v, VM_ENTRY_MSR_LOAD_COUNT), false);
     if (failed)
         return entry_failure(c, EXIT_REASON_MSR_LOAD_FAIL, failed);
     load_nmi_blocking(c);

@@ -63,10 +63,12 @@ const struct entry_rule *entry_check_guest(struct pcpu *c)
 {
     struct entry_view e;
 
-    static const struct entry_rule *const parts[] = {guest_register_rules, guest_segment_rules, guest_other_rules};
+    static const struct entry_rule *const parts[] = {guest_register_rules, guest_segment_rules,
+                                                     guest_other_rules};
     const struct entry_rule *broken = NULL;
 
     entry_view_make(c, &e);
+    entry_segments_read(&e);
     for (unsigned i = 0; !broken && i < 3; i++)
         broken = entry_first_broken(parts[i], &e);
     c->x86->vmx.failed_rule = broken;

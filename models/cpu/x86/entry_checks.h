@@ -5,6 +5,13 @@
 
 #include "models/cpu/x86/vmx_state.h"
 
+// A segment register of the guest, in the order of the VMCS encodings.
+enum entry_seg { ES, CS, SS, DS, FS, GS, LDTR, TR, ENTRY_SEGS };
+struct entry_seg_view {
+    uint32_t selector, limit, ar;
+    uint64_t base;
+};
+
 // What the rules look at: read once per entry.
 struct entry_view {
     struct pcpu *c;
@@ -13,6 +20,7 @@ struct entry_view {
     unsigned phys_bits;
     uint64_t cr0, cr4, rflags; // Of the guest
     bool ia32e, v86, unrestricted;
+    struct entry_seg_view segs[ENTRY_SEGS]; // Filled for the guest-state rules only
 };
 
 typedef bool (*entry_rule_fn)(const struct entry_view *e);

@@ -9,7 +9,10 @@
 
 // A rule that is one expression over the view `e`.
 #define RULE(fn, expr)                                                                                       \
-    static bool fn(const struct entry_view *e) { return (expr); }
+    static bool fn(const struct entry_view *e)                                                               \
+    {                                                                                                        \
+        return (expr);                                                                                       \
+    }
 
 static inline uint64_t field(const struct entry_view *e, uint32_t enc)
 {

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Events at instruction boundaries of a guest, in the manual's order of priority, and their delivery (SDM 25.2, 6.9).
+// Events at instruction boundaries of a guest, in the manual's order of priority, and their delivery
+// (SDM 25.2, 6.9).
 #include "models/cpu/x86/replay_guest.h"
 #include "models/cpu/x86/x86_state.h"
 
@@ -103,7 +104,8 @@ static uint32_t exception_info(unsigned vector)
     if (vector == BP_VECTOR || vector == OF_VECTOR)
         return info | INTR_TYPE_SOFT_EXCEPTION;
     info |= INTR_TYPE_HARD_EXCEPTION;
-    return vector < 32 && ((X86_VECTORS_WITH_ERROR_CODE >> vector) & 1) ? info | INTR_INFO_DELIVER_CODE : info;
+    return vector < 32 && ((X86_VECTORS_WITH_ERROR_CODE >> vector) & 1) ? info | INTR_INFO_DELIVER_CODE
+                                                                        : info;
 }
 
 bool vmx_exception(struct pcpu *c, unsigned vector, uint32_t error, uint64_t detail)
@@ -235,7 +237,8 @@ static bool nmi_window(struct pcpu *c)
 {
     const struct vmx *v = &c->x86->vmx;
 
-    if (!(v->ctl.cpu & CPU_NMI_WINDOW_EXITING) || (v->blocking & (INTERRUPTIBILITY_NMI | INTERRUPTIBILITY_MOV_SS)))
+    if (!(v->ctl.cpu & CPU_NMI_WINDOW_EXITING) ||
+        (v->blocking & (INTERRUPTIBILITY_NMI | INTERRUPTIBILITY_MOV_SS)))
         return false;
     return exit_plain(c, EXIT_REASON_NMI_WINDOW);
 }
@@ -278,9 +281,9 @@ static bool preemption_timer(struct pcpu *c)
 // From the highest priority down (SDM 25.2, 25.5.1, 25.5.2, 6.9).
 static bool look(struct pcpu *c)
 {
-    static bool (*const order[])(struct pcpu *) = {init_signal, monitor_trap,     tpr_below_threshold, debug_trap,
-                                                   preemption_timer, nmi_window,  nmi,                 interrupt_window,
-                                                   virtual_interrupt, external};
+    static bool (*const order[])(struct pcpu *) = {
+        init_signal, monitor_trap, tpr_below_threshold, debug_trap,        preemption_timer,
+        nmi_window,  nmi,          interrupt_window,    virtual_interrupt, external};
     struct vmx *v = &c->x86->vmx;
 
     if (v->activity == ACTIVITY_WAIT_SIPI)

@@ -53,19 +53,19 @@ static void save_msrs_of_state(struct pcpu *c)
     const struct vmx *v = &c->x86->vmx;
     uint32_t exit = v->ctl.exit;
 
-    vmcs_put(v, GUEST_SYSENTER_CS, msrs_peek(c, MSR_IA32_SYSENTER_CS));
-    vmcs_put(v, GUEST_SYSENTER_ESP, msrs_peek(c, MSR_IA32_SYSENTER_ESP));
-    vmcs_put(v, GUEST_SYSENTER_EIP, msrs_peek(c, MSR_IA32_SYSENTER_EIP));
-    vmcs_put(v, GUEST_FS_BASE, msrs_peek(c, MSR_IA32_FS_BASE));
-    vmcs_put(v, GUEST_GS_BASE, msrs_peek(c, MSR_IA32_GS_BASE));
+    vmcs_put(v, GUEST_SYSENTER_CS, MSR_VALUE(c, IA32_SYSENTER_CS));
+    vmcs_put(v, GUEST_SYSENTER_ESP, MSR_VALUE(c, IA32_SYSENTER_ESP));
+    vmcs_put(v, GUEST_SYSENTER_EIP, MSR_VALUE(c, IA32_SYSENTER_EIP));
+    vmcs_put(v, GUEST_FS_BASE, MSR_VALUE(c, IA32_FS_BASE));
+    vmcs_put(v, GUEST_GS_BASE, MSR_VALUE(c, IA32_GS_BASE));
     if (exit & EXIT_SAVE_DEBUG_CONTROLS) {
         vmcs_put(v, GUEST_DR7, c->x86->dr[7]);
-        vmcs_put(v, GUEST_IA32_DEBUGCTL, msrs_peek(c, MSR_IA32_DEBUGCTL));
+        vmcs_put(v, GUEST_IA32_DEBUGCTL, MSR_VALUE(c, IA32_DEBUGCTL));
     }
     if (exit & EXIT_SAVE_PAT)
-        vmcs_put(v, GUEST_IA32_PAT, msrs_peek(c, MSR_IA32_PAT));
+        vmcs_put(v, GUEST_IA32_PAT, MSR_VALUE(c, IA32_PAT));
     if (exit & EXIT_SAVE_EFER)
-        vmcs_put(v, GUEST_IA32_EFER, msrs_peek(c, MSR_IA32_EFER));
+        vmcs_put(v, GUEST_IA32_EFER, MSR_VALUE(c, IA32_EFER));
 }
 
 // SDM 27.3.
@@ -92,7 +92,7 @@ static void save_guest(struct pcpu *c)
     // IA32_VMX_MISC bit 5: the "IA-32e mode guest" control follows IA32_EFER.LMA (SDM 27.2).
     if (c->uarch->vmx_cap.misc & VMX_MISC_STORE_LMA) {
         entry &= ~(uint64_t)ENTRY_IA32E_MODE_GUEST;
-        if (msrs_peek(c, MSR_IA32_EFER) & EFER_LMA)
+        if (MSR_VALUE(c, IA32_EFER) & EFER_LMA)
             entry |= ENTRY_IA32E_MODE_GUEST;
         vmcs_put(v, VM_ENTRY_CONTROLS, entry);
     }
@@ -119,7 +119,7 @@ static void load_host(struct pcpu *c)
     struct x86_state *s = c->x86;
     const struct vmx *v = &s->vmx;
     uint32_t exit = vmcs_get32(v, VM_EXIT_CONTROLS);
-    uint64_t efer = msrs_peek(c, MSR_IA32_EFER);
+    uint64_t efer = MSR_VALUE(c, IA32_EFER);
 
     s->cr[0] = vmcs_get(v, HOST_CR0);
     s->cr[3] = vmcs_get(v, HOST_CR3);
@@ -127,19 +127,19 @@ static void load_host(struct pcpu *c)
     s->dr[7] = X86_DR7_RESET;
     s->rsp = vmcs_get(v, HOST_RSP);
     s->rflags = X86_RFLAGS_FIXED;
-    msrs_poke(c, MSR_IA32_DEBUGCTL, 0);
-    msrs_poke(c, MSR_IA32_SYSENTER_CS, vmcs_get(v, HOST_IA32_SYSENTER_CS));
-    msrs_poke(c, MSR_IA32_SYSENTER_ESP, vmcs_get(v, HOST_IA32_SYSENTER_ESP));
-    msrs_poke(c, MSR_IA32_SYSENTER_EIP, vmcs_get(v, HOST_IA32_SYSENTER_EIP));
-    msrs_poke(c, MSR_IA32_FS_BASE, vmcs_get(v, HOST_FS_BASE));
-    msrs_poke(c, MSR_IA32_GS_BASE, vmcs_get(v, HOST_GS_BASE));
+    MSR_VALUE(c, IA32_DEBUGCTL) = 0;
+    MSR_VALUE(c, IA32_SYSENTER_CS) = vmcs_get(v, HOST_IA32_SYSENTER_CS);
+    MSR_VALUE(c, IA32_SYSENTER_ESP) = vmcs_get(v, HOST_IA32_SYSENTER_ESP);
+    MSR_VALUE(c, IA32_SYSENTER_EIP) = vmcs_get(v, HOST_IA32_SYSENTER_EIP);
+    MSR_VALUE(c, IA32_FS_BASE) = vmcs_get(v, HOST_FS_BASE);
+    MSR_VALUE(c, IA32_GS_BASE) = vmcs_get(v, HOST_GS_BASE);
     if (exit & EXIT_LOAD_EFER)
         efer = vmcs_get(v, HOST_IA32_EFER);
     else if (exit & EXIT_HOST_ADDR_SPACE_SIZE)
         efer |= EFER_LMA | EFER_LME;
-    msrs_poke(c, MSR_IA32_EFER, efer);
+    MSR_VALUE(c, IA32_EFER) = efer;
     if (exit & EXIT_LOAD_PAT)
-        msrs_poke(c, MSR_IA32_PAT, vmcs_get(v, HOST_IA32_PAT));
+        MSR_VALUE(c, IA32_PAT) = vmcs_get(v, HOST_IA32_PAT);
     if (!(v->ctl.cpu2 & CPU2_ENABLE_VPID)) {
         tlb_invvpid_single(s->tlb, 0, false);
         pcpu_charge_cycles(c, c->uarch->vmx.no_vpid_cycles);

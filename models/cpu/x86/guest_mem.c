@@ -162,7 +162,8 @@ bool guest_translate(struct pcpu *c, uint64_t linear, uint64_t gpa, unsigned acc
 
 static bool is_apic_access(const struct vmx *v, uint64_t hpa)
 {
-    return (v->ctl.cpu2 & CPU2_VIRTUALIZE_APIC_ACCESSES) && ((hpa ^ vmcs_get(v, APIC_ACCESS_ADDR)) >> 12) == 0;
+    return (v->ctl.cpu2 & CPU2_VIRTUALIZE_APIC_ACCESSES) &&
+           ((hpa ^ vmcs_get(v, APIC_ACCESS_ADDR)) >> 12) == 0;
 }
 
 static void host_apic_page(struct pcpu *c, uint64_t hpa, unsigned access, uint64_t *value)
@@ -184,7 +185,10 @@ static void memory(struct pcpu *c, uint64_t hpa, unsigned size, unsigned access,
             memset(value, 0xff, size);
         return;
     }
-    mem_access(c, hpa, size, access & EPT_ACCESS_WRITE ? MEM_STORE : access & EPT_ACCESS_FETCH ? MEM_FETCH : MEM_LOAD);
+    mem_access(c, hpa, size,
+               access & EPT_ACCESS_WRITE   ? MEM_STORE
+               : access & EPT_ACCESS_FETCH ? MEM_FETCH
+                                           : MEM_LOAD);
     if (access & EPT_ACCESS_WRITE) {
         mem_store_begin(c, p, size);
         memcpy(p, value, size);
@@ -193,7 +197,8 @@ static void memory(struct pcpu *c, uint64_t hpa, unsigned size, unsigned access,
     }
 }
 
-bool guest_access(struct pcpu *c, uint64_t linear, uint64_t gpa, unsigned size, unsigned access, uint64_t *value)
+bool guest_access(struct pcpu *c, uint64_t linear, uint64_t gpa, unsigned size, unsigned access,
+                  uint64_t *value)
 {
     const struct vmx *v = &c->x86->vmx;
     unsigned first = 4096 - (unsigned)(gpa & 0xfff);

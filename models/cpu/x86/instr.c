@@ -124,12 +124,12 @@ void hw_pause(void)
 u64 hw_rdgsbase(void)
 {
     // As cheap as reading a register: no scheduling point of its own, its block is one.
-    return msrs_peek(pcpu_current, MSR_IA32_GS_BASE);
+    return MSR_VALUE(pcpu_current, IA32_GS_BASE);
 }
 
 void hw_wrgsbase(u64 value)
 {
-    msrs_poke(pcpu_current, MSR_IA32_GS_BASE, value);
+    MSR_VALUE(pcpu_current, IA32_GS_BASE) = value;
 }
 
 // --- Ports. ---

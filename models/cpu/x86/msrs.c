@@ -32,14 +32,6 @@ struct msr_row {
     msr_write_fn write;
 };
 
-enum {
-#define MSR_ROW(name, access, reserved, reset, gate, read, write) ROW_##name,
-#include "models/cpu/x86/msr_rows.def"
-#undef MSR_ROW
-    ROW_COUNT
-};
-_Static_assert((int)ROW_COUNT <= (int)MSR_ROWS_MAX, "msr_file holds a value for every row");
-
 static enum hw_fault store(struct pcpu *c, unsigned row, uint64_t value, bool commit)
 {
     if (commit)
@@ -184,9 +176,15 @@ static enum hw_fault write_efer(struct pcpu *c, unsigned row, uint64_t value, bo
 
 // --- The table. ---
 
-#define ALWAYS {false, 0, 0, EAX, 0}
-#define GATE(leaf, subleaf, reg, bit) {true, leaf, subleaf, reg, bit}
-static const struct msr_row rows[ROW_COUNT] = {
+#define ALWAYS                                                                                               \
+    {                                                                                                        \
+        false, 0, 0, EAX, 0                                                                                  \
+    }
+#define GATE(leaf, subleaf, reg, bit)                                                                        \
+    {                                                                                                        \
+        true, leaf, subleaf, reg, bit                                                                        \
+    }
+static const struct msr_row rows[MSR_ROW_COUNT] = {
 #define MSR_ROW(name, access, reserved, reset, gate, read, write)                                            \
     {MSR_##name, access, reserved, reset, gate, read, write},
 #include "models/cpu/x86/msr_rows.def"
@@ -197,7 +195,7 @@ static const struct msr_row rows[ROW_COUNT] = {
 
 static int row_of(const struct pcpu *c, uint32_t msr)
 {
-    int low = 0, high = ROW_COUNT - 1;
+    int low = 0, high = MSR_ROW_COUNT - 1;
 
     while (low <= high) {
         int mid = (low + high) / 2;
@@ -225,7 +223,7 @@ static bool gate_open(const struct pcpu *c, const struct gate *g)
 
 void msrs_create(struct pcpu *c)
 {
-    for (unsigned i = 0; i < ROW_COUNT; i++) {
+    for (unsigned i = 0; i < MSR_ROW_COUNT; i++) {
         assert(i == 0 || rows[i - 1].number < rows[i].number);
         c->x86->msrs.present[i] = gate_open(c, &rows[i].gate);
     }
@@ -238,7 +236,7 @@ void msrs_destroy(struct msr_file *f)
 
 void msrs_reset(struct pcpu *c)
 {
-    for (unsigned i = 0; i < ROW_COUNT; i++)
+    for (unsigned i = 0; i < MSR_ROW_COUNT; i++)
         c->x86->msrs.value[i] = rows[i].reset;
 }
 
@@ -276,21 +274,6 @@ enum hw_fault msrs_write(struct pcpu *c, uint32_t msr, uint64_t value)
 bool msrs_writable(struct pcpu *c, uint32_t msr, uint64_t value)
 {
     return write_row(c, msr, value, false) == HW_DONE;
-}
-
-uint64_t msrs_peek(const struct pcpu *c, uint32_t msr)
-{
-    int row = row_of(c, msr);
-
-    return row < 0 ? 0 : c->x86->msrs.value[row];
-}
-
-void msrs_poke(struct pcpu *c, uint32_t msr, uint64_t value)
-{
-    int row = row_of(c, msr);
-
-    if (row >= 0)
-        c->x86->msrs.value[row] = value;
 }
 
 // --- Costs and names. ---

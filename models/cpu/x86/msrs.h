@@ -1,20 +1,30 @@
 // SPDX-License-Identifier: Apache-2.0
 // Model-specific registers: one table of rows, one array of values.
 //
-// A row says which MSR, who may write which bits, its reset value, on which CPUID bit it exists, and the functions
-// of those that are more than storage. MSRs of spec/msrs.def without a row do not exist on these processors: #GP(0).
+// A row says which MSR, who may write which bits, its reset value, on which CPUID bit it exists, and the
+// functions of those that are more than storage. MSRs of spec/msrs.def without a row do not exist on these
+// processors: #GP(0).
 #ifndef MODELS_CPU_X86_MSRS_H
 #define MODELS_CPU_X86_MSRS_H
 
 #include "models/cpu/pcpu.h"
 #include "spec/msrs.h"
 
-enum { MSR_ROWS_MAX = 160 };
+// Rows of msr_rows.def: MSR_ROW_IA32_EFER ...
+enum msr_row_index {
+#define MSR_ROW(name, access, reserved, reset, gate, read, write) MSR_ROW_##name,
+#include "models/cpu/x86/msr_rows.def"
+#undef MSR_ROW
+    MSR_ROW_COUNT
+};
 
 struct msr_file {
-    uint64_t value[MSR_ROWS_MAX]; // By row of msr_rows.def
-    bool present[MSR_ROWS_MAX];   // On this micro-architecture
+    uint64_t value[MSR_ROW_COUNT];
+    bool present[MSR_ROW_COUNT]; // On this micro-architecture
 };
+
+// The stored value of one by name, an lvalue: no checks, no effects. Where x86_state.h is included.
+#define MSR_VALUE(c, name) ((c)->x86->msrs.value[MSR_ROW_##name])
 
 void msrs_create(struct pcpu *c);
 void msrs_reset(struct pcpu *c);
@@ -25,10 +35,6 @@ enum hw_fault msrs_read(struct pcpu *c, uint32_t msr, uint64_t *value);
 enum hw_fault msrs_write(struct pcpu *c, uint32_t msr, uint64_t value);
 // Would WRMSR of this value succeed? No effect. (VM entry checks, MSR-load areas.)
 bool msrs_writable(struct pcpu *c, uint32_t msr, uint64_t value);
-
-// Stored value of an MSR that has a row, without checks or effects.
-uint64_t msrs_peek(const struct pcpu *c, uint32_t msr);
-void msrs_poke(struct pcpu *c, uint32_t msr, uint64_t value);
 
 // Cycles of RDMSR and WRMSR by the uarch file.
 uint64_t msrs_read_cycles(const struct pcpu *c, uint32_t msr);

@@ -108,7 +108,8 @@ static void guest_reset(struct replay_guest *g)
 {
     memset(g->text, 0, g->program->op_count * sizeof *g->text);
     memset(g->loop_left, 0, g->program->op_count * sizeof *g->loop_left);
-    g->at = (struct replay_position){g->program->ops, 0, g->program->ops[0].gap_cycles * TICKS_PER_CYCLE, false, 0};
+    g->at = (struct replay_position){g->program->ops, 0, g->program->ops[0].gap_cycles * TICKS_PER_CYCLE,
+                                     false, 0};
     g->frame_count = 0;
     g->rip_saved = g->rip[0];
     g->fresh = true;

@@ -1,12 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 // Replay guests: a guest program as a list of {guest cycles, what the guest does}, in place of machine code.
 //
-// The processor finds the program by the guest's IDTR base, as it finds a guest's handlers on silicon: each vCPU's
-// program (and each nested guest's) has an interrupt table of its own at replay_idtr_base(). VMX non-root mode
-// executes from the program's cursor whenever GUEST_IDTR_BASE (or, before a VM, IDTR) is that base; the cursor belongs to the program, so a
-// vCPU may move between processors. Delivering vector v through the IDT continues at the program's handler for v,
-// if it has one (until `iret`); a vector without handler is accepted and, with no time spent, ended with EOI.
-// Does not model: registers' data flow, paging inside the guest (guest physical addresses are given).
+// The processor finds the program by the guest's IDTR base, as it finds a guest's handlers on silicon: each
+// vCPU's program (and each nested guest's) has an interrupt table of its own at replay_idtr_base(). VMX
+// non-root mode executes from the program's cursor whenever GUEST_IDTR_BASE (or, before a VM, IDTR) is that
+// base; the cursor belongs to the program, so a vCPU may move between processors. Delivering vector v through
+// the IDT continues at the program's handler for v, if it has one (until `iret`); a vector without handler is
+// accepted and, with no time spent, ended with EOI. Does not model: registers' data flow, paging inside the
+// guest (guest physical addresses are given).
 #ifndef MODELS_CPU_X86_REPLAY_H
 #define MODELS_CPU_X86_REPLAY_H
 
@@ -22,33 +23,36 @@ enum replay_op_kind {
 };
 
 // Flag bits of an op.
-#define REPLAY_ARG1_TSC_RELATIVE 0x1 // args[1] is added to the guest's TSC when executed ("tsc+N", N in TSC cycles)
-#define REPLAY_HAS_RIP 0x2           // `rip` is given; otherwise it follows from the previous op
-#define REPLAY_HAS_RECORDED 0x4      // `recorded_ns` holds the handling time on the recorded host
+#define REPLAY_ARG1_TSC_RELATIVE                                                                             \
+    0x1                    // args[1] is added to the guest's TSC when executed ("tsc+N", N in TSC cycles)
+#define REPLAY_HAS_RIP 0x2 // `rip` is given; otherwise it follows from the previous op
+#define REPLAY_HAS_RECORDED 0x4 // `recorded_ns` holds the handling time on the recorded host
 
 struct replay_op {
-    uint8_t kind;       // enum replay_op_kind
-    uint8_t length;     // Instruction length in bytes.
-    uint16_t flags;     // REPLAY_*.
-    uint32_t line;      // In the stream file, 1-based, for messages.
+    uint8_t kind;        // enum replay_op_kind
+    uint8_t length;      // Instruction length in bytes.
+    uint16_t flags;      // REPLAY_*.
+    uint32_t line;       // In the stream file, 1-based, for messages.
     uint64_t gap_cycles; // Guest cycles (pCPU clock) spent before this op.
     uint64_t rip;
     uint64_t recorded_ns;
-    uint64_t args[5];   // Labels and stream names are resolved: op index, IDTR base.
-                        // LOOP: count (0: for ever), index of its ENDLOOP, depth 0..7; ENDLOOP: index of its LOOP, depth.
+    uint64_t args[5]; // Labels and stream names are resolved: op index, IDTR base.
+                      // LOOP: count (0: for ever), index of its ENDLOOP, depth 0..7; ENDLOOP: index of its
+                      // LOOP, depth.
 };
 
 #define REPLAY_NO_HANDLER UINT32_MAX
 struct replay_program {
-    const char *name;             // "vcpu0", "l2"
-    struct replay_op *ops;        // Ends with REPLAY_END.
+    const char *name;      // "vcpu0", "l2"
+    struct replay_op *ops; // Ends with REPLAY_END.
     uint32_t op_count;
-    uint32_t handler[256];        // Op index of the handler of each vector, or REPLAY_NO_HANDLER.
+    uint32_t handler[256]; // Op index of the handler of each vector, or REPLAY_NO_HANDLER.
     uint64_t initial_rip;
 };
 
 #define REPLAY_IDTR_BASE 0xfffffe0000000000ull
-// IDTR base of stream `stream` (0: the vCPU's own, 1..: nested guests') of a vCPU. vm < 256, vcpu < 256, stream < 16.
+// IDTR base of stream `stream` (0: the vCPU's own, 1..: nested guests') of a vCPU. vm < 256, vcpu < 256,
+// stream < 16.
 static inline uint64_t replay_idtr_base(unsigned vm, unsigned vcpu, unsigned stream)
 {
     return REPLAY_IDTR_BASE + ((((uint64_t)vm * 256 + vcpu) * 16 + stream) << 12);

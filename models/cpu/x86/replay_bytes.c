@@ -20,8 +20,7 @@ static void put(struct code *k, unsigned n, const unsigned char *bytes)
     for (unsigned i = 0; i < n && k->count < BYTES_MAX; i++)
         k->bytes[k->count++] = bytes[i];
 }
-#define PUT(k, ...)                                                                                          \
-    put(k, sizeof((const unsigned char[]){__VA_ARGS__}), (const unsigned char[]){__VA_ARGS__})
+#define PUT(k, ...) put(k, sizeof((const unsigned char[]){__VA_ARGS__}), (const unsigned char[]){__VA_ARGS__})
 
 // ModRM of a register operand.
 static unsigned char modrm(unsigned reg, unsigned rm)
@@ -80,8 +79,8 @@ static const struct fixed_code fixed[REPLAY_OP_COUNT] = {
     [REPLAY_MWAIT] = {3, {0x0f, 0x01, 0xc9}},
     [REPLAY_VMCALL] = {3, {0x0f, 0x01, 0xc1}},
     [REPLAY_CLTS] = {2, {0x0f, 0x06}},
-    [REPLAY_LMSW] = {3, {0x0f, 0x01, 0xf0}},   // lmsw ax
-    [REPLAY_INVLPG] = {3, {0x0f, 0x01, 0x3f}}, // invlpg [rdi]
+    [REPLAY_LMSW] = {3, {0x0f, 0x01, 0xf0}},                // lmsw ax
+    [REPLAY_INVLPG] = {3, {0x0f, 0x01, 0x3f}},              // invlpg [rdi]
     [REPLAY_INVPCID] = {5, {0x66, 0x0f, 0x38, 0x82, 0x07}}, // invpcid rax, [rdi]
     [REPLAY_INVD] = {2, {0x0f, 0x08}},
     [REPLAY_WBINVD] = {2, {0x0f, 0x09}},
@@ -202,7 +201,8 @@ void replay_text(const struct replay_op *op, char *text, size_t size)
     case REPLAY_VMWRITE:
     case REPLAY_BRANCH:
         name = field_name(op->args[0]);
-        snprintf(text, size, "%s %s", op->kind == REPLAY_BRANCH ? "vmread" : word, name ? name : "(unknown field)");
+        snprintf(text, size, "%s %s", op->kind == REPLAY_BRANCH ? "vmread" : word,
+                 name ? name : "(unknown field)");
         break;
     case REPLAY_CPUID:
     case REPLAY_IN:
@@ -216,11 +216,13 @@ void replay_text(const struct replay_op *op, char *text, size_t size)
         break;
     case REPLAY_MOVTOCR:
     case REPLAY_MOVFROMCR:
-        snprintf(text, size, op->kind == REPLAY_MOVTOCR ? "mov cr%u, rax" : "mov rax, cr%u", (unsigned)op->args[0]);
+        snprintf(text, size, op->kind == REPLAY_MOVTOCR ? "mov cr%u, rax" : "mov rax, cr%u",
+                 (unsigned)op->args[0]);
         break;
     case REPLAY_MOVTODR:
     case REPLAY_MOVFROMDR:
-        snprintf(text, size, op->kind == REPLAY_MOVTODR ? "mov dr%u, rax" : "mov rax, dr%u", (unsigned)op->args[0]);
+        snprintf(text, size, op->kind == REPLAY_MOVTODR ? "mov dr%u, rax" : "mov rax, dr%u",
+                 (unsigned)op->args[0]);
         break;
     default:
         snprintf(text, size, "%s", word);
@@ -253,7 +255,8 @@ unsigned hw_guest_fetch(u8 *bytes, unsigned max)
 
     if (!g || vmcs_get(v, GUEST_RIP) != g->rip_saved)
         return 0;
-    if (replay_current(g)->kind == REPLAY_EOI && (vmcs_get(v, SECONDARY_VM_EXEC_CONTROL) & CPU2_VIRTUALIZE_APIC_ACCESSES))
+    if (replay_current(g)->kind == REPLAY_EOI &&
+        (vmcs_get(v, SECONDARY_VM_EXEC_CONTROL) & CPU2_VIRTUALIZE_APIC_ACCESSES))
         count = replay_encode(&(struct replay_op){.kind = REPLAY_WRITE, .args = {0, 4}}, code);
     else
         count = replay_encode(replay_current(g), code);

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Instructions of replay guests: CPUID, MSRs, ports, time, idling. Each decides by the controls whether it exits
-// (SDM 25.1); otherwise it does what it does.
+// Instructions of replay guests: CPUID, MSRs, ports, time, idling. Each decides by the controls whether it
+// exits (SDM 25.1); otherwise it does what it does.
 #include "models/cpu/x86/replay_exec.h"
 #include "models/cpu/x86/trace_exit.h"
 
@@ -17,7 +17,8 @@ uint64_t vmx_guest_tsc(const struct pcpu *c)
 
     if (!offsetting)
         return pcpu_tsc(c);
-    return tsc_in_guest(pcpu_tsc(c), scaling ? vmcs_get(v, TSC_MULTIPLIER) : 1ull << 48, vmcs_get(v, TSC_OFFSET));
+    return tsc_in_guest(pcpu_tsc(c), scaling ? vmcs_get(v, TSC_MULTIPLIER) : 1ull << 48,
+                        vmcs_get(v, TSC_OFFSET));
 }
 
 struct vmexit *replay_exit(struct pcpu *c, const struct replay_op *op, uint32_t reason)
@@ -126,11 +127,10 @@ EXEC(wrmsr)
 EXEC(eoi)
 {
     struct vmx *v = &c->x86->vmx;
-    uint64_t zero = 0, apic = msrs_peek(c, MSR_IA32_APIC_BASE);
+    uint64_t zero = 0, apic = APIC_DEFAULT_BASE + APIC_EOI;
 
     if (v->ctl.cpu2 & CPU2_VIRTUALIZE_APIC_ACCESSES) {
         // mov [rdi], eax: the guest's APIC page at its default place.
-        apic = APIC_DEFAULT_BASE + APIC_EOI;
         if (first_time(g)) {
             v->gpr.r[RDI] = apic;
             v->gpr.r[RAX] = 0;
@@ -350,7 +350,7 @@ EXEC(rdtscp)
         return exit_for(c, op, EXIT_REASON_RDTSCP);
     pcpu_charge_cycles(c, c->uarch->op.rdtscp_cycles);
     set_edx_eax(&v->gpr, vmx_guest_tsc(c));
-    v->gpr.r[RCX] = msrs_peek(c, MSR_IA32_TSC_AUX);
+    v->gpr.r[RCX] = MSR_VALUE(c, IA32_TSC_AUX);
     return STEP_RETIRED;
 }
 
@@ -375,7 +375,8 @@ static uint64_t random_value(const struct pcpu *c)
     return z ^ (z >> 31);
 }
 
-static enum replay_step random_number(struct pcpu *c, const struct replay_op *op, uint32_t control, uint32_t reason)
+static enum replay_step random_number(struct pcpu *c, const struct replay_op *op, uint32_t control,
+                                      uint32_t reason)
 {
     struct vmx *v = &c->x86->vmx;
 

@@ -40,10 +40,10 @@ static inline void set_edx_eax(struct hw_gprs *r, uint64_t value)
     r->r[RDX] = value >> 32;
 }
 
-// Instruction information of a memory operand [rdi] (SDM table 27-13 and its like): 64-bit address, segment DS,
-// no index, no displacement.
+// Instruction information of a memory operand [rdi] (SDM table 27-13 and its like): 64-bit address, segment
+// DS, no index, no displacement.
 #define INFO_RDI                                                                                             \
-    (2u << INSN_INFO_ADDR_SIZE_SHIFT | 3u << INSN_INFO_SEG_SHIFT | INSN_INFO_NO_INDEX |                        \
+    (2u << INSN_INFO_ADDR_SIZE_SHIFT | 3u << INSN_INFO_SEG_SHIFT | INSN_INFO_NO_INDEX |                      \
      (uint32_t)RDI << INSN_INFO_BASE_SHIFT)
 
 EXEC(cpuid);

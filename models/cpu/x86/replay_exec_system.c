@@ -1,12 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
-// Instructions of replay guests: control and debug registers, TLB and caches, descriptor tables, flags (SDM 25.1.3).
+// Instructions of replay guests: control and debug registers, TLB and caches, descriptor tables, flags
+// (SDM 25.1.3).
 #include "models/cpu/x86/replay_exec.h"
 
 #include "models/apic/lapic.h"
 #include "models/cpu/uarch/uarch.h"
 #include "spec/apic_bits.h"
 
-static enum replay_step cr_exit(struct pcpu *c, const struct replay_op *op, unsigned type, unsigned cr, uint64_t more)
+static enum replay_step cr_exit(struct pcpu *c, const struct replay_op *op, unsigned type, unsigned cr,
+                                uint64_t more)
 {
     replay_exit(c, op, EXIT_REASON_CR_ACCESS)->qualification =
         cr | (uint64_t)type << QUAL_CR_TYPE_SHIFT | (uint64_t)RAX << QUAL_CR_GPR_SHIFT | more;
@@ -310,8 +312,8 @@ EXEC(sldt)
     first_time(g);
     if (v->ctl.cpu2 & CPU2_DESCRIPTOR_TABLE_EXITING) {
         // SDM table 27-11: 0 in bits 29:28 is SLDT; register operand.
-        replay_exit(c, op, EXIT_REASON_LDTR_TR)->insn_info =
-            INSN_INFO_IS_REG | (uint32_t)RAX << INSN_INFO_REG1_SHIFT;
+        replay_exit(c, op, EXIT_REASON_LDTR_TR)->insn_info = INSN_INFO_IS_REG | (uint32_t)RAX
+                                                                                    << INSN_INFO_REG1_SHIFT;
         return STEP_EXIT;
     }
     v->gpr.r[RAX] = vmcs_get(v, GUEST_LDTR_SELECTOR);

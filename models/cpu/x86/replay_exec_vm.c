@@ -68,8 +68,8 @@ EXEC(fetch)
 // --- VM instructions (SDM 25.1.2, 25.1.3, 30.3). ---
 
 // One with a memory operand [rdi] of up to 16 bytes; `reg2` in bits 31:28 of the instruction information.
-static enum replay_step vm_memory(struct pcpu *c, struct replay_guest *g, const struct replay_op *op, uint32_t reason,
-                                  uint64_t low, uint64_t high)
+static enum replay_step vm_memory(struct pcpu *c, struct replay_guest *g, const struct replay_op *op,
+                                  uint32_t reason, uint64_t low, uint64_t high)
 {
     struct vmx *v = &c->x86->vmx;
     bool descriptor = reason == EXIT_REASON_INVEPT || reason == EXIT_REASON_INVVPID;
@@ -82,7 +82,8 @@ static enum replay_step vm_memory(struct pcpu *c, struct replay_guest *g, const 
         memcpy(g->operand + 8, &high, 8);
         g->operand_bytes = descriptor ? 16 : 8;
     }
-    replay_exit(c, op, reason)->insn_info = INFO_RDI | (descriptor ? (uint32_t)RAX << INSN_INFO_REG2_SHIFT : 0);
+    replay_exit(c, op, reason)->insn_info =
+        INFO_RDI | (descriptor ? (uint32_t)RAX << INSN_INFO_REG2_SHIFT : 0);
     return STEP_EXIT;
 }
 
@@ -163,7 +164,8 @@ static enum replay_step vm_access_exit(struct pcpu *c, const struct replay_op *o
 // VMfail of a shadow access: in the shadow VMCS, as the guest sees it (SDM 30.2).
 static void shadow_flags(struct vmx *v, enum vm_error error)
 {
-    v->rflags &= ~(X86_RFLAGS_CF | X86_RFLAGS_PF | X86_RFLAGS_AF | X86_RFLAGS_ZF | X86_RFLAGS_SF | X86_RFLAGS_OF);
+    v->rflags &=
+        ~(X86_RFLAGS_CF | X86_RFLAGS_PF | X86_RFLAGS_AF | X86_RFLAGS_ZF | X86_RFLAGS_SF | X86_RFLAGS_OF);
     if (v->shadow.mem == NULL)
         v->rflags |= X86_RFLAGS_CF;
     else if (error != VMERR_NONE)
@@ -244,7 +246,8 @@ EXEC(exception)
     // The program goes on behind it, whoever handles it; RIP stays on the instruction that faulted.
     replay_advance(c, g);
     v->rip = rip;
-    return vmx_exception(c, (unsigned)op->args[0] & 31, (uint32_t)op->args[1], op->args[2]) ? STEP_EXIT : STEP_FAULT;
+    return vmx_exception(c, (unsigned)op->args[0] & 31, (uint32_t)op->args[1], op->args[2]) ? STEP_EXIT
+                                                                                            : STEP_FAULT;
 }
 
 EXEC(taskswitch)

@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 // A guest program in execution. Private to models/cpu/x86.
 //
-// Where a program stands is a property of the program, not of a processor: vCPUs move. The cursor points at an op
-// and how much of the gap before it is left. An instruction that exits leaves the cursor on its op; at the next VM
-// entry GUEST_RIP says what software did: behind the instruction, it is done; on it, it runs again with the
-// registers that software left; elsewhere, the program goes on at the op that stands there.
+// Where a program stands is a property of the program, not of a processor: vCPUs move. The cursor points at
+// an op and how much of the gap before it is left. An instruction that exits leaves the cursor on its op; at
+// the next VM entry GUEST_RIP says what software did: behind the instruction, it is done; on it, it runs
+// again with the registers that software left; elsewhere, the program goes on at the op that stands there.
 #ifndef MODELS_CPU_X86_REPLAY_GUEST_H
 #define MODELS_CPU_X86_REPLAY_GUEST_H
 
@@ -27,8 +27,8 @@ struct replay_position {
 
 struct replay_frame {
     struct replay_position back;
-    bool interrupts;     // RFLAGS.IF before
-    struct hw_gprs gpr;  // A handler saves and restores them
+    bool interrupts;    // RFLAGS.IF before
+    struct hw_gprs gpr; // A handler saves and restores them
     unsigned char operand[16];
 };
 
@@ -42,10 +42,10 @@ struct replay_guest {
     struct replay_position at;
     struct replay_frame frames[REPLAY_FRAMES_MAX];
     uint32_t frame_count;
-    uint64_t rip_saved;  // RIP at the last exit or entry
-    bool fresh;          // Has never been entered
-    bool done;           // END was reached
-    uint64_t seen[2];    // Exit reasons since the last op that is not AWAIT
+    uint64_t rip_saved;         // RIP at the last exit or entry
+    bool fresh;                 // Has never been entered
+    bool done;                  // END was reached
+    uint64_t seen[2];           // Exit reasons since the last op that is not AWAIT
     uint64_t await_until_ticks; // 0: not waiting
     uint64_t pauses_left;
     unsigned char operand[16];
@@ -63,8 +63,8 @@ struct replay_set {
 struct replay_guest *replay_enter(struct pcpu *c, uint64_t idtr_base);
 // An exit was made.
 void replay_leave(struct pcpu *c, struct replay_guest *g);
-// Event delivery: remembers where the guest was, goes on in its handler. `length` of the instruction that raised a
-// software event.
+// Event delivery: remembers where the guest was, goes on in its handler. `length` of the instruction that
+// raised a software event.
 void replay_deliver(struct pcpu *c, struct replay_guest *g, uint32_t info, uint32_t length);
 // Runs the guest until an exit is in v->exit.
 void replay_run(struct pcpu *c);
@@ -87,7 +87,8 @@ enum replay_step {
     STEP_FAULT,   // An exception was delivered or a position taken: nothing more to do
     STEP_EVENT,   // Not an instruction, done: the cursor moves on, no trap follows
 };
-typedef enum replay_step (*replay_exec_fn)(struct pcpu *c, struct replay_guest *g, const struct replay_op *op);
+typedef enum replay_step (*replay_exec_fn)(struct pcpu *c, struct replay_guest *g,
+                                           const struct replay_op *op);
 extern const replay_exec_fn replay_exec[REPLAY_OP_COUNT];
 
 // Moves behind the current op, through control ops, to the next one; sets v->rip.

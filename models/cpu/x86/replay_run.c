@@ -16,7 +16,8 @@
 // Handlers of vectors without one: an interrupt is acknowledged, an exception is fixed up.
 static const struct replay_op interrupt_handler[] = {
     {.kind = REPLAY_EOI, .length = 2}, {.kind = REPLAY_IRET, .length = 2}, {.kind = REPLAY_END}};
-static const struct replay_op exception_handler[] = {{.kind = REPLAY_IRET, .length = 2}, {.kind = REPLAY_END}};
+static const struct replay_op exception_handler[] = {{.kind = REPLAY_IRET, .length = 2},
+                                                     {.kind = REPLAY_END}};
 
 uint64_t replay_rip(const struct replay_guest *g)
 {
@@ -77,7 +78,8 @@ static void arrive(struct pcpu *c, struct replay_guest *g)
     while (!g->at.detour && control(g)) {
         gap += replay_current(g)->gap_cycles;
         if (++steps > CONTROL_STEPS_MAX) {
-            trace_vmx_violation(c, "guest program loops without an event", g->idtr_base, replay_current(g)->line);
+            trace_vmx_violation(c, "guest program loops without an event", g->idtr_base,
+                                replay_current(g)->line);
             g->at.op = g->program->op_count - 1;
         }
     }
@@ -161,11 +163,13 @@ void replay_deliver(struct pcpu *c, struct replay_guest *g, uint32_t info, uint3
     if (!g)
         return;
     if (g->frame_count == REPLAY_FRAMES_MAX) {
-        trace_vmx_violation(c, "guest handlers are nested too deeply", g->idtr_base, info & INTR_INFO_VECTOR_MASK);
+        trace_vmx_violation(c, "guest handlers are nested too deeply", g->idtr_base,
+                            info & INTR_INFO_VECTOR_MASK);
         return;
     }
     handled = g->program->handler[info & INTR_INFO_VECTOR_MASK] != REPLAY_NO_HANDLER;
-    // A fault's handler repairs what the instruction needed: a page fault's retries it, others continue behind it.
+    // A fault's handler repairs what the instruction needed: a page fault's retries it, others continue
+    // behind it.
     retry = handled && (info & INTR_INFO_VECTOR_MASK) == PF_VECTOR;
     if (g->at.started && ((is_fault(info) && !retry) || length))
         replay_advance(c, g);
@@ -260,7 +264,8 @@ void replay_leave(struct pcpu *c, struct replay_guest *g)
 
 // --- Running. ---
 
-// Lets guest time pass up to `ticks`, less if something happens. A one-instruction shadow ends with the first cycle.
+// Lets guest time pass up to `ticks`, less if something happens. A one-instruction shadow ends with the first
+// cycle.
 static void pass(struct pcpu *c, uint64_t *left_ticks)
 {
     struct vmx *v = &c->x86->vmx;
@@ -287,7 +292,8 @@ static void idle(struct pcpu *c)
 }
 
 // The end of an instruction: traps that follow it.
-static bool retire(struct pcpu *c, struct replay_guest *g, const struct replay_op *op, uint32_t blocking_before)
+static bool retire(struct pcpu *c, struct replay_guest *g, const struct replay_op *op,
+                   uint32_t blocking_before)
 {
     struct vmx *v = &c->x86->vmx;
 

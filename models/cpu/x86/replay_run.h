@@ -8,9 +8,9 @@
 #include "models/cpu/pcpu.h"
 #include "models/cpu/x86/replay.h"
 
-// Makes `program` the one of the guest whose IDTR base is `idtr_base`. The program must outlive the machine. NULL, or
-// what is wrong with it (nothing was registered): no END at its end, loops that do not match, labels or handlers
-// outside, a base that is taken.
+// Makes `program` the one of the guest whose IDTR base is `idtr_base`. The program must outlive the machine.
+// NULL, or what is wrong with it (nothing was registered): no END at its end, loops that do not match, labels
+// or handlers outside, a base that is taken.
 const char *replay_register(struct machine *m, uint64_t idtr_base, const struct replay_program *program);
 // Puts every program back to its start, and the assigned device to reset: before each run.
 void replay_reset(struct machine *m);

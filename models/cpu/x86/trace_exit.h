@@ -5,8 +5,8 @@
 
 #include "models/cpu/pcpu.h"
 
-// Non-root operation begins now; the VM entry began at `begin_ticks`. Completes the row of the last exit of this
-// VMCS.
+// Non-root operation begins now; the VM entry began at `begin_ticks`. Completes the row of the last exit of
+// this VMCS.
 void trace_vm_entry(struct pcpu *c, uint64_t begin_ticks);
 // The VM entry that began at `begin_ticks` failed its guest-state checks; the exit follows.
 void trace_vm_entry_failed(struct pcpu *c, uint64_t begin_ticks);

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// The tracepoint port of hv/hw/trace.h: events, spans, counters, violations. Nothing here takes simulated time.
+// The tracepoint port of hv/hw/trace.h: events, spans, counters, violations. Nothing here takes simulated
+// time.
 #include "models/cpu/x86/trace_port.h"
 #include "models/cpu/x86/trace_exit.h"
 #include "models/cpu/x86/trace_state.h"
@@ -84,7 +85,8 @@ void hw_trace(enum hw_tracepoint tp, u64 a0, u64 a1, u64 a2, u64 a3, u64 a4, u64
     const struct pcpu *c = pcpu_current;
 
     if (c && c->trace)
-        trace_event(c->trace, trace_where_of(c, true), (uint16_t)tp, c->now_ticks, args, tracepoints[tp].argc);
+        trace_event(c->trace, trace_where_of(c, true), (uint16_t)tp, c->now_ticks, args,
+                    tracepoints[tp].argc);
 }
 
 void hw_trace_vcpu(u32 vm, u32 vcpu, u32 level, hpa_t vmcs)
@@ -192,8 +194,8 @@ void hw_panic(const char *what, const char *file, u32 line)
 
     fprintf(stderr, "hvsim: bug in the hypervisor core: %s:%u: %s", file, (unsigned)line, what);
     if (c)
-        fprintf(stderr, " (pCPU %u, cycle %" PRIu64 ", seed %" PRIu64 ")", c->index, c->now_ticks / TICKS_PER_CYCLE,
-                c->machine->seed);
+        fprintf(stderr, " (pCPU %u, cycle %" PRIu64 ", seed %" PRIu64 ")", c->index,
+                c->now_ticks / TICKS_PER_CYCLE, c->machine->seed);
     fputc('\n', stderr);
     exit(STATUS_BUG);
 }

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// APIC virtualization and virtual interrupts (SDM ch. 29): everything that the processor does on the virtual-APIC page.
+// APIC virtualization and virtual interrupts (SDM ch. 29): everything that the processor does on the
+// virtual-APIC page.
 #include "models/cpu/x86/x86_state.h"
 
 #include "models/cpu/uarch/uarch.h"
@@ -100,7 +101,8 @@ void vapic_entry(struct pcpu *c)
     struct vmx *v = &c->x86->vmx;
 
     v->virtual_interrupt = false;
-    v->tpr_check = (v->ctl.cpu & CPU_USE_TPR_SHADOW) && !vid(v) && (v->ctl.cpu2 & CPU2_VIRTUALIZE_APIC_ACCESSES);
+    v->tpr_check =
+        (v->ctl.cpu & CPU_USE_TPR_SHADOW) && !vid(v) && (v->ctl.cpu2 & CPU2_VIRTUALIZE_APIC_ACCESSES);
     if (vid(v)) {
         ppr_virtualization(c);
         evaluate(c);
@@ -224,8 +226,8 @@ static bool in_set(uint64_t set, uint32_t offset)
 #define LVT_SET                                                                                              \
     (BIT_OF(0x320) | BIT_OF(0x330) | BIT_OF(0x340) | BIT_OF(0x350) | BIT_OF(0x360) | BIT_OF(0x370))
 #define WRITE_SET                                                                                            \
-    (BIT_OF(0x20) | BIT_OF(0x80) | BIT_OF(0xb0) | BIT_OF(0xd0) | BIT_OF(0xe0) | BIT_OF(0xf0) | BIT_OF(0x280) | \
-     BIT_OF(0x300) | BIT_OF(0x310) | LVT_SET | BIT_OF(0x380) | BIT_OF(0x3e0))
+    (BIT_OF(0x20) | BIT_OF(0x80) | BIT_OF(0xb0) | BIT_OF(0xd0) | BIT_OF(0xe0) | BIT_OF(0xf0) |               \
+     BIT_OF(0x280) | BIT_OF(0x300) | BIT_OF(0x310) | LVT_SET | BIT_OF(0x380) | BIT_OF(0x3e0))
 // ISR, TMR and IRR are 24 registers from 100H.
 #define READ_SET (WRITE_SET | BIT_OF(0x30) | (0xffffffull << 16))
 

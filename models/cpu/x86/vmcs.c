@@ -99,8 +99,8 @@ enum vm_error vmcs_access_read(const struct vmx *v, const struct vmcs_ref *r, ui
     return VMERR_NONE;
 }
 
-enum vm_error vmcs_access_write(const struct vmx *v, const struct vmcs_ref *r, const struct uarch *u, uint64_t enc,
-                                uint64_t value)
+enum vm_error vmcs_access_write(const struct vmx *v, const struct vmcs_ref *r, const struct uarch *u,
+                                uint64_t enc, uint64_t value)
 {
     uint32_t full = (uint32_t)enc & ~1u;
 

@@ -89,7 +89,7 @@ enum hw_vmx_status hw_vmxon(hpa_t region)
     if (v->on)
         return fail(c, VMERR_VMXON_IN_ROOT);
     // #GP(0) by IA32_FEATURE_CONTROL and the fixed bits (SDM 30.3, VMXON): hv's duty to look first.
-    assert((msrs_peek(c, MSR_IA32_FEATURE_CONTROL) & 5) == 5 && "#GP: VMXON without IA32_FEATURE_CONTROL");
+    assert((MSR_VALUE(c, IA32_FEATURE_CONTROL) & 5) == 5 && "#GP: VMXON without IA32_FEATURE_CONTROL");
     assert((~c->x86->cr[0] & c->uarch->vmx_cap.cr0_fixed0) == 0 && "#GP: VMXON with CR0 unsupported");
     if (!address_valid(c, region.v))
         return fail_invalid();

@@ -17,7 +17,8 @@
 
 // --- The VMCS. ---
 //
-// The region in host memory is the storage: software that copies, corrupts or frees one meets what silicon would do.
+// The region in host memory is the storage: software that copies, corrupts or frees one meets what silicon
+// would do.
 //
 //  byte 0            4               8             12          16            24        32
 // +----------------+---------------+-------------+-----------+-------------+---------+------------------+
@@ -33,8 +34,8 @@ struct vmcs_layout {
 };
 
 struct vmcs_ref {
-    uint64_t hpa;         // VMX_NO_POINTER: none
-    unsigned char *mem;   // The region
+    uint64_t hpa;       // VMX_NO_POINTER: none
+    unsigned char *mem; // The region
 };
 
 // --- An exit. ---
@@ -67,7 +68,8 @@ struct vmx {
     struct vmcs_layout layout;
     uint64_t msr_bitmap, io_bitmap_a, io_bitmap_b, vapic; // Host physical, of the current guest
 
-    // Registers in non-root operation; CRs, DRs and MSRs are x86_state's, which a guest shares with root mode.
+    // Registers in non-root operation; CRs, DRs and MSRs are x86_state's, which a guest shares with root
+    // mode.
     struct hw_gprs gpr;
     uint64_t rip, rsp, rflags;
     uint32_t blocking; // As GUEST_INTERRUPTIBILITY_INFO
@@ -81,17 +83,17 @@ struct vmx {
     uint64_t timer_at_ticks;  // When it expires
     uint32_t timer_value;
     uint64_t ple_first_tsc, ple_last_tsc;
-    bool monitor_armed;        // By MONITOR
-    bool tpr_check;            // TPR virtualization is to be looked at before the next instruction
-    bool virtual_interrupt;    // A virtual interrupt is recognized (SDM 29.2.1)
+    bool monitor_armed;     // By MONITOR
+    bool tpr_check;         // TPR virtualization is to be looked at before the next instruction
+    bool virtual_interrupt; // A virtual interrupt is recognized (SDM 29.2.1)
     uint32_t delivering_info, delivering_error, delivering_length; // The event being delivered; info 0: none
 
-    struct replay_guest *guest; // The program that runs
-    bool delivered;    // An event went through the IDT at this boundary
-    uint32_t trap_exit; // Reason of an exit that follows the current instruction (0: none) ...
+    struct replay_guest *guest;  // The program that runs
+    bool delivered;              // An event went through the IDT at this boundary
+    uint32_t trap_exit;          // Reason of an exit that follows the current instruction (0: none) ...
     uint64_t trap_qualification; // ... and its qualification
-    bool look_again;   // Something changed: higher priorities are to be looked at first
-    bool exit_pending; // v->exit is to be made
+    bool look_again;             // Something changed: higher priorities are to be looked at first
+    bool exit_pending;           // v->exit is to be made
     uint64_t exit_begin_ticks, exit_tsc;
     struct vmexit exit;
     const struct entry_rule *failed_rule; // Of the last VM entry; NULL: none
@@ -118,7 +120,8 @@ static inline void vmcs_set_header32(const struct vmcs_ref *r, unsigned offset, 
 {
     memcpy(r->mem + offset, &value, 4);
 }
-// Reads a field by its full encoding; 0 where the processor does not have it. `enc` is a constant in most callers.
+// Reads a field by its full encoding; 0 where the processor does not have it. `enc` is a constant in most
+// callers.
 static inline uint64_t vmcs_get_ref(const struct vmx *v, const struct vmcs_ref *r, uint32_t enc)
 {
     unsigned offset = v->layout.offset[VMCS_SLOT(enc)];
@@ -147,11 +150,11 @@ static inline void vmcs_put(const struct vmx *v, uint32_t enc, uint64_t value)
 {
     vmcs_put_ref(v, &v->current, enc, value);
 }
-// VMREAD and VMWRITE of any 64-bit encoding, high halves included: VMERR_NONE, UNSUPPORTED_COMPONENT (12) or, for
-// writes where the processor forbids it, VMWRITE_READ_ONLY (13).
+// VMREAD and VMWRITE of any 64-bit encoding, high halves included: VMERR_NONE, UNSUPPORTED_COMPONENT (12) or,
+// for writes where the processor forbids it, VMWRITE_READ_ONLY (13).
 enum vm_error vmcs_access_read(const struct vmx *v, const struct vmcs_ref *r, uint64_t enc, uint64_t *value);
-enum vm_error vmcs_access_write(const struct vmx *v, const struct vmcs_ref *r, const struct uarch *u, uint64_t enc,
-                                uint64_t value);
+enum vm_error vmcs_access_write(const struct vmx *v, const struct vmcs_ref *r, const struct uarch *u,
+                                uint64_t enc, uint64_t value);
 
 // --- vmx.c ---
 
@@ -160,8 +163,8 @@ struct vmcs_ref vmcs_ref_at(const struct pcpu *c, uint64_t hpa);
 
 // --- entry.c, exit.c, nonroot.c, events.c ---
 
-// Loads the guest of the current VMCS; false: an entry failure is in v->exit, nothing of the guest was loaded that
-// would survive.
+// Loads the guest of the current VMCS; false: an entry failure is in v->exit, nothing of the guest was loaded
+// that would survive.
 bool vmx_load_guest(struct pcpu *c);
 // MSR areas (SDM 26.4, 27.4, 27.6). Number of the failing entry from 1, 0: none.
 uint32_t vmx_load_msrs(struct pcpu *c, uint64_t area, uint32_t count, bool exit);
@@ -173,10 +176,11 @@ void vmx_run_guest(struct pcpu *c);
 
 // Starts an exit of the given reason, everything else 0.
 struct vmexit *vmx_exit_begin(struct pcpu *c, uint32_t reason);
-// An event at an instruction boundary: true if it makes an exit (in v->exit). May deliver others to the guest.
+// An event at an instruction boundary: true if it makes an exit (in v->exit). May deliver others to the
+// guest.
 bool vmx_boundary(struct pcpu *c);
-// Delivers through the guest's IDT, with the faults of delivery (SDM 6.14, 25.4.1): true if that makes an exit.
-// `info` as VM_ENTRY_INTR_INFO_FIELD.
+// Delivers through the guest's IDT, with the faults of delivery (SDM 6.14, 25.4.1): true if that makes an
+// exit. `info` as VM_ENTRY_INTR_INFO_FIELD.
 bool vmx_deliver(struct pcpu *c, uint32_t info, uint32_t error, uint32_t length);
 // An exception that the current instruction raises: exception bitmap, then delivery. True: exit.
 bool vmx_exception(struct pcpu *c, unsigned vector, uint32_t error, uint64_t detail);
@@ -191,7 +195,8 @@ uint64_t vmx_guest_tsc(const struct pcpu *c);
 #define VAPIC_NONE 0xffffffffu
 uint32_t vapic_read(struct pcpu *c, uint32_t offset);
 void vapic_write(struct pcpu *c, uint32_t offset, uint32_t value);
-// At VM entry (SDM 26.3.2.5) and after posted interrupts: PPR, then recognition of pending virtual interrupts.
+// At VM entry (SDM 26.3.2.5) and after posted interrupts: PPR, then recognition of pending virtual
+// interrupts.
 void vapic_entry(struct pcpu *c);
 // Delivers the recognized virtual interrupt (SDM 29.2.2). True: exit.
 bool vapic_deliver(struct pcpu *c);
@@ -203,7 +208,8 @@ bool vapic_write_eoi(struct pcpu *c);
 void vapic_self_ipi(struct pcpu *c, uint8_t vector);
 // What a guest access of the APIC-access page does (SDM 29.4): true: exit. `value` in and out.
 bool vapic_page_access(struct pcpu *c, uint32_t offset, unsigned size, unsigned access, uint64_t *value);
-// RDMSR, WRMSR of 800H..8FFH under "virtualize x2APIC mode" (SDM 29.5): handled says whether they were virtual.
+// RDMSR, WRMSR of 800H..8FFH under "virtualize x2APIC mode" (SDM 29.5): handled says whether they were
+// virtual.
 bool vapic_read_msr(struct pcpu *c, uint32_t msr, uint64_t *value, bool *handled);
 bool vapic_write_msr(struct pcpu *c, uint32_t msr, uint64_t value, bool *handled);
 
@@ -212,6 +218,7 @@ bool vapic_write_msr(struct pcpu *c, uint32_t msr, uint64_t value, bool *handled
 // Translates; true: exit. Then *hpa is valid. `linear` is the guest-linear address of the access.
 bool guest_translate(struct pcpu *c, uint64_t linear, uint64_t gpa, unsigned access, uint64_t *hpa);
 // Reads or writes `size` bytes at a guest-physical address; true: exit.
-bool guest_access(struct pcpu *c, uint64_t linear, uint64_t gpa, unsigned size, unsigned access, uint64_t *value);
+bool guest_access(struct pcpu *c, uint64_t linear, uint64_t gpa, unsigned size, unsigned access,
+                  uint64_t *value);
 
 #endif

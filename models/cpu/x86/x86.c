@@ -166,12 +166,13 @@ uint64_t x86_cr4_allowed(const struct pcpu *c)
         uint32_t leaf;
         uint8_t reg, bit;
     } rows[] = {
-        {X86_CR4_VMXE, 1, 2, 5},      {X86_CR4_SMXE, 1, 2, 6},  {X86_CR4_PCIDE, 1, 2, 17}, {X86_CR4_OSXSAVE, 1, 2, 26},
-        {X86_CR4_FSGSBASE, 7, 1, 0},  {X86_CR4_SMEP, 7, 1, 7},  {X86_CR4_SMAP, 7, 1, 20},  {X86_CR4_UMIP, 7, 2, 2},
-        {X86_CR4_PKE, 7, 2, 3},       {X86_CR4_CET, 7, 2, 7},   {X86_CR4_LA57, 7, 2, 16},
+        {X86_CR4_VMXE, 1, 2, 5},     {X86_CR4_SMXE, 1, 2, 6},     {X86_CR4_PCIDE, 1, 2, 17},
+        {X86_CR4_OSXSAVE, 1, 2, 26}, {X86_CR4_FSGSBASE, 7, 1, 0}, {X86_CR4_SMEP, 7, 1, 7},
+        {X86_CR4_SMAP, 7, 1, 20},    {X86_CR4_UMIP, 7, 2, 2},     {X86_CR4_PKE, 7, 2, 3},
+        {X86_CR4_CET, 7, 2, 7},      {X86_CR4_LA57, 7, 2, 16},
     };
-    uint64_t allowed = X86_CR4_VME | X86_CR4_PVI | X86_CR4_TSD | X86_CR4_DE | X86_CR4_PSE | X86_CR4_PAE | X86_CR4_MCE | X86_CR4_PGE | X86_CR4_PCE |
-                       X86_CR4_OSFXSR | X86_CR4_OSXMMEXCPT;
+    uint64_t allowed = X86_CR4_VME | X86_CR4_PVI | X86_CR4_TSD | X86_CR4_DE | X86_CR4_PSE | X86_CR4_PAE |
+                       X86_CR4_MCE | X86_CR4_PGE | X86_CR4_PCE | X86_CR4_OSFXSR | X86_CR4_OSXMMEXCPT;
 
     for (unsigned i = 0; i < sizeof rows / sizeof *rows; i++)
         if (cpuid_bit(c, rows[i].leaf, rows[i].reg, rows[i].bit))
@@ -182,15 +183,15 @@ uint64_t x86_cr4_allowed(const struct pcpu *c)
 static enum hw_fault write_cr0(struct pcpu *c, uint64_t value)
 {
     const struct x86_state *s = c->x86;
-    const uint64_t known =
-        X86_CR0_PE | X86_CR0_MP | X86_CR0_EM | X86_CR0_TS | X86_CR0_ET | X86_CR0_NE | X86_CR0_WP | X86_CR0_AM | X86_CR0_NW | X86_CR0_CD | X86_CR0_PG;
+    const uint64_t known = X86_CR0_PE | X86_CR0_MP | X86_CR0_EM | X86_CR0_TS | X86_CR0_ET | X86_CR0_NE |
+                           X86_CR0_WP | X86_CR0_AM | X86_CR0_NW | X86_CR0_CD | X86_CR0_PG;
 
     if (value >> 32)
         return HW_FAULT_GP;
     if (((value & X86_CR0_PG) && !(value & X86_CR0_PE)) || ((value & X86_CR0_NW) && !(value & X86_CR0_CD)))
         return HW_FAULT_GP;
     // 64-bit mode: paging cannot be turned off.
-    if (!(value & X86_CR0_PG) && (msrs_peek(c, MSR_IA32_EFER) & EFER_LMA))
+    if (!(value & X86_CR0_PG) && (MSR_VALUE(c, IA32_EFER) & EFER_LMA))
         return HW_FAULT_GP;
     // In VMX operation the fixed bits (SDM 23.8).
     if (s->vmx.on && ((~value & c->uarch->vmx_cap.cr0_fixed0) & ~vmx_cr0_freed(c)))
@@ -205,7 +206,7 @@ static enum hw_fault write_cr4(struct pcpu *c, uint64_t value)
 
     if (value & ~x86_cr4_allowed(c))
         return HW_FAULT_GP;
-    if (!(value & X86_CR4_PAE) && (msrs_peek(c, MSR_IA32_EFER) & EFER_LMA))
+    if (!(value & X86_CR4_PAE) && (MSR_VALUE(c, IA32_EFER) & EFER_LMA))
         return HW_FAULT_GP;
     if ((value ^ s->cr[4]) & X86_CR4_LA57)
         return HW_FAULT_GP; // Not in IA-32e mode.
@@ -275,7 +276,8 @@ enum hw_fault x86_write_xcr(struct pcpu *c, uint32_t index, uint64_t value)
 
     if (!(c->x86->cr[4] & X86_CR4_OSXSAVE))
         return HW_FAULT_UD;
-    // SDM vol. 2, XSETBV: x87 always, AVX needs SSE, the three of AVX-512 together and with AVX, BND* together.
+    // SDM vol. 2, XSETBV: x87 always, AVX needs SSE, the three of AVX-512 together and with AVX, BND*
+    // together.
     if (index != 0 || (value & ~supported) || !(value & 1))
         return HW_FAULT_GP;
     if ((value & 4) && !(value & 2))

@@ -23,8 +23,8 @@ uint64_t x86_tsc_adjust(const struct pcpu *c);
 // CR2 to CR8 as they are in the mode that executes now (guest values in non-root operation).
 uint64_t x86_cr(const struct pcpu *c, unsigned n);
 
-// INIT: registers and APIC as SDM table 9-1, except that software continues at the ap_entry of its vectors after
-// SIPI. Called by whoever delivers INIT to a processor in root operation outside of VMX operation.
+// INIT: registers and APIC as SDM table 9-1, except that software continues at the ap_entry of its vectors
+// after SIPI. Called by whoever delivers INIT to a processor in root operation outside of VMX operation.
 void x86_init_signal(struct pcpu *c);
 // INIT is blocked in VMX root operation (SDM 23.8).
 bool x86_init_blocked(const struct pcpu *c);

@@ -20,8 +20,8 @@ struct x86_state {
     struct vmx vmx;
 };
 
-// Prologue of an instruction of root mode: drains (if serializing), charges, is a scheduling point. Returns the
-// processor on which the effect takes place: the thread may have moved meanwhile.
+// Prologue of an instruction of root mode: drains (if serializing), charges, is a scheduling point. Returns
+// the processor on which the effect takes place: the thread may have moved meanwhile.
 struct pcpu *x86_instruction(uint64_t cycles, bool serializing);
 
 // What CPUID returns on this processor now (no cost).

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// The arithmetic of clocks: exact at both bounds, no overflow at the ends of 64 bits (SDM 17.17, 25.3, 25.5.1).
+// The arithmetic of clocks: exact at both bounds, no overflow at the ends of 64 bits
+// (SDM 17.17, 25.3, 25.5.1).
 #include "models/timer/tsc.h"
 #include "tests/shim/shim.h"
 
@@ -53,8 +54,13 @@ TEST(PreemptionTimer, CountsChangesOfTheTscBit) // SDM 25.5.1
         uint32_t value;
         uint64_t expiry;
     } rows[] = {
-        {0, 5, 1, 32},     {31, 5, 1, 32},   {32, 5, 1, 64},    {33, 5, 2, 96},
-        {100, 0, 7, 107},  {77, 5, 0, 77},   {0, 5, UINT32_MAX, (uint64_t)UINT32_MAX << 5},
+        {0, 5, 1, 32},
+        {31, 5, 1, 32},
+        {32, 5, 1, 64},
+        {33, 5, 2, 96},
+        {100, 0, 7, 107},
+        {77, 5, 0, 77},
+        {0, 5, UINT32_MAX, (uint64_t)UINT32_MAX << 5},
     };
 
     for (unsigned i = 0; i < sizeof rows / sizeof *rows; i++) {

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Scenario files: what is accepted, and that each mistake is told with file, line, field, expectation and cure.
+// Scenario files: what is accepted, and that each mistake is told with file, line, field, expectation and
+// cure.
 #include "sim/scenario/quantity.h"
 #include "sim/scenario/scenario.h"
 #include "tests/shim/shim.h"
@@ -43,33 +44,39 @@ static const struct {
     {"scenario: s\nmachine: { arch: arm64 }\n" VMS, ":2: machine.arch: ", "one of: x86"},
     {"scenario: s\nvms: 3\n", ":2: vms: ", "expected a list, got a value"},
     {"scenario: s\nvms:\n  - name: a\n    memory: 64MiB\n", ":3: vms[0].vcpus: ", "at least one vCPU"},
-    {"scenario: s\nvms:\n  - name: a\n    memory: 64MiB\n    vcpus: []\n", ":5: vms[0].vcpus: ", "at least one vCPU"},
-    {"scenario: s\nvms:\n  - name: a\n    memory: 8GiB\n    vcpus:\n      - { stream: a }\n", ":4: vms[0].memory: ",
-     "over the limit of 4096 MiB"},
-    {"scenario: s\nvms:\n  - name: a\n    memory: 1s\n    vcpus:\n      - { stream: a }\n", ":4: vms[0].memory: ",
-     "expected bytes with a unit"},
+    {"scenario: s\nvms:\n  - name: a\n    memory: 64MiB\n    vcpus: []\n",
+     ":5: vms[0].vcpus: ", "at least one vCPU"},
+    {"scenario: s\nvms:\n  - name: a\n    memory: 8GiB\n    vcpus:\n      - { stream: a }\n",
+     ":4: vms[0].memory: ", "over the limit of 4096 MiB"},
+    {"scenario: s\nvms:\n  - name: a\n    memory: 1s\n    vcpus:\n      - { stream: a }\n",
+     ":4: vms[0].memory: ", "expected bytes with a unit"},
     {"scenario: s\n" VMS "vmm:\n  - { at: 5, do: stop }\n", ":8: vmm[0].at: ", "expected a time with a unit"},
     {"scenario: s\n" VMS "vmm:\n  - { at: 5ms, do: stopp }\n", ":8: vmm[0].do: ", "did you mean `stop`"},
     {"scenario: s\n" VMS "vmm:\n  - { at: 5ms, do: irq_line, gsi: 1 }\n", ":8: vmm[0]: ", "needs `level`"},
-    {"scenario: s\n" VMS "vmm:\n  - { at: 5ms, do: stop, gsi: 1 }\n", ":8: vmm[0].gsi: ", "no such parameter"},
+    {"scenario: s\n" VMS "vmm:\n  - { at: 5ms, do: stop, gsi: 1 }\n",
+     ":8: vmm[0].gsi: ", "no such parameter"},
     {"scenario: s\n" VMS "vmm:\n  - { at: 5ms, do: stop, vm: b }\n", ":8: vmm[0].vm: ", "one of: a"},
-    {"scenario: s\n" VMS "knobs: { irq.storm_gard: none }\n", ":7: knobs.irq.storm_gard: ",
-     "did you mean `irq.storm_guard`"},
-    {"scenario: s\n" VMS "knobs: { irq.storm_guard: off }\n", ":7: irq.storm_guard: ",
-     "expected none|ioapic_delay|immexit_throttle"},
+    {"scenario: s\n" VMS "knobs: { irq.storm_gard: none }\n",
+     ":7: knobs.irq.storm_gard: ", "did you mean `irq.storm_guard`"},
+    {"scenario: s\n" VMS "knobs: { irq.storm_guard: off }\n",
+     ":7: irq.storm_guard: ", "expected none|ioapic_delay|immexit_throttle"},
     {"scenario: s\n" VMS "knobs: { irq.storm_count: 0 }\n", ":7: irq.storm_count: ", "expected 1..100000000"},
-    {"scenario: s\n" VMS "variants:\n  v: { knobs: { x86.apicv: perhaps } }\n", ":8: x86.apicv: ", "expected off|on"},
+    {"scenario: s\n" VMS "variants:\n  v: { knobs: { x86.apicv: perhaps } }\n",
+     ":8: x86.apicv: ", "expected off|on"},
     {"scenario: s\n" VMS "expect:\n  - { about: x }\n", ":8: expect[0]: ", "either `sql` or `compare`"},
-    {"scenario: s\n" VMS "expect:\n  - { about: x, sql: q, equals: 1, at_least: 2 }\n", ":8: expect[0]: ", "give one of"},
-    {"scenario: s\n" VMS "expect:\n  - { about: x, sql: q, variant: v }\n", ":8: expect[0].variant: ",
-     "expected one of: default"},
-    {"scenario: s\n" VMS "expect:\n  - { about: x, sql: q, between: [1] }\n", ":8: expect[0]: ", "two values"},
+    {"scenario: s\n" VMS "expect:\n  - { about: x, sql: q, equals: 1, at_least: 2 }\n",
+     ":8: expect[0]: ", "give one of"},
+    {"scenario: s\n" VMS "expect:\n  - { about: x, sql: q, variant: v }\n",
+     ":8: expect[0].variant: ", "expected one of: default"},
+    {"scenario: s\n" VMS "expect:\n  - { about: x, sql: q, between: [1] }\n",
+     ":8: expect[0]: ", "two values"},
     {"scenario: s\n" VMS "expect:\n  - about: x\n    compare: { sql: q, ratio: a, at_least: 1 }\n",
      ":9: expect[0].compare.ratio: ", "before/after"},
     {"scenario: &a s\nabout: *a\n" VMS, ":2: ", "alias"},
     {"scenario: s\nvms:\n  - name: a\n    memory: 64MiB\n    vcpus:\n      - { stream: a, pcpu: 1 }\n",
      ":6: vms[0].vcpus[0].pcpu: ", "expected 0 to 0"},
-    {"scenario: s\nvms:\n  - name: a\n    memory: 64MiB\n    vcpus:\n      - { stream: a }\n    devices:\n      - { name: d }\n",
+    {"scenario: s\nvms:\n  - name: a\n    memory: 64MiB\n    vcpus:\n      - { stream: a }\n    devices:\n   "
+     "   - { name: d }\n",
      ":8: vms[0].devices[0]: ", "either `port` or `mmio`"},
 };
 
@@ -85,7 +92,8 @@ TEST(Scenario, EveryMistakeIsToldWithItsPlace)
         EXPECT_EQ(strncmp(e.text, path, strlen(path)), 0);
         const char *rest = e.text + (strlen(e.text) > strlen(path) ? strlen(path) : 0);
 
-        if (strncmp(rest, mistakes[i].place, strlen(mistakes[i].place)) != 0 || !strstr(rest, mistakes[i].words))
+        if (strncmp(rest, mistakes[i].place, strlen(mistakes[i].place)) != 0 ||
+            !strstr(rest, mistakes[i].words))
             printf("case %zu: %s\n", i, e.text);
         EXPECT_EQ(strncmp(rest, mistakes[i].place, strlen(mistakes[i].place)), 0);
         EXPECT_STRSTR(rest, mistakes[i].words);
@@ -129,11 +137,13 @@ TEST(Scenario, ResolvedFormReadsBackTheSame)
         "scenario: s\nabout: \"two\\nlines\"\nmachine: { cpus: 3, memory: 2GiB, uarch: sandybridge-ep }\n"
         "vms:\n  - name: a\n    memory: 64MiB\n    irqchip: split\n    nested: on\n    vcpus:\n"
         "      - { stream: a.stream, pcpu: 2 }\n      - { stream: b.stream }\n"
-        "    devices:\n      - { name: d, port: 0x60, size: 2, gsi: 4, ack: 7 }\n      - { name: m, mmio: 0xfe000000 }\n"
+        "    devices:\n      - { name: d, port: 0x60, size: 2, gsi: 4, ack: 7 }\n      - { name: m, mmio: "
+        "0xfe000000 }\n"
         "    slots:\n      - { slot: 5, gpa: 0x100000000, size: 2MiB, page: 2MiB, readonly: on }\n"
         "vmm:\n  - { at: 2ms, do: irq_line, gsi: 23, level: 1 }\n  - { at: 1.5us, do: msi, vector: 0x60 }\n"
         "run: { until: 10ms }\nknobs: { irq.storm_count: 7 }\n"
-        "variants:\n  before: { about: b, knobs: { irq.storm_guard: none, irq.storm_count: 9 } }\n  after: {}\n"
+        "variants:\n  before: { about: b, knobs: { irq.storm_guard: none, irq.storm_count: 9 } }\n  after: "
+        "{}\n"
         "expect:\n  - { about: e, variant: before, sql: SELECT 1, between: [1, 2] }\n"
         "  - about: c\n    compare: { sql: SELECT 2, ratio: before/after, at_least: 3 }\n"
         "recorded:\n  - { reason: HLT, count: 3, p50_ns: 4, p99_ns: 5 }\n";

@@ -88,7 +88,7 @@ static const struct {
     {HEAD "hlt\n}\n", 3, 1, "closes no loop"},
     {HEAD "loop {\nmsi 32\n}\n", 4, 0, "takes no guest time"},
     {HEAD "a:\ngoto a\n", 3, 0, "takes no guest time"},
-    {HEAD "a:\ngoto b\nb:\nbranch GUEST_RIP 1 1 a\nhlt\n", 5, 0, "takes no guest time"},
+    {HEAD "a:\ngoto b\nhlt\nb:\nmsi 32\ngoto a\n", 7, 0, "takes no guest time"},
     {HEAD "goto nowhere\n", 2, 6, "unknown label 'nowhere'"},
     {HEAD "again:\nhlt\ngoto agian\n", 4, 6, "did you mean again?"},
     {HEAD "a:\nhlt\na:\nhlt\n", 4, 1, "label a is here twice; see line 2"},

@@ -83,12 +83,13 @@ TEST(StreamFormat, EachLineMakesItsOp)
 TEST(StreamFormat, RipFollowsFromLengthsUnlessGiven)
 {
     struct stream_set set = parse_good(HEAD "stream main rip=0x1000\n"
-                                            "cpuid 0\nhlt\nintr 0xec\nhlt rip=0x5000 len=2\ncpuid 1\n");
-    static const uint64_t rips[] = {0x1000, 0x1002, 0x1003, 0x5000, 0x5002, 0x5004};
+                                            "cpuid 0\nhlt\nintr 0xec\nhlt rip=0x5000 len=2\n"
+                                            "again:\nbranch VM_EXIT_REASON 1 1 again\ncpuid 1\n");
+    static const uint64_t rips[] = {0x1000, 0x1002, 0x1003, 0x5000, 0x5002, 0x5006, 0x5008};
     const struct replay_program *p = set.programs;
-    ASSERT_EQ(p->op_count, 6);
+    ASSERT_EQ(p->op_count, 7);
     EXPECT_EQ(p->initial_rip, 0x1000);
-    for (unsigned i = 0; i < 6; i++) {
+    for (unsigned i = 0; i < 7; i++) {
         EXPECT_EQ(p->ops[i].rip, rips[i]);
         EXPECT_EQ(p->ops[i].flags, i == 3 ? REPLAY_HAS_RIP : 0);
     }

@@ -55,11 +55,13 @@ static bool make_folders(struct output *output)
         }
         char kept = *c;
         *c = 0;
-        if (mkdir(path, 0777) != 0 && errno != EEXIST) {
+        bool made = mkdir(path, 0777) == 0;
+        if (!made && errno != EEXIST) {
             return fail(output, "%.3000s: the folder cannot be made: %s", path, strerror(errno));
         }
         *c = kept;
         if (kept == 0) {
+            output->made_folder = made;
             break;
         }
     }
@@ -345,5 +347,9 @@ void output_end(struct output *output)
         (void)closedir(folder);
     }
     (void)rmdir(output->hidden);
+    // Fails, as it should, once something was written.
+    if (output->made_folder) {
+        (void)rmdir(output->folder);
+    }
     output->hidden[0] = 0;
 }

@@ -14,6 +14,7 @@
 struct output {
     char folder[OUTPUT_PATH_MAX - 256]; // As the user gave it.
     char hidden[OUTPUT_PATH_MAX - 128]; // Temporary folder in it; empty: none.
+    bool made_folder;                   // by output_begin()
     char name[OUTPUT_NAME_MAX];         // Of the scenario.
     bool force;
     char error[OUTPUT_PATH_MAX + 256]; // Of the first failure.

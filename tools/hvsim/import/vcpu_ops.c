@@ -12,7 +12,8 @@
 #define APIC_PAGE 0xfee00000u
 #define GPA_MASK ((1ull << 46) - 1)
 #define VALID_INTERRUPTION (1u << 31) // SDM 24.9.2.
-#define PAUSES_IN_A_LOOP 100
+// Of 140 cycles each: longer than one window of PAUSE-loop exiting (4096), shorter than two.
+#define PAUSES_IN_A_LOOP 45
 
 typedef void fill(struct vcpu *vcpu, struct exit_record *r, const struct event *e);
 

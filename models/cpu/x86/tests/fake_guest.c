@@ -100,8 +100,8 @@ void bench_vmx(void)
     bench_vmwrite(PIN_BASED_VM_EXEC_CONTROL, u->vmx_cap.pin_true_allowed0);
     bench_vmwrite(CPU_BASED_VM_EXEC_CONTROL,
                   u->vmx_cap.proc_true_allowed0 | CPU_HLT_EXITING | CPU_ACTIVATE_SECONDARY_CONTROLS);
-    bench_vmwrite(VM_EXIT_CONTROLS, u->vmx_cap.exit_true_allowed0 | EXIT_HOST_ADDR_SPACE_SIZE | EXIT_SAVE_EFER |
-                                        EXIT_LOAD_EFER | EXIT_SAVE_PAT | EXIT_LOAD_PAT);
+    bench_vmwrite(VM_EXIT_CONTROLS, u->vmx_cap.exit_true_allowed0 | EXIT_HOST_ADDR_SPACE_SIZE |
+                                        EXIT_SAVE_EFER | EXIT_LOAD_EFER | EXIT_SAVE_PAT | EXIT_LOAD_PAT);
     bench_vmwrite(VM_ENTRY_CONTROLS,
                   u->vmx_cap.entry_true_allowed0 | ENTRY_IA32E_MODE_GUEST | ENTRY_LOAD_EFER | ENTRY_LOAD_PAT);
     bench_vmwrite(GUEST_IDTR_BASE, replay_idtr_base(0, 0, 0));

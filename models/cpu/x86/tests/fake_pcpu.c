@@ -141,7 +141,8 @@ uint64_t pcpu_ticks_to_ps(const struct pcpu *c, uint64_t ticks)
 
 uint64_t pcpu_tsc(const struct pcpu *c)
 {
-    return tsc_from_ticks(c->now_ticks, c->uarch->clock.core_khz, c->uarch->clock.tsc_khz) + x86_tsc_adjust(c);
+    return tsc_from_ticks(c->now_ticks, c->uarch->clock.core_khz, c->uarch->clock.tsc_khz) +
+           x86_tsc_adjust(c);
 }
 
 uint64_t pcpu_tsc_to_ticks(const struct pcpu *c, uint64_t tsc)
@@ -159,7 +160,7 @@ void *mem_hpa_to_ptr(const struct pcpu *c, uint64_t hpa, uint64_t size_bytes)
     return hpa < BENCH_MEMORY_BYTES && size_bytes <= BENCH_MEMORY_BYTES - hpa ? bench.memory + hpa : NULL;
 }
 
-uint64_t mem_ptr_to_hpa(const struct pcpu *c, const void *p)
+uint64_t native_pointer_hpa(const struct pcpu *c, const void *p)
 {
     (void)c;
     return (uint64_t)((const unsigned char *)p - bench.memory);

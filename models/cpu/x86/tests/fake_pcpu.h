@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// A bench for one or two processors without SystemC, libhv.so or caches: fakes of pcpu.h, mem.h, native.h, traces.
+// A bench for one or two processors without SystemC, libhv.so or caches: fakes of pcpu.h, mem.h, native.h,
+// traces.
 //
 // Time is the processor's own ticks; memory is an array from host physical address 0, every access takes
 // `bench_access_ticks`. Interrupts in root mode are counted, not handled.
@@ -58,8 +59,9 @@ enum {
     BENCH_GUEST = 0x800000, // 2 MiB of guest memory at gpa 0
 };
 
-// VMXON and a VMCS that passes every check: a 64-bit guest in ring 0 with interrupts enabled, the program `ops` at
-// IDTR base replay_idtr_base(0, 0, 0). Controls are the ones that must be 1, HLT and MSR exiting by default.
+// VMXON and a VMCS that passes every check: a 64-bit guest in ring 0 with interrupts enabled, the program
+// `ops` at IDTR base replay_idtr_base(0, 0, 0). Controls are the ones that must be 1, HLT and MSR exiting by
+// default.
 void bench_vmx(void);
 // Registers the program for the guest; `handlers` may be NULL: {vector, op} pairs ended by {0, 0}.
 struct bench_handler {

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Every check of VM entry, violated once: a valid VMCS with one field changed fails with the manual's error and
-// nothing else would have failed it (SDM 26.2, 26.3, 26.8).
+// Every check of VM entry, violated once: a valid VMCS with one field changed fails with the manual's error
+// and nothing else would have failed it (SDM 26.2, 26.3, 26.8).
 #include "models/cpu/x86/check_guest.h"
 #include "models/cpu/x86/tests/fake_pcpu.h"
 #include "tests/shim/shim.h"
@@ -17,8 +17,15 @@ struct row {
 };
 
 #define ALL UINT64_MAX
-#define SECONDARY(bits) {SECONDARY_VM_EXEC_CONTROL, bits, 0}
-#define EPT_ON SECONDARY(CPU2_ENABLE_EPT), {EPT_POINTER, BENCH_EPT | 0x1e, ALL}
+#define SECONDARY(bits)                                                                                      \
+    {                                                                                                        \
+        SECONDARY_VM_EXEC_CONTROL, bits, 0                                                                   \
+    }
+#define EPT_ON                                                                                               \
+    SECONDARY(CPU2_ENABLE_EPT),                                                                              \
+    {                                                                                                        \
+        EPT_POINTER, BENCH_EPT | 0x1e, ALL                                                                   \
+    }
 
 static const struct row control_rows[] = {
     // clang-format off
@@ -105,8 +112,14 @@ static const struct row host_rows[] = {
     // clang-format on
 };
 
-#define NOT_64 {VM_ENTRY_CONTROLS, 0, ENTRY_IA32E_MODE_GUEST | ENTRY_LOAD_EFER}
-#define EVENT(info) {VM_ENTRY_INTR_INFO_FIELD, info, 0}
+#define NOT_64                                                                                               \
+    {                                                                                                        \
+        VM_ENTRY_CONTROLS, 0, ENTRY_IA32E_MODE_GUEST | ENTRY_LOAD_EFER                                       \
+    }
+#define EVENT(info)                                                                                          \
+    {                                                                                                        \
+        VM_ENTRY_INTR_INFO_FIELD, info, 0                                                                    \
+    }
 
 static const struct row guest_rows[] = {
     // clang-format off
@@ -183,7 +196,8 @@ static const struct row guest_rows[] = {
 static void change(const struct change *changes)
 {
     for (unsigned i = 0; i < 4 && changes[i].field; i++)
-        bench_vmwrite(changes[i].field, (bench_vmread(changes[i].field) & ~changes[i].clear) | changes[i].set);
+        bench_vmwrite(changes[i].field,
+                      (bench_vmread(changes[i].field) & ~changes[i].clear) | changes[i].set);
 }
 
 static const struct replay_op one_hlt[] = {{.kind = REPLAY_HLT, .length = 1}, {.kind = REPLAY_END}};
@@ -192,9 +206,9 @@ static const struct replay_op one_hlt[] = {{.kind = REPLAY_HLT, .length = 1}, {.
 static void fresh(const char *uarch)
 {
     ASSERT_TRUE(bench_load(uarch));
-    bench.uarch.vmx_cap.proc2_allowed1 |= CPU2_EPT_VIOLATION_VE | CPU2_USE_TSC_SCALING | CPU2_ENABLE_VM_FUNCTIONS |
-                                          CPU2_VMCS_SHADOWING | CPU2_VIRTUAL_INTR_DELIVERY |
-                                          CPU2_APIC_REGISTER_VIRT | CPU2_ENABLE_PML;
+    bench.uarch.vmx_cap.proc2_allowed1 |=
+        CPU2_EPT_VIOLATION_VE | CPU2_USE_TSC_SCALING | CPU2_ENABLE_VM_FUNCTIONS | CPU2_VMCS_SHADOWING |
+        CPU2_VIRTUAL_INTR_DELIVERY | CPU2_APIC_REGISTER_VIRT | CPU2_ENABLE_PML;
     bench.uarch.vmx_cap.pin_allowed1 |= PIN_POSTED_INTERRUPTS;
     bench_start(1);
     bench_vmx();
@@ -249,11 +263,20 @@ TEST(EntryChecks, GuestStateOneByOneGivesExit33) // SDM 26.3.1, 26.8
 
 // Rows of the tables that no test row names: rules of capabilities that no modelled processor has.
 static const char *const elsewhere[] = {
-    "tertiary processor-based controls are allowed", "posted-interrupt notification vector",
-    "posted-interrupt descriptor address", "mode-based execute control needs EPT",
-    "no SMM controls outside of SMM", "event: pending MTF is supported", "SS is not null in a 32-bit host",
-    "IA-32e guest needs a 64-bit host", "32-bit host has no CR4.PCIDE", "CR4.CET needs CR0.WP",
-    "virtual-8086: limits", "virtual-8086: access rights", "RFLAGS.VM fits the mode", "HLT state needs CPL 0",
+    "tertiary processor-based controls are allowed",
+    "posted-interrupt notification vector",
+    "posted-interrupt descriptor address",
+    "mode-based execute control needs EPT",
+    "no SMM controls outside of SMM",
+    "event: pending MTF is supported",
+    "SS is not null in a 32-bit host",
+    "IA-32e guest needs a 64-bit host",
+    "32-bit host has no CR4.PCIDE",
+    "CR4.CET needs CR0.WP",
+    "virtual-8086: limits",
+    "virtual-8086: access rights",
+    "RFLAGS.VM fits the mode",
+    "HLT state needs CPL 0",
     "PDPTE reserved bits",
 };
 
