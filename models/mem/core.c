@@ -250,9 +250,7 @@ void mem_access(struct pcpu *c, uint64_t hpa, unsigned size_bytes, enum mem_acce
     switch (kind) {
     case MEM_STORE:
         mem_time_store(c, hpa, size_bytes);
-        if (c->mem->stores.claim) // Nothing of it waits in the buffer.
-            mem_line_claim(c->mem, c->mem->stores.claim);
-        c->mem->stores.claim = 0;
+        mem_store_forget(c); // Nothing of it waits in the buffer.
         break;
     case MEM_RMW:
         mem_store_drain(c);

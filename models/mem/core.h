@@ -104,4 +104,7 @@ uint64_t mem_time_store(struct pcpu *c, uint64_t hpa, unsigned size_bytes);
 // Remembers a store that drains at `drain_ticks`; the caller has not yet written the bytes.
 void mem_store_push(struct pcpu *c, void *p, unsigned size_bytes, uint64_t drain_ticks);
 
+// Instead of mem_store_push(): the store takes effect at once, and its line is the core's now.
+void mem_store_forget(struct pcpu *c);
+
 #endif

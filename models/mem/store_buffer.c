@@ -79,6 +79,15 @@ void mem_store_push(struct pcpu *c, void *p, unsigned size_bytes, uint64_t drain
     memcpy(e->other, p, size_bytes);
 }
 
+void mem_store_forget(struct pcpu *c)
+{
+    struct mem_store_buffer *b = &c->mem->stores;
+
+    if (b->claim)
+        mem_line_claim(c->mem, b->claim);
+    b->claim = 0;
+}
+
 void mem_store_begin(struct pcpu *c, void *p, unsigned size_bytes)
 {
     uint64_t hpa = ((uint64_t)(uintptr_t)p - HW_ARENA_BASE) % HW_ARENA_STRIDE;

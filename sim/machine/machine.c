@@ -5,6 +5,7 @@
 #include "models/cpu/native/native.h"
 #include "models/cpu/uarch/uarch.h"
 #include "models/cpu/x86/replay_run.h"
+#include "models/cpu/x86/trace_port.h"
 #include "models/cpu/x86/x86.h"
 #include "models/mem/mem.h"
 #include "sim/machine/boot_info.h"
@@ -274,6 +275,7 @@ void machine_destroy(struct sim_machine *m)
     }
     free(m->machine.cpus);
     replay_forget(&m->machine);
+    trace_port_destroy(&m->machine);
     assigned_msi_destroy(m->machine.assigned);
     for (uint32_t i = 0; m->streams && i < m->vcpu_count; i++)
         stream_free(&m->streams[i]);
@@ -330,6 +332,7 @@ static void reset(struct sim_machine *m)
     m->guests_left = m->vcpu_count;
     m->end = MACHINE_IDLE;
     replay_reset(hw);
+    trace_port_begin(hw);
     assigned_msi_reset(hw->assigned);
     for (uint32_t i = 0; i < hw->cpu_count; i++)
         reset_cpu(m, hw->cpus[i]);
@@ -432,6 +435,7 @@ int machine_run(struct sim_machine *m, struct machine_run *run, struct user_erro
     simulate(m, info);
     run->end = m->end;
     run->cycles = m->end_cycles;
+    trace_port_end(&m->machine);
     if (run->trace) {
         enum trace_run_state state = m->end == MACHINE_INTERRUPTED ? TRACE_INTERRUPTED : TRACE_COMPLETE;
 

@@ -75,7 +75,7 @@ static void tell_hardware_exit(const struct story *s)
     if (*words || s->value[QUALIFICATION])
         printf("  %-28s 0x%" PRIx64 "  %s\n", "EXIT_QUALIFICATION", (uint64_t)s->value[QUALIFICATION], words);
     printf("  %-28s %s\n", "GUEST_RIP", s->text[RIP]);
-    if (!s->null[GPA] && s->value[GPA])
+    if (!s->null[GPA] && s->value[GPA] && s->value[GPA] != -1)
         printf("  %-28s 0x%" PRIx64 "\n", "GUEST_PHYSICAL_ADDRESS", (uint64_t)s->value[GPA]);
     if (s->value[INTR_INFO])
         printf("  %-28s 0x%" PRIx64 "  vector 0x%02x, type %u (SDM 24.9.2)\n", "VM_EXIT_INTR_INFO",
@@ -86,15 +86,24 @@ static void tell_hardware_exit(const struct story *s)
     puts("Host state came from the VMCS's host-state area (SDM 27.5).");
 }
 
+struct calls {
+    unsigned count;
+    int64_t until; // Cycles from the exit to the entry: what lasts longer is the entry itself.
+};
+
 // depth, function, cycles, self_cycles, begin relative to the exit
 static bool tell_call(void *ctx, const struct trace_row *row)
 {
-    unsigned *count = ctx;
+    struct calls *c = ctx;
     int depth = (int)row->values[0].integer;
 
-    (*count)++;
-    printf("  %8s  %*s%-*s %8s %8s\n", row->values[4].text, depth * 2, "", 44 - depth * 2, row->values[1].text,
-           row->values[2].text, row->values[3].text);
+    c->count++;
+    if (c->until && row->values[4].integer + row->values[2].integer > c->until)
+        printf("  %8s  %*s%-*s    (goes on into the guest)\n", row->values[4].text, depth * 2, "", 44 - depth * 2,
+               row->values[1].text);
+    else
+        printf("  %8s  %*s%-*s %8s %8s\n", row->values[4].text, depth * 2, "", 44 - depth * 2, row->values[1].text,
+               row->values[2].text, row->values[3].text);
     return true;
 }
 
@@ -104,15 +113,26 @@ static bool tell_event(void *ctx, const struct trace_row *row)
 
     if ((*count)++ == 0)
         puts("\nWhat was traced and written back meanwhile (cycle after the exit):");
-    printf("  %8s  %-26s %s\n", row->values[0].text, row->values[1].text, row->values[2].text);
+    printf("  %8s  %-24s", row->values[0].text, row->values[1].text);
+    // Names and values in turn; addresses and registers read best in hexadecimal.
+    for (int i = 2; i + 1 < row->columns && row->values[i].type != TRACE_VALUE_NULL; i += 2) {
+        uint64_t value = (uint64_t)row->values[i + 1].integer;
+
+        if (strcmp(row->values[i].text, "field") == 0)
+            printf(" %s", vmcs_field_name((unsigned)value));
+        else
+            printf(value < 10 ? " %s=%" PRIu64 : " %s=0x%" PRIx64, row->values[i].text, value);
+    }
+    putchar('\n');
     return true;
 }
 
 static int tell_hypervisor(struct trace_reader *r, int64_t number, const struct story *s)
 {
     struct trace_error error;
-    char sql[600];
-    unsigned calls = 0, events = 0;
+    char sql[800];
+    struct calls calls = {0, s->null[END] ? 0 : s->value[CYCLES]};
+    unsigned events = 0;
 
     printf("\nThe hypervisor worked for %s cycles%s%s:\n", s->text[HV], s->null[PATH] ? "" : ", by way of ",
            s->null[PATH] ? "" : s->text[PATH]);
@@ -124,13 +144,14 @@ static int tell_hypervisor(struct trace_reader *r, int64_t number, const struct 
              number, s->value[BEGIN], number);
     if (trace_query(r, sql, tell_call, &calls, &error) != TRACE_OK)
         return complain("%s; %s", error.message, error.hint);
-    if (!calls)
+    if (!calls.count)
         puts("  (no calls stored: run with --trace all or exits,calls)");
     if (s->null[END])
         return 0;
     snprintf(sql, sizeof sql,
-             "SELECT cycle - %" PRId64 ", kind, args FROM events WHERE cycle BETWEEN %" PRId64 " AND %" PRId64
-             " AND pcpu = %" PRId64 " AND kind <> 'kvm_exit' ORDER BY seq",
+             "SELECT e.cycle - %" PRId64 ", e.kind, n0, a0, n1, a1, n2, a2, n3, a3, n4, a4, n5, a5 FROM events e "
+             "JOIN event_kinds k ON k.kind = e.kind WHERE e.cycle BETWEEN %" PRId64 " AND %" PRId64
+             " AND e.pcpu = %" PRId64 " AND e.kind <> 'kvm_exit' ORDER BY e.seq",
              s->value[BEGIN], s->value[BEGIN], s->value[END], s->value[PCPU]);
     if (trace_query(r, sql, tell_event, &events, &error) != TRACE_OK)
         return complain("%s; %s", error.message, error.hint);

@@ -39,6 +39,19 @@ int exit_reason_number(const char *name)
     return -1;
 }
 
+const char *vmcs_field_name(unsigned encoding)
+{
+    switch (encoding) {
+#define VMCS_FIELD(name, number, section)                                                                              \
+    case number:                                                                                                       \
+        return #name;
+#include "spec/vmcs_fields.def"
+#undef VMCS_FIELD
+    default:
+        return "?";
+    }
+}
+
 static const char *const gprs[] = {"RAX", "RCX", "RDX", "RBX", "RSP", "RBP", "RSI", "RDI",
                                    "R8",  "R9",  "R10", "R11", "R12", "R13", "R14", "R15"};
 

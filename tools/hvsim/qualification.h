@@ -10,6 +10,8 @@
 void qualification_text(unsigned reason, uint64_t qualification, char *text, size_t size);
 // The manual's section on when this exit happens; "" if the reason is unknown.
 const char *exit_section(unsigned reason);
+// Name of a VMCS field by its encoding (SDM appendix B), "?" if there is none.
+const char *vmcs_field_name(unsigned encoding);
 // The number of a reason's kernel name, or -1.
 int exit_reason_number(const char *name);
 

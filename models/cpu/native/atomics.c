@@ -38,8 +38,7 @@ static void before_store(volatile void *p, unsigned size_bytes)
         return;
     pcpu_checkpoint(c);
     c = pcpu_current;
-    mem_store_push(c, (void *)(uintptr_t)p, size_bytes,
-                   mem_time_store(c, native_hpa(c, p), size_bytes));
+    native_store(c, (void *)(uintptr_t)p, size_bytes);
 }
 
 // clang-format off

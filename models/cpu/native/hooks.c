@@ -65,7 +65,7 @@ static inline void on_write(void *p, unsigned size_bytes)
         return;
     pcpu_checkpoint(c);
     c = pcpu_current;
-    mem_store_push(c, p, size_bytes, mem_time_store(c, native_hpa(c, p), size_bytes));
+    native_store(c, p, size_bytes);
 }
 
 // clang-format off

@@ -4,6 +4,7 @@
 #define MODELS_CPU_NATIVE_HOOKS_H
 
 #include "models/cpu/native/native.h"
+#include "models/mem/core.h"
 
 struct native_hot {
     struct price_map map;
@@ -21,6 +22,15 @@ static inline uint64_t native_hpa(const struct pcpu *c, const volatile void *p)
     if (__builtin_expect(offset < HW_ARENA_HOSTS_MAX * HW_ARENA_STRIDE, 1))
         return offset & (HW_ARENA_STRIDE - 1);
     return native_ptr_to_hpa(c, (const void *)(uintptr_t)p);
+}
+
+// A store of `size_bytes` enters the store buffer. Bytes of a stack stay where they are, seen by everybody at once: when
+// the buffer's stores are hidden, the simulator itself may run on that very stack. Its line drains like any other.
+static inline void native_store(struct pcpu *c, void *p, unsigned size_bytes)
+{
+    bool arena = (uint64_t)(uintptr_t)p - HW_ARENA_BASE < HW_ARENA_HOSTS_MAX * HW_ARENA_STRIDE;
+
+    mem_store_push(c, p, arena ? size_bytes : 0, mem_time_store(c, native_hpa(c, p), size_bytes));
 }
 
 // clang-format off

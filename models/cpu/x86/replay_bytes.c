@@ -28,19 +28,19 @@ static unsigned char modrm(unsigned reg, unsigned rm)
     return (unsigned char)(0xc0 | (reg & 7) << 3 | (rm & 7));
 }
 
-// MOV between [rdi] and rax, al: three bytes in every size.
+// MOV between [rdi] and rax, al: two bytes, three in sizes that need a prefix; padded to the op's length.
 static void encode_mov(struct code *k, unsigned size, bool store)
 {
     unsigned char op = store ? 0x88 : 0x8a;
 
     if (size == 1)
-        PUT(k, op, 0x47, 0x00);
+        PUT(k, op, 0x07);
     else if (size == 2)
         PUT(k, 0x66, (unsigned char)(op + 1), 0x07);
     else if (size == 8)
         PUT(k, 0x48, (unsigned char)(op + 1), 0x07);
     else
-        PUT(k, (unsigned char)(op + 1), 0x47, 0x00);
+        PUT(k, (unsigned char)(op + 1), 0x07);
 }
 
 static void encode_port(struct code *k, const struct replay_op *op, bool in)

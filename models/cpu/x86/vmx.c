@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // The VMX instructions in root operation (SDM ch. 30): pointers, states and VMfail numbers.
+#include "hv/hw/trace.h"
 #include "models/cpu/x86/entry_checks.h"
 #include "models/cpu/x86/trace_exit.h"
 #include "models/cpu/x86/x86_state.h"
@@ -203,7 +204,10 @@ enum hw_vmx_status hw_vmwrite(u32 field, u64 value)
     if (v->current.hpa == VMX_NO_POINTER)
         return fail_invalid();
     error = vmcs_access_write(v, &v->current, c->uarch, field, value);
-    return error == VMERR_NONE ? HW_VMX_OK : fail(c, error);
+    if (error != VMERR_NONE)
+        return fail(c, error);
+    hw_trace(TP_VMCS_WRITE, field, value, 0, 0, 0, 0);
+    return HW_VMX_OK;
 }
 
 // --- VM entries. ---

@@ -3,6 +3,7 @@
 
 #include "models/apic/lapic.h"
 #include "models/cpu/native/native.h"
+#include "models/cpu/x86/trace_port.h"
 #include "models/mem/mem.h"
 #include "models/timer/tsc.h"
 #include "tests/shim/shim.h"
@@ -298,6 +299,7 @@ void bench_end(void)
         lapic_destroy(bench.cpus[i].lapic);
     }
     replay_forget(&bench.machine);
+    trace_port_destroy(&bench.machine);
     free(bench.memory);
     bench.memory = NULL;
     pcpu_current = NULL;

@@ -84,11 +84,11 @@ TEST(GuestMemory, EmulatorFetchesTheBytesOfTheInstruction)
         struct replay_op op;
         unsigned char bytes[5];
     } cases[] = {
-        {{.kind = REPLAY_WRITE, .length = 3, .args = {GPA, 4}}, {0x89, 0x47, 0x00}},
-        {{.kind = REPLAY_WRITE, .length = 3, .args = {GPA, 1}}, {0x88, 0x47, 0x00}},
+        {{.kind = REPLAY_WRITE, .length = 2, .args = {GPA, 4}}, {0x89, 0x07}},
+        {{.kind = REPLAY_WRITE, .length = 3, .args = {GPA, 1}}, {0x2e, 0x88, 0x07}},
         {{.kind = REPLAY_WRITE, .length = 3, .args = {GPA, 2}}, {0x66, 0x89, 0x07}},
         {{.kind = REPLAY_WRITE, .length = 3, .args = {GPA, 8}}, {0x48, 0x89, 0x07}},
-        {{.kind = REPLAY_READ, .length = 3, .args = {GPA, 4}}, {0x8b, 0x47, 0x00}},
+        {{.kind = REPLAY_READ, .length = 3, .args = {GPA, 4}}, {0x2e, 0x8b, 0x07}},
         {{.kind = REPLAY_READ, .length = 5, .args = {GPA, 8}}, {0x2e, 0x2e, 0x48, 0x8b, 0x07}},
     };
 
