@@ -101,7 +101,7 @@ static void reset_registers(struct lapic *a, bool keep_id)
     if (!keep_id || a->mode == LAPIC_X2APIC)
         set_identity(a);
     // Virtual wire mode: the PIC reaches the boot processor before its LAPIC is programmed (SDM 10.5.1, MP 3.6.2.1).
-    if (a->v->vcpu.index == 0)
+    if (a->v->vcpu.id == 0)
         lapic_set_reg(a, APIC_LVT_LINT0, APIC_DM_EXTINT << APIC_LVT_MODE_SHIFT);
     a->sw_enabled = false;
     a->irr_pending = 0;
@@ -114,7 +114,7 @@ void lapic_reset(struct x86_vcpu *v, bool init_event)
 
     guest_timer_stop(v);
     if (!init_event) {
-        v->apic_base = APIC_BASE_RESET_ADDR | APIC_BASE_EN | (v->vcpu.index == 0 ? APIC_BASE_BSP : 0);
+        v->apic_base = APIC_BASE_RESET_ADDR | APIC_BASE_EN | (v->vcpu.id == 0 ? APIC_BASE_BSP : 0);
         a->mode = LAPIC_XAPIC;
         a->pending_events = 0;
     }

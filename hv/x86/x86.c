@@ -133,7 +133,7 @@ int arch_vcpu_create(struct vcpu *vcpu)
     v->tsc_offset = to_x86_vm(vcpu->vm)->tsc_offset;
     v->cr0_guest_owned = X86_CR0_TS;
     v->maxphyaddr = 36;
-    v->apic_base = APIC_BASE_RESET_ADDR | APIC_BASE_EN | (vcpu->index == 0 ? APIC_BASE_BSP : 0);
+    v->apic_base = APIC_BASE_RESET_ADDR | APIC_BASE_EN | (vcpu->id == 0 ? APIC_BASE_BSP : 0);
     result = create_parts(v);
     if (result != 0) {
         arch_vcpu_destroy(vcpu);
@@ -147,7 +147,7 @@ int arch_vcpu_create(struct vcpu *vcpu)
     vcpu_put(vcpu);
     // The boot processor runs at once; others wait to be started if there is somebody to start them.
     vcpu->mp_state =
-        v->apic == NULL || vcpu->index == 0 ? (u32)MP_STATE_RUNNABLE : (u32)MP_STATE_UNINITIALIZED;
+        v->apic == NULL || vcpu->id == 0 ? (u32)MP_STATE_RUNNABLE : (u32)MP_STATE_UNINITIALIZED;
     return 0;
 }
 

@@ -14,6 +14,8 @@ static struct {
     u32 step_count, step;
     u64 entries;
     u8 insn[HW_GUEST_INSTRUCTION_MAX];
+    u8 operand[16];
+    bool has_operand;
     unsigned insn_count;
 } f;
 
@@ -30,8 +32,15 @@ unsigned hw_guest_fetch(u8 *bytes, unsigned max)
 bool hw_guest_read_operand(u64 linear, void *buf, unsigned size)
 {
     for (unsigned i = 0; i < size; i++)
-        ((u8 *)buf)[i] = (u8)(linear + i);
+        ((u8 *)buf)[i] = f.has_operand ? f.operand[i] : (u8)(linear + i);
     return linear != 0;
+}
+
+void guest_operand(u64 low, u64 high)
+{
+    memcpy(f.operand, &low, 8);
+    memcpy(f.operand + 8, &high, 8);
+    f.has_operand = true;
 }
 
 void guest_instruction(const u8 *bytes, unsigned count)

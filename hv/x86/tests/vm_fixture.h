@@ -45,4 +45,7 @@ void script_guest(const guest_step *steps, u32 count);
 // Bytes of the guest's current instruction, for hw_guest_fetch().
 void guest_instruction(const u8 *bytes, unsigned count);
 
+// Memory operand of the guest's current instruction, for hw_guest_read_operand(), at whatever address but 0.
+void guest_operand(u64 low, u64 high);
+
 #endif
