@@ -39,6 +39,9 @@ enum hw_fault hw_xsetbv(u32 index, u64 value);
 void hw_sti(void);
 void hw_cli(void);
 bool hw_irqs_enabled(void);
+// IRET to the next instruction: ends the blocking of NMIs (SDM 6.7.1) after software itself called its NMI handler for one
+// that arrived as a VM exit. The interrupt flag stays.
+void hw_iret(void);
 // STI;HLT: enables interrupts and halts until one arrives; none can slip in between (one-instruction shadow).
 // Returns after the handler returned. With `cli` before it this is the idle loop's instruction pair.
 void hw_sti_hlt(void);

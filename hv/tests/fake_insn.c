@@ -228,6 +228,11 @@ enum hw_fault hw_xsetbv(u32 index, u64 value)
     (void)value;
     return HW_DONE;
 }
+void hw_iret(void)
+{
+    fake_point(1); // NMIs are never blocked here.
+}
+
 void hw_sti(void)
 {
     fake.cpu->irqs = true;

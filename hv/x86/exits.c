@@ -163,8 +163,10 @@ void arch_vcpu_handle_exit_irqoff(struct vcpu *vcpu)
     } else if (v->exit_reason == EXIT_REASON_EXCEPTION_NMI) {
         u32 info = exit_intr_info(v);
 
-        if ((info & (INTR_INFO_TYPE_MASK | INTR_INFO_VALID)) == (INTR_TYPE_NMI | INTR_INFO_VALID))
+        if ((info & (INTR_INFO_TYPE_MASK | INTR_INFO_VALID)) == (INTR_TYPE_NMI | INTR_INFO_VALID)) {
             arch_host_nmi(vcpu->cpu);
+            hw_iret();
+        }
     }
 }
 

@@ -128,6 +128,11 @@ static bool merge_message(const struct pcpu *to, enum pcpu_message_kind kind, ui
 
 void pcpu_send(struct pcpu *to, enum pcpu_message_kind kind, uint8_t vector, bool level, uint64_t at_ticks)
 {
+    if (to->mode == PCPU_OFF) { // It waits for SIPI since reset (SDM 8.4.3) and takes nothing else.
+        if (kind == PCPU_MSG_SIPI)
+            native_start_ap(to, at_ticks);
+        return;
+    }
     if (to->inbox_count == PCPU_MESSAGES_MAX) {
         bool merged = merge_message(to, kind, vector, at_ticks);
 
@@ -141,10 +146,7 @@ void pcpu_send(struct pcpu *to, enum pcpu_message_kind kind, uint8_t vector, boo
     to->inbox[at] = (struct pcpu_message){
         .at_ticks = at_ticks, .kind = (uint8_t)kind, .vector = vector, .level = level, .sequence = 0};
     update_next_local(to);
-    if (to->mode == PCPU_OFF) {
-        if (kind == PCPU_MSG_SIPI)
-            native_start_ap(to, at_ticks);
-    } else if (to != pcpu_current && to->mode == PCPU_HALTED) {
+    if (to != pcpu_current && to->mode == PCPU_HALTED) {
         uint64_t ps = pcpu_ticks_to_ps(to, at_ticks), now = sim_now_ps();
 
         sim_event_notify_at(to->wake, ps > now ? ps : now);

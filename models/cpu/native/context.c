@@ -299,6 +299,7 @@ void native_take_interrupt(struct pcpu *c)
     pcpu_charge_cycles(c, c->uarch->op.iret_cycles);
     pcpu_set_mode(c, mode);
     c->irqs_enabled = true;
+    c->nmi_blocked = false; // Any IRET does that (SDM 6.7.1).
 }
 
 void native_take_nmi(struct pcpu *c)
@@ -318,6 +319,18 @@ void native_take_nmi(struct pcpu *c)
     pcpu_set_mode(c, mode);
     c->irqs_enabled = irqs;
     c->nmi_blocked = false;
+}
+
+void hw_iret(void)
+{
+    struct pcpu *c = pcpu_current;
+
+    pcpu_checkpoint(c);
+    c = pcpu_current;
+    pcpu_charge_cycles(c, c->uarch->op.iret_cycles);
+    c->nmi_blocked = false;
+    pcpu_update_limit(c);
+    pcpu_checkpoint(c);
 }
 
 // --- Start and end. ---

@@ -160,9 +160,9 @@ static struct outcome run(struct fixture *f, uint64_t program, uint64_t rounds, 
     f->machine.stopping = false;
     mini->program = program;
     mini->rounds = rounds;
+    native_boot(&f->cpu[0], NULL);
     if (irq_at_ticks)
         pcpu_send(&f->cpu[0], PCPU_MSG_FIXED, 0x40, false, irq_at_ticks);
-    native_boot(&f->cpu[0], NULL);
     EXPECT_EQ(sim_run(SIM_PS_NEVER), SIM_RUN_STOPPED);
     struct outcome o = {{f->cpu[0].now_ticks, f->cpu[1].now_ticks}, mini->counter, mini->irqs,
                         mini->pings, mini->seen_x, mini->seen_y};
