@@ -15,7 +15,7 @@
 
 // The bytes at the guest's CS:RIP, at most `max` (bytes beyond the instruction are not given). Returns how
 // many were read; 0 if the guest has no instruction there (RIP points outside of its program). 64-bit mode;
-// memory operands are register indirect ([rdi], [rsi] for OUTS) without displacement.
+// memory operands are register indirect ([rdi], [rsi] for OUTS), displacement 0.
 unsigned hw_guest_fetch(u8 *bytes, unsigned max);
 
 // Reads `size` (1..16) bytes at the guest-linear address `linear`: the memory operand of the current
