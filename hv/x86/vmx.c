@@ -7,7 +7,6 @@
 #include "hv/x86/lapic.h"
 #include "hv/x86/msr.h"
 #include "hv/x86/nested.h"
-#include "hv/x86/nested.h"
 #include "hv/x86/regs.h"
 #include "spec/cpuid.h"
 #include "spec/msrs.h"
