@@ -86,7 +86,8 @@ static bool take_posted(struct x86_vcpu *v)
         for (unsigned half = 0; half < 2; half++) {
             u32 part = (u32)(bits >> (32 * half));
             if (part != 0)
-                __atomic_fetch_or(lapic_reg_ptr(v->apic, APIC_IRR0 + (2 * w + half) * 0x10), part, __ATOMIC_SEQ_CST);
+                __atomic_fetch_or(lapic_reg_ptr(v->apic, APIC_IRR0 + (2 * w + half) * 0x10), part,
+                                  __ATOMIC_SEQ_CST);
         }
         any |= bits != 0;
     }
@@ -280,8 +281,8 @@ int apicv_blocking(struct x86_vcpu *v)
 {
     if (v->pi_desc == NULL || !usable_descriptor(v))
         return 0;
-    // Senders here see that the vCPU is not in the guest and wake its thread (vcpu_wake_up, full barrier); a vector
-    // posted before that must keep it from sleeping.
+    // Senders here see that the vCPU is not in the guest and wake its thread (vcpu_wake_up, full barrier); a
+    // vector posted before that must keep it from sleeping.
     smp_mb();
     return apicv_has_posted(v) ? 1 : 0;
 }

@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 // APIC virtualization and posted interrupts (SDM chapter 29): what the virtual LAPIC asks of it.
 //
-// Active for a vCPU (v->apicv_active) when processor and knob allow it, nothing in the VM forbids it and its LAPIC is
-// enabled. Then senders post vectors into the vCPU's descriptor (PIR) and the processor takes them over while the
-// guest runs; else they go to IRR and are injected at an entry.
+// Active for a vCPU (v->apicv_active) when processor and knob allow it, nothing in the VM forbids it and its
+// LAPIC is enabled. Then senders post vectors into the vCPU's descriptor (PIR) and the processor takes them
+// over while the guest runs; else they go to IRR and are injected at an entry.
 #ifndef HV_X86_APICV_H
 #define HV_X86_APICV_H
 

@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 // The timer of a virtual local APIC (SDM 10.5.4): one-shot, periodic, TSC deadline.
 //
-// While the vCPU runs, its deadline stands in the VMX-preemption timer if that can hold it, and expires as a cheap VM
-// exit on the vCPU's own thread. While the vCPU blocks, and where there is no such timer, it is an hrtimer, whose
-// callback (interrupt context) only notes the expiry and kicks; the thread then delivers the vector.
+// While the vCPU runs, its deadline stands in the VMX-preemption timer if that can hold it, and expires as a
+// cheap VM exit on the vCPU's own thread. While the vCPU blocks, and where there is no such timer, it is an
+// hrtimer, whose callback (interrupt context) only notes the expiry and kicks; the thread then delivers the
+// vector.
 #include "hv/core/hrtimer.h"
 #include "hv/x86/apicv.h"
 #include "hv/x86/lapic_state.h"
@@ -87,7 +88,8 @@ static void disarm_hv(struct guest_timer *g)
     g->hv_armed = false;
 }
 
-// Takes the expiry out of whatever timer holds it. An expiry that was noted but not delivered is forgotten too.
+// Takes the expiry out of whatever timer holds it. An expiry that was noted but not delivered is forgotten
+// too.
 static void disarm(struct guest_timer *g)
 {
     if (hrtimer_active(&g->hrtimer))
@@ -251,7 +253,8 @@ bool lapic_fast_tsc_deadline(struct x86_vcpu *v, u64 value)
     if (v->apic == NULL || timer_mode(v->apic) != APIC_LVT_TIMER_TSC_DEADLINE || !hv_usable(g) ||
         hrtimer_active(&g->hrtimer) || READ_ONCE(g->pending) != 0)
         return false;
-    // Too far for the preemption timer: the slow path would arm an hrtimer, which it may do with interrupts off too.
+    // Too far for the preemption timer: the slow path would arm an hrtimer, which it may do with interrupts
+    // off too.
     lapic_set_tsc_deadline(v, value);
     return true;
 }

@@ -52,8 +52,8 @@ int ioapic_set_irq(struct ioapic *io, unsigned pin, unsigned source_id, unsigned
         io->sources[pin] |= 1ull << (source_id & 63);
     else
         io->sources[pin] &= ~(1ull << (source_id & 63));
-    // The API's level is "asserted": polarity describes the wire, and a guest that programs active low expects just
-    // that of an asserted line.
+    // The API's level is "asserted": polarity describes the wire, and a guest that programs active low
+    // expects just that of an asserted line.
     if (io->sources[pin] != 0)
         io->line |= bit;
     else
@@ -128,7 +128,8 @@ void ioapic_eoi(struct ioapic *io, u8 vector, bool level)
             pins |= 1u << pin;
     spin_unlock_irqrestore(&io->lock, flags);
 
-    // Notifiers first, without the lock: one may lower the line (resampling), and then nothing is delivered again.
+    // Notifiers first, without the lock: one may lower the line (resampling), and then nothing is delivered
+    // again.
     for (u32 left = pins; left != 0; left &= left - 1) {
         hw_trace(TP_KVM_ACK_IRQ, 2, ffs64(left), 0, 0, 0, 0);
         notify_acked_irq(io->vm, 2, ffs64(left));
@@ -158,7 +159,8 @@ static void write_redir(struct ioapic *io, unsigned pin, bool high, u32 value)
     else
         entry = (old & ~0xffffffffull) | value;
     entry = (entry & IOAPIC_REDIR_DEFINED & ~IOAPIC_REDIR_READ_ONLY) | (old & IOAPIC_REDIR_READ_ONLY);
-    // Remote IRR belongs to level mode; software clears it by way of edge mode where there is no EOI register.
+    // Remote IRR belongs to level mode; software clears it by way of edge mode where there is no EOI
+    // register.
     if (!is_level(entry))
         entry &= ~IOAPIC_REDIR_REMOTE_IRR;
     io->redir[pin] = entry;
@@ -290,7 +292,8 @@ void ioapic_destroy(struct vm *vm)
 
 void ioapic_get_state(struct ioapic *io, u8 *state)
 {
-    struct hv_ioapic_state s = {.base_address = IOAPIC_DEFAULT_BASE, .ioregsel = io->select, .id = io->id, .irr = io->line};
+    struct hv_ioapic_state s = {
+        .base_address = IOAPIC_DEFAULT_BASE, .ioregsel = io->select, .id = io->id, .irr = io->line};
 
     bool flags = spin_lock_irqsave(&io->lock);
     memcpy(s.redirtbl, io->redir, sizeof s.redirtbl);

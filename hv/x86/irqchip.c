@@ -73,7 +73,7 @@ int irqchip_create_pit(struct vm *vm, const struct hv_pit_config *config)
     if (to_x86_vm(vm)->irqchip_mode != IRQCHIP_KERNEL)
         return -ENXIO;
     // No guest here programs an 8254: refused by name, never half there.
-    hw_trace(TP_NOT_MODELLED, (u64)(uintptr_t) "pit", 0, 0, 0, 0, 0);
+    hw_trace(TP_NOT_MODELLED, HV_CREATE_PIT2, 0, 0, 0, 0, 0);
     return -ENODEV;
 }
 
@@ -140,12 +140,16 @@ u32 arch_default_routes(struct vm *vm, struct hv_irq_routing_entry *entries, u32
     for (u32 gsi = 0; gsi < IOAPIC_PINS; gsi++) {
         // The ISA wiring: IRQ 0-15 reach PIC and IOAPIC; the timer comes in at pin 2 of the IOAPIC.
         if (gsi < 16 && count < max)
-            entries[count++] = (struct hv_irq_routing_entry){
-                .gsi = gsi, .type = HV_IRQ_ROUTING_IRQCHIP, .u.irqchip = {.irqchip = gsi / 8, .pin = gsi & 7}};
+            entries[count++] =
+                (struct hv_irq_routing_entry){.gsi = gsi,
+                                              .type = HV_IRQ_ROUTING_IRQCHIP,
+                                              .u.irqchip = {.irqchip = gsi / 8, .pin = gsi & 7}};
         if (gsi == 2 || count >= max)
             continue;
-        entries[count++] = (struct hv_irq_routing_entry){
-            .gsi = gsi, .type = HV_IRQ_ROUTING_IRQCHIP, .u.irqchip = {.irqchip = 2, .pin = gsi == 0 ? 2 : gsi}};
+        entries[count++] =
+            (struct hv_irq_routing_entry){.gsi = gsi,
+                                          .type = HV_IRQ_ROUTING_IRQCHIP,
+                                          .u.irqchip = {.irqchip = 2, .pin = gsi == 0 ? 2 : gsi}};
     }
     return count;
 }
@@ -171,7 +175,8 @@ static void scan_routes(struct vm *vm, struct x86_vcpu *v, u64 *map)
             if (r->type != HV_IRQ_ROUTING_MSI)
                 continue;
             apic_interrupt_from_msi(r->msi.address, r->msi.data, &irq);
-            if (irq.level && (lapic_matches(v->apic, &irq) || lapic_test_vector(v->apic, APIC_ISR0, irq.vector)))
+            if (irq.level &&
+                (lapic_matches(v->apic, &irq) || lapic_test_vector(v->apic, APIC_ISR0, irq.vector)))
                 bitmap_set(map, irq.vector);
         }
     srcu_read_unlock(&vm->irq_srcu, index);

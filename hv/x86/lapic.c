@@ -100,7 +100,8 @@ static void reset_registers(struct lapic *a, bool keep_id)
         lapic_set_reg(a, APIC_ID, id);
     if (!keep_id || a->mode == LAPIC_X2APIC)
         set_identity(a);
-    // Virtual wire mode: the PIC reaches the boot processor before its LAPIC is programmed (SDM 10.5.1, MP 3.6.2.1).
+    // Virtual wire mode: the PIC reaches the boot processor before its LAPIC is programmed (SDM 10.5.1,
+    // MP 3.6.2.1).
     if (a->v->vcpu.id == 0)
         lapic_set_reg(a, APIC_LVT_LINT0, APIC_DM_EXTINT << APIC_LVT_MODE_SHIFT);
     a->sw_enabled = false;

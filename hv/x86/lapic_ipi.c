@@ -71,7 +71,7 @@ int lapic_accept(struct lapic *a, const struct apic_interrupt *irq)
         accept_event(a, LAPIC_EVENT_SIPI);
         return 1;
     case APIC_DM_SMI:
-        hw_trace(TP_NOT_MODELLED, (u64)(uintptr_t) "smi", irq->vector, a->v->vcpu.id, 0, 0, 0);
+        hw_trace(TP_NOT_MODELLED, APIC_DM_SMI, irq->vector, a->v->vcpu.id, 0, 0, 0);
         return 0;
     case APIC_DM_EXTINT: // The PIC's line; its vector comes from the INTA cycle.
         make_request(REQ_EVENT, &a->v->vcpu);
@@ -156,8 +156,8 @@ static void map_logical(struct apic_map *map, struct lapic *a, struct lapic *log
         return;
     (void)map;
     // Models mixed among processors, a bit shared by two, or a cluster beyond the table: compare one by one.
-    if ((*mode != APIC_LOGICAL_NONE && *mode != kind) || cluster >= APIC_MAP_CLUSTERS || (bits & (bits - 1)) != 0 ||
-        logical[cluster][ffs64(bits)] != NULL) {
+    if ((*mode != APIC_LOGICAL_NONE && *mode != kind) || cluster >= APIC_MAP_CLUSTERS ||
+        (bits & (bits - 1)) != 0 || logical[cluster][ffs64(bits)] != NULL) {
         *mode = APIC_LOGICAL_MIXED;
         return;
     }
@@ -209,7 +209,8 @@ static struct lapic *find_physical(const struct apic_map *map, u32 dest, bool *k
 }
 
 // Cluster and bits of a logical destination under the map's model. False: the map cannot say.
-static bool find_logical(const struct apic_map *map, const struct apic_interrupt *irq, u32 *cluster, u32 *bits)
+static bool find_logical(const struct apic_map *map, const struct apic_interrupt *irq, u32 *cluster,
+                         u32 *bits)
 {
     switch ((enum apic_logical_mode)READ_ONCE(map->logical_mode)) {
     case APIC_LOGICAL_X2APIC:
@@ -245,7 +246,8 @@ static struct lapic *choose_lowest(struct lapic *best, struct lapic *a)
     return best == NULL || lapic_update_ppr(a) < lapic_reg(best, APIC_PPR) ? a : best;
 }
 
-static int deliver_logical(const struct apic_map *map, const struct apic_interrupt *irq, u32 cluster, u32 bits)
+static int deliver_logical(const struct apic_map *map, const struct apic_interrupt *irq, u32 cluster,
+                           u32 bits)
 {
     struct lapic *best = NULL;
     int count = 0;
@@ -358,7 +360,8 @@ bool lapic_fast_icr(struct x86_vcpu *v, u64 icr)
 
 s64 lapic_pv_send_ipi(struct vm *vm, u64 bitmap_low, u64 bitmap_high, u64 min_apic_id, u64 icr, bool wide)
 {
-    const u64 words[2] = {wide ? bitmap_low : bitmap_low & 0xffffffff, wide ? bitmap_high : bitmap_high & 0xffffffff};
+    const u64 words[2] = {wide ? bitmap_low : bitmap_low & 0xffffffff,
+                          wide ? bitmap_high : bitmap_high & 0xffffffff};
     const u32 width = wide ? 64 : 32;
     struct apic_interrupt irq = {.vector = (u8)icr,
                                  .mode = (u8)((icr & APIC_ICR_MODE_MASK) >> APIC_ICR_MODE_SHIFT),
@@ -367,8 +370,8 @@ s64 lapic_pv_send_ipi(struct vm *vm, u64 bitmap_low, u64 bitmap_high, u64 min_ap
     s64 count = 0;
 
     // The call's ABI: fixed and NMI only, no shorthand, no logical destination.
-    if ((icr & (APIC_ICR_LOGICAL | APIC_ICR_SHORTHAND_MASK)) != 0 || min_apic_id >= APIC_DEST_BROADCAST_X2APIC ||
-        (irq.mode != APIC_DM_FIXED && irq.mode != APIC_DM_NMI))
+    if ((icr & (APIC_ICR_LOGICAL | APIC_ICR_SHORTHAND_MASK)) != 0 ||
+        min_apic_id >= APIC_DEST_BROADCAST_X2APIC || (irq.mode != APIC_DM_FIXED && irq.mode != APIC_DM_NMI))
         return -EINVAL;
     for (u32 w = 0; w < 2; w++)
         for (u64 bits = words[w]; bits != 0; bits &= bits - 1) {

@@ -76,7 +76,8 @@ static bool accepts_pic(const struct lapic *a)
     u32 lvt0 = lapic_reg(a, APIC_LVT_LINT0);
     if (!lapic_enabled(a))
         return true;
-    return (lvt0 & APIC_LVT_MASKED) == 0 && ((lvt0 & APIC_LVT_MODE_MASK) >> APIC_LVT_MODE_SHIFT) == APIC_DM_EXTINT;
+    return (lvt0 & APIC_LVT_MASKED) == 0 &&
+           ((lvt0 & APIC_LVT_MODE_MASK) >> APIC_LVT_MODE_SHIFT) == APIC_DM_EXTINT;
 }
 
 static bool has_extint(struct x86_vcpu *v)
@@ -127,7 +128,8 @@ void lapic_eoi_broadcast(struct lapic *a, u8 vector)
         return;
     }
     bool level = lapic_test_vector(a, APIC_TMR0, vector);
-    // SDM 10.8.5: software may keep the broadcast from level interrupts, and write the I/O APIC's EOI register.
+    // SDM 10.8.5: software may keep the broadcast from level interrupts, and write the I/O APIC's EOI
+    // register.
     if (level && (lapic_reg(a, APIC_SVR) & APIC_SVR_EOI_BROADCAST_SUPPRESS) != 0)
         return;
     if (vm->ioapic != NULL)
@@ -186,8 +188,8 @@ void lapic_update_cr8_intercept(struct x86_vcpu *v)
     int irr = lapic_enabled(a) && a->sw_enabled ? highest_irr(a) : -1;
     u32 tpr_class = (lapic_reg(a, APIC_TPR) & 0xf0) >> 4;
     u32 irr_class = irr < 0 ? 0 : (u32)irr >> 4;
-    // Only an interrupt that the TPR holds back needs to hear of its lowering; the threshold may not be above the
-    // TPR's class at entry (SDM 26.2.1.1), and an interrupt of a class above is injected anyway.
+    // Only an interrupt that the TPR holds back needs to hear of its lowering; the threshold may not be above
+    // the TPR's class at entry (SDM 26.2.1.1), and an interrupt of a class above is injected anyway.
     u32 threshold = irr_class != 0 && irr_class <= tpr_class ? irr_class : 0;
     if (threshold == a->tpr_threshold)
         return;

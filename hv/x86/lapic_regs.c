@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Virtual local APIC: its registers as guests read and write them, by MSR and by memory (SDM 10.4.1, 10.12.1.2).
+// Virtual local APIC: its registers as guests read and write them, by MSR and by memory
+// (SDM 10.4.1, 10.12.1.2).
 #include "hv/x86/lapic_state.h"
 
 #include "hv/lib/string.h"
@@ -63,8 +64,9 @@ static void write_svr(struct lapic *a, u32 value)
 {
     bool enable = (value & APIC_SVR_ENABLE) != 0;
 
-    lapic_set_reg(a, APIC_SVR, value & (APIC_SVR_VECTOR_MASK | APIC_SVR_ENABLE | APIC_SVR_FOCUS_DISABLE |
-                                        APIC_SVR_EOI_BROADCAST_SUPPRESS));
+    lapic_set_reg(a, APIC_SVR,
+                  value & (APIC_SVR_VECTOR_MASK | APIC_SVR_ENABLE | APIC_SVR_FOCUS_DISABLE |
+                           APIC_SVR_EOI_BROADCAST_SUPPRESS));
     if (enable == a->sw_enabled)
         return;
     a->sw_enabled = enable;
@@ -276,7 +278,8 @@ int lapic_handle_apic_write(struct x86_vcpu *v, u32 offset)
 
 int lapic_handle_apic_access(struct x86_vcpu *v, u64 qualification)
 {
-    // "Virtualize APIC accesses" is never on (apicv_adjust_controls), so no exit of this kind is ours to shorten.
+    // "Virtualize APIC accesses" is never on (apicv_adjust_controls), so no exit of this kind is ours to
+    // shorten.
     (void)v;
     (void)qualification;
     return -1;

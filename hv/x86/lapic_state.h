@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 // What the files of the virtual local APIC share: its state, its register page, destinations.
 //
-// The registers are one host page in the layout of SDM 10.4.1, which is also the virtual-APIC page of SDM 29.1: with
-// APIC virtualization the processor reads and writes it while the guest runs. IRR and TMR are written by senders on
-// other processors (atomic), everything else by the vCPU's own thread or by hardware for it.
+// The registers are one host page in the layout of SDM 10.4.1, which is also the virtual-APIC page of
+// SDM 29.1: with APIC virtualization the processor reads and writes it while the guest runs. IRR and TMR are
+// written by senders on other processors (atomic), everything else by the vCPU's own thread or by hardware
+// for it.
 #ifndef HV_X86_LAPIC_STATE_H
 #define HV_X86_LAPIC_STATE_H
 
@@ -115,17 +116,23 @@ struct apic_interrupt {
 
 #define APIC_MAP_IDS 256u
 #define APIC_MAP_CLUSTERS 16u
-// Who answers to which destination, rebuilt whenever an ID or a mode changes. Elements are read without a lock: a
-// sender that races with the rebuilding meets an old or a new element, as messages on a bus would.
+// Who answers to which destination, rebuilt whenever an ID or a mode changes. Elements are read without a
+// lock: a sender that races with the rebuilding meets an old or a new element, as messages on a bus would.
 struct apic_map {
-    struct spinlock lock;             // One rebuild at a time.
+    struct spinlock lock; // One rebuild at a time.
     struct lapic *by_id[APIC_MAP_IDS];
     // x2APIC: [cluster][bit of 16]; xAPIC cluster model: [cluster][bit of 4]; flat: [0][bit of 8].
     struct lapic *logical[APIC_MAP_CLUSTERS][16];
     u32 logical_mode; // enum apic_logical_mode
     u32 big_ids;      // Some LAPIC has an ID beyond the table.
 };
-enum apic_logical_mode { APIC_LOGICAL_NONE, APIC_LOGICAL_FLAT, APIC_LOGICAL_CLUSTER, APIC_LOGICAL_X2APIC, APIC_LOGICAL_MIXED };
+enum apic_logical_mode {
+    APIC_LOGICAL_NONE,
+    APIC_LOGICAL_FLAT,
+    APIC_LOGICAL_CLUSTER,
+    APIC_LOGICAL_X2APIC,
+    APIC_LOGICAL_MIXED
+};
 
 void apic_map_rebuild(struct vm *vm);
 // Delivers to every LAPIC that `irq` names. Returns to how many, or -1: none accepted.

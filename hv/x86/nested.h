@@ -22,7 +22,8 @@ int nested_msr_read(const struct x86_vcpu *v, u32 msr, u64 *value);
 // TSC cycles that an immediate exit leaves to L2: 0, but for the throttle of catalogue 001-E (knob
 // irq.storm_guard = immexit_throttle). Just before an entry with immediate_exit.
 u64 nested_immediate_exit_tsc(struct x86_vcpu *v);
-// What vmx_update_controls() adds to the secondary controls of vmcs01: VMCS shadowing while L1 has a current VMCS.
+// What vmx_update_controls() adds to the secondary controls of vmcs01: VMCS shadowing while L1 has a current
+// VMCS.
 u32 nested_shadow_controls(const struct x86_vcpu *v);
 // While in_guest_mode: do external interrupts go to L1?
 bool nested_intercepts_interrupts(const struct x86_vcpu *v);

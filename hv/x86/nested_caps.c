@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 // Nested VMX: what L1 is offered (SDM appendix A).
 //
-// Of each control what the core can merge and the processor can do. Not offered, hence refused at VM entry with error 7:
-// EPT, unrestricted guest, TPR shadow and APIC virtualization, preemption timer, VMCS shadowing, PML, VM functions.
+// Of each control what the core can merge and the processor can do. Not offered, hence refused at VM entry
+// with error 7: EPT, unrestricted guest, TPR shadow and APIC virtualization, preemption timer, VMCS
+// shadowing, PML, VM functions.
 #include "hv/x86/nested_state.h"
 #include "spec/cpuid.h"
 
@@ -20,10 +21,10 @@ static const struct offer offers[] = {
      PIN_EXTERNAL_INTERRUPT_EXITING | PIN_NMI_EXITING | PIN_VIRTUAL_NMIS},
     {MSR_IA32_VMX_PROCBASED_CTLS, MSR_IA32_VMX_TRUE_PROCBASED_CTLS, CPU_DEFAULT1, CPU_CLEARABLE,
      CPU_INTERRUPT_WINDOW_EXITING | CPU_USE_TSC_OFFSETTING | CPU_HLT_EXITING | CPU_INVLPG_EXITING |
-         CPU_MWAIT_EXITING | CPU_RDPMC_EXITING | CPU_RDTSC_EXITING | CPU_CR3_LOAD_EXITING | CPU_CR3_STORE_EXITING |
-         CPU_CR8_LOAD_EXITING | CPU_CR8_STORE_EXITING | CPU_NMI_WINDOW_EXITING | CPU_MOV_DR_EXITING |
-         CPU_UNCONDITIONAL_IO_EXITING | CPU_USE_IO_BITMAPS | CPU_USE_MSR_BITMAPS | CPU_MONITOR_EXITING |
-         CPU_PAUSE_EXITING | CPU_ACTIVATE_SECONDARY_CONTROLS},
+         CPU_MWAIT_EXITING | CPU_RDPMC_EXITING | CPU_RDTSC_EXITING | CPU_CR3_LOAD_EXITING |
+         CPU_CR3_STORE_EXITING | CPU_CR8_LOAD_EXITING | CPU_CR8_STORE_EXITING | CPU_NMI_WINDOW_EXITING |
+         CPU_MOV_DR_EXITING | CPU_UNCONDITIONAL_IO_EXITING | CPU_USE_IO_BITMAPS | CPU_USE_MSR_BITMAPS |
+         CPU_MONITOR_EXITING | CPU_PAUSE_EXITING | CPU_ACTIVATE_SECONDARY_CONTROLS},
     {MSR_IA32_VMX_EXIT_CTLS, MSR_IA32_VMX_TRUE_EXIT_CTLS, EXIT_DEFAULT1, EXIT_CLEARABLE,
      EXIT_HOST_ADDR_SPACE_SIZE | EXIT_ACK_INTERRUPT_ON_EXIT | EXIT_SAVE_PAT | EXIT_LOAD_PAT | EXIT_SAVE_EFER |
          EXIT_LOAD_EFER},
@@ -41,7 +42,8 @@ static u64 host_msr(u32 msr)
 }
 
 // Controls that L0 carries out itself, whatever the processor has: they only change what L1 gets to see.
-#define SOFTWARE_EXIT (EXIT_ACK_INTERRUPT_ON_EXIT | EXIT_SAVE_PAT | EXIT_LOAD_PAT | EXIT_SAVE_EFER | EXIT_LOAD_EFER)
+#define SOFTWARE_EXIT                                                                                        \
+    (EXIT_ACK_INTERRUPT_ON_EXIT | EXIT_SAVE_PAT | EXIT_LOAD_PAT | EXIT_SAVE_EFER | EXIT_LOAD_EFER)
 
 static u64 control_msr(const struct offer *o, u32 msr)
 {
@@ -94,7 +96,8 @@ int nested_msr_read(const struct x86_vcpu *v, u32 msr, u64 *value)
         *value = (VMCS_SLOT_INDEXES - 1) << 1;
         return 0;
     case MSR_IA32_VMX_EPT_VPID_CAP:
-        *value = VPID_CAP_INVVPID | VPID_CAP_ADDRESS | VPID_CAP_SINGLE | VPID_CAP_ALL | VPID_CAP_SINGLE_RETAIN_GLOBALS;
+        *value = VPID_CAP_INVVPID | VPID_CAP_ADDRESS | VPID_CAP_SINGLE | VPID_CAP_ALL |
+                 VPID_CAP_SINGLE_RETAIN_GLOBALS;
         return 0;
     default:
         return 1;

@@ -10,7 +10,8 @@ static bool fits(const struct x86_vcpu *v, u32 msr, u64 value)
 
     if (nested_msr_read(v, msr, &cap) != 0)
         return value == 0;
-    return (value & VMX_CAP_MUST_BE_1(cap)) == VMX_CAP_MUST_BE_1(cap) && (value & ~(u64)VMX_CAP_MAY_BE_1(cap)) == 0;
+    return (value & VMX_CAP_MUST_BE_1(cap)) == VMX_CAP_MUST_BE_1(cap) &&
+           (value & ~(u64)VMX_CAP_MAY_BE_1(cap)) == 0;
 }
 
 static u64 cpu2_of(const struct vmcs12 *c)
@@ -48,8 +49,8 @@ static bool execution_controls(const struct x86_vcpu *v, const struct vmcs12 *c)
 
 static bool msr_area(const struct x86_vcpu *v, u64 count, u64 address)
 {
-    return count == 0 ||
-           (good_address(v, address, 16) && (address + count * MSR_AREA_ENTRY_BYTES - 1) >> v->maxphyaddr == 0);
+    return count == 0 || (good_address(v, address, 16) &&
+                          (address + count * MSR_AREA_ENTRY_BYTES - 1) >> v->maxphyaddr == 0);
 }
 
 // 26.2.1.2, 26.2.1.3 without events.
@@ -65,9 +66,11 @@ static bool exit_entry_controls(const struct x86_vcpu *v, const struct vmcs12 *c
 // 26.2.1.3, event injection.
 static bool event_injection(const struct vmcs12 *c)
 {
-    u32 info = (u32)F(VM_ENTRY_INTR_INFO_FIELD), type = info & INTR_INFO_TYPE_MASK, vector = info & INTR_INFO_VECTOR_MASK;
+    u32 info = (u32)F(VM_ENTRY_INTR_INFO_FIELD), type = info & INTR_INFO_TYPE_MASK,
+        vector = info & INTR_INFO_VECTOR_MASK;
     bool code = (info & INTR_INFO_DELIVER_CODE) != 0, protected_mode = (F(GUEST_CR0) & X86_CR0_PE) != 0;
-    bool has_code = type == INTR_TYPE_HARD_EXCEPTION && vector < 32 && ((X86_VECTORS_WITH_ERROR_CODE >> vector) & 1);
+    bool has_code =
+        type == INTR_TYPE_HARD_EXCEPTION && vector < 32 && ((X86_VECTORS_WITH_ERROR_CODE >> vector) & 1);
     bool software = type == INTR_TYPE_SOFT_INTERRUPT || type == INTR_TYPE_SOFT_EXCEPTION ||
                     type == INTR_TYPE_PRIV_SOFT_EXCEPTION;
 
@@ -87,8 +90,9 @@ static bool event_injection(const struct vmcs12 *c)
 
 u32 nested_check_controls(const struct x86_vcpu *v, const struct vmcs12 *c)
 {
-    return execution_controls(v, c) && exit_entry_controls(v, c) && event_injection(c) ? VMERR_NONE
-                                                                                    : VMERR_ENTRY_BAD_CONTROLS;
+    return execution_controls(v, c) && exit_entry_controls(v, c) && event_injection(c)
+               ? VMERR_NONE
+               : VMERR_ENTRY_BAD_CONTROLS;
 }
 
 // --- Host state (26.2.2, 26.2.3, 26.2.4).
@@ -133,20 +137,23 @@ static bool host_msrs(const struct vmcs12 *c)
         return false;
     if (!(exit & EXIT_LOAD_EFER))
         return true;
-    return (efer & ~(u64)EFER_DEFINED) == 0 && ((efer & EFER_LMA) != 0) == wide && ((efer & EFER_LME) != 0) == wide;
+    return (efer & ~(u64)EFER_DEFINED) == 0 && ((efer & EFER_LMA) != 0) == wide &&
+           ((efer & EFER_LME) != 0) == wide;
 }
 
 static bool host_segments(const struct vmcs12 *c)
 {
-    const u16 selectors = (u16)(F(HOST_CS_SELECTOR) | F(HOST_SS_SELECTOR) | F(HOST_DS_SELECTOR) | F(HOST_ES_SELECTOR) |
-                                F(HOST_FS_SELECTOR) | F(HOST_GS_SELECTOR) | F(HOST_TR_SELECTOR));
+    const u16 selectors =
+        (u16)(F(HOST_CS_SELECTOR) | F(HOST_SS_SELECTOR) | F(HOST_DS_SELECTOR) | F(HOST_ES_SELECTOR) |
+              F(HOST_FS_SELECTOR) | F(HOST_GS_SELECTOR) | F(HOST_TR_SELECTOR));
     bool wide = (F(VM_EXIT_CONTROLS) & EXIT_HOST_ADDR_SPACE_SIZE) != 0;
 
     if ((selectors & 7) != 0 || F(HOST_CS_SELECTOR) == 0 || F(HOST_TR_SELECTOR) == 0 ||
         (!wide && F(HOST_SS_SELECTOR) == 0))
         return false;
-    return is_canonical(F(HOST_FS_BASE)) && is_canonical(F(HOST_GS_BASE)) && is_canonical(F(HOST_GDTR_BASE)) &&
-           is_canonical(F(HOST_IDTR_BASE)) && is_canonical(F(HOST_TR_BASE));
+    return is_canonical(F(HOST_FS_BASE)) && is_canonical(F(HOST_GS_BASE)) &&
+           is_canonical(F(HOST_GDTR_BASE)) && is_canonical(F(HOST_IDTR_BASE)) &&
+           is_canonical(F(HOST_TR_BASE));
 }
 
 static bool host_address_space(const struct x86_vcpu *v, const struct vmcs12 *c)
@@ -168,8 +175,8 @@ u32 nested_check_host(const struct x86_vcpu *v, const struct vmcs12 *c)
                : VMERR_ENTRY_BAD_HOST_STATE;
 }
 
-// --- Guest state (26.3). What the processor checks again in vmcs02 it finds there; here stands what merging could hide, and
-// what L1 must see as an exit of its own.
+// --- Guest state (26.3). What the processor checks again in vmcs02 it finds there; here stands what merging
+// could hide, and what L1 must see as an exit of its own.
 
 static bool guest_control_registers(const struct x86_vcpu *v, const struct vmcs12 *c)
 {
@@ -177,7 +184,8 @@ static bool guest_control_registers(const struct x86_vcpu *v, const struct vmcs1
     bool wide = (F(VM_ENTRY_CONTROLS) & ENTRY_IA32E_MODE_GUEST) != 0;
     u64 cr0 = F(GUEST_CR0), cr4 = F(GUEST_CR4);
 
-    if (!fixed_bits(cr0, caps->cr0_fixed0, caps->cr0_fixed1) || !fixed_bits(cr4, caps->cr4_fixed0, cr4_fixed1(v)))
+    if (!fixed_bits(cr0, caps->cr0_fixed0, caps->cr0_fixed1) ||
+        !fixed_bits(cr4, caps->cr4_fixed0, cr4_fixed1(v)))
         return false;
     if ((cr0 & X86_CR0_PG) && !(cr0 & X86_CR0_PE))
         return false;

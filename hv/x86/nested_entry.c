@@ -1,11 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
-// Nested VMX: VMLAUNCH and VMRESUME of L1. vmcs02 out of vmcs01 and vmcs12, then the run loop enters it (SDM chapter 26).
+// Nested VMX: VMLAUNCH and VMRESUME of L1. vmcs02 out of vmcs01 and vmcs12, then the run loop enters it (SDM
+// chapter 26).
 #include "hv/mmu/mmu.h"
 #include "hv/x86/nested_state.h"
 
 // --- Merging.
 
-struct vmcs_controls nested_merge_controls(struct vmcs_controls l0, const struct vmcs12 *c, const struct vmx_caps *caps)
+struct vmcs_controls nested_merge_controls(struct vmcs_controls l0, const struct vmcs12 *c,
+                                           const struct vmx_caps *caps)
 {
     u64 cpu12 = c->field[V12_CPU_BASED_VM_EXEC_CONTROL];
     u64 cpu2_12 = cpu12 & CPU_ACTIVATE_SECONDARY_CONTROLS ? c->field[V12_SECONDARY_VM_EXEC_CONTROL] : 0;
@@ -105,7 +107,8 @@ static void write_common(struct x86_vcpu *v)
 #undef RARE
 }
 
-// What L2 reads of a control register: its own bits, and L1's shadow where L1 wants to intercept (SDM 24.6.6).
+// What L2 reads of a control register: its own bits, and L1's shadow where L1 wants to intercept
+// (SDM 24.6.6).
 static u64 seen_by_l2(u64 real, u64 mask, u64 shadow)
 {
     return (real & ~mask) | (shadow & mask);
@@ -245,7 +248,8 @@ int nested_run(struct x86_vcpu *v, bool launch)
     if (!nested_check_guest(v, n->vmcs12, &qualification))
         return entry_failure(v, EXIT_REASON_INVALID_STATE, qualification);
     if (V12(n, VM_ENTRY_MSR_LOAD_COUNT) != 0) {
-        // MSR lists are L1's software's habit, not offered here beyond what the VMCS loads: fails at the first entry.
+        // MSR lists are L1's software's habit, not offered here beyond what the VMCS loads: fails at the
+        // first entry.
         hw_trace(TP_NOT_MODELLED, EXIT_REASON_MSR_LOAD_FAIL, V12(n, VM_ENTRY_MSR_LOAD_COUNT), rip, 0, 0, 0);
         return entry_failure(v, EXIT_REASON_MSR_LOAD_FAIL, 1);
     }

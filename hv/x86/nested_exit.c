@@ -35,7 +35,8 @@ static bool reflect_exception_nmi(struct x86_vcpu *v)
     // NMIs of the host are L0's; those for L1 wait in nmi_pending.
     if ((info & INTR_INFO_TYPE_MASK) == INTR_TYPE_NMI || (info & INTR_INFO_VECTOR_MASK) == MC_VECTOR)
         return false;
-    return intercepts_exception(v->nested, info & INTR_INFO_VECTOR_MASK, vmcs_read32(VM_EXIT_INTR_ERROR_CODE));
+    return intercepts_exception(v->nested, info & INTR_INFO_VECTOR_MASK,
+                                vmcs_read32(VM_EXIT_INTR_ERROR_CODE));
 }
 
 static bool reflect_mov_to_cr(struct x86_vcpu *v, unsigned cr, u64 value)
@@ -62,7 +63,8 @@ static bool reflect_cr_access(struct x86_vcpu *v)
 {
     const struct nested *n = v->nested;
     u64 q = exit_qualification(v), mask = V12(n, CR0_GUEST_HOST_MASK), shadow = V12(n, CR0_READ_SHADOW);
-    unsigned cr = (unsigned)(q & QUAL_CR_NUMBER_MASK), reg = (unsigned)((q & QUAL_CR_GPR_MASK) >> QUAL_CR_GPR_SHIFT);
+    unsigned cr = (unsigned)(q & QUAL_CR_NUMBER_MASK),
+             reg = (unsigned)((q & QUAL_CR_GPR_MASK) >> QUAL_CR_GPR_SHIFT);
     u64 source = (q & QUAL_CR_LMSW_MASK) >> QUAL_CR_LMSW_SHIFT;
 
     switch ((q & QUAL_CR_TYPE_MASK) >> QUAL_CR_TYPE_SHIFT) {
@@ -138,11 +140,26 @@ struct reflect_row {
     u32 bit;
     bool (*ask)(struct x86_vcpu *v);
 };
-#define ROW_L0(arg) {.rule = REFLECT_L0}
-#define ROW_L1(arg) {.rule = REFLECT_L1}
-#define ROW_CPU(arg) {.rule = REFLECT_CPU, .bit = arg}
-#define ROW_CPU2(arg) {.rule = REFLECT_CPU2, .bit = arg}
-#define ROW_ASK(arg) {.rule = REFLECT_ASK, .ask = reflect_##arg}
+#define ROW_L0(arg)                                                                                          \
+    {                                                                                                        \
+        .rule = REFLECT_L0                                                                                   \
+    }
+#define ROW_L1(arg)                                                                                          \
+    {                                                                                                        \
+        .rule = REFLECT_L1                                                                                   \
+    }
+#define ROW_CPU(arg)                                                                                         \
+    {                                                                                                        \
+        .rule = REFLECT_CPU, .bit = arg                                                                      \
+    }
+#define ROW_CPU2(arg)                                                                                        \
+    {                                                                                                        \
+        .rule = REFLECT_CPU2, .bit = arg                                                                     \
+    }
+#define ROW_ASK(arg)                                                                                         \
+    {                                                                                                        \
+        .rule = REFLECT_ASK, .ask = reflect_##arg                                                            \
+    }
 static const struct reflect_row rows[EXIT_REASON_COUNT] = {
 #define NESTED_EXIT(name, rule, argument) [EXIT_REASON_##name] = ROW_##rule(argument),
 #include "hv/x86/nested_exits.def"
@@ -200,7 +217,8 @@ static void save_guest_state(struct x86_vcpu *v)
     V12(n, GUEST_CR0) = (V12(n, GUEST_CR0) & mask0) | (vcpu_cr0(v) & ~mask0);
     V12(n, GUEST_CR4) = (V12(n, GUEST_CR4) & mask4) | (vcpu_cr4(v) & ~mask4);
     V12(n, GUEST_CR3) = vcpu_cr3(v);
-    V12(n, VM_ENTRY_CONTROLS) = v->efer & EFER_LMA ? entry | ENTRY_IA32E_MODE_GUEST : entry & ~(u64)ENTRY_IA32E_MODE_GUEST;
+    V12(n, VM_ENTRY_CONTROLS) =
+        v->efer & EFER_LMA ? entry | ENTRY_IA32E_MODE_GUEST : entry & ~(u64)ENTRY_IA32E_MODE_GUEST;
     if (exit & EXIT_SAVE_EFER)
         V12(n, GUEST_IA32_EFER) = v->efer;
     V12(n, VM_ENTRY_INTR_INFO_FIELD) &= ~(u64)INTR_INFO_VALID; // SDM 27.2: bit 31 is cleared.
@@ -214,8 +232,9 @@ static void save_vectoring(struct x86_vcpu *v)
 
     if (v->exception.injected) {
         info = v->exception.vector | INTR_INFO_VALID;
-        info |= v->exception.vector == BP_VECTOR || v->exception.vector == OF_VECTOR ? INTR_TYPE_SOFT_EXCEPTION
-                                                                                     : INTR_TYPE_HARD_EXCEPTION;
+        info |= v->exception.vector == BP_VECTOR || v->exception.vector == OF_VECTOR
+                    ? INTR_TYPE_SOFT_EXCEPTION
+                    : INTR_TYPE_HARD_EXCEPTION;
         if (v->exception.has_error_code) {
             info |= INTR_INFO_DELIVER_CODE;
             V12(n, IDT_VECTORING_ERROR_CODE) = v->exception.error_code;
@@ -238,7 +257,8 @@ static void save_vectoring(struct x86_vcpu *v)
 #define AR_DATA (3u | AR_S | AR_P | AR_DB | AR_G)
 #define AR_TSS (11u | AR_P)
 
-static void load_data_segment(u32 selector_field, u32 base_field, u32 limit_field, u32 ar_field, u64 selector, u64 base)
+static void load_data_segment(u32 selector_field, u32 base_field, u32 limit_field, u32 ar_field, u64 selector,
+                              u64 base)
 {
     vmcs_write(selector_field, selector);
     vmcs_write(base_field, base);
@@ -254,8 +274,9 @@ static void load_segments(const struct nested *n)
     vmcs_write(GUEST_CS_BASE, 0);
     vmcs_write(GUEST_CS_LIMIT, 0xffffffff);
     vmcs_write(GUEST_CS_AR_BYTES, wide ? AR_CODE64 : AR_CODE32);
-#define LOAD(s, base) load_data_segment(GUEST_##s##_SELECTOR, GUEST_##s##_BASE, GUEST_##s##_LIMIT, \
-                                        GUEST_##s##_AR_BYTES, V12(n, HOST_##s##_SELECTOR), base)
+#define LOAD(s, base)                                                                                        \
+    load_data_segment(GUEST_##s##_SELECTOR, GUEST_##s##_BASE, GUEST_##s##_LIMIT, GUEST_##s##_AR_BYTES,       \
+                      V12(n, HOST_##s##_SELECTOR), base)
     LOAD(SS, 0);
     LOAD(DS, 0);
     LOAD(ES, 0);
@@ -386,7 +407,8 @@ static bool exception_exit(struct x86_vcpu *v)
 
     if (!e->pending || !intercepts_exception(v->nested, e->vector, e->error_code))
         return false;
-    info |= e->vector == BP_VECTOR || e->vector == OF_VECTOR ? INTR_TYPE_SOFT_EXCEPTION : INTR_TYPE_HARD_EXCEPTION;
+    info |= e->vector == BP_VECTOR || e->vector == OF_VECTOR ? INTR_TYPE_SOFT_EXCEPTION
+                                                             : INTR_TYPE_HARD_EXCEPTION;
     if (e->has_error_code)
         info |= INTR_INFO_DELIVER_CODE;
     u32 code = e->error_code;

@@ -213,7 +213,8 @@ static int handle_vmptrst(struct x86_vcpu *v)
 
 static bool is_rare(int index)
 {
-    // VMREADs of what only vmcs02 knows by now. Exit information and COMMON fields are in vmcs12 after every exit.
+    // VMREADs of what only vmcs02 knows by now. Exit information and COMMON fields are in vmcs12 after every
+    // exit.
     static const u8 rare[V12_COUNT] = {
 #define COMMON 0
 #define RARE 1
@@ -234,7 +235,8 @@ static int handle_vmread(struct x86_vcpu *v)
 {
     struct nested *n = v->nested;
     u32 info = vmcs_read32(VMX_INSTRUCTION_INFO);
-    u64 mask = operand_mask(v), field = vcpu_gpr(v, (info & INSN_INFO_REG2_MASK) >> INSN_INFO_REG2_SHIFT) & mask;
+    u64 mask = operand_mask(v),
+        field = vcpu_gpr(v, (info & INSN_INFO_REG2_MASK) >> INSN_INFO_REG2_SHIFT) & mask;
 
     if (n->current.v == VMCS12_NONE)
         return fail_invalid(v);
@@ -273,7 +275,8 @@ static int handle_vmwrite(struct x86_vcpu *v)
 {
     struct nested *n = v->nested;
     u32 info = vmcs_read32(VMX_INSTRUCTION_INFO);
-    u64 mask = operand_mask(v), field = vcpu_gpr(v, (info & INSN_INFO_REG2_MASK) >> INSN_INFO_REG2_SHIFT) & mask;
+    u64 mask = operand_mask(v),
+        field = vcpu_gpr(v, (info & INSN_INFO_REG2_MASK) >> INSN_INFO_REG2_SHIFT) & mask;
     u64 value = 0;
 
     if (n->current.v == VMCS12_NONE)
@@ -314,7 +317,8 @@ static int handle_invvpid(struct x86_vcpu *v)
     if (descriptor.vpid >> 16 || (type != INVVPID_ALL && descriptor.vpid == 0) ||
         (type == INVVPID_ADDRESS && !is_canonical(descriptor.linear)))
         return fail(v, VMERR_INVEPT_INVVPID_BAD_OPERAND);
-    // L1 and its guests share one tag here, which every nested entry and exit flushes; so this has to flush no more.
+    // L1 and its guests share one tag here, which every nested entry and exit flushes; so this has to flush
+    // no more.
     make_request(REQ_TLB_FLUSH_GUEST, &v->vcpu);
     return succeed(v);
 }

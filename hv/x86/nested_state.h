@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 // What the files of nested VMX share: vmcs12 and the state of one vCPU's nesting.
 //
-// L1 is the guest that uses VMX, L2 its guest. vmcs01 runs L1; vmcs12 is the VMCS as L1 wrote it, cached here while it is
-// current; vmcs02 runs L2 and merges both. L2 uses L1's EPT tables (EPT is not offered to L1), so its paging structures
-// are guest-physical addresses of the VM.
+// L1 is the guest that uses VMX, L2 its guest. vmcs01 runs L1; vmcs12 is the VMCS as L1 wrote it, cached here
+// while it is current; vmcs02 runs L2 and merges both. L2 uses L1's EPT tables (EPT is not offered to L1), so
+// its paging structures are guest-physical addresses of the VM.
 #ifndef HV_X86_NESTED_STATE_H
 #define HV_X86_NESTED_STATE_H
 
@@ -39,12 +39,12 @@ _Static_assert(sizeof(struct vmcs12) <= 4096, "SDM A.1: a VMCS has at most 4 KiB
 
 struct nested {
     bool vmxon;
-    bool run_pending;  // VMLAUNCH or VMRESUME was executed, L2 not yet entered.
-    bool dirty;        // Fields of vmcs12 without a shadow were written: all of vmcs02 has to follow.
-    bool rare_in_02;   // vmcs02's RARE guest fields are newer than vmcs12's.
-    bool set_up;       // vmcs02 holds its constants.
+    bool run_pending; // VMLAUNCH or VMRESUME was executed, L2 not yet entered.
+    bool dirty;       // Fields of vmcs12 without a shadow were written: all of vmcs02 has to follow.
+    bool rare_in_02;  // vmcs02's RARE guest fields are newer than vmcs12's.
+    bool set_up;      // vmcs02 holds its constants.
     gpa_t vmxon_ptr;
-    gpa_t current; // Current-VMCS pointer; VMCS12_NONE.
+    gpa_t current;         // Current-VMCS pointer; VMCS12_NONE.
     struct vmcs12 *vmcs12; // Page: cache of the current one.
     struct loaded_vmcs vmcs02;
 
@@ -86,7 +86,8 @@ bool nested_check_guest(const struct x86_vcpu *v, const struct vmcs12 *c, u64 *q
 // --- nested_entry.c
 int nested_run(struct x86_vcpu *v, bool launch);
 // The five control words of vmcs02 from those of vmcs01 (as vmx_update_controls() makes them) and L1's.
-struct vmcs_controls nested_merge_controls(struct vmcs_controls l0, const struct vmcs12 *c, const struct vmx_caps *caps);
+struct vmcs_controls nested_merge_controls(struct vmcs_controls l0, const struct vmcs12 *c,
+                                           const struct vmx_caps *caps);
 
 // --- nested_exit.c
 void nested_vmexit(struct x86_vcpu *v, u32 reason, u32 intr_info, u64 qualification);

@@ -42,8 +42,8 @@ static bool shadowing_possible(const struct x86_vcpu *v)
     (void)v;
     // Exit information is copied into the shadow by VMWRITE (IA32_VMX_MISC bit 29).
     return hw_rdmsr(MSR_IA32_VMX_PROCBASED_CTLS2, &cpu2) == HW_DONE &&
-           (VMX_CAP_MAY_BE_1(cpu2) & CPU2_VMCS_SHADOWING) != 0 && hw_rdmsr(MSR_IA32_VMX_MISC, &misc) == HW_DONE &&
-           (misc & VMX_MISC_VMWRITE_ANY) != 0;
+           (VMX_CAP_MAY_BE_1(cpu2) & CPU2_VMCS_SHADOWING) != 0 &&
+           hw_rdmsr(MSR_IA32_VMX_MISC, &misc) == HW_DONE && (misc & VMX_MISC_VMWRITE_ANY) != 0;
 }
 
 static int create_shadow(struct x86_vcpu *v, struct nested *n)

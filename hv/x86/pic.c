@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// The virtual 8259A pair. Names of commands as in the data sheet (231468-003): ICW1-4 initialise, OCW1-3 operate.
+// The virtual 8259A pair. Names of commands as in the data sheet (231468-003): ICW1-4 initialise, OCW1-3
+// operate.
 #include "hv/x86/pic.h"
 
 #include "hv/hw/trace.h"

@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
-// The virtual pair of 8259A interrupt controllers (Intel 231468-003): ports 20H, 21H, A0H, A1H; ELCR 4D0H, 4D1H.
+// The virtual pair of 8259A interrupt controllers (Intel 231468-003): ports 20H, 21H, A0H, A1H; ELCR 4D0H,
+// 4D1H.
 //
-// Its output reaches vCPU 0 as ExtINT, if LINT0 of its LAPIC lets it through or the LAPIC is disabled. Not modelled: MCS-80
-// mode, buffered mode, more than one slave.
+// Its output reaches vCPU 0 as ExtINT, if LINT0 of its LAPIC lets it through or the LAPIC is disabled. Not
+// modelled: MCS-80 mode, buffered mode, more than one slave.
 #ifndef HV_X86_PIC_H
 #define HV_X86_PIC_H
 

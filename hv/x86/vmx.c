@@ -7,7 +7,6 @@
 #include "hv/x86/lapic.h"
 #include "hv/x86/msr.h"
 #include "hv/x86/nested.h"
-#include "hv/x86/nested.h"
 #include "hv/x86/regs.h"
 #include "spec/cpuid.h"
 #include "spec/msrs.h"
@@ -330,7 +329,7 @@ enum exit_fastpath arch_vcpu_enter(struct vcpu *vcpu, bool immediate_exit)
     if (likely(v->vmcs->controls.pin & PIN_PREEMPTION_TIMER))
         update_hv_timer(v, immediate_exit);
     else if (immediate_exit)
-        resched_cpu(vcpu->cpu);
+        cpu_send_ipi(vcpu->cpu, VECTOR_RESCHEDULE); // Stays pending until the guest is entered, and ends it.
     if (unlikely(own_debug))
         load_guest_debug(v);
     switch_xcr0(v, host_xcr0, v->xcr0);

@@ -146,8 +146,7 @@ int arch_vcpu_create(struct vcpu *vcpu)
     arch_vcpu_reset(vcpu, false);
     vcpu_put(vcpu);
     // The boot processor runs at once; others wait to be started if there is somebody to start them.
-    vcpu->mp_state =
-        v->apic == NULL || vcpu->id == 0 ? (u32)MP_STATE_RUNNABLE : (u32)MP_STATE_UNINITIALIZED;
+    vcpu->mp_state = v->apic == NULL || vcpu->id == 0 ? (u32)MP_STATE_RUNNABLE : (u32)MP_STATE_UNINITIALIZED;
     return 0;
 }
 

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// I/O APIC and PIC: edge and level, remote IRR, the storm guard, the INTA cycle (82093AA 3.2.4, SDM 10.8.5, 8259A).
+// I/O APIC and PIC: edge and level, remote IRR, the storm guard, the INTA cycle (82093AA 3.2.4, SDM 10.8.5,
+// 8259A).
 #include "hv/x86/ioapic.h"
 #include "hv/x86/lapic_state.h"
 #include "hv/x86/pic.h"
@@ -111,7 +112,8 @@ TEST(Ioapic, LevelPinsDeliverUntilTheLineFalls)
     run_body(level, IRQ_STORM_GUARD_IOAPIC_DELAY);
 }
 
-// Catalogue 001-E: 10,000 EOIs in a row with the line high, then one delivery 10 ms late, and the count starts anew.
+// Catalogue 001-E: 10,000 EOIs in a row with the line high, then one delivery 10 ms late, and the count
+// starts anew.
 static void storm(void)
 {
     begin();
@@ -201,7 +203,8 @@ static void init_pics(void)
     static const struct {
         u16 port;
         u8 value;
-    } rows[] = {{0x20, 0x11}, {0x21, 0x20}, {0x21, 4}, {0x21, 1}, {0xa0, 0x11}, {0xa1, 0x28}, {0xa1, 2}, {0xa1, 1}};
+    } rows[] = {{0x20, 0x11}, {0x21, 0x20}, {0x21, 4}, {0x21, 1},
+                {0xa0, 0x11}, {0xa1, 0x28}, {0xa1, 2}, {0xa1, 1}};
 
     for (u32 i = 0; i < ARRAY_COUNT(rows); i++)
         out(rows[i].port, rows[i].value);

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// The virtual local APIC and its timer: priorities, EOI, destinations, registers, counting (SDM 10.5, 10.6, 10.8, 10.12).
+// The virtual local APIC and its timer: priorities, EOI, destinations, registers, counting
+// (SDM 10.5, 10.6, 10.8, 10.12).
 #include "hv/lib/bitmap.h"
 #include "hv/x86/lapic_state.h"
 #include "hv/x86/tests/vm_fixture.h"
@@ -67,12 +68,18 @@ static void registers(void)
         u64 value;
         int write, read;
     } rows[] = {
-        {0x802, 0, 1, 0},          {0x803, 0, 1, 0},          {0x808, 0x20, 0, 0},  {0x808, 0x100, 1, 0},
-        {0x809, 0, 1, 1},          {0x80a, 0, 1, 0},          {0x80b, 0, 0, 1},     {0x80b, 1, 1, 1},
-        {0x80d, 0, 1, 0},          {0x80e, 0, 1, 1},          {0x80f, 0x1ff, 0, 0}, {0x810, 0, 1, 0},
-        {0x828, 0, 0, 0},          {0x828, 1, 1, 0},          {0x831, 0, 1, 1},     {0x832, 0x40030, 0, 0},
-        {0x832, 0x100000, 1, 0},   {0x839, 0, 1, 0},          {0x83e, 0xb, 0, 0},   {0x83e, 4, 1, 0},
-        {0x83f, 0x41, 0, 1},       {0x83f, 0x141, 1, 1},      {0x840, 0, 1, 1},     {0x804, 0, 1, 1},
+        {0x802, 0, 1, 0},          {0x803, 0, 1, 0},
+        {0x808, 0x20, 0, 0},       {0x808, 0x100, 1, 0},
+        {0x809, 0, 1, 1},          {0x80a, 0, 1, 0},
+        {0x80b, 0, 0, 1},          {0x80b, 1, 1, 1},
+        {0x80d, 0, 1, 0},          {0x80e, 0, 1, 1},
+        {0x80f, 0x1ff, 0, 0},      {0x810, 0, 1, 0},
+        {0x828, 0, 0, 0},          {0x828, 1, 1, 0},
+        {0x831, 0, 1, 1},          {0x832, 0x40030, 0, 0},
+        {0x832, 0x100000, 1, 0},   {0x839, 0, 1, 0},
+        {0x83e, 0xb, 0, 0},        {0x83e, 4, 1, 0},
+        {0x83f, 0x41, 0, 1},       {0x83f, 0x141, 1, 1},
+        {0x840, 0, 1, 1},          {0x804, 0, 1, 1},
         {0x830, 1ull << 20, 1, 0}, {0x830, 0x4041 | 3ull << 18, 0, 0},
     };
     struct x86_vcpu *v = t.v;
@@ -131,7 +138,8 @@ static u32 took(u8 vector)
     struct vcpu *vcpu;
     u32 mask = 0;
 
-    vm_for_each_vcpu(i, vcpu, t.v->vcpu.vm) mask |= (u32)lapic_test_vector(to_x86(vcpu)->apic, APIC_IRR0, vector) << i;
+    vm_for_each_vcpu(i, vcpu, t.v->vcpu.vm) mask |=
+        (u32)lapic_test_vector(to_x86(vcpu)->apic, APIC_IRR0, vector) << i;
     return mask;
 }
 
@@ -141,15 +149,15 @@ static void destinations(void)
         u64 icr; // Without vector.
         u32 expect;
     } rows[] = {
-        {0x4000 | 2ull << 32, 0x4},                      // Physical: one.
-        {0x4000 | 0xffffffffull << 32, 0xf},             // Physical broadcast.
-        {0x4000 | 9ull << 32, 0x0},                      // Nobody.
-        {0x4800 | 0x5ull << 32, 0x5},                    // Logical: cluster 0, bits 0 and 2.
-        {0x4800 | 0x10001ull << 32, 0x0},                // Another cluster.
-        {0x4900 | 0x6ull << 32, 0x2},                    // Lowest priority among 1 and 2: the first of equals.
-        {0x4000 | 1ull << 18, 0x1},                      // Self.
-        {0x4000 | 2ull << 18, 0xf},                      // All.
-        {0x4000 | 3ull << 18, 0xe},                      // All but self.
+        {0x4000 | 2ull << 32, 0x4},          // Physical: one.
+        {0x4000 | 0xffffffffull << 32, 0xf}, // Physical broadcast.
+        {0x4000 | 9ull << 32, 0x0},          // Nobody.
+        {0x4800 | 0x5ull << 32, 0x5},        // Logical: cluster 0, bits 0 and 2.
+        {0x4800 | 0x10001ull << 32, 0x0},    // Another cluster.
+        {0x4900 | 0x6ull << 32, 0x2},        // Lowest priority among 1 and 2: the first of equals.
+        {0x4000 | 1ull << 18, 0x1},          // Self.
+        {0x4000 | 2ull << 18, 0xf},          // All.
+        {0x4000 | 3ull << 18, 0xe},          // All but self.
     };
     struct x86_vcpu *v = t.v;
     struct vcpu *vcpu;

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Nested VMX: error numbers of the instructions, entry checks, merged controls, whose exit it is (SDM 25, 26.2, 30).
+// Nested VMX: error numbers of the instructions, entry checks, merged controls, whose exit it is (SDM
+// 25, 26.2, 30).
 #include "hv/x86/lapic_state.h"
 #include "hv/x86/nested_state.h"
 #include "hv/x86/tests/vm_fixture.h"
@@ -30,17 +31,19 @@ TEST(NestedVmcs, EveryFieldHasAPlaceOfItsOwn)
     EXPECT_EQ(vmcs12_index(0x10000), -1);
 }
 
-// --- Merging (SDM 24.6): bits of either side that must exit stay, L1's delivery by hardware does not reach L2.
+// --- Merging (SDM 24.6): bits of either side that must exit stay, L1's delivery by hardware does not reach
+// L2.
 
 TEST(NestedMerge, ControlsOfBothSidesHold)
 {
     static struct vmcs12 c;
-    struct vmcs_controls l0 = {.pin = PIN_EXTERNAL_INTERRUPT_EXITING | PIN_NMI_EXITING | PIN_POSTED_INTERRUPTS |
-                                      PIN_PREEMPTION_TIMER,
+    struct vmcs_controls l0 = {.pin = PIN_EXTERNAL_INTERRUPT_EXITING | PIN_NMI_EXITING |
+                                      PIN_POSTED_INTERRUPTS | PIN_PREEMPTION_TIMER,
                                .cpu = CPU_HLT_EXITING | CPU_USE_TPR_SHADOW | CPU_USE_MSR_BITMAPS |
                                       CPU_INTERRUPT_WINDOW_EXITING | CPU_ACTIVATE_SECONDARY_CONTROLS,
-                               .cpu2 = CPU2_ENABLE_EPT | CPU2_VIRTUAL_INTR_DELIVERY | CPU2_APIC_REGISTER_VIRT |
-                                       CPU2_VIRTUALIZE_X2APIC_MODE | CPU2_ENABLE_RDTSCP | CPU2_VMCS_SHADOWING,
+                               .cpu2 = CPU2_ENABLE_EPT | CPU2_VIRTUAL_INTR_DELIVERY |
+                                       CPU2_APIC_REGISTER_VIRT | CPU2_VIRTUALIZE_X2APIC_MODE |
+                                       CPU2_ENABLE_RDTSCP | CPU2_VMCS_SHADOWING,
                                .exit = EXIT_HOST_ADDR_SPACE_SIZE | EXIT_ACK_INTERRUPT_ON_EXIT,
                                .entry = ENTRY_IA32E_MODE_GUEST};
     c.field[V12_PIN_BASED_VM_EXEC_CONTROL] = PIN_EXTERNAL_INTERRUPT_EXITING;
@@ -85,7 +88,8 @@ static int run_insn(const struct insn_row *row)
     // Memory operand [rdi], 64-bit address; or registers RAX and RDX.
     bool reg = row->reason == EXIT_REASON_VMREAD || row->reason == EXIT_REASON_VMWRITE;
     fake_vmcs_write(VMX_INSTRUCTION_INFO, reg ? (2ull << INSN_INFO_REG2_SHIFT) | INSN_INFO_IS_REG
-                                              : (7ull << INSN_INFO_BASE_SHIFT) | INSN_INFO_NO_INDEX | 3u << INSN_INFO_SEG_SHIFT |
+                                              : (7ull << INSN_INFO_BASE_SHIFT) | INSN_INFO_NO_INDEX |
+                                                    3u << INSN_INFO_SEG_SHIFT |
                                                     2u << INSN_INFO_ADDR_SIZE_SHIFT);
     v->gprs.r[GPR_RDI] = 0x5000;
     v->gprs.r[GPR_RDX] = row->operand;
@@ -111,7 +115,7 @@ static void offer_vmx(void)
         u32 msr;
         u64 value;
     } rows[] = {
-        {MSR_IA32_VMX_PINBASED_CTLS, 0xff00000016},     {MSR_IA32_VMX_PROCBASED_CTLS, 0xfff9fffe0401e172},
+        {MSR_IA32_VMX_PINBASED_CTLS, 0xff00000016},         {MSR_IA32_VMX_PROCBASED_CTLS, 0xfff9fffe0401e172},
         {MSR_IA32_VMX_PROCBASED_CTLS2, 0xffffffff00000000}, {MSR_IA32_VMX_EXIT_CTLS, 0x01ffffff00036dff},
         {MSR_IA32_VMX_ENTRY_CTLS, 0x3ffff000011ff},
     };
@@ -168,7 +172,7 @@ static void instructions(void)
         {EXIT_REASON_VMWRITE, VM_EXIT_REASON, 0, VMERR_VMWRITE_READ_ONLY},
         {EXIT_REASON_VMWRITE, GUEST_RIP, 0x1234, OK},
         {EXIT_REASON_VMRESUME, 0, 0, VMERR_VMRESUME_NOT_LAUNCHED},
-        {EXIT_REASON_VMLAUNCH, 0, 0, VMERR_ENTRY_BAD_CONTROLS}, // All controls are zero.
+        {EXIT_REASON_VMLAUNCH, 0, 0, VMERR_ENTRY_BAD_CONTROLS},        // All controls are zero.
         {EXIT_REASON_INVVPID, 0, 0, VMERR_INVEPT_INVVPID_BAD_OPERAND}, // VPID 0, type 0 (RAX).
         {EXIT_REASON_INVVPID, 1, 4, VMERR_INVEPT_INVVPID_BAD_OPERAND},
         {EXIT_REASON_INVVPID, 1, 1, OK},
@@ -202,7 +206,8 @@ static void values(void)
         {TSC_OFFSET | 1, 0xaabbccdd, 0xaabbccdd},
         {TSC_OFFSET, 0x1, 0x1},
     };
-    static const struct insn_row on[] = {{EXIT_REASON_VMON, 0x1000, 0, OK}, {EXIT_REASON_VMPTRLD, 0x2000, 0, OK}};
+    static const struct insn_row on[] = {{EXIT_REASON_VMON, 0x1000, 0, OK},
+                                         {EXIT_REASON_VMPTRLD, 0x2000, 0, OK}};
 
     offer_vmx();
     for (u32 i = 0; i < 2; i++)

@@ -9,9 +9,7 @@
 
 struct native_hot native_hot;
 
-void __tsan_init(void)
-{
-}
+void __tsan_init(void) {}
 
 void __sanitizer_cov_trace_pc(void)
 {
@@ -33,8 +31,8 @@ void __tsan_func_entry(void *caller)
     uint64_t offset = (uint64_t)(uintptr_t)__builtin_return_address(0) - native_hot.map.text_base;
 
     if (offset < native_hot.map.text_bytes)
-        trace_call_begin(c->trace, native_context_thread(c), native_hot.function_text[native_hot.function_at[offset]],
-                         c->now_ticks);
+        trace_call_begin(c->trace, native_context_thread(c),
+                         native_hot.function_text[native_hot.function_at[offset]], c->now_ticks);
 }
 
 void __tsan_func_exit(void)
