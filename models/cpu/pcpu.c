@@ -203,6 +203,23 @@ static bool deliver_due(struct pcpu *c)
     return false;
 }
 
+// Watching must not change what happens: where others are due at or before this processor's time nobody gives way
+// for it, and the signals change when control comes back.
+void pcpu_show(struct pcpu *c)
+{
+    if (!c->vcd_mode || !sim_vcd_is_open())
+        return;
+    uint64_t ps = pcpu_ticks_to_ps(c, c->now_ticks);
+
+    c->vcd_late = sim_process_self() && ps > sim_now_ps() && (c != pcpu_current || ps >= sim_horizon_ps());
+    if (c->vcd_late)
+        return;
+    if (sim_process_self() && ps > sim_now_ps())
+        sim_wait_until(ps); // Nothing is due before: the clock moves, nothing else does.
+    sim_signal_set(c->vcd_mode, (uint64_t)c->mode);
+    sim_signal_set(c->vcd_irq, c->irq_pending);
+}
+
 // --- Passing control. ---
 
 // Gives way to whoever is earlier, and comes back at this processor's own time.
@@ -271,6 +288,8 @@ void pcpu_slow_path(struct pcpu *c, bool take_interrupts)
         }
         break;
     }
+    if (__builtin_expect(c->vcd_late, 0))
+        pcpu_show(c);
     pcpu_update_limit(c);
 }
 
@@ -300,6 +319,8 @@ void pcpu_pass_time(struct pcpu *c, uint64_t until_ticks)
         if (deliver_due(c))
             break;
     }
+    if (__builtin_expect(c->vcd_late, 0))
+        pcpu_show(c);
     pcpu_update_limit(c);
 }
 
@@ -340,10 +361,6 @@ void pcpu_halt(struct pcpu *c)
 void pcpu_set_mode(struct pcpu *c, enum pcpu_mode mode)
 {
     native_settle(c);
-    if (c->vcd_mode && sim_vcd_is_open() && mode != c->mode) {
-        if (sim_process_self() && pcpu_ticks_to_ps(c, c->now_ticks) > sim_now_ps())
-            give_way(c);
-        sim_signal_set(c->vcd_mode, (uint64_t)mode);
-    }
     c->mode = mode;
+    pcpu_show(c);
 }
