@@ -146,7 +146,7 @@ void pcpu_send(struct pcpu *to, enum pcpu_message_kind kind, uint8_t vector, boo
     to->inbox[at] = (struct pcpu_message){
         .at_ticks = at_ticks, .kind = (uint8_t)kind, .vector = vector, .level = level, .sequence = 0};
     update_next_local(to);
-    if (to != pcpu_current && to->mode == PCPU_HALTED) {
+    if (to->sleeps) {
         uint64_t ps = pcpu_ticks_to_ps(to, at_ticks), now = sim_now_ps();
 
         sim_event_notify_at(to->wake, ps > now ? ps : now);
@@ -293,11 +293,32 @@ void pcpu_slow_path(struct pcpu *c, bool take_interrupts)
     pcpu_update_limit(c);
 }
 
+// Waits in the kernel of time until `at_ticks` (TICKS_NEVER: open), or until a message reaches the processor.
+static void sleep_until(struct pcpu *c, uint64_t at_ticks)
+{
+    mem_store_hide(c);
+    c->sleeps = true;
+    sim_wait_event_until(c->wake, pcpu_ticks_to_ps(c, at_ticks));
+    c->sleeps = false;
+    pcpu_current = c;
+    mem_store_show(c);
+    uint64_t now = pcpu_ps_to_ticks(c, sim_now_ps());
+
+    if (now > c->now_ticks)
+        c->now_ticks = now;
+    // What it waited for is due now; rounding to picoseconds may fall short of its tick.
+    if (c->next_local_ticks < at_ticks)
+        at_ticks = c->next_local_ticks;
+    if (at_ticks != TICKS_NEVER && at_ticks > c->now_ticks && pcpu_ticks_to_ps(c, at_ticks) <= sim_now_ps())
+        c->now_ticks = at_ticks;
+}
+
+// Guest time has no scheduling points of its own: it goes on to where something happens, at once if nobody else is due
+// before, else after them.
 void pcpu_pass_time(struct pcpu *c, uint64_t until_ticks)
 {
     while (c->now_ticks < until_ticks) {
         look_up(c);
-        pcpu_update_limit(c);
         uint64_t next = until_ticks, look = c->now_ticks + PCPU_LOOK_TICKS;
 
         if (c->next_local_ticks < next)
@@ -305,12 +326,10 @@ void pcpu_pass_time(struct pcpu *c, uint64_t until_ticks)
         if (next > look)
             next = look;
         if (next > c->now_ticks) {
-            // Guest time has no scheduling points of its own: go to where something happens, or wait for others.
-            uint64_t horizon = pcpu_ps_to_ticks(c, sim_horizon_ps());
-
-            if (horizon <= c->now_ticks) // Others are due now and come after us: not one tick further without them.
-                horizon = c->now_ticks + 1;
-            c->now_ticks = horizon < next ? horizon : next;
+            if (pcpu_ps_to_ticks(c, sim_horizon_ps()) > next)
+                c->now_ticks = next;
+            else
+                sleep_until(c, next);
         }
         if (mem_hidden_drain_ticks <= c->now_ticks)
             mem_commit_due(c);
@@ -337,20 +356,8 @@ void pcpu_halt(struct pcpu *c)
         look_up(c);
         if (deliver_due(c))
             continue;
-        uint64_t due = pcpu_ticks_to_ps(c, c->next_local_ticks);
-
         slept = true;
-        mem_store_hide(c);
-        sim_wait_event_until(c->wake, due);
-        pcpu_current = c;
-        mem_store_show(c);
-        uint64_t now = pcpu_ps_to_ticks(c, sim_now_ps());
-
-        if (now > c->now_ticks)
-            c->now_ticks = now;
-        if (c->next_local_ticks != TICKS_NEVER && pcpu_ticks_to_ps(c, c->next_local_ticks) <= sim_now_ps() &&
-            c->next_local_ticks > c->now_ticks)
-            c->now_ticks = c->next_local_ticks; // Rounding of ps may fall short of the tick.
+        sleep_until(c, c->next_local_ticks);
     }
     pcpu_set_mode(c, mode);
     if (slept)

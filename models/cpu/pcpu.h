@@ -81,7 +81,8 @@ struct pcpu {
     uint32_t inbox_count;
     uint64_t next_local_ticks; // min of timers and inbox
 
-    struct sim_event *wake; // Notified at a message's time when the processor is halted.
+    struct sim_event *wake; // Notified at a message's time while the processor sleeps.
+    bool sleeps;            // Waits for `wake` or a time, halted or in guest code.
     struct sim_signal *vcd_mode;
     struct sim_signal *vcd_irq;
     bool vcd_late; // They are not what they should be yet.
