@@ -20,6 +20,23 @@ static uint64_t from_environment(const char *name, uint64_t otherwise)
     return text ? strtoull(text, NULL, 0) : otherwise;
 }
 
+// Is there no other violation in the report than a guest that its own doing stopped (an instruction which cannot be
+// emulated)? Such a run ends with status 1, as does one whose guests sleep for ever.
+static bool only_self_inflicted(const char *output)
+{
+    static const char head[] = "\"violations\": [", harmless[] = "\"internal error\"";
+    const char *at = strstr(output, head);
+
+    if (!at)
+        return false;
+    at += strlen(head);
+    while (strncmp(at, harmless, strlen(harmless)) == 0) {
+        at += strlen(harmless);
+        at += strspn(at, ", ");
+    }
+    return *at == ']';
+}
+
 static void run_once(uint64_t seed, char output[OUTPUT_BYTES])
 {
     char command[3000];
@@ -29,7 +46,7 @@ static void run_once(uint64_t seed, char output[OUTPUT_BYTES])
              WALL_LIMIT_S, test_build_dir(), test_hv_lib());
     int status = test_shell(command, output, OUTPUT_BYTES);
 
-    if (status != 0)
+    if (status != 0 && (status != 1 || !only_self_inflicted(output)))
         TEST_FAIL("seed %llu: exit status %d (137: it hangs)\n%s", (unsigned long long)seed, status, output);
 }
 

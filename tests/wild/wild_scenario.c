@@ -78,14 +78,16 @@ static uint64_t parameter(struct wild *w, const char *name, size_t length, unsig
         {"cpu", wild_below(w, cpus)},
         {"slot", wild_below(w, 5)},
         {"gpa", guest_places[wild_below(w, COUNT(guest_places))]},
-        {"size", wild_below(w, 17) << 12},
-        {"offset", wild_below(w, 17) << 12},
+        {"size", (1 + wild_below(w, 16)) << 12},
+        {"offset", (1 + wild_below(w, 16)) << 12},
         {"flags", wild_below(w, 4)},
         {"ns", wild_below(w, 200000)},
     };
 
+    bool bytes = length >= 4 && (strncmp(name, "size", 4) == 0 || strncmp(name, "offs", 4) == 0);
+
     if (wild_chance(w, 4))
-        return wild_number(w);
+        return bytes ? 1 + (wild_number(w) >> 23) : wild_number(w);
     for (size_t i = 0; i < COUNT(usual); i++)
         if (strlen(usual[i].name) == length && strncmp(usual[i].name, name, length) == 0)
             return usual[i].value;
