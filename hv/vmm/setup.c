@@ -50,15 +50,16 @@ s64 vmm_add_slot(struct vmm_vm *vm, u32 slot, u32 flags, u64 gpa, u64 bytes, uns
 }
 
 // Guest memory lies as a PC's does: the hole below 4 GiB belongs to devices, the rest follows above.
+#define PC_HOLE (3ull << 30)
+#define PC_ABOVE_HOLE (4ull << 30)
 static void add_memory(struct vmm_vm *vm)
 {
-    const u64 hole = 3ull << 30, above = 4ull << 30;
     u64 bytes = vm->config->memory_bytes;
-    u64 low = bytes < hole ? bytes : hole;
+    u64 low = bytes < PC_HOLE ? bytes : PC_HOLE;
 
     vmm_require(vmm_add_slot(vm, 0, 0, 0, low, vm->config->page_shift), "guest memory was refused");
     if (bytes > low)
-        vmm_require(vmm_add_slot(vm, 1, 0, above, bytes - low, vm->config->page_shift), "guest memory above 4 GiB was refused");
+        vmm_require(vmm_add_slot(vm, 1, 0, PC_ABOVE_HOLE, bytes - low, vm->config->page_shift), "guest memory above 4 GiB was refused");
     const struct vmm_slot_config *slots = vmm_config_at(vm->vmm->config, vm->config->slots_offset);
 
     for (u32 i = 0; i < vm->config->slot_count; i++)
@@ -162,16 +163,20 @@ static void add_vcpus(struct vmm *vmm, struct vmm_vm *vm)
     }
 }
 
+static void prefault_range(struct vmm_vm *vm, u64 gpa, u64 bytes)
+{
+    struct hv_pre_fault_memory range = {.gpa = gpa, .size = bytes};
+
+    vmm_require(hv_ioctl_ptr(vm->vcpus[0].handle, HV_PRE_FAULT_MEMORY, &range), "PRE_FAULT_MEMORY");
+}
+
 static void prefault(struct vmm_vm *vm)
 {
-    for (u32 i = 0; i < 2; i++) {
-        const u64 base = i ? 4ull << 30 : 0;
-        const struct vmm_slot *s = vmm_find_slot(vm, i);
-        struct hv_pre_fault_memory range = {.gpa = base, .size = s ? s->bytes : 0};
+    u64 bytes = vm->config->memory_bytes, low = bytes < PC_HOLE ? bytes : PC_HOLE;
 
-        if (s)
-            vmm_require(hv_ioctl_ptr(vm->vcpus[0].handle, HV_PRE_FAULT_MEMORY, &range), "PRE_FAULT_MEMORY");
-    }
+    prefault_range(vm, 0, low);
+    if (bytes > low)
+        prefault_range(vm, PC_ABOVE_HOLE, bytes - low);
 }
 
 void vmm_vm_setup(struct vmm *vmm, u32 index)

@@ -5,6 +5,7 @@
 
 #define VMM_EINTR 4
 #define VMM_EAGAIN 11
+#define VMM_EBUSY 16
 
 static void handle_io(struct vmm_vcpu *vcpu)
 {
@@ -60,7 +61,8 @@ void vmm_vcpu_thread(void *arg)
         while (__atomic_load_n(&vcpu->paused, __ATOMIC_ACQUIRE))
             hv_futex_wait(&vcpu->paused, 1, 0);
         vcpu->result = hv_ioctl(vcpu->handle, HV_RUN, 0);
-        if (vcpu->result == -VMM_EINTR || vcpu->result == -VMM_EAGAIN)
+        // Busy: another thread of ours prefaults this vCPU's memory right now.
+        if (vcpu->result == -VMM_EINTR || vcpu->result == -VMM_EAGAIN || vcpu->result == -VMM_EBUSY)
             continue;
         if (vcpu->result < 0) {
             hw_trace_violation("RUN failed", (u64)-vcpu->result, vcpu->index);

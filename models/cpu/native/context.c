@@ -108,11 +108,39 @@ __attribute__((noinline)) static void run_context(struct native_context *x)
     enter_hv(x, &(struct hv_call){.fn = (uint64_t)(uintptr_t)x->entry, .a0 = (uint64_t)(uintptr_t)x->arg});
 }
 
+#ifdef __SANITIZE_ADDRESS__
+#define SANITIZED_STACKS 1
+#elif defined(__has_feature)
+#if __has_feature(address_sanitizer)
+#define SANITIZED_STACKS 1
+#endif
+#endif
+#ifdef SANITIZED_STACKS
+#include <sanitizer/asan_interface.h>
+
+// Frames that were left by a jump never made their red zones accessible again, and AddressSanitizer itself looks for
+// them on the operating system's stack.
+__attribute__((noinline)) static void forget_frames_below(const struct native_context *x)
+{
+    char *here = __builtin_frame_address(0);
+    char *bottom = (char *)sim_process_stack_top(x->process) - sim_process_stack_bytes(x->process);
+
+    __asan_unpoison_memory_region(bottom, (size_t)(here - bottom));
+}
+#else
+static void forget_frames_below(const struct native_context *x)
+{
+    (void)x;
+}
+#endif
+
 static void context_body(void *arg)
 {
     struct native_context *volatile x = arg;
     int how = _setjmp(x->unwind);
 
+    if (how != 0)
+        forget_frames_below(x);
     if (how == 0 && !x->reaped) {
         run_context(x);
         assert(!"an hv thread's entry returned; it must exit through hw_switch_to_and_exit()");

@@ -1,0 +1,82 @@
+// SPDX-License-Identifier: Apache-2.0
+// A guest can only hurt itself: whatever it does, hvsim ends the run in good order, and the same way each time.
+//
+// HVSIM_WILD_SEED=N makes the tests begin with (or, with HVSIM_WILD_SECONDS=0, run only) the guest of that seed; the
+// files of a guest that failed stay in the test's folder.
+#include "tests/shim/shim.h"
+#include "tests/wild/wild.h"
+
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+#include <unistd.h>
+
+enum { WALL_LIMIT_S = 60, OUTPUT_BYTES = 1 << 16 };
+
+static uint64_t from_environment(const char *name, uint64_t otherwise)
+{
+    const char *text = getenv(name);
+
+    return text ? strtoull(text, NULL, 0) : otherwise;
+}
+
+// Is there no other violation in the report than a guest that its own doing stopped (an instruction which cannot be
+// emulated)? Such a run ends with status 1, as does one whose guests sleep for ever.
+static bool only_self_inflicted(const char *output)
+{
+    static const char head[] = "\"violations\": [", harmless[] = "\"internal error\"";
+    const char *at = strstr(output, head);
+
+    if (!at)
+        return false;
+    at += strlen(head);
+    while (strncmp(at, harmless, strlen(harmless)) == 0) {
+        at += strlen(harmless);
+        at += strspn(at, ", ");
+    }
+    return *at == ']';
+}
+
+static void run_once(uint64_t seed, char output[OUTPUT_BYTES])
+{
+    char command[3000];
+
+    snprintf(command, sizeof command,
+             "cd '%s' && timeout -s KILL %d '%s/bin/hvsim' run wild.yaml --hv '%s' --json --trace none", test_tmpdir(),
+             WALL_LIMIT_S, test_build_dir(), test_hv_lib());
+    int status = test_shell(command, output, OUTPUT_BYTES);
+
+    if (status != 0 && (status != 1 || !only_self_inflicted(output)))
+        TEST_FAIL("seed %llu: exit status %d (137: it hangs)\n%s", (unsigned long long)seed, status, output);
+}
+
+// Fails, and leaves the files, unless this guest's run ends well and its twin ends equally.
+static void one_guest(uint64_t seed)
+{
+    static char first[OUTPUT_BYTES], second[OUTPUT_BYTES];
+
+    if (!wild_scenario(seed, test_tmpdir())) {
+        TEST_FAIL("cannot write in %s", test_tmpdir());
+        return;
+    }
+    run_once(seed, first);
+    if (test_failed())
+        return;
+    run_once(seed, second);
+    if (strcmp(first, second) != 0)
+        TEST_FAIL("seed %llu: two runs differ\n%s\n%s", (unsigned long long)seed, first, second);
+    EXPECT_STRSTR(first, "\"digest\"");
+}
+
+void wild_guests_for(uint64_t seed, uint64_t seconds)
+{
+    if (access(test_hv_lib(), R_OK) != 0)
+        test_skip("no libhv.so");
+    seed = from_environment("HVSIM_WILD_SEED", seed);
+    seconds = from_environment("HVSIM_WILD_SECONDS", seconds);
+    time_t end = time(NULL) + (time_t)seconds;
+
+    do {
+        one_guest(seed++);
+    } while (!test_failed() && time(NULL) < end);
+}
