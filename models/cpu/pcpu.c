@@ -146,7 +146,7 @@ void pcpu_send(struct pcpu *to, enum pcpu_message_kind kind, uint8_t vector, boo
     to->inbox[at] = (struct pcpu_message){
         .at_ticks = at_ticks, .kind = (uint8_t)kind, .vector = vector, .level = level, .sequence = 0};
     update_next_local(to);
-    if (to != pcpu_current && to->mode == PCPU_HALTED) {
+    if (to != pcpu_current && (to->mode == PCPU_HALTED || to->passing)) {
         uint64_t ps = pcpu_ticks_to_ps(to, at_ticks), now = sim_now_ps();
 
         sim_event_notify_at(to->wake, ps > now ? ps : now);
@@ -293,6 +293,29 @@ void pcpu_slow_path(struct pcpu *c, bool take_interrupts)
     pcpu_update_limit(c);
 }
 
+// Sleeps until `next` or a message. Two processors that both let time pass would otherwise go on tick by tick, each
+// no further than the other.
+static void wait_until(struct pcpu *c, uint64_t next_ticks)
+{
+    uint64_t due = pcpu_ticks_to_ps(c, next_ticks);
+
+    c->passing = true;
+    mem_store_hide(c);
+    sim_wait_event_until(c->wake, due > sim_now_ps() ? due : sim_now_ps());
+    pcpu_current = c;
+    mem_store_show(c);
+    c->passing = false;
+    uint64_t now = pcpu_ps_to_ticks(c, sim_now_ps());
+
+    if (sim_now_ps() >= due)
+        c->now_ticks = next_ticks; // Rounding of ps may fall short of the tick.
+    else if (now > c->now_ticks)
+        c->now_ticks = now;
+    if (c->next_local_ticks > c->now_ticks && c->next_local_ticks != TICKS_NEVER &&
+        pcpu_ticks_to_ps(c, c->next_local_ticks) <= sim_now_ps())
+        c->now_ticks = c->next_local_ticks;
+}
+
 void pcpu_pass_time(struct pcpu *c, uint64_t until_ticks)
 {
     while (c->now_ticks < until_ticks) {
@@ -306,11 +329,10 @@ void pcpu_pass_time(struct pcpu *c, uint64_t until_ticks)
             next = look;
         if (next > c->now_ticks) {
             // Guest time has no scheduling points of its own: go to where something happens, or wait for others.
-            uint64_t horizon = pcpu_ps_to_ticks(c, sim_horizon_ps());
-
-            if (horizon <= c->now_ticks) // Others are due now and come after us: not one tick further without them.
-                horizon = c->now_ticks + 1;
-            c->now_ticks = horizon < next ? horizon : next;
+            if (pcpu_ps_to_ticks(c, sim_horizon_ps()) >= next)
+                c->now_ticks = next;
+            else
+                wait_until(c, next);
         }
         if (mem_hidden_drain_ticks <= c->now_ticks)
             mem_commit_due(c);

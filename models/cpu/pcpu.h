@@ -85,6 +85,7 @@ struct pcpu {
     struct sim_signal *vcd_mode;
     struct sim_signal *vcd_irq;
     bool vcd_late; // They are not what they should be yet.
+    bool passing;  // Waits in pcpu_pass_time().
 
     // What software said last through hw_trace_vcpu(); recorded, never acted upon.
     uint32_t note_vm, note_vcpu, note_level;
