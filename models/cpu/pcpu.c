@@ -296,14 +296,15 @@ void pcpu_slow_path(struct pcpu *c, bool take_interrupts)
 // Waits in the kernel of time until `at_ticks` (TICKS_NEVER: open), or until a message reaches the processor.
 static void sleep_until(struct pcpu *c, uint64_t at_ticks)
 {
+    uint64_t due = pcpu_ticks_to_ps(c, at_ticks), now = sim_now_ps();
+
     mem_store_hide(c);
     c->sleeps = true;
-    sim_wait_event_until(c->wake, pcpu_ticks_to_ps(c, at_ticks));
+    sim_wait_event_until(c->wake, due > now ? due : now);
     c->sleeps = false;
     pcpu_current = c;
     mem_store_show(c);
-    uint64_t now = pcpu_ps_to_ticks(c, sim_now_ps());
-
+    now = pcpu_ps_to_ticks(c, sim_now_ps());
     if (now > c->now_ticks)
         c->now_ticks = now;
     // What it waited for is due now; rounding to picoseconds may fall short of its tick.

@@ -24,7 +24,6 @@ struct sim_machine {
     uint32_t vcpu_count;
     uint32_t guests_left;
     uint64_t quantum_cycles;
-    bool ran; // Since the last start-over.
     enum machine_end end;
     uint64_t end_cycles;
     struct machine_run *run; // In progress.
@@ -304,6 +303,7 @@ static void reset_cpu(struct sim_machine *m, struct pcpu *c)
     c->trace = trace;
     for (unsigned s = 0; s < PCPU_TIMER_COUNT; s++)
         c->timer_at_ticks[s] = TICKS_NEVER;
+    c->vcd_late = false;
     c->inbox_count = 0;
     c->next_local_ticks = TICKS_NEVER;
     c->note_vm = c->note_vcpu = UINT32_MAX;
@@ -315,17 +315,20 @@ static void reset_cpu(struct sim_machine *m, struct pcpu *c)
     x86_reset(c);
 }
 
+// Of any machine: time, processes and contexts are those of the OS process.
+static bool ran_before;
+
 // Brings everything back to reset. A run after it cannot tell whether there was one before.
 static void reset(struct sim_machine *m)
 {
     struct machine *hw = &m->machine;
 
-    if (m->ran) {
+    if (ran_before) {
         native_reset();
         sim_start_over();
         mem_arena_reset();
     }
-    m->ran = true;
+    ran_before = true;
     hw->stopping = false;
     hw->trace = m->run->trace;
     hw->seed = m->run->seed;

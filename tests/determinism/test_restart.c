@@ -97,7 +97,7 @@ TEST(Restart, VariantsDoNotTouchEachOther)
 {
     static const char scenario[] =
         "scenario: mix\nmachine: { cpus: 2 }\nvms:\n  - name: a\n    memory: 64MiB\n    vcpus:\n"
-        "      - { stream: a.stream, pcpu: 0 }\n      - { stream: a.stream, pcpu: 1 }\n      - { stream: a.stream }\n"
+        "      - { stream: a.stream, pcpu: 0 }\n      - { stream: a.stream, pcpu: 1 }\n"
         "variants:\n  a: {}\n  b: { knobs: { halt_poll.ns: 0 } }\n  c: { knobs: { x86.apicv: off } }\n";
     static const char stream[] = "hvsim-stream 1\nloop 30 {\n700 cpuid 0\n500 write 0x100000 8 1\n"
                                  "1000 wrmsr IA32_TSC_DEADLINE tsc+30us\n500 hlt\n}\nend\n";
