@@ -24,6 +24,7 @@ struct sim_machine {
     uint32_t vcpu_count;
     uint32_t guests_left;
     uint64_t quantum_cycles;
+    bool ran; // Since the last start-over.
     enum machine_end end;
     uint64_t end_cycles;
     struct machine_run *run; // In progress.
@@ -315,20 +316,17 @@ static void reset_cpu(struct sim_machine *m, struct pcpu *c)
     x86_reset(c);
 }
 
-// Of any machine: time, processes and contexts are those of the OS process.
-static bool ran_before;
-
 // Brings everything back to reset. A run after it cannot tell whether there was one before.
 static void reset(struct sim_machine *m)
 {
     struct machine *hw = &m->machine;
 
-    if (ran_before) {
+    if (m->ran) {
         native_reset();
         sim_start_over();
         mem_arena_reset();
     }
-    ran_before = true;
+    m->ran = true;
     hw->stopping = false;
     hw->trace = m->run->trace;
     hw->seed = m->run->seed;
