@@ -25,6 +25,7 @@ static uint64_t from_environment(const char *name, uint64_t otherwise)
 static const char *const self_inflicted[] = {
     "\"internal error\"",
     "\"unexpected_interrupt\"",
+    "\"guest handlers are nested too deeply\"",
     "\"guest RIP is outside of its program\"",
 };
 
