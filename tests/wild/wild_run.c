@@ -26,6 +26,9 @@ static const char *const self_inflicted[] = {
     "\"internal error\"",
     "\"unexpected_interrupt\"",
     "\"guest handlers are nested too deeply\"",
+    "\"guest program loops without an event\"",
+    "\"no guest program at this IDTR base\"",
+    "\"await never satisfied\"",
     "\"guest RIP is outside of its program\"",
 };
 
