@@ -64,13 +64,15 @@ static inline bool call_stack_end(struct call_stack *stack, uint64_t cycle, stru
     if (!stack->depth)
         return false;
     const struct call_frame *frame = &stack->frames[--stack->depth];
+    // A call may end with the run while its thread is switched out.
+    uint64_t off = stack->off + (stack->is_off ? cycle - stack->off_since : 0);
 
     done->function = frame->function;
     done->exit = frame->exit;
     done->depth = stack->depth;
     done->begin = frame->begin;
     done->cycles = cycle - frame->begin;
-    done->on_cycles = done->cycles - (stack->off - frame->off);
+    done->on_cycles = done->cycles - (off - frame->off);
     done->self_cycles = done->on_cycles - frame->child;
     if (stack->depth)
         stack->frames[stack->depth - 1].child += done->on_cycles;

@@ -101,7 +101,7 @@ CREATE VIEW exits AS SELECT
     e.qualification AS qualification,               -- exit qualification
     printf('0x%x', s.rip) AS rip,                   -- hexadecimal address, the guest's instruction pointer
     (SELECT text FROM texts x WHERE x.id = s.instr) AS instr, -- the guest's instruction, NULL if unknown
-    e.gpa AS gpa,                                   -- guest-physical address, where the reason has one
+    nullif(e.gpa, -1) AS gpa,                       -- guest-physical address, NULL where the reason has none
     s.intr_info AS intr_info,                       -- VM-exit interruption information
     s.error_code AS error_code,                     -- VM-exit interruption error code
     (SELECT text FROM texts x WHERE x.id = s.path) AS path, -- how it was handled

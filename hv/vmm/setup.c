@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // A VM as firmware would leave it: memory, interrupt controllers, vCPUs in their first mode.
 #include "hv/lib/string.h"
+#include "hv/vmm/ioapic.h"
 #include "hv/vmm/vmm.h"
 #include "spec/apic_bits.h"
 #include "spec/x86_bits.h"
@@ -71,9 +72,10 @@ static void add_irqchip(struct vmm_vm *vm)
     if (vm->config->flags & VMM_VM_IRQCHIP)
         vmm_require(hv_ioctl(vm->handle, HV_CREATE_IRQCHIP, 0), "no irqchip");
     if (vm->config->flags & VMM_VM_SPLIT_IRQCHIP) {
-        struct hv_enable_cap cap = {.cap = HV_CAP_SPLIT_IRQCHIP, .args = {24}};
+        struct hv_enable_cap cap = {.cap = HV_CAP_SPLIT_IRQCHIP, .args = {IOAPIC_PINS}};
 
         vmm_require(hv_ioctl_ptr(vm->handle, HV_ENABLE_CAP, &cap), "no split irqchip");
+        vm->ioapic = vmm_ioapic_create(vm);
     }
 }
 

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // A vCPU's thread in user space: RUN, and what RUN leaves to us.
 #include "hv/hw/trace.h"
+#include "hv/vmm/ioapic.h"
 #include "hv/vmm/vmm.h"
 
 #define VMM_EINTR 4
@@ -28,12 +29,14 @@ static bool handle_exit(struct vmm_vcpu *vcpu)
     case HV_EXIT_MMIO:
         vmm_mmio(vcpu->vm, run->mmio.phys_addr, run->mmio.is_write, run->mmio.data, run->mmio.len);
         return true;
+    case HV_EXIT_IOAPIC_EOI: // Only of the routes of our own I/O APIC.
+        vmm_ioapic_eoi(vcpu->vm->ioapic, run->eoi.vector);
+        return true;
     case HV_EXIT_HYPERCALL:
         run->hypercall.ret = (u64)-1000; // KVM_ENOSYS: this VMM serves none.
         return true;
     case HV_EXIT_HLT: // Without an irqchip in the core: only another thread's interrupt would help.
     case HV_EXIT_IRQ_WINDOW_OPEN:
-    case HV_EXIT_IOAPIC_EOI:
     case HV_EXIT_INTR:
     case HV_EXIT_SET_TPR:
         return true;

@@ -98,6 +98,7 @@ void lapic_update(struct pcpu *c)
     if (pending != c->irq_pending) {
         c->irq_pending = pending;
         pcpu_update_limit(c);
+        pcpu_show(c);
     }
 }
 

@@ -146,7 +146,7 @@ void pcpu_send(struct pcpu *to, enum pcpu_message_kind kind, uint8_t vector, boo
     to->inbox[at] = (struct pcpu_message){
         .at_ticks = at_ticks, .kind = (uint8_t)kind, .vector = vector, .level = level, .sequence = 0};
     update_next_local(to);
-    if (to != pcpu_current && to->mode == PCPU_HALTED) {
+    if (to->sleeps) {
         uint64_t ps = pcpu_ticks_to_ps(to, at_ticks), now = sim_now_ps();
 
         sim_event_notify_at(to->wake, ps > now ? ps : now);
@@ -201,6 +201,23 @@ static bool deliver_due(struct pcpu *c)
     }
     assert(!"next_local_ticks names nothing");
     return false;
+}
+
+// Watching must not change what happens: where others are due at or before this processor's time nobody gives way
+// for it, and the signals change when control comes back.
+void pcpu_show(struct pcpu *c)
+{
+    if (!c->vcd_mode || !sim_vcd_is_open())
+        return;
+    uint64_t ps = pcpu_ticks_to_ps(c, c->now_ticks);
+
+    c->vcd_late = sim_process_self() && ps > sim_now_ps() && (c != pcpu_current || ps >= sim_horizon_ps());
+    if (c->vcd_late)
+        return;
+    if (sim_process_self() && ps > sim_now_ps())
+        sim_wait_until(ps); // Nothing is due before: the clock moves, nothing else does.
+    sim_signal_set(c->vcd_mode, (uint64_t)c->mode);
+    sim_signal_set(c->vcd_irq, c->irq_pending);
 }
 
 // --- Passing control. ---
@@ -271,14 +288,38 @@ void pcpu_slow_path(struct pcpu *c, bool take_interrupts)
         }
         break;
     }
+    if (__builtin_expect(c->vcd_late, 0))
+        pcpu_show(c);
     pcpu_update_limit(c);
 }
 
+// Waits in the kernel of time until `at_ticks` (TICKS_NEVER: open), or until a message reaches the processor.
+static void sleep_until(struct pcpu *c, uint64_t at_ticks)
+{
+    uint64_t due = pcpu_ticks_to_ps(c, at_ticks), now = sim_now_ps();
+
+    mem_store_hide(c);
+    c->sleeps = true;
+    sim_wait_event_until(c->wake, due > now ? due : now);
+    c->sleeps = false;
+    pcpu_current = c;
+    mem_store_show(c);
+    now = pcpu_ps_to_ticks(c, sim_now_ps());
+    if (now > c->now_ticks)
+        c->now_ticks = now;
+    // What it waited for is due now; rounding to picoseconds may fall short of its tick.
+    if (c->next_local_ticks < at_ticks)
+        at_ticks = c->next_local_ticks;
+    if (at_ticks != TICKS_NEVER && at_ticks > c->now_ticks && pcpu_ticks_to_ps(c, at_ticks) <= sim_now_ps())
+        c->now_ticks = at_ticks;
+}
+
+// Guest time has no scheduling points of its own: it goes on to where something happens, at once if nobody else is due
+// before, else after them.
 void pcpu_pass_time(struct pcpu *c, uint64_t until_ticks)
 {
     while (c->now_ticks < until_ticks) {
         look_up(c);
-        pcpu_update_limit(c);
         uint64_t next = until_ticks, look = c->now_ticks + PCPU_LOOK_TICKS;
 
         if (c->next_local_ticks < next)
@@ -286,12 +327,10 @@ void pcpu_pass_time(struct pcpu *c, uint64_t until_ticks)
         if (next > look)
             next = look;
         if (next > c->now_ticks) {
-            // Guest time has no scheduling points of its own: go to where something happens, or wait for others.
-            uint64_t horizon = pcpu_ps_to_ticks(c, sim_horizon_ps());
-
-            if (horizon <= c->now_ticks) // Others are due now and come after us: not one tick further without them.
-                horizon = c->now_ticks + 1;
-            c->now_ticks = horizon < next ? horizon : next;
+            if (pcpu_ps_to_ticks(c, sim_horizon_ps()) > next)
+                c->now_ticks = next;
+            else
+                sleep_until(c, next);
         }
         if (mem_hidden_drain_ticks <= c->now_ticks)
             mem_commit_due(c);
@@ -300,6 +339,8 @@ void pcpu_pass_time(struct pcpu *c, uint64_t until_ticks)
         if (deliver_due(c))
             break;
     }
+    if (__builtin_expect(c->vcd_late, 0))
+        pcpu_show(c);
     pcpu_update_limit(c);
 }
 
@@ -316,20 +357,8 @@ void pcpu_halt(struct pcpu *c)
         look_up(c);
         if (deliver_due(c))
             continue;
-        uint64_t due = pcpu_ticks_to_ps(c, c->next_local_ticks);
-
         slept = true;
-        mem_store_hide(c);
-        sim_wait_event_until(c->wake, due);
-        pcpu_current = c;
-        mem_store_show(c);
-        uint64_t now = pcpu_ps_to_ticks(c, sim_now_ps());
-
-        if (now > c->now_ticks)
-            c->now_ticks = now;
-        if (c->next_local_ticks != TICKS_NEVER && pcpu_ticks_to_ps(c, c->next_local_ticks) <= sim_now_ps() &&
-            c->next_local_ticks > c->now_ticks)
-            c->now_ticks = c->next_local_ticks; // Rounding of ps may fall short of the tick.
+        sleep_until(c, c->next_local_ticks);
     }
     pcpu_set_mode(c, mode);
     if (slept)
@@ -340,10 +369,6 @@ void pcpu_halt(struct pcpu *c)
 void pcpu_set_mode(struct pcpu *c, enum pcpu_mode mode)
 {
     native_settle(c);
-    if (c->vcd_mode && sim_vcd_is_open() && mode != c->mode) {
-        if (sim_process_self() && pcpu_ticks_to_ps(c, c->now_ticks) > sim_now_ps())
-            give_way(c);
-        sim_signal_set(c->vcd_mode, (uint64_t)mode);
-    }
     c->mode = mode;
+    pcpu_show(c);
 }

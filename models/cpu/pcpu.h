@@ -81,9 +81,11 @@ struct pcpu {
     uint32_t inbox_count;
     uint64_t next_local_ticks; // min of timers and inbox
 
-    struct sim_event *wake; // Notified at a message's time when the processor is halted.
+    struct sim_event *wake; // Notified at a message's time while the processor sleeps.
+    bool sleeps;            // Waits for `wake` or a time, halted or in guest code.
     struct sim_signal *vcd_mode;
     struct sim_signal *vcd_irq;
+    bool vcd_late; // They are not what they should be yet.
 
     // What software said last through hw_trace_vcpu(); recorded, never acted upon.
     uint32_t note_vm, note_vcpu, note_level;
@@ -168,5 +170,7 @@ void pcpu_send(struct pcpu *to, enum pcpu_message_kind kind, uint8_t vector, boo
 
 // Changes the mode: settles mode_ticks, VCD.
 void pcpu_set_mode(struct pcpu *c, enum pcpu_mode mode);
+// Shows mode and pending interrupt in the VCD file, if there is one. After a change of either.
+void pcpu_show(struct pcpu *c);
 
 #endif

@@ -22,6 +22,12 @@ int cache_init(struct cache *k, uint64_t size_bytes, uint32_t ways, uint32_t lin
 void cache_reset(struct cache *k);
 void cache_destroy(struct cache *k);
 
+// Is this the tag word of `line` in a valid state? One comparison: the state is 1..3.
+static inline bool cache_holds(uint64_t tag, uint64_t line)
+{
+    return tag - (line << 2) - 1 < 3;
+}
+
 static inline uint64_t *cache_set(struct cache *k, uint64_t line)
 {
     uint32_t set = k->mask ? (uint32_t)line & k->mask : (uint32_t)(line % k->sets);
@@ -40,7 +46,7 @@ static inline uint64_t *cache_probe(struct cache *k, uint64_t line)
     uint64_t *tags = cache_set(k, line);
 
     for (uint32_t w = 0; w < k->ways; w++)
-        if (tags[w] >> 2 == line && (tags[w] & 3))
+        if (cache_holds(tags[w], line))
             return &tags[w];
     return NULL;
 }
@@ -50,12 +56,12 @@ static inline uint64_t *cache_touch(struct cache *k, uint64_t line)
 {
     uint64_t *tags = cache_set(k, line);
 
-    if (__builtin_expect(tags[0] >> 2 == line && (tags[0] & 3), 1))
+    if (__builtin_expect(cache_holds(tags[0], line), 1))
         return tags;
     for (uint32_t w = 1; w < k->ways; w++) {
         uint64_t tag = tags[w];
 
-        if (tag >> 2 != line || !(tag & 3))
+        if (!cache_holds(tag, line))
             continue;
         for (; w > 0; w--)
             tags[w] = tags[w - 1];

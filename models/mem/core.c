@@ -227,11 +227,10 @@ uint32_t mem_line_store_miss(struct mem_core *m, uint64_t line, uint64_t *claim)
 // hv runs with large pages: the direct map's tables are one PDPT, whose entries are cached like other memory.
 uint32_t mem_dtlb_miss(struct mem_core *m, uint64_t page)
 {
-    uint32_t at = 1;
+    uint32_t at = m->dtlb_first, extra = m->stlb;
 
     while (at < m->dtlb_total && m->dtlb[at] != page)
         at++;
-    uint32_t extra = at < m->dtlb_first ? 0 : m->stlb;
 
     if (at == m->dtlb_total) {
         at--;

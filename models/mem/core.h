@@ -41,7 +41,7 @@ struct mem_core {
     struct cache l1, l2;
     struct cache *l3; // Of the socket, shared.
     struct mem_store_buffer stores;
-    uint64_t dtlb[MEM_DTLB_MAX]; // Page numbers + 1 in order of use: first the DTLB's, then the STLB's.
+    uint64_t dtlb[MEM_DTLB_MAX]; // Page numbers + 1, the latest fill first: the DTLB's (first in, first out), then the STLB's.
     uint32_t dtlb_first, dtlb_total;
     struct mem_counters counters;
     // Latencies in ticks, beyond the L1 hit where the name says extra.
@@ -81,8 +81,9 @@ static inline uint32_t mem_dtlb(struct mem_core *m, uint64_t hpa)
 {
     uint64_t page = (hpa >> MEM_DIRECT_PAGE_SHIFT) + 1;
 
-    if (__builtin_expect(m->dtlb[0] == page, 1))
-        return 0;
+    for (uint32_t i = 0; i < m->dtlb_first; i++)
+        if (m->dtlb[i] == page)
+            return 0;
     return mem_dtlb_miss(m, page);
 }
 

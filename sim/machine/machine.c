@@ -263,6 +263,10 @@ void machine_destroy(struct sim_machine *m)
 {
     if (!m)
         return;
+    if (m->ran) { // What the last run left in the OS process must not meet another machine.
+        native_reset();
+        sim_start_over();
+    }
     for (uint32_t i = 0; i < m->machine.cpu_count; i++) {
         struct pcpu *c = m->machine.cpus[i];
 
@@ -295,11 +299,12 @@ static void reset_cpu(struct sim_machine *m, struct pcpu *c)
 
     c->now_ticks = c->limit_ticks = c->mode_since_ticks = 0;
     c->mode = PCPU_OFF;
-    c->irqs_enabled = c->irq_pending = c->nmi_pending = c->nmi_blocked = c->init_pending = c->sipi_pending = false;
+    c->irqs_enabled = c->irq_pending = c->nmi_pending = c->nmi_blocked = c->init_pending = c->sipi_pending = c->sleeps = false;
     c->vectors = NULL;
     c->trace = trace;
     for (unsigned s = 0; s < PCPU_TIMER_COUNT; s++)
         c->timer_at_ticks[s] = TICKS_NEVER;
+    c->vcd_late = false;
     c->inbox_count = 0;
     c->next_local_ticks = TICKS_NEVER;
     c->note_vm = c->note_vcpu = UINT32_MAX;

@@ -100,34 +100,8 @@ TEST(Database, ThatCannotBeWrittenIsTold)
         EXPECT_EQ(hvsim("run s.yaml --db %s", rows[i].db), 2);
         EXPECT_STRSTR(cli_err, rows[i].message);
     }
-    if (geteuid() == 0)
-        test_skip("root may write read-only files; the rest needs another user");
-    EXPECT_EQ(hvsim("run s.yaml --db a.db"), 0);
-    EXPECT_EQ(chmod(cli_path("a.db"), 0444), 0);
-    EXPECT_EQ(hvsim("run s.yaml --db a.db"), 2);
-    EXPECT_STRSTR(cli_err, "read-only; make the file and its folder writable");
 }
 
-/* Also for root: a user of no rights does it, where `setpriv` can make one. */
-TEST(Database, ReadOnlyIsTold)
-{
-    char command[1200], output[4096];
-
-    NEEDS_CORE;
-    if (geteuid() != 0)
-        test_skip("needs root, to become a user who may not write");
-    cli_scenario("s", 1);
-    EXPECT_EQ(hvsim("run s.yaml --db a.db"), 0);
-    EXPECT_EQ(chmod(cli_path("a.db"), 0444), 0);
-    EXPECT_EQ(chmod(test_tmpdir(), 0755), 0);
-    // Without its capabilities root is a user like others.
-    snprintf(command, sizeof command,
-             "cd '%s' && chown 12345 a.db . && setpriv --bounding-set=-all --inh-caps=-all '%s/bin/hvsim' run s.yaml --db a.db",
-             test_tmpdir(), test_build_dir());
-    EXPECT_EQ(test_shell(command, output, sizeof output), 2);
-    EXPECT_STRSTR(output, "a.db");
-    EXPECT_STRSTR(output, "writable");
-}
 
 /* A limit on the size of files fails writes as a full disk does. */
 TEST(Database, AFullDiskIsToldAndLeavesNothingHalfDone)
@@ -203,8 +177,31 @@ TEST(Database, AnExpectationThatDoesNotWorkIsTold)
     NEEDS_CORE;
     cli_write_text("a.stream", "hvsim-stream 1\ncpuid 0\nend\n");
     cli_write_text("s.yaml", "scenario: s\nvms:\n  - name: a\n    memory: 64MiB\n    vcpus:\n      - { stream: a.stream }\n"
-                             "expect:\n  - { about: x, sql: SELECT count(*) FROM exists, equals: 1 }\n");
+                             "expect:\n  - { about: x, sql: SELECT count(*) FROM exit_s, equals: 1 }\n");
     EXPECT_EQ(hvsim("run s.yaml"), 2);
     EXPECT_STRSTR(cli_err, "s.yaml:8: expect[0]");
-    EXPECT_STRSTR(cli_err, "no such table: exists");
+    EXPECT_STRSTR(cli_err, "no such table: exit_s");
+}
+
+TEST(Database, ReadOnlyIsTold)
+{
+    char command[1600], output[4096];
+
+    NEEDS_CORE;
+    cli_scenario("s", 1);
+    EXPECT_EQ(hvsim("run s.yaml --db a.db"), 0);
+    EXPECT_EQ(chmod(cli_path("a.db"), 0444), 0);
+    // Root may write whatever the mode says; without its capabilities it is a user like others.
+    snprintf(command, sizeof command, "cd '%s' && %s '%s/bin/hvsim' run s.yaml --db a.db", test_tmpdir(),
+             geteuid() ? "" : "chown 12345 a.db && setpriv --bounding-set=-all --inh-caps=-all", test_build_dir());
+    EXPECT_EQ(test_shell(command, output, sizeof output), 2);
+    EXPECT_STRSTR(output, "a.db: read-only; make the file and its folder writable");
+    EXPECT_EQ(cli_query(cli_path("a.db"), "SELECT count(*) FROM runs"), 1);
+    // And where only the folder forbids it.
+    EXPECT_EQ(chmod(cli_path("a.db"), 0644), 0);
+    snprintf(command, sizeof command, "cd '%s' && mkdir closed && chmod 0555 closed && %s '%s/bin/hvsim' run s.yaml --db closed/b.db",
+             test_tmpdir(), geteuid() ? "" : "chown 12345 closed && setpriv --bounding-set=-all --inh-caps=-all",
+             test_build_dir());
+    EXPECT_EQ(test_shell(command, output, sizeof output), 2);
+    EXPECT_STRSTR(output, "cannot be written; make the file and its folder writable");
 }

@@ -70,7 +70,7 @@ TEST(Json, EscapesWhatAScenarioCallsItself)
 TEST(Json, OfARunAndItsTables)
 {
     static const char *const tables[] = {"runs", "exits", "events", "walks", "walk_steps", "irqs", "spans", "locks",
-                                         "violations", "counters", "dirty_rounds", "dirty_pages"};
+                                         "violations", "counters", "functions"};
 
     if (!cli_can_run())
         test_skip("there is no libhv.so in this build");

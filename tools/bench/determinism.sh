@@ -26,8 +26,6 @@ if [ "${1:-}" = --builds ]; then
 fi
 if [ $# -eq 0 ]; then
     set -- "$top/scenarios/exits/quickstart.yaml"
-    storm=$top/scenarios/interrupts/eoi-storm.yaml
-    [ ! -f "$storm" ] || set -- "$@" "$storm"
 fi
 
 # digests COMMAND...: digest and cycles of each variant, as one line. Expectations may fail where nothing is

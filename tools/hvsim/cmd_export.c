@@ -37,6 +37,16 @@ struct arguments {
     long long run;
 };
 
+static bool has_run(struct trace_reader *r, int64_t run)
+{
+    struct trace_value value;
+    struct trace_error error;
+    char sql[80], text[40];
+
+    snprintf(sql, sizeof sql, "SELECT count(*) FROM runs WHERE run = %lld", (long long)run);
+    return trace_query_value(r, sql, &value, text, sizeof text, &error) == TRACE_OK && value.integer > 0;
+}
+
 static int export(const struct arguments *a)
 {
     struct trace_error error;
@@ -45,6 +55,10 @@ static int export(const struct arguments *a)
     if (!r)
         return complain("%s; %s", error.message, error.hint);
     int64_t run = a->run ? a->run : trace_reader_last_run(r);
+    if (!has_run(r, run)) {
+        trace_reader_close(r);
+        return complain("%s: has no run %lld; `hvsim run SCENARIO --db %s` adds one", a->db, (long long)run, a->db);
+    }
     enum trace_status status = trace_reader_scope(r, run, &error);
 
     if (status == TRACE_OK && a->folded)

@@ -243,15 +243,22 @@ static void print_json_verdict(const struct scenario_expect *x, bool pass, const
     printf("}");
 }
 
+static const char *expect_field(const struct scenario *s, const struct scenario_expect *x, char *field, size_t size)
+{
+    snprintf(field, size, "expect[%d]", (int)(x - s->expects));
+    return field;
+}
+
 // The value of an expectation's query in the reader's scope.
 static int value_of(struct trace_reader *r, const struct scenario *s, const struct scenario_expect *x, char *got,
                     size_t size, double *value, bool *is_number, struct user_error *e)
 {
+    char field[40];
     struct trace_value v;
     struct trace_error error;
 
     if (trace_query_value(r, x->sql, &v, got, size, &error) != TRACE_OK)
-        return user_error_at(e, s->path, x->line, "expect", "%s; %s", error.message, error.hint);
+        return user_error_at(e, s->path, x->line, expect_field(s, x, field, sizeof field), "%s; %s", error.message, error.hint);
     if (v.type == TRACE_VALUE_NULL)
         snprintf(got, size, "nothing");
     *is_number = v.type == TRACE_VALUE_INTEGER || v.type == TRACE_VALUE_REAL;

@@ -426,7 +426,7 @@ static void reap(void *arg)
 
     contexts.reaper = sim_process_self();
     for (uint32_t i = 0; i < machine->cpu_count; i++)
-        if (machine->cpus[i]->mode == PCPU_HALTED)
+        if (machine->cpus[i]->sleeps)
             sim_event_notify_at(machine->cpus[i]->wake, sim_now_ps());
     for (uint32_t i = 1; i <= contexts.used; i++) {
         struct native_context *x = contexts.slot[i];

@@ -10,6 +10,7 @@ struct native_hot {
     struct price_map map;
     const uint16_t *function_at;
     const uint32_t *function_text;
+    uint64_t image_bytes;
     bool calls; // Function entries and exits are recorded.
 };
 extern struct native_hot native_hot;
@@ -21,6 +22,9 @@ static inline uint64_t native_hpa(const struct pcpu *c, const volatile void *p)
 
     if (__builtin_expect(offset < HW_ARENA_HOSTS_MAX * HW_ARENA_STRIDE, 1))
         return offset & (HW_ARENA_STRIDE - 1);
+    offset = (uint64_t)(uintptr_t)p - HW_IMAGE_BASE;
+    if (offset < native_hot.image_bytes)
+        return HW_IMAGE_HPA + offset;
     return native_ptr_to_hpa(c, (const void *)(uintptr_t)p);
 }
 

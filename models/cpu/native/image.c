@@ -95,6 +95,7 @@ struct native_image *native_image_open(const char *path, const struct uarch *u, 
         goto fail;
     }
     native_hot.map = image->map;
+    native_hot.image_bytes = image->bytes;
     native_hot.function_at = image->function_at;
     native_hot.function_text = image->function_text;
     return image;

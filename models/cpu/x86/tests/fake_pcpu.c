@@ -39,6 +39,11 @@ void pcpu_update_limit(struct pcpu *c)
     c->limit_ticks = c->next_local_ticks;
 }
 
+void pcpu_show(struct pcpu *c)
+{
+    (void)c;
+}
+
 void pcpu_timer_arm(struct pcpu *c, enum pcpu_timer_slot slot, uint64_t at_ticks, pcpu_timer_fn fn)
 {
     c->timer_at_ticks[slot] = at_ticks;
