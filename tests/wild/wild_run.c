@@ -20,21 +20,34 @@ static uint64_t from_environment(const char *name, uint64_t otherwise)
     return text ? strtoull(text, NULL, 0) : otherwise;
 }
 
-// Is there no other violation in the report than a guest that its own doing stopped (an instruction which cannot be
-// emulated)? Such a run ends with status 1, as does one whose guests sleep for ever.
+// Violations which guests and streams of random words bring upon themselves: an instruction that cannot be emulated, a
+// physical interrupt that nobody in the host expects (the op `intr`), a nested hypervisor that enters its guest nowhere.
+static const char *const self_inflicted[] = {
+    "\"internal error\"",
+    "\"unexpected_interrupt\"",
+    "\"guest handlers are nested too deeply\"",
+    "\"guest program loops without an event\"",
+    "\"no guest program at this IDTR base\"",
+    "\"await never satisfied\"",
+    "\"guest RIP is outside of its program\"",
+};
+
+// Is there no other violation in the report? Such a run ends with status 1, as does one whose guests sleep for ever.
 static bool only_self_inflicted(const char *output)
 {
-    static const char head[] = "\"violations\": [", harmless[] = "\"internal error\"";
+    static const char head[] = "\"violations\": [";
     const char *at = strstr(output, head);
+    bool known = at != NULL;
 
-    if (!at)
-        return false;
-    at += strlen(head);
-    while (strncmp(at, harmless, strlen(harmless)) == 0) {
-        at += strlen(harmless);
-        at += strspn(at, ", ");
+    for (at = known ? at + strlen(head) : ""; known && *at != ']'; at += strspn(at, ", ")) {
+        known = false;
+        for (size_t i = 0; i < sizeof self_inflicted / sizeof *self_inflicted && !known; i++)
+            if (strncmp(at, self_inflicted[i], strlen(self_inflicted[i])) == 0) {
+                at += strlen(self_inflicted[i]);
+                known = true;
+            }
     }
-    return *at == ']';
+    return known;
 }
 
 static void run_once(uint64_t seed, char output[OUTPUT_BYTES])
