@@ -278,5 +278,6 @@ struct vmm_ioapic *vmm_ioapic_create(struct vmm_vm *vm)
 
 s64 vmm_ioapic_start(struct vmm_ioapic *io, u32 cpu)
 {
-    return hv_thread_create(timer_thread, io, cpu, HV_PRIO_NORMAL);
+    // More urgent than a vCPU on the same processor: a delay ends when it is over, not at the next tick.
+    return hv_thread_create(timer_thread, io, cpu, HV_PRIO_NORMAL + 1);
 }
