@@ -20,14 +20,15 @@ bool wild_chance(struct wild *w, unsigned percent);
 // A number as mistakes like it: small, around a power of two, all ones, or anything.
 uint64_t wild_number(struct wild *w);
 
-// The programs of one vCPU as text of a .stream file. `nested`: most of them then set VMX up and enter a guest.
+// The programs of one vCPU as text of a .stream file. `nested`: most of them then set VMX up and enter a
+// guest.
 void wild_stream(struct wild *w, bool nested, FILE *to);
 
 // wild.yaml and its streams in the folder; returns false if they cannot be written.
 bool wild_scenario(uint64_t seed, const char *folder);
 
-// The running test: guests of this and the next seeds for so many seconds, each of them twice. It fails at the first
-// one whose run does not end well or not equally.
+// The running test: guests of this and the next seeds for so many seconds, each of them twice. It fails at
+// the first one whose run does not end well or not equally.
 void wild_guests_for(uint64_t seed, uint64_t seconds);
 
 #endif

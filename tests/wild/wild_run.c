@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
-// A guest can only hurt itself: whatever it does, hvsim ends the run in good order, and the same way each time.
+// A guest can only hurt itself: whatever it does, hvsim ends the run in good order, and the same way each
+// time.
 //
-// HVSIM_WILD_SEED=N makes the tests begin with (or, with HVSIM_WILD_SECONDS=0, run only) the guest of that seed; the
-// files of a guest that failed stay in the test's folder.
+// HVSIM_WILD_SEED=N makes the tests begin with (or, with HVSIM_WILD_SECONDS=0, run only) the guest of that
+// seed; the files of a guest that failed stay in the test's folder.
 #include "tests/shim/shim.h"
 #include "tests/wild/wild.h"
 
@@ -20,8 +21,9 @@ static uint64_t from_environment(const char *name, uint64_t otherwise)
     return text ? strtoull(text, NULL, 0) : otherwise;
 }
 
-// Violations which guests and streams of random words bring upon themselves: an instruction that cannot be emulated, a
-// physical interrupt that nobody in the host expects (the op `intr`), a nested hypervisor that enters its guest nowhere.
+// Violations which guests and streams of random words bring upon themselves: an instruction that cannot be
+// emulated, a physical interrupt that nobody in the host expects (the op `intr`), a nested hypervisor that
+// enters its guest nowhere.
 static const char *const self_inflicted[] = {
     "\"internal error\"",
     "\"unexpected_interrupt\"",
@@ -32,7 +34,8 @@ static const char *const self_inflicted[] = {
     "\"guest RIP is outside of its program\"",
 };
 
-// Is there no other violation in the report? Such a run ends with status 1, as does one whose guests sleep for ever.
+// Is there no other violation in the report? Such a run ends with status 1, as does one whose guests sleep
+// for ever.
 static bool only_self_inflicted(const char *output)
 {
     static const char head[] = "\"violations\": [";
@@ -55,8 +58,8 @@ static void run_once(uint64_t seed, char output[OUTPUT_BYTES])
     char command[3000];
 
     snprintf(command, sizeof command,
-             "cd '%s' && timeout -s KILL %d '%s/bin/hvsim' run wild.yaml --hv '%s' --json --trace none", test_tmpdir(),
-             WALL_LIMIT_S, test_build_dir(), test_hv_lib());
+             "cd '%s' && timeout -s KILL %d '%s/bin/hvsim' run wild.yaml --hv '%s' --json --trace none",
+             test_tmpdir(), WALL_LIMIT_S, test_build_dir(), test_hv_lib());
     int status = test_shell(command, output, OUTPUT_BYTES);
 
     if (status != 0 && (status != 1 || !only_self_inflicted(output)))

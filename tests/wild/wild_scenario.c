@@ -61,7 +61,8 @@ static void some_knobs(struct wild *w, FILE *to)
     fprintf(to, " }\n");
 }
 
-static const uint64_t guest_places[] = {0, 0x1000, 0x200000, 0x10000000, 0xfe000000, 0xfec00000, 0xfee00000, 0x100000000ull};
+static const uint64_t guest_places[] = {0,          0x1000,     0x200000,   0x10000000,
+                                        0xfe000000, 0xfec00000, 0xfee00000, 0x100000000ull};
 
 static uint64_t parameter(struct wild *w, const char *name, size_t length, unsigned vcpus, unsigned cpus)
 {
@@ -142,11 +143,13 @@ static bool one_vm(struct wild *w, struct shape *shape, unsigned vm, const char 
             one_of(w, pages, COUNT(pages)), one_of(w, irqchips, COUNT(irqchips)), nested ? "on" : "off");
     if (memory[0] == '6' && wild_chance(w, 20))
         fprintf(to, "    prefault: on\n");
-    fprintf(to, "    devices:\n      - { name: port, port: 0x3f8, size: 8, value: 0x60, gsi: 4, ack: 1 }\n"
-                "      - { name: card, mmio: 0xfe000000, size: 4KiB, value: 7, gsi: %u, ack: 1, work: %u }\n",
+    fprintf(to,
+            "    devices:\n      - { name: port, port: 0x3f8, size: 8, value: 0x60, gsi: 4, ack: 1 }\n"
+            "      - { name: card, mmio: 0xfe000000, size: 4KiB, value: 7, gsi: %u, ack: 1, work: %u }\n",
             (unsigned)wild_below(w, 24), (unsigned)wild_below(w, 3000));
     if (wild_chance(w, 40))
-        fprintf(to, "    slots:\n      - { slot: %u, gpa: %#llx, size: 64KiB, log_dirty: %s, readonly: %s }\n",
+        fprintf(to,
+                "    slots:\n      - { slot: %u, gpa: %#llx, size: 64KiB, log_dirty: %s, readonly: %s }\n",
                 1 + (unsigned)wild_below(w, 4), 0xf0000000ull, wild_chance(w, 50) ? "on" : "off",
                 wild_chance(w, 50) ? "on" : "off");
     fprintf(to, "    vcpus:\n");

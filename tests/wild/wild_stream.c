@@ -74,7 +74,8 @@ static const uint64_t places[] = {
     0xfee00310, 0xfee00320, 0xfee00380, 0xfee003e0, 0xfee01000, 0x100000000ull, 0x3fffffffffffull,
 };
 
-static const uint16_t ports[] = {0x20, 0x21, 0xa0, 0xa1, 0x40, 0x43, 0x60, 0x61, 0x64, 0x70, 0x80, 0x3f8, 0x4d0, 0x4d1, 0xcf8, 0xfffe};
+static const uint16_t ports[] = {0x20, 0x21, 0xa0, 0xa1,  0x40,  0x43,  0x60,  0x61,
+                                 0x64, 0x70, 0x80, 0x3f8, 0x4d0, 0x4d1, 0xcf8, 0xfffe};
 
 static uint64_t place(struct wild *w)
 {
@@ -91,17 +92,22 @@ static uint64_t place(struct wild *w)
 }
 
 // Exits to wait for; most of them come.
-static const char *const awaited[] = {"PREEMPTION_TIMER", "EXTERNAL_INTERRUPT", "INTERRUPT_WINDOW", "EXCEPTION_NMI"};
+static const char *const awaited[] = {"PREEMPTION_TIMER", "EXTERNAL_INTERRUPT", "INTERRUPT_WINDOW",
+                                      "EXCEPTION_NMI"};
 
 static int argument(struct wild *w, char letter, char *to, size_t size)
 {
     switch (letter) {
     case 'm':
-        return snprintf(to, size, " %#x", wild_chance(w, 85) ? msrs[wild_below(w, COUNT(msrs))] : (uint32_t)wild_number(w));
+        return snprintf(to, size, " %#x",
+                        wild_chance(w, 85) ? msrs[wild_below(w, COUNT(msrs))] : (uint32_t)wild_number(w));
     case 'f':
-        return snprintf(to, size, " %#x", wild_chance(w, 90) ? fields[wild_below(w, COUNT(fields))] : (uint32_t)wild_number(w));
+        return snprintf(to, size, " %#x",
+                        wild_chance(w, 90) ? fields[wild_below(w, COUNT(fields))] : (uint32_t)wild_number(w));
     case 'p':
-        return snprintf(to, size, " %#x", wild_chance(w, 70) ? ports[wild_below(w, COUNT(ports))] : (unsigned)wild_below(w, 65536));
+        return snprintf(to, size, " %#x",
+                        wild_chance(w, 70) ? ports[wild_below(w, COUNT(ports))]
+                                           : (unsigned)wild_below(w, 65536));
     case 's':
         return snprintf(to, size, " %u", 1u << wild_below(w, 4));
     case 'g':
@@ -147,7 +153,8 @@ static void one_op(struct wild *w, FILE *to)
         if ((kind == REPLAY_TRIPLE || kind == REPLAY_AWAIT || kind == REPLAY_HLT) && !wild_chance(w, 20))
             continue;
         if (wild_chance(w, 60))
-            at += (size_t)snprintf(line, sizeof line, "%u ", (unsigned)wild_below(w, wild_chance(w, 10) ? 50000 : 1000));
+            at += (size_t)snprintf(line, sizeof line, "%u ",
+                                   (unsigned)wild_below(w, wild_chance(w, 10) ? 50000 : 1000));
         at += (size_t)snprintf(line + at, sizeof line - at, "%s", ops[kind].word);
         for (unsigned i = 0; i < count; i++)
             at += (size_t)argument(w, ops[kind].args[i], line + at, sizeof line - at);
@@ -174,13 +181,15 @@ static void useful_op(struct wild *w, FILE *to)
         fprintf(to, "write 0xfee00300 4 %#x\n", (unsigned)wild_below(w, 1 << 20));
         break;
     case 3:
-        fprintf(to, "wrmsr 0x830 %#llx\n", (unsigned long long)(wild_below(w, 4) << 32 | wild_below(w, 1 << 20)));
+        fprintf(to, "wrmsr 0x830 %#llx\n",
+                (unsigned long long)(wild_below(w, 4) << 32 | wild_below(w, 1 << 20)));
         break;
     case 4:
         fprintf(to, "wrmsr 0x1b %#x\n", 0xfee00000u | (unsigned)(wild_below(w, 16) << 8));
         break;
     case 5:
-        fprintf(to, "msi %u %lluus\n", 32 + (unsigned)wild_below(w, 224), (unsigned long long)wild_below(w, 50));
+        fprintf(to, "msi %u %lluus\n", 32 + (unsigned)wild_below(w, 224),
+                (unsigned long long)wild_below(w, 50));
         break;
     default:
         fprintf(to, "write 0xfec00000 4 %u\nwrite 0xfec00010 4 %#x\n", 0x10 + (unsigned)wild_below(w, 50),
