@@ -163,5 +163,6 @@ enum apic_delivery_mode {
 #define IOAPIC_ID_SHIFT 24
 #define IOAPIC_ID_MASK (0xfu << 24)
 #define IOAPIC_VER_MAX_SHIFT 16
+#define IOAPIC_VERSION_ID 0x20u // Ours: the first with an EOI register.
 
 #endif

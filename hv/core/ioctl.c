@@ -122,7 +122,10 @@ static s64 ioctl_enable_cap(struct vm *vm, u64 arg)
         WRITE_ONCE(vm->max_halt_poll_ns, cap.args[0]);
         return 0;
     }
-    return arch_vm_enable_cap(vm, &cap);
+    mutex_lock(&vm->lock); // Against the first vCPU and another irqchip.
+    int result = arch_vm_enable_cap(vm, &cap);
+    mutex_unlock(&vm->lock);
+    return result;
 }
 
 static s64 ioctl_create_irqchip(struct vm *vm)

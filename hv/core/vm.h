@@ -45,7 +45,7 @@ struct vm {
     struct mutex irq_lock;
     struct irq_routing_table *irq_routing;
     struct list irq_ack_notifiers; // struct irq_ack_notifier, read under irq_srcu.
-    bool irqchip_in_kernel;        // HV_CREATE_IRQCHIP was done (release after the chip is ready).
+    bool irqchip_in_kernel;        // Local APICs at least are in the core (release after the chip is ready).
 
     u64 max_halt_poll_ns; // HV_CAP_HALT_POLL; HALT_POLL_HOST_DEFAULT: the host's knob.
     u32 last_boosted_vcpu;

@@ -13,9 +13,7 @@ static struct vmm_vcpu *vcpu_of(struct vmm_vm *vm, u64 index)
 
 static s64 do_irq_line(struct vmm_vm *vm, const u64 *args)
 {
-    struct hv_irq_level level = {.irq = (u32)args[0], .level = (u32)args[1]};
-
-    return hv_ioctl_ptr(vm->handle, HV_IRQ_LINE, &level);
+    return vmm_irq_line(vm, (u32)args[0], (u32)args[1]);
 }
 
 static s64 do_irq_pulse(struct vmm_vm *vm, const u64 *args)

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // Devices of a scenario: a range of ports or memory that answers a value and may hold an interrupt line.
+#include "hv/vmm/ioapic.h"
 #include "hv/vmm/vmm.h"
+#include "spec/apic_bits.h"
 
 static struct vmm_device *find(struct vmm_vm *vm, u32 kind, u64 address)
 {
@@ -20,11 +22,13 @@ static void work(u64 cycles)
         __asm__ volatile("");
 }
 
-static void lower_line(struct vmm_vm *vm, u32 gsi)
+s64 vmm_irq_line(struct vmm_vm *vm, u32 gsi, u32 level)
 {
-    struct hv_irq_level level = {.irq = gsi, .level = 0};
+    struct hv_irq_level line = {.irq = gsi, .level = level};
 
-    hv_ioctl_ptr(vm->handle, HV_IRQ_LINE, &level);
+    if (vm->ioapic && gsi < IOAPIC_PINS)
+        return vmm_ioapic_set_line(vm->ioapic, gsi, level);
+    return hv_ioctl_ptr(vm->handle, HV_IRQ_LINE, &line);
 }
 
 static void access(struct vmm_vm *vm, u32 kind, u64 address, bool write, u8 *data, u32 size)
@@ -48,7 +52,7 @@ static void access(struct vmm_vm *vm, u32 kind, u64 address, bool write, u8 *dat
     for (u32 i = 0; i < size; i++)
         d->last |= (u64)data[i] << (8 * i);
     if (d->config->gsi != UINT32_MAX && d->last == d->config->ack_value)
-        lower_line(vm, d->config->gsi);
+        vmm_irq_line(vm, d->config->gsi, 0);
 }
 
 void vmm_port_io(struct vmm_vm *vm, u16 port, bool write, u8 *data, u32 size)
@@ -58,5 +62,7 @@ void vmm_port_io(struct vmm_vm *vm, u16 port, bool write, u8 *data, u32 size)
 
 void vmm_mmio(struct vmm_vm *vm, u64 gpa, bool write, u8 *data, u32 size)
 {
+    if (vm->ioapic && vmm_ioapic_mmio(vm->ioapic, gpa, write, data, size))
+        return;
     access(vm, VMM_DEVICE_MMIO, gpa, write, data, size);
 }

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Entry of the VMM: builds the VMs, starts the vCPUs, carries out the timed actions.
 #include "hv/hw/trace.h"
+#include "hv/vmm/ioapic.h"
 #include "hv/vmm/vmm.h"
 
 void vmm_check(bool ok, const char *what)
@@ -31,7 +32,7 @@ static u64 heap_bytes(const struct vmm_config *config)
 
     for (u32 i = 0; i < config->vm_count; i++)
         bytes += (u64)vms[i].vcpu_count * (sizeof(struct vmm_vcpu) + 64) +
-                 (u64)vms[i].device_count * (sizeof(struct vmm_device) + 64) + 256;
+                 (u64)vms[i].device_count * (sizeof(struct vmm_device) + 64) + vmm_ioapic_heap_bytes() + 256;
     return (bytes + 4095) & ~4095ull;
 }
 
@@ -51,16 +52,23 @@ static struct vmm *create(const struct vmm_config *config)
     return vmm;
 }
 
+static u32 cpu_of(u32 pcpu)
+{
+    return pcpu == VMM_CPU_ANY ? HV_CPU_ANY : pcpu;
+}
+
 static void start_vcpus(struct vmm *vmm)
 {
     for (u32 i = 0; i < vmm->config->vm_count; i++) {
         struct vmm_vm *vm = &vmm->vms[i];
         const struct vmm_vcpu_config *c = vmm_config_at(vmm->config, vm->config->vcpus_offset);
 
+        if (vm->ioapic)
+            vmm_check(vmm_ioapic_start(vm->ioapic, cpu_of(vm->config->vmm_pcpu)) >= 0,
+                      "the I/O APIC's timer could not be started");
         for (u32 v = 0; v < vm->config->vcpu_count; v++) {
-            u32 cpu = c[v].pcpu == VMM_CPU_ANY ? HV_CPU_ANY : c[v].pcpu;
-
-            vm->vcpus[v].thread = hv_thread_create(vmm_vcpu_thread, &vm->vcpus[v], cpu, HV_PRIO_NORMAL);
+            vm->vcpus[v].thread =
+                hv_thread_create(vmm_vcpu_thread, &vm->vcpus[v], cpu_of(c[v].pcpu), HV_PRIO_NORMAL);
             vmm_check(vm->vcpus[v].thread >= 0, "a vCPU's thread could not be created");
         }
     }

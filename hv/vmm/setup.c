@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // A VM as firmware would leave it: memory, interrupt controllers, vCPUs in their first mode.
 #include "hv/lib/string.h"
+#include "hv/vmm/ioapic.h"
 #include "hv/vmm/vmm.h"
 #include "spec/apic_bits.h"
 #include "spec/x86_bits.h"
@@ -50,15 +51,16 @@ s64 vmm_add_slot(struct vmm_vm *vm, u32 slot, u32 flags, u64 gpa, u64 bytes, uns
 }
 
 // Guest memory lies as a PC's does: the hole below 4 GiB belongs to devices, the rest follows above.
+#define PC_HOLE (3ull << 30)
+#define PC_ABOVE_HOLE (4ull << 30)
 static void add_memory(struct vmm_vm *vm)
 {
-    const u64 hole = 3ull << 30, above = 4ull << 30;
     u64 bytes = vm->config->memory_bytes;
-    u64 low = bytes < hole ? bytes : hole;
+    u64 low = bytes < PC_HOLE ? bytes : PC_HOLE;
 
     vmm_require(vmm_add_slot(vm, 0, 0, 0, low, vm->config->page_shift), "guest memory was refused");
     if (bytes > low)
-        vmm_require(vmm_add_slot(vm, 1, 0, above, bytes - low, vm->config->page_shift), "guest memory above 4 GiB was refused");
+        vmm_require(vmm_add_slot(vm, 1, 0, PC_ABOVE_HOLE, bytes - low, vm->config->page_shift), "guest memory above 4 GiB was refused");
     const struct vmm_slot_config *slots = vmm_config_at(vm->vmm->config, vm->config->slots_offset);
 
     for (u32 i = 0; i < vm->config->slot_count; i++)
@@ -70,9 +72,10 @@ static void add_irqchip(struct vmm_vm *vm)
     if (vm->config->flags & VMM_VM_IRQCHIP)
         vmm_require(hv_ioctl(vm->handle, HV_CREATE_IRQCHIP, 0), "no irqchip");
     if (vm->config->flags & VMM_VM_SPLIT_IRQCHIP) {
-        struct hv_enable_cap cap = {.cap = HV_CAP_SPLIT_IRQCHIP, .args = {24}};
+        struct hv_enable_cap cap = {.cap = HV_CAP_SPLIT_IRQCHIP, .args = {IOAPIC_PINS}};
 
         vmm_require(hv_ioctl_ptr(vm->handle, HV_ENABLE_CAP, &cap), "no split irqchip");
+        vm->ioapic = vmm_ioapic_create(vm);
     }
 }
 
@@ -162,16 +165,20 @@ static void add_vcpus(struct vmm *vmm, struct vmm_vm *vm)
     }
 }
 
+static void prefault_range(struct vmm_vm *vm, u64 gpa, u64 bytes)
+{
+    struct hv_pre_fault_memory range = {.gpa = gpa, .size = bytes};
+
+    vmm_require(hv_ioctl_ptr(vm->vcpus[0].handle, HV_PRE_FAULT_MEMORY, &range), "PRE_FAULT_MEMORY");
+}
+
 static void prefault(struct vmm_vm *vm)
 {
-    for (u32 i = 0; i < 2; i++) {
-        const u64 base = i ? 4ull << 30 : 0;
-        const struct vmm_slot *s = vmm_find_slot(vm, i);
-        struct hv_pre_fault_memory range = {.gpa = base, .size = s ? s->bytes : 0};
+    u64 bytes = vm->config->memory_bytes, low = bytes < PC_HOLE ? bytes : PC_HOLE;
 
-        if (s)
-            vmm_require(hv_ioctl_ptr(vm->vcpus[0].handle, HV_PRE_FAULT_MEMORY, &range), "PRE_FAULT_MEMORY");
-    }
+    prefault_range(vm, 0, low);
+    if (bytes > low)
+        prefault_range(vm, PC_ABOVE_HOLE, bytes - low);
 }
 
 void vmm_vm_setup(struct vmm *vmm, u32 index)

@@ -1,10 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 // A vCPU's thread in user space: RUN, and what RUN leaves to us.
 #include "hv/hw/trace.h"
+#include "hv/vmm/ioapic.h"
 #include "hv/vmm/vmm.h"
 
 #define VMM_EINTR 4
 #define VMM_EAGAIN 11
+#define VMM_EBUSY 16
 
 static void handle_io(struct vmm_vcpu *vcpu)
 {
@@ -27,12 +29,14 @@ static bool handle_exit(struct vmm_vcpu *vcpu)
     case HV_EXIT_MMIO:
         vmm_mmio(vcpu->vm, run->mmio.phys_addr, run->mmio.is_write, run->mmio.data, run->mmio.len);
         return true;
+    case HV_EXIT_IOAPIC_EOI: // Only of the routes of our own I/O APIC.
+        vmm_ioapic_eoi(vcpu->vm->ioapic, run->eoi.vector);
+        return true;
     case HV_EXIT_HYPERCALL:
         run->hypercall.ret = (u64)-1000; // KVM_ENOSYS: this VMM serves none.
         return true;
     case HV_EXIT_HLT: // Without an irqchip in the core: only another thread's interrupt would help.
     case HV_EXIT_IRQ_WINDOW_OPEN:
-    case HV_EXIT_IOAPIC_EOI:
     case HV_EXIT_INTR:
     case HV_EXIT_SET_TPR:
         return true;
@@ -60,7 +64,8 @@ void vmm_vcpu_thread(void *arg)
         while (__atomic_load_n(&vcpu->paused, __ATOMIC_ACQUIRE))
             hv_futex_wait(&vcpu->paused, 1, 0);
         vcpu->result = hv_ioctl(vcpu->handle, HV_RUN, 0);
-        if (vcpu->result == -VMM_EINTR || vcpu->result == -VMM_EAGAIN)
+        // Busy: another thread of ours prefaults this vCPU's memory right now.
+        if (vcpu->result == -VMM_EINTR || vcpu->result == -VMM_EAGAIN || vcpu->result == -VMM_EBUSY)
             continue;
         if (vcpu->result < 0) {
             hw_trace_violation("RUN failed", (u64)-vcpu->result, vcpu->index);

@@ -10,6 +10,7 @@
 #define VMM_SLOTS_MAX 64u
 
 struct vmm;
+struct vmm_ioapic;
 struct vmm_vm;
 
 struct vmm_vcpu {
@@ -42,6 +43,7 @@ struct vmm_vm {
     int handle;
     struct vmm_vcpu *vcpus;
     struct vmm_device *devices;
+    struct vmm_ioapic *ioapic; // NULL: the core has it, or nobody.
     struct vmm_slot slots[VMM_SLOTS_MAX];
 };
 
@@ -70,6 +72,9 @@ void vmm_vcpu_thread(void *vcpu);
 // Port and memory I/O of a guest (hv/vmm/devices.c); `data` holds `size` bytes.
 void vmm_port_io(struct vmm_vm *vm, u16 port, bool write, u8 *data, u32 size);
 void vmm_mmio(struct vmm_vm *vm, u64 gpa, bool write, u8 *data, u32 size);
+// Drives a GSI to level 0 or 1, in the I/O APIC here or in the core. 0, or the API's error: -EINVAL for another level or
+// a GSI that leads nowhere.
+s64 vmm_irq_line(struct vmm_vm *vm, u32 gsi, u32 level);
 
 // Carries out one action; its result is traced, not fatal.
 s64 vmm_do(struct vmm *vmm, const struct vmm_action *action);

@@ -11,8 +11,6 @@
 #include "hv/x86/lapic.h"
 #include "spec/apic_bits.h"
 
-#define IOAPIC_VERSION_ID 0x20u
-
 struct ioapic {
     struct spinlock lock; // Interrupts off: the delayed delivery runs in one.
     struct vm *vm;

@@ -53,6 +53,7 @@ int irqchip_create_split(struct vm *vm, u64 pins)
         return -ENOMEM;
     x->split_reserved_pins = (u32)pins;
     store_release(&x->irqchip_mode, IRQCHIP_SPLIT);
+    store_release(&vm->irqchip_in_kernel, true); // Its local APICs take messages and lines with a route.
     return 0;
 }
 

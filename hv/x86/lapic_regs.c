@@ -224,7 +224,7 @@ static void mmio_read(struct lapic *a, u32 offset, void *data, unsigned len)
         hw_trace(TP_KVM_APIC, 0, offset & ~0xfu, value, 0, 0, 0);
     }
     for (unsigned i = 0; i < len; i++)
-        ((u8 *)data)[i] = i < 4 ? (u8)(value >> (8 * i)) : 0;
+        ((u8 *)data)[i] = (u8)(i < 4 ? value >> (8 * i) : 0);
 }
 
 static void mmio_write(struct lapic *a, u32 offset, const void *data, unsigned len)

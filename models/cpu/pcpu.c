@@ -146,7 +146,7 @@ void pcpu_send(struct pcpu *to, enum pcpu_message_kind kind, uint8_t vector, boo
     to->inbox[at] = (struct pcpu_message){
         .at_ticks = at_ticks, .kind = (uint8_t)kind, .vector = vector, .level = level, .sequence = 0};
     update_next_local(to);
-    if (to != pcpu_current && (to->mode == PCPU_HALTED || to->passing)) {
+    if (to->sleeps) {
         uint64_t ps = pcpu_ticks_to_ps(to, at_ticks), now = sim_now_ps();
 
         sim_event_notify_at(to->wake, ps > now ? ps : now);
@@ -293,34 +293,33 @@ void pcpu_slow_path(struct pcpu *c, bool take_interrupts)
     pcpu_update_limit(c);
 }
 
-// Sleeps until `next` or a message. Two processors that both let time pass would otherwise go on tick by tick, each
-// no further than the other.
-static void wait_until(struct pcpu *c, uint64_t next_ticks)
+// Waits in the kernel of time until `at_ticks` (TICKS_NEVER: open), or until a message reaches the processor.
+static void sleep_until(struct pcpu *c, uint64_t at_ticks)
 {
-    uint64_t due = pcpu_ticks_to_ps(c, next_ticks);
+    uint64_t due = pcpu_ticks_to_ps(c, at_ticks), now = sim_now_ps();
 
-    c->passing = true;
     mem_store_hide(c);
-    sim_wait_event_until(c->wake, due > sim_now_ps() ? due : sim_now_ps());
+    c->sleeps = true;
+    sim_wait_event_until(c->wake, due > now ? due : now);
+    c->sleeps = false;
     pcpu_current = c;
     mem_store_show(c);
-    c->passing = false;
-    uint64_t now = pcpu_ps_to_ticks(c, sim_now_ps());
-
-    if (sim_now_ps() >= due)
-        c->now_ticks = next_ticks; // Rounding of ps may fall short of the tick.
-    else if (now > c->now_ticks)
+    now = pcpu_ps_to_ticks(c, sim_now_ps());
+    if (now > c->now_ticks)
         c->now_ticks = now;
-    if (c->next_local_ticks > c->now_ticks && c->next_local_ticks != TICKS_NEVER &&
-        pcpu_ticks_to_ps(c, c->next_local_ticks) <= sim_now_ps())
-        c->now_ticks = c->next_local_ticks;
+    // What it waited for is due now; rounding to picoseconds may fall short of its tick.
+    if (c->next_local_ticks < at_ticks)
+        at_ticks = c->next_local_ticks;
+    if (at_ticks != TICKS_NEVER && at_ticks > c->now_ticks && pcpu_ticks_to_ps(c, at_ticks) <= sim_now_ps())
+        c->now_ticks = at_ticks;
 }
 
+// Guest time has no scheduling points of its own: it goes on to where something happens, at once if nobody else is due
+// before, else after them.
 void pcpu_pass_time(struct pcpu *c, uint64_t until_ticks)
 {
     while (c->now_ticks < until_ticks) {
         look_up(c);
-        pcpu_update_limit(c);
         uint64_t next = until_ticks, look = c->now_ticks + PCPU_LOOK_TICKS;
 
         if (c->next_local_ticks < next)
@@ -328,11 +327,10 @@ void pcpu_pass_time(struct pcpu *c, uint64_t until_ticks)
         if (next > look)
             next = look;
         if (next > c->now_ticks) {
-            // Guest time has no scheduling points of its own: go to where something happens, or wait for others.
-            if (pcpu_ps_to_ticks(c, sim_horizon_ps()) >= next)
+            if (pcpu_ps_to_ticks(c, sim_horizon_ps()) > next)
                 c->now_ticks = next;
             else
-                wait_until(c, next);
+                sleep_until(c, next);
         }
         if (mem_hidden_drain_ticks <= c->now_ticks)
             mem_commit_due(c);
@@ -359,20 +357,8 @@ void pcpu_halt(struct pcpu *c)
         look_up(c);
         if (deliver_due(c))
             continue;
-        uint64_t due = pcpu_ticks_to_ps(c, c->next_local_ticks);
-
         slept = true;
-        mem_store_hide(c);
-        sim_wait_event_until(c->wake, due);
-        pcpu_current = c;
-        mem_store_show(c);
-        uint64_t now = pcpu_ps_to_ticks(c, sim_now_ps());
-
-        if (now > c->now_ticks)
-            c->now_ticks = now;
-        if (c->next_local_ticks != TICKS_NEVER && pcpu_ticks_to_ps(c, c->next_local_ticks) <= sim_now_ps() &&
-            c->next_local_ticks > c->now_ticks)
-            c->now_ticks = c->next_local_ticks; // Rounding of ps may fall short of the tick.
+        sleep_until(c, c->next_local_ticks);
     }
     pcpu_set_mode(c, mode);
     if (slept)

@@ -81,11 +81,11 @@ struct pcpu {
     uint32_t inbox_count;
     uint64_t next_local_ticks; // min of timers and inbox
 
-    struct sim_event *wake; // Notified at a message's time when the processor is halted.
+    struct sim_event *wake; // Notified at a message's time while the processor sleeps.
+    bool sleeps;            // Waits for `wake` or a time, halted or in guest code.
     struct sim_signal *vcd_mode;
     struct sim_signal *vcd_irq;
     bool vcd_late; // They are not what they should be yet.
-    bool passing;  // Waits in pcpu_pass_time().
 
     // What software said last through hw_trace_vcpu(); recorded, never acted upon.
     uint32_t note_vm, note_vcpu, note_level;

@@ -24,6 +24,7 @@ struct sim_machine {
     uint32_t vcpu_count;
     uint32_t guests_left;
     uint64_t quantum_cycles;
+    bool ran; // Since the last start-over.
     enum machine_end end;
     uint64_t end_cycles;
     struct machine_run *run; // In progress.
@@ -262,6 +263,10 @@ void machine_destroy(struct sim_machine *m)
 {
     if (!m)
         return;
+    if (m->ran) { // What the last run left in the OS process must not meet another machine.
+        native_reset();
+        sim_start_over();
+    }
     for (uint32_t i = 0; i < m->machine.cpu_count; i++) {
         struct pcpu *c = m->machine.cpus[i];
 
@@ -294,12 +299,12 @@ static void reset_cpu(struct sim_machine *m, struct pcpu *c)
 
     c->now_ticks = c->limit_ticks = c->mode_since_ticks = 0;
     c->mode = PCPU_OFF;
-    c->irqs_enabled = c->irq_pending = c->nmi_pending = c->nmi_blocked = c->init_pending = c->sipi_pending = false;
+    c->irqs_enabled = c->irq_pending = c->nmi_pending = c->nmi_blocked = c->init_pending = c->sipi_pending = c->sleeps = false;
     c->vectors = NULL;
     c->trace = trace;
     for (unsigned s = 0; s < PCPU_TIMER_COUNT; s++)
         c->timer_at_ticks[s] = TICKS_NEVER;
-    c->passing = c->vcd_late = false;
+    c->vcd_late = false;
     c->inbox_count = 0;
     c->next_local_ticks = TICKS_NEVER;
     c->note_vm = c->note_vcpu = UINT32_MAX;
@@ -311,20 +316,17 @@ static void reset_cpu(struct sim_machine *m, struct pcpu *c)
     x86_reset(c);
 }
 
-// Of any machine: time, processes and contexts are those of the OS process.
-static bool ran_before;
-
 // Brings everything back to reset. A run after it cannot tell whether there was one before.
 static void reset(struct sim_machine *m)
 {
     struct machine *hw = &m->machine;
 
-    if (ran_before) {
+    if (m->ran) {
         native_reset();
         sim_start_over();
         mem_arena_reset();
     }
-    ran_before = true;
+    m->ran = true;
     hw->stopping = false;
     hw->trace = m->run->trace;
     hw->seed = m->run->seed;

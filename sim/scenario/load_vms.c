@@ -111,6 +111,50 @@ static int load_slot(struct loader *l, struct vmm_slot_config *d, const struct r
     return 0;
 }
 
+// Where memory of a VM lies: range 0 and 1 are its own (a PC's, with a hole below 4 GiB), then the slots.
+static void memory_range(const struct scenario_vm *vm, uint32_t i, uint64_t *gpa, uint64_t *size)
+{
+    const uint64_t hole = 3ull << 30, above = 4ull << 30;
+
+    if (i >= 2) {
+        *gpa = vm->slots[i - 2].gpa;
+        *size = vm->slots[i - 2].size;
+        return;
+    }
+    *gpa = i ? above : 0;
+    *size = vm->memory_bytes > hole ? hole : vm->memory_bytes;
+    if (i)
+        *size = vm->memory_bytes - *size;
+}
+
+// The last slot beside the VM's memory and those before it: what the core would refuse is told here, with its place.
+static int check_slot(struct loader *l, const struct scenario_vm *vm, const char *base)
+{
+    const struct vmm_slot_config *d = &vm->slots[vm->slot_count - 1];
+    char field[FIELD_BYTES];
+
+    if (d->gpa % 4096)
+        return load_error(l, at(field, base, "gpa"), "is not a multiple of 4KiB");
+    if (d->size % 4096)
+        return load_error(l, at(field, base, "size"), "is not a multiple of 4KiB");
+    if (d->gpa + d->size > 1ull << 46)
+        return load_error(l, at(field, base, "size"), "the slot ends beyond 0x3fffffffffff");
+    bool taken = d->slot == 1 && vm->memory_bytes > 3ull << 30;
+
+    for (uint32_t i = 0; i < vm->slot_count + 1; i++) {
+        uint64_t gpa, size;
+
+        memory_range(vm, i, &gpa, &size);
+        if (d->gpa < gpa + size && gpa < d->gpa + d->size)
+            return load_error(l, at(field, base, "gpa"), "the slot overlaps memory at %#llx to %#llx",
+                              (unsigned long long)gpa, (unsigned long long)(gpa + size - 1));
+        taken |= i >= 2 && vm->slots[i - 2].slot == d->slot;
+    }
+    if (taken)
+        return load_error(l, at(field, base, "slot"), "there is a slot %u already", d->slot);
+    return 0;
+}
+
 static int load_parts(struct loader *l, struct scenario_vm *vm, const struct raw_vm *raw, const char *base)
 {
     char part[FIELD_BYTES];
@@ -121,10 +165,12 @@ static int load_parts(struct loader *l, struct scenario_vm *vm, const struct raw
         if (load_device(l, &vm->devices[vm->device_count++], &raw->devices[i], part))
             return -1;
     }
+    if (raw->slots_count > SCENARIO_SLOTS_MAX)
+        return load_error(l, at(part, base, "slots"), "more than %u slots", SCENARIO_SLOTS_MAX);
     vm->slots = load_array(raw->slots_count, sizeof *vm->slots);
     for (unsigned i = 0; i < raw->slots_count; i++) {
         snprintf(part, sizeof part, "%.80s.slots[%u]", base, i);
-        if (load_slot(l, &vm->slots[vm->slot_count++], &raw->slots[i], part))
+        if (load_slot(l, &vm->slots[vm->slot_count++], &raw->slots[i], part) || check_slot(l, vm, part))
             return -1;
     }
     return 0;

@@ -17,6 +17,7 @@
 #define SCENARIO_VMS_MAX 16u
 #define SCENARIO_VCPUS_MAX 64u
 #define SCENARIO_VARIANTS_MAX 32u
+#define SCENARIO_SLOTS_MAX 48u // Of a VM in the scenario; actions may add some.
 #define SCENARIO_MEMORY_MAX (4ull << 40) // Bytes of a host.
 
 struct scenario_vcpu {

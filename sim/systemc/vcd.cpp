@@ -17,6 +17,8 @@
 #include <memory>
 #include <string>
 
+#include <sys/stat.h>
+
 struct sim_signal {
     std::string name;
     unsigned bits;
@@ -100,6 +102,11 @@ int sim_vcd_open(const char *path)
 {
     if (vcd || carrier_is_elaborated()) {
         return complain(path, vcd ? "another is being written" : "the first run has begun");
+    }
+    // The finished file takes the path's place: a device or a pipe there would be lost.
+    struct stat about;
+    if (stat(path, &about) == 0 && !S_ISREG(about.st_mode) && !S_ISDIR(about.st_mode)) {
+        return complain(path, "not a regular file");
     }
     FILE *probe = std::fopen(path, "w");
     if (!probe) {

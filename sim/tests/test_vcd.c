@@ -7,6 +7,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 static struct sim_signal *mode, *line, *wide;
@@ -153,6 +154,19 @@ TEST(Vcd, SaysWhyAFileCannotBeWritten)
         EXPECT_EQ(test_exit_status(open_only, (void *)(uintptr_t)rows[i].path, out, sizeof out), 9);
         EXPECT_STRSTR(out, rows[i].says);
     }
+}
+
+// The finished file is renamed to its name, which would put it in the place of a device such as /dev/full.
+TEST(Vcd, APipeOrDeviceStaysWhatItIs)
+{
+    char path[512], out[1024];
+    struct stat about;
+    snprintf(path, sizeof path, "%s/pipe", test_tmpdir());
+    ASSERT_EQ(mkfifo(path, 0600), 0);
+    EXPECT_EQ(test_exit_status(open_only, path, out, sizeof out), 9);
+    EXPECT_STRSTR(out, "cannot write the value change dump: not a regular file");
+    ASSERT_EQ(stat(path, &about), 0);
+    EXPECT_TRUE(S_ISFIFO(about.st_mode));
 }
 
 static struct log order;

@@ -35,7 +35,7 @@ TEST(Usage, HelpNamesOptionsThatExist)
 
         EXPECT_EQ(hvsim("%s --help", verbs[i]), 0);
         snprintf(help, sizeof help, "%s", cli_out);
-        for (char *line = strtok(help, "\n"); line; line = strtok(NULL, "\n")) {
+        for (char *rest = help, *line; (line = strsep(&rest, "\n"));) {
             char option[40], value[40] = "";
 
             if (sscanf(line, " %39[-a-z] %39[A-Z=]", option, value) < 1 || strncmp(option, "--", 2) != 0)

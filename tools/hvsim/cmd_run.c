@@ -351,7 +351,7 @@ static int with_database(const struct arguments *a, struct sim_machine *m, const
         return STATUS_USAGE;
     struct trace_options o = trace_options_defaults(a->db ? a->db : path);
 
-    o.store = a->store;
+    o.store = a->store | TRACE_VIOLATIONS; // They fail the run, whatever else is looked at.
     struct trace *trace = trace_open(&o, &error);
 
     if (!trace)

@@ -108,11 +108,39 @@ __attribute__((noinline)) static void run_context(struct native_context *x)
     enter_hv(x, &(struct hv_call){.fn = (uint64_t)(uintptr_t)x->entry, .a0 = (uint64_t)(uintptr_t)x->arg});
 }
 
+#ifdef __SANITIZE_ADDRESS__
+#define SANITIZED_STACKS 1
+#elif defined(__has_feature)
+#if __has_feature(address_sanitizer)
+#define SANITIZED_STACKS 1
+#endif
+#endif
+#ifdef SANITIZED_STACKS
+#include <sanitizer/asan_interface.h>
+
+// Frames that were left by a jump never made their red zones accessible again, and AddressSanitizer itself looks for
+// them on the operating system's stack.
+__attribute__((noinline)) static void forget_frames_below(const struct native_context *x)
+{
+    char *here = __builtin_frame_address(0);
+    char *bottom = (char *)sim_process_stack_top(x->process) - sim_process_stack_bytes(x->process);
+
+    __asan_unpoison_memory_region(bottom, (size_t)(here - bottom));
+}
+#else
+static void forget_frames_below(const struct native_context *x)
+{
+    (void)x;
+}
+#endif
+
 static void context_body(void *arg)
 {
     struct native_context *volatile x = arg;
     int how = _setjmp(x->unwind);
 
+    if (how != 0)
+        forget_frames_below(x);
     if (how == 0 && !x->reaped) {
         run_context(x);
         assert(!"an hv thread's entry returned; it must exit through hw_switch_to_and_exit()");
@@ -398,7 +426,7 @@ static void reap(void *arg)
 
     contexts.reaper = sim_process_self();
     for (uint32_t i = 0; i < machine->cpu_count; i++)
-        if (machine->cpus[i]->mode == PCPU_HALTED || machine->cpus[i]->passing)
+        if (machine->cpus[i]->sleeps)
             sim_event_notify_at(machine->cpus[i]->wake, sim_now_ps());
     for (uint32_t i = 1; i <= contexts.used; i++) {
         struct native_context *x = contexts.slot[i];

@@ -299,6 +299,8 @@ EXEC(lgdt)
         replay_exit(c, op, EXIT_REASON_GDTR_IDTR)->insn_info = INFO_RDI | 2u << 28;
         return STEP_EXIT;
     }
+    if (!x86_canonical(c, op->args[0]))
+        return fault(c, GP_VECTOR, 0);
     pcpu_charge_cycles(c, c->uarch->op.lgdt_cycles);
     vmcs_put(v, GUEST_GDTR_BASE, op->args[0]);
     vmcs_put(v, GUEST_GDTR_LIMIT, op->args[1] & 0xffff);
