@@ -23,8 +23,8 @@ static int run(const char *setting, const char *words)
 {
     char command[6000];
 
-    snprintf(command, sizeof command, "cd '%s' && %s\n</dev/null >stdout 2>stderr '%s/bin/hvsim' %s", test_tmpdir(),
-             setting, test_build_dir(), words);
+    snprintf(command, sizeof command, "cd '%s' && %s\n</dev/null >stdout 2>stderr '%s/bin/hvsim' %s",
+             test_tmpdir(), setting, test_build_dir(), words);
     int status = test_shell(command, NULL, 0);
 
     slurp("stdout", cli_out, sizeof cli_out);
@@ -99,7 +99,8 @@ const char *cli_scenario(const char *name, unsigned exits)
     cli_write_text(file, text);
     snprintf(text, sizeof text,
              "scenario: %s\nvms:\n  - name: a\n    memory: 64MiB\n    vcpus:\n      - { stream: %s.stream }\n"
-             "expect:\n  - { about: all exits, sql: SELECT count(*) FROM exits WHERE reason = 'CPUID', equals: %u }\n",
+             "expect:\n  - { about: all exits, sql: SELECT count(*) FROM exits WHERE reason = 'CPUID', "
+             "equals: %u }\n",
              name, name, exits);
     snprintf(file, sizeof file, "%s.yaml", name);
     return cli_write_text(file, text);

@@ -11,8 +11,8 @@
 extern char cli_out[1 << 20], cli_err[1 << 20];
 
 /*
- * Runs `hvsim WORDS...` by the shell in test_tmpdir() with nothing to read; returns its exit status (128 + n if
- * signal n ended it). `format` is printf's.
+ * Runs `hvsim WORDS...` by the shell in test_tmpdir() with nothing to read; returns its exit status (128 + n
+ * if signal n ended it). `format` is printf's.
  */
 int hvsim(const char *format, ...) __attribute__((format(printf, 1, 2)));
 /* The same after a command of the shell, such as "ulimit -f 16". */

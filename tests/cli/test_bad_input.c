@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 /*
- * What is wrong with a file is told with file, line, field, what was expected, and how to go on; exit status 2,
- * nothing on standard output, no database made.
+ * What is wrong with a file is told with file, line, field, what was expected, and how to go on; exit status
+ * 2, nothing on standard output, no database made.
  */
 #include "tests/cli/cli.h"
 
@@ -19,38 +19,50 @@ static const struct {
     const char *place, *expected, *hint;
 } mistakes[] = {
     // Unknown keys.
-    {HEAD MACHINE("cpu: 2") VMS, GOOD_STREAM, "s.yaml:2: machine.cpu: ", "unknown key", "did you mean `cpus`"},
-    {HEAD "machin: { cpus: 2 }\n" VMS, GOOD_STREAM, "s.yaml:2: machin: ", "unknown key", "did you mean `machine`"},
-    {HEAD VMS "    devces: []\n", GOOD_STREAM, "s.yaml:7: vms[0].devces: ", "unknown key", "did you mean `devices`"},
+    {HEAD MACHINE("cpu: 2") VMS, GOOD_STREAM, "s.yaml:2: machine.cpu: ", "unknown key",
+     "did you mean `cpus`"},
+    {HEAD "machin: { cpus: 2 }\n" VMS, GOOD_STREAM, "s.yaml:2: machin: ", "unknown key",
+     "did you mean `machine`"},
+    {HEAD VMS "    devces: []\n", GOOD_STREAM, "s.yaml:7: vms[0].devces: ", "unknown key",
+     "did you mean `devices`"},
     // Types and units.
-    {HEAD MACHINE("cpus: two") VMS, GOOD_STREAM, "s.yaml:2: machine.cpus: ", "expected a number", "such as 4"},
-    {HEAD MACHINE("cpus: 1.5") VMS, GOOD_STREAM, "s.yaml:2: machine.cpus: ", "expected a number", "such as 4"},
-    {HEAD MACHINE("memory: 4GB") VMS, GOOD_STREAM, "s.yaml:2: machine.memory: ", "expected bytes with a unit", "such as"},
-    {HEAD MACHINE("memory: 4096") VMS, GOOD_STREAM, "s.yaml:2: machine.memory: ", "expected bytes with a unit",
+    {HEAD MACHINE("cpus: two") VMS, GOOD_STREAM, "s.yaml:2: machine.cpus: ", "expected a number",
+     "such as 4"},
+    {HEAD MACHINE("cpus: 1.5") VMS, GOOD_STREAM, "s.yaml:2: machine.cpus: ", "expected a number",
+     "such as 4"},
+    {HEAD MACHINE("memory: 4GB") VMS, GOOD_STREAM, "s.yaml:2: machine.memory: ", "expected bytes with a unit",
      "such as"},
+    {HEAD MACHINE("memory: 4096") VMS, GOOD_STREAM,
+     "s.yaml:2: machine.memory: ", "expected bytes with a unit", "such as"},
     {HEAD MACHINE("memory: [1]") VMS, GOOD_STREAM, "s.yaml:2: machine.memory: ", "expected", "got a list"},
-    {HEAD VMS "run: { until: 5 }\n", GOOD_STREAM, "s.yaml:7: run.until: ", "expected a time with a unit", "such as"},
+    {HEAD VMS "run: { until: 5 }\n", GOOD_STREAM, "s.yaml:7: run.until: ", "expected a time with a unit",
+     "such as"},
     {HEAD "vms: none\n", GOOD_STREAM, "s.yaml:2: vms: ", "expected a list", "got a value"},
     // Knobs.
-    {HEAD VMS "knobs: { x86.apic: on }\n", GOOD_STREAM, "s.yaml:7: knobs.x86.apic: ", "unknown", "did you mean `x86.apicv`"},
+    {HEAD VMS "knobs: { x86.apic: on }\n", GOOD_STREAM, "s.yaml:7: knobs.x86.apic: ", "unknown",
+     "did you mean `x86.apicv`"},
     {HEAD VMS "knobs: { x86.apicv: perhaps }\n", GOOD_STREAM, "s.yaml:7: x86.apicv: ", "expected off|on",
      "`perhaps` is not a value"},
-    {HEAD VMS "variants: { v: { knobs: { irq.storm_count: many } } }\n", GOOD_STREAM, "s.yaml:7: irq.storm_count: ",
-     "expected 1..100000000", "`many`"},
+    {HEAD VMS "variants: { v: { knobs: { irq.storm_count: many } } }\n", GOOD_STREAM,
+     "s.yaml:7: irq.storm_count: ", "expected 1..100000000", "`many`"},
     // Limits.
-    {HEAD MACHINE("memory: 5TiB") VMS, GOOD_STREAM, "s.yaml:2: machine.memory: ", "over the limit of 4194304 MiB", "5TiB"},
+    {HEAD MACHINE("memory: 5TiB") VMS, GOOD_STREAM,
+     "s.yaml:2: machine.memory: ", "over the limit of 4194304 MiB", "5TiB"},
     {HEAD "vms:\n  - name: a\n    memory: 8GiB\n    vcpus:\n      - { stream: a.stream }\n", GOOD_STREAM,
      "s.yaml:4: vms[0].memory: ", "over the limit of 4096 MiB", "8GiB"},
-    {HEAD MACHINE("memory: 1MiB") VMS, GOOD_STREAM, "s.yaml:2: machine.memory: ", "at least 67108864 bytes", "1MiB"},
-    {HEAD MACHINE("cpus: 0") VMS, GOOD_STREAM, "s.yaml:2: machine.cpus: ", "expected 1 to 64", "0 is out of range"},
-    {HEAD MACHINE("cpus: 65") VMS, GOOD_STREAM, "s.yaml:2: machine.cpus: ", "expected 1 to 64", "65 is out of range"},
-    {HEAD "vms:\n  - name: a\n    memory: 64MiB\n    vcpus: []\n", GOOD_STREAM, "s.yaml:5: vms[0].vcpus: ",
-     "at least one vCPU", "stream: "},
-    {HEAD "vms:\n  - name: a\n    memory: 64MiB\n", GOOD_STREAM, "s.yaml:3: vms[0].vcpus: ", "at least one vCPU",
-     "stream: "},
+    {HEAD MACHINE("memory: 1MiB") VMS, GOOD_STREAM, "s.yaml:2: machine.memory: ", "at least 67108864 bytes",
+     "1MiB"},
+    {HEAD MACHINE("cpus: 0") VMS, GOOD_STREAM, "s.yaml:2: machine.cpus: ", "expected 1 to 64",
+     "0 is out of range"},
+    {HEAD MACHINE("cpus: 65") VMS, GOOD_STREAM, "s.yaml:2: machine.cpus: ", "expected 1 to 64",
+     "65 is out of range"},
+    {HEAD "vms:\n  - name: a\n    memory: 64MiB\n    vcpus: []\n", GOOD_STREAM,
+     "s.yaml:5: vms[0].vcpus: ", "at least one vCPU", "stream: "},
+    {HEAD "vms:\n  - name: a\n    memory: 64MiB\n", GOOD_STREAM,
+     "s.yaml:3: vms[0].vcpus: ", "at least one vCPU", "stream: "},
     // Names of what is not there.
-    {HEAD MACHINE("uarch: skylake") VMS, GOOD_STREAM, "s.yaml:2: machine.uarch: ", "no micro-architecture `skylake`",
-     "skylake-sp"},
+    {HEAD MACHINE("uarch: skylake") VMS, GOOD_STREAM,
+     "s.yaml:2: machine.uarch: ", "no micro-architecture `skylake`", "skylake-sp"},
     {HEAD "vms:\n  - name: a\n    memory: 64MiB\n    vcpus:\n      - { stream: b.stream }\n", GOOD_STREAM,
      "s.yaml:6: vms[0].vcpus[0].stream: ", "b.stream", "No such file"},
     // Streams with exits that no processor can make.
@@ -58,15 +70,21 @@ static const struct {
      "did you mean exception"},
     {HEAD VMS, "hvsim-stream 1\nexception 15\n", "a.stream:2:11: ", "reserved vector", "15"},
     {HEAD VMS, "hvsim-stream 1\nexception 6 1\n", "a.stream:2:13: ", "has no error code", ""},
-    {HEAD VMS, "hvsim-stream 1\nin 0x60 3\n", "a.stream:2:9: ", "expected 1, 2, 4 or 8", "no access has size 3"},
+    {HEAD VMS, "hvsim-stream 1\nin 0x60 3\n", "a.stream:2:9: ", "expected 1, 2, 4 or 8",
+     "no access has size 3"},
     {HEAD VMS, "hvsim-stream 1\nawait 999\n", "a.stream:2:7: ", "no exit has the reason 999", ""},
     {HEAD VMS, "hvsim-stream 1\nintr 31\n", "a.stream:2:6: ", "expected 32 to 255", ""},
     {HEAD VMS, "", "a.stream: ", "holds no ops", ""},
-    {HEAD VMS, "\x7f""ELF\x02\x01\x01", "a.stream:1:", "expected", "hvsim-stream 1"},
+    {HEAD VMS,
+     "\x7f"
+     "ELF\x02\x01\x01",
+     "a.stream:1:", "expected", "hvsim-stream 1"},
     // Files that are no scenarios.
     {"", GOOD_STREAM, "s.yaml: ", "empty", ""},
     {"scenario: [\n", GOOD_STREAM, "s.yaml:", "not YAML", ""},
-    {"\x7f""ELF\x02\x01\x01", GOOD_STREAM, "s.yaml:1: ", "is not YAML", "control characters"},
+    {"\x7f"
+     "ELF\x02\x01\x01",
+     GOOD_STREAM, "s.yaml:1: ", "is not YAML", "control characters"},
 };
 
 TEST(BadInput, IsToldWithPlaceExpectationAndHint)
@@ -103,7 +121,9 @@ TEST(BadInput, AnotherLibraryThanTheCoreIsRefused)
         EXPECT_STREQ(cli_out, "");
     }
     // A real library of somebody else's.
-    EXPECT_EQ(hvsim("run s.yaml --hv \"$(ldd '%s/bin/hvsim' | awk '/libsqlite3/ {print $3}')\"", test_build_dir()), 2);
+    EXPECT_EQ(
+        hvsim("run s.yaml --hv \"$(ldd '%s/bin/hvsim' | awk '/libsqlite3/ {print $3}')\"", test_build_dir()),
+        2);
     EXPECT_STRSTR(cli_err, "libsqlite3");
     EXPECT_STREQ(cli_out, "");
 }
@@ -116,7 +136,8 @@ TEST(BadInput, TracesThatAreNone)
         const char *message;
     } traces[] = {
         {"empty.txt", "", 0, "empty.txt is empty; expected the text of a KVM trace"},
-        {"binary.dat", "\x17\x08\x44tracing\0\0\0\1\2\3", 17, "is not text; it is a trace.dat: run trace-cmd report on it first"},
+        {"binary.dat", "\x17\x08\x44tracing\0\0\0\1\2\3", 17,
+         "is not text; it is a trace.dat: run trace-cmd report on it first"},
         {"zeros.txt", "\0\0\0\0\0\0\0\0", 8, "is not text"},
         {"letter.txt", "Dear all,\nthe trace is attached.\n", 33, "no kvm_exit in 2 lines"},
     };

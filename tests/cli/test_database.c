@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-/* Databases that cannot be written or read: exit status 2, a reason, a way out, and nothing of anyone's lost. */
+/* Databases that cannot be written or read: exit status 2, a reason, a way out, and nothing of anyone's lost.
+ */
 #include "tests/cli/cli.h"
 
 #include <sqlite3.h>
@@ -37,7 +38,8 @@ TEST(Database, OfSomeoneElseIsLeftAlone)
 {
     static const struct {
         const char *name, *message;
-    } rows[] = {{"notes.txt", "notes.txt: not a database of hvsim"}, {"other.db", "other.db: an SQLite database of another"}};
+    } rows[] = {{"notes.txt", "notes.txt: not a database of hvsim"},
+                {"other.db", "other.db: an SQLite database of another"}};
     static char before[65536], after[65536];
 
     NEEDS_CORE;
@@ -91,7 +93,9 @@ TEST(Database, ThatCannotBeWrittenIsTold)
 {
     static const struct {
         const char *db, *message;
-    } rows[] = {{"nowhere/a.db", "there is no folder"}, {".", "a directory, not a file"}, {"/dev/full", "not a file"}};
+    } rows[] = {{"nowhere/a.db", "there is no folder"},
+                {".", "a directory, not a file"},
+                {"/dev/full", "not a file"}};
 
     NEEDS_CORE;
     cli_scenario("s", 1);
@@ -101,7 +105,6 @@ TEST(Database, ThatCannotBeWrittenIsTold)
         EXPECT_STRSTR(cli_err, rows[i].message);
     }
 }
-
 
 /* A limit on the size of files fails writes as a full disk does. */
 TEST(Database, AFullDiskIsToldAndLeavesNothingHalfDone)
@@ -120,8 +123,11 @@ TEST(Database, AFullDiskIsToldAndLeavesNothingHalfDone)
     EXPECT_EQ(hvsim_under("ulimit -f 1024", "run large.yaml --db kept.db"), 2);
     EXPECT_STRSTR(cli_err, "disk full");
     EXPECT_STREQ(cli_query_text(cli_path("kept.db"), "SELECT state FROM runs WHERE run = 1"), "complete");
-    EXPECT_EQ(cli_query(cli_path("kept.db"), "SELECT count(*) FROM exits WHERE run = 1 AND reason = 'CPUID'"), 1);
-    EXPECT_EQ(cli_query(cli_path("kept.db"), "SELECT count(*) FROM runs WHERE run > 1 AND state != 'incomplete'"), 0);
+    EXPECT_EQ(cli_query(cli_path("kept.db"), "SELECT count(*) FROM exits WHERE run = 1 AND reason = 'CPUID'"),
+              1);
+    EXPECT_EQ(
+        cli_query(cli_path("kept.db"), "SELECT count(*) FROM runs WHERE run > 1 AND state != 'incomplete'"),
+        0);
     // Fewer categories fit.
     EXPECT_EQ(hvsim_under("ulimit -f 1024", "run large.yaml --db few.db --trace none"), 1);
     EXPECT_EQ(cli_query(cli_path("few.db"), "SELECT count(*) FROM runs WHERE state = 'complete'"), 1);
@@ -176,8 +182,10 @@ TEST(Database, AnExpectationThatDoesNotWorkIsTold)
 {
     NEEDS_CORE;
     cli_write_text("a.stream", "hvsim-stream 1\ncpuid 0\nend\n");
-    cli_write_text("s.yaml", "scenario: s\nvms:\n  - name: a\n    memory: 64MiB\n    vcpus:\n      - { stream: a.stream }\n"
-                             "expect:\n  - { about: x, sql: SELECT count(*) FROM exit_s, equals: 1 }\n");
+    cli_write_text(
+        "s.yaml",
+        "scenario: s\nvms:\n  - name: a\n    memory: 64MiB\n    vcpus:\n      - { stream: a.stream }\n"
+        "expect:\n  - { about: x, sql: SELECT count(*) FROM exit_s, equals: 1 }\n");
     EXPECT_EQ(hvsim("run s.yaml"), 2);
     EXPECT_STRSTR(cli_err, "s.yaml:8: expect[0]");
     EXPECT_STRSTR(cli_err, "no such table: exit_s");
@@ -193,14 +201,17 @@ TEST(Database, ReadOnlyIsTold)
     EXPECT_EQ(chmod(cli_path("a.db"), 0444), 0);
     // Root may write whatever the mode says; without its capabilities it is a user like others.
     snprintf(command, sizeof command, "cd '%s' && %s '%s/bin/hvsim' run s.yaml --db a.db", test_tmpdir(),
-             geteuid() ? "" : "chown 12345 a.db && setpriv --bounding-set=-all --inh-caps=-all", test_build_dir());
+             geteuid() ? "" : "chown 12345 a.db && setpriv --bounding-set=-all --inh-caps=-all",
+             test_build_dir());
     EXPECT_EQ(test_shell(command, output, sizeof output), 2);
     EXPECT_STRSTR(output, "a.db: read-only; make the file and its folder writable");
     EXPECT_EQ(cli_query(cli_path("a.db"), "SELECT count(*) FROM runs"), 1);
     // And where only the folder forbids it.
     EXPECT_EQ(chmod(cli_path("a.db"), 0644), 0);
-    snprintf(command, sizeof command, "cd '%s' && mkdir closed && chmod 0555 closed && %s '%s/bin/hvsim' run s.yaml --db closed/b.db",
-             test_tmpdir(), geteuid() ? "" : "chown 12345 closed && setpriv --bounding-set=-all --inh-caps=-all",
+    snprintf(command, sizeof command,
+             "cd '%s' && mkdir closed && chmod 0555 closed && %s '%s/bin/hvsim' run s.yaml --db closed/b.db",
+             test_tmpdir(),
+             geteuid() ? "" : "chown 12345 closed && setpriv --bounding-set=-all --inh-caps=-all",
              test_build_dir());
     EXPECT_EQ(test_shell(command, output, sizeof output), 2);
     EXPECT_STRSTR(output, "cannot be written; make the file and its folder writable");

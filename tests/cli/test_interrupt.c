@@ -110,6 +110,7 @@ TEST(Interrupt, AKilledRunIsMarkedByTheNext)
     kill(child, SIGKILL);
     EXPECT_EQ(end_of(child), 128 + SIGKILL);
     EXPECT_EQ(hvsim("run s.yaml --db a.db"), 0);
-    EXPECT_STREQ(cli_query_text(cli_path("a.db"), "SELECT group_concat(state) FROM (SELECT state FROM runs ORDER BY run)"),
+    EXPECT_STREQ(cli_query_text(cli_path("a.db"),
+                                "SELECT group_concat(state) FROM (SELECT state FROM runs ORDER BY run)"),
                  "complete,incomplete,complete");
 }

@@ -8,10 +8,11 @@
 /* The checker itself. */
 TEST(Json, TheCheckerKnowsTheGrammar)
 {
-    static const char *const good[] = {"[]", " {} ", "[1, -0.5e+3, \"\\u00e4\\n\", null, true]", "{\"a\": {\"b\": []}}",
-                                       "0", "\"\""};
-    static const char *const bad[] = {"", "[1,]", "{\"a\"}", "{a: 1}", "[01]", "\"\n\"", "\"\\x\"", "[1] 2", "[1",
-                                      "{\"a\": 1,}", "nul", "-", "1.", "\"\\u12g4\"", "[1 2]"};
+    static const char *const good[] = {
+        "[]", " {} ", "[1, -0.5e+3, \"\\u00e4\\n\", null, true]", "{\"a\": {\"b\": []}}", "0", "\"\""};
+    static const char *const bad[] = {"",       "[1,]",    "{\"a\"}", "{a: 1}",      "[01]",
+                                      "\"\n\"", "\"\\x\"", "[1] 2",   "[1",          "{\"a\": 1,}",
+                                      "nul",    "-",       "1.",      "\"\\u12g4\"", "[1 2]"};
 
     for (size_t i = 0; i < sizeof good / sizeof *good; i++) {
         test_row("%s", good[i]);
@@ -47,12 +48,12 @@ TEST(Json, OfKnobsAndLists)
 static const char *awkward_scenario(void)
 {
     cli_write_text("a.stream", "hvsim-stream 1\ncpuid 0\nend\n");
-    return cli_write_text(
-        "awkward.yaml",
-        "scenario: 'a \"b\" \\c'\nabout: \"two\\nlines\\tand \\\"quotes\\\"\"\n"
-        "vms:\n  - name: a\n    memory: 64MiB\n    vcpus:\n      - { stream: a.stream }\n"
-        "variants:\n  'x \"y\" \\z': { about: \"q\\\"\\n\" }\n"
-        "expect:\n  - { about: \"it's \\\"so\\\"\\n\\\\\", sql: \"SELECT 'a\\\"\\\\b'\", equals: \"c\\\"\\\\\" }\n");
+    return cli_write_text("awkward.yaml",
+                          "scenario: 'a \"b\" \\c'\nabout: \"two\\nlines\\tand \\\"quotes\\\"\"\n"
+                          "vms:\n  - name: a\n    memory: 64MiB\n    vcpus:\n      - { stream: a.stream }\n"
+                          "variants:\n  'x \"y\" \\z': { about: \"q\\\"\\n\" }\n"
+                          "expect:\n  - { about: \"it's \\\"so\\\"\\n\\\\\", sql: \"SELECT 'a\\\"\\\\b'\", "
+                          "equals: \"c\\\"\\\\\" }\n");
 }
 
 TEST(Json, EscapesWhatAScenarioCallsItself)
@@ -69,8 +70,8 @@ TEST(Json, EscapesWhatAScenarioCallsItself)
 
 TEST(Json, OfARunAndItsTables)
 {
-    static const char *const tables[] = {"runs", "exits", "events", "walks", "walk_steps", "irqs", "spans", "locks",
-                                         "violations", "counters", "functions"};
+    static const char *const tables[] = {"runs",  "exits", "events",     "walks",    "walk_steps", "irqs",
+                                         "spans", "locks", "violations", "counters", "functions"};
 
     if (!cli_can_run())
         test_skip("there is no libhv.so in this build");

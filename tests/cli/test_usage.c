@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-/* Conventions that hold for every verb: exit statuses, where words go, the nearest name for a mistyped one. */
+/* Conventions that hold for every verb: exit statuses, where words go, the nearest name for a mistyped one.
+ */
 #include "tests/cli/cli.h"
 
 #include <stdio.h>
@@ -109,8 +110,9 @@ TEST(Usage, BadUseExitsTwoWithWordsOnStandardError)
 
 TEST(Usage, AnUnknownVariantNamesTheNearest)
 {
-    cli_write_text("s.yaml", "scenario: s\nvms:\n  - name: a\n    memory: 64MiB\n    vcpus:\n      - { stream: a }\n"
-                             "variants: { before: {}, after: {} }\n");
+    cli_write_text("s.yaml",
+                   "scenario: s\nvms:\n  - name: a\n    memory: 64MiB\n    vcpus:\n      - { stream: a }\n"
+                   "variants: { before: {}, after: {} }\n");
     EXPECT_EQ(hvsim("run s.yaml --variant befor"), 2);
     EXPECT_STRSTR(cli_err, "s.yaml has no variant `befor`; did you mean `before`");
     EXPECT_EQ(hvsim("run s.yaml --variant zzz"), 2);

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 /*
- * Cost is real: a build of the hypervisor core in which one handler does more work shows that work's price in that
- * handler's own cycles, and nowhere else. libhv-more.so is libhv.so with more_work.sed in handle_cpuid().
+ * Cost is real: a build of the hypervisor core in which one handler does more work shows that work's price in
+ * that handler's own cycles, and nowhere else. libhv-more.so is libhv.so with more_work.sed in
+ * handle_cpuid().
  */
 #include "models/cpu/native/price.h"
 #include "models/cpu/uarch/uarch.h"
@@ -14,7 +15,8 @@
 
 enum { ROUNDS = 100, EXITS = 400 };
 
-/* Ticks of one round: the price of the block of handle_cpuid() that jumps to its own start. 0 with a failure. */
+/* Ticks of one round: the price of the block of handle_cpuid() that jumps to its own start. 0 with a failure.
+ */
 static uint64_t price_of_a_round(void)
 {
     char path[700], error[700] = "";
@@ -43,8 +45,10 @@ static uint64_t price_of_a_round(void)
     return ticks;
 }
 
-static const char program[] = "hvsim-stream 1\nloop 400 {\n500 cpuid 0\n700 wrmsr 0x48 1\n900 vmcall 1\n}\nend\n";
-static const char scenario[] = "scenario: s\nvms:\n  - name: a\n    memory: 64MiB\n    vcpus:\n      - { stream: a.stream }\n";
+static const char program[] =
+    "hvsim-stream 1\nloop 400 {\n500 cpuid 0\n700 wrmsr 0x48 1\n900 vmcall 1\n}\nend\n";
+static const char scenario[] =
+    "scenario: s\nvms:\n  - name: a\n    memory: 64MiB\n    vcpus:\n      - { stream: a.stream }\n";
 
 static void run_both(void)
 {
@@ -68,17 +72,19 @@ TEST(Cost, MoreWorkInAHandlerShowsInThatHandlerAndNowhereElse)
     run_both();
     ASSERT_FALSE(test_failed());
     ASSERT_EQ(sqlite3_open(cli_path("d.db"), &db), SQLITE_OK);
-    ASSERT_EQ(sqlite3_prepare_v2(db,
-                                 "SELECT a.function, a.calls, b.calls, a.self_cycles, b.self_cycles FROM functions a "
-                                 "JOIN functions b USING (function) WHERE a.run = 1 AND b.run = 2",
-                                 -1, &rows, NULL),
+    ASSERT_EQ(sqlite3_prepare_v2(
+                  db,
+                  "SELECT a.function, a.calls, b.calls, a.self_cycles, b.self_cycles FROM functions a "
+                  "JOIN functions b USING (function) WHERE a.run = 1 AND b.run = 2",
+                  -1, &rows, NULL),
               SQLITE_OK);
     while (sqlite3_step(rows) == SQLITE_ROW) {
         const char *function = (const char *)sqlite3_column_text(rows, 0);
         int64_t before = sqlite3_column_int64(rows, 3), after = sqlite3_column_int64(rows, 4);
         int64_t difference = llabs(after - before);
 
-        test_row("%s: %lld cycles of its own before, %lld after", function, (long long)before, (long long)after);
+        test_row("%s: %lld cycles of its own before, %lld after", function, (long long)before,
+                 (long long)after);
         EXPECT_EQ(sqlite3_column_int64(rows, 2), sqlite3_column_int64(rows, 1));
         if (strcmp(function, "handle_cpuid") == 0) {
             calls = sqlite3_column_int64(rows, 1);

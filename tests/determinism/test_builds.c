@@ -12,8 +12,8 @@ TEST(Builds, ThreeCompilationsOfTheSimulatorAgree)
 
     if (test_shell("command -v clang >/dev/null", NULL, 0) != 0)
         test_skip("there is no clang here");
-    snprintf(command, sizeof command, "HVSIM_BUILD_DIR='%s' '%s/tools/bench/determinism.sh' --builds", test_build_dir(),
-             test_source_dir());
+    snprintf(command, sizeof command, "HVSIM_BUILD_DIR='%s' '%s/tools/bench/determinism.sh' --builds",
+             test_build_dir(), test_source_dir());
     EXPECT_EQ(test_shell(command, output, sizeof output), 0);
     EXPECT_STRSTR(output, "simulator built by O0");
     EXPECT_STRSTR(output, "simulator built by clang");

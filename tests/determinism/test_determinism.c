@@ -22,8 +22,8 @@ static const struct {
 static char output[1 << 18];
 
 /*
- * Runs a scenario: `before` stands before the program's name in a shell (VARIABLE=value, setarch -R), `options`
- * behind the scenario. Exit status 1 is let pass: an expectation fails where nothing is stored.
+ * Runs a scenario: `before` stands before the program's name in a shell (VARIABLE=value, setarch -R),
+ * `options` behind the scenario. Exit status 1 is let pass: an expectation fails where nothing is stored.
  */
 static struct digests run(unsigned scenario, const char *before, const char *options)
 {
@@ -31,9 +31,10 @@ static struct digests run(unsigned scenario, const char *before, const char *opt
     char command[4096];
 
     snprintf(command, sizeof command,
-             "cd '%s' && rm -f run.db && %s '%s/bin/hvsim' run '%s/scenarios/%s' --hv '%s' --json --db run.db %s %s",
-             test_tmpdir(), before, test_build_dir(), test_source_dir(), scenarios[scenario].file, test_hv_lib(),
-             scenarios[scenario].options, options);
+             "cd '%s' && rm -f run.db && %s '%s/bin/hvsim' run '%s/scenarios/%s' --hv '%s' --json --db "
+             "run.db %s %s",
+             test_tmpdir(), before, test_build_dir(), test_source_dir(), scenarios[scenario].file,
+             test_hv_lib(), scenarios[scenario].options, options);
     int status = test_shell(command, output, sizeof output);
 
     if (status > 2)
@@ -93,7 +94,8 @@ TEST(Determinism, TheDigestIsThatOfTheInputsAlone)
 
     // Locales that the host may lack, where their sources are there; otherwise the names are unknown ones.
     snprintf(command, sizeof command,
-             "cd '%s' && mkdir locales && for l in de_DE tr_TR; do localedef -i $l -f UTF-8 locales/$l.UTF-8; done",
+             "cd '%s' && mkdir locales && for l in de_DE tr_TR; do localedef -i $l -f UTF-8 "
+             "locales/$l.UTF-8; done",
              test_tmpdir());
     test_shell(command, NULL, 0);
     for (unsigned s = 0; s < sizeof scenarios / sizeof *scenarios; s++) {
@@ -137,6 +139,7 @@ TEST(Determinism, ValueChangesAreTheSameEachTime)
 
     run(0, "", "--vcd a.vcd");
     run(0, "", "--vcd b.vcd");
-    snprintf(command, sizeof command, "cd '%s' && cmp a.vcd b.vcd && [ $(grep -c '^#' a.vcd) -gt 100 ]", test_tmpdir());
+    snprintf(command, sizeof command, "cd '%s' && cmp a.vcd b.vcd && [ $(grep -c '^#' a.vcd) -gt 100 ]",
+             test_tmpdir());
     EXPECT_EQ(test_shell(command, NULL, 0), 0);
 }

@@ -23,7 +23,8 @@ static bool set_up(struct bench *b, const char *file)
     struct trace_error error;
     struct trace_options options = trace_options_defaults(NULL); // Only the digest.
 
-    snprintf(path, sizeof path, "%s%s%s", *file == '/' ? "" : test_source_dir(), *file == '/' ? "" : "/scenarios/", file);
+    snprintf(path, sizeof path, "%s%s%s", *file == '/' ? "" : test_source_dir(),
+             *file == '/' ? "" : "/scenarios/", file);
     snprintf(uarch, sizeof uarch, "%s/models/cpu/uarch", test_source_dir());
     *b = (struct bench){.scenario = scenario_load(path, &e)};
     const struct machine_options o = {.hv_path = test_hv_lib(), .uarch_folder = uarch};

@@ -28,14 +28,11 @@ if [ $# -eq 0 ]; then
     set -- "$top/scenarios/exits/quickstart.yaml"
 fi
 
-# digests COMMAND...: digest and cycles of each variant, as one line. Expectations may fail where nothing is
-# stored.
+# digests COMMAND...: digest and cycles of each variant, as one line.
 digests() {
-    "$@" --hv "$core" --json --db "$work/run.db" >"$work/out" 2>"$work/err" || [ $? -eq 1 ] || {
-        cat "$work/err" >&2
-        echo failed
-        return
-    }
+    # Where nothing is stored expectations cannot be judged: any status will do that comes with digests.
+    "$@" --hv "$core" --json --db "$work/run.db" >"$work/out" 2>"$work/err" || true
+    grep -q '"digest": ' "$work/out" || cat "$work/err" >&2
     sed -n 's/.*"digest": "\([0-9a-f]*\)", "cycles": \([0-9]*\).*/\1@\2/p' "$work/out" | tr '\n' ' '
     rm -f "$work/run.db"
 }
@@ -62,7 +59,7 @@ for scenario in "$@"; do
     reference=$(digests "$hvsim" run "$scenario")
     echo "$(basename "$scenario"): $reference"
     case $reference in
-    '' | *failed*) exit 1 ;;
+    '') exit 1 ;;
     esac
     row 'again' 20 "$hvsim" run "$scenario"
     cd "$work"
