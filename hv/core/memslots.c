@@ -73,7 +73,7 @@ int memslots_init(struct vm *vm)
     for (unsigned as = 0; as < HV_ADDRESS_SPACES; as++) {
         struct memslots *slots = kmalloc(vm->host, sizeof(*slots));
         if (slots == NULL)
-            return -ENOMEM; // memslots_destroy() frees the other.
+            return -ENOMEM;                                 // memslots_destroy() frees the other.
         memset(slots, 0, offsetof(struct memslots, slots)); // Slots beyond `used` are never looked at.
         memset(slots->id_to_index, 0xff, sizeof(slots->id_to_index));
         // Steps of 2, so that address spaces never share a generation.

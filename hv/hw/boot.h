@@ -5,8 +5,8 @@
 
 #include "hv/hw/types.h"
 
-// Host physical memory of host h is visible (direct map) at HW_ARENA_BASE + h * HW_ARENA_STRIDE. Both lie outside
-// every region that the C library, the loader or AddressSanitizer's shadow use on x86-64.
+// Host physical memory of host h is visible (direct map) at HW_ARENA_BASE + h * HW_ARENA_STRIDE. Both lie
+// outside every region that the C library, the loader or AddressSanitizer's shadow use on x86-64.
 #define HW_ARENA_BASE 0x300000000000ull
 #define HW_ARENA_STRIDE 0x080000000000ull
 #define HW_ARENA_HOSTS_MAX 4u
@@ -29,8 +29,8 @@ struct hw_bootinfo {
     u32 cpu_count;
     u32 range_count;
     struct hw_boot_range ranges[HW_BOOT_RANGES_MAX];
-    // The "kernel command line" and "init program's files": knob values and what the VMM is to do. Structures of
-    // hv/knobs.h and hv/vmm/config.h; their size in bytes for a check.
+    // The "kernel command line" and "init program's files": knob values and what the VMM is to do. Structures
+    // of hv/knobs.h and hv/vmm/config.h; their size in bytes for a check.
     u64 knobs, knobs_bytes;
     u64 vmm_config, vmm_config_bytes;
 };

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // Contexts: a stack and a saved register file. Policy (who runs) is hv's; this is only the switch.
 //
-// On silicon these few instructions are software (push, swap RSP, pop). They stand at the door because a context
-// of natively compiled code is a coroutine of the simulator. Costs: the switch of the uarch file.
+// On silicon these few instructions are software (push, swap RSP, pop). They stand at the door because a
+// context of natively compiled code is a coroutine of the simulator. Costs: the switch of the uarch file.
 #ifndef HV_HW_THREAD_H
 #define HV_HW_THREAD_H
 

@@ -17,7 +17,8 @@ enum hw_tracepoint {
 // Records tracepoint `tp` with its arguments (spec/tracepoints.def names them).
 void hw_trace(enum hw_tracepoint tp, u64 a0, u64 a1, u64 a2, u64 a3, u64 a4, u64 a5);
 // Tells the recorder which vCPU this processor works for from now on (vcpu ~0: none) and at which level
-// (1: L1 guest, 2: L2 guest) its entries run. Called where KVM traces vcpu load and put and at nested entry and exit.
+// (1: L1 guest, 2: L2 guest) its entries run. Called where KVM traces vcpu load and put and at nested entry
+// and exit.
 void hw_trace_vcpu(u32 vm, u32 vcpu, u32 level, hpa_t vmcs);
 // Begin and end of a named phase (spec/spans.def) on this thread; nests.
 void hw_trace_span_begin(u32 span);

@@ -14,8 +14,8 @@ typedef uint64_t u64;
 typedef int32_t s32;
 typedef int64_t s64;
 
-// Host physical, guest physical and guest virtual addresses in bytes. One-member structs, so that the compiler
-// refuses to mix them; conversions go through the member and are visible.
+// Host physical, guest physical and guest virtual addresses in bytes. One-member structs, so that the
+// compiler refuses to mix them; conversions go through the member and are visible.
 typedef struct {
     u64 v;
 } hpa_t;

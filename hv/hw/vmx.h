@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// VMX instructions (SDM ch. 30), one C function each. Processors without VMX: #UD is an assertion of the model,
-// hv must look at CPUID first.
+// VMX instructions (SDM ch. 30), one C function each. Processors without VMX: #UD is an assertion of the
+// model, hv must look at CPUID first.
 #ifndef HV_HW_VMX_H
 #define HV_HW_VMX_H
 
@@ -26,9 +26,9 @@ enum hw_vmx_status hw_vmread(u32 field, u64 *value);
 enum hw_vmx_status hw_vmwrite(u32 field, u64 value);
 
 // VMLAUNCH / VMRESUME. HW_VMX_OK: the guest ran and a VM exit (or an entry failure exit, bit 31 of
-// VM_EXIT_REASON) brought the processor to HOST_RIP, which is where the call returns; host state is as SDM 27.5
-// leaves it, interrupts disabled. `gprs` are loaded by the caller's entry code before and saved by it after: the
-// processor's part here. Otherwise nothing of the guest ran.
+// VM_EXIT_REASON) brought the processor to HOST_RIP, which is where the call returns; host state is as
+// SDM 27.5 leaves it, interrupts disabled. `gprs` are loaded by the caller's entry code before and saved by
+// it after: the processor's part here. Otherwise nothing of the guest ran.
 enum hw_vmx_status hw_vmlaunch(struct hw_gprs *gprs);
 enum hw_vmx_status hw_vmresume(struct hw_gprs *gprs);
 

@@ -57,8 +57,8 @@ static void set_routes(struct vmm_ioapic *io)
     vmm_require(hv_ioctl_ptr(io->vm->handle, HV_SET_GSI_ROUTING, io->routing), "routes of the I/O APIC");
 }
 
-// The pin's entry has changed: the core hears of it if its message has. A masked pin keeps its route: the EOI of what
-// it sent before is still owed.
+// The pin's entry has changed: the core hears of it if its message has. A masked pin keeps its route: the EOI
+// of what it sent before is still owed.
 static void update_route(struct vmm_ioapic *io, u32 pin)
 {
     struct hv_irq_routing_entry now = route_of(pin, io->redir[pin]);
@@ -182,7 +182,8 @@ static void write_redir(struct vmm_ioapic *io, u32 pin, bool high, u32 value)
     u64 entry = high ? (old & 0xffffffff) | (u64)value << 32 : (old & ~0xffffffffull) | value;
 
     entry = (entry & IOAPIC_REDIR_DEFINED & ~IOAPIC_REDIR_READ_ONLY) | (old & IOAPIC_REDIR_READ_ONLY);
-    // Remote IRR belongs to level mode; software clears it by way of edge mode where there is no EOI register.
+    // Remote IRR belongs to level mode; software clears it by way of edge mode where there is no EOI
+    // register.
     if (!is_level(entry))
         entry &= ~IOAPIC_REDIR_REMOTE_IRR;
     io->redir[pin] = entry;

@@ -59,6 +59,8 @@ static u32 cpu_of(u32 pcpu)
 
 static void start_vcpus(struct vmm *vmm)
 {
+    for (u32 i = 0; i < vmm->config->vm_count; i++)
+        vmm->vcpus_left += vmm->vms[i].config->vcpu_count;
     for (u32 i = 0; i < vmm->config->vm_count; i++) {
         struct vmm_vm *vm = &vmm->vms[i];
         const struct vmm_vcpu_config *c = vmm_config_at(vmm->config, vm->config->vcpus_offset);

@@ -60,11 +60,14 @@ static void add_memory(struct vmm_vm *vm)
 
     vmm_require(vmm_add_slot(vm, 0, 0, 0, low, vm->config->page_shift), "guest memory was refused");
     if (bytes > low)
-        vmm_require(vmm_add_slot(vm, 1, 0, PC_ABOVE_HOLE, bytes - low, vm->config->page_shift), "guest memory above 4 GiB was refused");
+        vmm_require(vmm_add_slot(vm, 1, 0, PC_ABOVE_HOLE, bytes - low, vm->config->page_shift),
+                    "guest memory above 4 GiB was refused");
     const struct vmm_slot_config *slots = vmm_config_at(vm->vmm->config, vm->config->slots_offset);
 
     for (u32 i = 0; i < vm->config->slot_count; i++)
-        vmm_require(vmm_add_slot(vm, slots[i].slot, slots[i].flags, slots[i].gpa, slots[i].size, slots[i].page_shift), "a memory slot was refused");
+        vmm_require(
+            vmm_add_slot(vm, slots[i].slot, slots[i].flags, slots[i].gpa, slots[i].size, slots[i].page_shift),
+            "a memory slot was refused");
 }
 
 static void add_irqchip(struct vmm_vm *vm)
@@ -111,13 +114,15 @@ static void set_long_mode(const struct vmm_vcpu *vcpu, const struct vmm_vcpu_con
     vmm_require(hv_ioctl_ptr(vcpu->handle, HV_SET_REGS, &r), "SET_REGS");
 }
 
-// x2APIC mode, enabled, timer in TSC-deadline mode: where every guest kernel arrives before it does anything else.
+// x2APIC mode, enabled, timer in TSC-deadline mode: where every guest kernel arrives before it does anything
+// else.
 static void set_lapic(struct vmm *vmm, const struct vmm_vcpu *vcpu)
 {
     struct hv_msrs *msrs = vmm_alloc(vmm, sizeof *msrs + 4 * sizeof msrs->entries[0]);
 
     msrs->nmsrs = 4;
-    msrs->entries[0] = (struct hv_msr_entry){.index = 0x1b, .data = 0xfee00c00u | (vcpu->index == 0 ? 0x100u : 0)};
+    msrs->entries[0] =
+        (struct hv_msr_entry){.index = 0x1b, .data = 0xfee00c00u | (vcpu->index == 0 ? 0x100u : 0)};
     msrs->entries[1] = (struct hv_msr_entry){.index = 0x80f, .data = 0x100u | GUEST_SPURIOUS_VECTOR};
     msrs->entries[2] = (struct hv_msr_entry){.index = 0x832, .data = 0x40000u | GUEST_TIMER_VECTOR};
     msrs->entries[3] = (struct hv_msr_entry){.index = 0x808, .data = 0};

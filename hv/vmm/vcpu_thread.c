@@ -14,7 +14,8 @@ static void handle_io(struct vmm_vcpu *vcpu)
     u8 *data = (u8 *)run + run->io.data_offset;
 
     for (u32 i = 0; i < run->io.count; i++)
-        vmm_port_io(vcpu->vm, run->io.port, run->io.direction == HV_IO_OUT, data + i * run->io.size, run->io.size);
+        vmm_port_io(vcpu->vm, run->io.port, run->io.direction == HV_IO_OUT, data + i * run->io.size,
+                    run->io.size);
 }
 
 // True: run again. False: this vCPU is over.
@@ -73,5 +74,8 @@ void vmm_vcpu_thread(void *arg)
         }
         go_on = handle_exit(vcpu);
     }
+    // Nobody is left to wait for: a guest that shut down ends the run in good order.
+    if (__atomic_sub_fetch(&vcpu->vm->vmm->vcpus_left, 1, __ATOMIC_ACQ_REL) == 0)
+        hv_syscall(HV_SYS_POWER_OFF, 0, 0, 0, 0);
     hv_exit();
 }

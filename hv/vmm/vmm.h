@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// The user-space VMM's own structures. One process for all VMs of the scenario; every vCPU has a thread, the main
-// thread carries out the timed actions. Everything lives in one block of the process' heap.
+// The user-space VMM's own structures. One process for all VMs of the scenario; every vCPU has a thread, the
+// main thread carries out the timed actions. Everything lives in one block of the process' heap.
 #ifndef HV_VMM_VMM_H
 #define HV_VMM_VMM_H
 
@@ -52,6 +52,7 @@ struct vmm {
     struct vmm_vm *vms;
     u8 *heap;
     u64 heap_used, heap_bytes;
+    u32 vcpus_left; // Threads of vCPUs that have not ended.
 };
 
 // Zeroed memory of the process, 64-byte aligned; never freed. Panics when the block is used up.
@@ -72,8 +73,8 @@ void vmm_vcpu_thread(void *vcpu);
 // Port and memory I/O of a guest (hv/vmm/devices.c); `data` holds `size` bytes.
 void vmm_port_io(struct vmm_vm *vm, u16 port, bool write, u8 *data, u32 size);
 void vmm_mmio(struct vmm_vm *vm, u64 gpa, bool write, u8 *data, u32 size);
-// Drives a GSI to level 0 or 1, in the I/O APIC here or in the core. 0, or the API's error: -EINVAL for another level or
-// a GSI that leads nowhere.
+// Drives a GSI to level 0 or 1, in the I/O APIC here or in the core. 0, or the API's error: -EINVAL for
+// another level or a GSI that leads nowhere.
 s64 vmm_irq_line(struct vmm_vm *vm, u32 gsi, u32 level);
 
 // Carries out one action; its result is traced, not fatal.

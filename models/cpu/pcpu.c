@@ -118,7 +118,8 @@ void pcpu_timer_disarm(struct pcpu *c, enum pcpu_timer_slot slot)
     pcpu_timer_arm(c, slot, TICKS_NEVER, NULL);
 }
 
-static bool merge_message(const struct pcpu *to, enum pcpu_message_kind kind, uint8_t vector, uint64_t at_ticks)
+static bool merge_message(const struct pcpu *to, enum pcpu_message_kind kind, uint8_t vector,
+                          uint64_t at_ticks)
 {
     for (uint32_t i = 0; i < to->inbox_count; i++)
         if (to->inbox[i].kind == kind && to->inbox[i].vector == vector && to->inbox[i].at_ticks <= at_ticks)
@@ -164,10 +165,12 @@ static void deliver_message(struct pcpu *c, const struct pcpu_message *m)
     case PCPU_MSG_NMI:
         c->nmi_pending = true;
         break;
-    case PCPU_MSG_INIT: // Blocked in VMX root operation, an exit in non-root (SDM 25.2); models/cpu/x86 looks.
+    case PCPU_MSG_INIT: // Blocked in VMX root operation, an exit in non-root (SDM 25.2); models/cpu/x86
+                        // looks.
         c->init_pending = true;
         break;
-    case PCPU_MSG_SIPI: // An OFF processor was started at the sending; otherwise only a guest may wait for it.
+    case PCPU_MSG_SIPI: // An OFF processor was started at the sending; otherwise only a guest may wait for
+                        // it.
         c->sipi_pending = c->mode == PCPU_GUEST;
         c->sipi_vector = m->vector;
         break;
@@ -203,8 +206,8 @@ static bool deliver_due(struct pcpu *c)
     return false;
 }
 
-// Watching must not change what happens: where others are due at or before this processor's time nobody gives way
-// for it, and the signals change when control comes back.
+// Watching must not change what happens: where others are due at or before this processor's time nobody gives
+// way for it, and the signals change when control comes back.
 void pcpu_show(struct pcpu *c)
 {
     if (!c->vcd_mode || !sim_vcd_is_open())
@@ -314,8 +317,8 @@ static void sleep_until(struct pcpu *c, uint64_t at_ticks)
         c->now_ticks = at_ticks;
 }
 
-// Guest time has no scheduling points of its own: it goes on to where something happens, at once if nobody else is due
-// before, else after them.
+// Guest time has no scheduling points of its own: it goes on to where something happens, at once if nobody
+// else is due before, else after them.
 void pcpu_pass_time(struct pcpu *c, uint64_t until_ticks)
 {
     while (c->now_ticks < until_ticks) {

@@ -3,8 +3,8 @@
 //
 // The state is the chip's. It knows nothing of VMs, vCPUs or threads beyond what an instruction told it. All
 // functions run on the simulator's one OS thread, inside a sim process unless said otherwise.
-// Time: `now_ticks` is the processor's own count of ticks (1/16 core cycle) since the start of the run. It runs
-// ahead of sim_now_ps() up to `limit_ticks`.
+// Time: `now_ticks` is the processor's own count of ticks (1/16 core cycle) since the start of the run. It
+// runs ahead of sim_now_ps() up to `limit_ticks`.
 #ifndef MODELS_CPU_PCPU_H
 #define MODELS_CPU_PCPU_H
 
@@ -30,9 +30,9 @@ enum pcpu_mode { PCPU_OFF, PCPU_HALTED, PCPU_KERNEL, PCPU_USER, PCPU_GUEST, PCPU
 
 // Things of its own that a processor does at a given tick: one slot each.
 enum pcpu_timer_slot {
-    PCPU_TIMER_LAPIC,        // LAPIC timer, one-shot, periodic or TSC deadline
-    PCPU_TIMER_PREEMPTION,   // VMX-preemption timer while in non-root mode
-    PCPU_TIMER_GUEST_LAPIC,  // spare for a passed-through timer
+    PCPU_TIMER_LAPIC,       // LAPIC timer, one-shot, periodic or TSC deadline
+    PCPU_TIMER_PREEMPTION,  // VMX-preemption timer while in non-root mode
+    PCPU_TIMER_GUEST_LAPIC, // spare for a passed-through timer
     PCPU_TIMER_COUNT
 };
 struct pcpu;
@@ -59,8 +59,8 @@ struct pcpu {
     uint32_t index; // In the machine, 0..; also the tie-break rank and the initial APIC id.
     uint32_t host;  // Which simulated host (arena).
     enum pcpu_mode mode;
-    bool irqs_enabled;   // RFLAGS.IF in root mode
-    bool irq_pending;    // LAPIC has a deliverable vector (kept by models/apic)
+    bool irqs_enabled; // RFLAGS.IF in root mode
+    bool irq_pending;  // LAPIC has a deliverable vector (kept by models/apic)
     bool nmi_pending;
     bool nmi_blocked;
     bool init_pending;
@@ -112,9 +112,10 @@ struct machine {
     uint64_t seed;
     bool exact; // false: `quantum_ticks` of run-ahead are allowed beyond the horizon
     uint64_t quantum_ticks;
-    bool stopping; // The run is over: every hv context unwinds at its next hook.
+    bool stopping;      // The run is over: every hv context unwinds at its next hook.
     uint64_t end_ticks; // Simulated time at which it ends at the latest; TICKS_NEVER: open
-    // Somebody outside of simulated time wants to be heard (Ctrl-C, progress): looked at every PCPU_LOOK_TICKS.
+    // Somebody outside of simulated time wants to be heard (Ctrl-C, progress): looked at every
+    // PCPU_LOOK_TICKS.
     const volatile int *attention;
     void (*on_attention)(struct machine *machine, uint64_t now_ticks);
     // The board's power switch (port 0x604 of hv/hw/cpu.h), or the guests' programs ended.
@@ -134,8 +135,8 @@ static inline void pcpu_charge_cycles(struct pcpu *c, uint64_t cycles)
     c->now_ticks += cycles * TICKS_PER_CYCLE;
 }
 // A scheduling point: fires due timers and messages, hands over to whoever is earlier, and takes a pending
-// interrupt if `take_interrupts` and interrupts are enabled. May not return to the caller's context when the run
-// is stopping (it unwinds to the context's start).
+// interrupt if `take_interrupts` and interrupts are enabled. May not return to the caller's context when the
+// run is stopping (it unwinds to the context's start).
 void pcpu_slow_path(struct pcpu *c, bool take_interrupts);
 static inline void pcpu_checkpoint(struct pcpu *c)
 {
@@ -146,9 +147,9 @@ static inline void pcpu_checkpoint(struct pcpu *c)
 void pcpu_update_limit(struct pcpu *c);
 // Halts until an interrupt, NMI, INIT or SIPI is pending; time passes. Interrupts are taken if enabled.
 void pcpu_halt(struct pcpu *c);
-// Lets time pass in the current mode up to `until_ticks`, or less when something pending stops it: returns at the
-// first time >= now at which a message or timer was delivered (looked at by the caller), or at `until_ticks`.
-// Interrupts are not taken. This is how guest time passes.
+// Lets time pass in the current mode up to `until_ticks`, or less when something pending stops it: returns at
+// the first time >= now at which a message or timer was delivered (looked at by the caller), or at
+// `until_ticks`. Interrupts are not taken. This is how guest time passes.
 void pcpu_pass_time(struct pcpu *c, uint64_t until_ticks);
 
 // Derives the clock ratio from c->uarch. Before any time passes.

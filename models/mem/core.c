@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 // Latency and coherence: MESI over each core's L1D and L2 by snooping, one last-level cache per socket.
 //
-// L2 includes L1D (its state is the core's); L3 does not include and is filled by misses and by write-backs. A
-// load's extra latency is fully exposed; a store's is hidden by the store buffer (store_buffer.c).
-#include "models/cpu/uarch/uarch.h"
+// L2 includes L1D (its state is the core's); L3 does not include and is filled by misses and by write-backs.
+// A load's extra latency is fully exposed; a store's is hidden by the store buffer (store_buffer.c).
 #include "models/mem/core.h"
+#include "models/cpu/uarch/uarch.h"
 #include <assert.h>
 #include <stdlib.h>
 
@@ -56,7 +56,8 @@ struct mem_core *mem_core_create(struct pcpu *c)
     m->commit = ticks_beyond(u->buffers.store_commit_cycles, 0);
     m->rmw = ticks_beyond(u->op.rmw_cycles, 0);
     m->stores.capacity =
-        (uint32_t)(u->buffers.store_entries < MEM_STORE_ENTRIES_MAX ? u->buffers.store_entries : MEM_STORE_ENTRIES_MAX);
+        (uint32_t)(u->buffers.store_entries < MEM_STORE_ENTRIES_MAX ? u->buffers.store_entries
+                                                                    : MEM_STORE_ENTRIES_MAX);
     m->dtlb_first = (uint32_t)u->dtlb.entries_1g;
     m->dtlb_total = m->dtlb_first + (uint32_t)u->stlb.entries_1g;
     if (m->dtlb_total > MEM_DTLB_MAX)
@@ -103,7 +104,8 @@ static void core_fill(struct mem_core *m, uint64_t line, enum cache_state state)
 
 enum snoop { SNOOP_LOOK, SNOOP_SHARE, SNOOP_INVALIDATE };
 
-// Looks for the line in every other core of the host. The strongest state found, before `what` was done to it.
+// Looks for the line in every other core of the host. The strongest state found, before `what` was done to
+// it.
 static enum cache_state snoop(struct mem_core *m, uint64_t line, enum snoop what)
 {
     const struct machine *machine = m->cpu->machine;
@@ -182,7 +184,8 @@ void mem_line_claim(struct mem_core *m, uint64_t claim)
     snoop(m, claim - 1, SNOOP_INVALIDATE);
 }
 
-// Makes the line ours: now, or (a request is on its way, the store waits in the buffer) when the store drains.
+// Makes the line ours: now, or (a request is on its way, the store waits in the buffer) when the store
+// drains.
 static enum cache_state claim_line(struct mem_core *m, uint64_t line, uint64_t *claim)
 {
     enum cache_state found = snoop(m, line, claim ? SNOOP_LOOK : SNOOP_INVALIDATE);
@@ -254,7 +257,8 @@ void mem_access(struct pcpu *c, uint64_t hpa, unsigned size_bytes, enum mem_acce
     case MEM_RMW:
         mem_store_drain(c);
         c->mem->counters.rmws++;
-        c->now_ticks += mem_dtlb(c->mem, hpa) + mem_line_store(c->mem, hpa >> MEM_LINE_SHIFT, NULL) + c->mem->rmw;
+        c->now_ticks +=
+            mem_dtlb(c->mem, hpa) + mem_line_store(c->mem, hpa >> MEM_LINE_SHIFT, NULL) + c->mem->rmw;
         break;
     case MEM_WALK: // By physical address: no TLB in front.
         c->now_ticks += mem_line_load(c->mem, hpa >> MEM_LINE_SHIFT);

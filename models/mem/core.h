@@ -12,8 +12,8 @@
 #define MEM_DIRECT_PAGE_SHIFT 30 // hv's direct map uses 1-GByte pages.
 #define MEM_DTLB_MAX 64u
 
-// A store that other processors cannot see yet. While its processor executes, the arena holds the new bytes and
-// `other` the old ones; while another does, it is the other way round.
+// A store that other processors cannot see yet. While its processor executes, the arena holds the new bytes
+// and `other` the old ones; while another does, it is the other way round.
 struct mem_store {
     unsigned char *p;
     uint64_t drain_ticks;
@@ -41,11 +41,13 @@ struct mem_core {
     struct cache l1, l2;
     struct cache *l3; // Of the socket, shared.
     struct mem_store_buffer stores;
-    uint64_t dtlb[MEM_DTLB_MAX]; // Page numbers + 1, the latest fill first: the DTLB's (first in, first out), then the STLB's.
+    uint64_t dtlb[MEM_DTLB_MAX]; // Page numbers + 1, the latest fill first: the DTLB's (first in, first out),
+                                 // then the STLB's.
     uint32_t dtlb_first, dtlb_total;
     struct mem_counters counters;
     // Latencies in ticks, beyond the L1 hit where the name says extra.
-    uint32_t l2_extra, l3_extra, dram_extra, clean_extra, modified_extra, upgrade, stlb, walk_start, commit, rmw;
+    uint32_t l2_extra, l3_extra, dram_extra, clean_extra, modified_extra, upgrade, stlb, walk_start, commit,
+        rmw;
 };
 
 // Earliest drain among stores hidden on processors that do not execute; TICKS_NEVER if none.
@@ -55,8 +57,9 @@ void mem_commit_due(struct pcpu *c);
 
 // Brings `line` in; returns the extra ticks beyond an L1 hit. L1 was found to lack it (or to hold it shared).
 uint32_t mem_line_load_miss(struct mem_core *m, uint64_t line);
-// The same for a store. Other holders lose the line at once if `claim` is NULL (locked operations); otherwise they
-// keep it until the store drains: *claim is then the argument for mem_line_claim(), 0 if there is no other holder.
+// The same for a store. Other holders lose the line at once if `claim` is NULL (locked operations); otherwise
+// they keep it until the store drains: *claim is then the argument for mem_line_claim(), 0 if there is no
+// other holder.
 uint32_t mem_line_store_miss(struct mem_core *m, uint64_t line, uint64_t *claim);
 void mem_line_claim(struct mem_core *m, uint64_t claim);
 uint32_t mem_dtlb_miss(struct mem_core *m, uint64_t page);

@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 // Host physical memory and the caches, coherence and store buffers in front of it.
 //
-// Data lives once, in the arena (hv/hw/boot.h), where natively compiled code reads and writes it; caches hold tags
-// and states only. The store buffer makes x86-TSO true for values as well: a processor's buffered stores are in
-// the arena while it runs (it sees its own stores) and are taken out again while others run, until they drain.
-// Does not model: prefetchers, DRAM banks, bus contention (docs/timing-model.md).
+// Data lives once, in the arena (hv/hw/boot.h), where natively compiled code reads and writes it; caches hold
+// tags and states only. The store buffer makes x86-TSO true for values as well: a processor's buffered stores
+// are in the arena while it runs (it sees its own stores) and are taken out again while others run, until
+// they drain. Does not model: prefetchers, DRAM banks, bus contention (docs/timing-model.md).
 #ifndef MODELS_MEM_MEM_H
 #define MODELS_MEM_MEM_H
 
@@ -34,15 +34,15 @@ void mem_core_destroy(struct mem_core *m);
 // price already contains to c->now_ticks.
 void mem_access(struct pcpu *c, uint64_t hpa, unsigned size_bytes, enum mem_access_kind kind);
 
-// Reads and writes by hardware agents of processor `c` (page walker, VMCS, posted-interrupt descriptors): value
-// and cost. 8 bytes, aligned. The write is a locked one where `locked`.
+// Reads and writes by hardware agents of processor `c` (page walker, VMCS, posted-interrupt descriptors):
+// value and cost. 8 bytes, aligned. The write is a locked one where `locked`.
 uint64_t mem_read64(struct pcpu *c, uint64_t hpa);
 void mem_write64(struct pcpu *c, uint64_t hpa, uint64_t value, bool locked);
 
 // --- Store buffer. ---
 
-// Before a plain store of `size_bytes` (at most 16) at `p` in the arena: takes its time and remembers the bytes that it
-// will overwrite.
+// Before a plain store of `size_bytes` (at most 16) at `p` in the arena: takes its time and remembers the
+// bytes that it will overwrite.
 void mem_store_begin(struct pcpu *c, void *p, unsigned size_bytes);
 // Drains everything, advancing time to the last drain: fences, locked operations, serializing instructions.
 void mem_store_drain(struct pcpu *c);

@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
-// x86-TSO (SDM 8.2.2): stores wait in a first-in first-out buffer; their own processor sees them, others do not
-// until they drain. Locked operations and fences drain it.
+// x86-TSO (SDM 8.2.2): stores wait in a first-in first-out buffer; their own processor sees them, others do
+// not until they drain. Locked operations and fences drain it.
 //
 // Natively compiled code writes its bytes straight into the arena. So the buffer remembers what each store
-// overwrote, and at every change of the executing processor the bytes are exchanged: hidden stores' new bytes move
-// into the buffer and come back, or become visible for good, when they are due.
+// overwrote, and at every change of the executing processor the bytes are exchanged: hidden stores' new bytes
+// move into the buffer and come back, or become visible for good, when they are due.
 #include "models/mem/core.h"
 #include <assert.h>
 
@@ -67,7 +67,8 @@ void mem_store_push(struct pcpu *c, void *p, unsigned size_bytes, uint64_t drain
     assert(size_bytes <= sizeof b->entry[0].other && !b->hidden);
     if (b->count == b->capacity)
         forget_drained(c->mem, c->now_ticks);
-    if (b->count == b->capacity) // Another store was pushed since its time was taken: the oldest must go first.
+    if (b->count ==
+        b->capacity) // Another store was pushed since its time was taken: the oldest must go first.
         pop_oldest(c->mem);
     struct mem_store *e = entry_at(b, b->count++);
 
@@ -137,8 +138,8 @@ void mem_store_show(struct pcpu *c)
         exchange(entry_at(b, i));
 }
 
-// Writes one byte that drained elsewhere below the executing processor's own buffered stores: where it has a store
-// of its own to that byte pending, the byte it sees stays and the value below changes.
+// Writes one byte that drained elsewhere below the executing processor's own buffered stores: where it has a
+// store of its own to that byte pending, the byte it sees stays and the value below changes.
 static void commit_byte(struct mem_store_buffer *mine, unsigned char *p, unsigned char value)
 {
     for (uint32_t i = 0; i < mine->count; i++) {

@@ -90,8 +90,9 @@ static void write_config(struct vmm_config *config, uint64_t bytes, const struct
     }
 }
 
-const struct hw_bootinfo *boot_info_write(const struct scenario *s, const struct knobs *knobs, uint64_t tsc_khz,
-                                          const struct stream_set *streams, struct user_error *e)
+const struct hw_bootinfo *boot_info_write(const struct scenario *s, const struct knobs *knobs,
+                                          uint64_t tsc_khz, const struct stream_set *streams,
+                                          struct user_error *e)
 {
     struct place p = {.next_hpa = FIRST_HPA};
     uint64_t bytes = config_bytes(s);
@@ -100,7 +101,8 @@ const struct hw_bootinfo *boot_info_write(const struct scenario *s, const struct
     struct vmm_config *config = place(&p, bytes);
 
     if (!info || !values || !config) {
-        user_error_at(e, s->path, 0, "vmm", "the scenario's actions and devices need more than %llu MiB of boot memory",
+        user_error_at(e, s->path, 0, "vmm",
+                      "the scenario's actions and devices need more than %llu MiB of boot memory",
                       BOOT_RESERVED_BYTES >> 20);
         return NULL;
     }

@@ -64,7 +64,8 @@ static int open_uarch(struct sim_machine *m, const struct machine_options *o, st
     free(folder);
     if (access(path, R_OK) != 0)
         return user_error_at(e, m->scenario->path, m->scenario->uarch_line, "machine.uarch",
-                             "there is no micro-architecture `%s`; known are skylake-sp and sandybridge-ep", name);
+                             "there is no micro-architecture `%s`; known are skylake-sp and sandybridge-ep",
+                             name);
     m->uarch = uarch_load(path, error, sizeof error);
     if (!m->uarch) {
         snprintf(e->text, sizeof e->text, "%s", error);
@@ -80,15 +81,16 @@ static int open_image(struct sim_machine *m, const struct machine_options *o, st
 
     m->image = path ? native_image_open(path, m->uarch, error, sizeof error) : NULL;
     if (!m->image)
-        snprintf(e->text, sizeof e->text, "%s", path ? error : "libhv.so: the executable's folder is unknown");
+        snprintf(e->text, sizeof e->text, "%s",
+                 path ? error : "libhv.so: the executable's folder is unknown");
     free(path);
     m->machine.image = m->image;
     return m->image ? 0 : -1;
 }
 
 // A mistake in a stream has its own place; a stream that is not there is a mistake of the scenario.
-static int stream_fault(const struct scenario *s, uint32_t vm, uint32_t vcpu, const struct stream_error *error,
-                        struct user_error *e)
+static int stream_fault(const struct scenario *s, uint32_t vm, uint32_t vcpu,
+                        const struct stream_error *error, struct user_error *e)
 {
     const struct scenario_vcpu *from = &s->vms[vm].vcpus[vcpu];
     char field[64];
@@ -98,7 +100,8 @@ static int stream_fault(const struct scenario *s, uint32_t vm, uint32_t vcpu, co
         return -1;
     }
     snprintf(field, sizeof field, "vms[%u].vcpus[%u].stream", vm, vcpu);
-    return user_error_at(e, s->path, from->line, field, "%s; paths are relative to the scenario's folder", error->text);
+    return user_error_at(e, s->path, from->line, field, "%s; paths are relative to the scenario's folder",
+                         error->text);
 }
 
 static int load_streams(struct sim_machine *m, struct user_error *e)
@@ -214,7 +217,8 @@ static int register_programs(struct sim_machine *m, struct user_error *e)
     for (uint32_t i = 0; i < m->scenario->vm_count; i++)
         for (uint32_t v = 0; v < m->scenario->vms[i].vcpu_count; v++, set++)
             for (unsigned p = 0; p < set->count; p++) {
-                const char *wrong = replay_register(&m->machine, replay_idtr_base(i, v, p), &set->programs[p]);
+                const char *wrong =
+                    replay_register(&m->machine, replay_idtr_base(i, v, p), &set->programs[p]);
 
                 if (wrong)
                     return user_error_at(e, m->scenario->vms[i].vcpus[v].stream, 0, NULL, "%s", wrong);
@@ -230,7 +234,8 @@ static int build(struct sim_machine *m, const struct machine_options *o, struct 
     if (open_uarch(m, o, e) || load_streams(m, e) || open_image(m, o, e))
         return -1;
     if (mem_arena_create(0, m->scenario->memory_bytes))
-        return user_error_at(e, m->scenario->path, 0, "machine.memory", "cannot reserve address space for it: %m");
+        return user_error_at(e, m->scenario->path, 0, "machine.memory",
+                             "cannot reserve address space for it: %m");
     if (o->vcd_path && sim_vcd_open(o->vcd_path))
         return user_error_at(e, o->vcd_path, 0, NULL, "cannot be written");
     m->quantum_cycles = o->quantum_cycles;
@@ -245,7 +250,8 @@ static int build(struct sim_machine *m, const struct machine_options *o, struct 
     return create_cpus(m, e) || register_programs(m, e) ? -1 : 0;
 }
 
-struct sim_machine *machine_create(const struct scenario *s, const struct machine_options *options, struct user_error *e)
+struct sim_machine *machine_create(const struct scenario *s, const struct machine_options *options,
+                                   struct user_error *e)
 {
     struct sim_machine *m = calloc(1, sizeof *m);
 
@@ -299,7 +305,8 @@ static void reset_cpu(struct sim_machine *m, struct pcpu *c)
 
     c->now_ticks = c->limit_ticks = c->mode_since_ticks = 0;
     c->mode = PCPU_OFF;
-    c->irqs_enabled = c->irq_pending = c->nmi_pending = c->nmi_blocked = c->init_pending = c->sipi_pending = c->sleeps = false;
+    c->irqs_enabled = c->irq_pending = c->nmi_pending = c->nmi_blocked = c->init_pending = c->sipi_pending =
+        c->sleeps = false;
     c->vectors = NULL;
     c->trace = trace;
     for (unsigned s = 0; s < PCPU_TIMER_COUNT; s++)
@@ -409,7 +416,8 @@ static uint64_t latest_ticks(const struct machine *hw)
 static void simulate(struct sim_machine *m, const struct hw_bootinfo *info)
 {
     struct machine *hw = &m->machine;
-    sim_ps_t until = hw->end_ticks == TICKS_NEVER ? SIM_PS_NEVER : pcpu_ticks_to_ps(hw->cpus[0], hw->end_ticks);
+    sim_ps_t until =
+        hw->end_ticks == TICKS_NEVER ? SIM_PS_NEVER : pcpu_ticks_to_ps(hw->cpus[0], hw->end_ticks);
 
     native_boot(hw->cpus[0], info);
     enum sim_run_result result = sim_run(until);
@@ -432,7 +440,8 @@ int machine_run(struct sim_machine *m, struct machine_run *run, struct user_erro
     m->run = run;
     reset(m);
     knob_values(run, &values);
-    const struct hw_bootinfo *info = boot_info_write(m->scenario, &values, m->uarch->clock.tsc_khz, m->streams, e);
+    const struct hw_bootinfo *info =
+        boot_info_write(m->scenario, &values, m->uarch->clock.tsc_khz, m->streams, e);
 
     if (!info || (run->trace && begin_trace(m, &values, e)))
         return -1;
@@ -444,7 +453,8 @@ int machine_run(struct sim_machine *m, struct machine_run *run, struct user_erro
     if (run->trace) {
         enum trace_run_state state = m->end == MACHINE_INTERRUPTED ? TRACE_INTERRUPTED : TRACE_COMPLETE;
 
-        if (trace_run_end(run->trace, state, m->end_cycles * TICKS_PER_CYCLE, &run->digest, &error) != TRACE_OK)
+        if (trace_run_end(run->trace, state, m->end_cycles * TICKS_PER_CYCLE, &run->digest, &error) !=
+            TRACE_OK)
             result = user_error_at(e, "database", 0, NULL, "%s; %s", error.message, error.hint);
     }
     m->run = NULL;

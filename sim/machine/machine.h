@@ -2,8 +2,8 @@
 // A machine built from a scenario: processors, memory, the hypervisor core's image, guests' streams. Runs one
 // variant at a time and starts over for the next inside the same process.
 //
-// Called from main, outside of simulated time. One machine at a time per OS process (the arena and libhv.so have
-// fixed addresses).
+// Called from main, outside of simulated time. One machine at a time per OS process (the arena and libhv.so
+// have fixed addresses).
 #ifndef SIM_MACHINE_MACHINE_H
 #define SIM_MACHINE_MACHINE_H
 
@@ -14,21 +14,22 @@
 struct sim_machine;
 
 struct machine_options {
-    const char *hv_path;     // libhv.so; NULL: ../lib/libhv.so beside the executable
+    const char *hv_path;      // libhv.so; NULL: ../lib/libhv.so beside the executable
     const char *uarch_folder; // NULL: ../share/hvsim/uarch beside the executable
-    const char *vcd_path;    // NULL: no value changes
-    uint64_t quantum_cycles; // 0: exact order
+    const char *vcd_path;     // NULL: no value changes
+    uint64_t quantum_cycles;  // 0: exact order
 };
 
 // Builds the machine. NULL with `e`: unknown micro-architecture, unusable libhv.so, stream errors, memory.
-struct sim_machine *machine_create(const struct scenario *s, const struct machine_options *options, struct user_error *e);
+struct sim_machine *machine_create(const struct scenario *s, const struct machine_options *options,
+                                   struct user_error *e);
 void machine_destroy(struct sim_machine *m);
 
 enum machine_end {
     MACHINE_GUESTS_DONE, // Every vCPU's stream came to its end.
     MACHINE_POWER_OFF,   // The VMM switched the host off (action `stop`).
     MACHINE_TIME_LIMIT,  // run.until was reached.
-    MACHINE_IDLE,        // Nothing can ever happen again although guests are not done: a lost wake-up or deadlock.
+    MACHINE_IDLE, // Nothing can ever happen again although guests are not done: a lost wake-up or deadlock.
     MACHINE_INTERRUPTED, // machine_interrupt() was called.
 };
 const char *machine_end_str(enum machine_end end);
@@ -38,7 +39,7 @@ struct machine_run {
     const struct scenario_knob *knobs; // On top of the variant's.
     uint32_t knob_count;
     uint64_t seed;
-    struct trace *trace; // May be NULL: nothing recorded, no digest.
+    struct trace *trace;  // May be NULL: nothing recorded, no digest.
     const char *resolved; // Text for the run's row, or NULL.
     // Called about every 10^6 cycles of simulated time while *attention is set; may call machine_interrupt().
     const volatile int *attention;

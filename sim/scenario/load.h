@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Inside of sim/scenario: from a scenario file's text to struct scenario, by topic. Every function returns 0, or -1
-// with the error filled; a missing (NULL) text leaves the default that *out holds.
+// Inside of sim/scenario: from a scenario file's text to struct scenario, by topic. Every function returns 0,
+// or -1 with the error filled; a missing (NULL) text leaves the default that *out holds.
 #ifndef SIM_SCENARIO_LOAD_H
 #define SIM_SCENARIO_LOAD_H
 
@@ -14,15 +14,20 @@ struct loader {
     struct user_error *e;
 };
 
-__attribute__((format(printf, 3, 4))) int load_error(struct loader *l, const char *field, const char *format, ...);
+__attribute__((format(printf, 3, 4))) int load_error(struct loader *l, const char *field, const char *format,
+                                                     ...);
 char *load_copy(const char *text);
 void *load_array(size_t count, size_t size);
-int load_number(struct loader *l, const char *field, const char *text, uint64_t min, uint64_t max, uint64_t *out);
-int load_u32(struct loader *l, const char *field, const char *text, uint64_t min, uint64_t max, uint32_t *out);
-int load_bytes(struct loader *l, const char *field, const char *text, uint64_t min, uint64_t max, uint64_t *out);
+int load_number(struct loader *l, const char *field, const char *text, uint64_t min, uint64_t max,
+                uint64_t *out);
+int load_u32(struct loader *l, const char *field, const char *text, uint64_t min, uint64_t max,
+             uint32_t *out);
+int load_bytes(struct loader *l, const char *field, const char *text, uint64_t min, uint64_t max,
+               uint64_t *out);
 int load_time(struct loader *l, const char *field, const char *text, uint64_t *out_ns);
 int load_flag(struct loader *l, const char *field, const char *text, uint32_t flag, uint32_t *flags);
-int load_word(struct loader *l, const char *field, const char *text, const char *const *words, size_t count, size_t *out);
+int load_word(struct loader *l, const char *field, const char *text, const char *const *words, size_t count,
+              size_t *out);
 
 int load_vms(struct loader *l, struct scenario *s);
 int load_actions(struct loader *l, struct scenario *s);

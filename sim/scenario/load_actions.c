@@ -31,8 +31,8 @@ static int position(const char *args, const char *name, bool *optional)
     return -1;
 }
 
-static int load_args(struct loader *l, const struct raw_action *raw, const struct action_row *row, const char *base,
-                     struct vmm_action *to)
+static int load_args(struct loader *l, const struct raw_action *raw, const struct action_row *row,
+                     const char *base, struct vmm_action *to)
 {
     const char *name;
     char field[128];
@@ -62,8 +62,8 @@ static int load_args(struct loader *l, const struct raw_action *raw, const struc
     return 0;
 }
 
-static int load_action(struct loader *l, const struct scenario *s, const struct raw_action *raw, const char *base,
-                       struct vmm_action *to)
+static int load_action(struct loader *l, const struct scenario *s, const struct raw_action *raw,
+                       const char *base, struct vmm_action *to)
 {
     const char *words[ROWS], *names[SCENARIO_VMS_MAX];
     char field[128];

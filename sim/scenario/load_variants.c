@@ -57,8 +57,8 @@ static int knob_value(const struct knob_row *row, const char *text, uint64_t *ou
     return -1;
 }
 
-int scenario_knob_parse(const char *name, const char *value, const char *file, unsigned line, struct scenario_knob *out,
-                        struct user_error *e)
+int scenario_knob_parse(const char *name, const char *value, const char *file, unsigned line,
+                        struct scenario_knob *out, struct user_error *e)
 {
     const char *names[KNOB_COUNT];
 
@@ -74,11 +74,12 @@ int scenario_knob_parse(const char *name, const char *value, const char *file, u
     }
     const char *near = nearest_word(name, names, KNOB_COUNT);
 
-    return user_error_at(e, file, line, name, "unknown knob%s%s%s; `hvsim knobs` lists them", near ? "; did you mean `" : "",
-                         near ? near : "", near ? "`" : "");
+    return user_error_at(e, file, line, name, "unknown knob%s%s%s; `hvsim knobs` lists them",
+                         near ? "; did you mean `" : "", near ? near : "", near ? "`" : "");
 }
 
-static int load_knobs(struct loader *l, const struct raw_knobs *raw, const char *base, struct scenario_variant *v)
+static int load_knobs(struct loader *l, const struct raw_knobs *raw, const char *base,
+                      struct scenario_variant *v)
 {
     char field[200];
 
@@ -153,8 +154,8 @@ static int check_variant(struct loader *l, const struct scenario *s, const char 
     return load_word(l, field, name, names, s->variant_count, &at);
 }
 
-static int load_compare(struct loader *l, const struct scenario *s, const struct raw_compare *raw, const char *base,
-                        struct scenario_expect *x)
+static int load_compare(struct loader *l, const struct scenario *s, const struct raw_compare *raw,
+                        const char *base, struct scenario_expect *x)
 {
     char field[128];
     const char *slash = strchr(raw->ratio, '/');
@@ -177,8 +178,8 @@ static int load_compare(struct loader *l, const struct scenario *s, const struct
     return 0;
 }
 
-static int load_expect(struct loader *l, const struct scenario *s, const struct raw_expect *raw, const char *base,
-                       struct scenario_expect *x)
+static int load_expect(struct loader *l, const struct scenario *s, const struct raw_expect *raw,
+                       const char *base, struct scenario_expect *x)
 {
     char field[128];
     struct bounds b = {raw->equals, raw->at_least, raw->at_most, raw->between, raw->between_count};

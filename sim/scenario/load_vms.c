@@ -6,6 +6,7 @@
 #include <string.h>
 
 enum { FIELD_BYTES = 128 };
+#define HOST_OWN_BYTES (48ull << 20) // Firmware's data, the core's heap and tables.
 
 // "vms[1]" + ".memory"
 static const char *at(char *field, const char *base, const char *key)
@@ -26,7 +27,8 @@ static int load_page(struct loader *l, const char *field, const char *text, uint
     return 0;
 }
 
-static int load_pcpu(struct loader *l, const struct scenario *s, const char *field, const char *text, uint32_t *pcpu)
+static int load_pcpu(struct loader *l, const struct scenario *s, const char *field, const char *text,
+                     uint32_t *pcpu)
 {
     *pcpu = VMM_CPU_ANY;
     if (text && strcmp(text, "any") != 0)
@@ -40,7 +42,8 @@ static int load_vcpus(struct loader *l, struct scenario *s, struct scenario_vm *
     char list[FIELD_BYTES], field[FIELD_BYTES];
 
     if (raw->vcpus_count == 0)
-        return load_error(l, at(field, base, "vcpus"), "a VM needs at least one vCPU (- { stream: FILE.stream })");
+        return load_error(l, at(field, base, "vcpus"),
+                          "a VM needs at least one vCPU (- { stream: FILE.stream })");
     if (raw->vcpus_count > SCENARIO_VCPUS_MAX)
         return load_error(l, at(field, base, "vcpus"), "more than %u vCPUs", SCENARIO_VCPUS_MAX);
     vm->vcpus = load_array(raw->vcpus_count, sizeof *vm->vcpus);
@@ -55,7 +58,8 @@ static int load_vcpus(struct loader *l, struct scenario *s, struct scenario_vm *
         size_t size = strlen(s->folder) + strlen(stream) + 2;
 
         to->stream = load_array(size, 1);
-        snprintf(to->stream, size, "%s%s%s", *stream == '/' ? "" : s->folder, *stream == '/' ? "" : "/", stream);
+        snprintf(to->stream, size, "%s%s%s", *stream == '/' ? "" : s->folder, *stream == '/' ? "" : "/",
+                 stream);
         to->line = yaml_line(&l->y, at(field, list, "stream"));
         if (load_pcpu(l, s, at(field, list, "pcpu"), raw->vcpus[i].pcpu, &to->pcpu))
             return -1;
@@ -63,7 +67,8 @@ static int load_vcpus(struct loader *l, struct scenario *s, struct scenario_vm *
     return 0;
 }
 
-static int load_device(struct loader *l, struct vmm_device_config *d, const struct raw_device *raw, const char *base)
+static int load_device(struct loader *l, struct vmm_device_config *d, const struct raw_device *raw,
+                       const char *base)
 {
     char field[FIELD_BYTES];
 
@@ -76,8 +81,8 @@ static int load_device(struct loader *l, struct vmm_device_config *d, const stru
     d->kind = raw->port ? VMM_DEVICE_PORT : VMM_DEVICE_MMIO;
     uint64_t limit = raw->port ? 0xffff : (1ull << 46) - 1;
 
-    if (load_number(l, at(field, base, raw->port ? "port" : "mmio"), raw->port ? raw->port : raw->mmio, 0, limit,
-                    &d->base) ||
+    if (load_number(l, at(field, base, raw->port ? "port" : "mmio"), raw->port ? raw->port : raw->mmio, 0,
+                    limit, &d->base) ||
         load_number(l, at(field, base, "value"), raw->value, 0, UINT64_MAX, &d->value) ||
         load_number(l, at(field, base, "ack"), raw->ack, 0, UINT64_MAX, &d->ack_value) ||
         load_number(l, at(field, base, "work"), raw->work, 0, 1000000000, &d->work_cycles) ||
@@ -91,11 +96,13 @@ static int load_device(struct loader *l, struct vmm_device_config *d, const stru
         return -1;
     number = limit - d->base;
     if (d->size - 1 > number)
-        return load_error(l, at(field, base, "size"), "the range ends beyond %#llx", (unsigned long long)limit);
+        return load_error(l, at(field, base, "size"), "the range ends beyond %#llx",
+                          (unsigned long long)limit);
     return 0;
 }
 
-static int load_slot(struct loader *l, struct vmm_slot_config *d, const struct raw_slot *raw, const char *base)
+static int load_slot(struct loader *l, struct vmm_slot_config *d, const struct raw_slot *raw,
+                     const char *base)
 {
     char field[FIELD_BYTES];
     uint32_t page = 12;
@@ -127,7 +134,8 @@ static void memory_range(const struct scenario_vm *vm, uint32_t i, uint64_t *gpa
         *size = vm->memory_bytes - *size;
 }
 
-// The last slot beside the VM's memory and those before it: what the core would refuse is told here, with its place.
+// The last slot beside the VM's memory and those before it: what the core would refuse is told here, with its
+// place.
 static int check_slot(struct loader *l, const struct scenario_vm *vm, const char *base)
 {
     const struct vmm_slot_config *d = &vm->slots[vm->slot_count - 1];
@@ -188,7 +196,8 @@ static int load_vm(struct loader *l, struct scenario *s, struct scenario_vm *vm,
     vm->page_shift = 12;
     vm->name = load_copy(raw->name);
     if (!*vm->name || strlen(vm->name) >= VMM_NAME_BYTES)
-        return load_error(l, at(field, base, "name"), "expected a name of 1 to %u characters", VMM_NAME_BYTES - 1);
+        return load_error(l, at(field, base, "name"), "expected a name of 1 to %u characters",
+                          VMM_NAME_BYTES - 1);
     for (uint32_t i = 0; i + 1 < s->vm_count; i++)
         if (strcmp(s->vms[i].name, vm->name) == 0)
             return load_error(l, at(field, base, "name"), "there is a VM `%s` already", vm->name);
@@ -219,11 +228,17 @@ int load_vms(struct loader *l, struct scenario *s)
         s->vm_count = i + 1;
         if (load_vm(l, s, &s->vms[i], &l->raw->vms[i], base))
             return -1;
+        // Large host pages must be aligned: the one that holds the host's own memory cannot be given away.
+        uint64_t page = 1ull << s->vms[i].page_shift, own = page > HOST_OWN_BYTES ? page : HOST_OWN_BYTES;
+
         total += s->vms[i].memory_bytes;
-        if (total > s->memory_bytes)
-            return load_error(l, at(field, base, "memory"),
-                              "the VMs together have more than the host's %llu MiB; raise machine.memory",
-                              (unsigned long long)(s->memory_bytes >> 20));
+        if (total > s->memory_bytes || s->memory_bytes - total < own)
+            return load_error(
+                l, at(field, base, "memory"),
+                "the VMs together have %llu MiB, and the host of %llu MiB needs %llu MiB for itself; raise "
+                "machine.memory",
+                (unsigned long long)(total >> 20), (unsigned long long)(s->memory_bytes >> 20),
+                (unsigned long long)(own >> 20));
     }
     return 0;
 }

@@ -68,8 +68,10 @@ static void print_device(FILE *out, const struct vmm_device_config *d)
 
     fputs("      - { name: ", out);
     quoted(out, d->name);
-    fprintf(out, ", %s: 0x%" PRIx64 ", size: %" PRIu64 "%s, value: 0x%" PRIx64 ", ack: 0x%" PRIx64 ", work: %" PRIu64,
-            port ? "port" : "mmio", d->base, d->size, port ? "" : "B", d->value, d->ack_value, d->work_cycles);
+    fprintf(
+        out,
+        ", %s: 0x%" PRIx64 ", size: %" PRIu64 "%s, value: 0x%" PRIx64 ", ack: 0x%" PRIx64 ", work: %" PRIu64,
+        port ? "port" : "mmio", d->base, d->size, port ? "" : "B", d->value, d->ack_value, d->work_cycles);
     if (d->gsi != UINT32_MAX)
         fprintf(out, ", gsi: %" PRIu32, d->gsi);
     fputs(" }\n", out);
@@ -87,7 +89,9 @@ static void print_vm(const struct scenario *s, const struct scenario_vm *vm, FIL
 {
     fputs("  - name: ", out);
     quoted(out, vm->name);
-    fprintf(out, "\n    memory: %" PRIu64 "B\n    page: %s\n    irqchip: %s\n    nested: %s\n    prefault: %s\n    ",
+    fprintf(out,
+            "\n    memory: %" PRIu64
+            "B\n    page: %s\n    irqchip: %s\n    nested: %s\n    prefault: %s\n    ",
             vm->memory_bytes, page_word(vm->page_shift),
             vm->flags & VMM_VM_IRQCHIP         ? "core"
             : vm->flags & VMM_VM_SPLIT_IRQCHIP ? "split"
@@ -214,8 +218,8 @@ void scenario_print_resolved(const struct scenario *s, FILE *out)
     field(out, "scenario", s->name);
     field(out, "about", s->about);
     field(out, "source", s->source);
-    fprintf(out, "machine: { arch: x86, uarch: %s, cpus: %" PRIu32 ", memory: %" PRIu64 "B }\n", s->uarch, s->cpus,
-            s->memory_bytes);
+    fprintf(out, "machine: { arch: x86, uarch: %s, cpus: %" PRIu32 ", memory: %" PRIu64 "B }\n", s->uarch,
+            s->cpus, s->memory_bytes);
     fputs("vms:\n", out);
     for (uint32_t i = 0; i < s->vm_count; i++)
         print_vm(s, &s->vms[i], out);

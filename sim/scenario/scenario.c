@@ -36,7 +36,8 @@ void *load_array(size_t count, size_t size)
     return p;
 }
 
-int load_number(struct loader *l, const char *field, const char *text, uint64_t min, uint64_t max, uint64_t *out)
+int load_number(struct loader *l, const char *field, const char *text, uint64_t min, uint64_t max,
+                uint64_t *out)
 {
     uint64_t value;
 
@@ -45,8 +46,8 @@ int load_number(struct loader *l, const char *field, const char *text, uint64_t 
     if (!quantity_number(text, &value))
         return load_error(l, field, "expected a number such as 4 or 0x60, got `%s`", text);
     if (value < min || value > max)
-        return load_error(l, field, "%s is out of range; expected %llu to %llu", text, (unsigned long long)min,
-                          (unsigned long long)max);
+        return load_error(l, field, "%s is out of range; expected %llu to %llu", text,
+                          (unsigned long long)min, (unsigned long long)max);
     *out = value;
     return 0;
 }
@@ -61,18 +62,22 @@ int load_u32(struct loader *l, const char *field, const char *text, uint64_t min
     return 0;
 }
 
-int load_bytes(struct loader *l, const char *field, const char *text, uint64_t min, uint64_t max, uint64_t *out)
+int load_bytes(struct loader *l, const char *field, const char *text, uint64_t min, uint64_t max,
+               uint64_t *out)
 {
     uint64_t value;
 
     if (!text)
         return 0;
     if (!quantity_bytes(text, &value))
-        return load_error(l, field, "expected bytes with a unit (B, KiB, MiB, GiB, TiB) such as 512MiB, got `%s`", text);
+        return load_error(
+            l, field, "expected bytes with a unit (B, KiB, MiB, GiB, TiB) such as 512MiB, got `%s`", text);
     if (value < min)
-        return load_error(l, field, "%s is too small; expected at least %llu bytes", text, (unsigned long long)min);
+        return load_error(l, field, "%s is too small; expected at least %llu bytes", text,
+                          (unsigned long long)min);
     if (value > max)
-        return load_error(l, field, "%s is over the limit of %llu MiB", text, (unsigned long long)(max >> 20));
+        return load_error(l, field, "%s is over the limit of %llu MiB", text,
+                          (unsigned long long)(max >> 20));
     *out = value;
     return 0;
 }
@@ -80,7 +85,8 @@ int load_bytes(struct loader *l, const char *field, const char *text, uint64_t m
 int load_time(struct loader *l, const char *field, const char *text, uint64_t *out_ns)
 {
     if (text && !quantity_ns(text, out_ns))
-        return load_error(l, field, "expected a time with a unit (ns, us, ms, s) such as 1.5ms, got `%s`", text);
+        return load_error(l, field, "expected a time with a unit (ns, us, ms, s) such as 1.5ms, got `%s`",
+                          text);
     return 0;
 }
 
@@ -96,7 +102,8 @@ int load_flag(struct loader *l, const char *field, const char *text, uint32_t fl
     return 0;
 }
 
-int load_word(struct loader *l, const char *field, const char *text, const char *const *words, size_t count, size_t *out)
+int load_word(struct loader *l, const char *field, const char *text, const char *const *words, size_t count,
+              size_t *out)
 {
     char all[300] = "";
 
@@ -184,7 +191,8 @@ static int load_all(struct loader *l, struct scenario *s)
         return load_error(l, "scenario", "expected a short name");
     if (l->raw->vms_count == 0)
         return load_error(l, "vms", "a scenario needs at least one VM");
-    if (load_machine(l, s) || load_vms(l, s) || load_actions(l, s) || load_variants(l, s) || load_expects(l, s))
+    if (load_machine(l, s) || load_vms(l, s) || load_actions(l, s) || load_variants(l, s) ||
+        load_expects(l, s))
         return -1;
     return load_recorded(l, s);
 }

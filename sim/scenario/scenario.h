@@ -17,11 +17,11 @@
 #define SCENARIO_VMS_MAX 16u
 #define SCENARIO_VCPUS_MAX 64u
 #define SCENARIO_VARIANTS_MAX 32u
-#define SCENARIO_SLOTS_MAX 48u // Of a VM in the scenario; actions may add some.
+#define SCENARIO_SLOTS_MAX 48u           // Of a VM in the scenario; actions may add some.
 #define SCENARIO_MEMORY_MAX (4ull << 40) // Bytes of a host.
 
 struct scenario_vcpu {
-    char *stream; // Path of the replay stream, relative paths resolved against the scenario's folder.
+    char *stream;  // Path of the replay stream, relative paths resolved against the scenario's folder.
     uint32_t pcpu; // VMM_CPU_ANY: any
     uint32_t line;
 };
@@ -58,7 +58,7 @@ struct scenario_expect {
     char *variant; // NULL: every variant. Of a comparison: NULL.
     char *sql;     // Its first column of its first row is the value.
     enum expect_kind kind;
-    char *low, *high;         // As written: numbers or text. EQUALS and AT_LEAST use low, AT_MOST high.
+    char *low, *high;              // As written: numbers or text. EQUALS and AT_LEAST use low, AT_MOST high.
     char *numerator, *denominator; // Comparison of two variants' values: numerator / denominator. NULL: none.
     uint32_t line;
 };
@@ -96,8 +96,9 @@ const struct scenario_variant *scenario_variant_find(const struct scenario *s, c
 // Writes the scenario with every default filled in, as YAML that scenario_load() reads back to the same.
 void scenario_print_resolved(const struct scenario *s, FILE *out);
 
-// Parses "group.name" and its value as written ("on", "two_phase", "10000"). -1 with `e` (file and line as given).
-int scenario_knob_parse(const char *name, const char *value, const char *file, unsigned line, struct scenario_knob *out,
-                        struct user_error *e);
+// Parses "group.name" and its value as written ("on", "two_phase", "10000"). -1 with `e` (file and line as
+// given).
+int scenario_knob_parse(const char *name, const char *value, const char *file, unsigned line,
+                        struct scenario_knob *out, struct user_error *e);
 
 #endif

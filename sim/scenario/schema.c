@@ -4,8 +4,8 @@
 
 enum { TEXT_MAX = 64 << 10 };
 
-static const char *const action_args[] = {"gsi",  "level", "vector", "dest",   "mode", "vcpu", "slot",
-                                          "gpa",  "size",  "flags",  "offset", "cpu",  "ns",   NULL};
+static const char *const action_args[] = {"gsi", "level", "vector", "dest",   "mode", "vcpu", "slot",
+                                          "gpa", "size",  "flags",  "offset", "cpu",  "ns",   NULL};
 
 static const char *const knob_names[] = {
 #define KNOB(id, name, type, values, def, about, source) name,
@@ -100,7 +100,8 @@ static void make_action(struct schema *s)
     for (unsigned i = 0; action_args[i]; i++)
         s->action[at++] = text_field(action_args[i], offsetof(struct raw_action, args) + i * sizeof(char *));
     s->action[at] = (cyaml_schema_field_t)CYAML_FIELD_END;
-    s->action_entry = (cyaml_schema_value_t){CYAML_VALUE_MAPPING(CYAML_FLAG_DEFAULT, struct raw_action, s->action)};
+    s->action_entry =
+        (cyaml_schema_value_t){CYAML_VALUE_MAPPING(CYAML_FLAG_DEFAULT, struct raw_action, s->action)};
 }
 
 static void make_variants(struct schema *s, const char *const *variants, size_t count)
@@ -112,10 +113,11 @@ static void make_variants(struct schema *s, const char *const *variants, size_t 
     s->variant[1] = (cyaml_schema_field_t)PART("knobs", struct raw_variant, knobs, s->knobs);
     s->variant[2] = (cyaml_schema_field_t)CYAML_FIELD_END;
     for (size_t i = 0; i < count; i++)
-        s->variants[i] = (cyaml_schema_field_t){
-            .key = variants[i],
-            .data_offset = (uint32_t)(i * sizeof(struct raw_variant *)),
-            .value = {CYAML_VALUE_MAPPING(CYAML_FLAG_POINTER | CYAML_FLAG_OPTIONAL, struct raw_variant, s->variant)}};
+        s->variants[i] =
+            (cyaml_schema_field_t){.key = variants[i],
+                                   .data_offset = (uint32_t)(i * sizeof(struct raw_variant *)),
+                                   .value = {CYAML_VALUE_MAPPING(CYAML_FLAG_POINTER | CYAML_FLAG_OPTIONAL,
+                                                                 struct raw_variant, s->variant)}};
     s->variants[count] = (cyaml_schema_field_t)CYAML_FIELD_END;
 }
 
@@ -135,7 +137,7 @@ void schema_make(struct schema *s, const char *const *variants, size_t variant_c
         {.key = "variants",
          .data_offset = (uint32_t)offsetof(struct raw_scenario, variants),
          .value = {CYAML_VALUE_MAPPING(CYAML_FLAG_OPTIONAL, struct raw_variant *[SCENARIO_VARIANTS_MAX],
-                                       s->variants)}},
+                                       s -> variants)}},
         LIST("expect", struct raw_scenario, expect, &expect_entry),
         LIST("recorded", struct raw_scenario, recorded, &recorded_entry),
         CYAML_FIELD_END};

@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 // The shape of a scenario file: every value is text at this stage; scenario.c gives it meaning.
 //
-// libcyaml wants the keys of a mapping beforehand. Knobs come from hv/knobs.def and the parameters of actions from
-// schema_action_args(); the names of variants are the scenario's own, so the schema is made for each file.
+// libcyaml wants the keys of a mapping beforehand. Knobs come from hv/knobs.def and the parameters of actions
+// from schema_action_args(); the names of variants are the scenario's own, so the schema is made for each
+// file.
 #ifndef SIM_SCENARIO_SCHEMA_H
 #define SIM_SCENARIO_SCHEMA_H
 

@@ -4,7 +4,8 @@
 #include <stdio.h>
 #include <string.h>
 
-int user_error_at(struct user_error *e, const char *file, unsigned line, const char *field, const char *format, ...)
+int user_error_at(struct user_error *e, const char *file, unsigned line, const char *field,
+                  const char *format, ...)
 {
     size_t size = sizeof e->text, at = 0;
     va_list args;

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// An error of the user: one message that names file, line, field, what was expected, and a cure. Exit status 2.
+// An error of the user: one message that names file, line, field, what was expected, and a cure. Exit
+// status 2.
 #ifndef SIM_SCENARIO_USER_ERROR_H
 #define SIM_SCENARIO_USER_ERROR_H
 

@@ -30,9 +30,11 @@ static int read_text(struct yaml_file *y, struct user_error *e)
     if (!y->text || failed)
         return user_error_at(e, y->path, 0, NULL, "cannot be read");
     if (y->text_bytes > YAML_BYTES_MAX)
-        return user_error_at(e, y->path, 0, NULL, "is larger than %u MiB, which no scenario is", YAML_BYTES_MAX >> 20);
+        return user_error_at(e, y->path, 0, NULL, "is larger than %u MiB, which no scenario is",
+                             YAML_BYTES_MAX >> 20);
     if (memchr(y->text, 0, y->text_bytes))
-        return user_error_at(e, y->path, 0, NULL, "is not text (it has zero bytes); expected a YAML scenario");
+        return user_error_at(e, y->path, 0, NULL,
+                             "is not text (it has zero bytes); expected a YAML scenario");
     return 0;
 }
 
@@ -68,13 +70,16 @@ static int place_node(struct placer *p, int id, const char *path);
 
 static int place_mapping(struct placer *p, const yaml_node_t *node, const char *path)
 {
-    for (yaml_node_pair_t *pair = node->data.mapping.pairs.start; pair < node->data.mapping.pairs.top; pair++) {
+    for (yaml_node_pair_t *pair = node->data.mapping.pairs.start; pair < node->data.mapping.pairs.top;
+         pair++) {
         const yaml_node_t *key = yaml_document_get_node(&p->document, pair->key);
         char child[PATH_BYTES];
 
         if (!key || key->type != YAML_SCALAR_NODE)
-            return user_error_at(p->e, p->y->path, (unsigned)node->start_mark.line + 1, path, "a key must be a word");
-        snprintf(child, sizeof child, "%s%s%.100s", path, *path ? "." : "", (const char *)key->data.scalar.value);
+            return user_error_at(p->e, p->y->path, (unsigned)node->start_mark.line + 1, path,
+                                 "a key must be a word");
+        snprintf(child, sizeof child, "%s%s%.100s", path, *path ? "." : "",
+                 (const char *)key->data.scalar.value);
         if (add_field(p, child, key->start_mark.line) || place_node(p, pair->value, child))
             return -1;
     }
@@ -89,11 +94,13 @@ static int place_node(struct placer *p, int id, const char *path)
     if (!node)
         return 0;
     if (++p->depth > DEPTH_MAX)
-        return user_error_at(p->e, p->y->path, (unsigned)node->start_mark.line + 1, NULL, "is nested too deep");
+        return user_error_at(p->e, p->y->path, (unsigned)node->start_mark.line + 1, NULL,
+                             "is nested too deep");
     if (node->type == YAML_MAPPING_NODE)
         result = place_mapping(p, node, path);
     if (node->type == YAML_SEQUENCE_NODE) {
-        for (yaml_node_item_t *i = node->data.sequence.items.start; !result && i < node->data.sequence.items.top; i++) {
+        for (yaml_node_item_t *i = node->data.sequence.items.start;
+             !result && i < node->data.sequence.items.top; i++) {
             const yaml_node_t *item = yaml_document_get_node(&p->document, *i);
             char child[PATH_BYTES];
 
@@ -149,7 +156,8 @@ static int place_fields(struct yaml_file *y, struct user_error *e)
         const yaml_node_t *root = yaml_document_get_root_node(&p.document);
 
         if (!root)
-            user_error_at(e, y->path, 0, NULL, "is empty; expected a scenario (see docs/scenario-reference.md)");
+            user_error_at(e, y->path, 0, NULL,
+                          "is empty; expected a scenario (see docs/scenario-reference.md)");
         else if (root->type != YAML_MAPPING_NODE)
             user_error_at(e, y->path, 1, NULL, "expected a scenario, which begins with `scenario: NAME`");
         else
@@ -282,8 +290,8 @@ static const cyaml_schema_field_t *fields_at(const cyaml_schema_value_t *schema,
     return schema && schema->type == CYAML_MAPPING ? schema->mapping.fields : NULL;
 }
 
-static int explain_unknown_key(const struct yaml_file *y, const cyaml_schema_value_t *schema, const struct heard *h,
-                               const char *key, struct user_error *e)
+static int explain_unknown_key(const struct yaml_file *y, const cyaml_schema_value_t *schema,
+                               const struct heard *h, const char *key, struct user_error *e)
 {
     const cyaml_schema_field_t *f = fields_at(schema, h->path);
     const char *words[256];
@@ -308,9 +316,10 @@ static const char *plain_kind(const char *cyaml_kind)
 {
     static const struct {
         const char *theirs, *ours;
-    } kinds[] = {{"STRING", "a value"},        {"SEQUENCE_START", "a list"},   {"SEQUENCE", "a list"},
-                 {"MAPPING_START", "a mapping"}, {"MAPPING", "a mapping (key: value)"}, {"SCALAR", "a value"},
-                 {"ALIAS", "an alias"}};
+    } kinds[] = {
+        {"STRING", "a value"},          {"SEQUENCE_START", "a list"},          {"SEQUENCE", "a list"},
+        {"MAPPING_START", "a mapping"}, {"MAPPING", "a mapping (key: value)"}, {"SCALAR", "a value"},
+        {"ALIAS", "an alias"}};
 
     for (size_t i = 0; i < sizeof kinds / sizeof *kinds; i++)
         if (strcmp(kinds[i].theirs, cyaml_kind) == 0)
@@ -332,7 +341,8 @@ static int explain(const struct yaml_file *y, const cyaml_schema_value_t *schema
     if (sscanf(h->message, "Mapping field already seen: %100s", word) == 1)
         return user_error_at(e, y->path, h->line, h->path, "is given twice; keep one");
     if (sscanf(h->message, "Expecting %60[^,], got event: %50s", word, got) == 2)
-        return user_error_at(e, y->path, h->line, h->path, "expected %s, got %s", plain_kind(word), plain_kind(got));
+        return user_error_at(e, y->path, h->line, h->path, "expected %s, got %s", plain_kind(word),
+                             plain_kind(got));
     return user_error_at(e, y->path, h->line, *h->path ? h->path : NULL, "%s",
                          *h->message ? h->message : cyaml_strerror(status));
 }

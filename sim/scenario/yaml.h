@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // YAML files by libcyaml against a schema, with errors that a person can act on.
 //
-// libcyaml checks structure and reports what it met; the lines of every field come from a pass of libyaml, so that
-// checks of values made after loading can name their line too.
+// libcyaml checks structure and reports what it met; the lines of every field come from a pass of libyaml, so
+// that checks of values made after loading can name their line too.
 #ifndef SIM_SCENARIO_YAML_H
 #define SIM_SCENARIO_YAML_H
 
@@ -26,12 +26,13 @@ struct yaml_file {
 
 #define YAML_BYTES_MAX (16u << 20)
 
-// Reads the file and finds its fields. 0, or -1 with `e` filled: cannot be read, empty, too large, not text, not
-// YAML, doubled keys.
+// Reads the file and finds its fields. 0, or -1 with `e` filled: cannot be read, empty, too large, not text,
+// not YAML, doubled keys.
 int yaml_open(struct yaml_file *y, const char *path, struct user_error *e);
 void yaml_close(struct yaml_file *y);
 // Loads it into a structure that the caller frees with cyaml_free(yaml_config(), ...).
-int yaml_load(const struct yaml_file *y, const cyaml_schema_value_t *schema, void **out, struct user_error *e);
+int yaml_load(const struct yaml_file *y, const cyaml_schema_value_t *schema, void **out,
+              struct user_error *e);
 const cyaml_config_t *yaml_config(void);
 // Line of a field, or of its nearest parent that is there.
 unsigned yaml_line(const struct yaml_file *y, const char *path);

@@ -15,18 +15,45 @@ static const struct option_row options[] = {
 };
 static const struct usage usage = {
     .synopsis = "explain DB --exit N [options]",
-    .about = "Tells one VM exit as a story: what the guest did, what the processor saved, each hypervisor function with\n"
-             "its cycles, what was written back, and the entry. Sections are of the Intel SDM (spec/SOURCES.md).",
+    .about =
+        "Tells one VM exit as a story: what the guest did, what the processor saved, each hypervisor "
+        "function with\n"
+        "its cycles, what was written back, and the entry. Sections are of the Intel SDM (spec/SOURCES.md).",
     .options = options,
     .option_count = sizeof options / sizeof *options,
     .examples = "  hvsim explain quickstart.db --exit 1\n"};
 
 // The columns of one row of `exits`, by position in `columns`.
-enum { REASON, QUALIFICATION, RIP, INSTR, GPA, INTR_INFO, ERROR_CODE, PCPU, VM, VCPU, LEVEL, GUEST, BEGIN, END, CYCLES,
-       HW_EXIT, HW_ENTRY, HV, DEVICE, WAIT, OTHER, RECORDED, PATH, COLUMNS };
-static const char columns[] = "reason, qualification, rip, instr, gpa, intr_info, error_code, pcpu, vm, vcpu, level, "
-                              "guest_cycles, exit_cycle, entry_cycle, cycles, hw_exit_cycles, hw_entry_cycles, hv_cycles, "
-                              "device_cycles, wait_cycles, other_cycles, recorded_ns, path";
+enum {
+    REASON,
+    QUALIFICATION,
+    RIP,
+    INSTR,
+    GPA,
+    INTR_INFO,
+    ERROR_CODE,
+    PCPU,
+    VM,
+    VCPU,
+    LEVEL,
+    GUEST,
+    BEGIN,
+    END,
+    CYCLES,
+    HW_EXIT,
+    HW_ENTRY,
+    HV,
+    DEVICE,
+    WAIT,
+    OTHER,
+    RECORDED,
+    PATH,
+    COLUMNS
+};
+static const char columns[] =
+    "reason, qualification, rip, instr, gpa, intr_info, error_code, pcpu, vm, vcpu, level, "
+    "guest_cycles, exit_cycle, entry_cycle, cycles, hw_exit_cycles, hw_entry_cycles, hv_cycles, "
+    "device_cycles, wait_cycles, other_cycles, recorded_ns, path";
 
 struct story {
     bool found;
@@ -52,8 +79,8 @@ static void tell_guest(const struct story *s, int64_t number)
 {
     int reason = exit_reason_number(s->text[REASON]);
 
-    printf("exit %" PRId64 ": %s on pCPU %s, vCPU %s of VM %s%s, cycle %s\n\n", number, s->text[REASON], s->text[PCPU],
-           s->null[VCPU] ? "?" : s->text[VCPU], s->null[VM] ? "?" : s->text[VM],
+    printf("exit %" PRId64 ": %s on pCPU %s, vCPU %s of VM %s%s, cycle %s\n\n", number, s->text[REASON],
+           s->text[PCPU], s->null[VCPU] ? "?" : s->text[VCPU], s->null[VM] ? "?" : s->text[VM],
            s->value[LEVEL] == 2 ? " (its nested guest, L2)" : "", s->text[BEGIN]);
     printf("The guest ran for %s cycles", s->text[GUEST]);
     if (!s->null[INSTR])
@@ -69,7 +96,8 @@ static void tell_hardware_exit(const struct story *s)
     int reason = exit_reason_number(s->text[REASON]);
     char words[200];
 
-    qualification_text(reason < 0 ? 0xffff : (unsigned)reason, (uint64_t)s->value[QUALIFICATION], words, sizeof words);
+    qualification_text(reason < 0 ? 0xffff : (unsigned)reason, (uint64_t)s->value[QUALIFICATION], words,
+                       sizeof words);
     printf("\nThe processor left it in %s cycles (SDM 27) and saved:\n", s->text[HW_EXIT]);
     printf("  %-28s %d (%s)\n", "VM_EXIT_REASON", reason, s->text[REASON]);
     if (*words || s->value[QUALIFICATION])
@@ -99,11 +127,11 @@ static bool tell_call(void *ctx, const struct trace_row *row)
 
     c->count++;
     if (c->until && row->values[4].integer + row->values[2].integer > c->until)
-        printf("  %8s  %*s%-*s    (goes on into the guest)\n", row->values[4].text, depth * 2, "", 44 - depth * 2,
-               row->values[1].text);
+        printf("  %8s  %*s%-*s    (goes on into the guest)\n", row->values[4].text, depth * 2, "",
+               44 - depth * 2, row->values[1].text);
     else
-        printf("  %8s  %*s%-*s %8s %8s\n", row->values[4].text, depth * 2, "", 44 - depth * 2, row->values[1].text,
-               row->values[2].text, row->values[3].text);
+        printf("  %8s  %*s%-*s %8s %8s\n", row->values[4].text, depth * 2, "", 44 - depth * 2,
+               row->values[1].text, row->values[2].text, row->values[3].text);
     return true;
 }
 
@@ -139,8 +167,8 @@ static int tell_hypervisor(struct trace_reader *r, int64_t number, const struct 
     printf("  %8s  %-44s %8s %8s\n", "after", "function", "cycles", "self");
     snprintf(sql, sizeof sql,
              "SELECT depth - (SELECT min(depth) FROM calls WHERE exit_seq = %" PRId64
-             "), function, cycles, self_cycles, begin_cycle - %" PRId64 " FROM calls WHERE exit_seq = %" PRId64
-             " ORDER BY begin_cycle, depth",
+             "), function, cycles, self_cycles, begin_cycle - %" PRId64
+             " FROM calls WHERE exit_seq = %" PRId64 " ORDER BY begin_cycle, depth",
              number, s->value[BEGIN], number);
     if (trace_query(r, sql, tell_call, &calls, &error) != TRACE_OK)
         return complain("%s; %s", error.message, error.hint);
@@ -149,7 +177,8 @@ static int tell_hypervisor(struct trace_reader *r, int64_t number, const struct 
     if (s->null[END])
         return 0;
     snprintf(sql, sizeof sql,
-             "SELECT e.cycle - %" PRId64 ", e.kind, n0, a0, n1, a1, n2, a2, n3, a3, n4, a4, n5, a5 FROM events e "
+             "SELECT e.cycle - %" PRId64
+             ", e.kind, n0, a0, n1, a1, n2, a2, n3, a3, n4, a4, n5, a5 FROM events e "
              "JOIN event_kinds k ON k.kind = e.kind WHERE e.cycle BETWEEN %" PRId64 " AND %" PRId64
              " AND e.pcpu = %" PRId64 " AND e.kind <> 'kvm_exit' ORDER BY e.seq",
              s->value[BEGIN], s->value[BEGIN], s->value[END], s->value[PCPU]);
@@ -192,11 +221,13 @@ static int explain(const char *db, int64_t run, int64_t number)
     }
     run = run ? run : trace_reader_last_run(r);
     snprintf(sql, sizeof sql, "SELECT %s FROM exits WHERE seq = %" PRId64, columns, number);
-    if (trace_reader_scope(r, run, &error) != TRACE_OK || trace_query(r, sql, take_exit, s, &error) != TRACE_OK) {
+    if (trace_reader_scope(r, run, &error) != TRACE_OK ||
+        trace_query(r, sql, take_exit, s, &error) != TRACE_OK) {
         complain("%s; %s", error.message, error.hint);
     } else if (!s->found) {
-        complain("run %" PRId64 " of %s has no exit %" PRId64 "; `SELECT max(seq) FROM exits` tells how many it has", run, db,
-                 number);
+        complain("run %" PRId64 " of %s has no exit %" PRId64
+                 "; `SELECT max(seq) FROM exits` tells how many it has",
+                 run, db, number);
     } else {
         tell_guest(s, number);
         tell_hardware_exit(s);
@@ -236,6 +267,7 @@ int explain_main(int argc, char **argv)
         }
     }
     if (!db || !number)
-        return complain("explain: name a database and an exit, such as `hvsim explain quickstart.db --exit 1`");
+        return complain(
+            "explain: name a database and an exit, such as `hvsim explain quickstart.db --exit 1`");
     return explain(db, run, number);
 }

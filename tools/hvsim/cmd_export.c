@@ -10,19 +10,21 @@ enum { OPT_CSV, OPT_JSON, OPT_FOLDED, OPT_TABLE, OPT_SQL, OPT_RUN, OPT_THREADS }
 static const struct option_row options[] = {
     [OPT_CSV] = {"--csv", NULL, "comma-separated values, RFC 4180 (default)"},
     [OPT_JSON] = {"--json", NULL, "an array of one object per row"},
-    [OPT_FOLDED] = {"--folded", NULL, "hypervisor call stacks with cycles, one a line, for flame graph tools"},
+    [OPT_FOLDED] = {"--folded", NULL,
+                    "hypervisor call stacks with cycles, one a line, for flame graph tools"},
     [OPT_TABLE] = {"--table", "NAME", "which table or view (default exits)"},
     [OPT_SQL] = {"--sql", "QUERY", "rows of a query instead of a table"},
     [OPT_RUN] = {"--run", "N", "only this run of the database (default: the last)"},
     [OPT_THREADS] = {"--threads", NULL, "with --folded: the thread as outermost frame"},
 };
-static const struct usage usage = {.synopsis = "export DB [options]",
-                                   .about = "Prints what a run recorded. docs/trace-schema.md describes tables and columns.",
-                                   .options = options,
-                                   .option_count = sizeof options / sizeof *options,
-                                   .examples = "  hvsim export q.db --csv > exits.csv\n"
-                                               "  hvsim export q.db --json --table events\n"
-                                               "  hvsim export q.db --folded | flamegraph.pl > q.svg\n"};
+static const struct usage usage = {
+    .synopsis = "export DB [options]",
+    .about = "Prints what a run recorded. docs/trace-schema.md describes tables and columns.",
+    .options = options,
+    .option_count = sizeof options / sizeof *options,
+    .examples = "  hvsim export q.db --csv > exits.csv\n"
+                "  hvsim export q.db --json --table events\n"
+                "  hvsim export q.db --folded | flamegraph.pl > q.svg\n"};
 
 static bool print_text(void *ctx, const char *text, size_t size)
 {
@@ -57,7 +59,8 @@ static int export(const struct arguments *a)
     int64_t run = a->run ? a->run : trace_reader_last_run(r);
     if (!has_run(r, run)) {
         trace_reader_close(r);
-        return complain("%s: has no run %lld; `hvsim run SCENARIO --db %s` adds one", a->db, (long long)run, a->db);
+        return complain("%s: has no run %lld; `hvsim run SCENARIO --db %s` adds one", a->db, (long long)run,
+                        a->db);
     }
     enum trace_status status = trace_reader_scope(r, run, &error);
 

@@ -19,11 +19,14 @@ static const struct row rows[] = {
 static const struct option_row options[] = {{"--json", NULL, "one JSON array"}};
 static const struct usage usage = {
     .synopsis = "knobs [NAME] [options]",
-    .about = "Lists the named switches of the hypervisor core: values, default, meaning, source. The default is always\n"
-             "the fixed, fast behaviour; a scenario's variants (or --knob on the command line) choose others.",
+    .about =
+        "Lists the named switches of the hypervisor core: values, default, meaning, source. The default is "
+        "always\n"
+        "the fixed, fast behaviour; a scenario's variants (or --knob on the command line) choose others.",
     .options = options,
     .option_count = 1,
-    .examples = "  hvsim knobs irq\n  hvsim run scenarios/interrupts/eoi-storm.yaml --knob irq.storm_count=100\n"};
+    .examples =
+        "  hvsim knobs irq\n  hvsim run scenarios/interrupts/eoi-storm.yaml --knob irq.storm_count=100\n"};
 
 static void default_text(const struct row *r, char *text, size_t size)
 {
@@ -66,7 +69,8 @@ int knobs_main(int argc, char **argv)
             printf("%-22s %-16s %-38s %s\n", "knob", "default", "values", "about");
         default_text(r, text, sizeof text);
         if (json)
-            printf("%s  {\"name\": \"%s\", \"default\": \"%s\", \"values\": \"%s\", \"about\": \"%s\", \"source\": \"%s\"}",
+            printf("%s  {\"name\": \"%s\", \"default\": \"%s\", \"values\": \"%s\", \"about\": \"%s\", "
+                   "\"source\": \"%s\"}",
                    shown ? ",\n" : "", r->name, text, r->values, r->about, r->source);
         else
             printf("%-22s %-16s %-38s %s [%s]\n", r->name, text, r->values, r->about, r->source);

@@ -10,7 +10,8 @@
 
 static const struct option_row options[] = {{"--json", NULL, "one JSON array"}};
 static const struct usage usage = {.synopsis = "list [FOLDER] [options]",
-                                   .about = "Lists the scenarios (*.yaml) below FOLDER, by default `scenarios`.",
+                                   .about =
+                                       "Lists the scenarios (*.yaml) below FOLDER, by default `scenarios`.",
                                    .options = options,
                                    .option_count = 1};
 

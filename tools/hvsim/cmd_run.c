@@ -13,14 +13,28 @@
 #include <sys/time.h>
 #include <unistd.h>
 
-enum { OPT_VARIANT, OPT_KNOB, OPT_SEED, OPT_DB, OPT_TRACE, OPT_QUANTUM, OPT_HV, OPT_VCD, OPT_JSON, OPT_RESOLVED };
+enum {
+    OPT_VARIANT,
+    OPT_KNOB,
+    OPT_SEED,
+    OPT_DB,
+    OPT_TRACE,
+    OPT_QUANTUM,
+    OPT_HV,
+    OPT_VCD,
+    OPT_JSON,
+    OPT_RESOLVED
+};
 static const struct option_row options[] = {
     [OPT_VARIANT] = {"--variant", "NAME", "only this variant (default: every one)"},
-    [OPT_KNOB] = {"--knob", "NAME=VALUE", "a switch of the hypervisor core, on top of the variant's; repeatable"},
+    [OPT_KNOB] = {"--knob", "NAME=VALUE",
+                  "a switch of the hypervisor core, on top of the variant's; repeatable"},
     [OPT_SEED] = {"--seed", "N", "what random choices start from (default 0)"},
     [OPT_DB] = {"--db", "FILE", "append the runs to this database (default: SCENARIO.db, written anew)"},
-    [OPT_TRACE] = {"--trace", "LIST", "categories to store: exits,events,calls,spans,... or all, none (default all)"},
-    [OPT_QUANTUM] = {"--quantum", "CYCLES", "let processors run ahead of each other by this; 0 is exact (default)"},
+    [OPT_TRACE] = {"--trace", "LIST",
+                   "categories to store: exits,events,calls,spans,... or all, none (default all)"},
+    [OPT_QUANTUM] = {"--quantum", "CYCLES",
+                     "let processors run ahead of each other by this; 0 is exact (default)"},
     [OPT_HV] = {"--hv", "LIB", "another build of the hypervisor core (default: the libhv.so of this build)"},
     [OPT_VCD] = {"--vcd", "FILE", "value changes of processor modes and interrupt lines, for a wave viewer"},
     [OPT_JSON] = {"--json", NULL, "one JSON object per scenario on stdout"},
@@ -28,8 +42,10 @@ static const struct option_row options[] = {
 };
 static const struct usage usage = {
     .synopsis = "run SCENARIO... [options]",
-    .about = "Runs each scenario's variants on the modelled machine, prints where the cycles of its VM exits went, checks\n"
-             "what it expects, and leaves a trace database. Same build, scenario, variant and seed: same digest.",
+    .about =
+        "Runs each scenario's variants on the modelled machine, prints where the cycles of its VM exits "
+        "went, checks\n"
+        "what it expects, and leaves a trace database. Same build, scenario, variant and seed: same digest.",
     .options = options,
     .option_count = sizeof options / sizeof *options,
     .examples = "  hvsim run scenarios/exits/quickstart.yaml\n"
@@ -81,8 +97,8 @@ static void on_attention(void *ctx, uint64_t cycles)
         return;
     }
     if (isatty(STDERR_FILENO)) {
-        fprintf(stderr, "\r%s %s: %" PRIu64 ".%03" PRIu64 " ms simulated, %d s ", w->scenario->name, w->variant->name,
-                cycles / w->clock_khz, cycles * 1000 / w->clock_khz % 1000, (int)tick);
+        fprintf(stderr, "\r%s %s: %" PRIu64 ".%03" PRIu64 " ms simulated, %d s ", w->scenario->name,
+                w->variant->name, cycles / w->clock_khz, cycles * 1000 / w->clock_khz % 1000, (int)tick);
         w->shown = true;
     }
 }
@@ -153,7 +169,9 @@ static int take_option(struct arguments *a, int option, const char *value)
         a->db = value;
         return 0;
     case OPT_TRACE:
-        return trace_category_parse(value, &a->store, message, sizeof message) ? 0 : complain("--trace: %s", message);
+        return trace_category_parse(value, &a->store, message, sizeof message)
+                   ? 0
+                   : complain("--trace: %s", message);
     case OPT_QUANTUM:
         return parse_u64("--quantum", value, &a->quantum);
     case OPT_HV:
@@ -186,7 +204,8 @@ static char *resolved_text(const struct scenario *s)
     return text;
 }
 
-static void print_head(const struct arguments *a, const struct scenario *s, const struct ran *ran, uint64_t clock_khz)
+static void print_head(const struct arguments *a, const struct scenario *s, const struct ran *ran,
+                       uint64_t clock_khz)
 {
     char digest[TRACE_DIGEST_TEXT];
 
@@ -194,13 +213,13 @@ static void print_head(const struct arguments *a, const struct scenario *s, cons
     if (a->json) {
         printf("    \"variant\": ");
         report_json_text(ran->variant->name);
-        printf(", \"run\": %" PRId64 ", \"digest\": \"%s\", \"cycles\": %" PRIu64
-               ", \"end\": \"%s\",\n",
+        printf(", \"run\": %" PRId64 ", \"digest\": \"%s\", \"cycles\": %" PRIu64 ", \"end\": \"%s\",\n",
                ran->run_id, digest, ran->cycles, machine_end_str(ran->end));
         return;
     }
-    printf("\n%s, variant %s: %" PRIu64 " cycles (%" PRIu64 ".%03" PRIu64 " ms), %s\n", s->name, ran->variant->name,
-           ran->cycles, ran->cycles / clock_khz, ran->cycles * 1000 / clock_khz % 1000, machine_end_str(ran->end));
+    printf("\n%s, variant %s: %" PRIu64 " cycles (%" PRIu64 ".%03" PRIu64 " ms), %s\n", s->name,
+           ran->variant->name, ran->cycles, ran->cycles / clock_khz, ran->cycles * 1000 / clock_khz % 1000,
+           machine_end_str(ran->end));
     if (*ran->variant->about)
         printf("  %s\n", ran->variant->about);
 }
@@ -224,7 +243,8 @@ static int report(const struct arguments *a, struct trace *trace, const struct s
 
     if (ran->end == MACHINE_IDLE) {
         if (!a->json)
-            puts("  FAIL nothing can ever happen again although guests are not done: a lost wake-up or deadlock");
+            puts("  FAIL nothing can ever happen again although guests are not done: a lost wake-up or "
+                 "deadlock");
         ran->failed++;
     }
     if (ran->end != MACHINE_INTERRUPTED)
@@ -239,8 +259,8 @@ static int report(const struct arguments *a, struct trace *trace, const struct s
     return result;
 }
 
-static int run_variant(const struct arguments *a, struct sim_machine *m, struct trace *trace, const struct scenario *s,
-                       const char *resolved, struct ran *ran, struct user_error *e)
+static int run_variant(const struct arguments *a, struct sim_machine *m, struct trace *trace,
+                       const struct scenario *s, const char *resolved, struct ran *ran, struct user_error *e)
 {
     struct watch watch = {m, trace, s, ran->variant, machine_uarch(m)->clock.core_khz, false};
     struct machine_run run = {.variant = ran->variant,
@@ -281,7 +301,8 @@ static int compare_variants(const struct arguments *a, struct trace *trace, cons
 }
 
 // Every chosen variant. Returns an exit status.
-static int run_variants(const struct arguments *a, struct sim_machine *m, struct trace *trace, const struct scenario *s)
+static int run_variants(const struct arguments *a, struct sim_machine *m, struct trace *trace,
+                        const struct scenario *s)
 {
     struct ran ran[SCENARIO_VARIANTS_MAX];
     char *resolved = resolved_text(s);
@@ -319,7 +340,9 @@ static int run_variants(const struct arguments *a, struct sim_machine *m, struct
     if (interrupted)
         return complain("interrupted; the database says so and holds what was recorded");
     if (!a->json)
-        printf("verdict: %s\n", failed ? "FAIL" : checked || comparisons ? "pass" : "pass (nothing expected)");
+        printf("verdict: %s\n", failed                   ? "FAIL"
+                                : checked || comparisons ? "pass"
+                                                         : "pass (nothing expected)");
     return failed ? STATUS_FAILED : STATUS_OK;
 }
 
@@ -418,7 +441,8 @@ int run_main(int argc, char **argv)
             return STATUS_USAGE;
     }
     if (!a.path_count)
-        return complain("run: name a scenario, such as scenarios/exits/quickstart.yaml; `hvsim list` shows them");
+        return complain(
+            "run: name a scenario, such as scenarios/exits/quickstart.yaml; `hvsim list` shows them");
     for (unsigned i = 0; i < a.path_count && !interrupted; i++) {
         int one = run_scenario(&a, a.paths[i]);
 

@@ -37,8 +37,10 @@ struct usage {
     const char *examples; // Lines, or NULL.
 };
 void usage_print(const struct usage *u);
-// Takes the next argument: returns its option's index with *value (NULL for a flag), OPTION_WORD for an operand
-// (*value), OPTION_END, or OPTION_BAD after a message with the nearest known option. Handles "--name=value" and
+// Takes the next argument: returns its option's index with *value (NULL for a flag), OPTION_WORD for an
+// operand
+// (*value), OPTION_END, or OPTION_BAD after a message with the nearest known option. Handles "--name=value"
+// and
 // "--help", which prints the usage (OPTION_HELP). *at starts at 1.
 enum { OPTION_WORD = -1, OPTION_END = -2, OPTION_BAD = -3, OPTION_HELP = -4 };
 int usage_next(const struct usage *u, int argc, char **argv, int *at, const char **value);

@@ -26,7 +26,8 @@ const struct verb *verbs(size_t *count)
 static void help(FILE *to)
 {
     fputs("hvsim: a deterministic, cycle-level simulator with a complete hypervisor inside it\n\n"
-         "usage: hvsim VERB ...      hvsim VERB --help tells more\n\n", to);
+          "usage: hvsim VERB ...      hvsim VERB --help tells more\n\n",
+          to);
     for (size_t i = 0; i < sizeof table / sizeof *table; i++)
         fprintf(to, "  %-10s %s\n", table[i].name, table[i].about);
     fputs("\nexit status: 0 ok, 1 an expectation failed, 2 bad usage or input\n"
@@ -53,8 +54,8 @@ static int dispatch(int argc, char **argv)
     }
     const char *near = nearest_word(argv[1], names, sizeof table / sizeof *table);
 
-    return complain("unknown verb `%s`%s%s%s; `hvsim --help` lists them", argv[1], near ? "; did you mean `" : "",
-                    near ? near : "", near ? "`" : "");
+    return complain("unknown verb `%s`%s%s%s; `hvsim --help` lists them", argv[1],
+                    near ? "; did you mean `" : "", near ? near : "", near ? "`" : "");
 }
 
 int main(int argc, char **argv)

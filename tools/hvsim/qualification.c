@@ -42,8 +42,8 @@ int exit_reason_number(const char *name)
 const char *vmcs_field_name(unsigned encoding)
 {
     switch (encoding) {
-#define VMCS_FIELD(name, number, section)                                                                              \
-    case number:                                                                                                       \
+#define VMCS_FIELD(name, number, section)                                                                    \
+    case number:                                                                                             \
         return #name;
 #include "spec/vmcs_fields.def"
 #undef VMCS_FIELD
@@ -77,8 +77,9 @@ static void cr_access(uint64_t q, char *text, size_t size)
 
 static void ept_violation(uint64_t q, char *text, size_t size)
 {
-    snprintf(text, size, "%s%s%s; the entries allow %s%s%s%s (table 27-7)", q & 1 ? "read" : "", q & 2 ? "write" : "",
-             q & 4 ? "fetch" : "", q & 8 ? "r" : "-", q & 16 ? "w" : "-", q & 32 ? "x" : "-",
+    snprintf(text, size, "%s%s%s; the entries allow %s%s%s%s (table 27-7)", q & 1 ? "read" : "",
+             q & 2 ? "write" : "", q & 4 ? "fetch" : "", q & 8 ? "r" : "-", q & 16 ? "w" : "-",
+             q & 32 ? "x" : "-",
              q & 128 ? (q & 256 ? "; for the access itself" : "; for a guest paging structure") : "");
 }
 
@@ -109,8 +110,8 @@ void qualification_text(unsigned reason, uint64_t q, char *text, size_t size)
         ept_violation(q, text, size);
         break;
     case EXIT_QUAL_APIC_ACCESS:
-        snprintf(text, size, "offset 0x%03x of the APIC page, access type %u (table 27-6)", (unsigned)(q & 0xfff),
-                 (unsigned)(q >> 12 & 15));
+        snprintf(text, size, "offset 0x%03x of the APIC page, access type %u (table 27-6)",
+                 (unsigned)(q & 0xfff), (unsigned)(q >> 12 & 15));
         break;
     case EXIT_QUAL_EOI_VECTOR:
     case EXIT_QUAL_SIPI:
@@ -126,7 +127,8 @@ void qualification_text(unsigned reason, uint64_t q, char *text, size_t size)
         snprintf(text, size, "displacement 0x%" PRIx64, q);
         break;
     case EXIT_QUAL_TASK_SWITCH:
-        snprintf(text, size, "selector 0x%04x, source %u (table 27-2)", (unsigned)(q & 0xffff), (unsigned)(q >> 30 & 3));
+        snprintf(text, size, "selector 0x%04x, source %u (table 27-2)", (unsigned)(q & 0xffff),
+                 (unsigned)(q >> 30 & 3));
         break;
     case EXIT_QUAL_ENTRY_FAILURE:
         snprintf(text, size, "entry failure, cause %u (26.8)", (unsigned)q);

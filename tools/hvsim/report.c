@@ -41,8 +41,9 @@ static void print_json_row(const struct trace_exit_row *r, bool first)
            ", \"p99_cycles\": %" PRIu64 ", \"total_cycles\": %" PRIu64 ", \"hw_exit_cycles\": %" PRIu64
            ", \"hw_entry_cycles\": %" PRIu64 ", \"hv_cycles\": %" PRIu64 ", \"device_cycles\": %" PRIu64
            ", \"wait_cycles\": %" PRIu64 ", \"other_cycles\": %" PRIu64 "}",
-           first ? "" : ",", r->reason, r->count, r->median_cycles, r->p99_cycles, r->total_cycles, r->hw_exit_cycles,
-           r->hw_entry_cycles, r->hv_cycles, r->device_cycles, r->wait_cycles, r->other_cycles);
+           first ? "" : ",", r->reason, r->count, r->median_cycles, r->p99_cycles, r->total_cycles,
+           r->hw_exit_cycles, r->hw_entry_cycles, r->hv_cycles, r->device_cycles, r->wait_cycles,
+           r->other_cycles);
 }
 
 static bool exit_row(void *ctx, const struct trace_exit_row *r)
@@ -52,10 +53,11 @@ static bool exit_row(void *ctx, const struct trace_exit_row *r)
     if (t->json)
         print_json_row(r, t->rows == 0);
     else
-        printf("  %-22s %8" PRIu64 " %9" PRIu64 " %9" PRIu64 " %12" PRIu64 "  | %10" PRIu64 " %11" PRIu64 " %10" PRIu64
-               " %12" PRIu64 "\n",
+        printf("  %-22s %8" PRIu64 " %9" PRIu64 " %9" PRIu64 " %12" PRIu64 "  | %10" PRIu64 " %11" PRIu64
+               " %10" PRIu64 " %12" PRIu64 "\n",
                r->reason, r->count, r->median_cycles, r->p99_cycles, r->total_cycles,
-               r->hw_exit_cycles + r->hw_entry_cycles, r->hv_cycles, r->device_cycles, r->wait_cycles + r->other_cycles);
+               r->hw_exit_cycles + r->hw_entry_cycles, r->hv_cycles, r->device_cycles,
+               r->wait_cycles + r->other_cycles);
     t->rows++;
     t->sum.count += r->count;
     t->sum.total_cycles += r->total_cycles;
@@ -90,17 +92,20 @@ static uint64_t recorded_count_of(const struct scenario *s, const char *reason)
 static void print_recorded(const struct table *t, const struct scenario *s)
 {
     printf("\n  recorded on the real host against simulated, exit to entry:\n"
-           "  %-22s %8s %8s | %12s %12s | %14s %14s\n", "reason", "exits", "replayed", "recorded p50", "simulated p50",
-           "recorded total", "simulated total");
+           "  %-22s %8s %8s | %12s %12s | %14s %14s\n",
+           "reason", "exits", "replayed", "recorded p50", "simulated p50", "recorded total",
+           "simulated total");
     for (unsigned i = 0; i < t->pairs; i++)
-        printf("  %-22s %8" PRIu64 " %8" PRIu64 " | %9" PRIu64 " ns %9" PRIu64 " ns | %11" PRIu64 " us %11" PRIu64
-               " us\n",
+        printf("  %-22s %8" PRIu64 " %8" PRIu64 " | %9" PRIu64 " ns %9" PRIu64 " ns | %11" PRIu64
+               " us %11" PRIu64 " us\n",
                t->pair[i].reason, recorded_count_of(s, t->pair[i].reason), t->pair[i].count,
                t->pair[i].recorded_median_ns, cycles_to_ns(t->pair[i].sim_median_cycles, t->clock_khz),
-               t->pair[i].recorded_total_ns / 1000, cycles_to_ns(t->pair[i].sim_total_cycles, t->clock_khz) / 1000);
+               t->pair[i].recorded_total_ns / 1000,
+               cycles_to_ns(t->pair[i].sim_total_cycles, t->clock_khz) / 1000);
 }
 
-void report_exits(struct trace_reader *r, const struct scenario *s, const struct ran *ran, uint64_t clock_khz, bool json)
+void report_exits(struct trace_reader *r, const struct scenario *s, const struct ran *ran, uint64_t clock_khz,
+                  bool json)
 {
     struct table *t = calloc(1, sizeof *t);
     struct trace_error error;
@@ -112,15 +117,15 @@ void report_exits(struct trace_reader *r, const struct scenario *s, const struct
     if (json)
         printf("    \"exits\": [");
     else
-        printf("  %-22s %8s %9s %9s %12s  | %10s %11s %10s %12s\n", "exit reason", "count", "median", "p99", "total",
-               "hardware", "hypervisor", "device", "waiting");
+        printf("  %-22s %8s %9s %9s %12s  | %10s %11s %10s %12s\n", "exit reason", "count", "median", "p99",
+               "total", "hardware", "hypervisor", "device", "waiting");
     if (trace_exit_summary(r, ran->run_id, 0, exit_row, t, &error) != TRACE_OK)
         fprintf(stderr, "hvsim: %s\n", error.message);
     if (json)
         printf("\n    ]");
     else
-        printf("  %-22s %8" PRIu64 " %9s %9s %12" PRIu64 "  | %10" PRIu64 " %11" PRIu64 " %10" PRIu64 " %12" PRIu64
-               "   (cycles at %" PRIu64 ".%02" PRIu64 " GHz)\n",
+        printf("  %-22s %8" PRIu64 " %9s %9s %12" PRIu64 "  | %10" PRIu64 " %11" PRIu64 " %10" PRIu64
+               " %12" PRIu64 "   (cycles at %" PRIu64 ".%02" PRIu64 " GHz)\n",
                "all", t->sum.count, "", "", t->sum.total_cycles, t->sum.hw_exit_cycles, t->sum.hv_cycles,
                t->sum.device_cycles, t->sum.wait_cycles, clock_khz / 1000000, clock_khz % 1000000 / 10000);
     if (!json && t->pairs)
@@ -158,8 +163,9 @@ unsigned report_violations(struct trace_reader *r, const struct ran *ran, bool j
     (void)ran;
     if (json)
         printf(",\n    \"violations\": [");
-    if (trace_query(r, "SELECT kind, detail, min(cycle), count(*) FROM violations GROUP BY kind, detail ORDER BY 3",
-                    violation_row, &v, &error) != TRACE_OK)
+    if (trace_query(
+            r, "SELECT kind, detail, min(cycle), count(*) FROM violations GROUP BY kind, detail ORDER BY 3",
+            violation_row, &v, &error) != TRACE_OK)
         fprintf(stderr, "hvsim: %s\n", error.message);
     if (json)
         printf("]");
@@ -223,16 +229,16 @@ static void describe(const struct scenario_expect *x, char *text, size_t size)
     }
 }
 
-static void print_verdict(const struct scenario *s, const struct scenario_expect *x, bool pass, const char *expected,
-                          const char *got)
+static void print_verdict(const struct scenario *s, const struct scenario_expect *x, bool pass,
+                          const char *expected, const char *got)
 {
     printf("  %s %s: %s (expected %s)\n", pass ? "pass" : "FAIL", x->about, got, expected);
     if (!pass)
         printf("       %s:%u: %s\n", s->path, x->line, x->sql);
 }
 
-static void print_json_verdict(const struct scenario_expect *x, bool pass, const char *expected, const char *got,
-                               bool first)
+static void print_json_verdict(const struct scenario_expect *x, bool pass, const char *expected,
+                               const char *got, bool first)
 {
     printf("%s\n      {\"about\": ", first ? "" : ",");
     report_json_text(x->about);
@@ -243,22 +249,24 @@ static void print_json_verdict(const struct scenario_expect *x, bool pass, const
     printf("}");
 }
 
-static const char *expect_field(const struct scenario *s, const struct scenario_expect *x, char *field, size_t size)
+static const char *expect_field(const struct scenario *s, const struct scenario_expect *x, char *field,
+                                size_t size)
 {
     snprintf(field, size, "expect[%d]", (int)(x - s->expects));
     return field;
 }
 
 // The value of an expectation's query in the reader's scope.
-static int value_of(struct trace_reader *r, const struct scenario *s, const struct scenario_expect *x, char *got,
-                    size_t size, double *value, bool *is_number, struct user_error *e)
+static int value_of(struct trace_reader *r, const struct scenario *s, const struct scenario_expect *x,
+                    char *got, size_t size, double *value, bool *is_number, struct user_error *e)
 {
     char field[40];
     struct trace_value v;
     struct trace_error error;
 
     if (trace_query_value(r, x->sql, &v, got, size, &error) != TRACE_OK)
-        return user_error_at(e, s->path, x->line, expect_field(s, x, field, sizeof field), "%s; %s", error.message, error.hint);
+        return user_error_at(e, s->path, x->line, expect_field(s, x, field, sizeof field), "%s; %s",
+                             error.message, error.hint);
     if (v.type == TRACE_VALUE_NULL)
         snprintf(got, size, "nothing");
     *is_number = v.type == TRACE_VALUE_INTEGER || v.type == TRACE_VALUE_REAL;
@@ -266,8 +274,8 @@ static int value_of(struct trace_reader *r, const struct scenario *s, const stru
     return 0;
 }
 
-int report_expectations(struct trace *t, struct trace_reader *r, const struct scenario *s, struct ran *ran, bool json,
-                        struct user_error *e)
+int report_expectations(struct trace *t, struct trace_reader *r, const struct scenario *s, struct ran *ran,
+                        bool json, struct user_error *e)
 {
     if (json)
         printf(",\n    \"expectations\": [");
@@ -308,8 +316,8 @@ static const struct ran *find_ran(const struct ran *ran, unsigned count, const c
     return NULL;
 }
 
-static int compare(struct trace_reader *r, const struct scenario *s, const struct scenario_expect *x, const struct ran *a,
-                   const struct ran *b, bool json, struct user_error *e)
+static int compare(struct trace_reader *r, const struct scenario *s, const struct scenario_expect *x,
+                   const struct ran *a, const struct ran *b, bool json, struct user_error *e)
 {
     const struct ran *side[] = {a, b};
     double value[2];
@@ -324,7 +332,8 @@ static int compare(struct trace_reader *r, const struct scenario *s, const struc
         if (value_of(r, s, x, text[i], sizeof text[i], &value[i], &is_number, e))
             return -1;
         if (!is_number)
-            return user_error_at(e, s->path, x->line, "expect", "`compare` needs a number, got %s for variant %s", text[i],
+            return user_error_at(e, s->path, x->line, "expect",
+                                 "`compare` needs a number, got %s for variant %s", text[i],
                                  side[i]->variant->name);
     }
     double ratio = value[1] > 0 || value[1] < 0 ? value[0] / value[1] : 0;
@@ -337,8 +346,8 @@ static int compare(struct trace_reader *r, const struct scenario *s, const struc
     return !pass;
 }
 
-int report_comparisons(struct trace_reader *r, const struct scenario *s, const struct ran *ran, unsigned ran_count,
-                       bool json, struct user_error *e)
+int report_comparisons(struct trace_reader *r, const struct scenario *s, const struct ran *ran,
+                       unsigned ran_count, bool json, struct user_error *e)
 {
     int failed = 0;
 
@@ -347,7 +356,8 @@ int report_comparisons(struct trace_reader *r, const struct scenario *s, const s
 
         if (!x->numerator)
             continue;
-        const struct ran *a = find_ran(ran, ran_count, x->numerator), *b = find_ran(ran, ran_count, x->denominator);
+        const struct ran *a = find_ran(ran, ran_count, x->numerator),
+                         *b = find_ran(ran, ran_count, x->denominator);
 
         if (!a || !b)
             continue;

@@ -17,17 +17,18 @@ struct ran {
 };
 
 // The exits of a run as a table (or members of a JSON object). `clock_khz` turns cycles into time.
-void report_exits(struct trace_reader *r, const struct scenario *s, const struct ran *ran, uint64_t clock_khz, bool json);
+void report_exits(struct trace_reader *r, const struct scenario *s, const struct ran *ran, uint64_t clock_khz,
+                  bool json);
 // Broken invariants that the run noticed; returns how many.
 unsigned report_violations(struct trace_reader *r, const struct ran *ran, bool json);
-// Checks what the scenario expects of this variant; prints failures with query, expected and got. Stores verdicts.
-// -1 with `e`: an expectation's SQL does not work.
-int report_expectations(struct trace *t, struct trace_reader *r, const struct scenario *s, struct ran *ran, bool json,
-                        struct user_error *e);
+// Checks what the scenario expects of this variant; prints failures with query, expected and got. Stores
+// verdicts. -1 with `e`: an expectation's SQL does not work.
+int report_expectations(struct trace *t, struct trace_reader *r, const struct scenario *s, struct ran *ran,
+                        bool json, struct user_error *e);
 // Checks comparisons between variants, after all of them ran; those whose variants were not run are skipped.
 // Returns how many failed, or -1 with `e`.
-int report_comparisons(struct trace_reader *r, const struct scenario *s, const struct ran *ran, unsigned ran_count,
-                       bool json, struct user_error *e);
+int report_comparisons(struct trace_reader *r, const struct scenario *s, const struct ran *ran,
+                       unsigned ran_count, bool json, struct user_error *e);
 // A JSON string with quotes.
 void report_json_text(const char *text);
 

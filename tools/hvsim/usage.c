@@ -26,7 +26,8 @@ void usage_print(const struct usage *u)
     for (size_t i = 0; i < u->option_count; i++) {
         char left[64];
 
-        snprintf(left, sizeof left, "%s %s", u->options[i].name, u->options[i].value_name ? u->options[i].value_name : "");
+        snprintf(left, sizeof left, "%s %s", u->options[i].name,
+                 u->options[i].value_name ? u->options[i].value_name : "");
         printf("  %-24s %s\n", left, u->options[i].about);
     }
     printf("  %-24s %s\n", "--help", "this text");

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// The I/O APIC in user space against a core of a few lines: routes, remote IRR, EOI, bad lines (82093AA 3.2.4).
+// The I/O APIC in user space against a core of a few lines: routes, remote IRR, EOI, bad lines
+// (82093AA 3.2.4).
 #include "hv/hw/trace.h"
 #include "hv/knobs.h"
 #include "hv/vmm/ioapic.h"

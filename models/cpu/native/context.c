@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Contexts: hv threads as sim processes, entries into hv at fixed stack offsets, and the way out of all of them.
+// Contexts: hv threads as sim processes, entries into hv at fixed stack offsets, and the way out of all of
+// them.
 #include "models/apic/lapic.h"
 #include "models/cpu/native/hooks.h"
 #include "models/cpu/uarch/uarch.h"
@@ -50,7 +51,8 @@ static struct native_context *context_new(const char *name, void (*entry)(void *
     assert(x && "out of memory for an hv thread");
     if (i > contexts.used)
         contexts.used = i;
-    *x = (struct native_context){.index = i, .live = true, .entry = entry, .arg = arg, .trace_thread = ++contexts.serial};
+    *x = (struct native_context){
+        .index = i, .live = true, .entry = entry, .arg = arg, .trace_thread = ++contexts.serial};
     snprintf(x->name, sizeof x->name, "%s", name);
     return x;
 }
@@ -61,8 +63,8 @@ struct hv_call {
     uint64_t fn, a0, a1, a2, a3, a4;
 };
 
-// Calls fn with the stack pointer at `sp`. The only place where the stack pointer is touched: hv frames then lie at
-// the same offsets whatever frames the simulator's compiler made.
+// Calls fn with the stack pointer at `sp`. The only place where the stack pointer is touched: hv frames then
+// lie at the same offsets whatever frames the simulator's compiler made.
 __attribute__((noinline)) static uint64_t call_at(char *sp, const struct hv_call *call)
 {
     uint64_t result;
@@ -78,9 +80,9 @@ __attribute__((noinline)) static uint64_t call_at(char *sp, const struct hv_call
                      "movq %%rbx, %%rsp"
                      : "=a"(result)
                      : [sp] "r"(sp), [call] "r"(call)
-                     : "rbx", "rcx", "rdx", "rsi", "rdi", "r8", "r9", "r10", "r11", "cc", "memory", "xmm0", "xmm1",
-                       "xmm2", "xmm3", "xmm4", "xmm5", "xmm6", "xmm7", "xmm8", "xmm9", "xmm10", "xmm11", "xmm12",
-                       "xmm13", "xmm14", "xmm15");
+                     : "rbx", "rcx", "rdx", "rsi", "rdi", "r8", "r9", "r10", "r11", "cc", "memory", "xmm0",
+                       "xmm1", "xmm2", "xmm3", "xmm4", "xmm5", "xmm6", "xmm7", "xmm8", "xmm9", "xmm10",
+                       "xmm11", "xmm12", "xmm13", "xmm14", "xmm15");
     return result;
 }
 
@@ -118,8 +120,8 @@ __attribute__((noinline)) static void run_context(struct native_context *x)
 #ifdef SANITIZED_STACKS
 #include <sanitizer/asan_interface.h>
 
-// Frames that were left by a jump never made their red zones accessible again, and AddressSanitizer itself looks for
-// them on the operating system's stack.
+// Frames that were left by a jump never made their red zones accessible again, and AddressSanitizer itself
+// looks for them on the operating system's stack.
 __attribute__((noinline)) static void forget_frames_below(const struct native_context *x)
 {
     char *here = __builtin_frame_address(0);
@@ -199,7 +201,8 @@ static struct native_context *context_of(const struct hw_context *ctx)
     return contexts.slot[ctx->id];
 }
 
-void hw_context_create(struct hw_context *ctx, const char *name, u64 stack_bytes, void (*entry)(void *arg), void *arg)
+void hw_context_create(struct hw_context *ctx, const char *name, u64 stack_bytes, void (*entry)(void *arg),
+                       void *arg)
 {
     struct pcpu *c = pcpu_current;
 
@@ -238,7 +241,8 @@ void hw_switch_to(struct hw_context *prev, struct hw_context *next)
     struct pcpu *c = pcpu_current;
     struct native_context *from = current(c), *to = context_of(next);
 
-    assert(!c->irqs_enabled && prev->id == from->index && "hw_switch_to: interrupts on, or prev is not the caller");
+    assert(!c->irqs_enabled && prev->id == from->index &&
+           "hw_switch_to: interrupts on, or prev is not the caller");
     pcpu_charge_cycles(c, c->uarch->op.segment_load_cycles);
     pcpu_checkpoint(c);
     if (from == to)
@@ -320,8 +324,7 @@ void native_take_interrupt(struct pcpu *c)
     pcpu_set_mode(c, PCPU_KERNEL);
     c->irqs_enabled = false;
     pcpu_update_limit(c);
-    enter_hv(current(c),
-             &(struct hv_call){.fn = (uint64_t)(uintptr_t)c->vectors->interrupt, .a0 = vector});
+    enter_hv(current(c), &(struct hv_call){.fn = (uint64_t)(uintptr_t)c->vectors->interrupt, .a0 = vector});
     c = pcpu_current;
     assert(!c->irqs_enabled && "an interrupt handler returned with interrupts enabled");
     pcpu_charge_cycles(c, c->uarch->op.iret_cycles);
@@ -483,7 +486,8 @@ uint64_t native_ptr_to_hpa(const struct pcpu *c, const void *p)
         if (++i > contexts.used)
             break;
     }
-    fprintf(stderr, "hvsim: hv code touched %p, which is not memory of the modelled host (cpu %u, cycle %llu)\n", p,
+    fprintf(stderr,
+            "hvsim: hv code touched %p, which is not memory of the modelled host (cpu %u, cycle %llu)\n", p,
             c->index, (unsigned long long)(c->now_ticks / TICKS_PER_CYCLE));
     abort();
 }

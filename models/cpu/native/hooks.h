@@ -28,8 +28,9 @@ static inline uint64_t native_hpa(const struct pcpu *c, const volatile void *p)
     return native_ptr_to_hpa(c, (const void *)(uintptr_t)p);
 }
 
-// A store of `size_bytes` enters the store buffer. Bytes of a stack stay where they are, seen by everybody at once: when
-// the buffer's stores are hidden, the simulator itself may run on that very stack. Its line drains like any other.
+// A store of `size_bytes` enters the store buffer. Bytes of a stack stay where they are, seen by everybody at
+// once: when the buffer's stores are hidden, the simulator itself may run on that very stack. Its line drains
+// like any other.
 static inline void native_store(struct pcpu *c, void *p, unsigned size_bytes)
 {
     bool arena = (uint64_t)(uintptr_t)p - HW_ARENA_BASE < HW_ARENA_HOSTS_MAX * HW_ARENA_STRIDE;

@@ -56,7 +56,8 @@ static int map_functions(struct native_image *image)
     return 0;
 }
 
-struct native_image *native_image_open(const char *path, const struct uarch *u, char *error, size_t error_size)
+struct native_image *native_image_open(const char *path, const struct uarch *u, char *error,
+                                       size_t error_size)
 {
     struct native_image *image = calloc(1, sizeof *image);
     struct link_map *map = NULL;
@@ -77,11 +78,13 @@ struct native_image *native_image_open(const char *path, const struct uarch *u, 
 
     memcpy(&image->boot, &boot, sizeof boot);
     if (!boot || dlinfo(image->handle, RTLD_DI_LINKMAP, &map)) {
-        snprintf(error, error_size, "%s: has no %s, so it is not a hypervisor core", path, HW_BOOT_ENTRY_NAME);
+        snprintf(error, error_size, "%s: has no %s, so it is not a hypervisor core", path,
+                 HW_BOOT_ENTRY_NAME);
         goto fail;
     }
     if (map->l_addr != 0) {
-        snprintf(error, error_size, "%s: could not be loaded at its link address %#llx (taken by something else)", path,
+        snprintf(error, error_size,
+                 "%s: could not be loaded at its link address %#llx (taken by something else)", path,
                  HW_IMAGE_BASE);
         goto fail;
     }

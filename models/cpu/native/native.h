@@ -1,10 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 // Natively compiled hypervisor code on a modelled processor: the image, its contexts, the hooks.
 //
-// libhv.so is compiled with gcc's TSan and trace-pc instrumentation against our runtime: each basic block, access,
-// atomic and function calls a hook here, which charges time, keeps order and makes the hardware's part happen.
-// hv code runs on stacks of sim processes. Each entry into hv (thread start, interrupt, system call) begins at a
-// fixed offset of its stack, so that stack addresses do not depend on how the simulator was compiled.
+// libhv.so is compiled with gcc's TSan and trace-pc instrumentation against our runtime: each basic block,
+// access, atomic and function calls a hook here, which charges time, keeps order and makes the hardware's
+// part happen. hv code runs on stacks of sim processes. Each entry into hv (thread start, interrupt, system
+// call) begins at a fixed offset of its stack, so that stack addresses do not depend on how the simulator was
+// compiled.
 #ifndef MODELS_CPU_NATIVE_NATIVE_H
 #define MODELS_CPU_NATIVE_NATIVE_H
 
@@ -53,9 +54,11 @@ struct native_state {
     struct native_context *current;
 };
 
-// Opens libhv.so at `path` and prices it for `u`. NULL with one line in `error` (no such file, not an instrumented
-// build, address HW_IMAGE_BASE taken). Outside of simulated time. One image per OS process at a time.
-struct native_image *native_image_open(const char *path, const struct uarch *u, char *error, size_t error_size);
+// Opens libhv.so at `path` and prices it for `u`. NULL with one line in `error` (no such file, not an
+// instrumented build, address HW_IMAGE_BASE taken). Outside of simulated time. One image per OS process at a
+// time.
+struct native_image *native_image_open(const char *path, const struct uarch *u, char *error,
+                                       size_t error_size);
 void native_image_close(struct native_image *image);
 // Interns the function names in the run's trace. Before the run.
 void native_image_intern(struct native_image *image, struct trace *trace);
@@ -72,7 +75,8 @@ void native_take_interrupt(struct pcpu *c);
 void native_take_nmi(struct pcpu *c);
 // Leaves all hv frames of the calling context. Does not return.
 _Noreturn void native_unwind(struct pcpu *c);
-// After a run: unwinds every context, until all processes are back in the pool. From main; machine->stopping set.
+// After a run: unwinds every context, until all processes are back in the pool. From main; machine->stopping
+// set.
 void native_stop(struct machine *machine);
 // Forgets contexts; after native_stop().
 void native_reset(void);

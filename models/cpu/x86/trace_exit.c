@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// Rows of VM exits: each is opened at the exit and completed by the next entry for the same vCPU, whichever VMCS that
-// entry uses (a hypervisor that nests answers an exit of L2 by entering L1); by VMCS where software does not say whom it
-// works for.
+// Rows of VM exits: each is opened at the exit and completed by the next entry for the same vCPU, whichever
+// VMCS that entry uses (a hypervisor that nests answers an exit of L2 by entering L1); by VMCS where software
+// does not say whom it works for.
 #include "models/cpu/x86/trace_exit.h"
 #include "models/cpu/x86/replay_guest.h"
 #include "models/cpu/x86/trace_state.h"

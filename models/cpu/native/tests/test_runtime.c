@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// The runtime's laws on a hypervisor core of one page (hv/tests/mini_hv.c): exact order, TSO, interrupts, contexts,
-// starting over.
+// The runtime's laws on a hypervisor core of one page (hv/tests/mini_hv.c): exact order, TSO, interrupts,
+// contexts, starting over.
 #include "models/apic/lapic.h"
 #include "models/cpu/native/native.h"
 #include "models/cpu/x86/x86.h"
@@ -14,7 +14,8 @@ enum { SPIN, STORE_BUFFERING, STORE_BUFFERING_FENCED, THREADS, WORK, WORK_MORE }
 
 // The layout of mini_hv.c's state.
 struct mini {
-    uint64_t lock, counter, padding1[6], x, padding2[7], y, padding3[7], seen_x, seen_y, irqs, irq_during_user, pings;
+    uint64_t lock, counter, padding1[6], x, padding2[7], y, padding3[7], seen_x, seen_y, irqs,
+        irq_during_user, pings;
     struct hw_context boot, threads[2];
     uint64_t done, program, rounds;
 };
@@ -164,8 +165,12 @@ static struct outcome run(struct fixture *f, uint64_t program, uint64_t rounds, 
     if (irq_at_ticks)
         pcpu_send(&f->cpu[0], PCPU_MSG_FIXED, 0x40, false, irq_at_ticks);
     EXPECT_EQ(sim_run(SIM_PS_NEVER), SIM_RUN_STOPPED);
-    struct outcome o = {{f->cpu[0].now_ticks, f->cpu[1].now_ticks}, mini->counter, mini->irqs,
-                        mini->pings, mini->seen_x, mini->seen_y};
+    struct outcome o = {{f->cpu[0].now_ticks, f->cpu[1].now_ticks},
+                        mini->counter,
+                        mini->irqs,
+                        mini->pings,
+                        mini->seen_x,
+                        mini->seen_y};
 
     native_stop(&f->machine);
     native_reset();
