@@ -55,7 +55,7 @@ int register_vector(struct host *host, unsigned vector, vector_fn fn);
 struct cpu *cpu_create(struct host *host, u32 id, u32 apic_id);
 void cpu_init_this(struct cpu *cpu);
 void cpu_boot_others(struct host *host);
-// What the IDT's stubs lead to, and what the arch calls for an interrupt acknowledged by a VM exit.
+// Where the IDT's gates lead to, and what the arch calls for an interrupt acknowledged by a VM exit.
 // Interrupts disabled. Does not reschedule by itself when preemption is disabled.
 void cpu_interrupt(unsigned vector);
 

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Rows of registers typed from the manuals, apart from the tables that they are compared with.
+// Rows of registers typed a second time, apart from the tables that they are compared with. Most were typed
+// from memory of the manuals, not from the pages of the pinned edition: they catch slips of the pen, not a
+// belief that both share.
 
 #include "spec/apic_bits.h"
 #include "spec/cpuid.h"

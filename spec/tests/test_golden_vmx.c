@@ -1,7 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Rows typed from the manual's own tables, with its numbers and its way of writing them: index in binary,
-// number of rows of each table, lists of bits. They hold against spec/*.def, which were typed another time.
+// Rows typed a second time (most from memory of the manual's tables, not from the pinned edition: they catch
+// slips of the pen, not a belief that both share), with its numbers and its way of writing them: index in
+// binary, number of rows of each table, lists of bits. They hold against spec/*.def, which were typed another
+// time.
 
 #include "spec/exit_reasons.h"
 #include "spec/tests/rows.h"
