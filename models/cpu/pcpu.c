@@ -317,6 +317,25 @@ static void sleep_until(struct pcpu *c, uint64_t at_ticks)
         c->now_ticks = at_ticks;
 }
 
+void pcpu_hold(struct pcpu *c, uint64_t until_ticks)
+{
+    c->held = true;
+    sleep_until(c, until_ticks);
+    c->held = false;
+    look_up(c);
+}
+
+void pcpu_release(struct pcpu *held, uint64_t at_ticks)
+{
+    if (!held->held)
+        return;
+    uint64_t ps = pcpu_ticks_to_ps(held, at_ticks), now = sim_now_ps();
+
+    sim_event_notify_at(held->wake, ps > now ? ps : now);
+    if (pcpu_current)
+        pcpu_update_limit(pcpu_current);
+}
+
 // Guest time has no scheduling points of its own: it goes on to where something happens, at once if nobody
 // else is due before, else after them.
 void pcpu_pass_time(struct pcpu *c, uint64_t until_ticks)

@@ -19,6 +19,7 @@ void __sanitizer_cov_trace_pc(void)
         return;
     c->now_ticks += price_ticks(&native_hot.map, (uint64_t)(uintptr_t)__builtin_return_address(0));
     pcpu_checkpoint(c);
+    native_schedule(__builtin_return_address(0));
 }
 
 void __tsan_func_entry(void *caller)
@@ -44,7 +45,7 @@ void __tsan_func_exit(void)
 }
 
 // A load's time passes before the scheduling point, so that the value read is the one of its completion.
-static inline void on_read(const void *p, unsigned size_bytes)
+static inline void on_read(const void *p, unsigned size_bytes, const void *pc)
 {
     struct pcpu *c = pcpu_current;
 
@@ -52,29 +53,32 @@ static inline void on_read(const void *p, unsigned size_bytes)
         return;
     mem_time_load(c, native_hpa(c, p), size_bytes);
     pcpu_checkpoint(c);
+    native_schedule(pc);
 }
 
 // A store executes at the scheduling point and then waits in the store buffer.
-static inline void on_write(void *p, unsigned size_bytes)
+static inline void on_write(void *p, unsigned size_bytes, const void *pc)
 {
     struct pcpu *c = pcpu_current;
 
     if (!c)
         return;
     pcpu_checkpoint(c);
+    native_schedule(pc);
     c = pcpu_current;
     native_store(c, p, size_bytes);
 }
 
 // clang-format off
+#define HERE __builtin_return_address(0)
 #define ACCESS(n)                                                                            \
-    void __tsan_read##n(void *p) { on_read(p, n); }                                          \
-    void __tsan_write##n(void *p) { on_write(p, n); }                                        \
-    void __tsan_unaligned_read##n(void *p) { on_read(p, n); }                                \
-    void __tsan_unaligned_write##n(void *p) { on_write(p, n); }                              \
-    void __tsan_volatile_read##n(void *p) { on_read(p, n); }                                 \
-    void __tsan_volatile_write##n(void *p) { on_write(p, n); }                               \
-    void __tsan_read_write##n(void *p) { on_read(p, n); on_write(p, n); }
+    void __tsan_read##n(void *p) { on_read(p, n, HERE); }                                          \
+    void __tsan_write##n(void *p) { on_write(p, n, HERE); }                                        \
+    void __tsan_unaligned_read##n(void *p) { on_read(p, n, HERE); }                                \
+    void __tsan_unaligned_write##n(void *p) { on_write(p, n, HERE); }                              \
+    void __tsan_volatile_read##n(void *p) { on_read(p, n, HERE); }                                 \
+    void __tsan_volatile_write##n(void *p) { on_write(p, n, HERE); }                               \
+    void __tsan_read_write##n(void *p) { on_read(p, n, HERE); on_write(p, n, HERE); }
 ACCESS(1)
 ACCESS(2)
 ACCESS(4)
@@ -86,11 +90,11 @@ ACCESS(16)
 void __tsan_read_range(void *p, unsigned long size_bytes)
 {
     for (unsigned long at = 0; at < size_bytes; at += 16)
-        on_read((char *)p + at, size_bytes - at < 16 ? (unsigned)(size_bytes - at) : 16);
+        on_read((char *)p + at, size_bytes - at < 16 ? (unsigned)(size_bytes - at) : 16, HERE);
 }
 
 void __tsan_write_range(void *p, unsigned long size_bytes)
 {
     for (unsigned long at = 0; at < size_bytes; at += 16)
-        on_write((char *)p + at, size_bytes - at < 16 ? (unsigned)(size_bytes - at) : 16);
+        on_write((char *)p + at, size_bytes - at < 16 ? (unsigned)(size_bytes - at) : 16, HERE);
 }

@@ -4,6 +4,7 @@
 #define MODELS_CPU_NATIVE_HOOKS_H
 
 #include "models/cpu/native/native.h"
+#include "models/cpu/native/schedule.h"
 #include "models/mem/core.h"
 
 struct native_hot {
@@ -11,9 +12,17 @@ struct native_hot {
     const uint16_t *function_at;
     const uint32_t *function_text;
     uint64_t image_bytes;
-    bool calls; // Function entries and exits are recorded.
+    bool calls;                // Function entries and exits are recorded.
+    struct schedule *schedule; // A pinned order of which steps are left, or NULL.
 };
 extern struct native_hot native_hot;
+
+// The last thing of a hook before the access or block that it announces, behind its scheduling point.
+static inline void native_schedule(const void *pc)
+{
+    if (__builtin_expect(native_hot.schedule != NULL, 0))
+        schedule_point(pcpu_current, (uint64_t)(uintptr_t)pc);
+}
 
 // Simulated physical address of a pointer that hv code uses.
 static inline uint64_t native_hpa(const struct pcpu *c, const volatile void *p)
