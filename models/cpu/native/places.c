@@ -106,7 +106,7 @@ struct plt_entry {
 
 // The access of a direct call's target, remembered by target.
 static unsigned access_of_plt_entry(const struct native_image *image, struct plt_entry *known,
-                               const unsigned char *text, int64_t target)
+                                    const unsigned char *text, int64_t target)
 {
     struct plt_entry *s = &known[(uint64_t)target / 16 % 256];
 
