@@ -58,6 +58,9 @@ struct mem_core *mem_core_create(struct pcpu *c)
     m->stores.capacity =
         (uint32_t)(u->buffers.store_entries < MEM_STORE_ENTRIES_MAX ? u->buffers.store_entries
                                                                     : MEM_STORE_ENTRIES_MAX);
+    // Lines of one L1 set must share a place there.
+    m->near.usable = m->l1.sets % MEM_NEAR_LINES == 0 && u->dtlb.entries_1g > 0;
+    mem_near_forget_all(m);
     m->dtlb_first = (uint32_t)u->dtlb.entries_1g;
     m->dtlb_total = m->dtlb_first + (uint32_t)u->stlb.entries_1g;
     if (m->dtlb_total > MEM_DTLB_MAX)
@@ -70,7 +73,8 @@ void mem_core_reset(struct mem_core *m)
     cache_reset(&m->l1);
     cache_reset(&m->l2);
     cache_reset(m->l3);
-    m->stores.head = m->stores.count = 0;
+    mem_near_forget_all(m);
+    m->stores.head = m->stores.count = m->stores.claims = 0;
     m->stores.last_drain_ticks = 0;
     m->stores.hidden = false;
     memset(m->dtlb, 0, sizeof m->dtlb);
@@ -87,19 +91,45 @@ void mem_core_destroy(struct mem_core *m)
     free(m);
 }
 
+void mem_near_forget_all(struct mem_core *m)
+{
+    m->near.generation += MEM_NEAR_GENERATION;
+    if (m->near.generation)
+        return;
+    memset(&m->near.load, 0, sizeof m->near.load); // Old generations would come back.
+    memset(&m->near.store, 0, sizeof m->near.store);
+    m->near.generation = MEM_NEAR_GENERATION;
+}
+
+void mem_near_learn(struct mem_core *m, const void *p, uint64_t hpa)
+{
+    uint64_t line = hpa >> MEM_LINE_SHIFT, key = mem_near_key(m, p), slot = line % MEM_NEAR_LINES;
+    uint64_t tag = cache_set(&m->l1, line)[0];
+
+    if (!m->near.usable || !cache_holds(tag, line) || key % MEM_NEAR_LINES != slot)
+        return;
+    m->near.load[slot] = key;
+    m->near.store[slot] = (tag & 3) == CACHE_M ? key : 0;
+}
+
+static void l1_fill(struct mem_core *m, uint64_t line, enum cache_state state)
+{
+    mem_near_forget(m, line);
+    cache_fill(&m->l1, line, state);
+}
+
 // Puts a line into the core. What L2 evicts leaves L1 as well, and goes to L3.
 static void core_fill(struct mem_core *m, uint64_t line, enum cache_state state)
 {
     uint64_t victim = cache_fill(&m->l2, line, state);
 
     if (victim) {
-        enum cache_state l1_state = cache_drop(&m->l1, victim >> 2);
-
-        (void)l1_state;
+        cache_drop(&m->l1, victim >> 2);
+        mem_near_forget(m, victim >> 2);
         if (!cache_touch(m->l3, victim >> 2))
             cache_fill(m->l3, victim >> 2, CACHE_S);
     }
-    cache_fill(&m->l1, line, state);
+    l1_fill(m, line, state);
 }
 
 enum snoop { SNOOP_LOOK, SNOOP_SHARE, SNOOP_INVALIDATE };
@@ -128,8 +158,10 @@ static enum cache_state snoop(struct mem_core *m, uint64_t line, enum snoop what
         uint64_t tag = what == SNOOP_INVALIDATE ? 0 : line << 2 | CACHE_S;
 
         *l2 = tag;
-        if (l1)
+        if (l1) {
             *l1 = tag;
+            mem_near_forget(other->mem, line);
+        }
     }
     if (found == CACHE_M && !cache_touch(m->l3, line))
         cache_fill(m->l3, line, CACHE_S);
@@ -168,7 +200,7 @@ uint32_t mem_line_load_miss(struct mem_core *m, uint64_t line)
     uint64_t *l2 = cache_touch(&m->l2, line);
 
     if (l2) {
-        cache_fill(&m->l1, line, (enum cache_state)(*l2 & 3));
+        l1_fill(m, line, (enum cache_state)(*l2 & 3));
         return m->l2_extra;
     }
     m->counters.l2_misses++;
@@ -214,7 +246,7 @@ uint32_t mem_line_store_miss(struct mem_core *m, uint64_t line, uint64_t *claim)
             *l1 = modified;
         else {
             m->counters.l1_misses++;
-            cache_fill(&m->l1, line, CACHE_M);
+            l1_fill(m, line, CACHE_M);
         }
         return extra;
     }
@@ -240,6 +272,7 @@ uint32_t mem_dtlb_miss(struct mem_core *m, uint64_t page)
         m->counters.dtlb_misses++;
         extra += m->walk_start + mem_line_load(m, (HW_STACK_HPA - 4096 + page * 8) >> MEM_LINE_SHIFT);
     }
+    mem_near_forget_all(m);
     for (; at > 0; at--)
         m->dtlb[at] = m->dtlb[at - 1];
     m->dtlb[0] = page;

@@ -26,9 +26,23 @@ struct mem_store_buffer {
     struct mem_store entry[MEM_STORE_ENTRIES_MAX]; // A ring.
     uint32_t head, count;                          // head: the oldest
     uint32_t capacity;
+    uint32_t claims; // Number of entries with a claim.
     uint64_t last_drain_ticks;
     uint64_t claim; // Of the store whose time was taken last and which is not pushed yet.
     bool hidden;
+};
+
+// Lines that need no look at TLB and caches: for each low part of a line number, the pointer's line whose access
+// changes nothing there. It is then the latest used of its L1 set, its page is in the first-level TLB, and for
+// stores its state is M. Whatever changes one of these forgets the entry (mem_near_forget()); whatever changes
+// how pointers are translated forgets all of them (mem_near_forget_all()).
+#define MEM_NEAR_LINES 64u
+#define MEM_NEAR_GENERATION (1ull << 48) // Above every line number of a pointer.
+struct mem_near {
+    uint64_t load[MEM_NEAR_LINES]; // Pointer's line + generation; 0: none
+    uint64_t store[MEM_NEAR_LINES];
+    uint64_t generation; // A multiple of MEM_NEAR_GENERATION, never 0
+    bool usable;         // The caches' geometry allows it.
 };
 
 struct mem_counters {
@@ -44,6 +58,7 @@ struct mem_core {
     uint64_t dtlb[MEM_DTLB_MAX]; // Page numbers + 1, the latest fill first: the DTLB's (first in, first out),
                                  // then the STLB's.
     uint32_t dtlb_first, dtlb_total;
+    struct mem_near near;
     struct mem_counters counters;
     // Latencies in ticks, beyond the L1 hit where the name says extra.
     uint32_t l2_extra, l3_extra, dram_extra, clean_extra, modified_extra, upgrade, stlb, walk_start, commit,
@@ -64,16 +79,50 @@ uint32_t mem_line_store_miss(struct mem_core *m, uint64_t line, uint64_t *claim)
 void mem_line_claim(struct mem_core *m, uint64_t claim);
 uint32_t mem_dtlb_miss(struct mem_core *m, uint64_t page);
 
+// The L1 set of `line` changes in order or state.
+static inline void mem_near_forget(struct mem_core *m, uint64_t line)
+{
+    m->near.load[line % MEM_NEAR_LINES] = 0;
+    m->near.store[line % MEM_NEAR_LINES] = 0;
+}
+void mem_near_forget_all(struct mem_core *m);
+// After an access of pointer `p` at `hpa`, within one line: remembers what the next one finds.
+void mem_near_learn(struct mem_core *m, const void *p, uint64_t hpa);
+
+static inline uint64_t mem_near_key(const struct mem_core *m, const void *p)
+{
+    return ((uint64_t)(uintptr_t)p >> MEM_LINE_SHIFT) + m->near.generation;
+}
+// Does the access of `size_bytes` at `p` find everything in place (`lines`: near.load or near.store)?
+static inline bool mem_near(const struct mem_core *m, const uint64_t *lines, const void *p,
+                            unsigned size_bytes)
+{
+    uint64_t at = (uint64_t)(uintptr_t)p;
+
+    return lines[(at >> MEM_LINE_SHIFT) % MEM_NEAR_LINES] == mem_near_key(m, p) &&
+           (at & ((1u << MEM_LINE_SHIFT) - 1)) <= (1u << MEM_LINE_SHIFT) - size_bytes;
+}
+
+static inline uint64_t *mem_l1_touch(struct mem_core *m, uint64_t line)
+{
+    uint64_t *tags = cache_set(&m->l1, line);
+
+    if (__builtin_expect(cache_holds(tags[0], line), 1))
+        return tags;
+    mem_near_forget(m, line);
+    return cache_touch(&m->l1, line);
+}
+
 static inline uint32_t mem_line_load(struct mem_core *m, uint64_t line)
 {
-    if (__builtin_expect(cache_touch(&m->l1, line) != NULL, 1))
+    if (__builtin_expect(mem_l1_touch(m, line) != NULL, 1))
         return 0;
     return mem_line_load_miss(m, line);
 }
 
 static inline uint32_t mem_line_store(struct mem_core *m, uint64_t line, uint64_t *claim)
 {
-    uint64_t *tag = cache_touch(&m->l1, line);
+    uint64_t *tag = mem_l1_touch(m, line);
 
     if (__builtin_expect(tag && (*tag & 3) == CACHE_M, 1))
         return 0;
@@ -95,18 +144,43 @@ static inline void mem_time_load(struct pcpu *c, uint64_t hpa, unsigned size_byt
 {
     struct mem_core *m = c->mem;
     uint64_t line = hpa >> MEM_LINE_SHIFT, last = (hpa + size_bytes - 1) >> MEM_LINE_SHIFT;
-    uint32_t extra = mem_dtlb(m, hpa) + mem_line_load(m, line);
+    uint32_t extra = mem_dtlb(m, hpa);
 
+    extra += mem_line_load(m, line);
     if (__builtin_expect(last != line, 0))
         extra += mem_line_load(m, last);
     m->counters.loads++;
     c->now_ticks += extra;
 }
 
+// A store that executes now drains when its line is there (`extra` ticks from now) and it is its turn.
+static inline uint64_t mem_drain_ticks(struct mem_core *m, uint64_t now_ticks, uint32_t extra)
+{
+    uint64_t ready = now_ticks + extra, in_turn = m->stores.last_drain_ticks + m->commit;
+
+    m->stores.last_drain_ticks = ready > in_turn ? ready : in_turn;
+    return m->stores.last_drain_ticks;
+}
+
 // A store leaves the core's way at once (unless the buffer is full); returns the tick at which it drains.
 uint64_t mem_time_store(struct pcpu *c, uint64_t hpa, unsigned size_bytes);
 // Remembers a store that drains at `drain_ticks`; the caller has not yet written the bytes.
 void mem_store_push(struct pcpu *c, void *p, unsigned size_bytes, uint64_t drain_ticks);
+
+// Both, for a store that finds everything in place (mem_near()) and room in the buffer. `kept_bytes` of those at
+// `p` are remembered: its size, or 0.
+static inline void mem_store_near(struct mem_core *m, uint64_t now_ticks, void *p, unsigned kept_bytes)
+{
+    struct mem_store_buffer *b = &m->stores;
+    struct mem_store *e = &b->entry[(b->head + b->count++) % MEM_STORE_ENTRIES_MAX];
+
+    m->counters.stores++;
+    e->p = p;
+    e->size_bytes = (uint8_t)kept_bytes;
+    e->drain_ticks = mem_drain_ticks(m, now_ticks, 0);
+    e->claim = 0;
+    memcpy(e->other, p, kept_bytes);
+}
 
 // Instead of mem_store_push(): the store takes effect at once, and its line is the core's now.
 void mem_store_forget(struct pcpu *c);

@@ -8,13 +8,13 @@
 enum { ORDER_SEQ_CST = 5 };
 
 // The processor, at the scheduling point just before the operation; NULL outside of a run.
-static struct pcpu *before_load(const volatile void *p, unsigned size_bytes)
+static inline struct pcpu *before_load(const volatile void *p, unsigned size_bytes)
 {
     struct pcpu *c = pcpu_current;
 
     if (!c)
         return NULL;
-    mem_time_load(c, native_hpa(c, p), size_bytes);
+    native_load(c, p, size_bytes);
     pcpu_checkpoint(c);
     return pcpu_current;
 }

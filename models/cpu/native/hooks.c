@@ -43,26 +43,49 @@ void __tsan_func_exit(void)
         trace_call_end(c->trace, native_context_thread(c), c->now_ticks);
 }
 
+// --- Accesses. ---
+
+void native_load_far(struct pcpu *c, const void *p, unsigned size_bytes)
+{
+    uint64_t hpa = native_hpa(c, p);
+
+    mem_time_load(c, hpa, size_bytes);
+    mem_near_learn(c->mem, p, hpa);
+}
+
+void native_store_far(struct pcpu *c, void *p, unsigned size_bytes, bool arena)
+{
+    uint64_t hpa = native_hpa(c, p);
+
+    mem_store_push(c, p, arena ? size_bytes : 0, mem_time_store(c, hpa, size_bytes));
+    mem_near_learn(c->mem, p, hpa);
+}
+
+// Constant sizes and no call of their own on the usual way: most of the simulator's time is spent here.
+#define HOT static inline __attribute__((always_inline)) void
+
 // A load's time passes before the scheduling point, so that the value read is the one of its completion.
-static inline void on_read(const void *p, unsigned size_bytes)
+HOT on_read(const void *p, unsigned size_bytes)
 {
     struct pcpu *c = pcpu_current;
 
     if (!c)
         return;
-    mem_time_load(c, native_hpa(c, p), size_bytes);
+    native_load(c, p, size_bytes);
     pcpu_checkpoint(c);
 }
 
 // A store executes at the scheduling point and then waits in the store buffer.
-static inline void on_write(void *p, unsigned size_bytes)
+HOT on_write(void *p, unsigned size_bytes)
 {
     struct pcpu *c = pcpu_current;
 
     if (!c)
         return;
-    pcpu_checkpoint(c);
-    c = pcpu_current;
+    if (__builtin_expect(c->now_ticks >= c->limit_ticks, 0)) {
+        pcpu_slow_path(c, true);
+        c = pcpu_current;
+    }
     native_store(c, p, size_bytes);
 }
 

@@ -28,14 +28,37 @@ static inline uint64_t native_hpa(const struct pcpu *c, const volatile void *p)
     return native_ptr_to_hpa(c, (const void *)(uintptr_t)p);
 }
 
+// The same as native_load() and native_store(), by the long way through TLB and caches.
+void native_load_far(struct pcpu *c, const void *p, unsigned size_bytes);
+void native_store_far(struct pcpu *c, void *p, unsigned size_bytes, bool arena);
+
 // A store of `size_bytes` enters the store buffer. Bytes of a stack stay where they are, seen by everybody at
 // once: when the buffer's stores are hidden, the simulator itself may run on that very stack. Its line drains
 // like any other.
-static inline void native_store(struct pcpu *c, void *p, unsigned size_bytes)
+static inline __attribute__((always_inline)) void native_store(struct pcpu *c, void *p, unsigned size_bytes)
 {
+    struct mem_core *m = c->mem;
     bool arena = (uint64_t)(uintptr_t)p - HW_ARENA_BASE < HW_ARENA_HOSTS_MAX * HW_ARENA_STRIDE;
 
-    mem_store_push(c, p, arena ? size_bytes : 0, mem_time_store(c, native_hpa(c, p), size_bytes));
+    if (__builtin_expect(
+            !mem_near(m, m->near.store, p, size_bytes) || m->stores.count == m->stores.capacity, 0))
+        native_store_far(c, p, size_bytes, arena);
+    else if (arena)
+        mem_store_near(m, c->now_ticks, p, size_bytes);
+    else
+        mem_store_near(m, c->now_ticks, p, 0);
+}
+
+// Time of a load, of at most 16 bytes.
+static inline __attribute__((always_inline)) void native_load(struct pcpu *c, const volatile void *p,
+                                                              unsigned size_bytes)
+{
+    struct mem_core *m = c->mem;
+
+    if (__builtin_expect(mem_near(m, m->near.load, (const void *)(uintptr_t)p, size_bytes), 1))
+        m->counters.loads++;
+    else
+        native_load_far(c, (const void *)(uintptr_t)p, size_bytes);
 }
 
 // clang-format off
