@@ -5,6 +5,7 @@
 #define MODELS_MEM_CORE_H
 
 #include "models/mem/cache.h"
+#include "models/mem/l1.h"
 #include "models/mem/mem.h"
 
 #define MEM_LINE_SHIFT 6
@@ -32,17 +33,14 @@ struct mem_store_buffer {
     bool hidden;
 };
 
-// Lines that need no look at TLB and caches: for each low part of a line number, the pointer's line whose access
-// changes nothing there. It is then the latest used of its L1 set, its page is in the first-level TLB, and for
-// stores its state is M. Whatever changes one of these forgets the entry (mem_near_forget()); whatever changes
-// how pointers are translated forgets all of them (mem_near_forget_all()).
-#define MEM_NEAR_LINES 64u
+// Where an access by pointer finds its line without a look at the TLB or a search in L1. An entry tells the truth
+// as long as its key is of this generation and its way still has the tag: then the page is in the first-level TLB.
+#define MEM_NEAR_LINES 256u
 #define MEM_NEAR_GENERATION (1ull << 48) // Above every line number of a pointer.
 struct mem_near {
-    uint64_t load[MEM_NEAR_LINES]; // Pointer's line + generation; 0: none
-    uint64_t store[MEM_NEAR_LINES];
-    uint64_t generation; // A multiple of MEM_NEAR_GENERATION, never 0
-    bool usable;         // The caches' geometry allows it.
+    uint64_t key; // Line of the pointer + generation; 0: none
+    uint64_t tag;
+    struct l1_way *way;
 };
 
 struct mem_counters {
@@ -52,13 +50,15 @@ struct mem_counters {
 
 struct mem_core {
     struct pcpu *cpu;
-    struct cache l1, l2;
+    struct l1 l1;
+    struct cache l2;
     struct cache *l3; // Of the socket, shared.
     struct mem_store_buffer stores;
     uint64_t dtlb[MEM_DTLB_MAX]; // Page numbers + 1, the latest fill first: the DTLB's (first in, first out),
                                  // then the STLB's.
     uint32_t dtlb_first, dtlb_total;
-    struct mem_near near;
+    struct mem_near near[MEM_NEAR_LINES];
+    uint64_t near_generation; // A multiple of MEM_NEAR_GENERATION, never 0.
     struct mem_counters counters;
     // Latencies in ticks, beyond the L1 hit where the name says extra.
     uint32_t l2_extra, l3_extra, dram_extra, clean_extra, modified_extra, upgrade, stlb, walk_start, commit,
@@ -79,52 +79,38 @@ uint32_t mem_line_store_miss(struct mem_core *m, uint64_t line, uint64_t *claim)
 void mem_line_claim(struct mem_core *m, uint64_t claim);
 uint32_t mem_dtlb_miss(struct mem_core *m, uint64_t page);
 
-// The L1 set of `line` changes in order or state.
-static inline void mem_near_forget(struct mem_core *m, uint64_t line)
-{
-    m->near.load[line % MEM_NEAR_LINES] = 0;
-    m->near.store[line % MEM_NEAR_LINES] = 0;
-}
-void mem_near_forget_all(struct mem_core *m);
-// After an access of pointer `p` at `hpa`, within one line: remembers what the next one finds.
+// What the first-level TLB holds, or what pointers mean, has changed.
+void mem_near_forget(struct mem_core *m);
+// After an access of pointer `p` at `hpa`: remembers where its line is.
 void mem_near_learn(struct mem_core *m, const void *p, uint64_t hpa);
 
-static inline uint64_t mem_near_key(const struct mem_core *m, const void *p)
+// True if an access of `size_bytes` at `p` is within one line that is near (`modified`: in state M); it then takes
+// no time beyond that of an L1 hit, and has been made the latest used.
+static inline bool mem_near(struct mem_core *m, const void *p, unsigned size_bytes, bool modified)
 {
-    return ((uint64_t)(uintptr_t)p >> MEM_LINE_SHIFT) + m->near.generation;
-}
-// Does the access of `size_bytes` at `p` find everything in place (`lines`: near.load or near.store)?
-static inline bool mem_near(const struct mem_core *m, const uint64_t *lines, const void *p,
-                            unsigned size_bytes)
-{
-    uint64_t at = (uint64_t)(uintptr_t)p;
+    uint64_t at = (uint64_t)(uintptr_t)p, line = at >> MEM_LINE_SHIFT;
+    const struct mem_near *n = &m->near[line % MEM_NEAR_LINES];
 
-    return lines[(at >> MEM_LINE_SHIFT) % MEM_NEAR_LINES] == mem_near_key(m, p) &&
-           (at & ((1u << MEM_LINE_SHIFT) - 1)) <= (1u << MEM_LINE_SHIFT) - size_bytes;
-}
-
-static inline uint64_t *mem_l1_touch(struct mem_core *m, uint64_t line)
-{
-    uint64_t *tags = cache_set(&m->l1, line);
-
-    if (__builtin_expect(cache_holds(tags[0], line), 1))
-        return tags;
-    mem_near_forget(m, line);
-    return cache_touch(&m->l1, line);
+    if (n->key != line + m->near_generation || n->way->tag != n->tag ||
+        (modified && (n->tag & 3) != CACHE_M) ||
+        at % (1u << MEM_LINE_SHIFT) > (1u << MEM_LINE_SHIFT) - size_bytes)
+        return false;
+    l1_use(&m->l1, n->way);
+    return true;
 }
 
 static inline uint32_t mem_line_load(struct mem_core *m, uint64_t line)
 {
-    if (__builtin_expect(mem_l1_touch(m, line) != NULL, 1))
+    if (__builtin_expect(l1_touch(&m->l1, line) != NULL, 1))
         return 0;
     return mem_line_load_miss(m, line);
 }
 
 static inline uint32_t mem_line_store(struct mem_core *m, uint64_t line, uint64_t *claim)
 {
-    uint64_t *tag = mem_l1_touch(m, line);
+    const struct l1_way *l1 = l1_touch(&m->l1, line);
 
-    if (__builtin_expect(tag && (*tag & 3) == CACHE_M, 1))
+    if (__builtin_expect(l1 && (l1->tag & 3) == CACHE_M, 1))
         return 0;
     return mem_line_store_miss(m, line, claim);
 }

@@ -107,7 +107,7 @@ static void forget_stacks(void)
     const struct pcpu *c = pcpu_current;
 
     for (uint32_t i = 0; c && i < c->machine->cpu_count; i++)
-        mem_near_forget_all(c->machine->cpus[i]->mem);
+        mem_near_forget(c->machine->cpus[i]->mem);
 }
 
 __attribute__((noinline)) static void run_context(struct native_context *x)

@@ -40,8 +40,7 @@ static inline __attribute__((always_inline)) void native_store(struct pcpu *c, v
     struct mem_core *m = c->mem;
     bool arena = (uint64_t)(uintptr_t)p - HW_ARENA_BASE < HW_ARENA_HOSTS_MAX * HW_ARENA_STRIDE;
 
-    if (__builtin_expect(
-            !mem_near(m, m->near.store, p, size_bytes) || m->stores.count == m->stores.capacity, 0))
+    if (__builtin_expect(m->stores.count == m->stores.capacity || !mem_near(m, p, size_bytes, true), 0))
         native_store_far(c, p, size_bytes, arena);
     else if (arena)
         mem_store_near(m, c->now_ticks, p, size_bytes);
@@ -55,7 +54,7 @@ static inline __attribute__((always_inline)) void native_load(struct pcpu *c, co
 {
     struct mem_core *m = c->mem;
 
-    if (__builtin_expect(mem_near(m, m->near.load, (const void *)(uintptr_t)p, size_bytes), 1))
+    if (__builtin_expect(mem_near(m, (const void *)(uintptr_t)p, size_bytes, false), 1))
         m->counters.loads++;
     else
         native_load_far(c, (const void *)(uintptr_t)p, size_bytes);
