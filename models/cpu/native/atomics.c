@@ -7,18 +7,6 @@
 
 enum { ORDER_SEQ_CST = 5 };
 
-// The processor, at the scheduling point just before the operation; NULL outside of a run.
-static inline struct pcpu *before_load(const volatile void *p, unsigned size_bytes)
-{
-    struct pcpu *c = pcpu_current;
-
-    if (!c)
-        return NULL;
-    native_load(c, p, size_bytes);
-    pcpu_checkpoint(c);
-    return pcpu_current;
-}
-
 static void before_locked(const volatile void *p, unsigned size_bytes)
 {
     struct pcpu *c = pcpu_current;
@@ -28,17 +16,6 @@ static void before_locked(const volatile void *p, unsigned size_bytes)
     mem_access(c, native_hpa(c, p), size_bytes, MEM_RMW);
     pcpu_checkpoint(c);
     mem_store_drain(pcpu_current);
-}
-
-static void before_store(volatile void *p, unsigned size_bytes)
-{
-    struct pcpu *c = pcpu_current;
-
-    if (!c)
-        return;
-    pcpu_checkpoint(c);
-    c = pcpu_current;
-    native_store(c, (void *)(uintptr_t)p, size_bytes);
 }
 
 // clang-format off
@@ -57,7 +34,7 @@ static void before_store(volatile void *p, unsigned size_bytes)
     type __tsan_atomic##bits##_load(const volatile type *p, int order)                                    \
     {                                                                                                     \
         (void)order;                                                                                      \
-        before_load(p, sizeof *p);                                                                        \
+        native_load(p, sizeof *p);                                                                        \
         return *p;                                                                                        \
     }                                                                                                     \
     void __tsan_atomic##bits##_store(volatile type *p, type v, int order);                                \
@@ -66,7 +43,7 @@ static void before_store(volatile void *p, unsigned size_bytes)
         if (order == ORDER_SEQ_CST)                                                                       \
             before_locked(p, sizeof *p);                                                                  \
         else                                                                                              \
-            before_store(p, sizeof *p);                                                                   \
+            native_store(p, sizeof *p);                                                                   \
         *p = v;                                                                                           \
     }                                                                                                     \
     type __tsan_atomic##bits##_exchange(volatile type *p, type v, int order);                             \

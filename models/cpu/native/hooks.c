@@ -51,53 +51,28 @@ void native_load_far(struct pcpu *c, const void *p, unsigned size_bytes)
 
     mem_time_load(c, hpa, size_bytes);
     mem_near_learn(c->mem, p, hpa);
-}
-
-void native_store_far(struct pcpu *c, void *p, unsigned size_bytes, bool arena)
-{
-    uint64_t hpa = native_hpa(c, p);
-
-    mem_store_push(c, p, arena ? size_bytes : 0, mem_time_store(c, hpa, size_bytes));
-    mem_near_learn(c->mem, p, hpa);
-}
-
-// Constant sizes and no call of their own on the usual way: most of the simulator's time is spent here.
-#define HOT static inline __attribute__((always_inline)) void
-
-// A load's time passes before the scheduling point, so that the value read is the one of its completion.
-HOT on_read(const void *p, unsigned size_bytes)
-{
-    struct pcpu *c = pcpu_current;
-
-    if (!c)
-        return;
-    native_load(c, p, size_bytes);
     pcpu_checkpoint(c);
 }
 
-// A store executes at the scheduling point and then waits in the store buffer.
-HOT on_write(void *p, unsigned size_bytes)
+void native_store_far(struct pcpu *c, void *p, unsigned size_bytes)
 {
-    struct pcpu *c = pcpu_current;
+    pcpu_checkpoint(c);
+    c = pcpu_current;
+    uint64_t hpa = native_hpa(c, p);
 
-    if (!c)
-        return;
-    if (__builtin_expect(c->now_ticks >= c->limit_ticks, 0)) {
-        pcpu_slow_path(c, true);
-        c = pcpu_current;
-    }
-    native_store(c, p, size_bytes);
+    mem_store_push(c, p, native_in_arena(p) ? size_bytes : 0, mem_time_store(c, hpa, size_bytes));
+    mem_near_learn(c->mem, p, hpa);
 }
 
 // clang-format off
 #define ACCESS(n)                                                                            \
-    void __tsan_read##n(void *p) { on_read(p, n); }                                          \
-    void __tsan_write##n(void *p) { on_write(p, n); }                                        \
-    void __tsan_unaligned_read##n(void *p) { on_read(p, n); }                                \
-    void __tsan_unaligned_write##n(void *p) { on_write(p, n); }                              \
-    void __tsan_volatile_read##n(void *p) { on_read(p, n); }                                 \
-    void __tsan_volatile_write##n(void *p) { on_write(p, n); }                               \
-    void __tsan_read_write##n(void *p) { on_read(p, n); on_write(p, n); }
+    void __tsan_read##n(void *p) { native_load(p, n); }                                          \
+    void __tsan_write##n(void *p) { native_store(p, n); }                                        \
+    void __tsan_unaligned_read##n(void *p) { native_load(p, n); }                                \
+    void __tsan_unaligned_write##n(void *p) { native_store(p, n); }                              \
+    void __tsan_volatile_read##n(void *p) { native_load(p, n); }                                 \
+    void __tsan_volatile_write##n(void *p) { native_store(p, n); }                               \
+    void __tsan_read_write##n(void *p) { native_load(p, n); native_store(p, n); }
 ACCESS(1)
 ACCESS(2)
 ACCESS(4)
@@ -109,11 +84,11 @@ ACCESS(16)
 void __tsan_read_range(void *p, unsigned long size_bytes)
 {
     for (unsigned long at = 0; at < size_bytes; at += 16)
-        on_read((char *)p + at, size_bytes - at < 16 ? (unsigned)(size_bytes - at) : 16);
+        native_load((char *)p + at, size_bytes - at < 16 ? (unsigned)(size_bytes - at) : 16);
 }
 
 void __tsan_write_range(void *p, unsigned long size_bytes)
 {
     for (unsigned long at = 0; at < size_bytes; at += 16)
-        on_write((char *)p + at, size_bytes - at < 16 ? (unsigned)(size_bytes - at) : 16);
+        native_store((char *)p + at, size_bytes - at < 16 ? (unsigned)(size_bytes - at) : 16);
 }

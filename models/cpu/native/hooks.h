@@ -28,36 +28,56 @@ static inline uint64_t native_hpa(const struct pcpu *c, const volatile void *p)
     return native_ptr_to_hpa(c, (const void *)(uintptr_t)p);
 }
 
-// The same as native_load() and native_store(), by the long way through TLB and caches.
+// Accesses of at most 16 bytes at their scheduling points, by the long way through TLB and caches.
 void native_load_far(struct pcpu *c, const void *p, unsigned size_bytes);
-void native_store_far(struct pcpu *c, void *p, unsigned size_bytes, bool arena);
+void native_store_far(struct pcpu *c, void *p, unsigned size_bytes);
 
-// A store of `size_bytes` enters the store buffer. Bytes of a stack stay where they are, seen by everybody at
-// once: when the buffer's stores are hidden, the simulator itself may run on that very stack. Its line drains
-// like any other.
-static inline __attribute__((always_inline)) void native_store(struct pcpu *c, void *p, unsigned size_bytes)
+// Most of the simulator's time is spent in the next two: constant sizes, and no call of their own on the usual way.
+#define NATIVE_HOT static inline __attribute__((always_inline)) void
+
+// A load's time passes before the scheduling point, so that the value read is the one of its completion.
+NATIVE_HOT native_load(const volatile void *address, unsigned size_bytes)
 {
-    struct mem_core *m = c->mem;
-    bool arena = (uint64_t)(uintptr_t)p - HW_ARENA_BASE < HW_ARENA_HOSTS_MAX * HW_ARENA_STRIDE;
+    const void *p = (const void *)(uintptr_t)address;
+    struct pcpu *c = pcpu_current;
 
-    if (__builtin_expect(m->stores.count == m->stores.capacity || !mem_near(m, p, size_bytes, true), 0))
-        native_store_far(c, p, size_bytes, arena);
-    else if (arena)
+    if (!c)
+        return;
+    if (__builtin_expect(!mem_near(c->mem, p, size_bytes, false), 0)) {
+        native_load_far(c, p, size_bytes);
+        return;
+    }
+    c->mem->counters.loads++;
+    pcpu_checkpoint(c);
+}
+
+static inline bool native_in_arena(const void *p)
+{
+    return (uint64_t)(uintptr_t)p - HW_ARENA_BASE < HW_ARENA_HOSTS_MAX * HW_ARENA_STRIDE;
+}
+
+// A store executes at the scheduling point and then waits in the store buffer. Bytes of a stack stay where they
+// are, seen by everybody at once: when the buffer's stores are hidden, the simulator itself may run on that very
+// stack. Its line drains like any other.
+NATIVE_HOT native_store(volatile void *address, unsigned size_bytes)
+{
+    void *p = (void *)(uintptr_t)address;
+    struct pcpu *c = pcpu_current;
+
+    if (!c)
+        return;
+    struct mem_core *m = c->mem;
+
+    if (__builtin_expect(c->now_ticks >= c->limit_ticks || m->stores.count == m->stores.capacity ||
+                             !mem_near(m, p, size_bytes, true),
+                         0)) {
+        native_store_far(c, p, size_bytes);
+        return;
+    }
+    if (native_in_arena(p))
         mem_store_near(m, c->now_ticks, p, size_bytes);
     else
         mem_store_near(m, c->now_ticks, p, 0);
-}
-
-// Time of a load, of at most 16 bytes.
-static inline __attribute__((always_inline)) void native_load(struct pcpu *c, const volatile void *p,
-                                                              unsigned size_bytes)
-{
-    struct mem_core *m = c->mem;
-
-    if (__builtin_expect(mem_near(m, (const void *)(uintptr_t)p, size_bytes, false), 1))
-        m->counters.loads++;
-    else
-        native_load_far(c, (const void *)(uintptr_t)p, size_bytes);
 }
 
 // clang-format off
