@@ -97,7 +97,8 @@ void pcpu_update_limit(struct pcpu *c)
         limit = c->next_local_ticks;
     if (mem_hidden_drain_ticks < limit)
         limit = mem_hidden_drain_ticks;
-    if ((c->irq_pending && c->irqs_enabled) || (c->nmi_pending && !c->nmi_blocked) || c->machine->stopping)
+    if ((c->irq_pending && c->irqs_enabled) || (c->nmi_pending && !c->nmi_blocked) || c->machine->stopping ||
+        c->machine->order)
         limit = 0;
     c->limit_ticks = limit;
 }

@@ -113,8 +113,9 @@ struct machine {
     uint64_t seed;
     bool exact; // false: `quantum_ticks` of run-ahead are allowed beyond the horizon
     uint64_t quantum_ticks;
-    bool stopping;      // The run is over: every hv context unwinds at its next hook.
-    uint64_t end_ticks; // Simulated time at which it ends at the latest; TICKS_NEVER: open
+    struct schedule *order; // models/cpu/native/schedule.h: a pinned order of which steps are left, or NULL
+    bool stopping;          // The run is over: every hv context unwinds at its next hook.
+    uint64_t end_ticks;     // Simulated time at which it ends at the latest; TICKS_NEVER: open
     // Somebody outside of simulated time wants to be heard (Ctrl-C, progress): looked at every
     // PCPU_LOOK_TICKS.
     const volatile int *attention;

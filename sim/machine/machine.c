@@ -425,7 +425,7 @@ static void simulate(struct sim_machine *m, const struct hw_bootinfo *info)
         hw->end_ticks == TICKS_NEVER ? SIM_PS_NEVER : pcpu_ticks_to_ps(hw->cpus[0], hw->end_ticks);
     struct schedule *order = orders_of(m->orders, m->scenario, m->run->variant);
 
-    schedule_begin(order);
+    schedule_begin(order, hw);
     native_boot(hw->cpus[0], info);
     enum sim_run_result result = sim_run(until);
 

@@ -7,19 +7,6 @@
 
 enum { ORDER_SEQ_CST = 5 };
 
-// The processor, at the scheduling point just before the operation; NULL outside of a run.
-static inline struct pcpu *before_load(const volatile void *p, unsigned size_bytes, const void *pc)
-{
-    struct pcpu *c = pcpu_current;
-
-    if (!c)
-        return NULL;
-    mem_time_load(c, native_hpa(c, p), size_bytes);
-    pcpu_checkpoint(c);
-    native_schedule(pc);
-    return pcpu_current;
-}
-
 static void before_locked(const volatile void *p, unsigned size_bytes, const void *pc)
 {
     struct pcpu *c = pcpu_current;
@@ -27,31 +14,17 @@ static void before_locked(const volatile void *p, unsigned size_bytes, const voi
     if (!c)
         return;
     mem_access(c, native_hpa(c, p), size_bytes, MEM_RMW);
-    pcpu_checkpoint(c);
-    native_schedule(pc);
+    native_checkpoint(c, pc);
     mem_store_drain(pcpu_current);
 }
 
-static void before_store(volatile void *p, unsigned size_bytes, const void *pc)
-{
-    struct pcpu *c = pcpu_current;
-
-    if (!c)
-        return;
-    pcpu_checkpoint(c);
-    native_schedule(pc);
-    c = pcpu_current;
-    native_store(c, (void *)(uintptr_t)p, size_bytes);
-}
-
-#define HERE __builtin_return_address(0)
 // clang-format off
 #define FETCH(bits, type, name, expr)                                                                     \
     type __tsan_atomic##bits##_fetch_##name(volatile type *p, type v, int order);                         \
     type __tsan_atomic##bits##_fetch_##name(volatile type *p, type v, int order)                          \
     {                                                                                                     \
         (void)order;                                                                                      \
-        before_locked(p, sizeof *p, HERE);                                                                      \
+        before_locked(p, sizeof *p, __builtin_return_address(0));                                                                      \
         type old = *p;                                                                                    \
         *p = (type)(expr);                                                                                \
         return old;                                                                                       \
@@ -61,23 +34,23 @@ static void before_store(volatile void *p, unsigned size_bytes, const void *pc)
     type __tsan_atomic##bits##_load(const volatile type *p, int order)                                    \
     {                                                                                                     \
         (void)order;                                                                                      \
-        before_load(p, sizeof *p, HERE);                                                                        \
+        native_load(p, sizeof *p);                                                                        \
         return *p;                                                                                        \
     }                                                                                                     \
     void __tsan_atomic##bits##_store(volatile type *p, type v, int order);                                \
     void __tsan_atomic##bits##_store(volatile type *p, type v, int order)                                 \
     {                                                                                                     \
         if (order == ORDER_SEQ_CST)                                                                       \
-            before_locked(p, sizeof *p, HERE);                                                                  \
+            before_locked(p, sizeof *p, __builtin_return_address(0));                                                                  \
         else                                                                                              \
-            before_store(p, sizeof *p, HERE);                                                                   \
+            native_store(p, sizeof *p);                                                                   \
         *p = v;                                                                                           \
     }                                                                                                     \
     type __tsan_atomic##bits##_exchange(volatile type *p, type v, int order);                             \
     type __tsan_atomic##bits##_exchange(volatile type *p, type v, int order)                              \
     {                                                                                                     \
         (void)order;                                                                                      \
-        before_locked(p, sizeof *p, HERE);                                                                      \
+        before_locked(p, sizeof *p, __builtin_return_address(0));                                                                      \
         type old = *p;                                                                                    \
         *p = v;                                                                                           \
         return old;                                                                                       \
@@ -92,7 +65,7 @@ static void before_store(volatile void *p, unsigned size_bytes, const void *pc)
     int __tsan_atomic##bits##_compare_exchange_strong(volatile type *p, type *expected, type v, int ok, int fail)  \
     {                                                                                                     \
         (void)ok, (void)fail;                                                                             \
-        before_locked(p, sizeof *p, HERE);                                                                      \
+        before_locked(p, sizeof *p, __builtin_return_address(0));                                                                      \
         if (*p == *expected) {                                                                            \
             *p = v;                                                                                       \
             return 1;                                                                                     \

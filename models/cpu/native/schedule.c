@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "models/cpu/native/schedule.h"
 
-#include "models/cpu/native/hooks.h"
 #include "traces/trace.h"
 #include <assert.h>
 #include <stdarg.h>
@@ -147,9 +146,9 @@ static uint32_t step_of(const struct schedule *s, uint32_t cpu, uint32_t from)
     return from;
 }
 
-void schedule_begin(struct schedule *s)
+void schedule_begin(struct schedule *s, struct machine *machine)
 {
-    native_hot.schedule = s;
+    machine->order = s;
     if (!s)
         return;
     s->next = s->passed = 0;
@@ -184,7 +183,7 @@ static void note(const struct schedule *s, uint32_t i, const char *kind, struct 
 
 void schedule_end(struct schedule *s, struct machine *machine)
 {
-    native_hot.schedule = NULL;
+    machine->order = NULL;
     if (!s)
         return;
     for (uint32_t i = s->next; i < s->count; i++)
@@ -207,7 +206,7 @@ static void pass(struct schedule *s, struct pcpu *c)
     s->cpu_next[c->index] = step_of(s, c->index, s->next);
     s->cpu_seen[c->index] = 0;
     if (s->next == s->count)
-        native_hot.schedule = NULL; // Nothing is pinned any more: the hooks need not ask.
+        c->machine->order = NULL; // Nothing is pinned any more: the hooks need not ask.
     else
         pcpu_release(c->machine->cpus[s->steps[s->next].cpu], c->now_ticks);
 }
@@ -218,14 +217,14 @@ static void give_up(struct schedule *s, struct pcpu *c)
     if (!s->steps[s->next].optional)
         note(s, s->next, "schedule impossible", c->machine, c->now_ticks);
     s->next = s->count;
-    native_hot.schedule = NULL;
+    c->machine->order = NULL;
     for (uint32_t i = 0; i < s->cpus; i++)
         pcpu_release(c->machine->cpus[i], c->now_ticks);
 }
 
 void schedule_point(struct pcpu *c, uint64_t pc)
 {
-    struct schedule *s = native_hot.schedule;
+    struct schedule *s = c->machine->order;
 
     if (s->passing == c->index)
         pass(s, c);

@@ -40,13 +40,13 @@ struct schedule *schedule_create(const struct schedule_step *steps, uint32_t cou
 void schedule_destroy(struct schedule *s);
 // Before a run: no step was passed. NULL: none is pinned. After a run, before its trace ends: steps that were
 // not passed become violations.
-void schedule_begin(struct schedule *s);
+void schedule_begin(struct schedule *s, struct machine *machine);
 void schedule_end(struct schedule *s, struct machine *machine);
 
 // How many steps, from the first, the run passed in their order.
 uint32_t schedule_passed(const struct schedule *s);
 
-// From the hooks, if native_hot.schedule: the calling processor is about to do what the hook that returns to
+// From the hooks, if machine->order: the calling processor is about to do what the hook that returns to
 // `pc` announces. May let others run.
 void schedule_point(struct pcpu *c, uint64_t pc);
 

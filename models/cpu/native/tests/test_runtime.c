@@ -283,7 +283,7 @@ TEST(Schedule, OrdersAccessesOfTwoProcessors)
         ASSERT_TRUE(s != NULL);
         test_row("row %zu", i);
         for (int again = 0; again < 3; again++) {
-            schedule_begin(s);
+            schedule_begin(s, &f.machine);
             EXPECT_EQ(run(&f, UNLOCKED, 1, 0).counter, rows[i].counter);
             EXPECT_EQ(schedule_passed(s), rows[i].passed);
             schedule_end(s, &f.machine);
@@ -305,7 +305,7 @@ TEST(Schedule, AnImpossibleOrderIsGivenUpAndTheRunEnds)
 
     EXPECT_STREQ(error, "");
     ASSERT_TRUE(s != NULL);
-    schedule_begin(s);
+    schedule_begin(s, &f.machine);
     // It had loaded before it stood, and stores when it is let go.
     EXPECT_EQ(run(&f, UNLOCKED, 1, 0).counter, 1);
     EXPECT_EQ(schedule_passed(s), 0);
