@@ -181,7 +181,7 @@ static enum fault_result set_leaf(struct vm *vm, u64 *sptep, gfn_t gfn, unsigned
     }
     // Another page, or fewer rights: others may still use the old translation.
     if (spte_pfn(old) != spte_pfn(new) || (old & EPT_RWX & ~new))
-        flush_remote_tlbs(vm);
+        mmu_flush_remote(vm);
     return FAULT_FIXED;
 }
 
@@ -323,7 +323,7 @@ void mmu_zap_range(struct vm *vm, gfn_t first, gfn_t end)
     zap_table(&z, vm->mmu->root->spt, 0, vm->mmu->root_level);
     // Before the lock is dropped: who maps anew afterwards must not find old translations beside his.
     if (z.flush)
-        flush_remote_tlbs(vm);
+        mmu_flush_remote(vm);
     write_unlock(&vm->mmu_lock);
     mmu_free_list(vm->host, &z.doomed);
 }
