@@ -291,7 +291,8 @@ u32 arch_cpu_dirty_log_entries(struct host *host)
 }
 void arch_prepare_tlb_flush(struct vm *vm)
 {
-    (void)vm;
+    if (fake_arch.prepare_tlb_flush != NULL)
+        fake_arch.prepare_tlb_flush(vm);
 }
 u64 arch_max_gfn(struct vm *vm)
 {
