@@ -50,7 +50,7 @@ void native_load_far(struct pcpu *c, const void *p, unsigned size_bytes)
     uint64_t hpa = native_hpa(c, p);
 
     mem_time_load(c, hpa, size_bytes);
-    mem_near_learn(c->mem, p, hpa);
+    mem_near_learn(c->mem, c->mem->near_load, p, hpa);
     pcpu_checkpoint(c);
 }
 
@@ -58,10 +58,18 @@ void native_store_far(struct pcpu *c, void *p, unsigned size_bytes)
 {
     pcpu_checkpoint(c);
     c = pcpu_current;
+    unsigned kept_bytes = native_in_arena(p) ? size_bytes : 0;
+
+    if (mem_near(c->mem, c->mem->near_store, p, size_bytes)) {
+        if (c->mem->stores.count == c->mem->stores.capacity)
+            mem_store_make_room(c);
+        mem_store_near(c->mem, c->now_ticks, p, kept_bytes);
+        return;
+    }
     uint64_t hpa = native_hpa(c, p);
 
-    mem_store_push(c, p, native_in_arena(p) ? size_bytes : 0, mem_time_store(c, hpa, size_bytes));
-    mem_near_learn(c->mem, p, hpa);
+    mem_store_push(c, p, kept_bytes, mem_time_store(c, hpa, size_bytes));
+    mem_near_learn(c->mem, c->mem->near_store, p, hpa);
 }
 
 // clang-format off

@@ -43,7 +43,7 @@ NATIVE_HOT native_load(const volatile void *address, unsigned size_bytes)
 
     if (!c)
         return;
-    if (__builtin_expect(!mem_near(c->mem, p, size_bytes, false), 0)) {
+    if (__builtin_expect(!mem_near(c->mem, c->mem->near_load, p, size_bytes), 0)) {
         native_load_far(c, p, size_bytes);
         return;
     }
@@ -69,7 +69,7 @@ NATIVE_HOT native_store(volatile void *address, unsigned size_bytes)
     struct mem_core *m = c->mem;
 
     if (__builtin_expect(c->now_ticks >= c->limit_ticks || m->stores.count == m->stores.capacity ||
-                             !mem_near(m, p, size_bytes, true),
+                             !mem_near(m, m->near_store, p, size_bytes),
                          0)) {
         native_store_far(c, p, size_bytes);
         return;
