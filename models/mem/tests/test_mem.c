@@ -214,8 +214,10 @@ static void walk(bool near, uint64_t *times, uint64_t *near_uses)
 
     ASSERT_TRUE(open_two(&f));
     ASSERT_EQ(mem_arena_create(0, 32 * GIB), 0);
-    mem_core_reset(f.cpu[0].mem);
-    mem_core_reset(f.cpu[1].mem);
+    for (unsigned i = 0; i < 2; i++) {
+        mem_core_reset(f.cpu[i].mem);
+        f.cpu[i].now_ticks = 0;
+    }
     mem_store_hide(&f.cpu[1]);
     for (uint32_t i = 0; i < STEPS; i++) {
         random = random * 6364136223846793005ull + 1442695040888963407ull;
