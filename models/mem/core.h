@@ -33,9 +33,9 @@ struct mem_store_buffer {
     bool hidden;
 };
 
-// Where an access by pointer finds its line without a look at the TLB or a search in L1. An entry tells the truth
-// as long as its key is of this generation and its way still has the tag: then the page is in the first-level TLB.
-// Loads and stores have tables of their own, so that a copy does not thrash one.
+// Where an access by pointer finds its line without a look at the TLB or a search in L1. An entry tells the
+// truth as long as its key is of this generation and its way still has the tag: then the page is in the
+// first-level TLB. Loads and stores have tables of their own, so that a copy does not thrash one.
 #define MEM_NEAR_LINES 256u
 #define MEM_NEAR_GENERATION (1ull << 48) // Above every line number of a pointer.
 struct mem_near {
@@ -85,8 +85,8 @@ void mem_near_forget(struct mem_core *m);
 // After an access of pointer `p` at `hpa`: remembers in a table where its line is.
 void mem_near_learn(struct mem_core *m, struct mem_near *table, const void *p, uint64_t hpa);
 
-// True if an access of `size_bytes` at `p` is within one line that is near; it then takes no time beyond that of
-// an L1 hit, and has been made the latest used.
+// True if an access of `size_bytes` at `p` is within one line that is near; it then takes no time beyond that
+// of an L1 hit, and has been made the latest used.
 static inline bool mem_near(struct mem_core *m, const struct mem_near *table, const void *p,
                             unsigned size_bytes)
 {
@@ -156,8 +156,8 @@ void mem_store_push(struct pcpu *c, void *p, unsigned size_bytes, uint64_t drain
 
 // Waits until the buffer, which is full, has room.
 void mem_store_make_room(struct pcpu *c);
-// Both, for a store that finds everything in place (mem_near()) and room in the buffer. `kept_bytes` of those at
-// `p` are remembered: its size, or 0.
+// Both, for a store that finds everything in place (mem_near()) and room in the buffer. `kept_bytes` of those
+// at `p` are remembered: its size, or 0.
 static inline void mem_store_near(struct mem_core *m, uint64_t now_ticks, void *p, unsigned kept_bytes)
 {
     struct mem_store_buffer *b = &m->stores;

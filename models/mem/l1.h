@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// A first-level data cache: tags and states as in cache.h, true LRU as well, but a line stays in its way while it
-// is there and its use is a stamp. So who saw a line may come back to its way without a search (struct mem_near).
+// A first-level data cache: tags and states as in cache.h, true LRU as well, but a line stays in its way
+// while it is there and its use is a stamp. So who saw a line may come back to its way without a search
+// (struct mem_near).
 #ifndef MODELS_MEM_L1_H
 #define MODELS_MEM_L1_H
 
@@ -59,8 +60,8 @@ static inline struct l1_way *l1_touch(struct l1 *k, uint64_t line)
     return w;
 }
 
-// Puts `line`, which is not there, in as the latest used: in place of an invalid one if there is any, else of the
-// one whose use is longest ago.
+// Puts `line`, which is not there, in as the latest used: in place of an invalid one if there is any, else of
+// the one whose use is longest ago.
 static inline void l1_fill(struct l1 *k, uint64_t line, enum cache_state state)
 {
     struct l1_way *w = l1_set(k, line), *to = w;

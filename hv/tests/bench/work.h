@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Work of user space that keeps the core busy, for `./dev bench ratio`: the same code runs on the processor models
-// (work_vmm.c, in the VMM's place) and natively (yardstick.c, on the fake hardware).
+// Work of user space that keeps the core busy, for `./dev bench ratio`: the same code runs on the processor
+// models (work_vmm.c, in the VMM's place) and natively (yardstick.c, on the fake hardware).
 #ifndef HV_TESTS_BENCH_WORK_H
 #define HV_TESTS_BENCH_WORK_H
 

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// A user program in the VMM's place that does one kind of work. The scenario's VM is not built: its name says which
-// work, the value of its first device how many rounds. What was done is counted: work.rounds.
+// A user program in the VMM's place that does one kind of work. The scenario's VM is not built: its name says
+// which work, the value of its first device how many rounds. What was done is counted: work.rounds.
 #include "hv/api.h"
 #include "hv/hw/trace.h"
 #include "hv/tests/bench/work.h"

@@ -1,14 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
-// The core compiled plainly, on the fake hardware: what a unit of its work takes when nobody simulates anything.
-// yardstick [ROUNDS]: lines of name, rounds done, picoseconds a round. For tools/bench/ratio.sh.
+// The core compiled plainly, on the fake hardware: what a unit of its work takes when nobody simulates
+// anything. yardstick [ROUNDS]: lines of name, rounds done, picoseconds a round. For tools/bench/ratio.sh.
 //
-// Exits: one HV_RUN whose guest makes the same exit again and again, as a replay guest does on the models. Other
-// work is work.c's. In the figures: the fake's own part (a call of a few instructions for each hw_*).
-#include "hv/tests/bench/work.h"
+// Exits: one HV_RUN whose guest makes the same exit again and again, as a replay guest does on the models.
+// Other work is work.c's. In the figures: the fake's own part (a call of a few instructions for each hw_*).
 #include "hv/api.h"
 #include "hv/hw/guest.h"
-#include "hv/x86/regs.h"
+#include "hv/tests/bench/work.h"
 #include "hv/tests/fake_hw.h"
+#include "hv/x86/regs.h"
 #include "spec/exit_reasons.h"
 #include "spec/vmcs.h"
 #include <stdio.h>

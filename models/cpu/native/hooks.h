@@ -6,14 +6,29 @@
 #include "models/cpu/native/native.h"
 #include "models/mem/core.h"
 
+// The functions entered last, by low bits of their address: their names are looked up in tables as large as
+// the text otherwise.
+#define NATIVE_FUNCTIONS 512u
+struct native_function {
+    uint32_t offset; // Of the hook's return address in the text; UINT32_MAX: none
+    uint32_t text;   // trace_text() id
+};
+
 struct native_hot {
     struct price_map map;
     const uint16_t *function_at;
     const uint32_t *function_text;
     uint64_t image_bytes;
     bool calls; // Function entries and exits are recorded.
+    struct native_function functions[NATIVE_FUNCTIONS];
 };
 extern struct native_hot native_hot;
+
+// native_context_thread(), inline.
+static inline uint32_t native_thread(const struct pcpu *c)
+{
+    return c->native->current ? c->native->current->trace_thread : 0;
+}
 
 // Simulated physical address of a pointer that hv code uses.
 static inline uint64_t native_hpa(const struct pcpu *c, const volatile void *p)
@@ -32,7 +47,8 @@ static inline uint64_t native_hpa(const struct pcpu *c, const volatile void *p)
 void native_load_far(struct pcpu *c, const void *p, unsigned size_bytes);
 void native_store_far(struct pcpu *c, void *p, unsigned size_bytes);
 
-// Most of the simulator's time is spent in the next two: constant sizes, and no call of their own on the usual way.
+// Most of the simulator's time is spent in the next two: constant sizes, and no call of their own on the
+// usual way.
 #define NATIVE_HOT static inline __attribute__((always_inline)) void
 
 // A load's time passes before the scheduling point, so that the value read is the one of its completion.
@@ -56,9 +72,9 @@ static inline bool native_in_arena(const void *p)
     return (uint64_t)(uintptr_t)p - HW_ARENA_BASE < HW_ARENA_HOSTS_MAX * HW_ARENA_STRIDE;
 }
 
-// A store executes at the scheduling point and then waits in the store buffer. Bytes of a stack stay where they
-// are, seen by everybody at once: when the buffer's stores are hidden, the simulator itself may run on that very
-// stack. Its line drains like any other.
+// A store executes at the scheduling point and then waits in the store buffer. Bytes of a stack stay where
+// they are, seen by everybody at once: when the buffer's stores are hidden, the simulator itself may run on
+// that very stack. Its line drains like any other.
 NATIVE_HOT native_store(volatile void *address, unsigned size_bytes)
 {
     void *p = (void *)(uintptr_t)address;

@@ -26,8 +26,8 @@
 #include <stdint.h>
 
 // What the hot path needs. all_ticks[pc - text_base] is the price in ticks (1/16 cycle) of what follows the
-// trace-pc call that returns to pc; 0 at other addresses. `ticks` is the same in half the space, for the sake of
-// the host's caches: PRICE_TICKS_LONG where the price does not fit.
+// trace-pc call that returns to pc; 0 at other addresses. `ticks` is the same in half the space, for the sake
+// of the host's caches: PRICE_TICKS_LONG where the price does not fit.
 #define PRICE_TICKS_LONG UINT16_MAX
 struct price_map {
     const uint16_t *ticks;

@@ -46,10 +46,10 @@ const struct entry_rule *entry_first_broken(const struct entry_rule *rules, cons
 
 // --- The memo. ---
 //
-// Most entries are with the same controls, host and guest state as the last one of their VMCS but for RIP. All rules
-// are functions of the VMCS's checked fields, the processor's constants, CR4 and EFER of the host, and for a few
-// rules of more, which are asked again. The fields are compared as they stand in memory, so it does not
-// matter who changed them.
+// Most entries are with the same controls, host and guest state as the last one of their VMCS but for RIP.
+// All rules are functions of the VMCS's checked fields, the processor's constants, CR4 and EFER of the host,
+// and for a few rules of more, which are asked again. The fields are compared as they stand in memory, so it
+// does not matter who changed them.
 
 static struct entry_memo *memo_of(struct vmx *v)
 {

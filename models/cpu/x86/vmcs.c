@@ -57,15 +57,16 @@ static bool field_exists(const struct uarch *u, uint32_t encoding)
     return !conditional;
 }
 
-// Does VM entry check the field? Of those that software and exits change often, the ones here are checked by no
-// rule, and RIP by one that is asked each time (entry_checks.c). Others count as checked.
+// Does VM entry check the field? Of those that software and exits change often, the ones here are checked by
+// no rule, and RIP by one that is asked each time (entry_checks.c). Others count as checked.
 static bool entry_checks_field(uint32_t encoding)
 {
-    static const uint32_t not[] = {GUEST_RIP, GUEST_RSP, HOST_RSP, TSC_OFFSET, VMX_PREEMPTION_TIMER_VALUE,
-                                   GUEST_INTR_STATUS, GUEST_PML_INDEX};
+    static const uint32_t not [] = {
+        GUEST_RIP,         GUEST_RSP,      HOST_RSP, TSC_OFFSET, VMX_PREEMPTION_TIMER_VALUE,
+        GUEST_INTR_STATUS, GUEST_PML_INDEX};
 
-    for (unsigned i = 0; i < sizeof not / sizeof *not; i++)
-        if (not[i] == encoding)
+    for (unsigned i = 0; i < sizeof not / sizeof *not ; i++)
+        if (not [i] == encoding)
             return false;
     return VMCS_ENC_TYPE(encoding) != VMCS_TYPE_READ_ONLY;
 }
@@ -78,7 +79,8 @@ static unsigned place_fields(struct vmcs_layout *l, const struct uarch *u, bool 
         for (unsigned i = 0; i < sizeof encodings / sizeof *encodings; i++) {
             uint32_t enc = encodings[i];
 
-            if (VMCS_ENC_BYTES(enc) != sizes[s] || entry_checks_field(enc) != checked || !field_exists(u, enc))
+            if (VMCS_ENC_BYTES(enc) != sizes[s] || entry_checks_field(enc) != checked ||
+                !field_exists(u, enc))
                 continue;
             l->offset[VMCS_SLOT(enc)] = (uint16_t)at;
             at += sizes[s];
