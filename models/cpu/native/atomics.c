@@ -7,14 +7,14 @@
 
 enum { ORDER_SEQ_CST = 5 };
 
-static void before_locked(const volatile void *p, unsigned size_bytes)
+static void before_locked(const volatile void *p, unsigned size_bytes, const void *pc)
 {
     struct pcpu *c = pcpu_current;
 
     if (!c)
         return;
     mem_access(c, native_hpa(c, p), size_bytes, MEM_RMW);
-    pcpu_checkpoint(c);
+    native_checkpoint(c, pc);
     mem_store_drain(pcpu_current);
 }
 
@@ -24,7 +24,7 @@ static void before_locked(const volatile void *p, unsigned size_bytes)
     type __tsan_atomic##bits##_fetch_##name(volatile type *p, type v, int order)                          \
     {                                                                                                     \
         (void)order;                                                                                      \
-        before_locked(p, sizeof *p);                                                                      \
+        before_locked(p, sizeof *p, __builtin_return_address(0));                                                                      \
         type old = *p;                                                                                    \
         *p = (type)(expr);                                                                                \
         return old;                                                                                       \
@@ -41,7 +41,7 @@ static void before_locked(const volatile void *p, unsigned size_bytes)
     void __tsan_atomic##bits##_store(volatile type *p, type v, int order)                                 \
     {                                                                                                     \
         if (order == ORDER_SEQ_CST)                                                                       \
-            before_locked(p, sizeof *p);                                                                  \
+            before_locked(p, sizeof *p, __builtin_return_address(0));                                                                  \
         else                                                                                              \
             native_store(p, sizeof *p);                                                                   \
         *p = v;                                                                                           \
@@ -50,7 +50,7 @@ static void before_locked(const volatile void *p, unsigned size_bytes)
     type __tsan_atomic##bits##_exchange(volatile type *p, type v, int order)                              \
     {                                                                                                     \
         (void)order;                                                                                      \
-        before_locked(p, sizeof *p);                                                                      \
+        before_locked(p, sizeof *p, __builtin_return_address(0));                                                                      \
         type old = *p;                                                                                    \
         *p = v;                                                                                           \
         return old;                                                                                       \
@@ -65,7 +65,7 @@ static void before_locked(const volatile void *p, unsigned size_bytes)
     int __tsan_atomic##bits##_compare_exchange_strong(volatile type *p, type *expected, type v, int ok, int fail)  \
     {                                                                                                     \
         (void)ok, (void)fail;                                                                             \
-        before_locked(p, sizeof *p);                                                                      \
+        before_locked(p, sizeof *p, __builtin_return_address(0));                                                                      \
         if (*p == *expected) {                                                                            \
             *p = v;                                                                                       \
             return 1;                                                                                     \

@@ -18,7 +18,7 @@ void __sanitizer_cov_trace_pc(void)
     if (!c)
         return;
     c->now_ticks += price_ticks(&native_hot.map, (uint64_t)(uintptr_t)__builtin_return_address(0));
-    pcpu_checkpoint(c);
+    native_checkpoint(c, __builtin_return_address(0));
 }
 
 static void learn_function(struct native_function *f, uint32_t offset)
@@ -54,18 +54,27 @@ void __tsan_func_exit(void)
 
 // --- Accesses. ---
 
-void native_load_far(struct pcpu *c, const void *p, unsigned size_bytes)
+void native_slow_path(struct pcpu *c, const void *pc)
+{
+    struct machine *machine = c->machine;
+
+    pcpu_slow_path(c, true);
+    if (__builtin_expect(machine->order != NULL, 0))
+        schedule_point(pcpu_current, (uint64_t)(uintptr_t)pc);
+}
+
+void native_load_far(struct pcpu *c, const void *p, unsigned size_bytes, const void *pc)
 {
     uint64_t hpa = native_hpa(c, p);
 
     mem_time_load(c, hpa, size_bytes);
     mem_near_learn(c->mem, c->mem->near_load, p, hpa);
-    pcpu_checkpoint(c);
+    native_checkpoint(c, pc);
 }
 
-void native_store_far(struct pcpu *c, void *p, unsigned size_bytes)
+void native_store_far(struct pcpu *c, void *p, unsigned size_bytes, const void *pc)
 {
-    pcpu_checkpoint(c);
+    native_checkpoint(c, pc);
     c = pcpu_current;
     unsigned kept_bytes = native_in_arena(p) ? size_bytes : 0;
 

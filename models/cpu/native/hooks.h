@@ -4,6 +4,7 @@
 #define MODELS_CPU_NATIVE_HOOKS_H
 
 #include "models/cpu/native/native.h"
+#include "models/cpu/native/schedule.h"
 #include "models/mem/core.h"
 
 // The functions entered last, by low bits of their address: their names are looked up in tables as large as
@@ -43,13 +44,23 @@ static inline uint64_t native_hpa(const struct pcpu *c, const volatile void *p)
     return native_ptr_to_hpa(c, (const void *)(uintptr_t)p);
 }
 
-// Accesses of at most 16 bytes at their scheduling points, by the long way through TLB and caches.
-void native_load_far(struct pcpu *c, const void *p, unsigned size_bytes);
-void native_store_far(struct pcpu *c, void *p, unsigned size_bytes);
+// Accesses of at most 16 bytes at their scheduling points, by the long way through TLB and caches, of the
+// hook that returns to `pc`.
+void native_load_far(struct pcpu *c, const void *p, unsigned size_bytes, const void *pc);
+void native_store_far(struct pcpu *c, void *p, unsigned size_bytes, const void *pc);
+// A hook's scheduling point that cannot be passed over. While an order is pinned every one is such, and the
+// order's steps are the last thing before the access or block.
+void native_slow_path(struct pcpu *c, const void *pc);
 
 // Most of the simulator's time is spent in the next two: constant sizes, and no call of their own on the
 // usual way.
 #define NATIVE_HOT static inline __attribute__((always_inline)) void
+
+NATIVE_HOT native_checkpoint(struct pcpu *c, const void *pc)
+{
+    if (__builtin_expect(c->now_ticks >= c->limit_ticks, 0))
+        native_slow_path(c, pc);
+}
 
 // A load's time passes before the scheduling point, so that the value read is the one of its completion.
 NATIVE_HOT native_load(const volatile void *address, unsigned size_bytes)
@@ -60,11 +71,11 @@ NATIVE_HOT native_load(const volatile void *address, unsigned size_bytes)
     if (!c)
         return;
     if (__builtin_expect(!mem_near(c->mem, c->mem->near_load, p, size_bytes), 0)) {
-        native_load_far(c, p, size_bytes);
+        native_load_far(c, p, size_bytes, __builtin_return_address(0));
         return;
     }
     c->mem->counters.loads++;
-    pcpu_checkpoint(c);
+    native_checkpoint(c, __builtin_return_address(0));
 }
 
 static inline bool native_in_arena(const void *p)
@@ -87,7 +98,7 @@ NATIVE_HOT native_store(volatile void *address, unsigned size_bytes)
     if (__builtin_expect(c->now_ticks >= c->limit_ticks || m->stores.count == m->stores.capacity ||
                              !mem_near(m, m->near_store, p, size_bytes),
                          0)) {
-        native_store_far(c, p, size_bytes);
+        native_store_far(c, p, size_bytes, __builtin_return_address(0));
         return;
     }
     if (native_in_arena(p))
