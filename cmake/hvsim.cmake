@@ -209,13 +209,16 @@ endfunction()
 
 function(hvsim_hv_shared name sources defines)
     set(objects "")
+    # A compiler cache with a base directory (CCACHE_BASEDIR) hands over relative names instead.
+    file(RELATIVE_PATH relative ${CMAKE_CURRENT_BINARY_DIR} ${HVSIM_HV_ROOT})
+    set(cached_names -ffile-prefix-map=${relative}/=)
     list(TRANSFORM defines PREPEND -D)
     foreach(src IN LISTS sources)
         set(object ${CMAKE_BINARY_DIR}/hvobj/${name}/${src}.o)
         get_filename_component(folder ${object} DIRECTORY)
         file(MAKE_DIRECTORY ${folder})
         add_custom_command(OUTPUT ${object}
-            COMMAND ${HVSIM_HV_CC} ${HVSIM_HV_FLAGS} ${defines} -I${HVSIM_HV_ROOT} -MD -MF ${object}.d
+            COMMAND ${HVSIM_HV_CC} ${HVSIM_HV_FLAGS} ${cached_names} ${defines} -I${HVSIM_HV_ROOT} -MD -MF ${object}.d
                     -c ${HVSIM_HV_ROOT}/${src} -o ${object}
             DEPENDS ${CMAKE_SOURCE_DIR}/${src} ${CMAKE_SOURCE_DIR}/cmake/hvsim.cmake
             DEPFILE ${object}.d
