@@ -28,14 +28,16 @@ static inline uint64_t native_hpa(const struct pcpu *c, const volatile void *p)
     return native_ptr_to_hpa(c, (const void *)(uintptr_t)p);
 }
 
-// A store of `size_bytes` enters the store buffer. Bytes of a stack stay where they are, seen by everybody at
-// once: when the buffer's stores are hidden, the simulator itself may run on that very stack. Its line drains
-// like any other.
+// A store of `size_bytes` enters the store buffer. Bytes of the thread's own stack stay where they are, seen by
+// everybody at once: when the buffer's stores are hidden, the simulator itself may run on that very stack. Its
+// line drains like any other. What lies on another thread's stack waits for us, so its bytes are hidden as the
+// arena's are: a flag there is seen after what was stored before it.
 static inline void native_store(struct pcpu *c, void *p, unsigned size_bytes)
 {
-    bool arena = (uint64_t)(uintptr_t)p - HW_ARENA_BASE < HW_ARENA_HOSTS_MAX * HW_ARENA_STRIDE;
+    uint64_t below = (uint64_t)(uintptr_t)c->native->current->stack_top - (uint64_t)(uintptr_t)p;
+    bool own_stack = below <= NATIVE_LEVELS_MAX * NATIVE_LEVEL_BYTES;
 
-    mem_store_push(c, p, arena ? size_bytes : 0, mem_time_store(c, native_hpa(c, p), size_bytes));
+    mem_store_push(c, p, own_stack ? 0 : size_bytes, mem_time_store(c, native_hpa(c, p), size_bytes));
 }
 
 // clang-format off
