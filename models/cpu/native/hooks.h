@@ -28,10 +28,10 @@ static inline uint64_t native_hpa(const struct pcpu *c, const volatile void *p)
     return native_ptr_to_hpa(c, (const void *)(uintptr_t)p);
 }
 
-// A store of `size_bytes` enters the store buffer. Bytes of the thread's own stack stay where they are, seen by
-// everybody at once: when the buffer's stores are hidden, the simulator itself may run on that very stack. Its
-// line drains like any other. What lies on another thread's stack waits for us, so its bytes are hidden as the
-// arena's are: a flag there is seen after what was stored before it.
+// A store of `size_bytes` enters the store buffer. Bytes of the thread's own stack stay where they are, seen
+// by everybody at once: when the buffer's stores are hidden, the simulator itself may run on that very stack.
+// Its line drains like any other. What lies on another thread's stack waits for us, so its bytes are hidden
+// as the arena's are: a flag there is seen after what was stored before it.
 static inline void native_store(struct pcpu *c, void *p, unsigned size_bytes)
 {
     uint64_t below = (uint64_t)(uintptr_t)c->native->current->stack_top - (uint64_t)(uintptr_t)p;
