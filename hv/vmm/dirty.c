@@ -6,6 +6,9 @@
 #include "hv/vmm/vmm.h"
 
 #define VMM_EINVAL 22
+// Values of knob vmm.dirty_ring_size: 4 KiB << value.
+#define RING_BYTES_MIN 4096u
+#define RING_SIZE_MAX 8u
 
 static u64 knob_value(enum knob k)
 {
@@ -27,11 +30,23 @@ static s64 enable(struct vmm_vm *vm, u32 cap, u64 argument)
     return hv_ioctl_ptr(vm->handle, HV_ENABLE_CAP, &c);
 }
 
+// From the size that was asked for on, until the core has room for its reserve.
+static void setup_rings(struct vmm_vm *vm)
+{
+    s64 result = -VMM_EINVAL;
+
+    for (u32 size = (u32)knob_value(KNOB_VMM_DIRTY_RING_SIZE); result == -VMM_EINVAL && size <= RING_SIZE_MAX;
+         size++) {
+        vm->ring_entries = (RING_BYTES_MIN << size) / (u32)sizeof(struct hv_dirty_gfn);
+        result = enable(vm, HV_CAP_DIRTY_LOG_RING, RING_BYTES_MIN << size);
+    }
+    vmm_require(result, "dirty rings were refused");
+}
+
 void vmm_dirty_setup(struct vmm_vm *vm)
 {
     if (method_is(VMM_DIRTY_LOG_RING))
-        vmm_require(enable(vm, HV_CAP_DIRTY_LOG_RING, knob_value(KNOB_VMM_DIRTY_RING_BYTES)),
-                    "the dirty ring's size was refused");
+        setup_rings(vm);
     if (method_is(VMM_DIRTY_LOG_MANUAL))
         vmm_require(enable(vm, HV_CAP_MANUAL_DIRTY_LOG_PROTECT2, HV_DIRTY_LOG_MANUAL_PROTECT_ENABLE),
                     "manual dirty log protection was refused");
@@ -96,7 +111,7 @@ s64 vmm_dirty_stop(struct vmm_vm *vm, u32 slot)
 
 static void collect_ring(struct vmm_vcpu *vcpu)
 {
-    u32 mask = (u32)(knob_value(KNOB_VMM_DIRTY_RING_BYTES) / sizeof(struct hv_dirty_gfn)) - 1;
+    u32 mask = vcpu->vm->ring_entries - 1;
 
     for (;; vcpu->ring_index++) {
         struct hv_dirty_gfn *e = &vcpu->ring[vcpu->ring_index & mask];

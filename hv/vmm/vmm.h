@@ -51,6 +51,7 @@ struct vmm_vm {
     struct vmm_device *devices;
     struct vmm_ioapic *ioapic; // NULL: the core has it, or nobody.
     struct vmm_slot slots[VMM_SLOTS_MAX];
+    u32 ring_entries;           // Of each vCPU's dirty ring; 0: none.
     u32 kicking;                // Somebody waits for vCPUs to leave RUN.
     struct vmm_lock dirty_lock; // Of the slots' dirty bitmaps and of collecting rings.
 };
