@@ -440,3 +440,26 @@ TEST(DirtyLog, InitiallySetProtectsWhatIsClearedChunkByChunk)
     EXPECT_EQ(with_logging((struct setup){.page_shift = 21}, all_set), 0);
     EXPECT_EQ(with_logging((struct setup){.page_shift = 21, .lazy_split = true}, all_set), 0);
 }
+
+static void no_leak(void)
+{
+    struct hv_user_memory_region *region = (void *)hv_mmap(4096, 12, HV_MAP_DIRECT);
+
+    EXPECT_EQ(set_flags(0), 0);
+    u64 bytes = vm_of()->host->heap.bytes_in_use;
+
+    EXPECT_EQ(set_flags(HV_MEM_LOG_DIRTY_PAGES), 0);
+    EXPECT_EQ(vm_of()->host->heap.bytes_in_use,
+              bytes + 2 * t.memory_bytes / PAGE_SIZE / 8); // Bits, and room to fetch.
+    EXPECT_EQ(set_flags(0), 0);
+    EXPECT_EQ(vm_of()->host->heap.bytes_in_use, bytes);
+    EXPECT_EQ(set_flags(HV_MEM_LOG_DIRTY_PAGES), 0);
+    *region = (struct hv_user_memory_region){.memory_size = 0};
+    EXPECT_EQ(hv_ioctl_ptr(t.vm, HV_SET_USER_MEMORY_REGION, region), 0);
+    EXPECT_EQ(vm_of()->host->heap.bytes_in_use, bytes);
+    EXPECT_EQ(vm_of()->mmu->logging_slots, 0);
+}
+TEST(DirtyLog, ItsMemoryIsGivenBackWhenItEndsOrTheSlotGoes)
+{
+    EXPECT_EQ(with_logging((struct setup){0}, no_leak), 0);
+}
