@@ -63,7 +63,11 @@ struct guest_range {
         "shared", "1: all vCPUs work on the same range; 0: each on its own", 0, 0, 1, GUEST_NUMBER           \
     }
 
-// The range that these two ask for; whole pages. Empty, and a failure, where the memory does not have it.
+// Arguments of programs that access words of their range.
+#define GUEST_ARG_ACCESSES {"accesses", "how many", 1000000, 0, UINT64_MAX, GUEST_NUMBER}
+#define GUEST_ARG_WRITES {"writes", "how many of 100 accesses write", 30, 0, 100, GUEST_NUMBER}
+
+// The range that the first two ask for; whole pages. Empty, and a failure, where the memory does not have it.
 static inline struct guest_range guest_range(const struct guest_env *env, uint64_t bytes, uint64_t shared)
 {
     uint64_t all = guest_memory_bytes(env), share = shared ? all : all / env->vcpu_count;
@@ -92,6 +96,24 @@ static inline uint64_t guest_random(uint64_t *state)
 static inline uint64_t guest_below(uint64_t *state, uint64_t n)
 {
     return (uint64_t)(((unsigned __int128)guest_random(state) * n) >> 64);
+}
+
+// Reads the word, or writes it in `writes` of 100 cases.
+static inline void guest_touch(guest_u64 *word, uint64_t *state, uint64_t writes)
+{
+    if (guest_below(state, 100) < writes)
+        guest_store(word, *state);
+    else
+        (void)guest_load(word);
+}
+
+// Computes until the TSC has reached `tsc`.
+static inline void guest_work_until(uint64_t tsc)
+{
+    uint64_t now = guest_rdtsc();
+
+    if (tsc > now)
+        guest_work(tsc - now);
 }
 
 #endif
