@@ -185,16 +185,14 @@ static void memory(struct pcpu *c, uint64_t hpa, unsigned size, unsigned access,
             memset(value, 0xff, size);
         return;
     }
-    mem_access(c, hpa, size,
-               access & EPT_ACCESS_WRITE   ? MEM_STORE
-               : access & EPT_ACCESS_FETCH ? MEM_FETCH
-                                           : MEM_LOAD);
     if (access & EPT_ACCESS_WRITE) {
         mem_store_begin(c, p, size);
         memcpy(p, value, size);
-    } else if (access & EPT_ACCESS_READ) {
-        memcpy(value, p, size);
+        return;
     }
+    mem_access(c, hpa, size, MEM_GUEST_LOAD);
+    if (access & EPT_ACCESS_READ)
+        memcpy(value, p, size);
 }
 
 bool guest_access(struct pcpu *c, uint64_t linear, uint64_t gpa, unsigned size, unsigned access,
@@ -269,7 +267,7 @@ bool guest_rmw(struct pcpu *c, uint64_t linear, uint64_t gpa, unsigned size, enu
         return true;
     p = mem_hpa_to_ptr(c, hpa, size);
     if (p && first >= size && !is_apic_access(&c->x86->vmx, hpa)) {
-        mem_access(c, hpa, size, MEM_RMW);
+        mem_access(c, hpa, size, MEM_GUEST_RMW);
         *value = guest_rmw_bytes(p, size, what, *value, operand);
         return false;
     }

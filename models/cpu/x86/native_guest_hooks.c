@@ -5,7 +5,7 @@
 #include "models/cpu/x86/x86_state.h"
 
 #include "models/cpu/uarch/uarch.h"
-#include "models/mem/mem.h"
+#include "models/mem/core.h"
 #include <string.h>
 
 #define HERE __builtin_return_address(0)
@@ -52,7 +52,8 @@ static unsigned char *ordinary(struct native_guest *n, uint64_t linear, unsigned
     return mem_hpa_to_ptr(c, *hpa, size);
 }
 
-static uint64_t load(const volatile void *p, unsigned size, const void *pc)
+static inline __attribute__((always_inline)) uint64_t load(const volatile void *p, unsigned size,
+                                                           const void *pc)
 {
     struct native_guest *n = native_running;
     uint64_t linear = (uint64_t)(uintptr_t)p, hpa, value = 0;
@@ -68,12 +69,13 @@ static uint64_t load(const volatile void *p, unsigned size, const void *pc)
         native_instruction(n, &op, pc);
         return n->cpu->x86->vmx.gpr.r[0];
     }
-    mem_access(n->cpu, hpa, size, MEM_LOAD);
+    mem_time_guest_load(n->cpu, hpa, size);
     memcpy(&value, at, size);
     return value;
 }
 
-static void store(volatile void *p, unsigned size, uint64_t value, const void *pc)
+static inline __attribute__((always_inline)) void store(volatile void *p, unsigned size, uint64_t value,
+                                                        const void *pc)
 {
     struct native_guest *n = native_running;
     uint64_t linear = (uint64_t)(uintptr_t)p, hpa;
@@ -88,7 +90,7 @@ static void store(volatile void *p, unsigned size, uint64_t value, const void *p
         native_instruction(n, &op, pc);
         return;
     }
-    mem_store_begin(n->cpu, at, size);
+    mem_store_push(n->cpu, at, size, mem_time_guest_store(n->cpu, hpa, size));
     memcpy(at, &value, size);
 }
 
@@ -116,7 +118,7 @@ static uint64_t locked(volatile void *p, unsigned size, enum guest_rmw what, uin
         native_instruction(n, &op, pc);
         return n->cpu->x86->vmx.gpr.r[0];
     }
-    mem_access(n->cpu, hpa, size, MEM_RMW);
+    mem_access(n->cpu, hpa, size, MEM_GUEST_RMW);
     return guest_rmw_bytes(at, size, what, expected, operand);
 }
 
