@@ -7,7 +7,7 @@
 #   hvsim_test(NAME SRCS ... [DEPS ...] [LABELS ...])       GoogleTest binary bin/test_NAME, each TEST known to ctest
 #   hvsim_fuzzer(NAME SRCS ... [DEPS ...])                  libFuzzer binary bin/fuzz_NAME (preset fuzz only)
 #   hvsim_hv_library(NAME SRCS ... [DEFINES ...] [PLAIN])   lib/libNAME.so (instrumented), or static hvsim_NAME (PLAIN)
-#   hvsim_guest_programs(SRCS ...)                          lib/guests/NAME.so of each NAME.c (instrumented)
+#   hvsim_guest_programs(TARGET SRCS ...)                   lib/TARGET/NAME.so of each NAME.c (instrumented)
 #
 # DEPS name modules (mem), the libraries systemc, capstone, dw, sqlite3, cyaml, yaml, m, or any CMake target. They may be
 # defined later or in another room.
@@ -260,12 +260,6 @@ endfunction()
 # instrumented like it; but what the compiler calls for each block and atomic is for the guest's side, so that neither
 # runtime has to ask whose code it was called from: the linker turns NAME into __wrap_NAME.
 
-set(HVSIM_GUEST_ROOT ${CMAKE_BINARY_DIR}/guestroot)
-file(MAKE_DIRECTORY ${HVSIM_GUEST_ROOT} ${CMAKE_BINARY_DIR}/lib/guests)
-foreach(folder scenarios spec)
-    file(CREATE_LINK ${CMAKE_SOURCE_DIR}/${folder} ${HVSIM_GUEST_ROOT}/${folder} SYMBOLIC)
-endforeach()
-
 set(hvsim_guest_hooks __sanitizer_cov_trace_pc __tsan_init __tsan_func_entry __tsan_func_exit
     __tsan_read_range __tsan_write_range __tsan_atomic_thread_fence __tsan_atomic_signal_fence)
 foreach(bytes 1 2 4 8 16)
@@ -284,29 +278,28 @@ list(JOIN hvsim_guest_wraps "\n" hvsim_guest_wraps)
 file(CONFIGURE OUTPUT ${CMAKE_BINARY_DIR}/guest_hooks.ld CONTENT "${hvsim_guest_wraps}\n" @ONLY)
 
 set(HVSIM_GUEST_FLAGS ${HVSIM_HV_FLAGS} -fno-delete-null-pointer-checks)
-list(APPEND HVSIM_GUEST_FLAGS -ffile-prefix-map=${HVSIM_GUEST_ROOT}/=)
 set(HVSIM_GUEST_LINK_FLAGS ${HVSIM_HV_LINK_FLAGS} -Wl,@${CMAKE_BINARY_DIR}/guest_hooks.ld)
 list(FILTER HVSIM_GUEST_LINK_FLAGS EXCLUDE REGEX "Ttext-segment")
 
-function(hvsim_guest_programs)
-    cmake_parse_arguments(PARSE_ARGV 0 arg "" "" "SRCS")
+function(hvsim_guest_programs target)
+    cmake_parse_arguments(PARSE_ARGV 1 arg "" "" "SRCS")
     set(libraries "")
+    file(MAKE_DIRECTORY ${CMAKE_BINARY_DIR}/lib/${target} ${CMAKE_BINARY_DIR}/guestobj)
     foreach(src IN LISTS arg_SRCS)
         file(REAL_PATH ${src} path BASE_DIRECTORY ${CMAKE_CURRENT_SOURCE_DIR})
         file(RELATIVE_PATH path ${CMAKE_SOURCE_DIR} ${path})
         get_filename_component(name ${path} NAME_WE)
-        set(library ${CMAKE_BINARY_DIR}/lib/guests/${name}.so)
+        set(library ${CMAKE_BINARY_DIR}/lib/${target}/${name}.so)
         set(object ${CMAKE_BINARY_DIR}/guestobj/${name}.o)
-        file(MAKE_DIRECTORY ${CMAKE_BINARY_DIR}/guestobj)
         add_custom_command(OUTPUT ${library}
-            COMMAND ${HVSIM_HV_CC} ${HVSIM_GUEST_FLAGS} -I${HVSIM_GUEST_ROOT} -MD -MF ${object}.d -MT ${library}
-                    -c ${HVSIM_GUEST_ROOT}/${path} -o ${object}
+            COMMAND ${HVSIM_HV_CC} ${HVSIM_GUEST_FLAGS} -I${CMAKE_SOURCE_DIR} -MD -MF ${object}.d -MT ${library}
+                    -c ${CMAKE_SOURCE_DIR}/${path} -o ${object}
             COMMAND ${HVSIM_HV_CC} ${HVSIM_GUEST_LINK_FLAGS} -Wl,-soname,${name}.so -o ${library} ${object}
             DEPENDS ${CMAKE_SOURCE_DIR}/${path} ${CMAKE_SOURCE_DIR}/cmake/hvsim.cmake
             DEPFILE ${object}.d
-            COMMENT "Building lib/guests/${name}.so"
+            COMMENT "Building lib/${target}/${name}.so"
             VERBATIM)
         list(APPEND libraries ${library})
     endforeach()
-    add_custom_target(guests ALL DEPENDS ${libraries})
+    add_custom_target(${target} ALL DEPENDS ${libraries})
 endfunction()

@@ -26,15 +26,7 @@ void *mem_hpa_to_ptr(const struct pcpu *c, uint64_t hpa, uint64_t size_bytes);
 // --- Accesses with cost. Address in HPA; they never cross a page in one call. ---
 
 // GUEST: the guest's own TLB has translated; hv's is not in the way.
-enum mem_access_kind {
-    MEM_LOAD,
-    MEM_STORE,
-    MEM_RMW,
-    MEM_FETCH,
-    MEM_WALK,
-    MEM_GUEST_LOAD,
-    MEM_GUEST_RMW
-};
+enum mem_access_kind { MEM_LOAD, MEM_STORE, MEM_RMW, MEM_FETCH, MEM_WALK, MEM_GUEST_LOAD, MEM_GUEST_RMW };
 
 struct mem_core *mem_core_create(struct pcpu *c);
 void mem_core_reset(struct mem_core *m);

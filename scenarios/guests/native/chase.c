@@ -6,11 +6,12 @@ enum { CELL = 64 };
 
 static const struct guest_arg args[] = {
     [BYTES] = GUEST_ARG_BYTES,
-    [STEPS] = {"steps", "how many pointers it follows; 0: each of the range once", 0, 0, UINT64_MAX, GUEST_NUMBER},
+    [STEPS] = {"steps", "how many pointers it follows; 0: each of the range once", 0, 0, UINT64_MAX,
+               GUEST_NUMBER},
 };
 
-// Each cache line holds the offset of the next. One cycle through all of them, by Sattolo's shuffle: every line is
-// exchanged with an earlier one.
+// Each cache line holds the offset of the next. One cycle through all of them, by Sattolo's shuffle: every
+// line is exchanged with an earlier one.
 static void make_cycle(const struct guest_env *env, struct guest_range range, uint64_t cells)
 {
     uint64_t state = env->seed;
@@ -44,5 +45,6 @@ static void run(const struct guest_env *env, const uint64_t *arg)
         guest_fail("chase: the cycle does not close where it began", at, steps);
 }
 
-GUEST_PROGRAM("Follows pointers through a range in random order: no access can begin before the one before it ends.",
-              args, run);
+GUEST_PROGRAM(
+    "Follows pointers through a range in random order: no access can begin before the one before it ends.",
+    args, run);

@@ -12,8 +12,8 @@ static const struct guest_arg args[] = {
     [RANDOM] = {"random", "1: pages at random; 0: one after the other", 0, 0, 1, GUEST_NUMBER},
 };
 
-static void write_pages(const struct guest_env *env, const uint64_t *arg, struct guest_range range, uint64_t *next,
-                        uint64_t *state)
+static void write_pages(const struct guest_env *env, const uint64_t *arg, struct guest_range range,
+                        uint64_t *next, uint64_t *state)
 {
     uint64_t pages = range.bytes / GUEST_PAGE;
 

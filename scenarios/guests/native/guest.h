@@ -64,8 +64,14 @@ struct guest_range {
     }
 
 // Arguments of programs that access words of their range.
-#define GUEST_ARG_ACCESSES {"accesses", "how many", 1000000, 0, UINT64_MAX, GUEST_NUMBER}
-#define GUEST_ARG_WRITES {"writes", "how many of 100 accesses write", 30, 0, 100, GUEST_NUMBER}
+#define GUEST_ARG_ACCESSES                                                                                   \
+    {                                                                                                        \
+        "accesses", "how many", 1000000, 0, UINT64_MAX, GUEST_NUMBER                                         \
+    }
+#define GUEST_ARG_WRITES                                                                                     \
+    {                                                                                                        \
+        "writes", "how many of 100 accesses write", 30, 0, 100, GUEST_NUMBER                                 \
+    }
 
 // The range that the first two ask for; whole pages. Empty, and a failure, where the memory does not have it.
 static inline struct guest_range guest_range(const struct guest_env *env, uint64_t bytes, uint64_t shared)

@@ -10,8 +10,8 @@ static const struct guest_arg args[] = {
     [WRITES] = GUEST_ARG_WRITES,
 };
 
-// A rank below `n` whose probability falls as 1/(rank + 1): octaves of ranks are equally likely, and so are the ranks of
-// an octave.
+// A rank below `n` whose probability falls as 1/(rank + 1): octaves of ranks are equally likely, and so are
+// the ranks of an octave.
 static uint64_t zipf(uint64_t *state, uint64_t n)
 {
     unsigned octaves = 64 - (unsigned)__builtin_clzll(n);
@@ -40,4 +40,5 @@ static void run(const struct guest_env *env, const uint64_t *arg)
     }
 }
 
-GUEST_PROGRAM("Accesses pages of a range as keys of a cache are: the n-th most popular one as 1/n.", args, run);
+GUEST_PROGRAM("Accesses pages of a range as keys of a cache are: the n-th most popular one as 1/n.", args,
+              run);

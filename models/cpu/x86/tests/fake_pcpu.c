@@ -235,6 +235,7 @@ uint32_t trace_text(struct trace *t, const char *text)
                                         "guest RIP is outside of its program",
                                         "guest program loops without an event",
                                         "guest handlers are nested too deeply",
+                                        "guest program: on purpose",
                                         "no guest program at this IDTR base"};
 
     (void)t;
