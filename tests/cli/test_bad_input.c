@@ -77,7 +77,7 @@ static const struct {
     {HEAD VCPU("native: ../random"), GOOD_STREAM,
      "s.yaml:6: vms[0].vcpus[0].native: ", "expected the name of a program", ""},
     {HEAD VCPU("native: random, args: { byte: 1MiB }"), GOOD_STREAM, "s.yaml:6: vms[0].vcpus[0].args.byte: ",
-     "random has no such argument; did you mean `bytes`", "it has bytes, shared, accesses, writes"},
+     "random has no such argument; did you mean `bytes`", "it has bytes, shared, accesses, writes, step"},
     {HEAD VCPU("native: random, args: { bytes: 65MiB }"), GOOD_STREAM,
      "s.yaml:6: vms[0].vcpus[0].args.bytes: ", "expected bytes with a unit",
      "0 to 67108864 bytes, got `65MiB`"},
