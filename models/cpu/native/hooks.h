@@ -7,14 +7,29 @@
 #include "models/cpu/native/schedule.h"
 #include "models/mem/core.h"
 
+// The functions entered last, by low bits of their address: their names are looked up in tables as large as
+// the text otherwise.
+#define NATIVE_FUNCTIONS 512u
+struct native_function {
+    uint32_t offset; // Of the hook's return address in the text; UINT32_MAX: none
+    uint32_t text;   // trace_text() id
+};
+
 struct native_hot {
     struct price_map map;
     const uint16_t *function_at;
     const uint32_t *function_text;
     uint64_t image_bytes;
     bool calls; // Function entries and exits are recorded.
+    struct native_function functions[NATIVE_FUNCTIONS];
 };
 extern struct native_hot native_hot;
+
+// native_context_thread(), inline.
+static inline uint32_t native_thread(const struct pcpu *c)
+{
+    return c->native->current ? c->native->current->trace_thread : 0;
+}
 
 // Simulated physical address of a pointer that hv code uses.
 static inline uint64_t native_hpa(const struct pcpu *c, const volatile void *p)
@@ -55,7 +70,7 @@ NATIVE_HOT native_load(const volatile void *address, unsigned size_bytes)
 
     if (!c)
         return;
-    if (__builtin_expect(!mem_near(c->mem, p, size_bytes, false), 0)) {
+    if (__builtin_expect(!mem_near(c->mem, c->mem->near_load, p, size_bytes), 0)) {
         native_load_far(c, p, size_bytes, __builtin_return_address(0));
         return;
     }
@@ -81,7 +96,7 @@ NATIVE_HOT native_store(volatile void *address, unsigned size_bytes)
     struct mem_core *m = c->mem;
 
     if (__builtin_expect(c->now_ticks >= c->limit_ticks || m->stores.count == m->stores.capacity ||
-                             !mem_near(m, p, size_bytes, true),
+                             !mem_near(m, m->near_store, p, size_bytes),
                          0)) {
         native_store_far(c, p, size_bytes, __builtin_return_address(0));
         return;

@@ -8,6 +8,7 @@
 #include "models/mem/core.h"
 #include "models/timer/tsc.h"
 #include "tests/shim/shim.h"
+#include <glob.h>
 #include <stdio.h>
 #include <stdlib.h>
 
@@ -104,13 +105,13 @@ static uint64_t price_of(const char *function)
     return ticks;
 }
 
-// Ticks in the guest from the last entry to the last exit. (The entry sets the TSC of the preemption timer.)
-static uint64_t entered_ticks;
+// When the last exit began.
+static uint64_t exit_ticks;
 static uint32_t run(void)
 {
     uint32_t reason = bench_run();
 
-    entered_ticks = pcpu_current->x86->vmx.exit_begin_ticks;
+    exit_ticks = pcpu_current->x86->vmx.exit_begin_ticks;
     return reason;
 }
 
@@ -123,7 +124,7 @@ TEST(NativeGuest, BlocksTakeTheirPrice)
     start(1, CASE_STRAIGHT, 0, 0);
     begin = pcpu_current->now_ticks;
     EXPECT_EQ(run(), EXIT_REASON_HLT);
-    straight = entered_ticks - begin;
+    straight = exit_ticks - begin;
     prices = price_of("run") + price_of("straight");
     EXPECT_GT(prices, 0);
     end();
@@ -131,7 +132,7 @@ TEST(NativeGuest, BlocksTakeTheirPrice)
     start(1, CASE_WORK, 1000, 0);
     begin = pcpu_current->now_ticks;
     EXPECT_EQ(run(), EXIT_REASON_HLT);
-    EXPECT_EQ(entered_ticks - begin,
+    EXPECT_EQ(exit_ticks - begin,
               straight - prices + price_of("run") + price_of("work") +
                   tsc_to_ticks(1000, bench.uarch.clock.core_khz, bench.uarch.clock.tsc_khz));
     end();
@@ -146,7 +147,7 @@ TEST(NativeGuest, ALoadTakesTheCachesLatency)
         bench_access_ticks = 77;
         begin = pcpu_current->now_ticks;
         EXPECT_EQ(run(), EXIT_REASON_HLT);
-        took[i] = entered_ticks - begin;
+        took[i] = exit_ticks - begin;
         end();
     }
     EXPECT_EQ(took[2] - took[1], took[1] - took[0]);
@@ -165,8 +166,8 @@ TEST(NativeGuest, PreemptionTimerExitsAtTheFirstBlockBehindIt)
         bench_vmwrite(VMX_PREEMPTION_TIMER_VALUE, value);
         EXPECT_EQ(run(), EXIT_REASON_PREEMPTION_TIMER);
         expiry = pcpu_current->x86->vmx.timer_at_ticks;
-        EXPECT_GE(entered_ticks, expiry);
-        EXPECT_LT(entered_ticks, expiry + 20 * TICKS_PER_CYCLE);
+        EXPECT_GE(exit_ticks, expiry);
+        EXPECT_LT(exit_ticks, expiry + 20 * TICKS_PER_CYCLE);
         EXPECT_EQ(bench_vmread(VMX_PREEMPTION_TIMER_VALUE), value); // Saving it was not asked for.
         end();
     }
@@ -433,8 +434,8 @@ TEST(NativeGuest, AnExternalInterruptReachesItInTheMiddle)
     uint64_t due = pcpu_current->now_ticks + 100000;
 
     EXPECT_EQ(run(), EXIT_REASON_EXTERNAL_INTERRUPT);
-    EXPECT_GE(entered_ticks, due);
-    EXPECT_LT(entered_ticks, due + 20 * TICKS_PER_CYCLE);
+    EXPECT_GE(exit_ticks, due);
+    EXPECT_LT(exit_ticks, due + 20 * TICKS_PER_CYCLE);
     EXPECT_GT(guest_memory(RESULT_AT), 100);
     end();
 }
@@ -482,7 +483,7 @@ TEST(NativeGuest, AResetInTheMiddleOfAHandlerStartsItAgain)
         uint64_t begin = pcpu_current->now_ticks;
 
         EXPECT_EQ(run(), EXIT_REASON_IO_INSTRUCTION);
-        began[i] = entered_ticks - begin;
+        began[i] = exit_ticks - begin;
         inject(0x41);
         EXPECT_EQ(run(), EXIT_REASON_IO_INSTRUCTION);
         EXPECT_EQ(bench_vmread(EXIT_QUALIFICATION) >> 16, 0x80);
@@ -530,4 +531,26 @@ TEST(NativeProgram, WhatIsRefused)
     }
     EXPECT_EQ(native_program_open("/nonexistent.so", NULL, error, sizeof error), NULL);
     EXPECT_STRSTR(error, "No such file");
+}
+
+// Every instruction of every program has a price.
+TEST(NativeProgram, OfScenariosArePricedWhole)
+{
+    char pattern[600], error[700];
+    glob_t found;
+
+    ASSERT_TRUE(bench_load("skylake-sp"));
+    snprintf(pattern, sizeof pattern, "%s/lib/guests/*.so", test_build_dir());
+    ASSERT_EQ(glob(pattern, 0, NULL, &found), 0);
+    for (size_t i = 0; i < found.gl_pathc; i++) {
+        struct native_program *p = native_program_open(found.gl_pathv[i], &bench.uarch, error, sizeof error);
+
+        test_row("%s", found.gl_pathv[i]);
+        ASSERT_TRUE(p != NULL);
+        EXPECT_GT(price_block_count(p->prices), 5);
+        EXPECT_EQ(price_unknown_count(p->prices), 0);
+        EXPECT_GT(strlen(native_program_info(p)->about), 10);
+        native_program_close(p);
+    }
+    globfree(&found);
 }
