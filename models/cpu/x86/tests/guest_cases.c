@@ -122,6 +122,16 @@ static void quiet(const uint64_t *arg)
     guest_out(0x80, 1, 1);
 }
 
+static void open_window(const uint64_t *arg)
+{
+    guest_store(WORD(RESULT_AT), 1);
+    guest_cli();
+    guest_out(0x80, 1, 0);
+    guest_sti();
+    for (;;)
+        guest_store(WORD(RESULT_AT), arg[A]);
+}
+
 static void failing(const uint64_t *arg)
 {
     guest_fail("guest program: on purpose", arg[A], arg[B]);
@@ -133,7 +143,7 @@ static void run(const struct guest_env *env, const uint64_t *arg)
         [CASE_STRAIGHT] = straight, [CASE_WORK] = work,       [CASE_ACCESSES] = accesses,
         [CASE_INSN] = instructions, [CASE_HANDLER] = handler, [CASE_SPIN] = spin,
         [CASE_LOCKED] = locked,     [CASE_SMALL] = small,     [CASE_LOADS] = loads,
-        [CASE_QUIET] = quiet,       [CASE_FAIL] = failing};
+        [CASE_QUIET] = quiet,       [CASE_FAIL] = failing,    [CASE_OPEN] = open_window};
 
     (void)env;
     cases[arg[CASE]](arg);

@@ -15,6 +15,7 @@ enum {
     CASE_LOADS,
     CASE_QUIET,
     CASE_FAIL,
+    CASE_OPEN,
     CASES
 };
 

@@ -252,7 +252,7 @@ TEST(NativeGuest, SmallAccessesTouchTheirBytes)
 
 TEST(NativeGuest, AnAccessOverTwoPagesNeedsBoth)
 {
-    start(1, CASE_LOADS, GPA + 0xffc, 1);
+    start(1, CASE_ACCESSES, GPA + 0xffc, 0);
     EXPECT_EQ(run(), EXIT_REASON_EPT_VIOLATION);
     EXPECT_EQ(bench_vmread(GUEST_PHYSICAL_ADDRESS), GPA + 0xffc);
     bench_set64(PT, (BENCH_GUEST + 0x4000) | LEAF);
@@ -260,6 +260,9 @@ TEST(NativeGuest, AnAccessOverTwoPagesNeedsBoth)
     EXPECT_EQ(bench_vmread(GUEST_PHYSICAL_ADDRESS), GPA + 0x1000);
     bench_set64(PT + 8, (BENCH_GUEST + 0x6000) | LEAF);
     EXPECT_EQ(run(), EXIT_REASON_HLT);
+    EXPECT_EQ(guest_memory(0x4ff8) >> 32, 0x55667788);
+    EXPECT_EQ(guest_memory(0x6000), 0x5566778911223344); // And the word behind it, one more.
+    EXPECT_EQ(guest_memory(0x6008) & 0xffffffff, 0x11223344);
     end();
 }
 
@@ -267,10 +270,16 @@ TEST(NativeGuest, SingleSteppingStopsBehindEachAccess) // SDM 25.5.2
 {
     unsigned traps = 0;
 
-    start(1, CASE_LOADS, 0x3000, 5);
+    start(1, CASE_LOADS, GPA, 5);
+    EXPECT_EQ(run(), EXIT_REASON_EPT_VIOLATION);
+    uint64_t rip = bench_vmread(GUEST_RIP);
+
+    bench_set64(PT, (BENCH_GUEST + 0x4000) | LEAF);
     bench_control(CPU_BASED_VM_EXEC_CONTROL, CPU_MONITOR_TRAP_FLAG, 0);
-    while (run() == EXIT_REASON_MONITOR_TRAP_FLAG && traps < 20)
+    while (run() == EXIT_REASON_MONITOR_TRAP_FLAG && traps < 20) {
         traps++;
+        EXPECT_EQ(bench_vmread(GUEST_RIP), rip + 3);
+    }
     EXPECT_EQ(traps, 5);
     EXPECT_EQ(bench_vmread(VM_EXIT_REASON), EXIT_REASON_HLT);
     end();
@@ -345,6 +354,22 @@ TEST(NativeGuest, StiHoldsInterruptsBackForOneInstruction) // SDM 25.3
     // The window opens behind HLT, not between STI and it.
     EXPECT_EQ(run(), EXIT_REASON_INTERRUPT_WINDOW);
     EXPECT_EQ(bench_vmread(GUEST_ACTIVITY_STATE), ACTIVITY_HLT);
+    end();
+}
+
+TEST(NativeGuest, TheShadowOfStiEndsWithTime)
+{
+    start(1, CASE_OPEN, 0, 0);
+    bench_control(CPU_BASED_VM_EXEC_CONTROL, CPU_UNCONDITIONAL_IO_EXITING, 0);
+    EXPECT_EQ(run(), EXIT_REASON_IO_INSTRUCTION);
+    bench_control(CPU_BASED_VM_EXEC_CONTROL, CPU_INTERRUPT_WINDOW_EXITING, 0);
+    bench_control(PIN_BASED_VM_EXEC_CONTROL, PIN_PREEMPTION_TIMER, 0);
+    bench_vmwrite(VMX_PREEMPTION_TIMER_VALUE, 100000); // If it never opens.
+    bench_skip();
+    uint64_t begin = pcpu_current->now_ticks;
+
+    EXPECT_EQ(run(), EXIT_REASON_INTERRUPT_WINDOW);
+    EXPECT_LT(exit_ticks, begin + 2000 * TICKS_PER_CYCLE);
     end();
 }
 
@@ -492,6 +517,9 @@ TEST(NativeGuest, AResetInTheMiddleOfAHandlerStartsItAgain)
         bench_vmwrite(GUEST_RFLAGS, 0x202);
     }
     EXPECT_EQ(began[1], began[2]);
+    inject(0x41); // Its handler is not set yet.
+    EXPECT_EQ(run(), EXIT_REASON_MSR_WRITE);
+    EXPECT_EQ(bench_gprs.r[RCX], MSR_IA32_X2APIC_EOI);
     EXPECT_EQ(guest_memory(COUNT_AT), 3);
     end();
 }
