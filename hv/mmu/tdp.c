@@ -139,9 +139,9 @@ static bool split_leaf(struct x86_vcpu *v, u64 *sptep, u64 huge, gfn_t gfn, unsi
     return true;
 }
 
-// Walks down to `*level`, making tables. A larger leaf on the way is split if it refuses what `write` says; *level may end
-// higher at one that does not, or lower where a table already stands in the place of the wanted large page. NULL: lost a
-// race.
+// Walks down to `*level`, making tables. A larger leaf on the way is split if it refuses what `write` says;
+// *level may end higher at one that does not, or lower where a table already stands in the place of the
+// wanted large page. NULL: lost a race.
 static u64 *walk_to(struct x86_vcpu *v, gfn_t gfn, bool write, unsigned *level)
 {
     struct vm *vm = v->vcpu.vm;

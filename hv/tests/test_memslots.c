@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // Memory slots: the rules of HV_SET_USER_MEMORY_REGION, lookups against a model, and the update beside
 // readers.
-#include "hv/core/requests.h"
 #include "hv/core/memslots.h"
+#include "hv/core/requests.h"
 #include "hv/core/vm.h"
 #include "hv/lib/errno.h"
 #include "hv/lib/string.h"
@@ -391,7 +391,8 @@ static void postponed_body(void *arg)
     EXPECT_EQ(left_after_flush(TLB_FLUSH_ENTRY_UNIFIED, TLB_DIRTY_RESET_CMPXCHG), 6);
     EXPECT_EQ(left_after_flush(TLB_FLUSH_ENTRY_UNIFIED, TLB_DIRTY_RESET_STORE), 0); // The lost update.
     EXPECT_EQ(prepared, 1);
-    EXPECT_EQ(left_after_flush(TLB_FLUSH_ENTRY_ARCH_HOOK, TLB_DIRTY_RESET_CMPXCHG), 0); // Nothing came in between ...
+    EXPECT_EQ(left_after_flush(TLB_FLUSH_ENTRY_ARCH_HOOK, TLB_DIRTY_RESET_CMPXCHG),
+              0);           // Nothing came in between ...
     EXPECT_EQ(prepared, 0); // ... because the architecture was not asked.
 }
 TEST(HvFlush, WhatIsPutOffDuringAFlushStaysCounted)

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Bad input to the calls about memory slots and dirty logging: the error, and that nothing has changed (KVM's rules;
-// catalogue 000-A, 001-A).
+// Bad input to the calls about memory slots and dirty logging: the error, and that nothing has changed (KVM's
+// rules; catalogue 000-A, 001-A).
 #include "hv/core/dirty_ring.h"
 #include "hv/lib/errno.h"
 #include "hv/mmu/tests/mmu_fixture.h"
@@ -26,7 +26,8 @@ static s64 set_region(struct hv_user_memory_region r)
 // Slot 0 does not log, slot 1 does and has a dirty page.
 static void make_slots(void)
 {
-    EXPECT_EQ(set_region((struct hv_user_memory_region){1, HV_MEM_LOG_DIRTY_PAGES, AT, PAGES * PAGE_SIZE, t.memory}),
+    EXPECT_EQ(set_region(
+                  (struct hv_user_memory_region){1, HV_MEM_LOG_DIRTY_PAGES, AT, PAGES * PAGE_SIZE, t.memory}),
               0);
     fault(AT + 5 * PAGE_SIZE, QUAL_EPT_WRITE);
     fault(3 * PAGE_SIZE, QUAL_EPT_WRITE);
@@ -174,7 +175,8 @@ static void logs(void)
         const struct clear_row *r = &clear_rows[i];
 
         test_row("%s", r->name);
-        *clear = (struct hv_clear_dirty_log){r->slot, r->num_pages, r->first_page, r->bad_bitmap ? 16 : (u64)all};
+        *clear =
+            (struct hv_clear_dirty_log){r->slot, r->num_pages, r->first_page, r->bad_bitmap ? 16 : (u64)all};
         EXPECT_EQ(hv_ioctl_ptr(t.vm, HV_CLEAR_DIRTY_LOG, clear), r->want);
         EXPECT_EQ(vm_hash(vm_of()), hash);
     }

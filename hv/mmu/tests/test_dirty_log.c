@@ -287,7 +287,8 @@ TEST(DirtyLog, LargePagesAreSmallWhileASlotLogs)
 {
     EXPECT_EQ(with_logging((struct setup){.memory_bytes = 16 * MIB, .page_shift = 21}, split_at_start), 0);
     EXPECT_EQ(
-        with_logging((struct setup){.memory_bytes = 16 * MIB, .page_shift = 21, .pml = true}, split_at_start), 0);
+        with_logging((struct setup){.memory_bytes = 16 * MIB, .page_shift = 21, .pml = true}, split_at_start),
+        0);
 }
 
 static void split_at_fault(void)
@@ -342,8 +343,9 @@ static void gigantic(void)
 }
 TEST(DirtyLog, AGibibyteIsSplitTwiceOnThePathOfTheWriteOnly)
 {
-    EXPECT_EQ(with_logging((struct setup){.memory_bytes = 2 * GIB, .page_shift = 30, .lazy_split = true}, gigantic),
-              0);
+    EXPECT_EQ(
+        with_logging((struct setup){.memory_bytes = 2 * GIB, .page_shift = 30, .lazy_split = true}, gigantic),
+        0);
 }
 
 static void not_beyond(void)
@@ -352,8 +354,10 @@ static void not_beyond(void)
     unsigned level;
 
     // A second slot in the same 2 MiB: neither is large, whatever stands behind.
-    *region = (struct hv_user_memory_region){
-        .slot = 1, .guest_phys_addr = GIB + 4 * PAGE_SIZE, .memory_size = 8 * PAGE_SIZE, .userspace_addr = t.memory};
+    *region = (struct hv_user_memory_region){.slot = 1,
+                                             .guest_phys_addr = GIB + 4 * PAGE_SIZE,
+                                             .memory_size = 8 * PAGE_SIZE,
+                                             .userspace_addr = t.memory};
     EXPECT_EQ(hv_ioctl_ptr(t.vm, HV_SET_USER_MEMORY_REGION, region), 0);
     fault(GIB + 5 * PAGE_SIZE, QUAL_EPT_WRITE);
     region->flags = HV_MEM_LOG_DIRTY_PAGES;

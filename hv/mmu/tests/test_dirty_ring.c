@@ -52,7 +52,8 @@ static void order(void)
     // Nothing was collected, so nothing is taken back.
     EXPECT_EQ(hv_ioctl(t.vm, HV_RESET_DIRTY_RINGS, 0), 0);
     EXPECT_TRUE(is_writable(leaf(9)));
-    // Entries are taken back in order, up to the first that was not collected; their pages are protected again.
+    // Entries are taken back in order, up to the first that was not collected; their pages are protected
+    // again.
     ring[0].flags = ring[1].flags = ring[3].flags = HV_DIRTY_GFN_F_RESET;
     u64 flushes = vm_of()->remote_tlb_flush_count;
 
