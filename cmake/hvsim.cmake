@@ -178,7 +178,7 @@ set(HVSIM_HV_FLAGS
     # Fences too: gcc warns of them only because its own runtime ignores them.
     -fsanitize=thread -fsanitize-coverage=trace-pc -Wno-tsan
     # The last one that matches counts.
-    -ffile-prefix-map=${CMAKE_SOURCE_DIR}/= -ffile-prefix-map=${CMAKE_BINARY_DIR}=. -ffile-prefix-map=${HVSIM_HV_ROOT}/=)
+    -ffile-prefix-map=${CMAKE_SOURCE_DIR}/= -ffile-prefix-map=${CMAKE_BINARY_DIR}=.)
 
 set(HVSIM_HV_LINK_FLAGS
     -shared -nostdlib
@@ -211,14 +211,17 @@ endfunction()
 
 function(hvsim_hv_shared name sources defines)
     set(objects "")
+    # By relative names: a compiler cache with a base directory (CCACHE_BASEDIR) would make them of absolute ones,
+    # which no prefix map then matches.
+    file(RELATIVE_PATH root ${CMAKE_CURRENT_BINARY_DIR} ${HVSIM_HV_ROOT})
     list(TRANSFORM defines PREPEND -D)
     foreach(src IN LISTS sources)
         set(object ${CMAKE_BINARY_DIR}/hvobj/${name}/${src}.o)
         get_filename_component(folder ${object} DIRECTORY)
         file(MAKE_DIRECTORY ${folder})
         add_custom_command(OUTPUT ${object}
-            COMMAND ${HVSIM_HV_CC} ${HVSIM_HV_FLAGS} ${defines} -I${HVSIM_HV_ROOT} -MD -MF ${object}.d
-                    -c ${HVSIM_HV_ROOT}/${src} -o ${object}
+            COMMAND ${HVSIM_HV_CC} ${HVSIM_HV_FLAGS} -ffile-prefix-map=${root}/= ${defines} -I${root} -MD -MF ${object}.d
+                    -c ${root}/${src} -o ${object}
             DEPENDS ${CMAKE_SOURCE_DIR}/${src} ${CMAKE_SOURCE_DIR}/cmake/hvsim.cmake
             DEPFILE ${object}.d
             COMMENT "Compiling ${src} for lib${name}.so"
@@ -284,6 +287,7 @@ list(FILTER HVSIM_GUEST_LINK_FLAGS EXCLUDE REGEX "Ttext-segment")
 function(hvsim_guest_programs target)
     cmake_parse_arguments(PARSE_ARGV 1 arg "" "" "SRCS")
     set(libraries "")
+    file(RELATIVE_PATH root ${CMAKE_CURRENT_BINARY_DIR} ${CMAKE_SOURCE_DIR}) # As in hvsim_hv_shared().
     file(MAKE_DIRECTORY ${CMAKE_BINARY_DIR}/lib/${target} ${CMAKE_BINARY_DIR}/guestobj)
     foreach(src IN LISTS arg_SRCS)
         file(REAL_PATH ${src} path BASE_DIRECTORY ${CMAKE_CURRENT_SOURCE_DIR})
@@ -292,8 +296,8 @@ function(hvsim_guest_programs target)
         set(library ${CMAKE_BINARY_DIR}/lib/${target}/${name}.so)
         set(object ${CMAKE_BINARY_DIR}/guestobj/${name}.o)
         add_custom_command(OUTPUT ${library}
-            COMMAND ${HVSIM_HV_CC} ${HVSIM_GUEST_FLAGS} -I${CMAKE_SOURCE_DIR} -MD -MF ${object}.d -MT ${library}
-                    -c ${CMAKE_SOURCE_DIR}/${path} -o ${object}
+            COMMAND ${HVSIM_HV_CC} ${HVSIM_GUEST_FLAGS} -ffile-prefix-map=${root}/= -I${root} -MD -MF ${object}.d
+                    -MT ${library} -c ${root}/${path} -o ${object}
             COMMAND ${HVSIM_HV_CC} ${HVSIM_GUEST_LINK_FLAGS} -Wl,-soname,${name}.so -o ${library} ${object}
             DEPENDS ${CMAKE_SOURCE_DIR}/${path} ${CMAKE_SOURCE_DIR}/cmake/hvsim.cmake
             DEPFILE ${object}.d

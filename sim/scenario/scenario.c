@@ -241,25 +241,22 @@ static void free_vcpu(struct scenario_vcpu *v)
     free(v->native);
 }
 
-struct scenario *scenario_load(const char *path, struct user_error *e)
+// The scenario of an opened file, which is closed.
+static struct scenario *load_opened(struct loader *l)
 {
-    struct loader l = {.e = e};
     struct scenario *s = NULL;
-
-    if (yaml_open(&l.y, path, e))
-        return NULL;
     struct schema *schema = load_array(1, sizeof *schema);
 
-    if (!load_names(&l)) {
+    if (!load_names(l)) {
         void *raw;
 
-        schema_make(schema, &l.names);
-        if (!yaml_load(&l.y, &schema->root, &raw, e)) {
-            l.raw = raw;
+        schema_make(schema, &l->names);
+        if (!yaml_load(&l->y, &schema->root, &raw, l->e)) {
+            l->raw = raw;
             s = load_array(1, sizeof *s);
-            s->path = load_copy(path);
-            s->folder = folder_of(path);
-            if (load_all(&l, s)) {
+            s->path = load_copy(l->y.path);
+            s->folder = folder_of(l->y.path);
+            if (load_all(l, s)) {
                 scenario_free(s);
                 s = NULL;
             }
@@ -267,8 +264,22 @@ struct scenario *scenario_load(const char *path, struct user_error *e)
         }
     }
     free(schema);
-    yaml_close(&l.y);
+    yaml_close(&l->y);
     return s;
+}
+
+struct scenario *scenario_load(const char *path, struct user_error *e)
+{
+    struct loader l = {.e = e};
+
+    return yaml_open(&l.y, path, e) ? NULL : load_opened(&l);
+}
+
+struct scenario *scenario_load_text(const char *path, const void *text, size_t bytes, struct user_error *e)
+{
+    struct loader l = {.e = e};
+
+    return yaml_open_text(&l.y, path, text, bytes, e) ? NULL : load_opened(&l);
 }
 
 void scenario_free(struct scenario *s)

@@ -106,6 +106,8 @@ struct scenario {
 
 // Loads and checks `path`. NULL with `e` filled on any fault of the file; no partial result.
 struct scenario *scenario_load(const char *path, struct user_error *e);
+// The same for text in memory; `path` names it in messages, and its folder is where streams are.
+struct scenario *scenario_load_text(const char *path, const void *text, size_t bytes, struct user_error *e);
 void scenario_free(struct scenario *s);
 // The variant called `name`, or NULL.
 const struct scenario_variant *scenario_variant_find(const struct scenario *s, const char *name);

@@ -76,7 +76,7 @@ void native_store_far(struct pcpu *c, void *p, unsigned size_bytes, const void *
 {
     native_checkpoint(c, pc);
     c = pcpu_current;
-    unsigned kept_bytes = native_in_arena(p) ? size_bytes : 0;
+    unsigned kept_bytes = native_hides(c, p) ? size_bytes : 0;
 
     if (mem_near(c->mem, c->mem->near_store, p, size_bytes)) {
         if (c->mem->stores.count == c->mem->stores.capacity)

@@ -78,14 +78,18 @@ NATIVE_HOT native_load(const volatile void *address, unsigned size_bytes)
     native_checkpoint(c, __builtin_return_address(0));
 }
 
-static inline bool native_in_arena(const void *p)
+// Bytes of the thread's own stack stay where they are, seen by everybody at once: when the buffer's stores
+// are hidden, the simulator itself may run on that very stack. What lies on another thread's stack waits for
+// us, so its bytes are hidden as the arena's are: a flag there is seen after what was stored before it.
+static inline bool native_hides(const struct pcpu *c, const void *p)
 {
-    return (uint64_t)(uintptr_t)p - HW_ARENA_BASE < HW_ARENA_HOSTS_MAX * HW_ARENA_STRIDE;
+    uint64_t at = (uint64_t)(uintptr_t)p;
+
+    return at - HW_ARENA_BASE < HW_ARENA_HOSTS_MAX * HW_ARENA_STRIDE ||
+           (uint64_t)(uintptr_t)c->native->current->stack_top - at > NATIVE_LEVELS_MAX * NATIVE_LEVEL_BYTES;
 }
 
-// A store executes at the scheduling point and then waits in the store buffer. Bytes of a stack stay where
-// they are, seen by everybody at once: when the buffer's stores are hidden, the simulator itself may run on
-// that very stack. Its line drains like any other.
+// A store executes at the scheduling point and then waits in the store buffer, its line drains from there.
 NATIVE_HOT native_store(volatile void *address, unsigned size_bytes)
 {
     void *p = (void *)(uintptr_t)address;
@@ -101,7 +105,7 @@ NATIVE_HOT native_store(volatile void *address, unsigned size_bytes)
         native_store_far(c, p, size_bytes, __builtin_return_address(0));
         return;
     }
-    if (native_in_arena(p))
+    if (__builtin_expect(native_hides(c, p), 1))
         mem_store_near(m, c->now_ticks, p, size_bytes);
     else
         mem_store_near(m, c->now_ticks, p, 0);
