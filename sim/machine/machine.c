@@ -88,20 +88,20 @@ static int open_image(struct sim_machine *m, const struct machine_options *o, st
     return m->image ? 0 : -1;
 }
 
-// A mistake in a stream has its own place; a stream that is not there is a mistake of the scenario.
+// A mistake in a stream has its own place; one that is no stream at all is a mistake of the scenario.
 static int stream_fault(const struct scenario *s, uint32_t vm, uint32_t vcpu,
                         const struct stream_error *error, struct user_error *e)
 {
     const struct scenario_vcpu *from = &s->vms[vm].vcpus[vcpu];
     char field[64];
 
-    if (access(from->stream, R_OK) == 0) {
+    if (error->line) {
         snprintf(e->text, sizeof e->text, "%s", error->text);
         return -1;
     }
     snprintf(field, sizeof field, "vms[%u].vcpus[%u].stream", vm, vcpu);
-    return user_error_at(e, s->path, from->line, field, "%s; paths are relative to the scenario's folder",
-                         error->text);
+    return user_error_at(e, s->path, from->line, field, "%s%s", error->text,
+                         access(from->stream, R_OK) ? "; paths are relative to the scenario's folder" : "");
 }
 
 static int load_streams(struct sim_machine *m, struct user_error *e)
@@ -237,7 +237,8 @@ static int build(struct sim_machine *m, const struct machine_options *o, struct 
         return user_error_at(e, m->scenario->path, 0, "machine.memory",
                              "cannot reserve address space for it: %m");
     if (o->vcd_path && sim_vcd_open(o->vcd_path))
-        return user_error_at(e, o->vcd_path, 0, NULL, "cannot be written");
+        return user_error_at(e, o->vcd_path, 0, NULL,
+                             "is no place for a value change dump; name a file that can be written");
     m->quantum_cycles = o->quantum_cycles;
     m->machine.exact = o->quantum_cycles == 0;
     m->machine.quantum_ticks = o->quantum_cycles * TICKS_PER_CYCLE;
