@@ -9,6 +9,8 @@
 #include "models/cpu/x86/x86.h"
 #include "models/mem/mem.h"
 #include "sim/machine/boot_info.h"
+#include "sim/machine/guests.h"
+#include "sim/machine/orders.h"
 #include <assert.h>
 #include <limits.h>
 #include <stdlib.h>
@@ -20,8 +22,8 @@ struct sim_machine {
     const struct scenario *scenario;
     struct uarch *uarch;
     struct native_image *image;
-    struct stream_set *streams; // Of every vCPU, in the order of VMs and vCPUs.
-    uint32_t vcpu_count;
+    struct guest_set guests; // Programs of every vCPU, in the order of VMs and vCPUs.
+    struct orders *orders;
     uint32_t guests_left;
     uint64_t quantum_cycles;
     bool ran; // Since the last start-over.
@@ -86,48 +88,6 @@ static int open_image(struct sim_machine *m, const struct machine_options *o, st
     free(path);
     m->machine.image = m->image;
     return m->image ? 0 : -1;
-}
-
-// A mistake in a stream has its own place; one that is no stream at all is a mistake of the scenario.
-static int stream_fault(const struct scenario *s, uint32_t vm, uint32_t vcpu,
-                        const struct stream_error *error, struct user_error *e)
-{
-    const struct scenario_vcpu *from = &s->vms[vm].vcpus[vcpu];
-    char field[64];
-
-    if (error->line) {
-        snprintf(e->text, sizeof e->text, "%s", error->text);
-        return -1;
-    }
-    snprintf(field, sizeof field, "vms[%u].vcpus[%u].stream", vm, vcpu);
-    return user_error_at(e, s->path, from->line, field, "%s%s", error->text,
-                         access(from->stream, R_OK) ? "; paths are relative to the scenario's folder" : "");
-}
-
-static int load_streams(struct sim_machine *m, struct user_error *e)
-{
-    const struct scenario *s = m->scenario;
-
-    for (uint32_t i = 0; i < s->vm_count; i++)
-        m->vcpu_count += s->vms[i].vcpu_count;
-    m->streams = calloc(m->vcpu_count, sizeof *m->streams);
-    if (!m->streams)
-        return user_error_at(e, s->path, 0, NULL, "out of memory");
-    struct stream_set *set = m->streams;
-
-    for (uint32_t i = 0; i < s->vm_count; i++) {
-        for (uint32_t v = 0; v < s->vms[i].vcpu_count; v++, set++) {
-            const struct stream_target target = {.clock_khz = (uint32_t)m->uarch->clock.core_khz,
-                                                 .tsc_khz = (uint32_t)m->uarch->clock.tsc_khz,
-                                                 .vm = i,
-                                                 .vcpu = v};
-            struct stream_error error;
-
-            if (!stream_load(s->vms[i].vcpus[v].stream, &target, set, &error))
-                return stream_fault(s, i, v, &error, e);
-        }
-    }
-    return 0;
 }
 
 static struct pcpu *create_cpu(struct sim_machine *m, uint32_t index)
@@ -208,21 +168,11 @@ void machine_interrupt(struct sim_machine *m)
 
 static int register_programs(struct sim_machine *m, struct user_error *e)
 {
-    const struct stream_set *set = m->streams;
-
     m->machine.assigned = assigned_msi_create();
     if (!m->machine.assigned)
         return user_error_at(e, m->scenario->path, 0, NULL, "out of memory");
-
-    for (uint32_t i = 0; i < m->scenario->vm_count; i++)
-        for (uint32_t v = 0; v < m->scenario->vms[i].vcpu_count; v++, set++)
-            for (unsigned p = 0; p < set->count; p++) {
-                const char *wrong =
-                    replay_register(&m->machine, replay_idtr_base(i, v, p), &set->programs[p]);
-
-                if (wrong)
-                    return user_error_at(e, m->scenario->vms[i].vcpus[v].stream, 0, NULL, "%s", wrong);
-            }
+    if (guests_register(&m->guests, m->scenario, &m->machine, e))
+        return -1;
     replay_set_done_hook(&m->machine, guest_done, m);
     return 0;
 }
@@ -231,7 +181,7 @@ static int build(struct sim_machine *m, const struct machine_options *o, struct 
 {
     if (sim_init())
         return user_error_at(e, "SystemC", 0, NULL, "could not be started");
-    if (open_uarch(m, o, e) || load_streams(m, e) || open_image(m, o, e))
+    if (open_uarch(m, o, e) || guests_load(&m->guests, m->scenario, m->uarch, e) || open_image(m, o, e))
         return -1;
     if (mem_arena_create(0, m->scenario->memory_bytes))
         return user_error_at(e, m->scenario->path, 0, "machine.memory",
@@ -248,7 +198,9 @@ static int build(struct sim_machine *m, const struct machine_options *o, struct 
     m->machine.owner = m;
     m->machine.power_off = power_off;
     m->machine.on_attention = attention;
-    return create_cpus(m, e) || register_programs(m, e) ? -1 : 0;
+    if (create_cpus(m, e) || register_programs(m, e))
+        return -1;
+    return orders_create(m->scenario, &m->machine, &m->orders, e);
 }
 
 struct sim_machine *machine_create(const struct scenario *s, const struct machine_options *options,
@@ -285,12 +237,11 @@ void machine_destroy(struct sim_machine *m)
         free(c);
     }
     free(m->machine.cpus);
+    orders_destroy(m->orders);
     replay_forget(&m->machine);
     trace_port_destroy(&m->machine);
     assigned_msi_destroy(m->machine.assigned);
-    for (uint32_t i = 0; m->streams && i < m->vcpu_count; i++)
-        stream_free(&m->streams[i]);
-    free(m->streams);
+    guests_free(&m->guests);
     sim_vcd_close();
     native_image_close(m->image);
     uarch_free(m->uarch);
@@ -307,7 +258,7 @@ static void reset_cpu(struct sim_machine *m, struct pcpu *c)
     c->now_ticks = c->limit_ticks = c->mode_since_ticks = 0;
     c->mode = PCPU_OFF;
     c->irqs_enabled = c->irq_pending = c->nmi_pending = c->nmi_blocked = c->init_pending = c->sipi_pending =
-        c->sleeps = false;
+        c->sleeps = c->held = false;
     c->vectors = NULL;
     c->trace = trace;
     for (unsigned s = 0; s < PCPU_TIMER_COUNT; s++)
@@ -342,7 +293,7 @@ static void reset(struct sim_machine *m)
     hw->end_ticks = TICKS_NEVER;
     if (m->scenario->until_ns)
         hw->end_ticks = pcpu_ps_to_ticks(hw->cpus[0], m->scenario->until_ns * 1000);
-    m->guests_left = m->vcpu_count;
+    m->guests_left = m->guests.vcpu_count;
     m->end = MACHINE_IDLE;
     replay_reset(hw);
     trace_port_begin(hw);
@@ -419,7 +370,9 @@ static void simulate(struct sim_machine *m, const struct hw_bootinfo *info)
     struct machine *hw = &m->machine;
     sim_ps_t until =
         hw->end_ticks == TICKS_NEVER ? SIM_PS_NEVER : pcpu_ticks_to_ps(hw->cpus[0], hw->end_ticks);
+    struct schedule *order = orders_of(m->orders, m->scenario, m->run->variant);
 
+    schedule_begin(order, hw);
     native_boot(hw->cpus[0], info);
     enum sim_run_result result = sim_run(until);
 
@@ -428,6 +381,9 @@ static void simulate(struct sim_machine *m, const struct hw_bootinfo *info)
     m->end_cycles = latest_ticks(hw) / TICKS_PER_CYCLE;
     if (m->end == MACHINE_TIME_LIMIT)
         m->end_cycles = hw->end_ticks / TICKS_PER_CYCLE;
+    m->run->steps = m->run->variant->step_count;
+    m->run->steps_passed = order ? schedule_passed(order) : 0;
+    schedule_end(order, hw);
     hw->stopping = true;
     native_stop(hw);
 }
@@ -442,7 +398,7 @@ int machine_run(struct sim_machine *m, struct machine_run *run, struct user_erro
     reset(m);
     knob_values(run, &values);
     const struct hw_bootinfo *info =
-        boot_info_write(m->scenario, &values, m->uarch->clock.tsc_khz, m->streams, e);
+        boot_info_write(m->scenario, &values, m->uarch->clock.tsc_khz, m->guests.streams, e);
 
     if (!info || (run->trace && begin_trace(m, &values, e)))
         return -1;

@@ -31,6 +31,7 @@ enum { LAUNCH_CLEAR = 0, LAUNCH_LAUNCHED = 1 };
 struct vmcs_layout {
     uint16_t offset[VMCS_SLOTS]; // In the region; 0: the processor does not have the field
     uint16_t bytes;              // Used of the region
+    uint16_t checked_end; // From VMCS_FIELDS up to here: all that the checks of VM entry look at, but RIP
 };
 
 struct vmcs_ref {
@@ -57,6 +58,16 @@ struct vmx_controls {
 };
 
 struct entry_rule; // entry_checks.h
+
+// What the last successful checks of a VM entry looked at: as long as it is the same, they would succeed
+// again.
+#define ENTRY_MEMOS 4u // By the VMCS's address
+#define ENTRY_MEMO_BYTES 1280u
+struct entry_memo {
+    bool valid;
+    uint64_t host_cr4, host_efer;
+    unsigned char fields[ENTRY_MEMO_BYTES];
+};
 
 struct vmx {
     bool on;       // Between VMXON and VMXOFF
@@ -97,6 +108,8 @@ struct vmx {
     uint64_t exit_begin_ticks, exit_tsc;
     struct vmexit exit;
     const struct entry_rule *failed_rule; // Of the last VM entry; NULL: none
+    struct entry_memo memos[ENTRY_MEMOS];
+    bool entry_known; // The VM entry being made has been found in the memo
     uint64_t exit_count;
 };
 
@@ -220,5 +233,12 @@ bool guest_translate(struct pcpu *c, uint64_t linear, uint64_t gpa, unsigned acc
 // Reads or writes `size` bytes at a guest-physical address; true: exit.
 bool guest_access(struct pcpu *c, uint64_t linear, uint64_t gpa, unsigned size, unsigned access,
                   uint64_t *value);
+// A locked read-modify-write of `size` bytes; true: exit. *value: what COMPARE expects; the old value.
+enum guest_rmw { GUEST_RMW_ADD, GUEST_RMW_EXCHANGE, GUEST_RMW_COMPARE };
+bool guest_rmw(struct pcpu *c, uint64_t linear, uint64_t gpa, unsigned size, enum guest_rmw what,
+               uint64_t operand, uint64_t *value);
+// Its data: returns the old value.
+uint64_t guest_rmw_bytes(unsigned char *p, unsigned size, enum guest_rmw what, uint64_t expected,
+                         uint64_t operand);
 
 #endif
