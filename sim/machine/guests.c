@@ -250,20 +250,20 @@ int guests_resolve(struct scenario *s, struct user_error *e)
 
 // --- Loading. ---
 
-// A mistake in a stream has its own place; a stream that is not there is a mistake of the scenario.
+// A mistake in a stream has its own place; one that is no stream at all is a mistake of the scenario.
 static int stream_fault(const struct scenario *s, uint32_t vm, uint32_t vcpu,
                         const struct stream_error *error, struct user_error *e)
 {
     const struct scenario_vcpu *from = &s->vms[vm].vcpus[vcpu];
     char field[64];
 
-    if (access(from->stream, R_OK) == 0) {
+    if (error->line) {
         snprintf(e->text, sizeof e->text, "%s", error->text);
         return -1;
     }
     snprintf(field, sizeof field, "vms[%u].vcpus[%u].stream", vm, vcpu);
-    return user_error_at(e, s->path, from->line, field, "%s; paths are relative to the scenario's folder",
-                         error->text);
+    return user_error_at(e, s->path, from->line, field, "%s%s", error->text,
+                         access(from->stream, R_OK) ? "; paths are relative to the scenario's folder" : "");
 }
 
 static int load_stream(struct stream_set *to, const struct scenario *s, uint32_t vm, uint32_t vcpu,

@@ -187,7 +187,8 @@ static int build(struct sim_machine *m, const struct machine_options *o, struct 
         return user_error_at(e, m->scenario->path, 0, "machine.memory",
                              "cannot reserve address space for it: %m");
     if (o->vcd_path && sim_vcd_open(o->vcd_path))
-        return user_error_at(e, o->vcd_path, 0, NULL, "cannot be written");
+        return user_error_at(e, o->vcd_path, 0, NULL,
+                             "is no place for a value change dump; name a file that can be written");
     m->quantum_cycles = o->quantum_cycles;
     m->machine.exact = o->quantum_cycles == 0;
     m->machine.quantum_ticks = o->quantum_cycles * TICKS_PER_CYCLE;

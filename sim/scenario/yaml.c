@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "sim/scenario/yaml.h"
+#include "sim/scenario/input.h"
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
 #include <yaml.h>
 
 enum { DEPTH_MAX = 32, PATH_BYTES = 512 };
@@ -33,15 +33,14 @@ static bool read_all(struct yaml_file *y, FILE *f)
 
 static int read_text(struct yaml_file *y, struct user_error *e)
 {
-    FILE *f = fopen(y->path, "rb");
-    struct stat st;
+    const char *why;
+    int fd = input_open(y->path, &why);
+    FILE *f = fd < 0 ? NULL : fdopen(fd, "rb");
 
     if (!f)
-        return user_error_at(e, y->path, 0, NULL, "%s", strerror(errno));
-    if (fstat(fileno(f), &st) == 0 && S_ISDIR(st.st_mode)) {
-        fclose(f);
-        return user_error_at(e, y->path, 0, NULL, "is a folder; name a scenario file (*.yaml) in it");
-    }
+        return user_error_at(e, y->path, 0, NULL,
+                             "%s; name a scenario file (*.yaml), `hvsim list` finds them",
+                             fd < 0 ? why : strerror(errno));
     bool good = read_all(y, f);
 
     fclose(f);

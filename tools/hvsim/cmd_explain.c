@@ -207,6 +207,26 @@ static void tell_entry(const struct story *s)
     putchar('\n');
 }
 
+// Why there is nothing to tell.
+static int no_exit(struct trace_reader *r, const char *db, int64_t run, int64_t number)
+{
+    struct trace_error error;
+    struct trace_value runs, exits;
+    char sql[160], text[40];
+
+    snprintf(sql, sizeof sql, "SELECT count(*) FROM runs WHERE run = %" PRId64, run);
+    if (trace_query_value(r, sql, &runs, text, sizeof text, &error) != TRACE_OK ||
+        trace_query_value(r, "SELECT count(*) FROM exits", &exits, text, sizeof text, &error) != TRACE_OK)
+        return complain("%s; %s", error.message, error.hint);
+    if (!runs.integer)
+        return complain("%s: has no run %" PRId64 "; `hvsim run SCENARIO --db %s` adds one", db, run, db);
+    if (!exits.integer)
+        return complain("run %" PRId64 " of %s has no exits; were they stored (--trace exits or all)?", run,
+                        db);
+    return complain("run %" PRId64 " of %s has no exit %" PRId64 "; it has 1 to %" PRId64, run, db, number,
+                    exits.integer);
+}
+
 static int explain(const char *db, int64_t run, int64_t number)
 {
     struct trace_error error;
@@ -225,9 +245,7 @@ static int explain(const char *db, int64_t run, int64_t number)
         trace_query(r, sql, take_exit, s, &error) != TRACE_OK) {
         complain("%s; %s", error.message, error.hint);
     } else if (!s->found) {
-        complain("run %" PRId64 " of %s has no exit %" PRId64
-                 "; `SELECT max(seq) FROM exits` tells how many it has",
-                 run, db, number);
+        no_exit(r, db, run, number);
     } else {
         tell_guest(s, number);
         tell_hardware_exit(s);

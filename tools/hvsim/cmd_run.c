@@ -168,7 +168,7 @@ static int take_option(struct arguments *a, int option, const char *value)
         return parse_u64("--seed", value, &a->seed);
     case OPT_DB:
         a->db = value;
-        return 0;
+        return *value ? 0 : complain("--db wants the name of a file, got ``");
     case OPT_TRACE:
         return trace_category_parse(value, &a->store, message, sizeof message)
                    ? 0
@@ -342,7 +342,7 @@ static int run_variants(const struct arguments *a, struct sim_machine *m, struct
     if (a->json)
         printf("\n], \"verdict\": \"%s\"}\n", result ? "error" : failed ? "fail" : "pass");
     if (result)
-        return complain("%s", e.text);
+        return complain("%s%s", e.text, a->store == TRACE_ALL ? "" : " (--trace left some categories out)");
     if (interrupted)
         return complain("interrupted; the database says so and holds what was recorded");
     if (!a->json)
