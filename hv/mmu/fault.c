@@ -114,7 +114,7 @@ static enum fault_result page_fault(struct x86_vcpu *v, struct page_fault *f)
         return result;
     f->level = (u8)mmu_mapping_level(vm->mmu, f->slot, f->gfn, f->page.page_shift);
     read_lock(&vm->mmu_lock);
-    result = is_stale(vm, f) ? FAULT_RETRY : tdp_map(v, f);
+    result = is_stale(vm, f) ? FAULT_RETRY : f->prefetch ? tdp_map_ahead(v, f) : tdp_map(v, f);
     read_unlock(&vm->mmu_lock);
     return result;
 }
@@ -128,9 +128,9 @@ enum fault_result mmu_page_fault(struct x86_vcpu *v, struct page_fault *f)
     return result;
 }
 
-int mmu_prefault(struct x86_vcpu *v, gpa_t gpa, u64 *mapped_bytes)
+int mmu_prefault(struct x86_vcpu *v, gpa_t gpa, u64 bytes, u64 *mapped_bytes)
 {
-    struct page_fault f = {.gpa = gpa, .prefetch = true};
+    struct page_fault f = {.gpa = gpa, .prefetch = true, .ahead_end = (gpa.v + bytes) >> PAGE_SHIFT};
     const struct memslot *slot = vcpu_gfn_to_memslot(&v->vcpu, gpa.v >> PAGE_SHIFT);
 
     if (slot == NULL)
@@ -141,9 +141,10 @@ int mmu_prefault(struct x86_vcpu *v, gpa_t gpa, u64 *mapped_bytes)
         return -EAGAIN;
     case FAULT_FIXED:
     case FAULT_SPURIOUS: {
-        u64 bytes = pages_of_level(f.level) << PAGE_SHIFT;
+        u64 page_bytes = pages_of_level(f.level) << PAGE_SHIFT;
 
-        *mapped_bytes = bytes - (gpa.v & (bytes - 1));
+        *mapped_bytes = f.level == PG_LEVEL_4K ? (f.ahead_end << PAGE_SHIFT) - gpa.v
+                                               : page_bytes - (gpa.v & (page_bytes - 1));
         return 0;
     }
     case FAULT_EMULATE:

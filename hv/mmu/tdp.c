@@ -64,9 +64,7 @@ static void account_page(struct vm *vm, struct mmu_page *sp)
         HV_PANIC("no memory for the index of page tables");
 }
 
-// Puts a table from the vCPU's cache under *sptep. False: somebody else was faster; the table stays in the
-// cache.
-static bool link_table(struct x86_vcpu *v, u64 *sptep, u64 old, gfn_t gfn, unsigned level)
+bool tdp_link_table(struct x86_vcpu *v, u64 *sptep, u64 old, gfn_t gfn, unsigned level)
 {
     struct vm *vm = v->vcpu.vm;
     struct mmu_vcpu *m = v->vcpu.mmu;
@@ -87,9 +85,7 @@ static bool link_table(struct x86_vcpu *v, u64 *sptep, u64 old, gfn_t gfn, unsig
     return true;
 }
 
-// Walks down to `*level`, making tables; *level may end higher at a present large page, or lower where a
-// table already stands in the place of the wanted large page. NULL: lost a race.
-static u64 *walk_to(struct x86_vcpu *v, gfn_t gfn, unsigned *level)
+u64 *tdp_walk_to(struct x86_vcpu *v, gfn_t gfn, unsigned *level)
 {
     struct vm *vm = v->vcpu.vm;
     u64 *table = vm->mmu->root->spt;
@@ -108,7 +104,7 @@ static u64 *walk_to(struct x86_vcpu *v, gfn_t gfn, unsigned *level)
             return sptep;
         }
         if (!present) {
-            if (!link_table(v, sptep, spte, gfn, l - 1))
+            if (!tdp_link_table(v, sptep, spte, gfn, l - 1))
                 return NULL;
             spte = READ_ONCE(*sptep);
         }
@@ -139,7 +135,7 @@ enum fault_result tdp_map(struct x86_vcpu *v, struct page_fault *f)
 {
     struct vm *vm = v->vcpu.vm;
     unsigned level = f->level;
-    u64 *sptep = walk_to(v, f->gfn, &level);
+    u64 *sptep = tdp_walk_to(v, f->gfn, &level);
 
     if (sptep == NULL)
         return FAULT_RETRY;
@@ -163,7 +159,7 @@ enum fault_result tdp_map(struct x86_vcpu *v, struct page_fault *f)
 enum fault_result tdp_map_mmio(struct x86_vcpu *v, gfn_t gfn, u64 generation)
 {
     unsigned level = PG_LEVEL_4K;
-    u64 *sptep = walk_to(v, gfn, &level);
+    u64 *sptep = tdp_walk_to(v, gfn, &level);
 
     if (sptep == NULL || level != PG_LEVEL_4K)
         return FAULT_RETRY;

@@ -307,6 +307,7 @@ static void reset_cpu(struct sim_machine *m, struct pcpu *c)
     c->mode = PCPU_OFF;
     c->irqs_enabled = c->irq_pending = c->nmi_pending = c->nmi_blocked = c->init_pending = c->sipi_pending =
         c->sleeps = false;
+    c->untimed = false;
     c->vectors = NULL;
     c->trace = trace;
     for (unsigned s = 0; s < PCPU_TIMER_COUNT; s++)

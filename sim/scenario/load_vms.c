@@ -184,6 +184,18 @@ static int load_parts(struct loader *l, struct scenario_vm *vm, const struct raw
     return 0;
 }
 
+static int load_prefault(struct loader *l, const char *field, const char *text, uint32_t *flags)
+{
+    static const char *const words[] = {"off", "on", "untimed"};
+    static const uint32_t word_flags[] = {0, VMM_VM_PREFAULT, VMM_VM_PREFAULT | VMM_VM_UNTIMED};
+    size_t word = 0;
+
+    if (load_word(l, field, text, words, 3, &word))
+        return -1;
+    *flags |= word_flags[word];
+    return 0;
+}
+
 static int load_vm(struct loader *l, struct scenario *s, struct scenario_vm *vm, const struct raw_vm *raw,
                    const char *base)
 {
@@ -208,7 +220,7 @@ static int load_vm(struct loader *l, struct scenario *s, struct scenario_vm *vm,
     vm->flags = irqchip_flags[irqchip];
     if (vm->memory_bytes & ((1ull << vm->page_shift) - 1))
         return load_error(l, at(field, base, "memory"), "is not a multiple of its page size");
-    if (load_flag(l, at(field, base, "prefault"), raw->prefault, VMM_VM_PREFAULT, &vm->flags) ||
+    if (load_prefault(l, at(field, base, "prefault"), raw->prefault, &vm->flags) ||
         load_flag(l, at(field, base, "nested"), raw->nested, VMM_VM_NESTED, &vm->flags) ||
         load_pcpu(l, s, at(field, base, "pcpu"), raw->pcpu, &vm->pcpu))
         return -1;

@@ -62,6 +62,11 @@ static const char *page_word(uint32_t shift)
     return shift == 30 ? "1GiB" : shift == 21 ? "2MiB" : "4KiB";
 }
 
+static const char *prefault_word(uint32_t flags)
+{
+    return !(flags & VMM_VM_PREFAULT) ? "off" : flags & VMM_VM_UNTIMED ? "untimed" : "on";
+}
+
 static void print_device(FILE *out, const struct vmm_device_config *d)
 {
     bool port = d->kind == VMM_DEVICE_PORT;
@@ -96,7 +101,7 @@ static void print_vm(const struct scenario *s, const struct scenario_vm *vm, FIL
             vm->flags & VMM_VM_IRQCHIP         ? "core"
             : vm->flags & VMM_VM_SPLIT_IRQCHIP ? "split"
                                                : "none",
-            vm->flags & VMM_VM_NESTED ? "on" : "off", vm->flags & VMM_VM_PREFAULT ? "on" : "off");
+            vm->flags & VMM_VM_NESTED ? "on" : "off", prefault_word(vm->flags));
     pcpu(out, vm->pcpu);
     fputs("\n    vcpus:\n", out);
     for (uint32_t v = 0; v < vm->vcpu_count; v++) {

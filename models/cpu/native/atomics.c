@@ -10,7 +10,7 @@ enum { ORDER_SEQ_CST = 5 };
 // The processor, at the scheduling point just before the operation; NULL outside of a run.
 static struct pcpu *before_load(const volatile void *p, unsigned size_bytes)
 {
-    struct pcpu *c = pcpu_current;
+    struct pcpu *c = pcpu_hooked;
 
     if (!c)
         return NULL;
@@ -21,7 +21,7 @@ static struct pcpu *before_load(const volatile void *p, unsigned size_bytes)
 
 static void before_locked(const volatile void *p, unsigned size_bytes)
 {
-    struct pcpu *c = pcpu_current;
+    struct pcpu *c = pcpu_hooked;
 
     if (!c)
         return;
@@ -32,7 +32,7 @@ static void before_locked(const volatile void *p, unsigned size_bytes)
 
 static void before_store(volatile void *p, unsigned size_bytes)
 {
-    struct pcpu *c = pcpu_current;
+    struct pcpu *c = pcpu_hooked;
 
     if (!c)
         return;
@@ -116,7 +116,7 @@ ATOMICS(64, uint64_t)
 void __tsan_atomic_thread_fence(int order);
 void __tsan_atomic_thread_fence(int order)
 {
-    struct pcpu *c = pcpu_current;
+    struct pcpu *c = pcpu_hooked;
 
     if (!c)
         return;

@@ -13,7 +13,7 @@ void __tsan_init(void) {}
 
 void __sanitizer_cov_trace_pc(void)
 {
-    struct pcpu *c = pcpu_current;
+    struct pcpu *c = pcpu_hooked;
 
     if (!c)
         return;
@@ -24,7 +24,7 @@ void __sanitizer_cov_trace_pc(void)
 void __tsan_func_entry(void *caller)
 {
     (void)caller;
-    struct pcpu *c = pcpu_current;
+    struct pcpu *c = pcpu_hooked;
 
     if (!c || !native_hot.calls)
         return;
@@ -37,7 +37,7 @@ void __tsan_func_entry(void *caller)
 
 void __tsan_func_exit(void)
 {
-    struct pcpu *c = pcpu_current;
+    struct pcpu *c = pcpu_hooked;
 
     if (c && native_hot.calls)
         trace_call_end(c->trace, native_context_thread(c), c->now_ticks);
@@ -46,7 +46,7 @@ void __tsan_func_exit(void)
 // A load's time passes before the scheduling point, so that the value read is the one of its completion.
 static inline void on_read(const void *p, unsigned size_bytes)
 {
-    struct pcpu *c = pcpu_current;
+    struct pcpu *c = pcpu_hooked;
 
     if (!c)
         return;
@@ -57,7 +57,7 @@ static inline void on_read(const void *p, unsigned size_bytes)
 // A store executes at the scheduling point and then waits in the store buffer.
 static inline void on_write(void *p, unsigned size_bytes)
 {
-    struct pcpu *c = pcpu_current;
+    struct pcpu *c = pcpu_hooked;
 
     if (!c)
         return;
