@@ -162,7 +162,7 @@ void arch_commit_memory_region(struct vm *vm, const struct memslot *old, struct 
     // Large pages would swallow single dirty pages: make the guest fault them in anew, in 4 KiB.
     if (change == MEMSLOT_FLAGS_ONLY && (new->flags &HV_MEM_LOG_DIRTY_PAGES) &&
         !(old->flags & HV_MEM_LOG_DIRTY_PAGES))
-        mmu_zap_range(vm, new->base_gfn, new->base_gfn + new->npages);
+        mmu_log_start(vm, new);
 }
 
 void arch_memslots_updated(struct vm *vm, u64 generation)

@@ -84,6 +84,8 @@ u64 *mmu_lookup(struct vm *vm, gfn_t gfn, unsigned *level);
 // Removes what maps [first, end), tables that lie in it whole included, flushes, frees. Takes mmu_lock.
 void mmu_zap_range(struct vm *vm, gfn_t first, gfn_t end);
 void mmu_zap_all(struct vm *vm);
+// log_start.c: dirty logging of the slot begins. Takes mmu_lock.
+void mmu_log_start(struct vm *vm, const struct memslot *slot);
 // The largest level at which gfn of the slot may be mapped onto a host page of 1 << page_shift bytes.
 unsigned mmu_mapping_level(const struct mmu_vm *mmu, const struct memslot *slot, gfn_t gfn,
                            unsigned page_shift);
