@@ -61,13 +61,17 @@ enum fault_result tdp_map_ahead(struct x86_vcpu *v, struct page_fault *f)
 
     if (level != PG_LEVEL_2M || is_present(old)) // Somebody was here before: page by page.
         return tdp_map(v, f);
-    u64 *spt = m->cache[m->cached - 1]->spt;
+    struct mmu_page *sp = m->cache[m->cached - 1];
+    u64 *spt = sp->spt;
     unsigned first = spte_index(f->gfn, PG_LEVEL_4K), count = (unsigned)(end - f->gfn);
 
     fill(spt, make_spte(vm->mmu->format, f->page.pfn, PG_LEVEL_4K, f->map_writable, f->prefetch), first,
          first + count);
+    if (f->map_writable && mmu_tracks_writable(vm->mmu))
+        bitmap_fill_range(sp->pw_bitmap, first, count);
     if (!tdp_link_table(v, sptep, old, f->gfn, PG_LEVEL_4K)) {
         memset(&spt[first], 0, count * sizeof(u64)); // The table stays in the cache.
+        memset(sp->pw_bitmap, 0, sizeof(sp->pw_bitmap));
         return FAULT_RETRY;
     }
     __atomic_fetch_add(&vm->mmu->mapped[PG_LEVEL_4K], count, __ATOMIC_RELAXED);

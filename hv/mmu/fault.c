@@ -93,6 +93,13 @@ static enum fault_result find_page(struct x86_vcpu *v, struct page_fault *f)
     return FAULT_FIXED;
 }
 
+static void push_down(struct vm *vm, gfn_t gfn)
+{
+    write_lock(&vm->mmu_lock);
+    mmu_push_down(vm, gfn);
+    write_unlock(&vm->mmu_lock);
+}
+
 static enum fault_result page_fault(struct x86_vcpu *v, struct page_fault *f)
 {
     struct vm *vm = v->vcpu.vm;
@@ -114,6 +121,11 @@ static enum fault_result page_fault(struct x86_vcpu *v, struct page_fault *f)
         return result;
     f->level = (u8)mmu_mapping_level(vm->mmu, f->slot, f->gfn, f->page.page_shift);
     read_lock(&vm->mmu_lock);
+    if (f->write && mmu_must_push_down(vm, f->gfn)) {
+        read_unlock(&vm->mmu_lock);
+        push_down(vm, f->gfn);
+        read_lock(&vm->mmu_lock);
+    }
     result = is_stale(vm, f) ? FAULT_RETRY : f->prefetch ? tdp_map_ahead(v, f) : tdp_map(v, f);
     read_unlock(&vm->mmu_lock);
     return result;

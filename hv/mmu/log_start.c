@@ -47,18 +47,26 @@ static void clean_table(struct cleaning *c, u64 *spt, gfn_t base, unsigned level
     }
 }
 
-void mmu_log_start(struct vm *vm, const struct memslot *slot)
+static u64 clean_slot(struct vm *vm, const struct memslot *slot)
 {
     struct cleaning c = {.vm = vm,
                          .first = slot->base_gfn,
                          .end = slot->base_gfn + slot->npages,
-                         .mask = vm->mmu->format.dirty};
+                         .mask = vm->mmu->log_by_dirty ? vm->mmu->format.dirty : EPT_WRITE};
 
+    clean_table(&c, vm->mmu->root->spt, 0, PG_LEVEL_ROOT);
+    return c.leaves;
+}
+
+void mmu_log_start(struct vm *vm, const struct memslot *slot)
+{
     write_lock(&vm->mmu_lock);
     hw_trace_span_begin(SPAN_MMU_LOG_START);
-    clean_table(&c, vm->mmu->root->spt, 0, PG_LEVEL_ROOT);
+    if (mmu_tracks_writable(vm->mmu))
+        mmu_write_protect_all(vm);
+    else
+        hw_trace_count(vm->mmu->log_by_dirty ? "spte_clear_d" : "spte_clear_w", clean_slot(vm, slot));
     flush_remote_tlbs(vm);
     hw_trace_span_end(SPAN_MMU_LOG_START);
     write_unlock(&vm->mmu_lock);
-    hw_trace_count("spte_clear_d", c.leaves);
 }

@@ -8,6 +8,7 @@
 #define HV_MMU_MMU_H
 
 #include "hv/core/vm.h"
+#include "hv/lib/bitmap.h"
 #include "hv/lib/xarray.h"
 #include "hv/mmu/spte.h"
 
@@ -19,7 +20,9 @@ struct mmu_page {
     u64 *spt;
     u64 *parent; // Entry that refers to it; NULL: root.
     gfn_t gfn;   // First one that it covers.
+    u64 wp_gen;  // Generation at which its entries were made clean (write_protect_all.c).
     u8 level;    // Of its entries.
+    u64 pw_bitmap[BITMAP_WORDS(PT64_ENTRIES)] __cacheline_aligned; // Entries that are possibly writable.
 };
 
 struct mmu_vm {
@@ -27,6 +30,9 @@ struct mmu_vm {
     struct spte_format format;
     u64 eptp;
     u8 max_level;               // Largest page by knob and processor.
+    u8 dirty_start, pw_track;   // Knobs.
+    bool log_by_dirty;          // A logged page is clean when its dirty bit is; else when it is not writable.
+    u64 wp_gen;                 // Times that the whole VM was write-protected.
     struct spinlock pages_lock; // Of the next four; inside mmu_lock.
     struct list pages;
     struct xarray page_of_pfn;
@@ -86,6 +92,22 @@ void mmu_zap_range(struct vm *vm, gfn_t first, gfn_t end);
 void mmu_zap_all(struct vm *vm);
 // log_start.c: dirty logging of the slot begins. Takes mmu_lock.
 void mmu_log_start(struct vm *vm, const struct memslot *slot);
+
+// --- write_protect_all.c. mmu_lock held for writing, for reading where it says so.
+
+// Does the VM keep track of possibly writable entries? Constant.
+bool mmu_tracks_writable(const struct mmu_vm *mmu);
+// The table that sptep stands in. mmu_lock held, either way.
+struct mmu_page *mmu_page_of(const struct vm *vm, const u64 *sptep);
+// To be called before *sptep can become writable; mmu_lock held, either way, or the table cannot go away.
+void mmu_track_writable(struct vm *vm, const u64 *sptep);
+// Makes everything clean by the root's entries. The caller flushes.
+void mmu_write_protect_all(struct vm *vm);
+// Is a write to gfn refused above its leaf? mmu_lock held, either way.
+bool mmu_must_push_down(const struct vm *vm, gfn_t gfn);
+// Makes what lies beside gfn's path clean and the path down to its leaf's table writable.
+void mmu_push_down(struct vm *vm, gfn_t gfn);
+
 // The largest level at which gfn of the slot may be mapped onto a host page of 1 << page_shift bytes.
 unsigned mmu_mapping_level(const struct mmu_vm *mmu, const struct memslot *slot, gfn_t gfn,
                            unsigned page_shift);

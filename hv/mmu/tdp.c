@@ -50,6 +50,7 @@ u64 *mmu_lookup(struct vm *vm, gfn_t gfn, unsigned *level)
 
 // --- Installing. mmu_lock held for reading: others may install beside us.
 
+// Before the table can be seen: whoever walks into it finds its page.
 static void account_page(struct vm *vm, struct mmu_page *sp)
 {
     struct mmu_vm *mmu = vm->mmu;
@@ -64,6 +65,18 @@ static void account_page(struct vm *vm, struct mmu_page *sp)
         HV_PANIC("no memory for the index of page tables");
 }
 
+static void unaccount_page(struct vm *vm, struct mmu_page *sp)
+{
+    struct mmu_vm *mmu = vm->mmu;
+
+    spin_lock(&mmu->pages_lock);
+    list_unlink(&sp->node);
+    list_init(&sp->node);
+    mmu->page_count--;
+    (void)xa_store(&mmu->page_of_pfn, va_to_hpa(vm->host, sp->spt).v >> PAGE_SHIFT, NULL);
+    spin_unlock(&mmu->pages_lock);
+}
+
 bool tdp_link_table(struct x86_vcpu *v, u64 *sptep, u64 old, gfn_t gfn, unsigned level)
 {
     struct vm *vm = v->vcpu.vm;
@@ -76,11 +89,16 @@ bool tdp_link_table(struct x86_vcpu *v, u64 *sptep, u64 old, gfn_t gfn, unsigned
     sp->gfn = gfn_round(gfn, level + 1);
     sp->level = (u8)level;
     sp->parent = sptep;
-    // Release: whoever walks into the table sees its zeroes.
-    if (!__atomic_compare_exchange_n(sptep, &old, new, false, __ATOMIC_ACQ_REL, __ATOMIC_RELAXED))
-        return false;
-    m->cached--;
+    sp->wp_gen = vm->mmu->wp_gen;
     account_page(vm, sp);
+    if (mmu_tracks_writable(vm->mmu))
+        mmu_track_writable(vm, sptep);
+    // Release: whoever walks into the table sees its zeroes.
+    if (!__atomic_compare_exchange_n(sptep, &old, new, false, __ATOMIC_ACQ_REL, __ATOMIC_RELAXED)) {
+        unaccount_page(vm, sp);
+        return false;
+    }
+    m->cached--;
     hw_trace(TP_KVM_MMU_SPTE_SET, sp->gfn, level + 1u, old, new, 0, 0);
     return true;
 }
@@ -118,6 +136,8 @@ static enum fault_result set_leaf(struct vm *vm, u64 *sptep, gfn_t gfn, unsigned
 
     if (old == new)
         return FAULT_SPURIOUS;
+    if ((new &EPT_WRITE) && mmu_tracks_writable(vm->mmu))
+        mmu_track_writable(vm, sptep);
     if (!__atomic_compare_exchange_n(sptep, &old, new, false, __ATOMIC_ACQ_REL, __ATOMIC_RELAXED))
         return FAULT_RETRY;
     hw_trace(TP_KVM_MMU_SPTE_SET, gfn_round(gfn, level), level, old, new, 0, 0);
