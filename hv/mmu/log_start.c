@@ -60,13 +60,16 @@ static u64 clean_slot(struct vm *vm, const struct memslot *slot)
 
 void mmu_log_start(struct vm *vm, const struct memslot *slot)
 {
+    bool flush = true;
+
     write_lock(&vm->mmu_lock);
     hw_trace_span_begin(SPAN_MMU_LOG_START);
     if (mmu_tracks_writable(vm->mmu))
-        mmu_write_protect_all(vm);
+        flush = mmu_write_protect_all(vm);
     else
         hw_trace_count(vm->mmu->log_by_dirty ? "spte_clear_d" : "spte_clear_w", clean_slot(vm, slot));
-    flush_remote_tlbs(vm);
+    if (flush)
+        flush_remote_tlbs(vm);
     hw_trace_span_end(SPAN_MMU_LOG_START);
     write_unlock(&vm->mmu_lock);
 }

@@ -101,8 +101,8 @@ bool mmu_tracks_writable(const struct mmu_vm *mmu);
 struct mmu_page *mmu_page_of(const struct vm *vm, const u64 *sptep);
 // To be called before *sptep can become writable; mmu_lock held, either way, or the table cannot go away.
 void mmu_track_writable(struct vm *vm, const u64 *sptep);
-// Makes everything clean by the root's entries. The caller flushes.
-void mmu_write_protect_all(struct vm *vm);
+// Makes everything clean by the root's entries. True: the caller must flush.
+bool mmu_write_protect_all(struct vm *vm);
 // Is a write to gfn refused above its leaf? mmu_lock held, either way.
 bool mmu_must_push_down(const struct vm *vm, gfn_t gfn);
 // Makes what lies beside gfn's path clean and the path down to its leaf's table writable.

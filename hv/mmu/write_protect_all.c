@@ -72,10 +72,16 @@ static u64 protect_table(struct vm *vm, struct mmu_page *sp)
     return changed;
 }
 
-void mmu_write_protect_all(struct vm *vm)
+bool mmu_write_protect_all(struct vm *vm)
 {
+    const struct mmu_page *root = vm->mmu->root;
+
+    // Nothing was written since the last time: everything is protected still.
+    if (vm->mmu->wp_gen != 0 && bitmap_find_set(root->pw_bitmap, PT64_ENTRIES, 0) == PT64_ENTRIES)
+        return false;
     vm->mmu->wp_gen++;
     hw_trace_count("spte_wp", protect_table(vm, vm->mmu->root));
+    return true;
 }
 
 // Level of the highest table entry on gfn's path that may not be written through; 0: none.

@@ -1,5 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // The timed actions of a scenario (hv/vmm/actions.def): one handler each, found by a table.
+#include "hv/hw/trace.h"
+#include "hv/lib/spans.h"
 #include "hv/vmm/vmm.h"
 
 #define VMM_EINVAL 22
@@ -61,6 +63,36 @@ static s64 do_delete_memory_region(struct vmm_vm *vm, const u64 *args)
     if (result >= 0 && s)
         s->used = 0;
     return result;
+}
+
+// Of all slots, as migration does it: nobody else may work on the VM meanwhile.
+static s64 set_dirty_log(struct vmm_vm *vm, u32 flag)
+{
+    s64 result = 0;
+
+    vmm_lock(&vm->vmm->big_lock);
+    hw_trace_span_begin(SPAN_DIRTY_LOG);
+    for (u32 i = 0; i < VMM_SLOTS_MAX && result >= 0; i++) {
+        struct vmm_slot *s = &vm->slots[i];
+
+        if (s->used)
+            result = vmm_set_slot_flags(vm, s, (s->flags & ~HV_MEM_LOG_DIRTY_PAGES) | flag);
+    }
+    hw_trace_span_end(SPAN_DIRTY_LOG);
+    vmm_unlock(&vm->vmm->big_lock);
+    return result;
+}
+
+static s64 do_start_dirty_log(struct vmm_vm *vm, const u64 *args)
+{
+    (void)args;
+    return set_dirty_log(vm, HV_MEM_LOG_DIRTY_PAGES);
+}
+
+static s64 do_stop_dirty_log(struct vmm_vm *vm, const u64 *args)
+{
+    (void)args;
+    return set_dirty_log(vm, 0);
 }
 
 static s64 do_discard_memory(struct vmm_vm *vm, const u64 *args)
@@ -144,6 +176,8 @@ static const action_fn handlers[VMM_OP_COUNT] = {
     [VMM_INTERRUPT] = do_interrupt,
     [VMM_SET_MEMORY_REGION] = do_set_memory_region,
     [VMM_DELETE_MEMORY_REGION] = do_delete_memory_region,
+    [VMM_START_DIRTY_LOG] = do_start_dirty_log,
+    [VMM_STOP_DIRTY_LOG] = do_stop_dirty_log,
     [VMM_DISCARD_MEMORY] = do_discard_memory,
     [VMM_PREFAULT] = do_prefault,
     [VMM_PAUSE_VCPU] = do_pause_vcpu,

@@ -44,6 +44,8 @@ struct vmm_device_config {
     u64 value;
     u64 ack_value;
     u64 work_cycles;
+    u32 big_lock; // 1: its model runs under the VMM's big lock.
+    u32 padding;
     char name[VMM_NAME_BYTES];
 };
 

@@ -49,8 +49,18 @@ s64 vmm_add_slot(struct vmm_vm *vm, u32 slot, u32 flags, u64 gpa, u64 bytes, uns
                                            .userspace_addr = s->address};
     s64 result = hv_ioctl_ptr(vm->handle, HV_SET_USER_MEMORY_REGION, &region);
 
-    s->used = result >= 0 || s->used;
+    if (result >= 0) {
+        s->used = 1;
+        s->gpa = gpa;
+        s->bytes = bytes;
+        s->flags = flags;
+    }
     return result;
+}
+
+s64 vmm_set_slot_flags(struct vmm_vm *vm, struct vmm_slot *s, u32 flags)
+{
+    return vmm_add_slot(vm, s->slot, flags, s->gpa, s->bytes, 0);
 }
 
 // Guest memory lies as a PC's does: the hole below 4 GiB belongs to devices, the rest follows above.

@@ -6,6 +6,7 @@
 
 #include "hv/api.h"
 #include "hv/vmm/config.h"
+#include "hv/vmm/lock.h"
 
 #define VMM_SLOTS_MAX 64u
 
@@ -27,7 +28,8 @@ struct vmm_vcpu {
 struct vmm_slot {
     u32 slot;
     u32 used;
-    u64 address, bytes;
+    u32 flags; // HV_MEM_*
+    u64 gpa, address, bytes;
 };
 
 struct vmm_device {
@@ -53,6 +55,8 @@ struct vmm {
     u8 *heap;
     u64 heap_used, heap_bytes;
     u32 vcpus_left; // Threads of vCPUs that have not ended.
+    // Held by whoever works on the VM as a whole, and by devices that have no locking of their own.
+    struct vmm_lock big_lock;
 };
 
 // Zeroed memory of the process, 64-byte aligned; never freed. Panics when the block is used up.
@@ -67,6 +71,13 @@ void vmm_vm_setup(struct vmm *vmm, u32 index);
 // Backing for `bytes` and a slot for it. The API's result.
 s64 vmm_add_slot(struct vmm_vm *vm, u32 slot, u32 flags, u64 gpa, u64 bytes, unsigned page_shift);
 struct vmm_slot *vmm_find_slot(struct vmm_vm *vm, u32 slot);
+
+// Changes flags of a slot of ours. The API's result.
+s64 vmm_set_slot_flags(struct vmm_vm *vm, struct vmm_slot *s, u32 flags);
+
+// The big lock. A vCPU's thread that waits for it is in span vcpu.stall meanwhile.
+void vmm_big_lock(struct vmm *vmm);
+void vmm_big_unlock(struct vmm *vmm);
 
 // Body of a vCPU's thread.
 void vmm_vcpu_thread(void *vcpu);

@@ -86,6 +86,7 @@ static int load_device(struct loader *l, struct vmm_device_config *d, const stru
         load_number(l, at(field, base, "value"), raw->value, 0, UINT64_MAX, &d->value) ||
         load_number(l, at(field, base, "ack"), raw->ack, 0, UINT64_MAX, &d->ack_value) ||
         load_number(l, at(field, base, "work"), raw->work, 0, 1000000000, &d->work_cycles) ||
+        load_flag(l, at(field, base, "big_lock"), raw->big_lock, 1, &d->big_lock) ||
         load_u32(l, at(field, base, "gsi"), raw->gsi, 0, 1023, &d->gsi))
         return -1;
     uint64_t number;

@@ -77,6 +77,7 @@ static void print_device(FILE *out, const struct vmm_device_config *d)
         out,
         ", %s: 0x%" PRIx64 ", size: %" PRIu64 "%s, value: 0x%" PRIx64 ", ack: 0x%" PRIx64 ", work: %" PRIu64,
         port ? "port" : "mmio", d->base, d->size, port ? "" : "B", d->value, d->ack_value, d->work_cycles);
+    fputs(d->big_lock ? ", big_lock: on" : "", out);
     if (d->gsi != UINT32_MAX)
         fprintf(out, ", gsi: %" PRIu32, d->gsi);
     fputs(" }\n", out);
@@ -143,11 +144,11 @@ static void print_action(const struct scenario *s, const struct vmm_action *a, F
     fputs(" }\n", out);
 }
 
-static void print_knob(FILE *out, const struct scenario_knob *k)
+static void print_knob(FILE *out, const char *indent, const struct scenario_knob *k)
 {
     const char *word = knob_rows[k->knob].values;
 
-    fprintf(out, "      %s: ", schema_knob_name(k->knob));
+    fprintf(out, "%s%s: ", indent, schema_knob_name(k->knob));
     if (knob_rows[k->knob].type == KNOB_INT) {
         fprintf(out, "%" PRIu64 "\n", k->value);
         return;
@@ -159,6 +160,11 @@ static void print_knob(FILE *out, const struct scenario_knob *k)
 
 static void print_variants(const struct scenario *s, FILE *out)
 {
+    const struct scenario_variant *first = s->variants; // All have the scenario's own knobs.
+
+    fputs(first->own_count ? "knobs:\n" : "", out);
+    for (uint32_t k = 0; k < first->own_count; k++)
+        print_knob(out, "  ", &first->knobs[k]);
     fputs("variants:\n", out);
     for (uint32_t i = 0; i < s->variant_count; i++) {
         const struct scenario_variant *v = &s->variants[i];
@@ -166,16 +172,10 @@ static void print_variants(const struct scenario *s, FILE *out)
         fprintf(out, "  %s:\n    about: ", v->name);
         quoted(out, v->about);
         fputc('\n', out);
-        if (v->knob_count)
+        if (v->knob_count > v->own_count)
             fputs("    knobs:\n", out);
-        for (uint32_t k = 0; k < v->knob_count; k++) {
-            bool overridden = false; // The scenario's own value may be followed by the variant's.
-
-            for (uint32_t later = k + 1; later < v->knob_count; later++)
-                overridden |= v->knobs[later].knob == v->knobs[k].knob;
-            if (!overridden)
-                print_knob(out, &v->knobs[k]);
-        }
+        for (uint32_t k = v->own_count; k < v->knob_count; k++)
+            print_knob(out, "      ", &v->knobs[k]);
     }
 }
 
@@ -198,11 +198,51 @@ static void print_bounds(FILE *out, const char *indent, const struct scenario_ex
     fputc('\n', out);
 }
 
-static void print_expect(const struct scenario_expect *x, FILE *out)
+static void print_sweep(const struct scenario *s, FILE *out)
 {
+    if (s->swept_count) // A point of it: its values stand in their places.
+        return;
+    fputs(s->axis_count ? "sweep:\n" : "", out);
+    for (uint32_t a = 0; a < s->axis_count; a++) {
+        fputs("  ", out);
+        quoted(out, s->axes[a].path);
+        fputs(": [", out);
+        for (uint32_t v = 0; v < s->axes[a].value_count; v++) {
+            fputs(v ? ", " : "", out);
+            quoted(out, s->axes[a].values[v]);
+        }
+        fputs("]\n", out);
+    }
+}
+
+static void print_shows(const struct scenario *s, FILE *out)
+{
+    fputs(s->show_count ? "show:\n" : "", out);
+    for (uint32_t i = 0; i < s->show_count; i++) {
+        fputs("  - as: ", out);
+        quoted(out, s->shows[i].as);
+        fputs("\n    sql: ", out);
+        quoted(out, s->shows[i].sql);
+        fputc('\n', out);
+    }
+}
+
+static void print_expect(const struct scenario *s, const struct scenario_expect *x, FILE *out)
+{
+    bool point = s->swept_count != 0;
+
+    if (point && (x->whole || (x->at && !scenario_is_at(s, x->at))))
+        return;
     fputs("  - about: ", out);
     quoted(out, x->about);
     fputc('\n', out);
+    if (x->at && !point) {
+        fputs("    at: ", out);
+        quoted(out, x->at);
+        fputc('\n', out);
+    }
+    if (x->whole)
+        fputs("    over: sweep\n", out);
     if (x->numerator) {
         fprintf(out, "    compare:\n      ratio: %s/%s\n      sql: ", x->numerator, x->denominator);
         quoted(out, x->sql);
@@ -234,11 +274,13 @@ void scenario_print_resolved(const struct scenario *s, FILE *out)
         print_action(s, &s->actions[i], out);
     if (s->until_ns)
         fprintf(out, "run: { until: %" PRIu64 "ns }\n", s->until_ns);
+    print_sweep(s, out);
     print_variants(s, out);
+    print_shows(s, out);
     if (s->expect_count)
         fputs("expect:\n", out);
     for (uint32_t i = 0; i < s->expect_count; i++)
-        print_expect(&s->expects[i], out);
+        print_expect(s, &s->expects[i], out);
     if (s->recorded_count)
         fputs("recorded:\n", out);
     for (uint32_t i = 0; i < s->recorded_count; i++)

@@ -192,42 +192,61 @@ static int load_all(struct loader *l, struct scenario *s)
     if (l->raw->vms_count == 0)
         return load_error(l, "vms", "a scenario needs at least one VM");
     if (load_machine(l, s) || load_vms(l, s) || load_actions(l, s) || load_variants(l, s) ||
+        load_shows(l, s) ||
         load_expects(l, s))
         return -1;
     return load_recorded(l, s);
 }
 
-struct scenario *scenario_load(const char *path, struct user_error *e)
+// Loads what the file's text says by now. NULL with the loader's error.
+static int load_text(struct loader *l, struct scenario *s)
 {
-    struct loader l = {.e = e};
-    struct scenario *s = NULL;
-
-    if (yaml_open(&l.y, path, e))
-        return NULL;
     struct schema *schema = load_array(1, sizeof *schema);
+    int result = -1;
 
-    l.variant_count = yaml_keys(&l.y, "variants", l.variants, SCENARIO_VARIANTS_MAX + 1);
-    if (l.variant_count > SCENARIO_VARIANTS_MAX) {
-        load_error(&l, "variants", "more than %u of them", SCENARIO_VARIANTS_MAX);
+    l->variant_count = yaml_keys(&l->y, "variants", l->variants, SCENARIO_VARIANTS_MAX + 1);
+    if (l->variant_count > SCENARIO_VARIANTS_MAX) {
+        load_error(l, "variants", "more than %u of them", SCENARIO_VARIANTS_MAX);
     } else {
         void *raw;
 
-        schema_make(schema, l.variants, l.variant_count);
-        if (!yaml_load(&l.y, &schema->root, &raw, e)) {
-            l.raw = raw;
-            s = load_array(1, sizeof *s);
-            s->path = load_copy(path);
-            s->folder = folder_of(path);
-            if (load_all(&l, s)) {
-                scenario_free(s);
-                s = NULL;
-            }
+        schema_make(schema, l->variants, l->variant_count);
+        if (!yaml_load(&l->y, &schema->root, &raw, l->e)) {
+            l->raw = raw;
+            result = load_all(l, s);
             cyaml_free(yaml_config(), &schema->root, raw, 0);
         }
     }
     free(schema);
+    return result;
+}
+
+static struct scenario *load_file(const char *path, const uint32_t *point, struct user_error *e)
+{
+    struct loader l = {.e = e};
+
+    if (yaml_open(&l.y, path, e))
+        return NULL;
+    struct scenario *s = load_array(1, sizeof *s);
+
+    s->path = load_copy(path);
+    s->folder = folder_of(path);
+    if (load_axes(&l, s) || (point && load_point(&l, s, *point)) || load_text(&l, s)) {
+        scenario_free(s);
+        s = NULL;
+    }
     yaml_close(&l.y);
     return s;
+}
+
+struct scenario *scenario_load(const char *path, struct user_error *e)
+{
+    return load_file(path, NULL, e);
+}
+
+struct scenario *scenario_load_point(const char *path, uint32_t point, struct user_error *e)
+{
+    return load_file(path, &point, e);
 }
 
 void scenario_free(struct scenario *s)
@@ -250,11 +269,12 @@ void scenario_free(struct scenario *s)
     for (uint32_t i = 0; i < s->expect_count; i++) {
         struct scenario_expect *x = &s->expects[i];
 
-        free(x->about), free(x->variant), free(x->sql), free(x->low), free(x->high);
+        free(x->about), free(x->variant), free(x->at), free(x->sql), free(x->low), free(x->high);
         free(x->numerator), free(x->denominator);
     }
     for (uint32_t i = 0; i < s->recorded_count; i++)
         free(s->recorded[i].reason);
+    sweep_free(s);
     free(s->vms), free(s->actions), free(s->variants), free(s->expects), free(s->recorded);
     free(s->path), free(s->folder), free(s->name), free(s->about), free(s->source), free(s->uarch);
     free(s);
