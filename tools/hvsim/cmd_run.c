@@ -30,7 +30,7 @@ enum {
 static const struct option_row options[] = {
     [OPT_VARIANT] = {"--variant", "NAME", "only this variant (default: every one)"},
     [OPT_SWEEP_ONLY] = {"--sweep-only", "VALUE",
-                        "of a sweep only the points with this value, or PATH=VALUE (default: every one)"},
+                        "of a sweep only the points with this value, or PATH=VALUE, or the `first` (default: every one)"},
     [OPT_KNOB] = {"--knob", "NAME=VALUE",
                   "a switch of the hypervisor core, on top of the variant's; repeatable"},
     [OPT_SEED] = {"--seed", "N", "what random choices start from (default 0)"},
@@ -493,6 +493,13 @@ static int check_variant(const struct arguments *a, const struct scenario *s)
                     near ? "did you mean" : "its first is", near ? near : names[0]);
 }
 
+static bool is_chosen(const struct arguments *a, const struct scenario *point, uint32_t index)
+{
+    if (!a->sweep_only || (index == 0 && strcmp(a->sweep_only, "first") == 0))
+        return true;
+    return scenario_is_at(point, a->sweep_only);
+}
+
 // Loads every chosen point of the scenario's sweep, so that a mistake in one is told before any is run. Their
 // number, or -1.
 static int load_points(const struct arguments *a, const struct scenario *s, struct scenario **points)
@@ -508,7 +515,7 @@ static int load_points(const struct arguments *a, const struct scenario *s, stru
             count = -1;
             break;
         }
-        if (a->sweep_only && !scenario_is_at(point, a->sweep_only))
+        if (!is_chosen(a, point, i))
             scenario_free(point);
         else
             points[count++] = point;
