@@ -38,7 +38,7 @@ int mmu_vm_create(struct vm *vm)
     mmu->max_level = max_level_of(host);
     mmu->dirty_start = (u8)knob(&host->knobs, KNOB_MMU_DIRTY_START);
     mmu->pw_track = (u8)knob(&host->knobs, KNOB_MMU_PW_TRACK);
-    mmu->log_by_dirty = ad; // TODO-PML
+    mmu->log_by_dirty = ad;
     mmu->eptp = va_to_hpa(host, mmu->root->spt).v | MEMTYPE_WB | EPTP_WALK_4 | (ad ? EPTP_AD : 0);
     spin_lock_init(&mmu->pages_lock, LOCK_RANK_MMU_PAGES);
     list_init(&mmu->pages);

@@ -227,16 +227,18 @@ static void print_shows(const struct scenario *s, FILE *out)
     }
 }
 
+// At a point of a sweep only what is judged there is left.
+static bool is_left(const struct scenario *s, const struct scenario_expect *x)
+{
+    return s->swept_count == 0 || (!x->whole && (!x->at || scenario_is_at(s, x->at)));
+}
+
 static void print_expect(const struct scenario *s, const struct scenario_expect *x, FILE *out)
 {
-    bool point = s->swept_count != 0;
-
-    if (point && (x->whole || (x->at && !scenario_is_at(s, x->at))))
-        return;
     fputs("  - about: ", out);
     quoted(out, x->about);
     fputc('\n', out);
-    if (x->at && !point) {
+    if (x->at && s->swept_count == 0) {
         fputs("    at: ", out);
         quoted(out, x->at);
         fputc('\n', out);
@@ -277,10 +279,15 @@ void scenario_print_resolved(const struct scenario *s, FILE *out)
     print_sweep(s, out);
     print_variants(s, out);
     print_shows(s, out);
-    if (s->expect_count)
-        fputs("expect:\n", out);
-    for (uint32_t i = 0; i < s->expect_count; i++)
+    bool any = false;
+
+    for (uint32_t i = 0; i < s->expect_count; i++) {
+        if (!is_left(s, &s->expects[i]))
+            continue;
+        fputs(any ? "" : "expect:\n", out);
+        any = true;
         print_expect(s, &s->expects[i], out);
+    }
     if (s->recorded_count)
         fputs("recorded:\n", out);
     for (uint32_t i = 0; i < s->recorded_count; i++)
