@@ -20,6 +20,7 @@
 #define SCENARIO_AXES_MAX 4u
 #define SCENARIO_POINTS_MAX 256u
 #define SCENARIO_SHOWS_MAX 8u
+#define SCENARIO_STEPS_MAX 255u
 #define SCENARIO_SLOTS_MAX 48u           // Of a VM in the scenario; actions may add some.
 #define SCENARIO_MEMORY_MAX (4ull << 40) // Bytes of a host.
 
@@ -48,9 +49,16 @@ struct scenario_knob {
     uint32_t knob; // enum knob_id
     uint64_t value;
 };
+// A step of a pinned order (docs/schedules.md), as written.
+struct scenario_step {
+    char *text;
+    uint32_t line;
+};
 struct scenario_variant {
     char *name; // "default" where the scenario names none
     char *about;
+    struct scenario_step *steps; // The variant's own order, or the scenario's where it gives none.
+    uint32_t step_count;
     struct scenario_knob *knobs; // The scenario's own, then the variant's.
     uint32_t knob_count, own_count;
 };

@@ -226,8 +226,10 @@ static void print_head(const struct arguments *a, const struct scenario *s, cons
             printf(": ");
             report_json_text(s->swept[i].value);
         }
-        printf("%s, \"run\": %" PRId64 ", \"digest\": \"%s\", \"cycles\": %" PRIu64 ", \"end\": \"%s\",\n",
-               s->swept_count ? "}" : "", ran->run_id, digest, ran->cycles, machine_end_str(ran->end));
+        printf("%s, \"run\": %" PRId64 ", \"digest\": \"%s\", \"cycles\": %" PRIu64
+               ", \"end\": \"%s\", \"steps\": %" PRIu32 ", \"steps_passed\": %" PRIu32 ",\n",
+               s->swept_count ? "}" : "", ran->run_id, digest, ran->cycles, machine_end_str(ran->end), ran->steps,
+               ran->steps_passed);
         return;
     }
     char point[128];
@@ -238,6 +240,8 @@ static void print_head(const struct arguments *a, const struct scenario *s, cons
            machine_end_str(ran->end));
     if (*ran->variant->about)
         printf("  %s\n", ran->variant->about);
+    if (ran->steps)
+        printf("  order pinned: %" PRIu32 " of %" PRIu32 " steps passed\n", ran->steps_passed, ran->steps);
 }
 
 // One scenario being run: what holds for all points of its sweep and all variants.
@@ -313,6 +317,8 @@ static int run_variant(struct session *session, struct sim_machine *m, const str
     ran->end = run.end;
     ran->cycles = run.cycles;
     ran->digest = run.digest;
+    ran->steps = run.steps;
+    ran->steps_passed = run.steps_passed;
     if (result)
         return -1;
     session->first_run = session->first_run ? session->first_run : ran->run_id;
