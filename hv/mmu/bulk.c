@@ -10,7 +10,8 @@
 
 #define ENTRIES_PER_LINE (CACHELINE_BYTES / sizeof(u64))
 
-// Entries [first, end) map consecutive frames; `spte` is the one of `first`. By the line, as clear_page() works.
+// Entries [first, end) map consecutive frames; `spte` is the one of `first`. By the line, as clear_page()
+// works.
 static void fill(u64 *spt, u64 spte, unsigned first, unsigned end)
 {
     unsigned i = first;

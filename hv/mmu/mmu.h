@@ -76,9 +76,9 @@ enum fault_result {
 };
 // Handles an access to guest memory that stage 2 does not allow. srcu read section held; may sleep.
 enum fault_result mmu_page_fault(struct x86_vcpu *v, struct page_fault *f);
-// Maps pages from gpa on, at most `bytes`, for reading (and writing where the slot allows it) before the guest
-// does. *mapped_bytes: how far from gpa the mapping reaches; a call maps a large page or what one last-level
-// table covers. 0, -ENOENT: no memory slot, -EFAULT, -EAGAIN.
+// Maps pages from gpa on, at most `bytes`, for reading (and writing where the slot allows it) before the
+// guest does. *mapped_bytes: how far from gpa the mapping reaches; a call maps a large page or what one
+// last-level table covers. 0, -ENOENT: no memory slot, -EFAULT, -EAGAIN.
 int mmu_prefault(struct x86_vcpu *v, gpa_t gpa, u64 bytes, u64 *mapped_bytes);
 // An EPT misconfiguration: true if the entry says memory-mapped I/O and is not out of date.
 bool mmu_is_mmio(struct x86_vcpu *v, gpa_t gpa);
@@ -121,8 +121,8 @@ enum fault_result tdp_map_mmio(struct x86_vcpu *v, gfn_t gfn, u64 generation);
 // Walks down to `*level`, making tables; *level may end higher at a present large page, or lower where a
 // table already stands in the place of the wanted large page. NULL: lost a race.
 u64 *tdp_walk_to(struct x86_vcpu *v, gfn_t gfn, unsigned *level);
-// Puts a table from the vCPU's cache under *sptep, which held `old`. False: somebody else was faster; the table
-// stays in the cache.
+// Puts a table from the vCPU's cache under *sptep, which held `old`. False: somebody else was faster; the
+// table stays in the cache.
 bool tdp_link_table(struct x86_vcpu *v, u64 *sptep, u64 old, gfn_t gfn, unsigned level);
 struct mmu_page *mmu_page_alloc(struct host *host);
 void mmu_page_free(struct host *host, struct mmu_page *sp);

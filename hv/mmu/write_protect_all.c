@@ -8,8 +8,8 @@
 //
 //   entry is writable  =>  the table below it is of the VM's generation
 //
-// Which entries of a table need the work stands in its pw_bitmap: those that are writable or that somebody may
-// make writable without mmu_lock ("possibly writable"). Generations, and permissions above leaves, change
+// Which entries of a table need the work stands in its pw_bitmap: those that are writable or that somebody
+// may make writable without mmu_lock ("possibly writable"). Generations, and permissions above leaves, change
 // under mmu_lock held for writing only.
 #include "hv/hw/trace.h"
 #include "hv/lib/assert.h"
@@ -26,7 +26,7 @@ struct mmu_page *mmu_page_of(const struct vm *vm, const u64 *sptep)
     u64 pfn = va_to_hpa(vm->host, sptep).v >> PAGE_SHIFT;
 
     return vm->mmu->root->spt == (u64 *)((u64)sptep & PAGE_MASK) ? vm->mmu->root
-                                                                : xa_load(&vm->mmu->page_of_pfn, pfn);
+                                                                 : xa_load(&vm->mmu->page_of_pfn, pfn);
 }
 
 void mmu_track_writable(struct vm *vm, const u64 *sptep)
@@ -44,9 +44,9 @@ static u64 leaf_mask(const struct mmu_vm *mmu, unsigned level)
     return mmu->log_by_dirty && level == PG_LEVEL_4K ? mmu->format.dirty : EPT_WRITE;
 }
 
-// Makes one possibly writable entry clean; true: it lost something. Without permission, and with nobody to give
-// it behind our back, it is no longer possibly writable. Leaves that the lock-less fault path may make writable
-// stay named, unless only actual permissions count.
+// Makes one possibly writable entry clean; true: it lost something. Without permission, and with nobody to
+// give it behind our back, it is no longer possibly writable. Leaves that the lock-less fault path may make
+// writable stay named, unless only actual permissions count.
 static bool protect_entry(const struct mmu_vm *mmu, struct mmu_page *sp, unsigned index)
 {
     u64 *sptep = &sp->spt[index], spte = READ_ONCE(*sptep);
@@ -108,7 +108,8 @@ bool mmu_must_push_down(const struct vm *vm, gfn_t gfn)
 
 void mmu_push_down(struct vm *vm, gfn_t gfn)
 {
-    static const char *const counters[] = {[PG_LEVEL_4K] = "pushdown.1", [2] = "pushdown.2", [3] = "pushdown.3"};
+    static const char *const counters[] = {
+        [PG_LEVEL_4K] = "pushdown.1", [2] = "pushdown.2", [3] = "pushdown.3"};
     struct mmu_page *sp = vm->mmu->root;
 
     for (unsigned l = PG_LEVEL_ROOT; l > PG_LEVEL_4K; l--) {

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // A vCPU's thread in user space: RUN, and what RUN leaves to us.
 #include "hv/hw/trace.h"
-#include "hv/vmm/ioapic.h"
 #include "hv/lib/spans.h"
+#include "hv/vmm/ioapic.h"
 #include "hv/vmm/vmm.h"
 
 #define VMM_EINTR 4

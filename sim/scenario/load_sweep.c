@@ -19,7 +19,8 @@ static int load_axis(struct loader *l, struct scenario *s, size_t at)
         return load_error(l, field->path, "more than %u fields are swept", SCENARIO_AXES_MAX);
     if (strncmp(path, "sweep", 5) == 0 || strncmp(path, "expect", 6) == 0 || !target || !target->value)
         return load_error(l, field->path,
-                          "there is no value `%s` in this scenario; write its usual value where it belongs", path);
+                          "there is no value `%s` in this scenario; write its usual value where it belongs",
+                          path);
     struct scenario_axis *axis = &s->axes[s->axis_count++];
 
     *axis = (struct scenario_axis){.path = load_copy(path), .line = field->line};

@@ -229,7 +229,8 @@ static int load_place(struct loader *l, const struct scenario *s, const struct r
     if ((raw->over || raw->at) && s->axis_count == 0)
         return load_error(l, base, "`at` and `over` are for scenarios with a `sweep`");
     if (x->whole && (raw->at || raw->variant || raw->compare))
-        return load_error(l, field, "goes with neither `at`, `variant` nor `compare`: the query sees every run");
+        return load_error(l, field,
+                          "goes with neither `at`, `variant` nor `compare`: the query sees every run");
     snprintf(field, sizeof field, "%s.at", base);
     if (raw->at && !axis_has(s, raw->at))
         return load_error(l, field, "`%s` is no value of the sweep; expected VALUE or PATH=VALUE", raw->at);

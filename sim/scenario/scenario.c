@@ -192,8 +192,7 @@ static int load_all(struct loader *l, struct scenario *s)
     if (l->raw->vms_count == 0)
         return load_error(l, "vms", "a scenario needs at least one VM");
     if (load_machine(l, s) || load_vms(l, s) || load_actions(l, s) || load_variants(l, s) ||
-        load_shows(l, s) ||
-        load_expects(l, s))
+        load_shows(l, s) || load_expects(l, s))
         return -1;
     return load_recorded(l, s);
 }

@@ -130,7 +130,8 @@ struct scenario {
 struct scenario *scenario_load(const char *path, struct user_error *e);
 // The same at point `point` of its sweep: as if the file had the point's values in place of its own.
 struct scenario *scenario_load_point(const char *path, uint32_t point, struct user_error *e);
-// Points of the sweep: every combination of the axes' values, the last axis turning fastest. 1 without a sweep.
+// Points of the sweep: every combination of the axes' values, the last axis turning fastest. 1 without a
+// sweep.
 uint32_t scenario_point_count(const struct scenario *s);
 // Does `at` ("VALUE", or "PATH=VALUE") name this point? `axes` gives the words that exist, for messages.
 bool scenario_is_at(const struct scenario *s, const char *at);

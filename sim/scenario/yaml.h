@@ -34,7 +34,8 @@ struct yaml_file {
 int yaml_open(struct yaml_file *y, const char *path, struct user_error *e);
 // The field called `path`, or NULL.
 const struct yaml_field *yaml_find(const struct yaml_file *y, const char *path);
-// Writes `value` into the text in place of the one that `field` has; places are found anew. 0, or -1 with `e`.
+// Writes `value` into the text in place of the one that `field` has; places are found anew. 0, or -1 with
+// `e`.
 int yaml_replace(struct yaml_file *y, const struct yaml_field *field, const char *value,
                  struct user_error *e);
 void yaml_close(struct yaml_file *y);

@@ -29,8 +29,9 @@ enum {
 };
 static const struct option_row options[] = {
     [OPT_VARIANT] = {"--variant", "NAME", "only this variant (default: every one)"},
-    [OPT_SWEEP_ONLY] = {"--sweep-only", "VALUE",
-                        "of a sweep only the points with this value, or PATH=VALUE, or the `first` (default: every one)"},
+    [OPT_SWEEP_ONLY] =
+        {"--sweep-only", "VALUE",
+         "of a sweep only the points with this value, or PATH=VALUE, or the `first` (default: every one)"},
     [OPT_KNOB] = {"--knob", "NAME=VALUE",
                   "a switch of the hypervisor core, on top of the variant's; repeatable"},
     [OPT_SEED] = {"--seed", "N", "what random choices start from (default 0)"},
@@ -228,16 +229,16 @@ static void print_head(const struct arguments *a, const struct scenario *s, cons
         }
         printf("%s, \"run\": %" PRId64 ", \"digest\": \"%s\", \"cycles\": %" PRIu64
                ", \"end\": \"%s\", \"steps\": %" PRIu32 ", \"steps_passed\": %" PRIu32 ",\n",
-               s->swept_count ? "}" : "", ran->run_id, digest, ran->cycles, machine_end_str(ran->end), ran->steps,
-               ran->steps_passed);
+               s->swept_count ? "}" : "", ran->run_id, digest, ran->cycles, machine_end_str(ran->end),
+               ran->steps, ran->steps_passed);
         return;
     }
     char point[128];
 
     run_table_point(s, point, sizeof point);
     printf("\n%s%s%s, variant %s: %" PRIu64 " cycles (%" PRIu64 ".%03" PRIu64 " ms), %s\n", s->name,
-           *point ? " at " : "", point, ran->variant->name, ran->cycles, ran->cycles / clock_khz, ran->cycles * 1000 / clock_khz % 1000,
-           machine_end_str(ran->end));
+           *point ? " at " : "", point, ran->variant->name, ran->cycles, ran->cycles / clock_khz,
+           ran->cycles * 1000 / clock_khz % 1000, machine_end_str(ran->end));
     if (*ran->variant->about)
         printf("  %s\n", ran->variant->about);
     if (ran->steps)
@@ -341,8 +342,7 @@ static int compare_variants(const struct arguments *a, struct trace *trace, cons
 static struct sim_machine *create_machine(const struct arguments *a, const struct scenario *s,
                                           struct user_error *e)
 {
-    const struct machine_options o = {
-        .hv_path = a->hv, .vcd_path = a->vcd, .quantum_cycles = a->quantum};
+    const struct machine_options o = {.hv_path = a->hv, .vcd_path = a->vcd, .quantum_cycles = a->quantum};
 
     return machine_create(s, &o, e);
 }
@@ -434,9 +434,7 @@ static int run_points(struct session *session, struct sim_machine **m, struct sc
     if (interrupted)
         return complain("interrupted; the database says so and holds what was recorded");
     if (!a->json)
-        printf("verdict: %s\n", failed            ? "FAIL"
-                                : session->checked ? "pass"
-                                                   : "pass (nothing expected)");
+        printf("verdict: %s\n", failed ? "FAIL" : session->checked ? "pass" : "pass (nothing expected)");
     return failed ? STATUS_FAILED : STATUS_OK;
 }
 

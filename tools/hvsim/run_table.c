@@ -13,8 +13,8 @@ void run_table_point(const struct scenario *s, char *text, size_t size)
         used += (size_t)snprintf(text + used, size - used, "%s%s", i ? " " : "", s->swept[i].value);
 }
 
-int run_table_add(struct run_table *t, struct trace_reader *r, const struct scenario *s, const struct ran *ran,
-                  struct user_error *e)
+int run_table_add(struct run_table *t, struct trace_reader *r, const struct scenario *s,
+                  const struct ran *ran, struct user_error *e)
 {
     struct run_table_row *rows = realloc(t->rows, (t->count + 1) * sizeof *rows);
 

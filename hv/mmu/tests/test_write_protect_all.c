@@ -16,7 +16,8 @@ static int with_4k_pages(u64 dirty_start, bool ad, u64 pw_track, void (*body)(vo
     knobs.v[KNOB_MMU_PW_TRACK] = pw_track;
     knobs.v[KNOB_X86_EPT_AD] = ad;
     return with_vm(
-        &(struct test_vm_options){.memory_bytes = MEMORY, .page_shift = PAGE_SHIFT + 9, .knobs = &knobs}, body);
+        &(struct test_vm_options){.memory_bytes = MEMORY, .page_shift = PAGE_SHIFT + 9, .knobs = &knobs},
+        body);
 }
 
 // The entry of `level` on gfn's path.
@@ -43,7 +44,8 @@ static void maps_the_same(void)
     EXPECT_EQ(level, PG_LEVEL_4K);
     EXPECT_FALSE(is_present(spte_at(2046, &level)));
     for (gfn_t gfn = 1; gfn < 2046; gfn++) {
-        u64 page = (u64)hv_syscall(HV_SYS_TOUCH, t.memory + (gfn << 12), 1, 0, 0), spte = spte_at(gfn, &level);
+        u64 page = (u64)hv_syscall(HV_SYS_TOUCH, t.memory + (gfn << 12), 1, 0, 0),
+            spte = spte_at(gfn, &level);
 
         ASSERT_EQ(level, PG_LEVEL_4K);
         ASSERT_EQ((u64)pfn_to_va(vm_of()->host, spte_pfn(spte)), page);
@@ -65,9 +67,8 @@ static void set_logging(bool on)
 {
     struct hv_user_memory_region *region = (void *)hv_mmap(4096, 12, HV_MAP_DIRECT);
 
-    *region = (struct hv_user_memory_region){.flags = on ? HV_MEM_LOG_DIRTY_PAGES : 0,
-                                             .memory_size = MEMORY,
-                                             .userspace_addr = t.memory};
+    *region = (struct hv_user_memory_region){
+        .flags = on ? HV_MEM_LOG_DIRTY_PAGES : 0, .memory_size = MEMORY, .userspace_addr = t.memory};
     EXPECT_EQ(hv_ioctl_ptr(t.vm, HV_SET_USER_MEMORY_REGION, region), 0);
 }
 
@@ -112,8 +113,8 @@ static void at_the_root(void)
         EXPECT_EQ(*entry(i * 512, PG_LEVEL_2M) & EPT_RWX, EPT_RWX);
         EXPECT_EQ(leaves_with(i * 512, clean), PT64_ENTRIES);
     }
-    // The first write makes its path writable; its own table is clean but for the page (which the processor marks
-    // where it logs by dirty bits), and the tables beside it are out of reach.
+    // The first write makes its path writable; its own table is clean but for the page (which the processor
+    // marks where it logs by dirty bits), and the tables beside it are out of reach.
     fault((512 + 7) << 12, QUAL_EPT_WRITE | QUAL_EPT_READABLE);
     for (unsigned l = PG_LEVEL_2M; l <= PG_LEVEL_ROOT; l++)
         EXPECT_EQ(*entry(512, l) & EPT_RWX, EPT_RWX);
@@ -194,7 +195,7 @@ static void race(void)
     set_logging(true);
     EXPECT_TRUE(__atomic_compare_exchange_n(sptep, &read, read | EPT_WRITE, false, __ATOMIC_SEQ_CST,
                                             __ATOMIC_RELAXED));
-    EXPECT_EQ(*entry(0, PG_LEVEL_ROOT) & EPT_WRITE, 0); // Harmless for now.
+    EXPECT_EQ(*entry(0, PG_LEVEL_ROOT) & EPT_WRITE, 0); // Nobody gets there yet.
     fault((512 + 8) << 12, QUAL_EPT_WRITE | QUAL_EPT_READABLE);
     EXPECT_EQ(*entry(late, PG_LEVEL_2M) & EPT_WRITE, EPT_WRITE);
     // With `actual` writes to the page go unnoticed from here on.

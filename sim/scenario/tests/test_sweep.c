@@ -22,10 +22,10 @@ static const char *write_file(const char *text)
 
 // Characters of more than one byte stand before the values: places are counted in characters.
 #define HEAD                                                                                                 \
-    "scenario: s\nabout: \"größer, größer\"\nmachine: { cpus: 2, memory: 8GiB }\n"                           \
-    "vms:\n  - name: a\n    memory: 64MiB # of the first run\n    vcpus:\n      - { stream: a.stream, pcpu: 0 }\n"
-#define SWEEP                                                                                                \
-    "sweep:\n  vms[0].memory: [1GiB, 2GiB, \"3GiB\"]\n  vms[0].vcpus[0].pcpu: [0, 1]\n"
+    "scenario: s\nabout: \"größer, größer\"\nmachine: { cpus: 2, memory: 8GiB }\n"                       \
+    "vms:\n  - name: a\n    memory: 64MiB # of the first run\n    vcpus:\n      - { stream: a.stream, "      \
+    "pcpu: 0 }\n"
+#define SWEEP "sweep:\n  vms[0].memory: [1GiB, 2GiB, \"3GiB\"]\n  vms[0].vcpus[0].pcpu: [0, 1]\n"
 
 TEST(Sweep, PointsAreAllCombinationsTheLastFieldTurningFastest)
 {
@@ -77,11 +77,11 @@ static char *resolved(const struct scenario *s)
 
 TEST(Sweep, ResolvedFormsReadBackTheSame)
 {
-    static const char text[] =
-        HEAD "knobs: { mmu.max_page: 4k }\n"
-             "sweep:\n  vms[0].memory: [1GiB, 2GiB]\n  knobs.mmu.max_page: [4k, 2m]\n"
-             "show:\n  - { as: \"a b\", sql: SELECT 1 }\n"
-             "expect:\n  - { about: a, at: 2GiB, sql: SELECT 1 }\n  - { about: b, over: sweep, sql: SELECT 1 }\n";
+    static const char text[] = HEAD
+        "knobs: { mmu.max_page: 4k }\n"
+        "sweep:\n  vms[0].memory: [1GiB, 2GiB]\n  knobs.mmu.max_page: [4k, 2m]\n"
+        "show:\n  - { as: \"a b\", sql: SELECT 1 }\n"
+        "expect:\n  - { about: a, at: 2GiB, sql: SELECT 1 }\n  - { about: b, over: sweep, sql: SELECT 1 }\n";
     struct user_error e = {""};
 
     for (int point = -1; point < 4; point++) {
@@ -120,7 +120,8 @@ TEST(Sweep, MistakesAreToldWithTheirPlace)
         {HEAD "sweep:\n  vms[0].page: [4KiB]\n", ":10: sweep.vms[0].page: ", "write its usual value"},
         {HEAD "sweep:\n  vms: [4KiB]\n", ":10: sweep.vms: ", "write its usual value"},
         {HEAD SWEEP "expect:\n  - { about: x, at: 4GiB, sql: q }\n", ":13: expect[0].at: ", "no value of"},
-        {HEAD SWEEP "expect:\n  - { about: x, over: all, sql: q }\n", ":13: expect[0].over: ", "one of: sweep"},
+        {HEAD SWEEP "expect:\n  - { about: x, over: all, sql: q }\n",
+         ":13: expect[0].over: ", "one of: sweep"},
         {HEAD SWEEP "expect:\n  - { about: x, over: sweep, variant: default, sql: q }\n",
          ":13: expect[0].over: ", "neither"},
         {HEAD "expect:\n  - { about: x, at: 4GiB, sql: q }\n", ":10: expect[0]: ", "with a `sweep`"},
