@@ -66,11 +66,11 @@ enum fault_result tdp_map_ahead(struct x86_vcpu *v, struct page_fault *f)
     u64 *spt = sp->spt;
     unsigned first = spte_index(f->gfn, PG_LEVEL_4K), count = (unsigned)(end - f->gfn);
 
-    fill(spt, make_spte(vm->mmu->format, f->page.pfn, PG_LEVEL_4K, f->map_writable, f->prefetch), first,
-         first + count);
-    if (f->map_writable && mmu_tracks_writable(vm->mmu))
-        bitmap_fill_range(sp->pw_bitmap, first, count);
-    if (!tdp_link_table(v, sptep, old, f->gfn, PG_LEVEL_4K)) {
+    u64 spte = make_spte(vm->mmu->format, f->page.pfn, PG_LEVEL_4K, tdp_write_right(f), f->prefetch);
+
+    fill(spt, spte, first, first + count);
+    mmu_track_entries(vm, sp, first, count, spte);
+    if (!tdp_link_table(v, sptep, old, f->gfn, PG_LEVEL_2M)) {
         memset(&spt[first], 0, count * sizeof(u64)); // The table stays in the cache.
         memset(sp->pw_bitmap, 0, sizeof(sp->pw_bitmap));
         return FAULT_RETRY;

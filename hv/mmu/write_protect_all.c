@@ -29,13 +29,38 @@ struct mmu_page *mmu_page_of(const struct vm *vm, const u64 *sptep)
                                                                  : xa_load(&vm->mmu->page_of_pfn, pfn);
 }
 
-void mmu_track_writable(struct vm *vm, const u64 *sptep)
+static void name_entry(const struct vm *vm, const u64 *sptep)
 {
     struct mmu_page *sp = mmu_page_of(vm, sptep);
     unsigned index = (unsigned)(sptep - sp->spt);
 
     if (!bitmap_test(sp->pw_bitmap, index))
         set_bit_atomic(sp->pw_bitmap, index);
+}
+
+static bool is_possibly_writable(const struct mmu_vm *mmu, u64 spte)
+{
+    return is_writable(spte) || (mmu->pw_track == MMU_PW_TRACK_POSSIBLE && is_mmu_writable(spte));
+}
+
+void mmu_track_entry(struct vm *vm, const u64 *sptep, u64 spte)
+{
+    if (mmu_tracks_writable(vm->mmu) && is_possibly_writable(vm->mmu, spte))
+        name_entry(vm, sptep);
+}
+
+void mmu_track_table(struct vm *vm, const u64 *sptep, struct mmu_page *sp)
+{
+    if (!mmu_tracks_writable(vm->mmu))
+        return;
+    sp->wp_gen = mmu_page_of(vm, sptep)->wp_gen;
+    name_entry(vm, sptep);
+}
+
+void mmu_track_entries(struct vm *vm, struct mmu_page *sp, unsigned first, unsigned count, u64 spte)
+{
+    if (mmu_tracks_writable(vm->mmu) && is_possibly_writable(vm->mmu, spte))
+        bitmap_fill_range(sp->pw_bitmap, first, count);
 }
 
 // What a leaf must lose to be clean. A large one always loses its permission: pages are logged by 4 KiB.
@@ -89,7 +114,7 @@ static unsigned protected_level(const struct vm *vm, gfn_t gfn)
 {
     const u64 *table = vm->mmu->root->spt;
 
-    for (unsigned l = PG_LEVEL_ROOT; l > PG_LEVEL_4K; l--) {
+    for (unsigned l = vm->mmu->root_level; l > PG_LEVEL_4K; l--) {
         u64 spte = READ_ONCE(table[spte_index(gfn, l)]);
 
         if (!is_present(spte) || is_leaf(spte, l))
@@ -109,10 +134,10 @@ bool mmu_must_push_down(const struct vm *vm, gfn_t gfn)
 void mmu_push_down(struct vm *vm, gfn_t gfn)
 {
     static const char *const counters[] = {
-        [PG_LEVEL_4K] = "pushdown.1", [2] = "pushdown.2", [3] = "pushdown.3"};
+        [PG_LEVEL_4K] = "pushdown.1", [2] = "pushdown.2", [3] = "pushdown.3", [4] = "pushdown.4"};
     struct mmu_page *sp = vm->mmu->root;
 
-    for (unsigned l = PG_LEVEL_ROOT; l > PG_LEVEL_4K; l--) {
+    for (unsigned l = vm->mmu->root_level; l > PG_LEVEL_4K; l--) {
         u64 *sptep = &sp->spt[spte_index(gfn, l)];
         u64 spte = READ_ONCE(*sptep);
 
@@ -125,7 +150,7 @@ void mmu_push_down(struct vm *vm, gfn_t gfn)
             hw_trace_count(counters[l - 1], 1);
         }
         if ((spte & EPT_WRITE) == 0) {
-            mmu_track_writable(vm, sptep);
+            name_entry(vm, sptep);
             __atomic_fetch_or(sptep, EPT_WRITE, __ATOMIC_RELAXED);
         }
         sp = child;

@@ -4,8 +4,8 @@
 
 enum { TEXT_MAX = 64 << 10 };
 
-static const char *const action_args[] = {"gsi", "level", "vector", "dest",   "mode", "vcpu", "slot",
-                                          "gpa", "size",  "flags",  "offset", "cpu",  "ns",   NULL};
+static const char *const action_args[] = {"gsi",  "level", "vector", "dest", "mode", "vcpu",  "slot", "gpa",
+                                          "size", "flags", "offset", "cpu",  "ns",   "count", NULL};
 
 static const char *const knob_names[] = {
 #define KNOB(id, name, type, values, def, about, source) name,

@@ -30,10 +30,12 @@ TEST(Sweep, RunsEveryVariantAtEveryPoint)
     EXPECT_STRSTR(cli_out, "pass at one: 134217728");
     EXPECT_STRSTR(cli_out, "pass at all: 6 939524096");
     EXPECT_STRSTR(cli_out, "vms[0].memory");
-    EXPECT_STREQ(cli_query_text(cli_path("s.db"), "SELECT group_concat(variant || ' ' || value || ' ' || number, ', ') "
-                                        "FROM sweep WHERE value <> '64MiB'"),
+    EXPECT_STREQ(cli_query_text(cli_path("s.db"),
+                                "SELECT group_concat(variant || ' ' || value || ' ' || number, ', ') "
+                                "FROM sweep WHERE value <> '64MiB'"),
                  "x 128MiB 134217728, y 128MiB 134217728, x 256MiB 268435456, y 256MiB 268435456");
-    EXPECT_STREQ(cli_query_text(cli_path("s.db"), "SELECT DISTINCT setup FROM runs"), "untimed prefault of a");
+    EXPECT_STREQ(cli_query_text(cli_path("s.db"), "SELECT DISTINCT setup FROM runs"),
+                 "untimed prefault of a");
 }
 
 TEST(Sweep, RunsChosenPointsOnly)

@@ -30,6 +30,6 @@ printf '%-34s %10s KiB\n' "largest resident size" "$memory"
 for variant in before after; do
     sqlite3 log-start.db "SELECT printf('%-34s %10d cycles, %d entries made clean', 'mmu_lock held, $variant',
         (SELECT sum(cycles) FROM spans s WHERE s.run = r.run AND name = 'mmu.log_start'),
-        (SELECT sum(value) FROM counters c WHERE c.run = r.run AND name IN ('spte_clear_d', 'spte_wp')))
+        (SELECT sum(value) FROM counters c WHERE c.run = r.run AND name IN ('sptes_dirty_cleared', 'spte_wp')))
         FROM runs r WHERE variant = '$variant'"
 done

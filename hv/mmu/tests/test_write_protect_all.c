@@ -25,7 +25,7 @@ static u64 *entry(gfn_t gfn, unsigned level)
 {
     u64 *table = vm_of()->mmu->root->spt;
 
-    for (unsigned l = PG_LEVEL_ROOT; l > level; l--)
+    for (unsigned l = vm_of()->mmu->root_level; l > level; l--)
         table = pfn_to_va(vm_of()->host, spte_pfn(table[spte_index(gfn, l)]));
     return &table[spte_index(gfn, level)];
 }
@@ -91,7 +91,7 @@ static void per_page(void)
     set_logging(true);
     for (unsigned i = 0; i < TABLES; i++)
         EXPECT_EQ(leaves_with(i * 512, clean), 0);
-    for (unsigned l = PG_LEVEL_2M; l <= PG_LEVEL_ROOT; l++)
+    for (unsigned l = PG_LEVEL_2M; l <= vm_of()->mmu->root_level; l++)
         EXPECT_EQ(*entry(0, l) & EPT_WRITE, EPT_WRITE);
 }
 TEST(WriteProtectAll, PerPageCleansEveryLeafInstead)
@@ -108,7 +108,7 @@ static void at_the_root(void)
     prefault(0, MEMORY);
     set_logging(true);
     // Nothing but the root's entry has changed.
-    EXPECT_EQ(*entry(0, PG_LEVEL_ROOT) & EPT_RWX, EPT_READ | EPT_EXEC);
+    EXPECT_EQ(*entry(0, vm_of()->mmu->root_level) & EPT_RWX, EPT_READ | EPT_EXEC);
     for (unsigned i = 0; i < TABLES; i++) {
         EXPECT_EQ(*entry(i * 512, PG_LEVEL_2M) & EPT_RWX, EPT_RWX);
         EXPECT_EQ(leaves_with(i * 512, clean), PT64_ENTRIES);
@@ -116,7 +116,7 @@ static void at_the_root(void)
     // The first write makes its path writable; its own table is clean but for the page (which the processor
     // marks where it logs by dirty bits), and the tables beside it are out of reach.
     fault((512 + 7) << 12, QUAL_EPT_WRITE | QUAL_EPT_READABLE);
-    for (unsigned l = PG_LEVEL_2M; l <= PG_LEVEL_ROOT; l++)
+    for (unsigned l = PG_LEVEL_2M; l <= vm_of()->mmu->root_level; l++)
         EXPECT_EQ(*entry(512, l) & EPT_RWX, EPT_RWX);
     EXPECT_EQ(leaves_with(512, clean), by_dirty ? 0 : 1);
     EXPECT_EQ(leaves_with(512, EPT_WRITE), by_dirty ? PT64_ENTRIES : 1);
@@ -134,7 +134,7 @@ static void at_the_root(void)
     set_logging(false);
     set_logging(true);
     EXPECT_EQ(vm_of()->mmu->wp_gen, 2);
-    EXPECT_EQ(*entry(0, PG_LEVEL_ROOT) & EPT_WRITE, 0);
+    EXPECT_EQ(*entry(0, vm_of()->mmu->root_level) & EPT_WRITE, 0);
     fault((512 + 8) << 12, QUAL_EPT_WRITE | QUAL_EPT_READABLE);
     EXPECT_EQ(leaves_with(512, clean), by_dirty ? 0 : 1);
     EXPECT_EQ(*entry(5 * 512, PG_LEVEL_2M) & EPT_WRITE, 0);
@@ -163,14 +163,14 @@ static void new_tables(void)
     set_logging(true);
     fault(0, QUAL_EPT_WRITE);
     EXPECT_EQ(*entry(0, PG_LEVEL_4K) & EPT_RWX, EPT_RWX);
-    for (unsigned l = PG_LEVEL_2M; l <= PG_LEVEL_ROOT; l++)
+    for (unsigned l = PG_LEVEL_2M; l <= vm_of()->mmu->root_level; l++)
         EXPECT_EQ(*entry(0, l) & EPT_RWX, EPT_RWX);
     set_logging(false);
     set_logging(true);
     // A page in a protected region that was never mapped: one fault maps it and opens its path.
     fault(600 << 12, QUAL_EPT_WRITE);
     EXPECT_EQ(*entry(600, PG_LEVEL_4K) & EPT_RWX, EPT_RWX);
-    EXPECT_EQ(*entry(600, PG_LEVEL_ROOT) & EPT_RWX, EPT_RWX);
+    EXPECT_EQ(*entry(600, vm_of()->mmu->root_level) & EPT_RWX, EPT_RWX);
     EXPECT_EQ(*entry(0, PG_LEVEL_2M) & EPT_WRITE, 0);
 }
 TEST(WriteProtectAll, NewTablesAreOfTheirGeneration)
@@ -195,7 +195,7 @@ static void race(void)
     set_logging(true);
     EXPECT_TRUE(__atomic_compare_exchange_n(sptep, &read, read | EPT_WRITE, false, __ATOMIC_SEQ_CST,
                                             __ATOMIC_RELAXED));
-    EXPECT_EQ(*entry(0, PG_LEVEL_ROOT) & EPT_WRITE, 0); // Nobody gets there yet.
+    EXPECT_EQ(*entry(0, vm_of()->mmu->root_level) & EPT_WRITE, 0); // Nobody gets there yet.
     fault((512 + 8) << 12, QUAL_EPT_WRITE | QUAL_EPT_READABLE);
     EXPECT_EQ(*entry(late, PG_LEVEL_2M) & EPT_WRITE, EPT_WRITE);
     // With `actual` writes to the page go unnoticed from here on.
