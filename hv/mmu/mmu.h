@@ -37,8 +37,8 @@ struct mmu_vm {
     u8 max_level;             // Largest page by knob and processor.
     u8 dirty_start, pw_track; // Knobs.
     bool log_by_dirty;        // A logged page is clean when its dirty bit is; else when it is not writable.
-    u32 logging_slots;        // Slots that log dirty pages: page-modification logging is on while it is not 0.
-    u64 wp_gen;               // Times that the whole VM was write-protected.
+    u32 logging_slots; // Slots that log dirty pages: page-modification logging is on while it is not 0.
+    u64 wp_gen;        // Times that the whole VM was write-protected.
     struct spinlock pages_lock; // Of the next four; inside mmu_lock.
     struct list pages;
     struct xarray page_of_pfn;
@@ -108,8 +108,8 @@ void mmu_log_start(struct vm *vm, const struct memslot *slot);
 bool mmu_tracks_writable(const struct mmu_vm *mmu);
 // The table that sptep stands in. mmu_lock held, either way.
 struct mmu_page *mmu_page_of(const struct vm *vm, const u64 *sptep);
-// Before an entry becomes `spte`: is it, or may it become, writable, then the table's bitmap names it. mmu_lock
-// held, either way.
+// Before an entry becomes `spte`: is it, or may it become, writable, then the table's bitmap names it.
+// mmu_lock held, either way.
 void mmu_track_entry(struct vm *vm, const u64 *sptep, u64 spte);
 // Before table `sp` is put under *sptep: it is of the generation of the table above. As above.
 void mmu_track_table(struct vm *vm, const u64 *sptep, struct mmu_page *sp);
@@ -128,8 +128,8 @@ unsigned mmu_mapping_level(const struct mmu_vm *mmu, const struct memslot *slot,
 
 // --- Dirty logging (dirty.c, huge.c, fast_fault.c).
 
-// The way of mmu.dirty_start = per_page: pages become so that their first write is noticed, large ones are split (knob
-// mmu.eager_split) or split when they are written. Flushes. Takes mmu_lock.
+// The way of mmu.dirty_start = per_page: pages become so that their first write is noticed, large ones are
+// split (knob mmu.eager_split) or split when they are written. Flushes. Takes mmu_lock.
 void mmu_slot_start_log(struct vm *vm, const struct memslot *slot);
 // Large leaves in [first, end) become tables of 4 KiB leaves, as far as memory for tables reaches. mmu_lock
 // held, either way; `yield`: for reading, and dropped now and then.
@@ -173,8 +173,8 @@ enum fault_result tdp_map_mmio(struct x86_vcpu *v, gfn_t gfn, u64 generation);
 // Walks down to `*level`, making tables and splitting large pages; *level may end lower where a table already
 // stands in the place of the wanted large page. NULL: lost a race.
 u64 *tdp_walk_to(struct x86_vcpu *v, gfn_t gfn, unsigned *level);
-// Puts a table from the vCPU's cache under *sptep, an entry of `level` that held `old`. False: somebody else was
-// faster; the table stays in the cache.
+// Puts a table from the vCPU's cache under *sptep, an entry of `level` that held `old`. False: somebody else
+// was faster; the table stays in the cache.
 bool tdp_link_table(struct x86_vcpu *v, u64 *sptep, u64 old, gfn_t gfn, unsigned level);
 // A page that is brought in ahead of the guest was not written: while the slot logs, its first write shall
 // tell.

@@ -73,8 +73,10 @@ s64 vmm_dirty_start(struct vmm_vm *vm, u32 slot)
     if (method_is(VMM_DIRTY_LOG_NONE))
         return 0;
     if (!s->dirty) {
+        hw_trace_span_begin(SPAN_DIRTY_BITMAP);
         s64 bitmap = hv_mmap((words_of(s) * 8 + 4095) & ~4095ull, 12, HV_MAP_DIRECT);
 
+        hw_trace_span_end(SPAN_DIRTY_BITMAP);
         if (bitmap < 0)
             return bitmap;
         s->dirty = (u64 *)bitmap;

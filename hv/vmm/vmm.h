@@ -23,8 +23,8 @@ struct vmm_vcpu {
     struct hv_dirty_gfn *ring; // NULL: no dirty ring.
     u32 ring_index;            // Of the next entry to collect.
     u32 running; // Odd while the thread is in RUN: counts calls and returns. A futex while somebody waits.
-    u32 paused;                // 1: the thread waits before its next RUN. A futex.
-    s64 result;                // Of its last RUN.
+    u32 paused;  // 1: the thread waits before its next RUN. A futex.
+    s64 result;  // Of its last RUN.
 };
 
 // What the VMM knows of a memory slot: to move and discard its backing.
@@ -51,7 +51,7 @@ struct vmm_vm {
     struct vmm_device *devices;
     struct vmm_ioapic *ioapic; // NULL: the core has it, or nobody.
     struct vmm_slot slots[VMM_SLOTS_MAX];
-    u32 kicking; // Somebody waits for vCPUs to leave RUN.
+    u32 kicking;                // Somebody waits for vCPUs to leave RUN.
     struct vmm_lock dirty_lock; // Of the slots' dirty bitmaps and of collecting rings.
 };
 
