@@ -177,7 +177,7 @@ set(HVSIM_HV_FLAGS
     # Fences too: gcc warns of them only because its own runtime ignores them.
     -fsanitize=thread -fsanitize-coverage=trace-pc -Wno-tsan
     # The last one that matches counts.
-    -ffile-prefix-map=${CMAKE_SOURCE_DIR}/= -ffile-prefix-map=${CMAKE_BINARY_DIR}=. -ffile-prefix-map=${HVSIM_HV_ROOT}/=)
+    -ffile-prefix-map=${CMAKE_SOURCE_DIR}/= -ffile-prefix-map=${CMAKE_BINARY_DIR}=.)
 
 set(HVSIM_HV_LINK_FLAGS
     -shared -nostdlib
@@ -210,14 +210,17 @@ endfunction()
 
 function(hvsim_hv_shared name sources defines)
     set(objects "")
+    # By relative names: a compiler cache with a base directory (CCACHE_BASEDIR) would make them of absolute ones,
+    # which no prefix map then matches.
+    file(RELATIVE_PATH root ${CMAKE_CURRENT_BINARY_DIR} ${HVSIM_HV_ROOT})
     list(TRANSFORM defines PREPEND -D)
     foreach(src IN LISTS sources)
         set(object ${CMAKE_BINARY_DIR}/hvobj/${name}/${src}.o)
         get_filename_component(folder ${object} DIRECTORY)
         file(MAKE_DIRECTORY ${folder})
         add_custom_command(OUTPUT ${object}
-            COMMAND ${HVSIM_HV_CC} ${HVSIM_HV_FLAGS} ${defines} -I${HVSIM_HV_ROOT} -MD -MF ${object}.d
-                    -c ${HVSIM_HV_ROOT}/${src} -o ${object}
+            COMMAND ${HVSIM_HV_CC} ${HVSIM_HV_FLAGS} -ffile-prefix-map=${root}/= ${defines} -I${root} -MD -MF ${object}.d
+                    -c ${root}/${src} -o ${object}
             DEPENDS ${CMAKE_SOURCE_DIR}/${src} ${CMAKE_SOURCE_DIR}/cmake/hvsim.cmake
             DEPFILE ${object}.d
             COMMENT "Compiling ${src} for lib${name}.so"

@@ -35,6 +35,18 @@ static void forget_drained(struct mem_core *m, uint64_t now_ticks)
         pop_oldest(m);
 }
 
+void mem_store_make_room(struct pcpu *c)
+{
+    struct mem_store_buffer *b = &c->mem->stores;
+
+    forget_drained(c->mem, c->now_ticks);
+    if (b->count < b->capacity)
+        return;
+    c->mem->counters.store_stalls++;
+    c->now_ticks = entry_at(b, 0)->drain_ticks;
+    forget_drained(c->mem, c->now_ticks);
+}
+
 uint64_t mem_time_store(struct pcpu *c, uint64_t hpa, unsigned size_bytes)
 {
     struct mem_core *m = c->mem;
@@ -47,14 +59,8 @@ uint64_t mem_time_store(struct pcpu *c, uint64_t hpa, unsigned size_bytes)
     if (__builtin_expect(last != line, 0))
         extra += mem_line_store(m, last, NULL);
     m->counters.stores++;
-    if (__builtin_expect(b->count == b->capacity, 0)) {
-        forget_drained(c->mem, c->now_ticks);
-        if (b->count == b->capacity) {
-            m->counters.store_stalls++;
-            c->now_ticks = entry_at(b, 0)->drain_ticks;
-            forget_drained(c->mem, c->now_ticks);
-        }
-    }
+    if (__builtin_expect(b->count == b->capacity, 0))
+        mem_store_make_room(c);
     // The line is asked for as soon as the store executes; commits are in order, one at a time.
     return mem_drain_ticks(m, c->now_ticks, extra);
 }

@@ -25,11 +25,41 @@ static const struct {
 #undef KNOB
 };
 
-// A YAML string in double quotes.
-static void quoted(FILE *out, const char *text)
+// Characters that YAML refuses or folds when they stand for themselves, beside those below U+0020: in UTF-8,
+// and with the escape that gives them back. `spread`: the last byte may be larger by this.
+static const struct {
+    const char *utf8;
+    unsigned spread, number;
+} unprintable[] = {
+    {"\x7f", 0, 0x7f},           {"\xc2\x80", 0x1f, 0x80},    {"\xe2\x80\xa8", 1, 0x2028},
+    {"\xef\xbb\xbf", 0, 0xfeff}, {"\xef\xbf\xbe", 1, 0xfffe},
+};
+
+// Writes an escape; returns how many bytes it stands for, 0: none is needed.
+static size_t unprintable_at(FILE *out, const unsigned char *p)
 {
-    fputc('"', out);
-    for (const unsigned char *p = (const unsigned char *)text; *p; p++) {
+    for (size_t i = 0; i < sizeof unprintable / sizeof *unprintable; i++) {
+        const unsigned char *first = (const unsigned char *)unprintable[i].utf8;
+        size_t last = strlen(unprintable[i].utf8) - 1;
+
+        if (strncmp((const char *)p, unprintable[i].utf8, last) == 0 && p[last] >= first[last] &&
+            (unsigned)(p[last] - first[last]) <= unprintable[i].spread) {
+            fprintf(out, "\\u%04x", unprintable[i].number + (unsigned)(p[last] - first[last]));
+            return last + 1;
+        }
+    }
+    return 0;
+}
+
+static void escaped(FILE *out, const char *text)
+{
+    size_t bytes;
+
+    for (const unsigned char *p = (const unsigned char *)text; *p; p += bytes) {
+        bytes = unprintable_at(out, p);
+        if (bytes)
+            continue;
+        bytes = 1;
         if (*p == '"' || *p == '\\')
             fprintf(out, "\\%c", *p);
         else if (*p == '\n')
@@ -39,6 +69,22 @@ static void quoted(FILE *out, const char *text)
         else
             fputc(*p, out);
     }
+}
+
+// A YAML string in double quotes.
+static void quoted(FILE *out, const char *text)
+{
+    fputc('"', out);
+    escaped(out, text);
+    fputc('"', out);
+}
+
+static void quoted_pair(FILE *out, const char *a, const char *b)
+{
+    fputc('"', out);
+    escaped(out, a);
+    fputc('/', out);
+    escaped(out, b);
     fputc('"', out);
 }
 
@@ -169,7 +215,9 @@ static void print_variants(const struct scenario *s, FILE *out)
     for (uint32_t i = 0; i < s->variant_count; i++) {
         const struct scenario_variant *v = &s->variants[i];
 
-        fprintf(out, "  %s:\n    about: ", v->name);
+        fputs("  ", out);
+        quoted(out, v->name);
+        fputs(":\n    about: ", out);
         quoted(out, v->about);
         fputc('\n', out);
         if (v->step_count)
@@ -253,18 +301,28 @@ static void print_expect(const struct scenario *s, const struct scenario_expect 
     if (x->whole)
         fputs("    over: sweep\n", out);
     if (x->numerator) {
-        fprintf(out, "    compare:\n      ratio: %s/%s\n      sql: ", x->numerator, x->denominator);
+        fputs("    compare:\n      ratio: ", out);
+        quoted_pair(out, x->numerator, x->denominator);
+        fputs("\n      sql: ", out);
         quoted(out, x->sql);
         fputc('\n', out);
         print_bounds(out, "      ", x);
         return;
     }
     if (x->variant)
-        fprintf(out, "    variant: %s\n", x->variant);
+        field(out, "    variant", x->variant);
     fputs("    sql: ", out);
     quoted(out, x->sql);
     fputc('\n', out);
     print_bounds(out, "    ", x);
+}
+
+static void print_recorded(const struct scenario_recorded *r, FILE *out)
+{
+    fputs("  - { reason: ", out);
+    quoted(out, r->reason);
+    fprintf(out, ", count: %" PRIu64 ", p50_ns: %" PRIu64 ", p99_ns: %" PRIu64 " }\n", r->count, r->p50_ns,
+            r->p99_ns);
 }
 
 void scenario_print_resolved(const struct scenario *s, FILE *out)
@@ -272,8 +330,9 @@ void scenario_print_resolved(const struct scenario *s, FILE *out)
     field(out, "scenario", s->name);
     field(out, "about", s->about);
     field(out, "source", s->source);
-    fprintf(out, "machine: { arch: x86, uarch: %s, cpus: %" PRIu32 ", memory: %" PRIu64 "B }\n", s->uarch,
-            s->cpus, s->memory_bytes);
+    fputs("machine: { arch: x86, uarch: ", out);
+    quoted(out, s->uarch);
+    fprintf(out, ", cpus: %" PRIu32 ", memory: %" PRIu64 "B }\n", s->cpus, s->memory_bytes);
     fputs("vms:\n", out);
     for (uint32_t i = 0; i < s->vm_count; i++)
         print_vm(s, &s->vms[i], out);
@@ -298,6 +357,5 @@ void scenario_print_resolved(const struct scenario *s, FILE *out)
     if (s->recorded_count)
         fputs("recorded:\n", out);
     for (uint32_t i = 0; i < s->recorded_count; i++)
-        fprintf(out, "  - { reason: %s, count: %" PRIu64 ", p50_ns: %" PRIu64 ", p99_ns: %" PRIu64 " }\n",
-                s->recorded[i].reason, s->recorded[i].count, s->recorded[i].p50_ns, s->recorded[i].p99_ns);
+        print_recorded(&s->recorded[i], out);
 }

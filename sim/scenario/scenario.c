@@ -197,8 +197,8 @@ static int load_all(struct loader *l, struct scenario *s)
     return load_recorded(l, s);
 }
 
-// Loads what the file's text says by now. NULL with the loader's error.
-static int load_text(struct loader *l, struct scenario *s)
+// Loads what the file's text says by now. -1 with the loader's error.
+static int load_said(struct loader *l, struct scenario *s)
 {
     struct schema *schema = load_array(1, sizeof *schema);
     int result = -1;
@@ -220,32 +220,40 @@ static int load_text(struct loader *l, struct scenario *s)
     return result;
 }
 
-static struct scenario *load_file(const char *path, const uint32_t *point, struct user_error *e)
+// The scenario of an opened file, which is closed; `point`: at that point of its sweep, NULL: as written.
+static struct scenario *load_opened(struct loader *l, const uint32_t *point)
 {
-    struct loader l = {.e = e};
-
-    if (yaml_open(&l.y, path, e))
-        return NULL;
     struct scenario *s = load_array(1, sizeof *s);
 
-    s->path = load_copy(path);
-    s->folder = folder_of(path);
-    if (load_axes(&l, s) || (point && load_point(&l, s, *point)) || load_text(&l, s)) {
+    s->path = load_copy(l->y.path);
+    s->folder = folder_of(l->y.path);
+    if (load_axes(l, s) || (point && load_point(l, s, *point)) || load_said(l, s)) {
         scenario_free(s);
         s = NULL;
     }
-    yaml_close(&l.y);
+    yaml_close(&l->y);
     return s;
 }
 
 struct scenario *scenario_load(const char *path, struct user_error *e)
 {
-    return load_file(path, NULL, e);
+    struct loader l = {.e = e};
+
+    return yaml_open(&l.y, path, e) ? NULL : load_opened(&l, NULL);
 }
 
 struct scenario *scenario_load_point(const char *path, uint32_t point, struct user_error *e)
 {
-    return load_file(path, &point, e);
+    struct loader l = {.e = e};
+
+    return yaml_open(&l.y, path, e) ? NULL : load_opened(&l, &point);
+}
+
+struct scenario *scenario_load_text(const char *path, const void *text, size_t bytes, struct user_error *e)
+{
+    struct loader l = {.e = e};
+
+    return yaml_open_text(&l.y, path, text, bytes, e) ? NULL : load_opened(&l, NULL);
 }
 
 void scenario_free(struct scenario *s)

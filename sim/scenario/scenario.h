@@ -128,6 +128,8 @@ struct scenario {
 
 // Loads and checks `path`. NULL with `e` filled on any fault of the file; no partial result.
 struct scenario *scenario_load(const char *path, struct user_error *e);
+// The same for text in memory; `path` names it in messages, and its folder is where streams are.
+struct scenario *scenario_load_text(const char *path, const void *text, size_t bytes, struct user_error *e);
 // The same at point `point` of its sweep: as if the file had the point's values in place of its own.
 struct scenario *scenario_load_point(const char *path, uint32_t point, struct user_error *e);
 // Points of the sweep: every combination of the axes' values, the last axis turning fastest. 1 without a

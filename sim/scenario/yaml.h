@@ -32,6 +32,9 @@ struct yaml_file {
 // Reads the file and finds its fields. 0, or -1 with `e` filled: cannot be read, empty, too large, not text,
 // not YAML, doubled keys.
 int yaml_open(struct yaml_file *y, const char *path, struct user_error *e);
+// The same for a file whose text is in memory already; `path` is what messages call it.
+int yaml_open_text(struct yaml_file *y, const char *path, const void *text, size_t bytes,
+                   struct user_error *e);
 // The field called `path`, or NULL.
 const struct yaml_field *yaml_find(const struct yaml_file *y, const char *path);
 // Writes `value` into the text in place of the one that `field` has; places are found anew. 0, or -1 with

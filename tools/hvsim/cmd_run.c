@@ -269,7 +269,7 @@ static int report(struct session *session, const struct scenario *s, struct ran 
         return user_error_at(e, "database", 0, NULL, "%s; %s", error.message, error.hint);
     }
     print_head(a, s, ran, clock_khz);
-    report_exits(r, s, ran, clock_khz, a->json);
+    report_exits(trace, s, clock_khz, a->json);
     unsigned violations = report_violations(r, ran, a->json);
     int result = 0;
 
