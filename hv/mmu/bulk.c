@@ -54,7 +54,7 @@ enum fault_result tdp_map_ahead(struct x86_vcpu *v, struct page_fault *f)
     if (f->level != PG_LEVEL_4K || end - f->gfn < 2)
         return tdp_map(v, f);
     unsigned level = PG_LEVEL_2M;
-    u64 *sptep = tdp_walk_to(v, f->gfn, &level);
+    u64 *sptep = tdp_walk_to(v, f->gfn, false, &level);
 
     if (sptep == NULL)
         return FAULT_RETRY;

@@ -1,6 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
 // A slot's dirty log begins: from now on every first write to a page of it must be noticed.
-#include "hv/core/requests.h"
 #include "hv/hw/trace.h"
 #include "hv/lib/spans.h"
 #include "hv/mmu/mmu.h"
@@ -9,7 +8,7 @@ static void write_protect_all(struct vm *vm)
 {
     write_lock(&vm->mmu_lock);
     if (mmu_write_protect_all(vm))
-        flush_remote_tlbs(vm);
+        mmu_flush_remote(vm);
     write_unlock(&vm->mmu_lock);
 }
 

@@ -33,6 +33,7 @@ struct mmu_vm {
     struct mmu_page *root;
     struct spte_format format;
     u64 eptp;
+    u64 flush_generation;     // Counts changes that vCPUs have to flush for, from 1.
     u8 root_level;            // Of the root's entries: 4 or 5.
     u8 max_level;             // Largest page by knob and processor.
     u8 dirty_start, pw_track; // Knobs.
@@ -51,7 +52,9 @@ struct mmu_vm {
 struct mmu_vcpu {
     struct mmu_page *cache[MMU_CACHE_PAGES];
     u32 cached;
-    bool root_loaded; // EPT_POINTER holds the VM's root.
+    bool root_loaded;     // EPT_POINTER holds the VM's root.
+    u64 flush_generation; // For which it flushed last; 0: must flush at the next request whatever was flushed
+                          // before.
 };
 
 // Creation and end with the VM; 0 or -ENOMEM.
@@ -94,6 +97,8 @@ bool mmu_is_mmio(struct x86_vcpu *v, gpa_t gpa);
 
 // The leaf (or last entry) that covers gfn; *level is its level. mmu_lock held, either way.
 u64 *mmu_lookup(struct vm *vm, gfn_t gfn, unsigned *level);
+// Every flush of other CPUs that hv/mmu wants.
+void mmu_flush_remote(struct vm *vm);
 // Removes what maps [first, end), tables that lie in it whole included, flushes, frees. Takes mmu_lock.
 void mmu_zap_range(struct vm *vm, gfn_t first, gfn_t end);
 void mmu_zap_all(struct vm *vm);
@@ -170,9 +175,10 @@ enum fault_result tdp_map(struct x86_vcpu *v, struct page_fault *f);
 // f->ahead_end becomes the first one behind them.
 enum fault_result tdp_map_ahead(struct x86_vcpu *v, struct page_fault *f);
 enum fault_result tdp_map_mmio(struct x86_vcpu *v, gfn_t gfn, u64 generation);
-// Walks down to `*level`, making tables and splitting large pages; *level may end lower where a table already
-// stands in the place of the wanted large page. NULL: lost a race.
-u64 *tdp_walk_to(struct x86_vcpu *v, gfn_t gfn, unsigned *level);
+// Walks down to `*level`, making tables. A larger leaf on the way is split if it refuses what `write` says;
+// *level may end higher at one that does not, or lower where a table already stands in the place of the
+// wanted large page. NULL: lost a race.
+u64 *tdp_walk_to(struct x86_vcpu *v, gfn_t gfn, bool write, unsigned *level);
 // Puts a table from the vCPU's cache under *sptep, an entry of `level` that held `old`. False: somebody else
 // was faster; the table stays in the cache.
 bool tdp_link_table(struct x86_vcpu *v, u64 *sptep, u64 old, gfn_t gfn, unsigned level);
@@ -184,8 +190,9 @@ void mmu_page_free(struct host *host, struct mmu_page *sp);
 
 // --- Translation caches of the calling CPU, for the loaded vCPU.
 void mmu_load_root(struct x86_vcpu *v); // EPT_POINTER.
-void mmu_flush_all(
-    struct x86_vcpu *v); // REQ_TLB_FLUSH, REQ_TLB_FLUSH_CURRENT: guest-physical and combined (INVEPT).
+void mmu_flush_all(struct x86_vcpu *v); // Guest-physical and combined (INVEPT).
+void mmu_flush_requested(
+    struct x86_vcpu *v); // REQ_TLB_FLUSH: the same, unless nothing changed since the last time.
 void mmu_flush_guest(struct x86_vcpu *v); // REQ_TLB_FLUSH_GUEST: linear and combined (INVVPID).
 void mmu_invlpg(struct x86_vcpu *v, u64 linear);
 

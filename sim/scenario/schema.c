@@ -117,7 +117,8 @@ static void make_variants(struct schema *s, const char *const *variants, size_t 
     s->variant[0] = text_field("about", offsetof(struct raw_variant, about));
     s->variant[1] = (cyaml_schema_field_t)PART("knobs", struct raw_variant, knobs, s->knobs);
     s->variant[2] = (cyaml_schema_field_t)LIST("schedule", struct raw_variant, schedule, &text_entry);
-    s->variant[3] = (cyaml_schema_field_t)CYAML_FIELD_END;
+    s->variant[3] = text_field("violation", offsetof(struct raw_variant, violation));
+    s->variant[4] = (cyaml_schema_field_t)CYAML_FIELD_END;
     for (size_t i = 0; i < count; i++)
         s->variants[i] =
             (cyaml_schema_field_t){.key = variants[i],
