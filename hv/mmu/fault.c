@@ -102,6 +102,22 @@ static void push_down(struct vm *vm, gfn_t gfn)
     write_unlock(&vm->mmu_lock);
 }
 
+static void lock_for_fault(struct vm *vm)
+{
+    if (knob(&vm->host->knobs, KNOB_MMU_FAULT_LOCK) == MMU_FAULT_LOCK_WRITE)
+        write_lock(&vm->mmu_lock);
+    else
+        read_lock(&vm->mmu_lock);
+}
+
+static void unlock_after_fault(struct vm *vm)
+{
+    if (knob(&vm->host->knobs, KNOB_MMU_FAULT_LOCK) == MMU_FAULT_LOCK_WRITE)
+        write_unlock(&vm->mmu_lock);
+    else
+        read_unlock(&vm->mmu_lock);
+}
+
 static enum fault_result page_fault(struct x86_vcpu *v, struct page_fault *f)
 {
     struct vm *vm = v->vcpu.vm;
@@ -125,14 +141,14 @@ static enum fault_result page_fault(struct x86_vcpu *v, struct page_fault *f)
     if (result != FAULT_FIXED)
         return result;
     f->level = (u8)mmu_mapping_level(vm->mmu, f->slot, f->gfn, f->page.page_shift);
-    read_lock(&vm->mmu_lock);
+    lock_for_fault(vm);
     if (f->write && !f->prefetch && mmu_must_push_down(vm, f->gfn)) {
-        read_unlock(&vm->mmu_lock);
+        unlock_after_fault(vm);
         push_down(vm, f->gfn);
-        read_lock(&vm->mmu_lock);
+        lock_for_fault(vm);
     }
     result = is_stale(vm, f) ? FAULT_RETRY : f->prefetch ? tdp_map_ahead(v, f) : tdp_map(v, f);
-    read_unlock(&vm->mmu_lock);
+    unlock_after_fault(vm);
     return result;
 }
 

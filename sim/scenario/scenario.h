@@ -24,8 +24,16 @@
 #define SCENARIO_SLOTS_MAX 48u           // Of a VM in the scenario; actions may add some.
 #define SCENARIO_MEMORY_MAX (4ull << 40) // Bytes of a host.
 
+struct scenario_arg {
+    char *name, *value; // As written: what they mean is the program's affair.
+    uint32_t line;
+};
+// A vCPU's program is a stream or a native guest: the other is NULL.
 struct scenario_vcpu {
-    char *stream;  // Path of the replay stream, relative paths resolved against the scenario's folder.
+    char *stream; // Path of the replay stream, relative paths resolved against the scenario's folder.
+    char *native; // Name of the native guest's program.
+    struct scenario_arg *args;
+    uint32_t arg_count;
     uint32_t pcpu; // VMM_CPU_ANY: any
     uint32_t line;
 };

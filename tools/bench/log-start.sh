@@ -28,7 +28,7 @@ printf '%-34s %10s s\n' "of it in the simulator" "$user"
 printf '%-34s %10s s\n' "of it in the kernel" "$system"
 printf '%-34s %10s KiB\n' "largest resident size" "$memory"
 for variant in before after; do
-    sqlite3 log-start.db "SELECT printf('%-34s %10d cycles, %d entries made clean', 'mmu_lock held, $variant',
+    sqlite3 log-start.db "SELECT printf('%-34s %10d cycles, %d entries changed by start and log', 'under mmu_lock, $variant',
         (SELECT sum(cycles) FROM spans s WHERE s.run = r.run AND name = 'mmu.log_start'),
         (SELECT sum(value) FROM counters c WHERE c.run = r.run AND name IN ('sptes_dirty_cleared', 'spte_wp')))
         FROM runs r WHERE variant = '$variant'"
