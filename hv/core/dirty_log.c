@@ -34,7 +34,9 @@ int dirty_bitmap_prepare(struct vm *vm, const struct memslot *old, struct memslo
     new->dirty_bitmap = old->dirty_bitmap;
     if (new->dirty_bitmap != NULL || READ_ONCE(vm->dirty_ring_bytes) != 0)
         return 0;
+    hw_trace_span_begin(SPAN_DIRTY_BITMAP);
     new->dirty_bitmap = kzalloc(vm->host, 2 * dirty_bitmap_bytes(new));
+    hw_trace_span_end(SPAN_DIRTY_BITMAP);
     if (new->dirty_bitmap == NULL)
         return -ENOMEM;
     if (dirty_log_initially_set(vm))

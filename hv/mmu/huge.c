@@ -12,9 +12,11 @@ bool tdp_split(struct vm *vm, u64 *sptep, u64 huge, struct mmu_page *sp, gfn_t g
 {
     for (unsigned i = 0; i < PT64_ENTRIES; i++)
         sp->spt[i] = make_split_spte(huge, level, i);
+    mmu_track_entries(vm, sp, 0, PT64_ENTRIES, sp->spt[0]);
     // No flush: translations of the large page and of its parts are the same.
     if (!tdp_attach(vm, sptep, huge, sp, gfn, level)) {
         clear_page(sp->spt); // Empty, as it came.
+        memset(sp->pw_bitmap, 0, sizeof(sp->pw_bitmap));
         return false;
     }
     __atomic_fetch_sub(&vm->mmu->mapped[level], 1, __ATOMIC_RELAXED);
@@ -100,6 +102,7 @@ static bool collapse(struct vm *vm, u64 *sptep, gfn_t gfn, unsigned level, struc
         return false;
     u64 huge = make_collapsed_spte(vm->mmu->format, leaf, level);
 
+    mmu_track_entry(vm, sptep, huge);
     __atomic_store_n(sptep, huge, __ATOMIC_RELEASE);
     tdp_detach(vm, table, level, doomed);
     vm->mmu->mapped[level]++;

@@ -85,6 +85,7 @@ bool mmu_any_mapped(struct vm *vm, gfn_t first, gfn_t end)
 
 // --- Installing. mmu_lock held for reading: others may install beside us.
 
+// Before the table can be seen: whoever walks into it finds its page.
 static void account_page(struct vm *vm, struct mmu_page *sp)
 {
     struct mmu_vm *mmu = vm->mmu;
@@ -99,6 +100,18 @@ static void account_page(struct vm *vm, struct mmu_page *sp)
         HV_PANIC("no memory for the index of page tables");
 }
 
+static void forget_page(struct vm *vm, struct mmu_page *sp)
+{
+    struct mmu_vm *mmu = vm->mmu;
+
+    spin_lock(&mmu->pages_lock);
+    list_unlink(&sp->node);
+    list_init(&sp->node);
+    mmu->page_count--;
+    (void)xa_store(&mmu->page_of_pfn, va_to_hpa(vm->host, sp->spt).v >> PAGE_SHIFT, NULL);
+    spin_unlock(&mmu->pages_lock);
+}
+
 bool tdp_attach(struct vm *vm, u64 *sptep, u64 old, struct mmu_page *sp, gfn_t gfn, unsigned level)
 {
     u64 new = make_table_spte(vm->mmu->format, va_to_hpa(vm->host, sp->spt));
@@ -106,17 +119,18 @@ bool tdp_attach(struct vm *vm, u64 *sptep, u64 old, struct mmu_page *sp, gfn_t g
     sp->gfn = gfn_round(gfn, level);
     sp->level = (u8)(level - 1);
     sp->parent = sptep;
-    // Release: whoever walks into the table sees its entries.
-    if (!__atomic_compare_exchange_n(sptep, &old, new, false, __ATOMIC_ACQ_REL, __ATOMIC_RELAXED))
-        return false;
     account_page(vm, sp);
+    mmu_track_table(vm, sptep, sp);
+    // Release: whoever walks into the table sees its entries.
+    if (!__atomic_compare_exchange_n(sptep, &old, new, false, __ATOMIC_ACQ_REL, __ATOMIC_RELAXED)) {
+        forget_page(vm, sp);
+        return false;
+    }
     hw_trace(TP_KVM_MMU_SPTE_SET, sp->gfn, level, old, new, 0, 0);
     return true;
 }
 
-// Puts a table from the vCPU's cache under *sptep. False: somebody else was faster; the table stays in the
-// cache.
-static bool link_table(struct x86_vcpu *v, u64 *sptep, u64 old, gfn_t gfn, unsigned level)
+bool tdp_link_table(struct x86_vcpu *v, u64 *sptep, u64 old, gfn_t gfn, unsigned level)
 {
     struct mmu_vcpu *m = v->vcpu.mmu;
 
@@ -139,10 +153,7 @@ static bool split_leaf(struct x86_vcpu *v, u64 *sptep, u64 huge, gfn_t gfn, unsi
     return true;
 }
 
-// Walks down to `*level`, making tables. A larger leaf on the way is split if it refuses what `write` says;
-// *level may end higher at one that does not, or lower where a table already stands in the place of the
-// wanted large page. NULL: lost a race.
-static u64 *walk_to(struct x86_vcpu *v, gfn_t gfn, bool write, unsigned *level)
+u64 *tdp_walk_to(struct x86_vcpu *v, gfn_t gfn, bool write, unsigned *level)
 {
     struct vm *vm = v->vcpu.vm;
     u64 *table = vm->mmu->root->spt;
@@ -160,7 +171,7 @@ static u64 *walk_to(struct x86_vcpu *v, gfn_t gfn, bool write, unsigned *level)
             return sptep;
         }
         if (leaf || !present) {
-            if (leaf ? !split_leaf(v, sptep, spte, gfn, l) : !link_table(v, sptep, spte, gfn, l))
+            if (leaf ? !split_leaf(v, sptep, spte, gfn, l) : !tdp_link_table(v, sptep, spte, gfn, l))
                 return NULL;
             spte = READ_ONCE(*sptep);
         }
@@ -174,6 +185,7 @@ static enum fault_result set_leaf(struct vm *vm, u64 *sptep, gfn_t gfn, unsigned
 
     if (old == new)
         return FAULT_SPURIOUS;
+    mmu_track_entry(vm, sptep, new);
     if (!__atomic_compare_exchange_n(sptep, &old, new, false, __ATOMIC_ACQ_REL, __ATOMIC_RELAXED))
         return FAULT_RETRY;
     hw_trace(TP_KVM_MMU_SPTE_SET, gfn_round(gfn, level), level, old, new, 0, 0);
@@ -187,9 +199,7 @@ static enum fault_result set_leaf(struct vm *vm, u64 *sptep, gfn_t gfn, unsigned
     return FAULT_FIXED;
 }
 
-// A page that is brought in ahead of the guest was not written: while the slot logs, its first write shall
-// tell.
-static enum spte_write write_right(const struct page_fault *f)
+enum spte_write tdp_write_right(const struct page_fault *f)
 {
     if (!f->map_writable)
         return SPTE_READ_ONLY;
@@ -200,7 +210,7 @@ enum fault_result tdp_map(struct x86_vcpu *v, struct page_fault *f)
 {
     struct vm *vm = v->vcpu.vm;
     unsigned level = f->level;
-    u64 *sptep = walk_to(v, f->gfn, f->write && !f->prefetch, &level);
+    u64 *sptep = tdp_walk_to(v, f->gfn, f->write && !f->prefetch, &level);
 
     if (sptep == NULL)
         return FAULT_RETRY;
@@ -214,7 +224,7 @@ enum fault_result tdp_map(struct x86_vcpu *v, struct page_fault *f)
 
     hw_trace(TP_KVM_MMU_SPTE_REQUESTED, f->gfn, level, pfn, 0, 0, 0);
     f->level = (u8)level;
-    enum spte_write write = write_right(f);
+    enum spte_write write = tdp_write_right(f);
     enum fault_result result =
         set_leaf(vm, sptep, f->gfn, level, make_spte(vm->mmu->format, pfn, level, write, f->prefetch));
 
@@ -227,7 +237,7 @@ enum fault_result tdp_map(struct x86_vcpu *v, struct page_fault *f)
 enum fault_result tdp_map_mmio(struct x86_vcpu *v, gfn_t gfn, u64 generation)
 {
     unsigned level = PG_LEVEL_4K;
-    u64 *sptep = walk_to(v, gfn, false, &level);
+    u64 *sptep = tdp_walk_to(v, gfn, false, &level);
 
     if (sptep == NULL || level != PG_LEVEL_4K)
         return FAULT_RETRY;

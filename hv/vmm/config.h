@@ -44,6 +44,8 @@ struct vmm_device_config {
     u64 value;
     u64 ack_value;
     u64 work_cycles;
+    u32 big_lock; // 1: its model runs under the VMM's big lock.
+    u32 padding;
     char name[VMM_NAME_BYTES];
 };
 
@@ -59,6 +61,8 @@ struct vmm_slot_config {
 #define VMM_VM_SPLIT_IRQCHIP 0x2u // LAPIC in the core, IOAPIC in user space.
 #define VMM_VM_PREFAULT 0x4u      // All memory is mapped before the vCPUs start.
 #define VMM_VM_NESTED 0x8u        // VMX is exposed to the guest.
+// With VMM_VM_PREFAULT: that takes no simulated time (hv/hw/setup.h). Bits from 31 down are the simulator's.
+#define VMM_VM_UNTIMED 0x80000000u
 struct vmm_vm_config {
     char name[VMM_NAME_BYTES];
     u64 memory_bytes;

@@ -18,9 +18,16 @@ static bool method_is(enum knob_value method)
 {
     return knob_value(KNOB_VMM_DIRTY_LOG) == method;
 }
+// Logs that begin with all bits set can be asked for by either knob.
+static bool is_all_set(void)
+{
+    return method_is(VMM_DIRTY_LOG_MANUAL_ALL_SET) ||
+           (method_is(VMM_DIRTY_LOG_BITMAP) &&
+            knob_value(KNOB_MMU_DIRTY_START) == MMU_DIRTY_START_INITIALLY_SET);
+}
 static bool is_manual(void)
 {
-    return method_is(VMM_DIRTY_LOG_MANUAL) || method_is(VMM_DIRTY_LOG_MANUAL_ALL_SET);
+    return method_is(VMM_DIRTY_LOG_MANUAL) || is_all_set();
 }
 
 static s64 enable(struct vmm_vm *vm, u32 cap, u64 argument)
@@ -50,7 +57,7 @@ void vmm_dirty_setup(struct vmm_vm *vm)
     if (method_is(VMM_DIRTY_LOG_MANUAL))
         vmm_require(enable(vm, HV_CAP_MANUAL_DIRTY_LOG_PROTECT2, HV_DIRTY_LOG_MANUAL_PROTECT_ENABLE),
                     "manual dirty log protection was refused");
-    if (method_is(VMM_DIRTY_LOG_MANUAL_ALL_SET))
+    if (is_all_set())
         vmm_require(enable(vm, HV_CAP_MANUAL_DIRTY_LOG_PROTECT2,
                            HV_DIRTY_LOG_MANUAL_PROTECT_ENABLE | HV_DIRTY_LOG_INITIALLY_SET),
                     "manual dirty log protection was refused");
@@ -81,8 +88,10 @@ s64 vmm_dirty_start(struct vmm_vm *vm, u32 slot)
     if (method_is(VMM_DIRTY_LOG_NONE))
         return 0;
     if (!s->dirty) {
+        hw_trace_span_begin(SPAN_DIRTY_BITMAP);
         s64 bitmap = hv_mmap((words_of(s) * 8 + 4095) & ~4095ull, 12, HV_MAP_DIRECT);
 
+        hw_trace_span_end(SPAN_DIRTY_BITMAP);
         if (bitmap < 0)
             return bitmap;
         s->dirty = (u64 *)bitmap;

@@ -1,5 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // A VM as firmware would leave it: memory, interrupt controllers, vCPUs in their first mode.
+#include "hv/hw/setup.h"
+#include "hv/hw/trace.h"
+#include "hv/lib/spans.h"
 #include "hv/lib/string.h"
 #include "hv/vmm/ioapic.h"
 #include "hv/vmm/vmm.h"
@@ -211,10 +214,17 @@ static void prefault_range(struct vmm_vm *vm, u64 gpa, u64 bytes)
 static void prefault(struct vmm_vm *vm)
 {
     u64 bytes = vm->config->memory_bytes, low = bytes < PC_HOLE ? bytes : PC_HOLE;
+    bool untimed = (vm->config->flags & VMM_VM_UNTIMED) != 0;
 
+    hw_trace_span_begin(SPAN_SETUP);
+    if (untimed)
+        hw_setup_begin();
     prefault_range(vm, 0, low);
     if (bytes > low)
         prefault_range(vm, PC_ABOVE_HOLE, bytes - low);
+    if (untimed)
+        hw_setup_end();
+    hw_trace_span_end(SPAN_SETUP);
 }
 
 void vmm_vm_setup(struct vmm *vmm, u32 index)

@@ -62,6 +62,8 @@ struct vmm {
     u8 *heap;
     u64 heap_used, heap_bytes;
     u32 vcpus_left; // Threads of vCPUs that have not ended.
+    // Held by whoever works on the VM as a whole, and by devices that have no locking of their own.
+    struct vmm_lock big_lock;
 };
 
 // Zeroed memory of the process, 64-byte aligned; never freed. Panics when the block is used up.
@@ -95,6 +97,10 @@ s64 vmm_dirty_clear(struct vmm_vm *vm, u32 slot);
 void vmm_kick_all(struct vmm_vm *vm);
 // Collects all rings of the VM and gives their entries back.
 s64 vmm_dirty_collect(struct vmm_vm *vm);
+
+// The big lock. A vCPU's thread that waits for it is in span vcpu.stall meanwhile.
+void vmm_big_lock(struct vmm *vmm);
+void vmm_big_unlock(struct vmm *vmm);
 
 // Body of a vCPU's thread.
 void vmm_vcpu_thread(void *vcpu);

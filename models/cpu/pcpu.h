@@ -63,6 +63,7 @@ struct pcpu {
     bool irq_pending;  // LAPIC has a deliverable vector (kept by models/apic)
     bool nmi_pending;
     bool nmi_blocked;
+    bool untimed; // The thread that it executes is in an untimed set-up phase.
     bool init_pending;
     bool sipi_pending; // In non-root operation only: a guest in the wait-for-SIPI state takes it
     uint8_t sipi_vector;
@@ -97,6 +98,15 @@ struct pcpu {
 
 // The processor that executes now; NULL outside of hv code (start-up, module constructors).
 extern struct pcpu *pcpu_current;
+// The same for the compiler's hooks: NULL as well while the thread on it is in an untimed set-up phase
+// (hv/hw/setup.h), so that they charge nothing and touch no caches.
+extern struct pcpu *pcpu_hooked;
+
+static inline void pcpu_set_current(struct pcpu *c)
+{
+    pcpu_current = c;
+    pcpu_hooked = c && !c->untimed ? c : NULL;
+}
 
 // One chip (or several hosts' chips) under one scenario.
 struct machine {

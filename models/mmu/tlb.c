@@ -371,6 +371,16 @@ void tlb_flush_violation(struct tlb *t, const struct tlb_tag *tag, uint64_t gpa,
                              .by_address = true,
                              .tag = *tag,
                              .address = linear});
+    // Mappings are paging-structure-cache entries as well (SDM 28.4.1): the walk must see changed
+    // permissions.
+    for (unsigned l = 1; l <= TABLE_LEVELS; l++) {
+        for (uint32_t i = 0; i < t->table_count[l]; i++) {
+            struct table_entry *e = &t->tables[l][i];
+
+            if (e->ep4ta == tag->ep4ta && e->prefix == gpa >> table_prefix_bits(l))
+                e->used = 0;
+        }
+    }
 }
 
 unsigned tlb_count(const struct tlb *t, enum tlb_kind kind)

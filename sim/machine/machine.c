@@ -259,6 +259,7 @@ static void reset_cpu(struct sim_machine *m, struct pcpu *c)
     c->mode = PCPU_OFF;
     c->irqs_enabled = c->irq_pending = c->nmi_pending = c->nmi_blocked = c->init_pending = c->sipi_pending =
         c->sleeps = c->held = false;
+    c->untimed = false;
     c->vectors = NULL;
     c->trace = trace;
     for (unsigned s = 0; s < PCPU_TIMER_COUNT; s++)
@@ -333,10 +334,36 @@ static char *knob_text(const struct knobs *values)
     return text;
 }
 
+// What an untimed set-up phase does before the vCPUs start; NULL: there is none.
+static char *setup_text(const struct scenario *s)
+{
+    char *text = NULL;
+    size_t size = 0;
+    FILE *out = open_memstream(&text, &size);
+
+    for (uint32_t i = 0; out && i < s->vm_count; i++)
+        if (s->vms[i].flags & VMM_VM_UNTIMED)
+            fprintf(out, "%suntimed prefault of %s", ftell(out) ? ", " : "", s->vms[i].name);
+    if (out)
+        fclose(out);
+    if (text && !*text) {
+        free(text);
+        text = NULL;
+    }
+    return text;
+}
+
 static int begin_trace(struct sim_machine *m, const struct knobs *values, struct user_error *e)
 {
     struct machine_run *run = m->run;
-    char *knobs = knob_text(values);
+    char *knobs = knob_text(values), *setup = setup_text(m->scenario);
+    struct trace_swept swept[SCENARIO_AXES_MAX];
+
+    for (uint32_t i = 0; i < m->scenario->swept_count; i++) {
+        const struct scenario_swept *from = &m->scenario->swept[i];
+
+        swept[i] = (struct trace_swept){from->path, from->value, from->is_number, from->number};
+    }
     struct trace_run_info info = {.scenario = m->scenario->name,
                                   .variant = run->variant->name,
                                   .seed = run->seed,
@@ -345,13 +372,17 @@ static int begin_trace(struct sim_machine *m, const struct knobs *values, struct
                                   .hv_build_id = m->image->build_id,
                                   .quantum_cycles = m->quantum_cycles,
                                   .clock_khz = m->uarch->clock.core_khz,
-                                  .resolved = run->resolved};
+                                  .resolved = run->resolved,
+                                  .setup = setup,
+                                  .swept = swept,
+                                  .swept_count = m->scenario->swept_count};
     struct trace_error error;
     int result = 0;
 
     if (trace_run_begin(run->trace, &info, &run->run_id, &error) != TRACE_OK)
         result = user_error_at(e, "database", 0, NULL, "%s; %s", error.message, error.hint);
     free(knobs);
+    free(setup);
     return result;
 }
 

@@ -128,6 +128,7 @@ static int load_device(struct loader *l, struct vmm_device_config *d, const stru
         load_number(l, at(field, base, "value"), raw->value, 0, UINT64_MAX, &d->value) ||
         load_number(l, at(field, base, "ack"), raw->ack, 0, UINT64_MAX, &d->ack_value) ||
         load_number(l, at(field, base, "work"), raw->work, 0, 1000000000, &d->work_cycles) ||
+        load_flag(l, at(field, base, "big_lock"), raw->big_lock, 1, &d->big_lock) ||
         load_u32(l, at(field, base, "gsi"), raw->gsi, 0, 1023, &d->gsi))
         return -1;
     uint64_t number;
@@ -226,6 +227,18 @@ static int load_parts(struct loader *l, struct scenario_vm *vm, const struct raw
     return 0;
 }
 
+static int load_prefault(struct loader *l, const char *field, const char *text, uint32_t *flags)
+{
+    static const char *const words[] = {"off", "on", "untimed"};
+    static const uint32_t word_flags[] = {0, VMM_VM_PREFAULT, VMM_VM_PREFAULT | VMM_VM_UNTIMED};
+    size_t word = 0;
+
+    if (load_word(l, field, text, words, 3, &word))
+        return -1;
+    *flags |= word_flags[word];
+    return 0;
+}
+
 static int load_vm(struct loader *l, struct scenario *s, struct scenario_vm *vm, const struct raw_vm *raw,
                    const char *base)
 {
@@ -251,7 +264,7 @@ static int load_vm(struct loader *l, struct scenario *s, struct scenario_vm *vm,
     if (vm->memory_bytes & ((1ull << vm->page_shift) - 1))
         return load_error(l, at(field, base, "memory"), "%s is not a multiple of `page`, %llu KiB",
                           raw->memory, 1ull << (vm->page_shift - 10));
-    if (load_flag(l, at(field, base, "prefault"), raw->prefault, VMM_VM_PREFAULT, &vm->flags) ||
+    if (load_prefault(l, at(field, base, "prefault"), raw->prefault, &vm->flags) ||
         load_flag(l, at(field, base, "nested"), raw->nested, VMM_VM_NESTED, &vm->flags) ||
         load_pcpu(l, s, at(field, base, "pcpu"), raw->pcpu, &vm->pcpu))
         return -1;

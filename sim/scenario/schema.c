@@ -35,7 +35,7 @@ static const cyaml_schema_value_t text_entry = {CYAML_VALUE_STRING(CYAML_FLAG_PO
 static const cyaml_schema_field_t device_fields[] = {
     TEXT_NEEDED(struct raw_device, name), TEXT(struct raw_device, port), TEXT(struct raw_device, mmio),
     TEXT(struct raw_device, size),        TEXT(struct raw_device, value), TEXT(struct raw_device, gsi),
-    TEXT(struct raw_device, ack),         TEXT(struct raw_device, work),  CYAML_FIELD_END};
+    TEXT(struct raw_device, ack),         TEXT(struct raw_device, work), TEXT(struct raw_device, big_lock), CYAML_FIELD_END};
 static const cyaml_schema_value_t device_entry = ENTRY(struct raw_device, device_fields);
 
 static const cyaml_schema_field_t slot_fields[] = {
@@ -49,11 +49,16 @@ static const cyaml_schema_field_t compare_fields[] = {
 
 static const cyaml_schema_field_t expect_fields[] = {
     TEXT_NEEDED(struct raw_expect, about), TEXT(struct raw_expect, variant), TEXT(struct raw_expect, sql),
+    TEXT(struct raw_expect, at), TEXT(struct raw_expect, over),
     TEXT(struct raw_expect, equals), TEXT(struct raw_expect, at_least), TEXT(struct raw_expect, at_most),
     LIST("between", struct raw_expect, between, &text_entry),
     PART("compare", struct raw_expect, compare, compare_fields),
     CYAML_FIELD_END};
 static const cyaml_schema_value_t expect_entry = ENTRY(struct raw_expect, expect_fields);
+
+static const cyaml_schema_field_t show_fields[] = {
+    TEXT_NEEDED(struct raw_show, as), TEXT_NEEDED(struct raw_show, sql), CYAML_FIELD_END};
+static const cyaml_schema_value_t show_entry = ENTRY(struct raw_show, show_fields);
 
 static const cyaml_schema_field_t recorded_fields[] = {
     TEXT_NEEDED(struct raw_recorded, reason), TEXT_NEEDED(struct raw_recorded, count),
@@ -157,6 +162,8 @@ void schema_make(struct schema *s, const struct schema_names *names)
          .data_offset = (uint32_t)offsetof(struct raw_scenario, variants),
          .value = {CYAML_VALUE_MAPPING(CYAML_FLAG_OPTIONAL, struct raw_variant *[SCENARIO_VARIANTS_MAX],
                                        s -> variants)}},
+        CYAML_FIELD_IGNORE("sweep", CYAML_FLAG_OPTIONAL), // By load_sweep(): its keys are fields' paths.
+        LIST("show", struct raw_scenario, show, &show_entry),
         LIST("expect", struct raw_scenario, expect, &expect_entry),
         LIST("recorded", struct raw_scenario, recorded, &recorded_entry),
         CYAML_FIELD_END};

@@ -22,7 +22,7 @@ struct raw_vcpu {
     struct raw_args *args;
 };
 struct raw_device {
-    char *name, *port, *mmio, *size, *value, *gsi, *ack, *work;
+    char *name, *port, *mmio, *size, *value, *gsi, *ack, *work, *big_lock;
 };
 struct raw_slot {
     char *slot, *gpa, *size, *page, *readonly, *log_dirty;
@@ -55,10 +55,13 @@ struct raw_compare {
     unsigned between_count;
 };
 struct raw_expect {
-    char *about, *variant, *sql, *equals, *at_least, *at_most;
+    char *about, *variant, *at, *over, *sql, *equals, *at_least, *at_most;
     char **between;
     unsigned between_count;
     struct raw_compare *compare;
+};
+struct raw_show {
+    char *as, *sql;
 };
 struct raw_recorded {
     char *reason, *count, *p50_ns, *p99_ns;
@@ -81,6 +84,8 @@ struct raw_scenario {
     char **schedule;
     unsigned schedule_count;
     struct raw_variant *variants[SCENARIO_VARIANTS_MAX];
+    struct raw_show *show;
+    unsigned show_count;
     struct raw_expect *expect;
     unsigned expect_count;
     struct raw_recorded *recorded;

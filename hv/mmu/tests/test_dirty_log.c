@@ -24,6 +24,7 @@ struct setup {
 static int with_logging(struct setup s, void (*body)(void))
 {
     knobs_defaults(&knobs);
+    knobs.v[KNOB_MMU_DIRTY_START] = MMU_DIRTY_START_PER_PAGE; // Leaves are looked at.
     knobs.v[KNOB_X86_PML] = s.pml;
     knobs.v[KNOB_MMU_EAGER_SPLIT] = !s.lazy_split;
     knobs.v[KNOB_MMU_EPT_LEVELS] = s.levels;

@@ -14,6 +14,7 @@ static struct knobs knobs;
 static int with_rings(bool pml, u64 bytes, void (*body)(void))
 {
     knobs_defaults(&knobs);
+    knobs.v[KNOB_MMU_DIRTY_START] = MMU_DIRTY_START_PER_PAGE; // Leaves are looked at.
     knobs.v[KNOB_X86_PML] = pml;
     return with_vm(&(struct test_vm_options){.knobs = &knobs, .dirty_ring_bytes = bytes}, body);
 }

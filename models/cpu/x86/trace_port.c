@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // The tracepoint port of hv/hw/trace.h: events, spans, counters, violations. Nothing here takes simulated
-// time.
+// time. What happens in an untimed set-up phase (hv/hw/setup.h) leaves counters and violations, nothing else.
 #include "models/cpu/x86/trace_port.h"
 #include "models/cpu/x86/trace_exit.h"
 #include "models/cpu/x86/trace_state.h"
@@ -92,7 +92,7 @@ void hw_trace(enum hw_tracepoint tp, u64 a0, u64 a1, u64 a2, u64 a3, u64 a4, u64
 {
     const struct pcpu *c = pcpu_current;
 
-    if (!c || !c->trace)
+    if (!c || !c->trace || c->untimed)
         return;
     // RIP is the second argument or the third.
     const uint64_t args[TRACE_EVENT_ARGS] = {a0, filled_in(c, a1), filled_in(c, a2), a3, a4, a5};
@@ -131,6 +131,8 @@ void hw_trace_span_begin(u32 span)
     struct span_stack *s = span_stack(trace_port_of(c->machine), native_context_thread(c));
 
     assert(span < SPAN_KINDS && "hw_trace_span_begin: no such span");
+    if (c->untimed)
+        return;
     if (s->depth < SPAN_DEPTH_MAX)
         s->open[s->depth] = (struct span_open){span, c->now_ticks};
     s->depth++;
@@ -141,6 +143,8 @@ void hw_trace_span_end(u32 span)
     struct pcpu *c = pcpu_current;
     struct span_stack *s = span_stack(trace_port_of(c->machine), native_context_thread(c));
 
+    if (c->untimed)
+        return;
     assert(s->depth && "hw_trace_span_end: no span is open");
     if (--s->depth >= SPAN_DEPTH_MAX)
         return;
