@@ -48,6 +48,7 @@ enum hv_cap {
     HV_CAP_X86_DISABLE_EXITS = 143,
     HV_CAP_HALT_POLL = 182, // args[0]: this VM's halt_poll_ns maximum.
     HV_CAP_PRE_FAULT_MEMORY = 236,
+    HV_CAP_VM_NUMBER = 0x4000, // args[0] < 256: the VM's number in traces and towards assigned devices.
 };
 
 // --- Memory.

@@ -122,6 +122,8 @@ static s64 ioctl_enable_cap(struct vm *vm, u64 arg)
         WRITE_ONCE(vm->max_halt_poll_ns, cap.args[0]);
         return 0;
     }
+    if (cap.cap == HV_CAP_VM_NUMBER)
+        return vm_set_number(vm, cap.args[0]);
     mutex_lock(&vm->lock); // Against the first vCPU and another irqchip.
     int result = arch_vm_enable_cap(vm, &cap);
     mutex_unlock(&vm->lock);

@@ -93,7 +93,7 @@ static s64 do_pause_vcpu(struct vmm_vm *vm, const u64 *args)
 
     if (!vcpu)
         return -VMM_EINVAL;
-    __atomic_store_n(&vcpu->paused, 1, __ATOMIC_RELEASE);
+    __atomic_fetch_or(&vcpu->paused, VMM_PAUSED_BY_ACTION, __ATOMIC_RELEASE);
     return do_kick_vcpu(vm, args);
 }
 
@@ -103,7 +103,7 @@ static s64 do_resume_vcpu(struct vmm_vm *vm, const u64 *args)
 
     if (!vcpu)
         return -VMM_EINVAL;
-    __atomic_store_n(&vcpu->paused, 0, __ATOMIC_RELEASE);
+    __atomic_fetch_and(&vcpu->paused, ~VMM_PAUSED_BY_ACTION, __ATOMIC_RELEASE);
     return hv_futex_wake(&vcpu->paused, 1);
 }
 

@@ -60,7 +60,8 @@ static u32 cpu_of(u32 pcpu)
 static void start_vcpus(struct vmm *vmm)
 {
     for (u32 i = 0; i < vmm->config->vm_count; i++)
-        vmm->vcpus_left += vmm->vms[i].config->vcpu_count;
+        if (!(vmm->vms[i].config->flags & VMM_VM_INCOMING))
+            vmm->vcpus_left += vmm->vms[i].config->vcpu_count;
     for (u32 i = 0; i < vmm->config->vm_count; i++) {
         struct vmm_vm *vm = &vmm->vms[i];
         const struct vmm_vcpu_config *c = vmm_config_at(vmm->config, vm->config->vcpus_offset);
@@ -69,6 +70,8 @@ static void start_vcpus(struct vmm *vmm)
             vmm_check(vmm_ioapic_start(vm->ioapic, cpu_of(vm->config->vmm_pcpu)) >= 0,
                       "the I/O APIC's timer could not be started");
         for (u32 v = 0; v < vm->config->vcpu_count; v++) {
+            if (vm->config->flags & VMM_VM_INCOMING)
+                vm->vcpus[v].paused = VMM_PAUSED_ELSEWHERE;
             vm->vcpus[v].thread =
                 hv_thread_create(vmm_vcpu_thread, &vm->vcpus[v], cpu_of(c[v].pcpu), HV_PRIO_NORMAL);
             vmm_check(vm->vcpus[v].thread >= 0, "a vCPU's thread could not be created");

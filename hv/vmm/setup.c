@@ -197,6 +197,11 @@ void vmm_vm_setup(struct vmm *vmm, u32 index)
     vm->config = &configs[index];
     vm->handle = (int)hv_ioctl(HV_HANDLE_SYSTEM, HV_CREATE_VM, 0);
     vmm_check(vm->handle >= 0, "a VM could not be created");
+    if (vmm->config->host_count > 1) {
+        struct hv_enable_cap cap = {.cap = HV_CAP_VM_NUMBER, .args = {vm->config->number}};
+
+        vmm_require(hv_ioctl_ptr(vm->handle, HV_ENABLE_CAP, &cap), "the VM's number was refused");
+    }
     add_irqchip(vm);
     add_memory(vm);
     vm->devices = vmm_alloc(vmm, vm->config->device_count * sizeof *vm->devices);

@@ -62,8 +62,10 @@ void vmm_vcpu_thread(void *arg)
     bool go_on = true;
 
     while (go_on) {
-        while (__atomic_load_n(&vcpu->paused, __ATOMIC_ACQUIRE))
-            hv_futex_wait(&vcpu->paused, 1, 0);
+        u32 paused;
+
+        while ((paused = __atomic_load_n(&vcpu->paused, __ATOMIC_ACQUIRE)) != 0)
+            hv_futex_wait(&vcpu->paused, paused, 0);
         vcpu->result = hv_ioctl(vcpu->handle, HV_RUN, 0);
         // Busy: another thread of ours prefaults this vCPU's memory right now.
         if (vcpu->result == -VMM_EINTR || vcpu->result == -VMM_EAGAIN || vcpu->result == -VMM_EBUSY)

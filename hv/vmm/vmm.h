@@ -13,13 +13,16 @@ struct vmm;
 struct vmm_ioapic;
 struct vmm_vm;
 
+#define VMM_PAUSED_BY_ACTION 1u
+#define VMM_PAUSED_ELSEWHERE 2u // The guest is on another host, or on its way.
+
 struct vmm_vcpu {
     struct vmm_vm *vm;
     u32 index;
     int handle;
     s64 thread;
     struct hv_run *run;
-    u32 paused; // 1: the thread waits before its next RUN. A futex.
+    u32 paused; // Reasons why the thread waits before its next RUN (VMM_PAUSED_*). A futex.
     s64 result; // Of its last RUN.
 };
 

@@ -102,7 +102,7 @@ struct machine {
     struct pcpu **cpus; // All hosts' processors; index order.
     uint32_t cpu_count;
     uint32_t host_count;
-    uint64_t memory_bytes; // Per host.
+    uint32_t hosts_off; // Bit h: host h was switched off; nothing of it executes any more.
     const struct uarch *uarch;
     struct trace *trace;
     const struct native_image *image; // libhv.so
@@ -118,12 +118,14 @@ struct machine {
     // PCPU_LOOK_TICKS.
     const volatile int *attention;
     void (*on_attention)(struct machine *machine, uint64_t now_ticks);
-    // The board's power switch (port 0x604 of hv/hw/cpu.h), or the guests' programs ended.
-    void (*power_off)(struct machine *machine);
+    // The power switch of a host's board (port 0x604 of hv/hw/cpu.h).
+    void (*power_off)(struct machine *machine, uint32_t host);
     void *owner; // Of the callbacks.
 };
 #define PCPU_LOOK_TICKS (1u << 24)
 
+// Switches one host off: nothing of hv executes there after the hooks that its processors are in.
+void machine_host_off(struct machine *machine, uint32_t host);
 // Ends the run: nothing of hv executes after the hooks that the processors are in.
 void machine_stop_now(struct machine *machine);
 

@@ -4,8 +4,10 @@
 
 enum { TEXT_MAX = 64 << 10 };
 
-static const char *const action_args[] = {"gsi", "level", "vector", "dest",   "mode", "vcpu", "slot",
-                                          "gpa", "size",  "flags",  "offset", "cpu",  "ns",   NULL};
+static const char *const action_args[] = {
+    "gsi",    "level",          "vector",        "dest",          "mode", "vcpu", "slot",
+    "gpa",    "size",           "flags",         "offset",        "cpu",  "ns",   "to",
+    "method", "downtime_limit", "max_bandwidth", "auto_converge", NULL};
 
 static const char *const knob_names[] = {
 #define KNOB(id, name, type, values, def, about, source) name,
@@ -48,7 +50,8 @@ static const cyaml_schema_field_t slot_fields[] = {
 static const cyaml_schema_value_t slot_entry = ENTRY(struct raw_slot, slot_fields);
 
 static const cyaml_schema_field_t vm_fields[] = {
-    TEXT_NEEDED(struct raw_vm, name), TEXT_NEEDED(struct raw_vm, memory), TEXT(struct raw_vm, page),
+    TEXT_NEEDED(struct raw_vm, name), TEXT(struct raw_vm, host),
+    TEXT_NEEDED(struct raw_vm, memory), TEXT(struct raw_vm, page),
     TEXT(struct raw_vm, prefault),    TEXT(struct raw_vm, irqchip),       TEXT(struct raw_vm, nested),
     TEXT(struct raw_vm, pcpu),
     LIST("vcpus", struct raw_vm, vcpus, &vcpu_entry),
@@ -78,6 +81,10 @@ static const cyaml_schema_field_t machine_fields[] = {
     TEXT(struct raw_machine, arch), TEXT(struct raw_machine, uarch), TEXT(struct raw_machine, cpus),
     TEXT(struct raw_machine, memory), CYAML_FIELD_END};
 
+static const cyaml_schema_field_t link_fields[] = {
+    TEXT(struct raw_link, bandwidth), TEXT(struct raw_link, latency), TEXT(struct raw_link, mtu),
+    TEXT(struct raw_link, packet), TEXT(struct raw_link, queue), CYAML_FIELD_END};
+
 static const cyaml_schema_field_t run_fields[] = {TEXT(struct raw_run, until), CYAML_FIELD_END};
 // clang-format on
 
@@ -104,6 +111,17 @@ static void make_action(struct schema *s)
         (cyaml_schema_value_t){CYAML_VALUE_MAPPING(CYAML_FLAG_DEFAULT, struct raw_action, s->action)};
 }
 
+// A host's knobs are those of variants.
+static void make_host(struct schema *s)
+{
+    s->host[0] = text_field("name", offsetof(struct raw_host, name));
+    s->host[1] = text_field("cpus", offsetof(struct raw_host, cpus));
+    s->host[2] = text_field("memory", offsetof(struct raw_host, memory));
+    s->host[3] = (cyaml_schema_field_t)PART("knobs", struct raw_host, knobs, s->knobs);
+    s->host[4] = (cyaml_schema_field_t)CYAML_FIELD_END;
+    s->host_entry = (cyaml_schema_value_t){CYAML_VALUE_MAPPING(CYAML_FLAG_DEFAULT, struct raw_host, s->host)};
+}
+
 static void make_variants(struct schema *s, const char *const *variants, size_t count)
 {
     for (unsigned i = 0; i < KNOB_COUNT; i++)
@@ -112,6 +130,7 @@ static void make_variants(struct schema *s, const char *const *variants, size_t 
     s->variant[0] = text_field("about", offsetof(struct raw_variant, about));
     s->variant[1] = (cyaml_schema_field_t)PART("knobs", struct raw_variant, knobs, s->knobs);
     s->variant[2] = (cyaml_schema_field_t)CYAML_FIELD_END;
+    make_host(s);
     for (size_t i = 0; i < count; i++)
         s->variants[i] =
             (cyaml_schema_field_t){.key = variants[i],
@@ -130,6 +149,8 @@ void schema_make(struct schema *s, const char *const *variants, size_t variant_c
         TEXT(struct raw_scenario, about),
         TEXT(struct raw_scenario, source),
         PART("machine", struct raw_scenario, machine, machine_fields),
+        LIST("hosts", struct raw_scenario, hosts, &s->host_entry),
+        PART("link", struct raw_scenario, link, link_fields),
         LIST("vms", struct raw_scenario, vms, &vm_entry),
         LIST("vmm", struct raw_scenario, vmm, &s->action_entry),
         PART("run", struct raw_scenario, run, run_fields),

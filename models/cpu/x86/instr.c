@@ -147,7 +147,7 @@ void x86_port_out(struct pcpu *c, uint16_t port, unsigned size, uint32_t value)
 {
     // The board's power management register: SLP_EN (bit 13) switches the machine off.
     if (port == POWER_PORT && size == 2 && (value & POWER_SLP_EN) && c->machine->power_off)
-        c->machine->power_off(c->machine);
+        c->machine->power_off(c->machine, c->host);
 }
 
 u32 hw_in(u16 port, unsigned size_bytes)
