@@ -10,6 +10,7 @@
 
 #include "hv/core/host.h"
 #include "hv/lib/rbtree.h"
+#include "hv/lib/wait.h"
 
 // Below the core's image, away from stacks and the direct map.
 #define HOSTMM_GUEST_BASE 0x180000000000ull
@@ -23,6 +24,7 @@ struct hostmm_area {
     u64 size;      // Bytes.
     u8 page_shift; // 12, 21 or 30.
     bool direct;
+    bool userfault; // Its process brings missing pages in.
 };
 
 struct hostmm {
@@ -33,6 +35,10 @@ struct hostmm {
     hva_t next_hva;
     u64 resident_pages; // 4 KiB units.
     u64 fault_count;
+    struct list user_faults; // struct user_fault, under lock.
+    u32 untold_faults;
+    struct waitqueue fault_readers; // Wait for one to be told.
+    struct waitqueue fault_waiters; // Wait for their page.
     u32 users;
     struct list threads;
 };
@@ -60,6 +66,23 @@ int get_user_page(struct hostmm *mm, hva_t hva, bool write, struct user_page *ou
 // Only if it is resident: no lock, no sleep. False: call get_user_page() in a context that may sleep.
 bool get_user_page_fast(struct hostmm *mm, hva_t hva, bool write, struct user_page *out);
 
+// Does one guest area hold all of [hva, hva + bytes)?
+bool hostmm_guest_range(struct hostmm *mm, hva_t hva, u64 bytes);
+// The page behind hva, which is in a guest area, is not there: does its process bring it in? *order is its
+// size.
+bool hostmm_missing(struct hostmm *mm, hva_t hva, unsigned *order);
+// Puts a page of the area's size, with its content, behind hva and wakes who waits for it. -EEXIST: there is
+// one.
+int hostmm_install(struct hostmm *mm, hva_t hva, pfn_t pfn, unsigned order);
+
+// Faults that the process itself resolves, as userfaultfd's missing mode: get_user_page() waits until a page
+// was installed. -EINVAL unless it is a whole guest area. Switched off, those who wait get pages of zeros.
+int userfault_register(struct hostmm *mm, hva_t start, u64 size, bool on);
+// The next fault that nobody was told of; waits for one. -EINTR.
+int userfault_read(struct hostmm *mm, hva_t *out);
+
+// May the process use [va, va + bytes) as a pointer?
+bool user_memory_ok(struct hostmm *mm, u64 va, u64 bytes);
 // Kernel's access to user memory; user pointers are checked against the areas. 0 or -EFAULT.
 int copy_from_user(struct hostmm *mm, void *to, u64 from, u64 bytes);
 int copy_to_user(struct hostmm *mm, u64 to, const void *from, u64 bytes);

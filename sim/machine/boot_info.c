@@ -159,6 +159,7 @@ const struct hw_bootinfo *boot_info_write(const struct boot_host *h, const struc
                                  .tsc_khz = tsc_khz,
                                  .cpu_count = host->cpus,
                                  .range_count = 1,
+                                 .devices = h->scenario->host_count > 1 ? HW_BOOT_LINK : 0,
                                  .ranges = {{BOOT_RESERVED_BYTES, host->memory_bytes - BOOT_RESERVED_BYTES}},
                                  .knobs = (uint64_t)(uintptr_t)values,
                                  .knobs_bytes = sizeof *values,

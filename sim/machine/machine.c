@@ -7,6 +7,7 @@
 #include "models/cpu/x86/replay_run.h"
 #include "models/cpu/x86/trace_port.h"
 #include "models/cpu/x86/x86.h"
+#include "models/dev/link.h"
 #include "models/mem/mem.h"
 #include "sim/machine/boot_info.h"
 #include <assert.h>
@@ -247,6 +248,19 @@ static int create_arenas(const struct scenario *s, struct user_error *e)
     return 0;
 }
 
+static void create_link(struct sim_machine *m)
+{
+    const struct scenario_link *k = &m->scenario->link;
+    const struct link_config config = {.bits_per_second = k->bits_per_second,
+                                       .latency_ps = k->latency_ns * 1000,
+                                       .packet_ps = k->packet_ns * 1000,
+                                       .queue_bytes = k->queue_bytes,
+                                       .mtu_bytes = k->mtu_bytes};
+
+    if (m->scenario->host_count > 1)
+        m->machine.link = link_create(&config);
+}
+
 static int build(struct sim_machine *m, const struct machine_options *o, struct user_error *e)
 {
     if (sim_init())
@@ -265,6 +279,7 @@ static int build(struct sim_machine *m, const struct machine_options *o, struct 
     m->machine.owner = m;
     m->machine.power_off = power_off;
     m->machine.on_attention = attention;
+    create_link(m);
     return create_cpus(m, e) || register_programs(m, e) ? -1 : 0;
 }
 
@@ -302,6 +317,7 @@ void machine_destroy(struct sim_machine *m)
         free(c);
     }
     free(m->machine.cpus);
+    link_destroy(m->machine.link);
     replay_forget(&m->machine);
     trace_port_destroy(&m->machine);
     assigned_msi_destroy(m->machine.assigned);
@@ -363,6 +379,8 @@ static void reset(struct sim_machine *m)
     m->guests_left = m->vcpu_count;
     m->end = MACHINE_IDLE;
     replay_reset(hw);
+    if (hw->link)
+        link_reset(hw->link);
     trace_port_begin(hw);
     assigned_msi_reset(hw->assigned);
     for (uint32_t i = 0; i < hw->cpu_count; i++)
