@@ -292,7 +292,8 @@ struct hv_link_message {
     u8 header[HV_LINK_HEADER_MAX];
 };
 struct hv_link_place {
-    u64 iov; // User pointer. Guest pages that are not there yet come in with their content.
+    u64 iov; // User pointer; bytes at address 0 are dropped. Guest pages that are not there yet come in with
+             // their content.
     u32 iov_count, padding;
 };
 

@@ -310,6 +310,10 @@ static int scatter(struct host *host, struct link_card *card, const struct hv_li
 {
     struct link_place *d = card->place;
     u64 hva = v->address, left = v->bytes;
+    if (hva == 0) {
+        *at += left;
+        return append(d->segments, &d->segment_count, LINK_ADDRESS_NONE, left) ? 0 : -EINVAL;
+    }
     if (is_direct(host, hva, left)) {
         *at += left;
         return append(d->segments, &d->segment_count, hva - host->direct_map, left) ? 0 : -EINVAL;

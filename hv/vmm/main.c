@@ -2,6 +2,7 @@
 // Entry of the VMM: builds the VMs, starts the vCPUs, carries out the timed actions.
 #include "hv/hw/trace.h"
 #include "hv/vmm/ioapic.h"
+#include "hv/vmm/migration.h"
 #include "hv/vmm/vmm.h"
 
 void vmm_check(bool ok, const char *what)
@@ -32,7 +33,8 @@ static u64 heap_bytes(const struct vmm_config *config)
 
     for (u32 i = 0; i < config->vm_count; i++)
         bytes += (u64)vms[i].vcpu_count * (sizeof(struct vmm_vcpu) + 64) +
-                 (u64)vms[i].device_count * (sizeof(struct vmm_device) + 64) + vmm_ioapic_heap_bytes() + 256;
+                 (u64)vms[i].device_count * (sizeof(struct vmm_device) + 64) + vmm_ioapic_heap_bytes() + 256 +
+                 (config->host_count > 1 ? migration_heap_bytes(&vms[i]) : 0);
     return (bytes + 4095) & ~4095ull;
 }
 
@@ -92,6 +94,8 @@ void vmm_main(void *arg)
     u64 start_ns = hv_clock_ns();
 
     start_vcpus(vmm);
+    if (config->host_count > 1)
+        migration_start_threads(vmm);
     const struct vmm_action *actions = vmm_config_at(config, config->actions_offset);
 
     for (u32 i = 0; i < config->action_count; i++) {

@@ -2,6 +2,7 @@
 // A VM as firmware would leave it: memory, interrupt controllers, vCPUs in their first mode.
 #include "hv/lib/string.h"
 #include "hv/vmm/ioapic.h"
+#include "hv/vmm/migration.h"
 #include "hv/vmm/vmm.h"
 #include "spec/apic_bits.h"
 #include "spec/x86_bits.h"
@@ -37,7 +38,12 @@ s64 vmm_add_slot(struct vmm_vm *vm, u32 slot, u32 flags, u64 gpa, u64 bytes, uns
         s = free_slot(vm);
         if (address < 0 || !s)
             return address < 0 ? address : -1;
-        *s = (struct vmm_slot){.slot = slot, .address = (u64)address, .bytes = bytes};
+        *s = (struct vmm_slot){.slot = slot,
+                               .flags = flags,
+                               .page_shift = page_shift,
+                               .gpa = gpa,
+                               .address = (u64)address,
+                               .bytes = bytes};
     }
     struct hv_user_memory_region region = {.slot = slot,
                                            .flags = flags,
@@ -47,6 +53,21 @@ s64 vmm_add_slot(struct vmm_vm *vm, u32 slot, u32 flags, u64 gpa, u64 bytes, uns
     s64 result = hv_ioctl_ptr(vm->handle, HV_SET_USER_MEMORY_REGION, &region);
 
     s->used = result >= 0 || s->used;
+    if (result >= 0) {
+        s->flags = flags;
+        s->gpa = gpa;
+    }
+    return result;
+}
+
+s64 vmm_remove_slot(struct vmm_vm *vm, u32 slot)
+{
+    struct hv_user_memory_region region = {.slot = slot};
+    s64 result = hv_ioctl_ptr(vm->handle, HV_SET_USER_MEMORY_REGION, &region);
+    struct vmm_slot *s = vmm_find_slot(vm, slot);
+
+    if (result >= 0 && s)
+        s->used = 0;
     return result;
 }
 
@@ -129,12 +150,12 @@ static void set_lapic(struct vmm *vmm, const struct vmm_vcpu *vcpu)
     vmm_check(hv_ioctl_ptr(vcpu->handle, HV_SET_MSRS, msrs) == 4, "SET_MSRS of the local APIC");
 }
 
-static void set_cpuid(struct vmm *vmm, const struct vmm_vm *vm)
+static void set_cpuid(struct vmm *vmm, struct vmm_vm *vm)
 {
-    const u32 max = 128;
-    struct hv_cpuid2 *c = vmm_alloc(vmm, sizeof *c + max * sizeof c->entries[0]);
+    struct hv_cpuid2 *c = vmm_alloc(vmm, sizeof *c + VMM_CPUID_MAX * sizeof c->entries[0]);
 
-    c->nent = max;
+    vm->cpuid = c;
+    c->nent = VMM_CPUID_MAX;
     vmm_require(hv_ioctl_ptr(HV_HANDLE_SYSTEM, HV_GET_SUPPORTED_CPUID, c), "GET_SUPPORTED_CPUID");
     for (u32 i = 0; i < c->nent; i++)
         if (c->entries[i].function == 1 && !(vm->config->flags & VMM_VM_NESTED))
@@ -208,6 +229,8 @@ void vmm_vm_setup(struct vmm *vmm, u32 index)
     for (u32 i = 0; i < vm->config->device_count; i++)
         vm->devices[i].config = &devices[i];
     add_vcpus(vmm, vm);
-    if (vm->config->flags & VMM_VM_PREFAULT)
+    if (vmm->config->host_count > 1)
+        migration_init(vm);
+    if ((vm->config->flags & (VMM_VM_PREFAULT | VMM_VM_INCOMING)) == VMM_VM_PREFAULT)
         prefault(vm);
 }

@@ -8,12 +8,15 @@
 #include "hv/vmm/config.h"
 
 #define VMM_SLOTS_MAX 64u
+#define VMM_CPUID_MAX 128u
 
 struct vmm;
 struct vmm_ioapic;
+struct vmm_migration;
 struct vmm_vm;
 
 #define VMM_PAUSED_BY_ACTION 1u
+#define VMM_PAUSED_ENDED 4u     // Its guest shut it down.
 #define VMM_PAUSED_ELSEWHERE 2u // The guest is on another host, or on its way.
 
 struct vmm_vcpu {
@@ -23,6 +26,8 @@ struct vmm_vcpu {
     s64 thread;
     struct hv_run *run;
     u32 paused; // Reasons why the thread waits before its next RUN (VMM_PAUSED_*). A futex.
+    u32 parked; // 1: its thread waits, nothing is half done. A futex.
+    bool ran;   // Since it was here.
     s64 result; // Of its last RUN.
 };
 
@@ -30,7 +35,9 @@ struct vmm_vcpu {
 struct vmm_slot {
     u32 slot;
     u32 used;
-    u64 address, bytes;
+    u32 flags, page_shift;
+    u64 gpa, address, bytes;
+    u64 *marks; // Of a migration (hv/vmm/migration.h): a bit for each page; NULL: none.
 };
 
 struct vmm_device {
@@ -45,9 +52,11 @@ struct vmm_vm {
     u32 index;
     int handle;
     struct vmm_vcpu *vcpus;
+    struct hv_cpuid2 *cpuid; // What every vCPU was given; room for VMM_CPUID_MAX.
     struct vmm_device *devices;
     struct vmm_ioapic *ioapic; // NULL: the core has it, or nobody.
     struct vmm_slot slots[VMM_SLOTS_MAX];
+    struct vmm_migration *migration; // NULL: the host has no link.
 };
 
 struct vmm {
@@ -69,6 +78,7 @@ void vmm_require(s64 result, const char *what);
 void vmm_vm_setup(struct vmm *vmm, u32 index);
 // Backing for `bytes` and a slot for it. The API's result.
 s64 vmm_add_slot(struct vmm_vm *vm, u32 slot, u32 flags, u64 gpa, u64 bytes, unsigned page_shift);
+s64 vmm_remove_slot(struct vmm_vm *vm, u32 slot);
 struct vmm_slot *vmm_find_slot(struct vmm_vm *vm, u32 slot);
 
 // Body of a vCPU's thread.

@@ -49,7 +49,8 @@ static int load_arg(struct loader *l, const struct scenario *s, const char *fiel
         return load_time(l, field, text, to);
     if (strcmp(name, "max_bandwidth") == 0)
         return load_rate(l, field, text, to);
-    if (strcmp(name, "to") != 0 && strcmp(name, "method") != 0 && strcmp(name, "auto_converge") != 0)
+    if (strcmp(name, "to") != 0 && strcmp(name, "method") != 0 && strcmp(name, "auto_converge") != 0 &&
+        strcmp(name, "verify") != 0)
         return load_number(l, field, text, 0, UINT64_MAX, to);
     if (strcmp(name, "to") == 0       ? load_word(l, field, text, hosts, s->host_count, &word)
         : strcmp(name, "method") == 0 ? load_word(l, field, text, methods, 2, &word)

@@ -132,7 +132,8 @@ static void print_arg(const struct scenario *s, const char *name, size_t span, u
     } rows[] = {{"size", "%" PRIu64 "B"},
                 {"downtime_limit", "%" PRIu64 "ns"},
                 {"max_bandwidth", "%" PRIu64 "bit/s"},
-                {"auto_converge", "%" PRIu64}};
+                {"auto_converge", "%" PRIu64},
+                {"verify", "%" PRIu64}};
     const char *format = "0x%" PRIx64;
 
     if (strncmp(name, "to", span) == 0) {
