@@ -386,6 +386,21 @@ s64 link_place(struct host *host, u64 arg)
     return result != 0 ? result : mapped;
 }
 
+s64 link_drain(struct host *host, u64 max)
+{
+    struct link_card *card = host->link;
+    if (card == NULL)
+        return -ENODEV;
+    for (;;) {
+        u32 events = load_acquire(&card->events);
+        if (hw_in(LINK_PORT_PENDING, 4) <= max)
+            return 0;
+        int result = wait_for_card(card, events);
+        if (result != 0)
+            return result;
+    }
+}
+
 s64 link_bytes(struct host *host)
 {
     if (host->link == NULL)

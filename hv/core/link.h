@@ -14,6 +14,8 @@ void link_init(struct host *host);
 s64 link_send(struct host *host, u64 arg);
 s64 link_receive(struct host *host, u64 page);
 s64 link_place(struct host *host, u64 arg);
+// Waits until the peer has all but `max` of the messages from here.
+s64 link_drain(struct host *host, u64 max);
 // Bytes on the wire since power-on, framing included.
 s64 link_bytes(struct host *host);
 s64 link_control(struct host *host, u64 up);

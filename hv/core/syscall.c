@@ -163,6 +163,11 @@ static s64 sys_LINK_BYTES(struct host *host, const struct syscall_args *args)
     return link_bytes(host);
 }
 
+static s64 sys_LINK_DRAIN(struct host *host, const struct syscall_args *args)
+{
+    return link_drain(host, args->a[0]);
+}
+
 static s64 sys_MEMORY_FREE(struct host *host, const struct syscall_args *args)
 {
     (void)args;

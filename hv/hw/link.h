@@ -12,7 +12,7 @@
 //
 // Registers are ports. Structures lie in host memory, physically contiguous; OUT drains the store buffer, so
 // the card sees them. LINK_VECTOR is raised at the processor that enabled the card whenever a register
-// changed its value by itself; interrupts merge, the handler looks at all of them.
+// changed its value by itself; the next one comes only after any register was read.
 #ifndef HV_HW_LINK_H
 #define HV_HW_LINK_H
 
@@ -20,7 +20,8 @@
 
 #define LINK_VECTOR 0xd1u
 #define LINK_PORT_STATUS 0xce0u // In: LINK_STATUS_*.
-#define LINK_PORT_SENT 0xce4u   // In: how many messages the peer has released, modulo 2^32.
+#define LINK_PORT_PENDING                                                                                    \
+    0xce4u // In: how many messages from here the peer has not released, as is known here.
 #define LINK_PORT_PLACED 0xce8u // In: how many placements have ended, modulo 2^32.
 #define LINK_PORT_SEND 0xcecu   // Out: frame number of a struct link_send. Needs LINK_STATUS_SPACE.
 #define LINK_PORT_TAKE 0xcf0u   // Out: frame number of a struct link_message for the oldest message's header.

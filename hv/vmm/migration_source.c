@@ -9,7 +9,8 @@
 // A message while the guest runs here: as much as one may hold. While it runs there and may wait for a page
 // behind it: less.
 #define CHUNK_PAGES 512u
-#define POSTCOPY_CHUNK_PAGES 16u
+#define POSTCOPY_CHUNK_PAGES 32u
+#define POSTCOPY_AHEAD 2u   // Messages that a page which a guest waits for may have to wait behind.
 #define RETRY_NS 1000000ull // Between attempts while the link is down.
 // Auto-converge, as QEMU's defaults: more than half of what was sent is dirty again, twice in a row; begin
 // and step in percent.
@@ -17,6 +18,7 @@
 #define THROTTLE_INITIAL 20u
 #define THROTTLE_STEP 10u
 #define THROTTLE_MAX 99u
+#define THROTTLE_SLICE_NS 10000000ull
 
 static void set_phase(struct vmm_vm *vm, u32 phase)
 {
@@ -139,7 +141,8 @@ static void estimate(struct vmm_vm *vm, struct round *r)
     u64 ns = hv_clock_ns() - r->begin_ns + 1;
 
     r->bytes = (u64)hv_syscall(HV_SYS_LINK_BYTES, 0, 0, 0, 0) - r->begin_bytes;
-    m->bandwidth = r->bytes * 1000 / (ns / 1000000 + 1);
+    if (r->bytes)
+        m->bandwidth = r->bytes * 1000 / (ns / 1000000 + 1);
     r->dirty_rate = r->dirtied * PAGE_BYTES * 1000 / (ns / 1000000 + 1);
     r->downtime_ns =
         m->bandwidth ? m->pending_pages * PAGE_BYTES * 1000 / (m->bandwidth / 1000000 + 1) : UINT64_MAX;
@@ -164,6 +167,28 @@ static void converge(struct vmm_migration *m, const struct round *r, u32 *rounds
     __atomic_store_n(&m->throttle_percent, percent < THROTTLE_MAX ? percent : THROTTLE_MAX, __ATOMIC_RELEASE);
 }
 
+// Makes each vCPU sleep for its share of every period, as QEMU's cpu_throttle does it: 10 ms of work, then
+// the rest.
+static void throttle_thread(void *arg)
+{
+    struct vmm_vm *vm = arg;
+    struct vmm_migration *m = vm->migration;
+
+    while (__atomic_load_n(&m->phase, __ATOMIC_ACQUIRE) == MIGRATION_ACTIVE) {
+        u32 percent = __atomic_load_n(&m->throttle_percent, __ATOMIC_ACQUIRE);
+
+        for (u32 i = 0; percent && i < vm->config->vcpu_count; i++) {
+            __atomic_store_n(&vm->vcpus[i].throttle_ns, THROTTLE_SLICE_NS * percent / (100 - percent),
+                             __ATOMIC_RELAXED);
+            hv_syscall(HV_SYS_THREAD_SIGNAL, (u64)vm->vcpus[i].thread, 0, 0, 0);
+        }
+        hv_sleep_until(hv_clock_ns() + THROTTLE_SLICE_NS * 100 / (100 - percent));
+    }
+    for (u32 i = 0; i < vm->config->vcpu_count; i++)
+        __atomic_store_n(&vm->vcpus[i].throttle_ns, 0, __ATOMIC_RELAXED);
+    hv_exit();
+}
+
 static u32 precopy(struct vmm_vm *vm)
 {
     struct vmm_migration *m = vm->migration;
@@ -171,6 +196,9 @@ static u32 precopy(struct vmm_vm *vm)
     bool converged = false;
 
     set_phase(vm, MIGRATION_ACTIVE);
+    if (m->auto_converge)
+        vmm_require(hv_thread_create(throttle_thread, vm, HV_CPU_ANY, HV_PRIO_NORMAL),
+                    "the throttle's thread could not be created");
     if (migration_log(vm, true) < 0 || migration_mark_all(vm) < 0)
         return MIGRATION_NO_MEMORY;
     for (m->round = 0; reason == MIGRATION_OK && !converged; m->round++) {
@@ -305,7 +333,9 @@ static s64 push_some(struct vmm_vm *vm, struct push *at)
         if (count == 0)
             *at = (struct push){(at->slot + 1) % VMM_SLOTS_MAX, 0};
     }
-    return count ? send_pages(vm, &vm->slots[at->slot]) : 0;
+    s64 result = count ? send_pages(vm, &vm->slots[at->slot]) : 0;
+
+    return result < 0 ? result : hv_syscall(HV_SYS_LINK_DRAIN, POSTCOPY_AHEAD, 0, 0, 0);
 }
 
 // After a break: what the target says is missing is sent again.

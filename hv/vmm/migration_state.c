@@ -100,7 +100,10 @@ static s64 load_msrs(struct vmm_vm *vm, int handle, const struct migration_vcpu_
         if ((s->msrs[i].index == MSR_TSC_DEADLINE) != deadline)
             continue;
         msrs->entries[0] = s->msrs[i];
-        if (hv_ioctl_ptr(handle, HV_SET_MSRS, msrs) != 1)
+        if (hv_ioctl_ptr(handle, HV_SET_MSRS, msrs) == 1)
+            continue;
+        // What nobody can write must be the same.
+        if (hv_ioctl_ptr(handle, HV_GET_MSRS, msrs) != 1 || msrs->entries[0].data != s->msrs[i].data)
             return -1;
     }
     return 0;

@@ -101,6 +101,12 @@ void vmm_vcpu_thread(void *arg)
     for (;;) {
         if (__atomic_load_n(&vcpu->paused, __ATOMIC_ACQUIRE))
             park(vcpu);
+        u64 sleep_ns = __atomic_exchange_n(&vcpu->throttle_ns, 0, __ATOMIC_RELAXED);
+
+        if (sleep_ns) {
+            hv_sleep_until(hv_clock_ns() + sleep_ns); // A signal ends it.
+            continue;
+        }
         vcpu->ran = true;
         vcpu->result = hv_ioctl(vcpu->handle, HV_RUN, 0);
         // Busy: another thread of ours prefaults this vCPU's memory right now.

@@ -25,10 +25,11 @@ struct vmm_vcpu {
     int handle;
     s64 thread;
     struct hv_run *run;
-    u32 paused; // Reasons why the thread waits before its next RUN (VMM_PAUSED_*). A futex.
-    u32 parked; // 1: its thread waits, nothing is half done. A futex.
-    bool ran;   // Since it was here.
-    s64 result; // Of its last RUN.
+    u32 paused;      // Reasons why the thread waits before its next RUN (VMM_PAUSED_*). A futex.
+    u32 parked;      // 1: its thread waits, nothing is half done. A futex.
+    bool ran;        // Since it was here.
+    u64 throttle_ns; // It is to sleep that long before its next RUN.
+    s64 result;      // Of its last RUN.
 };
 
 // What the VMM knows of a memory slot: to move and discard its backing.

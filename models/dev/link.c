@@ -22,6 +22,7 @@ struct message {
     uint64_t size_bytes; // Header and payload: what it holds of the queues.
     uint32_t header_bytes, payload_bytes, segment_count;
     uint64_t zero[8];
+    bool seen; // Software has had a look since it arrived.
     uint8_t *header;
     struct link_segment *segments; // Of the sender's memory.
 };
@@ -41,7 +42,6 @@ struct moments {
 
 struct end {
     struct pcpu *irq_cpu; // NULL: the card is not enabled.
-    uint64_t seen_ps;     // Software last looked at its registers then.
     uint64_t irq_ps;      // An interrupt is under way for that time; SIM_PS_NEVER: none.
     struct fifo waiting;  // Messages that wait for room at the peer.
     struct fifo inbox;    // Arrived or on the way here, by time.
@@ -53,12 +53,12 @@ struct end {
     struct moments releases; // Of messages from here, as they become known here.
     uint64_t
         unreleased_bytes; // In the peer's receive queue, by what is known here at the last release's time.
-    uint32_t sent;
+    uint32_t pending;     // Messages from here that the peer has not released, as is known here.
     uint64_t wire_total_bytes, wire_latched_bytes; // Ever put on the wire; at the last look.
     struct moments placements;
     uint64_t placing_until_ps;
     uint32_t placed;
-    uint64_t carrier_ps; // Of the last change.
+    uint64_t carrier_ps; // Of a change that software has not seen; SIM_PS_NEVER: none.
     bool wants_space;
 };
 
@@ -133,15 +133,6 @@ static bool moments_pop(struct moments *s, uint64_t now_ps, uint64_t *bytes)
     return true;
 }
 
-// The first after `seen_ps`.
-static uint64_t moments_after_ps(const struct moments *s, uint64_t seen_ps)
-{
-    for (size_t i = 0; i < s->count; i++)
-        if (s->v[s->first + i].at_ps > seen_ps)
-            return s->v[s->first + i].at_ps;
-    return SIM_PS_NEVER;
-}
-
 static uint64_t max64(uint64_t a, uint64_t b)
 {
     return a > b ? a : b;
@@ -183,7 +174,7 @@ static void end_reset(struct end *e)
 
     for (unsigned i = 0; i < 3; i++)
         free(lists[i]->v);
-    *e = (struct end){.irq_ps = SIM_PS_NEVER};
+    *e = (struct end){.irq_ps = SIM_PS_NEVER, .carrier_ps = SIM_PS_NEVER};
     fifo_init(&e->waiting);
     fifo_init(&e->inbox);
 }
@@ -206,20 +197,19 @@ void link_destroy(struct link *l)
 
 // --- Interrupts. ---
 
-// The earliest thing that software at this end has not seen.
+// The earliest thing that software at this end has not seen: what it has seen is no longer in the lists.
 static uint64_t next_event_ps(const struct end *e)
 {
-    uint64_t next =
-        min64(moments_after_ps(&e->releases, e->seen_ps), moments_after_ps(&e->placements, e->seen_ps));
+    const struct message *m = e->inbox.first;
+    uint64_t next = min64(moments_next_ps(&e->releases), moments_next_ps(&e->placements));
 
     if (e->wants_space)
-        next = min64(next, moments_after_ps(&e->wire, e->seen_ps));
-    for (const struct message *m = e->inbox.first; m; m = m->next)
-        if (m->arrival_ps > e->seen_ps) {
-            next = min64(next, m->arrival_ps);
-            break;
-        }
-    return e->carrier_ps > e->seen_ps ? min64(next, e->carrier_ps) : next;
+        next = min64(next, moments_next_ps(&e->wire));
+    while (m && m->seen)
+        m = m->next;
+    if (m)
+        next = min64(next, m->arrival_ps);
+    return min64(next, e->carrier_ps);
 }
 
 static void arm(struct end *e, uint64_t now_ps)
@@ -241,11 +231,13 @@ static void look(struct end *e, uint64_t now_ps)
         e->wire_bytes -= bytes;
     while (moments_pop(&e->releases, now_ps, &bytes)) {
         e->unreleased_bytes -= bytes;
-        e->sent++;
+        e->pending--;
     }
     while (moments_pop(&e->placements, now_ps, &bytes))
         e->placed++;
-    e->seen_ps = now_ps;
+    for (struct message *m = e->inbox.first; m && m->arrival_ps <= now_ps; m = m->next)
+        m->seen = true;
+    e->carrier_ps = SIM_PS_NEVER;
     if (e->irq_ps <= now_ps)
         e->irq_ps = SIM_PS_NEVER;
 }
@@ -383,6 +375,7 @@ static void send(struct link *l, struct pcpu *c, uint64_t hpa, uint64_t now_ps)
     m->queued_ps = now_ps;
     m->generation = l->generation;
     e->waiting_bytes += m->size_bytes;
+    e->pending++;
     fifo_push(&e->waiting, m);
     pump(l, c->host, now_ps);
 }
@@ -525,9 +518,9 @@ static void lose_messages(struct link *l, unsigned host, uint64_t now_ps)
     }
     e->inbox.end = at;
     drop_all(&e->waiting);
-    look(e, now_ps);
     e->waiting_bytes = e->wire_bytes = e->unreleased_bytes = 0;
     e->wire.count = e->releases.count = 0;
+    e->pending = 0;
     e->wire_free_ps = now_ps;
 }
 
@@ -540,12 +533,9 @@ static void set_carrier(struct link *l, bool up, uint64_t now_ps)
         l->generation++;
     for (unsigned h = 0; h < ENDS; h++) {
         struct end *e = &l->ends[h];
-        uint64_t seen_ps = e->seen_ps, irq_ps = e->irq_ps;
 
         if (!up)
             lose_messages(l, h, now_ps);
-        e->seen_ps = seen_ps; // Nobody looked.
-        e->irq_ps = irq_ps;
         e->carrier_ps = now_ps;
         arm(e, now_ps);
     }
@@ -573,8 +563,8 @@ uint32_t link_in(struct pcpu *c, uint16_t port)
         e->wants_space = !has_space(l, e);
         value = (l->up ? LINK_STATUS_UP : 0) | (has_message(e, now_ps) ? LINK_STATUS_MESSAGE : 0) |
                 (e->wants_space ? 0 : LINK_STATUS_SPACE);
-    } else if (port == LINK_PORT_SENT) {
-        value = e->sent;
+    } else if (port == LINK_PORT_PENDING) {
+        value = e->pending;
     } else if (port == LINK_PORT_PLACED) {
         value = e->placed;
     } else if (port == LINK_PORT_BYTES_LOW) {
