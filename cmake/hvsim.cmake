@@ -8,7 +8,7 @@
 #   hvsim_fuzzer(NAME SRCS ... [DEPS ...])                  libFuzzer binary bin/fuzz_NAME (preset fuzz only)
 #   hvsim_hv_library(NAME SRCS ... [DEFINES ...] [PLAIN])   lib/libNAME.so (instrumented), or static hvsim_NAME (PLAIN)
 #
-# DEPS name modules (mem), the libraries systemc, capstone, sqlite3, cyaml, yaml, m, or any CMake target. They may be
+# DEPS name modules (mem), the libraries systemc, capstone, dw, sqlite3, cyaml, yaml, m, or any CMake target. They may be
 # defined later or in another room.
 #
 # WHOLE: every object of the module goes into each executable, even if nothing names it. Modules which implement
@@ -40,6 +40,7 @@ endfunction()
 
 hvsim_find_package(systemc systemc)
 hvsim_find_package(capstone capstone)
+hvsim_find_package(dw libdw)
 hvsim_find_package(sqlite3 sqlite3)
 hvsim_find_package(cyaml libcyaml)
 hvsim_find_package(yaml yaml-0.1)

@@ -30,7 +30,7 @@ void hw_test_end(void);
 void hw_test_wait_until(u64 cycle);
 void hv_boot(const struct hw_bootinfo *info);
 
-enum { SPIN, STORE_BUFFERING, STORE_BUFFERING_FENCED, THREADS, WORK, WORK_MORE };
+enum { SPIN, STORE_BUFFERING, STORE_BUFFERING_FENCED, THREADS, WORK, WORK_MORE, UNLOCKED };
 
 static void lock(_Atomic u64 *l)
 {
@@ -104,6 +104,19 @@ __attribute__((noinline)) static u64 work(u64 n)
     return sum;
 }
 
+// An update that nothing protects: load (line +2 of the function) and store (+3) are apart.
+__attribute__((noinline)) static void unlocked(struct mini *m)
+{
+    u64 old = m->counter;
+    m->counter = old + 1;
+}
+
+// The store is in memory.
+__attribute__((noinline)) static void unlocked_done(struct mini *m)
+{
+    m->pings++;
+}
+
 static void program(u32 cpu)
 {
     struct mini *m = MINI;
@@ -129,6 +142,11 @@ static void program(u32 cpu)
     case WORK_MORE:
         if (cpu == 0)
             m->counter = work(m->rounds * 2);
+        break;
+    case UNLOCKED:
+        unlocked(m);
+        atomic_thread_fence(memory_order_seq_cst);
+        unlocked_done(m);
         break;
     }
     // The last one ends the run; the other waits for that.

@@ -20,8 +20,10 @@ static void pop_oldest(struct mem_core *m)
 {
     struct mem_store_buffer *b = &m->stores;
 
-    if (b->entry[b->head].claim)
+    if (b->entry[b->head].claim) {
+        b->claims--;
         mem_line_claim(m, b->entry[b->head].claim);
+    }
     b->head = (b->head + 1) % MEM_STORE_ENTRIES_MAX;
     b->count--;
 }
@@ -54,10 +56,7 @@ uint64_t mem_time_store(struct pcpu *c, uint64_t hpa, unsigned size_bytes)
         }
     }
     // The line is asked for as soon as the store executes; commits are in order, one at a time.
-    uint64_t ready = c->now_ticks + extra, in_turn = b->last_drain_ticks + m->commit;
-
-    b->last_drain_ticks = ready > in_turn ? ready : in_turn;
-    return b->last_drain_ticks;
+    return mem_drain_ticks(m, c->now_ticks, extra);
 }
 
 void mem_store_push(struct pcpu *c, void *p, unsigned size_bytes, uint64_t drain_ticks)
@@ -76,6 +75,7 @@ void mem_store_push(struct pcpu *c, void *p, unsigned size_bytes, uint64_t drain
     e->size_bytes = (uint8_t)size_bytes;
     e->drain_ticks = drain_ticks;
     e->claim = b->claim;
+    b->claims += b->claim != 0;
     b->claim = 0;
     memcpy(e->other, p, size_bytes);
 }
@@ -102,8 +102,10 @@ void mem_store_drain(struct pcpu *c)
 
     if (b->count && b->last_drain_ticks > c->now_ticks)
         c->now_ticks = b->last_drain_ticks;
-    while (b->count)
+    while (b->claims)
         pop_oldest(c->mem);
+    b->head = (b->head + b->count) % MEM_STORE_ENTRIES_MAX;
+    b->count = 0;
 }
 
 static void exchange(struct mem_store *e)

@@ -190,6 +190,13 @@ static void print_variants(const struct scenario *s, FILE *out)
         fprintf(out, "  %s:\n    about: ", v->name);
         quoted(out, v->about);
         fputc('\n', out);
+        if (v->step_count)
+            fputs("    schedule:\n", out);
+        for (uint32_t step = 0; step < v->step_count; step++) {
+            fputs("      - ", out);
+            quoted(out, v->steps[step].text);
+            fputc('\n', out);
+        }
         if (v->knob_count)
             fputs("    knobs:\n", out);
         for (uint32_t k = 0; k < v->knob_count; k++) {

@@ -252,6 +252,9 @@ void scenario_free(struct scenario *s)
         free(s->variants[i].name);
         free(s->variants[i].about);
         free(s->variants[i].knobs);
+        for (uint32_t step = 0; step < s->variants[i].step_count; step++)
+            free(s->variants[i].steps[step].text);
+        free(s->variants[i].steps);
     }
     for (uint32_t i = 0; i < s->expect_count; i++) {
         struct scenario_expect *x = &s->expects[i];

@@ -18,6 +18,7 @@
 #define SCENARIO_HOSTS_MAX 2u // A link has two ends.
 #define SCENARIO_VCPUS_MAX 64u
 #define SCENARIO_VARIANTS_MAX 32u
+#define SCENARIO_STEPS_MAX 255u
 #define SCENARIO_SLOTS_MAX 48u           // Of a VM in the scenario; actions may add some.
 #define SCENARIO_MEMORY_MAX (4ull << 40) // Bytes of a host.
 
@@ -64,9 +65,17 @@ struct scenario_link {
     uint64_t queue_bytes;
     uint32_t mtu_bytes;
 };
+
+// A step of a pinned order (docs/schedules.md), as written.
+struct scenario_step {
+    char *text;
+    uint32_t line;
+};
 struct scenario_variant {
     char *name; // "default" where the scenario names none
     char *about;
+    struct scenario_step *steps; // The variant's own order, or the scenario's where it gives none.
+    uint32_t step_count;
     struct scenario_knob *knobs; // The scenario's own, then the variant's.
     uint32_t knob_count;
 };

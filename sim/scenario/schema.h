@@ -40,6 +40,8 @@ struct raw_knobs {
 };
 struct raw_variant {
     char *about;
+    char **schedule;
+    unsigned schedule_count;
     struct raw_knobs *knobs;
 };
 struct raw_compare {
@@ -81,6 +83,8 @@ struct raw_scenario {
     unsigned vmm_count;
     struct raw_run *run;
     struct raw_knobs *knobs;
+    char **schedule;
+    unsigned schedule_count;
     struct raw_variant *variants[SCENARIO_VARIANTS_MAX];
     struct raw_expect *expect;
     unsigned expect_count;
@@ -91,7 +95,7 @@ struct raw_scenario {
 // Fields of every mapping that is made at run time.
 struct schema {
     cyaml_schema_field_t knobs[KNOB_COUNT + 1];
-    cyaml_schema_field_t variant[3];
+    cyaml_schema_field_t variant[4];
     cyaml_schema_field_t variants[SCENARIO_VARIANTS_MAX + 1];
     cyaml_schema_field_t host[5];
     cyaml_schema_value_t host_entry;

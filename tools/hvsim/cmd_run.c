@@ -213,8 +213,9 @@ static void print_head(const struct arguments *a, const struct scenario *s, cons
     if (a->json) {
         printf("    \"variant\": ");
         report_json_text(ran->variant->name);
-        printf(", \"run\": %" PRId64 ", \"digest\": \"%s\", \"cycles\": %" PRIu64 ", \"end\": \"%s\",\n",
-               ran->run_id, digest, ran->cycles, machine_end_str(ran->end));
+        printf(", \"run\": %" PRId64 ", \"digest\": \"%s\", \"cycles\": %" PRIu64 ", \"end\": \"%s\", "
+               "\"steps\": %" PRIu32 ", \"steps_passed\": %" PRIu32 ",\n",
+               ran->run_id, digest, ran->cycles, machine_end_str(ran->end), ran->steps, ran->steps_passed);
         return;
     }
     printf("\n%s, variant %s: %" PRIu64 " cycles (%" PRIu64 ".%03" PRIu64 " ms), %s\n", s->name,
@@ -222,6 +223,8 @@ static void print_head(const struct arguments *a, const struct scenario *s, cons
            machine_end_str(ran->end));
     if (*ran->variant->about)
         printf("  %s\n", ran->variant->about);
+    if (ran->steps)
+        printf("  order pinned: %" PRIu32 " of %" PRIu32 " steps passed\n", ran->steps_passed, ran->steps);
 }
 
 // The report of one variant. Its verdict goes into the database. -1 with `e`.
@@ -283,6 +286,8 @@ static int run_variant(const struct arguments *a, struct sim_machine *m, struct 
     ran->end = run.end;
     ran->cycles = run.cycles;
     ran->digest = run.digest;
+    ran->steps = run.steps;
+    ran->steps_passed = run.steps_passed;
     if (result)
         return -1;
     return report(a, trace, s, ran, watch.clock_khz, e);

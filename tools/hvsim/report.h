@@ -13,7 +13,8 @@ struct ran {
     enum machine_end end;
     uint64_t cycles;
     struct trace_digest digest;
-    unsigned failed, checked; // Expectations.
+    uint32_t steps, steps_passed; // Of the pinned order.
+    unsigned failed, checked;     // Expectations.
 };
 
 // The exits of a run as a table (or members of a JSON object). `clock_khz` turns cycles into time.

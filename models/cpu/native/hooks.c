@@ -18,7 +18,7 @@ void __sanitizer_cov_trace_pc(void)
     if (!c)
         return;
     c->now_ticks += price_ticks(&native_hot.map, (uint64_t)(uintptr_t)__builtin_return_address(0));
-    pcpu_checkpoint(c);
+    native_checkpoint(c, __builtin_return_address(0));
 }
 
 void __tsan_func_entry(void *caller)
@@ -43,38 +43,45 @@ void __tsan_func_exit(void)
         trace_call_end(c->trace, native_context_thread(c), c->now_ticks);
 }
 
-// A load's time passes before the scheduling point, so that the value read is the one of its completion.
-static inline void on_read(const void *p, unsigned size_bytes)
-{
-    struct pcpu *c = pcpu_current;
+// --- Accesses. ---
 
-    if (!c)
-        return;
-    mem_time_load(c, native_hpa(c, p), size_bytes);
-    pcpu_checkpoint(c);
+void native_slow_path(struct pcpu *c, const void *pc)
+{
+    struct machine *machine = c->machine;
+
+    pcpu_slow_path(c, true);
+    if (__builtin_expect(machine->order != NULL, 0))
+        schedule_point(pcpu_current, (uint64_t)(uintptr_t)pc);
 }
 
-// A store executes at the scheduling point and then waits in the store buffer.
-static inline void on_write(void *p, unsigned size_bytes)
+void native_load_far(struct pcpu *c, const void *p, unsigned size_bytes, const void *pc)
 {
-    struct pcpu *c = pcpu_current;
+    uint64_t hpa = native_hpa(c, p);
 
-    if (!c)
-        return;
-    pcpu_checkpoint(c);
+    mem_time_load(c, hpa, size_bytes);
+    mem_near_learn(c->mem, p, hpa);
+    native_checkpoint(c, pc);
+}
+
+void native_store_far(struct pcpu *c, void *p, unsigned size_bytes, const void *pc)
+{
+    native_checkpoint(c, pc);
     c = pcpu_current;
-    native_store(c, p, size_bytes);
+    uint64_t hpa = native_hpa(c, p);
+
+    mem_store_push(c, p, native_in_arena(p) ? size_bytes : 0, mem_time_store(c, hpa, size_bytes));
+    mem_near_learn(c->mem, p, hpa);
 }
 
 // clang-format off
 #define ACCESS(n)                                                                            \
-    void __tsan_read##n(void *p) { on_read(p, n); }                                          \
-    void __tsan_write##n(void *p) { on_write(p, n); }                                        \
-    void __tsan_unaligned_read##n(void *p) { on_read(p, n); }                                \
-    void __tsan_unaligned_write##n(void *p) { on_write(p, n); }                              \
-    void __tsan_volatile_read##n(void *p) { on_read(p, n); }                                 \
-    void __tsan_volatile_write##n(void *p) { on_write(p, n); }                               \
-    void __tsan_read_write##n(void *p) { on_read(p, n); on_write(p, n); }
+    void __tsan_read##n(void *p) { native_load(p, n); }                                          \
+    void __tsan_write##n(void *p) { native_store(p, n); }                                        \
+    void __tsan_unaligned_read##n(void *p) { native_load(p, n); }                                \
+    void __tsan_unaligned_write##n(void *p) { native_store(p, n); }                              \
+    void __tsan_volatile_read##n(void *p) { native_load(p, n); }                                 \
+    void __tsan_volatile_write##n(void *p) { native_store(p, n); }                               \
+    void __tsan_read_write##n(void *p) { native_load(p, n); native_store(p, n); }
 ACCESS(1)
 ACCESS(2)
 ACCESS(4)
@@ -86,11 +93,11 @@ ACCESS(16)
 void __tsan_read_range(void *p, unsigned long size_bytes)
 {
     for (unsigned long at = 0; at < size_bytes; at += 16)
-        on_read((char *)p + at, size_bytes - at < 16 ? (unsigned)(size_bytes - at) : 16);
+        native_load((char *)p + at, size_bytes - at < 16 ? (unsigned)(size_bytes - at) : 16);
 }
 
 void __tsan_write_range(void *p, unsigned long size_bytes)
 {
     for (unsigned long at = 0; at < size_bytes; at += 16)
-        on_write((char *)p + at, size_bytes - at < 16 ? (unsigned)(size_bytes - at) : 16);
+        native_store((char *)p + at, size_bytes - at < 16 ? (unsigned)(size_bytes - at) : 16);
 }

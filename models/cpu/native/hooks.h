@@ -4,6 +4,7 @@
 #define MODELS_CPU_NATIVE_HOOKS_H
 
 #include "models/cpu/native/native.h"
+#include "models/cpu/native/schedule.h"
 #include "models/mem/core.h"
 
 struct native_hot {
@@ -28,14 +29,67 @@ static inline uint64_t native_hpa(const struct pcpu *c, const volatile void *p)
     return native_ptr_to_hpa(c, (const void *)(uintptr_t)p);
 }
 
-// A store of `size_bytes` enters the store buffer. Bytes of a stack stay where they are, seen by everybody at
-// once: when the buffer's stores are hidden, the simulator itself may run on that very stack. Its line drains
-// like any other.
-static inline void native_store(struct pcpu *c, void *p, unsigned size_bytes)
-{
-    bool arena = (uint64_t)(uintptr_t)p - HW_ARENA_BASE < HW_ARENA_HOSTS_MAX * HW_ARENA_STRIDE;
+// Accesses of at most 16 bytes at their scheduling points, by the long way through TLB and caches, of the
+// hook that returns to `pc`.
+void native_load_far(struct pcpu *c, const void *p, unsigned size_bytes, const void *pc);
+void native_store_far(struct pcpu *c, void *p, unsigned size_bytes, const void *pc);
+// A hook's scheduling point that cannot be passed over. While an order is pinned every one is such, and the
+// order's steps are the last thing before the access or block.
+void native_slow_path(struct pcpu *c, const void *pc);
 
-    mem_store_push(c, p, arena ? size_bytes : 0, mem_time_store(c, native_hpa(c, p), size_bytes));
+// Most of the simulator's time is spent in the next two: constant sizes, and no call of their own on the
+// usual way.
+#define NATIVE_HOT static inline __attribute__((always_inline)) void
+
+NATIVE_HOT native_checkpoint(struct pcpu *c, const void *pc)
+{
+    if (__builtin_expect(c->now_ticks >= c->limit_ticks, 0))
+        native_slow_path(c, pc);
+}
+
+// A load's time passes before the scheduling point, so that the value read is the one of its completion.
+NATIVE_HOT native_load(const volatile void *address, unsigned size_bytes)
+{
+    const void *p = (const void *)(uintptr_t)address;
+    struct pcpu *c = pcpu_current;
+
+    if (!c)
+        return;
+    if (__builtin_expect(!mem_near(c->mem, p, size_bytes, false), 0)) {
+        native_load_far(c, p, size_bytes, __builtin_return_address(0));
+        return;
+    }
+    c->mem->counters.loads++;
+    native_checkpoint(c, __builtin_return_address(0));
+}
+
+static inline bool native_in_arena(const void *p)
+{
+    return (uint64_t)(uintptr_t)p - HW_ARENA_BASE < HW_ARENA_HOSTS_MAX * HW_ARENA_STRIDE;
+}
+
+// A store executes at the scheduling point and then waits in the store buffer. Bytes of a stack stay where
+// they are, seen by everybody at once: when the buffer's stores are hidden, the simulator itself may run on
+// that very stack. Its line drains like any other.
+NATIVE_HOT native_store(volatile void *address, unsigned size_bytes)
+{
+    void *p = (void *)(uintptr_t)address;
+    struct pcpu *c = pcpu_current;
+
+    if (!c)
+        return;
+    struct mem_core *m = c->mem;
+
+    if (__builtin_expect(c->now_ticks >= c->limit_ticks || m->stores.count == m->stores.capacity ||
+                             !mem_near(m, p, size_bytes, true),
+                         0)) {
+        native_store_far(c, p, size_bytes, __builtin_return_address(0));
+        return;
+    }
+    if (native_in_arena(p))
+        mem_store_near(m, c->now_ticks, p, size_bytes);
+    else
+        mem_store_near(m, c->now_ticks, p, 0);
 }
 
 // clang-format off

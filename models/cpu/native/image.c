@@ -69,6 +69,7 @@ struct native_image *native_image_open(const char *path, const struct uarch *u, 
         snprintf(error, error_size, "%s: %m", path);
         goto fail;
     }
+    image->path = strdup(real);
     image->handle = dlopen(real, RTLD_NOW | RTLD_LOCAL);
     if (!image->handle) {
         snprintf(error, error_size, "%s: %s", path, dlerror());
@@ -115,6 +116,7 @@ void native_image_close(struct native_image *image)
     price_close(image->prices);
     free(image->function_at);
     free(image->function_text);
+    free(image->path);
     if (image->handle)
         dlclose(image->handle);
     free(image);
