@@ -81,8 +81,8 @@ int userfault_register(struct hostmm *mm, hva_t start, u64 size, bool on);
 // The next fault that nobody was told of; waits for one. -EINTR.
 int userfault_read(struct hostmm *mm, hva_t *out);
 
-// May the process use [va, va + bytes) as a pointer?
-bool user_memory_ok(struct hostmm *mm, u64 va, u64 bytes);
+// May the process use [va, va + bytes) as a pointer? Copies below check it themselves.
+bool user_access_ok(struct hostmm *mm, u64 va, u64 bytes);
 // Kernel's access to user memory; user pointers are checked against the areas. 0 or -EFAULT.
 int copy_from_user(struct hostmm *mm, void *to, u64 from, u64 bytes);
 int copy_to_user(struct hostmm *mm, u64 to, const void *from, u64 bytes);

@@ -132,7 +132,7 @@ static u64 part_of(u64 hva, u64 left, unsigned page_shift)
 // Memory of the process that the card can reach: its direct areas.
 static bool is_direct(struct host *host, u64 va, u64 bytes)
 {
-    return va - host->direct_map < HW_ARENA_STRIDE && user_memory_ok(current_thread()->mm, va, bytes);
+    return va - host->direct_map < HW_ARENA_STRIDE && user_access_ok(current_thread()->mm, va, bytes);
 }
 
 // Guest memory that was never touched is zeros, without becoming memory by being looked at.

@@ -201,6 +201,8 @@ u64 migration_collect(struct vmm_vm *vm, struct vmm_slot *s, u64 *page, u64 page
                       struct migration_message *m);
 // The core's dirty log of all slots: switched, and what it holds added to the marks (*dirtied pages).
 s64 migration_log(struct vmm_vm *vm, bool on);
+// Does the log say what is written? Not if the VMM was told to do without (knob vmm.dirty_log).
+bool migration_is_logged(const struct vmm_vm *vm);
 s64 migration_sync(struct vmm_vm *vm, u64 *dirtied);
 
 #endif

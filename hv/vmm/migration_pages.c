@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Which pages are still to come over: a bit for each 4 KiB page of a slot, on the source what must be sent,
 // on a post-copy target what has not arrived.
+#include "hv/knobs.h"
 #include "hv/lib/string.h"
 #include "hv/vmm/migration.h"
 
@@ -133,6 +134,19 @@ u64 migration_collect(struct vmm_vm *vm, struct vmm_slot *s, u64 *page, u64 page
 
 // --- The core's dirty log.
 
+static s64 clear_all(struct vmm_vm *vm)
+{
+    s64 result = 0;
+
+    for (u32 i = 0; i < VMM_SLOTS_MAX && result >= 0; i++)
+        if (vm->slots[i].used && vm->slots[i].dirty) {
+            result = vmm_dirty_fetch(vm, &vm->slots[i]);
+            if (result >= 0)
+                result = vmm_dirty_clear(vm, vm->slots[i].slot);
+        }
+    return result;
+}
+
 s64 migration_log(struct vmm_vm *vm, bool on)
 {
     for (u32 i = 0; i < VMM_SLOTS_MAX; i++) {
@@ -140,30 +154,38 @@ s64 migration_log(struct vmm_vm *vm, bool on)
 
         if (!s->used || (s->flags & HV_MEM_READONLY))
             continue;
-        struct hv_user_memory_region region = {.slot = s->slot,
-                                               .flags = s->flags | (on ? HV_MEM_LOG_DIRTY_PAGES : 0),
-                                               .guest_phys_addr = s->gpa,
-                                               .memory_size = s->bytes,
-                                               .userspace_addr = s->address};
-        s64 result = hv_ioctl_ptr(vm->handle, HV_SET_USER_MEMORY_REGION, &region);
+        s64 result = on ? vmm_dirty_start(vm, s->slot) : vmm_dirty_stop(vm, s->slot);
 
         if (result < 0)
             return result;
     }
     vm->migration->logs_dirty = on;
-    return 0;
+    // A log that begins with every page says nothing that the first round does not do anyway.
+    return on && hv_syscall(HV_SYS_KNOB, KNOB_VMM_DIRTY_LOG, 0, 0, 0) == VMM_DIRTY_LOG_MANUAL_ALL_SET
+               ? clear_all(vm)
+               : 0;
 }
 
-static u64 add_bitmap(struct vmm_vm *vm, struct vmm_slot *s, const u64 *dirty)
+bool migration_is_logged(const struct vmm_vm *vm)
+{
+    for (u32 i = 0; i < VMM_SLOTS_MAX; i++)
+        if (vm->slots[i].used && vm->slots[i].dirty)
+            return true;
+    return false;
+}
+
+static u64 add_bitmap(struct vmm_vm *vm, struct vmm_slot *s)
 {
     u64 words = (page_count(s) + WORD_BITS - 1) / WORD_BITS, dirtied = 0, fresh = 0;
 
     for (u64 i = 0; i < words; i++) {
-        if (!dirty[i])
+        u64 dirty = s->dirty[i];
+
+        if (!dirty)
             continue;
-        dirtied += (u64)__builtin_popcountll(dirty[i]);
-        fresh += (u64)__builtin_popcountll(dirty[i] & ~s->marks[i]);
-        s->marks[i] |= dirty[i];
+        dirtied += (u64)__builtin_popcountll(dirty);
+        fresh += (u64)__builtin_popcountll(dirty & ~s->marks[i]);
+        s->marks[i] |= dirty;
     }
     vm->migration->pending_pages += fresh;
     return dirtied;
@@ -175,21 +197,19 @@ s64 migration_sync(struct vmm_vm *vm, u64 *dirtied)
     for (u32 i = 0; i < VMM_SLOTS_MAX; i++) {
         struct vmm_slot *s = &vm->slots[i];
 
-        if (!s->marks || (s->flags & HV_MEM_READONLY))
+        if (!s->marks || !s->dirty)
             continue;
-        s64 bitmap = hv_mmap(bitmap_bytes(s), 12, HV_MAP_DIRECT);
+        s64 result = vmm_dirty_fetch(vm, s);
 
-        if (bitmap < 0)
-            return bitmap;
-        struct hv_dirty_log log = {.slot = s->slot, .bitmap = (u64)bitmap};
-        s64 result = hv_ioctl_ptr(vm->handle, HV_GET_DIRTY_LOG, &log);
-
-        if (result >= 0) {
-            vmm_lock(&vm->migration->lock);
-            *dirtied += add_bitmap(vm, s, (const u64 *)bitmap);
-            vmm_unlock(&vm->migration->lock);
-        }
-        hv_syscall(HV_SYS_MUNMAP, (u64)bitmap, bitmap_bytes(s), 0, 0);
+        if (result < 0)
+            return result;
+        vmm_lock(&vm->migration->lock);
+        vmm_lock(&vm->dirty_lock);
+        *dirtied += add_bitmap(vm, s);
+        vmm_dirty_forget(vm, s);
+        vmm_unlock(&vm->dirty_lock);
+        vmm_unlock(&vm->migration->lock);
+        result = vmm_dirty_clear(vm, s->slot);
         if (result < 0)
             return result;
     }

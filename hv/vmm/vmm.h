@@ -6,6 +6,7 @@
 
 #include "hv/api.h"
 #include "hv/vmm/config.h"
+#include "hv/vmm/lock.h"
 
 #define VMM_SLOTS_MAX 64u
 #define VMM_CPUID_MAX 128u
@@ -25,20 +26,25 @@ struct vmm_vcpu {
     int handle;
     s64 thread;
     struct hv_run *run;
-    u32 paused;      // Reasons why the thread waits before its next RUN (VMM_PAUSED_*). A futex.
-    u32 parked;      // 1: its thread waits, nothing is half done. A futex.
-    bool ran;        // Since it was here.
+    struct hv_dirty_gfn *ring; // NULL: no dirty ring.
+    u32 ring_index;            // Of the next entry to collect.
+    u32 running; // Odd while the thread is in RUN: counts calls and returns. A futex while somebody waits.
+    u32 paused;  // Reasons why the thread waits before its next RUN (VMM_PAUSED_*). A futex.
+    u32 parked;  // 1: its thread waits, nothing is half done. A futex.
+    bool ran;    // Since it was here.
     u64 throttle_ns; // It is to sleep that long before its next RUN.
     s64 result;      // Of its last RUN.
 };
 
 // What the VMM knows of a memory slot: to move and discard its backing.
 struct vmm_slot {
-    u32 slot;
+    u32 slot, flags; // HV_MEM_* but LOG_DIRTY_PAGES.
     u32 used;
-    u32 flags, page_shift;
     u64 gpa, address, bytes;
+    u64 *dirty; // Bitmap of its pages: what the log has shown and nobody has asked for yet. NULL: never
+                // logged.
     u64 *marks; // Of a migration (hv/vmm/migration.h): a bit for each page; NULL: none.
+    u32 page_shift;
 };
 
 struct vmm_device {
@@ -58,6 +64,8 @@ struct vmm_vm {
     struct vmm_ioapic *ioapic; // NULL: the core has it, or nobody.
     struct vmm_slot slots[VMM_SLOTS_MAX];
     struct vmm_migration *migration; // NULL: the host has no link.
+    u32 kicking;                     // Somebody waits for vCPUs to leave RUN.
+    struct vmm_lock dirty_lock;      // Of the slots' dirty bitmaps and of collecting rings.
 };
 
 struct vmm {
@@ -79,8 +87,30 @@ void vmm_require(s64 result, const char *what);
 void vmm_vm_setup(struct vmm *vmm, u32 index);
 // Backing for `bytes` and a slot for it. The API's result.
 s64 vmm_add_slot(struct vmm_vm *vm, u32 slot, u32 flags, u64 gpa, u64 bytes, unsigned page_shift);
-s64 vmm_remove_slot(struct vmm_vm *vm, u32 slot);
 struct vmm_slot *vmm_find_slot(struct vmm_vm *vm, u32 slot);
+// Deletes the slot and gives its memory back. The API's result.
+s64 vmm_remove_slot(struct vmm_vm *vm, u32 slot);
+// A memory module at gpa, in the lowest slot that is free of those that the core says it has. -ENOSPC: none
+// is.
+s64 vmm_plug_memory(struct vmm_vm *vm, u64 gpa, u64 bytes);
+
+// Dirty logging in the way that knob vmm.dirty_log says (hv/vmm/dirty.c). All return the API's error or what
+// they say.
+void vmm_dirty_setup(struct vmm_vm *vm); // After the VM, before its vCPUs.
+s64 vmm_dirty_start(struct vmm_vm *vm, u32 slot);
+s64 vmm_dirty_stop(struct vmm_vm *vm, u32 slot);
+// How many pages were written since the last time; vmm_dirty_clear() lets them count again where the core
+// leaves that to us.
+s64 vmm_dirty_get(struct vmm_vm *vm, u32 slot);
+s64 vmm_dirty_clear(struct vmm_vm *vm, u32 slot);
+// For who looks at the pages itself: brings s->dirty up to date; under vm->dirty_lock, what was taken from it
+// is then forgotten.
+s64 vmm_dirty_fetch(struct vmm_vm *vm, struct vmm_slot *s);
+void vmm_dirty_forget(struct vmm_vm *vm, struct vmm_slot *s);
+// Makes each vCPU leave RUN once and waits for that: what its processor has logged is then in the core's log.
+void vmm_kick_all(struct vmm_vm *vm);
+// Collects all rings of the VM and gives their entries back.
+s64 vmm_dirty_collect(struct vmm_vm *vm);
 
 // Body of a vCPU's thread.
 void vmm_vcpu_thread(void *vcpu);
