@@ -108,9 +108,9 @@ enum trace_status reader_prepare(struct trace_reader *reader, const char *sql, s
 
 // Temporary views go before the tables and views of the same name in the database. Those with packed rows are
 // narrowed by the view's column run too: SQLite carries it into the range of row ids.
-static const char *const reader_scoped[] = {"runs",        "expectations", "exits",   "events", "spans",
-                                            "call_chunks", "functions",    "irqs",    "walks",  "walk_steps",
-                                            "locks",       "violations",   "counters"};
+static const char *const reader_scoped[] = {
+    "runs",  "expectations", "exits", "events",     "spans",    "call_chunks", "functions",   "irqs",
+    "walks", "walk_steps",   "locks", "violations", "counters", "migrations",  "dirty_rounds"};
 
 enum trace_status trace_reader_scope(struct trace_reader *reader, int64_t run, struct trace_error *error)
 {

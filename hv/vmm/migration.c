@@ -3,6 +3,7 @@
 #include "hv/vmm/migration.h"
 
 #include "hv/hw/trace.h"
+#include "hv/knobs.h"
 #include "hv/lib/string.h"
 
 #define VMM_EINVAL 22
@@ -83,6 +84,12 @@ void migration_end(struct vmm_vm *vm, u32 reason)
     __atomic_store_n(&m->phase, MIGRATION_IDLE, __ATOMIC_RELEASE);
 }
 
+// A choice of the action, counted from 1; 0: the knob's.
+static bool chosen(u64 arg, enum knob k)
+{
+    return arg ? arg > 1 : hv_syscall(HV_SYS_KNOB, k, 0, 0, 0) != 0;
+}
+
 s64 migration_start(struct vmm_vm *vm, const u64 *args)
 {
     struct vmm_migration *m = vm->migration;
@@ -95,10 +102,10 @@ s64 migration_start(struct vmm_vm *vm, const u64 *args)
         return -VMM_EBUSY;
     }
     m->phase = MIGRATION_SETUP;
-    m->postcopy = args[1] != 0;
+    m->postcopy = chosen(args[1], KNOB_VMM_MIGRATION);
     m->downtime_limit_ns = args[2];
     m->max_bits_per_second = args[3];
-    m->auto_converge = args[4] != 0;
+    m->auto_converge = chosen(args[4], KNOB_VMM_AUTO_CONVERGE);
     m->verify = args[5] != 0;
     m->cancel = MIGRATION_OK;
     m->lost = 0;

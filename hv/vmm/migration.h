@@ -67,7 +67,7 @@ struct migration_shape {
     u64 memory_bytes; // Of all slots.
     u32 flags, vcpu_count, device_count, slot_count;
     u32 signature; // CPUID 1 EAX of the host: family, model, stepping.
-    u32 physical_bits, cpuid_count, padding;
+    u32 physical_bits, ept_levels, cpuid_count;
     struct {
         u64 gpa, bytes;
         u32 slot, flags, page_shift, padding;

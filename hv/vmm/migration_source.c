@@ -10,7 +10,8 @@
 // behind it: less.
 #define CHUNK_PAGES 512u
 #define POSTCOPY_CHUNK_PAGES 32u
-#define POSTCOPY_AHEAD 2u   // Messages that a page which a guest waits for may have to wait behind.
+#define POSTCOPY_AHEAD 2u // Messages that a page which a guest waits for may have to wait behind.
+#define SAMPLE_BYTES (1u << 20)
 #define RETRY_NS 1000000ull // Between attempts while the link is down.
 // Auto-converge, as QEMU's defaults: more than half of what was sent is dirty again, twice in a row; begin
 // and step in percent.
@@ -141,7 +142,7 @@ static void estimate(struct vmm_vm *vm, struct round *r)
     u64 ns = hv_clock_ns() - r->begin_ns + 1;
 
     r->bytes = (u64)hv_syscall(HV_SYS_LINK_BYTES, 0, 0, 0, 0) - r->begin_bytes;
-    if (r->bytes)
+    if (r->bytes >= SAMPLE_BYTES || m->bandwidth == 0) // A short round says little: its bytes wait in queues.
         m->bandwidth = r->bytes * 1000 / (ns / 1000000 + 1);
     r->dirty_rate = r->dirtied * PAGE_BYTES * 1000 / (ns / 1000000 + 1);
     r->downtime_ns =

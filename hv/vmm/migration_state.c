@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // What migrates beside memory: vCPUs, interrupt controllers, devices; and whether a target is fit for them.
+#include "hv/knobs.h"
 #include "hv/lib/string.h"
 #include "hv/vmm/ioapic.h"
 #include "hv/vmm/migration.h"
@@ -262,6 +263,7 @@ void migration_describe(struct vmm_vm *vm, struct migration_shape *shape)
     shape->device_count = vm->config->device_count;
     shape->signature = host_signature();
     shape->physical_bits = host_physical_bits();
+    shape->ept_levels = (u32)hv_syscall(HV_SYS_KNOB, KNOB_MMU_EPT_LEVELS, 0, 0, 0);
     for (u32 i = 0; i < VMM_SLOTS_MAX; i++) {
         const struct vmm_slot *s = &vm->slots[i];
 
@@ -347,7 +349,8 @@ u32 migration_check(struct vmm_vm *vm, const struct migration_shape *shape)
         return MIGRATION_MEMORY;
     if (shape->signature != host_signature())
         return MIGRATION_PROCESSOR;
-    if (shape->physical_bits > host_physical_bits())
+    if (shape->physical_bits > host_physical_bits() ||
+        shape->ept_levels != (u32)hv_syscall(HV_SYS_KNOB, KNOB_MMU_EPT_LEVELS, 0, 0, 0))
         return MIGRATION_LEVELS;
     have->nent = VMM_CPUID_MAX;
     vmm_require(hv_ioctl_ptr(HV_HANDLE_SYSTEM, HV_GET_SUPPORTED_CPUID, have), "GET_SUPPORTED_CPUID");

@@ -32,31 +32,56 @@ static int position(const char *args, const char *name, bool *optional)
     return -1;
 }
 
+static int load_host_name(struct loader *l, const struct scenario *s, const char *field, const char *text,
+                          uint64_t *to)
+{
+    const char *hosts[SCENARIO_HOSTS_MAX];
+    size_t word = 0;
+
+    for (uint32_t i = 0; i < s->host_count; i++)
+        hosts[i] = s->hosts[i].name;
+    if (load_word(l, field, text, hosts, s->host_count, &word))
+        return -1;
+    *to = word;
+    return 0;
+}
+
+// Choices are counted from 1: 0 leaves them to a knob.
+static int load_choice(struct loader *l, const char *field, const char *text, const char *const *words,
+                       uint64_t *to)
+{
+    size_t word = 0;
+
+    if (load_word(l, field, text, words, 2, &word))
+        return -1;
+    *to = word + 1;
+    return 0;
+}
+
 // Parameters that are not plain numbers.
 static int load_arg(struct loader *l, const struct scenario *s, const char *field, const char *name,
                     const char *text, uint64_t *to)
 {
-    static const char *const methods[] = {"precopy", "postcopy"};
-    const char *hosts[SCENARIO_HOSTS_MAX];
-    size_t word = 0;
+    static const char *const methods[] = {"precopy", "postcopy"}, *const switches[] = {"off", "on"};
     uint32_t flag = 0;
 
-    for (uint32_t i = 0; i < s->host_count; i++)
-        hosts[i] = s->hosts[i].name;
     if (strcmp(name, "size") == 0)
         return load_bytes(l, field, text, 0, SCENARIO_MEMORY_MAX, to);
     if (strcmp(name, "downtime_limit") == 0)
         return load_time(l, field, text, to);
     if (strcmp(name, "max_bandwidth") == 0)
         return load_rate(l, field, text, to);
-    if (strcmp(name, "to") != 0 && strcmp(name, "method") != 0 && strcmp(name, "auto_converge") != 0 &&
-        strcmp(name, "verify") != 0)
+    if (strcmp(name, "to") == 0)
+        return load_host_name(l, s, field, text, to);
+    if (strcmp(name, "method") == 0)
+        return load_choice(l, field, text, methods, to);
+    if (strcmp(name, "auto_converge") == 0)
+        return load_choice(l, field, text, switches, to);
+    if (strcmp(name, "verify") != 0)
         return load_number(l, field, text, 0, UINT64_MAX, to);
-    if (strcmp(name, "to") == 0       ? load_word(l, field, text, hosts, s->host_count, &word)
-        : strcmp(name, "method") == 0 ? load_word(l, field, text, methods, 2, &word)
-                                      : load_flag(l, field, text, 1, &flag))
+    if (load_flag(l, field, text, 1, &flag))
         return -1;
-    *to = word + flag;
+    *to = flag;
     return 0;
 }
 

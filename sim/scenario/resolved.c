@@ -125,29 +125,37 @@ static void print_vm(const struct scenario *s, const struct scenario_vm *vm, FIL
                 vm->slots[i].flags & HV_MEM_LOG_DIRTY_PAGES ? "on" : "off");
 }
 
+// How a parameter's value is written; plain numbers are not here. `words` are those of values from 1 on.
+static const struct {
+    const char *name, *format, *words[2];
+} arg_rows[] = {
+    {"size", "%" PRIu64 "B", {NULL}},
+    {"downtime_limit", "%" PRIu64 "ns", {NULL}},
+    {"max_bandwidth", "%" PRIu64 "bit/s", {NULL}},
+    {"verify", "%" PRIu64, {NULL}},
+    {"method", NULL, {"precopy", "postcopy"}},
+    {"auto_converge", NULL, {"off", "on"}},
+};
+
 static void print_arg(const struct scenario *s, const char *name, size_t span, uint64_t value, FILE *out)
 {
-    static const struct {
-        const char *name, *format;
-    } rows[] = {{"size", "%" PRIu64 "B"},
-                {"downtime_limit", "%" PRIu64 "ns"},
-                {"max_bandwidth", "%" PRIu64 "bit/s"},
-                {"auto_converge", "%" PRIu64},
-                {"verify", "%" PRIu64}};
-    const char *format = "0x%" PRIx64;
+    const char *format = "0x%" PRIx64, *word = NULL;
 
-    if (strncmp(name, "to", span) == 0) {
+    for (size_t i = 0; i < sizeof arg_rows / sizeof *arg_rows; i++) {
+        if (strlen(arg_rows[i].name) != span || strncmp(name, arg_rows[i].name, span) != 0)
+            continue;
+        format = arg_rows[i].format;
+        if (!format && value == 0)
+            return; // Left to a knob.
+        word = format ? NULL : arg_rows[i].words[value - 1];
+    }
+    fprintf(out, ", %.*s: ", (int)span, name);
+    if (span == 2 && strncmp(name, "to", span) == 0)
         quoted(out, s->hosts[value].name);
-        return;
-    }
-    if (strncmp(name, "method", span) == 0) {
-        fputs(value ? "postcopy" : "precopy", out);
-        return;
-    }
-    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++)
-        if (strlen(rows[i].name) == span && strncmp(name, rows[i].name, span) == 0)
-            format = rows[i].format;
-    fprintf(out, format, value);
+    else if (word)
+        fputs(word, out);
+    else
+        fprintf(out, format, value);
 }
 
 static void print_action(const struct scenario *s, const struct vmm_action *a, FILE *out)
@@ -156,11 +164,8 @@ static void print_action(const struct scenario *s, const struct vmm_action *a, F
 
     fprintf(out, "  - { at: %" PRIu64 "ns, do: %s, vm: ", a->at_ns, action_words[a->op]);
     quoted(out, s->vms[a->vm].name);
-    for (int i = 0; *args && i < (int)VMM_ACTION_ARGS; i++) {
-        int span = (int)strcspn(args, ",?");
-
-        fprintf(out, ", %.*s: ", span, args);
-        print_arg(s, args, (size_t)span, a->args[i], out);
+    for (uint32_t i = 0; *args && i < VMM_ACTION_ARGS; i++) {
+        print_arg(s, args, strcspn(args, ",?"), a->args[i], out);
         args += strcspn(args, ",");
         args += *args == ',';
     }
