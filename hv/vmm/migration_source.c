@@ -100,7 +100,8 @@ static s64 send_pages(struct vmm_vm *vm, const struct vmm_slot *s)
     return migration_send(vm, &m->out, MIGRATION_PAGES, m->out_iov, m->out.run_count);
 }
 
-// Sends every marked page. *pages counts them.
+// Sends every marked page; the target has them when this returns, so a round's time is that of its pages.
+// *pages counts them.
 static u32 send_marked(struct vmm_vm *vm, u64 *pages)
 {
     struct vmm_migration *m = vm->migration;
@@ -125,7 +126,8 @@ static u32 send_marked(struct vmm_vm *vm, u64 *pages)
                 return trouble(m);
         }
     }
-    return MIGRATION_OK;
+    hv_syscall(HV_SYS_LINK_DRAIN, 0, 0, 0, 0);
+    return trouble(m);
 }
 
 // --- Pre-copy.
