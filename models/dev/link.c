@@ -280,24 +280,33 @@ static bool is_zero(const unsigned char *p, uint64_t bytes)
     return word == 0 && memcmp(p, p + sizeof word, bytes - sizeof word) == 0;
 }
 
-// Marks the payload's pages of zeros; the bytes that must cross the link.
+// Marks a segment's pages of zeros, from page *page of the payload on; the bytes that must cross the link.
+static uint64_t find_zeros_of(struct message *m, const struct link_segment *s, unsigned host, uint32_t *page)
+{
+    const unsigned char *p = host_memory(host, s->hpa, s->bytes);
+    uint64_t untouched[8] = {0}, bytes = 0;
+
+    if (s->hpa % LINK_PAGE_BYTES == 0)
+        mem_arena_untouched(host, s->hpa, (uint32_t)(s->bytes / LINK_PAGE_BYTES), untouched);
+    for (uint64_t at = 0; at < s->bytes; at += LINK_PAGE_BYTES, ++*page) {
+        uint64_t part = min64(s->bytes - at, LINK_PAGE_BYTES), i = at / LINK_PAGE_BYTES;
+
+        if (part == LINK_PAGE_BYTES && ((untouched[i / 64] >> i % 64 & 1) || is_zero(p + at, part)))
+            m->zero[*page / 64] |= 1ull << *page % 64;
+        else
+            bytes += part;
+    }
+    return bytes;
+}
+
+// The same for the whole payload.
 static uint64_t find_zeros(struct message *m, unsigned host)
 {
     uint64_t bytes = 0;
     uint32_t page = 0;
 
-    for (uint32_t i = 0; i < m->segment_count; i++) {
-        const unsigned char *p = host_memory(host, m->segments[i].hpa, m->segments[i].bytes);
-
-        for (uint64_t at = 0; at < m->segments[i].bytes; at += LINK_PAGE_BYTES, page++) {
-            uint64_t part = min64(m->segments[i].bytes - at, LINK_PAGE_BYTES);
-
-            if (part == LINK_PAGE_BYTES && is_zero(p + at, part))
-                m->zero[page / 64] |= 1ull << page % 64;
-            else
-                bytes += part;
-        }
-    }
+    for (uint32_t i = 0; i < m->segment_count; i++)
+        bytes += find_zeros_of(m, &m->segments[i], host, &page);
     return bytes;
 }
 
@@ -452,9 +461,13 @@ static void place_part(unsigned host, uint64_t to_hpa, uint64_t from_hpa, uint64
 {
     unsigned char *to = host_memory(host, to_hpa, bytes);
 
+    uint64_t untouched[8] = {0};
+
+    if (zero && bytes == LINK_PAGE_BYTES && to_hpa % LINK_PAGE_BYTES == 0)
+        mem_arena_untouched(host, to_hpa, 1, untouched);
     if (!zero)
         memcpy(to, host_memory(1 - host, from_hpa, bytes), bytes);
-    else if (!is_zero(to, bytes))
+    else if (!untouched[0] && !is_zero(to, bytes))
         memset(to, 0, bytes);
 }
 

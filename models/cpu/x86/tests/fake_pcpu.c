@@ -176,6 +176,12 @@ uint64_t mem_arena_bytes(unsigned host)
     return host == 0 ? BENCH_MEMORY_BYTES : 0;
 }
 
+void mem_arena_untouched(unsigned host, uint64_t hpa, uint32_t pages, uint64_t untouched[8])
+{
+    (void)host, (void)hpa, (void)pages;
+    memset(untouched, 0, 64);
+}
+
 uint64_t native_pointer_hpa(const struct pcpu *c, const void *p)
 {
     (void)c;
