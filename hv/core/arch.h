@@ -127,8 +127,9 @@ void arch_dirty_log_protect(struct vm *vm, const struct memslot *slot, u64 offse
 void arch_dirty_log_sync(struct vm *vm);
 // How many pages a processor logs at most before it tells (page-modification log); 0: it has no such log.
 u32 arch_cpu_dirty_log_entries(struct host *host);
-// Tells other CPUs' vCPUs to drop translations without the generic request; false: use the generic way.
-bool arch_flush_remote_tlbs(struct vm *vm);
+// Stage-2 entries have changed and REQ_TLB_FLUSH is about to be made on every vCPU: what the architecture
+// needs so that the request drops what is cached now.
+void arch_prepare_tlb_flush(struct vm *vm);
 u64 arch_max_gfn(struct vm *vm); // First gfn beyond the guest-physical width.
 
 // --- Interrupts (thread or interrupt context, no srcu section held). ---

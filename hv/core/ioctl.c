@@ -25,6 +25,8 @@ static s64 check_extension(struct vm *vm, u64 cap)
     case HV_CAP_HALT_POLL:
         return 1;
     case HV_CAP_NR_MEMSLOTS:
+        if (knob(&this_host()->knobs, KNOB_CAP_NR_MEMSLOTS_IN) != CAP_NR_MEMSLOTS_IN_COMMON)
+            return arch_vm_check_extension(vm, cap); // As when each architecture had to answer.
         return HV_USER_MEMSLOTS;
     case HV_CAP_MULTI_ADDRESS_SPACE:
         return HV_ADDRESS_SPACES;

@@ -72,7 +72,7 @@ void mmu_slot_start_log(struct vm *vm, const struct memslot *slot)
     read_unlock(&vm->mmu_lock);
     count_cleaned(bit, changed);
     // Also if nothing was writable any more: whoever made it so may not have flushed yet.
-    flush_remote_tlbs(vm);
+    mmu_flush_remote(vm);
     hw_trace_span_end(SPAN_MMU_WRITE_PROTECT);
 }
 

@@ -95,6 +95,22 @@ static enum fault_result find_page(struct x86_vcpu *v, struct page_fault *f)
     return FAULT_FIXED;
 }
 
+static void lock_for_fault(struct vm *vm)
+{
+    if (knob(&vm->host->knobs, KNOB_MMU_FAULT_LOCK) == MMU_FAULT_LOCK_WRITE)
+        write_lock(&vm->mmu_lock);
+    else
+        read_lock(&vm->mmu_lock);
+}
+
+static void unlock_after_fault(struct vm *vm)
+{
+    if (knob(&vm->host->knobs, KNOB_MMU_FAULT_LOCK) == MMU_FAULT_LOCK_WRITE)
+        write_unlock(&vm->mmu_lock);
+    else
+        read_unlock(&vm->mmu_lock);
+}
+
 static enum fault_result page_fault(struct x86_vcpu *v, struct page_fault *f)
 {
     struct vm *vm = v->vcpu.vm;
@@ -118,9 +134,9 @@ static enum fault_result page_fault(struct x86_vcpu *v, struct page_fault *f)
     if (result != FAULT_FIXED)
         return result;
     f->level = (u8)mmu_mapping_level(vm->mmu, f->slot, f->gfn, f->page.page_shift);
-    read_lock(&vm->mmu_lock);
+    lock_for_fault(vm);
     result = is_stale(vm, f) ? FAULT_RETRY : tdp_map(v, f);
-    read_unlock(&vm->mmu_lock);
+    unlock_after_fault(vm);
     return result;
 }
 

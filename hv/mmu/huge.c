@@ -141,7 +141,7 @@ void mmu_collapse_slot(struct vm *vm, const struct memslot *slot)
         while (gfn < end && !need_resched() && !rwlock_is_contended(&vm->mmu_lock));
         // Paging-structure caches still name the tables.
         if (!list_empty(&doomed))
-            flush_remote_tlbs(vm);
+            mmu_flush_remote(vm);
         write_unlock(&vm->mmu_lock);
         mmu_free_list(vm->host, &doomed);
         cond_resched();

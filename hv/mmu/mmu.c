@@ -44,6 +44,7 @@ int mmu_vm_create(struct vm *vm)
     mmu->root->level = mmu->root_level;
     mmu->format = spte_format_of(ad);
     mmu->max_level = max_level_of(host);
+    mmu->flush_generation = 1;
     mmu->eptp = va_to_hpa(host, mmu->root->spt).v | MEMTYPE_WB |
                 (mmu->root_level == 5 ? EPTP_WALK_5 : EPTP_WALK_4) | (ad ? EPTP_AD : 0);
     spin_lock_init(&mmu->pages_lock, LOCK_RANK_MMU_PAGES);
@@ -138,10 +139,30 @@ void mmu_invlpg(struct x86_vcpu *v, u64 linear)
     HV_ASSERT(s == HW_VMX_OK);
 }
 
-bool arch_flush_remote_tlbs(struct vm *vm)
+// A vCPU that has flushed since nothing changed any more leaves a request's INVEPT out: it compares this
+// count, which moves on before the request is made.
+void arch_prepare_tlb_flush(struct vm *vm)
 {
-    (void)vm;
-    return false; // Requests and kicks do.
+    __atomic_fetch_add(&vm->mmu->flush_generation, 1, __ATOMIC_SEQ_CST);
+}
+
+void mmu_flush_remote(struct vm *vm)
+{
+    if (knob(&vm->host->knobs, KNOB_TLB_FLUSH_ENTRY) == TLB_FLUSH_ENTRY_ARCH_HOOK)
+        arch_prepare_tlb_flush(vm);
+    flush_remote_tlbs(vm);
+}
+
+void mmu_flush_requested(struct x86_vcpu *v)
+{
+    struct mmu_vcpu *m = v->vcpu.mmu;
+    // After the request was taken: what changed before it was made is covered.
+    u64 generation = __atomic_load_n(&v->vcpu.vm->mmu->flush_generation, __ATOMIC_SEQ_CST);
+
+    if (m->flush_generation == generation)
+        return;
+    m->flush_generation = generation;
+    mmu_flush_all(v);
 }
 
 u64 arch_max_gfn(struct vm *vm)
@@ -176,6 +197,20 @@ static void count_logging_slot(struct vm *vm, bool logs)
         (void)make_all_cpus_request(vm, REQ_UPDATE_DIRTY_LOGGING);
 }
 
+// The slot is gone and nobody can map it any more: a translation that is left leads to memory which is not
+// the guest's.
+static void check_unmapped(struct vm *vm, const struct memslot *gone)
+{
+    if (gone->as_id != 0)
+        return;
+    read_lock(&vm->mmu_lock);
+    bool mapped = mmu_any_mapped(vm, gone->base_gfn, gone->base_gfn + gone->npages);
+
+    read_unlock(&vm->mmu_lock);
+    if (mapped)
+        hw_trace_violation("spte_into_dead_slot", gone->base_gfn, gone->id);
+}
+
 void arch_commit_memory_region(struct vm *vm, const struct memslot *old, struct memslot *new,
                                enum memslot_change change)
 {
@@ -183,6 +218,8 @@ void arch_commit_memory_region(struct vm *vm, const struct memslot *old, struct 
 
     if (logged != logs)
         count_logging_slot(vm, logs);
+    if (change == MEMSLOT_DELETE || change == MEMSLOT_MOVE)
+        check_unmapped(vm, old);
     // A new slot has no translations yet, one that moved or goes has none any more; nobody writes to a
     // read-only one.
     if (change != MEMSLOT_FLAGS_ONLY || (new->flags &HV_MEM_READONLY))

@@ -30,9 +30,10 @@ struct mmu_vm {
     struct mmu_page *root;
     struct spte_format format;
     u64 eptp;
-    u8 root_level;     // Of the root's entries: 4 or 5.
-    u8 max_level;      // Largest page by knob and processor.
-    u32 logging_slots; // Slots that log dirty pages: page-modification logging is on while it is not 0.
+    u64 flush_generation; // Counts changes that vCPUs have to flush for, from 1.
+    u8 root_level;        // Of the root's entries: 4 or 5.
+    u8 max_level;         // Largest page by knob and processor.
+    u32 logging_slots;    // Slots that log dirty pages: page-modification logging is on while it is not 0.
     struct spinlock pages_lock; // Of the next four; inside mmu_lock.
     struct list pages;
     struct xarray page_of_pfn;
@@ -45,7 +46,9 @@ struct mmu_vm {
 struct mmu_vcpu {
     struct mmu_page *cache[MMU_CACHE_PAGES];
     u32 cached;
-    bool root_loaded; // EPT_POINTER holds the VM's root.
+    bool root_loaded;     // EPT_POINTER holds the VM's root.
+    u64 flush_generation; // For which it flushed last; 0: must flush at the next request whatever was flushed
+                          // before.
 };
 
 // Creation and end with the VM; 0 or -ENOMEM.
@@ -86,6 +89,8 @@ bool mmu_is_mmio(struct x86_vcpu *v, gpa_t gpa);
 
 // The leaf (or last entry) that covers gfn; *level is its level. mmu_lock held, either way.
 u64 *mmu_lookup(struct vm *vm, gfn_t gfn, unsigned *level);
+// Every flush of other CPUs that hv/mmu wants.
+void mmu_flush_remote(struct vm *vm);
 // Removes what maps [first, end), tables that lie in it whole included, flushes, frees. Takes mmu_lock.
 void mmu_zap_range(struct vm *vm, gfn_t first, gfn_t end);
 void mmu_zap_all(struct vm *vm);
@@ -141,8 +146,9 @@ void mmu_page_free(struct host *host, struct mmu_page *sp);
 
 // --- Translation caches of the calling CPU, for the loaded vCPU.
 void mmu_load_root(struct x86_vcpu *v); // EPT_POINTER.
-void mmu_flush_all(
-    struct x86_vcpu *v); // REQ_TLB_FLUSH, REQ_TLB_FLUSH_CURRENT: guest-physical and combined (INVEPT).
+void mmu_flush_all(struct x86_vcpu *v); // Guest-physical and combined (INVEPT).
+void mmu_flush_requested(
+    struct x86_vcpu *v); // REQ_TLB_FLUSH: the same, unless nothing changed since the last time.
 void mmu_flush_guest(struct x86_vcpu *v); // REQ_TLB_FLUSH_GUEST: linear and combined (INVVPID).
 void mmu_invlpg(struct x86_vcpu *v, u64 linear);
 

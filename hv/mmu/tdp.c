@@ -139,9 +139,10 @@ static bool split_leaf(struct x86_vcpu *v, u64 *sptep, u64 huge, gfn_t gfn, unsi
     return true;
 }
 
-// Walks down to `*level`, making tables and splitting large pages; *level may end lower where a table already
-// stands in the place of the wanted large page. NULL: lost a race.
-static u64 *walk_to(struct x86_vcpu *v, gfn_t gfn, unsigned *level)
+// Walks down to `*level`, making tables. A larger leaf on the way is split if it refuses what `write` says;
+// *level may end higher at one that does not, or lower where a table already stands in the place of the
+// wanted large page. NULL: lost a race.
+static u64 *walk_to(struct x86_vcpu *v, gfn_t gfn, bool write, unsigned *level)
 {
     struct vm *vm = v->vcpu.vm;
     u64 *table = vm->mmu->root->spt;
@@ -152,8 +153,9 @@ static u64 *walk_to(struct x86_vcpu *v, gfn_t gfn, unsigned *level)
         bool present = is_present(spte);
 
         bool leaf = present && is_leaf(spte, l);
+        bool enough = leaf && (!write || is_writable(spte));
 
-        if (l <= *level && (leaf || !present)) {
+        if (enough || (l <= *level && (leaf || !present))) {
             *level = l;
             return sptep;
         }
@@ -181,7 +183,7 @@ static enum fault_result set_leaf(struct vm *vm, u64 *sptep, gfn_t gfn, unsigned
     }
     // Another page, or fewer rights: others may still use the old translation.
     if (spte_pfn(old) != spte_pfn(new) || (old & EPT_RWX & ~new))
-        flush_remote_tlbs(vm);
+        mmu_flush_remote(vm);
     return FAULT_FIXED;
 }
 
@@ -198,13 +200,13 @@ enum fault_result tdp_map(struct x86_vcpu *v, struct page_fault *f)
 {
     struct vm *vm = v->vcpu.vm;
     unsigned level = f->level;
-    u64 *sptep = walk_to(v, f->gfn, &level);
+    u64 *sptep = walk_to(v, f->gfn, f->write && !f->prefetch, &level);
 
     if (sptep == NULL)
         return FAULT_RETRY;
     u64 old = READ_ONCE(*sptep);
-    // A page that is brought in ahead of the guest counts as written only when the guest has written it.
-    bool enough = is_present(old) && (!f->write || is_writable(old) || (f->prefetch && is_mmu_writable(old)));
+    // Ahead of the guest whatever is there will do: its first write may have to be noticed.
+    bool enough = is_present(old) && (f->prefetch || !f->write || is_writable(old));
 
     if (enough)
         return FAULT_SPURIOUS;
@@ -225,7 +227,7 @@ enum fault_result tdp_map(struct x86_vcpu *v, struct page_fault *f)
 enum fault_result tdp_map_mmio(struct x86_vcpu *v, gfn_t gfn, u64 generation)
 {
     unsigned level = PG_LEVEL_4K;
-    u64 *sptep = walk_to(v, gfn, &level);
+    u64 *sptep = walk_to(v, gfn, false, &level);
 
     if (sptep == NULL || level != PG_LEVEL_4K)
         return FAULT_RETRY;
@@ -323,7 +325,7 @@ void mmu_zap_range(struct vm *vm, gfn_t first, gfn_t end)
     zap_table(&z, vm->mmu->root->spt, 0, vm->mmu->root_level);
     // Before the lock is dropped: who maps anew afterwards must not find old translations beside his.
     if (z.flush)
-        flush_remote_tlbs(vm);
+        mmu_flush_remote(vm);
     write_unlock(&vm->mmu_lock);
     mmu_free_list(vm->host, &z.doomed);
 }

@@ -289,10 +289,10 @@ u32 arch_cpu_dirty_log_entries(struct host *host)
     (void)host;
     return 0;
 }
-bool arch_flush_remote_tlbs(struct vm *vm)
+void arch_prepare_tlb_flush(struct vm *vm)
 {
-    (void)vm;
-    return false;
+    if (fake_arch.prepare_tlb_flush != NULL)
+        fake_arch.prepare_tlb_flush(vm);
 }
 u64 arch_max_gfn(struct vm *vm)
 {

@@ -50,7 +50,7 @@ static void vmx_capabilities(struct fake_cpu *c)
         {0x480, 0x00da040000000004}, {0x481, 0x000000ff00000016}, {0x482, 0xfff9fffe0401e172},
         {0x483, 0x01ffffff00036dff}, {0x484, 0x0003ffff000011ff}, {0x485, 0x00000000300481e5},
         {0x486, 0x0000000080000021}, {0x487, 0x00000000ffffffff}, {0x488, 0x0000000000002000},
-        {0x489, 0x00000000003767ff}, {0x48b, 0x021fffff00000000}, {0x48c, 0x00000f0106734141},
+        {0x489, 0x00000000003767ff}, {0x48b, 0x021fffff00000000}, {0x48c, 0x00000f01067341c1},
         {0x48d, 0x000000ff00000016}, {0x48e, 0xfff9fffe04006172}, {0x48f, 0x01ffffff00036dfb},
         {0x490, 0x0003ffff000011fb},
     };
@@ -102,6 +102,8 @@ u64 fake_get_msr(u32 cpu, u32 msr)
 
 static void count_write(u32 msr)
 {
+    if (fake.quiet)
+        return;
     for (u32 i = 0; i < FAKE_MSRS_MAX; i++) {
         if (fake.msr_writes[i].count != 0 && fake.msr_writes[i].msr != msr)
             continue;
@@ -436,6 +438,8 @@ enum hw_vmx_status hw_invvpid(u64 type, u16 vpid, u64 linear)
 
 void hw_trace(enum hw_tracepoint tp, u64 a0, u64 a1, u64 a2, u64 a3, u64 a4, u64 a5)
 {
+    if (fake.quiet)
+        return;
     if (fake.event_count == fake.event_room) {
         fake.event_room = fake.event_room == 0 ? 1024 : fake.event_room * 2;
         fake.events = realloc(fake.events, fake.event_room * sizeof(*fake.events));

@@ -259,10 +259,9 @@ u32 arch_cpu_dirty_log_entries(struct host *host)
     (void)host;
     return 0;
 }
-bool arch_flush_remote_tlbs(struct vm *vm)
+void arch_prepare_tlb_flush(struct vm *vm)
 {
     (void)vm;
-    return false;
 }
 u64 arch_max_gfn(struct vm *vm)
 {

@@ -62,6 +62,7 @@ void arch_vcpu_load(struct vcpu *vcpu, struct cpu *cpu)
 
     if (moved) {
         // Translations tagged with our VPID or root may have been left behind here by an earlier visit.
+        vcpu->mmu->flush_generation = 0;
         make_request(REQ_TLB_FLUSH, vcpu);
         v->vmcs->host.tr_base = 0;
     }

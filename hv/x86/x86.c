@@ -282,10 +282,11 @@ int arch_vcpu_handle_requests(struct vcpu *vcpu)
 
     if (check_request(REQ_MMU_RELOAD, vcpu))
         vcpu->mmu->root_loaded = false;
-    // A flush of everything makes the smaller ones needless.
     bool all = check_request(REQ_TLB_FLUSH, vcpu), current = check_request(REQ_TLB_FLUSH_CURRENT, vcpu);
 
-    if (all || current)
+    if (all)
+        mmu_flush_requested(v);
+    if (current)
         mmu_flush_all(v);
     if (check_request(REQ_TLB_FLUSH_GUEST, vcpu))
         mmu_flush_guest(v);

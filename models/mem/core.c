@@ -94,18 +94,21 @@ void mem_near_forget(struct mem_core *m)
     m->near_generation += MEM_NEAR_GENERATION;
     if (m->near_generation)
         return;
-    memset(m->near, 0, sizeof m->near); // Old generations would come back.
+    memset(m->near_load, 0, sizeof m->near_load); // Old generations would come back.
+    memset(m->near_store, 0, sizeof m->near_store);
     m->near_generation = MEM_NEAR_GENERATION;
 }
 
-void mem_near_learn(struct mem_core *m, const void *p, uint64_t hpa)
+void mem_near_learn(struct mem_core *m, struct mem_near *table, const void *p, uint64_t hpa)
 {
     uint64_t line = (uint64_t)(uintptr_t)p >> MEM_LINE_SHIFT;
-    struct l1_way *w = l1_probe(&m->l1, hpa >> MEM_LINE_SHIFT);
+    struct l1_way *w = m->l1.last;
 
-    if (w && m->dtlb_first)
-        m->near[line % MEM_NEAR_LINES] =
-            (struct mem_near){.key = line + m->near_generation, .tag = w->tag, .way = w};
+    if (!w || !cache_holds(w->tag, hpa >> MEM_LINE_SHIFT) || !m->dtlb_first)
+        return;
+    assert(table == m->near_load || (w->tag & 3) == CACHE_M);
+    table[line % MEM_NEAR_LINES] =
+        (struct mem_near){.key = line + m->near_generation, .tag = w->tag, .way = w};
 }
 
 // Puts a line into the core. What L2 evicts leaves L1 as well, and goes to L3.
@@ -275,10 +278,12 @@ void mem_access(struct pcpu *c, uint64_t hpa, unsigned size_bytes, enum mem_acce
         mem_store_forget(c); // Nothing of it waits in the buffer.
         break;
     case MEM_RMW:
+    case MEM_GUEST_RMW:
         mem_store_drain(c);
         c->mem->counters.rmws++;
-        c->now_ticks +=
-            mem_dtlb(c->mem, hpa) + mem_line_store(c->mem, hpa >> MEM_LINE_SHIFT, NULL) + c->mem->rmw;
+        if (kind == MEM_RMW)
+            c->now_ticks += mem_dtlb(c->mem, hpa);
+        c->now_ticks += mem_line_store(c->mem, hpa >> MEM_LINE_SHIFT, NULL) + c->mem->rmw;
         break;
     case MEM_WALK: // By physical address: no TLB in front.
         c->now_ticks += mem_line_load(c->mem, hpa >> MEM_LINE_SHIFT);
@@ -286,6 +291,9 @@ void mem_access(struct pcpu *c, uint64_t hpa, unsigned size_bytes, enum mem_acce
     case MEM_LOAD:
     case MEM_FETCH:
         mem_time_load(c, hpa, size_bytes);
+        break;
+    case MEM_GUEST_LOAD:
+        mem_time_guest_load(c, hpa, size_bytes);
         break;
     }
 }

@@ -35,7 +35,7 @@ struct mem_store_buffer {
 
 // Where an access by pointer finds its line without a look at the TLB or a search in L1. An entry tells the
 // truth as long as its key is of this generation and its way still has the tag: then the page is in the
-// first-level TLB.
+// first-level TLB. Loads and stores have tables of their own, so that a copy does not thrash one.
 #define MEM_NEAR_LINES 256u
 #define MEM_NEAR_GENERATION (1ull << 48) // Above every line number of a pointer.
 struct mem_near {
@@ -58,7 +58,7 @@ struct mem_core {
     uint64_t dtlb[MEM_DTLB_MAX]; // Page numbers + 1, the latest fill first: the DTLB's (first in, first out),
                                  // then the STLB's.
     uint32_t dtlb_first, dtlb_total;
-    struct mem_near near[MEM_NEAR_LINES];
+    struct mem_near near_load[MEM_NEAR_LINES], near_store[MEM_NEAR_LINES]; // near_store: lines in state M
     uint64_t near_generation; // A multiple of MEM_NEAR_GENERATION, never 0.
     struct mem_counters counters;
     // Latencies in ticks, beyond the L1 hit where the name says extra.
@@ -82,18 +82,18 @@ uint32_t mem_dtlb_miss(struct mem_core *m, uint64_t page);
 
 // What the first-level TLB holds, or what pointers mean, has changed.
 void mem_near_forget(struct mem_core *m);
-// After an access of pointer `p` at `hpa`: remembers where its line is.
-void mem_near_learn(struct mem_core *m, const void *p, uint64_t hpa);
+// After an access of pointer `p` at `hpa`: remembers in a table where its line is.
+void mem_near_learn(struct mem_core *m, struct mem_near *table, const void *p, uint64_t hpa);
 
-// True if an access of `size_bytes` at `p` is within one line that is near (`modified`: in state M); it then
-// takes no time beyond that of an L1 hit, and has been made the latest used.
-static inline bool mem_near(struct mem_core *m, const void *p, unsigned size_bytes, bool modified)
+// True if an access of `size_bytes` at `p` is within one line that is near; it then takes no time beyond that
+// of an L1 hit, and has been made the latest used.
+static inline bool mem_near(struct mem_core *m, const struct mem_near *table, const void *p,
+                            unsigned size_bytes)
 {
     uint64_t at = (uint64_t)(uintptr_t)p, line = at >> MEM_LINE_SHIFT;
-    const struct mem_near *n = &m->near[line % MEM_NEAR_LINES];
+    const struct mem_near *n = &table[line % MEM_NEAR_LINES];
 
     if (n->key != line + m->near_generation || n->way->tag != n->tag ||
-        (modified && (n->tag & 3) != CACHE_M) ||
         at % (1u << MEM_LINE_SHIFT) > (1u << MEM_LINE_SHIFT) - size_bytes)
         return false;
     l1_use(&m->l1, n->way);
@@ -127,17 +127,23 @@ static inline uint32_t mem_dtlb(struct mem_core *m, uint64_t hpa)
 }
 
 // Time of one load of at most 64 bytes: exposed latency beyond the L1 hit, both lines where it crosses one.
-static inline void mem_time_load(struct pcpu *c, uint64_t hpa, unsigned size_bytes)
+// By a guest: at the address that its own TLB gave.
+static inline void mem_time_guest_load(struct pcpu *c, uint64_t hpa, unsigned size_bytes)
 {
     struct mem_core *m = c->mem;
     uint64_t line = hpa >> MEM_LINE_SHIFT, last = (hpa + size_bytes - 1) >> MEM_LINE_SHIFT;
-    uint32_t extra = mem_dtlb(m, hpa);
+    uint32_t extra = mem_line_load(m, line);
 
-    extra += mem_line_load(m, line);
     if (__builtin_expect(last != line, 0))
         extra += mem_line_load(m, last);
     m->counters.loads++;
     c->now_ticks += extra;
+}
+
+static inline void mem_time_load(struct pcpu *c, uint64_t hpa, unsigned size_bytes)
+{
+    c->now_ticks += mem_dtlb(c->mem, hpa);
+    mem_time_guest_load(c, hpa, size_bytes);
 }
 
 // A store that executes now drains when its line is there (`extra` ticks from now) and it is its turn.
@@ -151,9 +157,12 @@ static inline uint64_t mem_drain_ticks(struct mem_core *m, uint64_t now_ticks, u
 
 // A store leaves the core's way at once (unless the buffer is full); returns the tick at which it drains.
 uint64_t mem_time_store(struct pcpu *c, uint64_t hpa, unsigned size_bytes);
+uint64_t mem_time_guest_store(struct pcpu *c, uint64_t hpa, unsigned size_bytes);
 // Remembers a store that drains at `drain_ticks`; the caller has not yet written the bytes.
 void mem_store_push(struct pcpu *c, void *p, unsigned size_bytes, uint64_t drain_ticks);
 
+// Waits until the buffer, which is full, has room.
+void mem_store_make_room(struct pcpu *c);
 // Both, for a store that finds everything in place (mem_near()) and room in the buffer. `kept_bytes` of those
 // at `p` are remembered: its size, or 0.
 static inline void mem_store_near(struct mem_core *m, uint64_t now_ticks, void *p, unsigned kept_bytes)

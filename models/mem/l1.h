@@ -16,6 +16,7 @@ struct l1_way {
 struct l1 {
     struct l1_way *ways; // By sets
     uint64_t clock;      // Number of uses
+    struct l1_way *last; // Touched or filled last; NULL at first
     uint32_t sets, ways_per_set;
     uint32_t mask; // sets - 1 where that is a power of two, else 0
 };
@@ -52,8 +53,10 @@ static inline struct l1_way *l1_touch(struct l1 *k, uint64_t line)
 {
     struct l1_way *w = l1_probe(k, line);
 
-    if (w)
+    if (w) {
         l1_use(k, w);
+        k->last = w;
+    }
     return w;
 }
 
@@ -73,6 +76,7 @@ static inline void l1_fill(struct l1 *k, uint64_t line, enum cache_state state)
     }
     to->tag = line << 2 | (uint64_t)state;
     l1_use(k, to);
+    k->last = to;
 }
 
 static inline void l1_drop(struct l1 *k, uint64_t line)

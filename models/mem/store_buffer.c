@@ -35,7 +35,19 @@ static void forget_drained(struct mem_core *m, uint64_t now_ticks)
         pop_oldest(m);
 }
 
-uint64_t mem_time_store(struct pcpu *c, uint64_t hpa, unsigned size_bytes)
+void mem_store_make_room(struct pcpu *c)
+{
+    struct mem_store_buffer *b = &c->mem->stores;
+
+    forget_drained(c->mem, c->now_ticks);
+    if (b->count < b->capacity)
+        return;
+    c->mem->counters.store_stalls++;
+    c->now_ticks = entry_at(b, 0)->drain_ticks;
+    forget_drained(c->mem, c->now_ticks);
+}
+
+static inline uint64_t time_store(struct pcpu *c, uint64_t hpa, unsigned size_bytes, bool guest)
 {
     struct mem_core *m = c->mem;
     struct mem_store_buffer *b = &m->stores;
@@ -43,20 +55,25 @@ uint64_t mem_time_store(struct pcpu *c, uint64_t hpa, unsigned size_bytes)
     b->claim = 0;
     uint32_t extra = mem_line_store(m, line, &b->claim);
 
-    c->now_ticks += mem_dtlb(m, hpa);
+    if (!guest)
+        c->now_ticks += mem_dtlb(m, hpa);
     if (__builtin_expect(last != line, 0))
         extra += mem_line_store(m, last, NULL);
     m->counters.stores++;
-    if (__builtin_expect(b->count == b->capacity, 0)) {
-        forget_drained(c->mem, c->now_ticks);
-        if (b->count == b->capacity) {
-            m->counters.store_stalls++;
-            c->now_ticks = entry_at(b, 0)->drain_ticks;
-            forget_drained(c->mem, c->now_ticks);
-        }
-    }
+    if (__builtin_expect(b->count == b->capacity, 0))
+        mem_store_make_room(c);
     // The line is asked for as soon as the store executes; commits are in order, one at a time.
     return mem_drain_ticks(m, c->now_ticks, extra);
+}
+
+uint64_t mem_time_store(struct pcpu *c, uint64_t hpa, unsigned size_bytes)
+{
+    return time_store(c, hpa, size_bytes, false);
+}
+
+uint64_t mem_time_guest_store(struct pcpu *c, uint64_t hpa, unsigned size_bytes)
+{
+    return time_store(c, hpa, size_bytes, true);
 }
 
 void mem_store_push(struct pcpu *c, void *p, unsigned size_bytes, uint64_t drain_ticks)
@@ -93,7 +110,7 @@ void mem_store_begin(struct pcpu *c, void *p, unsigned size_bytes)
 {
     uint64_t hpa = ((uint64_t)(uintptr_t)p - HW_ARENA_BASE) % HW_ARENA_STRIDE;
 
-    mem_store_push(c, p, size_bytes, mem_time_store(c, hpa, size_bytes));
+    mem_store_push(c, p, size_bytes, mem_time_guest_store(c, hpa, size_bytes));
 }
 
 void mem_store_drain(struct pcpu *c)

@@ -25,11 +25,41 @@ static const struct {
 #undef KNOB
 };
 
-// A YAML string in double quotes.
-static void quoted(FILE *out, const char *text)
+// Characters that YAML refuses or folds when they stand for themselves, beside those below U+0020: in UTF-8,
+// and with the escape that gives them back. `spread`: the last byte may be larger by this.
+static const struct {
+    const char *utf8;
+    unsigned spread, number;
+} unprintable[] = {
+    {"\x7f", 0, 0x7f},           {"\xc2\x80", 0x1f, 0x80},    {"\xe2\x80\xa8", 1, 0x2028},
+    {"\xef\xbb\xbf", 0, 0xfeff}, {"\xef\xbf\xbe", 1, 0xfffe},
+};
+
+// Writes an escape; returns how many bytes it stands for, 0: none is needed.
+static size_t unprintable_at(FILE *out, const unsigned char *p)
 {
-    fputc('"', out);
-    for (const unsigned char *p = (const unsigned char *)text; *p; p++) {
+    for (size_t i = 0; i < sizeof unprintable / sizeof *unprintable; i++) {
+        const unsigned char *first = (const unsigned char *)unprintable[i].utf8;
+        size_t last = strlen(unprintable[i].utf8) - 1;
+
+        if (strncmp((const char *)p, unprintable[i].utf8, last) == 0 && p[last] >= first[last] &&
+            (unsigned)(p[last] - first[last]) <= unprintable[i].spread) {
+            fprintf(out, "\\u%04x", unprintable[i].number + (unsigned)(p[last] - first[last]));
+            return last + 1;
+        }
+    }
+    return 0;
+}
+
+static void escaped(FILE *out, const char *text)
+{
+    size_t bytes;
+
+    for (const unsigned char *p = (const unsigned char *)text; *p; p += bytes) {
+        bytes = unprintable_at(out, p);
+        if (bytes)
+            continue;
+        bytes = 1;
         if (*p == '"' || *p == '\\')
             fprintf(out, "\\%c", *p);
         else if (*p == '\n')
@@ -39,6 +69,22 @@ static void quoted(FILE *out, const char *text)
         else
             fputc(*p, out);
     }
+}
+
+// A YAML string in double quotes.
+static void quoted(FILE *out, const char *text)
+{
+    fputc('"', out);
+    escaped(out, text);
+    fputc('"', out);
+}
+
+static void quoted_pair(FILE *out, const char *a, const char *b)
+{
+    fputc('"', out);
+    escaped(out, a);
+    fputc('/', out);
+    escaped(out, b);
     fputc('"', out);
 }
 
@@ -85,6 +131,20 @@ static const char *relative(const struct scenario *s, const char *path)
     return strncmp(path, s->folder, length) == 0 && path[length] == '/' ? path + length + 1 : path;
 }
 
+static void print_program(const struct scenario *s, const struct scenario_vcpu *v, FILE *out)
+{
+    fputs(v->stream ? "stream: " : "native: ", out);
+    quoted(out, v->stream ? relative(s, v->stream) : v->native);
+    if (v->arg_count)
+        fputs(", args: { ", out);
+    for (uint32_t i = 0; i < v->arg_count; i++) {
+        fprintf(out, "%s%s: ", i ? ", " : "", v->args[i].name);
+        quoted(out, v->args[i].value);
+    }
+    if (v->arg_count)
+        fputs(" }", out);
+}
+
 static void print_vm(const struct scenario *s, const struct scenario_vm *vm, FILE *out)
 {
     fputs("  - name: ", out);
@@ -104,8 +164,8 @@ static void print_vm(const struct scenario *s, const struct scenario_vm *vm, FIL
     pcpu(out, vm->pcpu);
     fputs("\n    vcpus:\n", out);
     for (uint32_t v = 0; v < vm->vcpu_count; v++) {
-        fputs("      - { stream: ", out);
-        quoted(out, relative(s, vm->vcpus[v].stream));
+        fputs("      - { ", out);
+        print_program(s, &vm->vcpus[v], out);
         fputs(", ", out);
         pcpu(out, vm->vcpus[v].pcpu);
         fputs(" }\n", out);
@@ -186,15 +246,38 @@ static void print_knob(FILE *out, const struct scenario_knob *k)
     fprintf(out, "%.*s\n", (int)strcspn(word, "|"), word);
 }
 
+// In the order of hv/knobs.def; the scenario's own value may be followed by the variant's.
+static void print_knobs(const struct scenario_variant *v, FILE *out)
+{
+    if (v->knob_count)
+        fputs("    knobs:\n", out);
+    for (uint32_t knob = 0; knob < KNOB_COUNT; knob++) {
+        const struct scenario_knob *last = NULL;
+
+        for (uint32_t k = 0; k < v->knob_count; k++)
+            if (v->knobs[k].knob == knob)
+                last = &v->knobs[k];
+        if (last)
+            print_knob(out, last);
+    }
+}
+
 static void print_variants(const struct scenario *s, FILE *out)
 {
     fputs("variants:\n", out);
     for (uint32_t i = 0; i < s->variant_count; i++) {
         const struct scenario_variant *v = &s->variants[i];
 
-        fprintf(out, "  %s:\n    about: ", v->name);
+        fputs("  ", out);
+        quoted(out, v->name);
+        fputs(":\n    about: ", out);
         quoted(out, v->about);
         fputc('\n', out);
+        if (v->violation) {
+            fputs("    violation: ", out);
+            quoted(out, v->violation);
+            fputc('\n', out);
+        }
         if (v->step_count)
             fputs("    schedule:\n", out);
         for (uint32_t step = 0; step < v->step_count; step++) {
@@ -202,16 +285,7 @@ static void print_variants(const struct scenario *s, FILE *out)
             quoted(out, v->steps[step].text);
             fputc('\n', out);
         }
-        if (v->knob_count)
-            fputs("    knobs:\n", out);
-        for (uint32_t k = 0; k < v->knob_count; k++) {
-            bool overridden = false; // The scenario's own value may be followed by the variant's.
-
-            for (uint32_t later = k + 1; later < v->knob_count; later++)
-                overridden |= v->knobs[later].knob == v->knobs[k].knob;
-            if (!overridden)
-                print_knob(out, &v->knobs[k]);
-        }
+        print_knobs(v, out);
     }
 }
 
@@ -240,14 +314,16 @@ static void print_expect(const struct scenario_expect *x, FILE *out)
     quoted(out, x->about);
     fputc('\n', out);
     if (x->numerator) {
-        fprintf(out, "    compare:\n      ratio: %s/%s\n      sql: ", x->numerator, x->denominator);
+        fputs("    compare:\n      ratio: ", out);
+        quoted_pair(out, x->numerator, x->denominator);
+        fputs("\n      sql: ", out);
         quoted(out, x->sql);
         fputc('\n', out);
         print_bounds(out, "      ", x);
         return;
     }
     if (x->variant)
-        fprintf(out, "    variant: %s\n", x->variant);
+        field(out, "    variant", x->variant);
     fputs("    sql: ", out);
     quoted(out, x->sql);
     fputc('\n', out);
@@ -259,11 +335,15 @@ static void print_hosts(const struct scenario *s, FILE *out)
     const struct scenario_link *k = &s->link;
 
     if (s->host_count == 1 && s->hosts[0].knob_count == 0 && strcmp(s->hosts[0].name, "host") == 0) {
-        fprintf(out, "machine: { arch: x86, uarch: %s, cpus: %" PRIu32 ", memory: %" PRIu64 "B }\n", s->uarch,
-                s->hosts[0].cpus, s->hosts[0].memory_bytes);
+        fputs("machine: { arch: x86, uarch: ", out);
+        quoted(out, s->uarch);
+        fprintf(out, ", cpus: %" PRIu32 ", memory: %" PRIu64 "B }\n", s->hosts[0].cpus,
+                s->hosts[0].memory_bytes);
         return;
     }
-    fprintf(out, "machine: { arch: x86, uarch: %s }\nhosts:\n", s->uarch);
+    fputs("machine: { arch: x86, uarch: ", out);
+    quoted(out, s->uarch);
+    fputs(" }\nhosts:\n", out);
     for (uint32_t i = 0; i < s->host_count; i++) {
         const struct scenario_host *h = &s->hosts[i];
 
@@ -280,6 +360,14 @@ static void print_hosts(const struct scenario *s, FILE *out)
                 "link: { bandwidth: %" PRIu64 "bit/s, latency: %" PRIu64 "ns, mtu: %" PRIu32
                 ", packet: %" PRIu64 "ns, queue: %" PRIu64 "B }\n",
                 k->bits_per_second, k->latency_ns, k->mtu_bytes, k->packet_ns, k->queue_bytes);
+}
+
+static void print_recorded(const struct scenario_recorded *r, FILE *out)
+{
+    fputs("  - { reason: ", out);
+    quoted(out, r->reason);
+    fprintf(out, ", count: %" PRIu64 ", p50_ns: %" PRIu64 ", p99_ns: %" PRIu64 " }\n", r->count, r->p50_ns,
+            r->p99_ns);
 }
 
 void scenario_print_resolved(const struct scenario *s, FILE *out)
@@ -305,6 +393,5 @@ void scenario_print_resolved(const struct scenario *s, FILE *out)
     if (s->recorded_count)
         fputs("recorded:\n", out);
     for (uint32_t i = 0; i < s->recorded_count; i++)
-        fprintf(out, "  - { reason: %s, count: %" PRIu64 ", p50_ns: %" PRIu64 ", p99_ns: %" PRIu64 " }\n",
-                s->recorded[i].reason, s->recorded[i].count, s->recorded[i].p50_ns, s->recorded[i].p99_ns);
+        print_recorded(&s->recorded[i], out);
 }

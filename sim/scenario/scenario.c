@@ -199,28 +199,66 @@ static int load_all(struct loader *l, struct scenario *s)
     return load_recorded(l, s);
 }
 
-struct scenario *scenario_load(const char *path, struct user_error *e)
+// The name in "vms[0].vcpus[1].args.NAME", or NULL.
+static const char *guest_arg_of(const char *path)
 {
-    struct loader l = {.e = e};
-    struct scenario *s = NULL;
+    unsigned vm, vcpu;
+    int length = 0;
 
-    if (yaml_open(&l.y, path, e))
-        return NULL;
+    sscanf(path, "vms[%u].vcpus[%u].args.%n", &vm, &vcpu, &length);
+    return length && !strpbrk(path + length, ".[") ? path + length : NULL;
+}
+
+static int load_names(struct loader *l)
+{
+    struct schema_names *n = &l->names;
+
+    n->variant_count = yaml_keys(&l->y, "variants", n->variants, SCENARIO_VARIANTS_MAX + 1);
+    if (n->variant_count > SCENARIO_VARIANTS_MAX)
+        return load_error(l, "variants", "more than %u of them", SCENARIO_VARIANTS_MAX);
+    for (size_t i = 0; i < l->y.field_count; i++) {
+        const char *name = guest_arg_of(l->y.fields[i].path);
+        size_t at = 0;
+
+        while (name && at < n->arg_count && strcmp(n->args[at], name) != 0)
+            at++;
+        if (!name || at < n->arg_count)
+            continue;
+        if (at == SCHEMA_GUEST_ARGS)
+            return load_error(l, l->y.fields[i].path, "more than %u names of arguments in a file",
+                              SCHEMA_GUEST_ARGS);
+        n->args[n->arg_count++] = name;
+    }
+    return 0;
+}
+
+static void free_vcpu(struct scenario_vcpu *v)
+{
+    for (uint32_t i = 0; i < v->arg_count; i++) {
+        free(v->args[i].name);
+        free(v->args[i].value);
+    }
+    free(v->args);
+    free(v->stream);
+    free(v->native);
+}
+
+// The scenario of an opened file, which is closed.
+static struct scenario *load_opened(struct loader *l)
+{
+    struct scenario *s = NULL;
     struct schema *schema = load_array(1, sizeof *schema);
 
-    l.variant_count = yaml_keys(&l.y, "variants", l.variants, SCENARIO_VARIANTS_MAX + 1);
-    if (l.variant_count > SCENARIO_VARIANTS_MAX) {
-        load_error(&l, "variants", "more than %u of them", SCENARIO_VARIANTS_MAX);
-    } else {
+    if (!load_names(l)) {
         void *raw;
 
-        schema_make(schema, l.variants, l.variant_count);
-        if (!yaml_load(&l.y, &schema->root, &raw, e)) {
-            l.raw = raw;
+        schema_make(schema, &l->names);
+        if (!yaml_load(&l->y, &schema->root, &raw, l->e)) {
+            l->raw = raw;
             s = load_array(1, sizeof *s);
-            s->path = load_copy(path);
-            s->folder = folder_of(path);
-            if (load_all(&l, s)) {
+            s->path = load_copy(l->y.path);
+            s->folder = folder_of(l->y.path);
+            if (load_all(l, s)) {
                 scenario_free(s);
                 s = NULL;
             }
@@ -228,8 +266,22 @@ struct scenario *scenario_load(const char *path, struct user_error *e)
         }
     }
     free(schema);
-    yaml_close(&l.y);
+    yaml_close(&l->y);
     return s;
+}
+
+struct scenario *scenario_load(const char *path, struct user_error *e)
+{
+    struct loader l = {.e = e};
+
+    return yaml_open(&l.y, path, e) ? NULL : load_opened(&l);
+}
+
+struct scenario *scenario_load_text(const char *path, const void *text, size_t bytes, struct user_error *e)
+{
+    struct loader l = {.e = e};
+
+    return yaml_open_text(&l.y, path, text, bytes, e) ? NULL : load_opened(&l);
 }
 
 void scenario_free(struct scenario *s)
@@ -242,7 +294,7 @@ void scenario_free(struct scenario *s)
     }
     for (uint32_t i = 0; i < s->vm_count; i++) {
         for (uint32_t v = 0; v < s->vms[i].vcpu_count; v++)
-            free(s->vms[i].vcpus[v].stream);
+            free_vcpu(&s->vms[i].vcpus[v]);
         free(s->vms[i].vcpus);
         free(s->vms[i].devices);
         free(s->vms[i].slots);
@@ -251,6 +303,7 @@ void scenario_free(struct scenario *s)
     for (uint32_t i = 0; i < s->variant_count; i++) {
         free(s->variants[i].name);
         free(s->variants[i].about);
+        free(s->variants[i].violation);
         free(s->variants[i].knobs);
         for (uint32_t step = 0; step < s->variants[i].step_count; step++)
             free(s->variants[i].steps[step].text);

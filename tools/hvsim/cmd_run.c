@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // hvsim run: simulates scenarios, every variant, and checks what they expect.
 #include "models/cpu/uarch/uarch.h"
+#include "sim/machine/guests.h"
 #include "sim/machine/machine.h"
 #include "tools/hvsim/command.h"
 #include "tools/hvsim/report.h"
@@ -240,7 +241,7 @@ static int report(const struct arguments *a, struct trace *trace, const struct s
         return user_error_at(e, "database", 0, NULL, "%s; %s", error.message, error.hint);
     }
     print_head(a, s, ran, clock_khz);
-    report_exits(r, s, ran, clock_khz, a->json);
+    report_exits(trace, s, clock_khz, a->json);
     unsigned violations = report_violations(r, ran, a->json);
     int result = 0;
 
@@ -399,8 +400,10 @@ static int run_scenario(const struct arguments *a, const char *path)
     struct scenario *s = scenario_load(path, &e);
     int status;
 
-    if (!s)
+    if (!s || guests_resolve(s, &e)) {
+        scenario_free(s);
         return complain("%s", e.text);
+    }
     if (a->resolved) {
         scenario_print_resolved(s, stdout);
         scenario_free(s);

@@ -201,7 +201,7 @@ void native_context_times(struct pcpu *c, uint64_t *kernel, uint64_t *user, uint
 
 uint32_t native_context_thread(const struct pcpu *c)
 {
-    return c->native->current ? c->native->current->trace_thread : 0;
+    return native_thread(c);
 }
 
 // --- Switching (hv/hw/thread.h). ---

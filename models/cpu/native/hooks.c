@@ -21,6 +21,11 @@ void __sanitizer_cov_trace_pc(void)
     native_checkpoint(c, __builtin_return_address(0));
 }
 
+static void learn_function(struct native_function *f, uint32_t offset)
+{
+    *f = (struct native_function){offset, native_hot.function_text[native_hot.function_at[offset]]};
+}
+
 void __tsan_func_entry(void *caller)
 {
     (void)caller;
@@ -30,9 +35,13 @@ void __tsan_func_entry(void *caller)
         return;
     uint64_t offset = (uint64_t)(uintptr_t)__builtin_return_address(0) - native_hot.map.text_base;
 
-    if (offset < native_hot.map.text_bytes)
-        trace_call_begin(c->trace, native_context_thread(c),
-                         native_hot.function_text[native_hot.function_at[offset]], c->now_ticks);
+    if (__builtin_expect(offset >= native_hot.map.text_bytes, 0))
+        return;
+    struct native_function *f = &native_hot.functions[offset / 8 % NATIVE_FUNCTIONS];
+
+    if (__builtin_expect(f->offset != offset, 0))
+        learn_function(f, (uint32_t)offset);
+    trace_call_begin(c->trace, native_thread(c), f->text, c->now_ticks);
 }
 
 void __tsan_func_exit(void)
@@ -40,7 +49,7 @@ void __tsan_func_exit(void)
     struct pcpu *c = pcpu_current;
 
     if (c && native_hot.calls)
-        trace_call_end(c->trace, native_context_thread(c), c->now_ticks);
+        trace_call_end(c->trace, native_thread(c), c->now_ticks);
 }
 
 // --- Accesses. ---
@@ -59,7 +68,7 @@ void native_load_far(struct pcpu *c, const void *p, unsigned size_bytes, const v
     uint64_t hpa = native_hpa(c, p);
 
     mem_time_load(c, hpa, size_bytes);
-    mem_near_learn(c->mem, p, hpa);
+    mem_near_learn(c->mem, c->mem->near_load, p, hpa);
     native_checkpoint(c, pc);
 }
 
@@ -67,10 +76,18 @@ void native_store_far(struct pcpu *c, void *p, unsigned size_bytes, const void *
 {
     native_checkpoint(c, pc);
     c = pcpu_current;
+    unsigned kept_bytes = native_hides(c, p) ? size_bytes : 0;
+
+    if (mem_near(c->mem, c->mem->near_store, p, size_bytes)) {
+        if (c->mem->stores.count == c->mem->stores.capacity)
+            mem_store_make_room(c);
+        mem_store_near(c->mem, c->now_ticks, p, kept_bytes);
+        return;
+    }
     uint64_t hpa = native_hpa(c, p);
 
-    mem_store_push(c, p, native_in_arena(p) ? size_bytes : 0, mem_time_store(c, hpa, size_bytes));
-    mem_near_learn(c->mem, p, hpa);
+    mem_store_push(c, p, kept_bytes, mem_time_store(c, hpa, size_bytes));
+    mem_near_learn(c->mem, c->mem->near_store, p, hpa);
 }
 
 // clang-format off

@@ -7,14 +7,29 @@
 #include "models/cpu/native/schedule.h"
 #include "models/mem/core.h"
 
+// The functions entered last, by low bits of their address: their names are looked up in tables as large as
+// the text otherwise.
+#define NATIVE_FUNCTIONS 512u
+struct native_function {
+    uint32_t offset; // Of the hook's return address in the text; UINT32_MAX: none
+    uint32_t text;   // trace_text() id
+};
+
 struct native_hot {
     struct price_map map;
     const uint16_t *function_at;
     const uint32_t *function_text;
     uint64_t image_bytes;
     bool calls; // Function entries and exits are recorded.
+    struct native_function functions[NATIVE_FUNCTIONS];
 };
 extern struct native_hot native_hot;
+
+// native_context_thread(), inline.
+static inline uint32_t native_thread(const struct pcpu *c)
+{
+    return c->native->current ? c->native->current->trace_thread : 0;
+}
 
 // Simulated physical address of a pointer that hv code uses.
 static inline uint64_t native_hpa(const struct pcpu *c, const volatile void *p)
@@ -55,7 +70,7 @@ NATIVE_HOT native_load(const volatile void *address, unsigned size_bytes)
 
     if (!c)
         return;
-    if (__builtin_expect(!mem_near(c->mem, p, size_bytes, false), 0)) {
+    if (__builtin_expect(!mem_near(c->mem, c->mem->near_load, p, size_bytes), 0)) {
         native_load_far(c, p, size_bytes, __builtin_return_address(0));
         return;
     }
@@ -63,14 +78,18 @@ NATIVE_HOT native_load(const volatile void *address, unsigned size_bytes)
     native_checkpoint(c, __builtin_return_address(0));
 }
 
-static inline bool native_in_arena(const void *p)
+// Bytes of the thread's own stack stay where they are, seen by everybody at once: when the buffer's stores
+// are hidden, the simulator itself may run on that very stack. What lies on another thread's stack waits for
+// us, so its bytes are hidden as the arena's are: a flag there is seen after what was stored before it.
+static inline bool native_hides(const struct pcpu *c, const void *p)
 {
-    return (uint64_t)(uintptr_t)p - HW_ARENA_BASE < HW_ARENA_HOSTS_MAX * HW_ARENA_STRIDE;
+    uint64_t at = (uint64_t)(uintptr_t)p;
+
+    return at - HW_ARENA_BASE < HW_ARENA_HOSTS_MAX * HW_ARENA_STRIDE ||
+           (uint64_t)(uintptr_t)c->native->current->stack_top - at > NATIVE_LEVELS_MAX * NATIVE_LEVEL_BYTES;
 }
 
-// A store executes at the scheduling point and then waits in the store buffer. Bytes of a stack stay where
-// they are, seen by everybody at once: when the buffer's stores are hidden, the simulator itself may run on
-// that very stack. Its line drains like any other.
+// A store executes at the scheduling point and then waits in the store buffer, its line drains from there.
 NATIVE_HOT native_store(volatile void *address, unsigned size_bytes)
 {
     void *p = (void *)(uintptr_t)address;
@@ -81,12 +100,12 @@ NATIVE_HOT native_store(volatile void *address, unsigned size_bytes)
     struct mem_core *m = c->mem;
 
     if (__builtin_expect(c->now_ticks >= c->limit_ticks || m->stores.count == m->stores.capacity ||
-                             !mem_near(m, p, size_bytes, true),
+                             !mem_near(m, m->near_store, p, size_bytes),
                          0)) {
         native_store_far(c, p, size_bytes, __builtin_return_address(0));
         return;
     }
-    if (native_in_arena(p))
+    if (__builtin_expect(native_hides(c, p), 1))
         mem_store_near(m, c->now_ticks, p, size_bytes);
     else
         mem_store_near(m, c->now_ticks, p, 0);

@@ -125,6 +125,7 @@ void native_image_close(struct native_image *image)
 void native_image_intern(struct native_image *image, struct trace *trace)
 {
     native_hot.calls = trace != NULL;
+    memset(native_hot.functions, 0xff, sizeof native_hot.functions);
     for (size_t i = 0; trace && i < price_symbol_count(image->prices); i++)
         image->function_text[i + 1] = trace_text(trace, price_symbol_at(image->prices, i)->name);
 }

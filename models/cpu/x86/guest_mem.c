@@ -185,16 +185,14 @@ static void memory(struct pcpu *c, uint64_t hpa, unsigned size, unsigned access,
             memset(value, 0xff, size);
         return;
     }
-    mem_access(c, hpa, size,
-               access & EPT_ACCESS_WRITE   ? MEM_STORE
-               : access & EPT_ACCESS_FETCH ? MEM_FETCH
-                                           : MEM_LOAD);
     if (access & EPT_ACCESS_WRITE) {
         mem_store_begin(c, p, size);
         memcpy(p, value, size);
-    } else if (access & EPT_ACCESS_READ) {
-        memcpy(value, p, size);
+        return;
     }
+    mem_access(c, hpa, size, MEM_GUEST_LOAD);
+    if (access & EPT_ACCESS_READ)
+        memcpy(value, p, size);
 }
 
 bool guest_access(struct pcpu *c, uint64_t linear, uint64_t gpa, unsigned size, unsigned access,
@@ -225,4 +223,58 @@ bool guest_access(struct pcpu *c, uint64_t linear, uint64_t gpa, unsigned size, 
     if (!(access & EPT_ACCESS_WRITE))
         *value = (*value & ((1ull << (8 * first)) - 1)) | part << (8 * first);
     return false;
+}
+
+// --- Locked read-modify-writes (SDM 8.1.2). ---
+
+static uint64_t rmw_result(uint64_t old, unsigned size, enum guest_rmw what, uint64_t expected,
+                           uint64_t operand)
+{
+    uint64_t mask = size == 8 ? UINT64_MAX : (1ull << (8 * size)) - 1;
+
+    switch (what) {
+    case GUEST_RMW_ADD:
+        return old + operand;
+    case GUEST_RMW_EXCHANGE:
+        return operand;
+    case GUEST_RMW_COMPARE:
+        break;
+    }
+    return old == (expected & mask) ? operand : old;
+}
+
+uint64_t guest_rmw_bytes(unsigned char *p, unsigned size, enum guest_rmw what, uint64_t expected,
+                         uint64_t operand)
+{
+    uint64_t old = 0, result;
+
+    memcpy(&old, p, size);
+    result = rmw_result(old, size, what, expected, operand);
+    memcpy(p, &result, size);
+    return old;
+}
+
+bool guest_rmw(struct pcpu *c, uint64_t linear, uint64_t gpa, unsigned size, enum guest_rmw what,
+               uint64_t operand, uint64_t *value)
+{
+    unsigned first = 4096 - (unsigned)(gpa & 0xfff);
+    uint64_t hpa, hpa2, old = 0, result;
+    unsigned char *p;
+
+    if (guest_translate(c, linear, gpa, EPT_ACCESS_READ | EPT_ACCESS_WRITE, &hpa) ||
+        (first < size &&
+         guest_translate(c, linear + first, gpa + first, EPT_ACCESS_READ | EPT_ACCESS_WRITE, &hpa2)))
+        return true;
+    p = mem_hpa_to_ptr(c, hpa, size);
+    if (p && first >= size && !is_apic_access(&c->x86->vmx, hpa)) {
+        mem_access(c, hpa, size, MEM_GUEST_RMW);
+        *value = guest_rmw_bytes(p, size, what, *value, operand);
+        return false;
+    }
+    // Devices, and an access that is split over two pages: a read and a write.
+    if (guest_access(c, linear, gpa, size, EPT_ACCESS_READ, &old))
+        return true;
+    result = rmw_result(old, size, what, *value, operand);
+    *value = old;
+    return guest_access(c, linear, gpa, size, EPT_ACCESS_WRITE, &result);
 }

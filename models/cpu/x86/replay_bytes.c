@@ -43,6 +43,22 @@ static void encode_mov(struct code *k, unsigned size, bool store)
         PUT(k, (unsigned char)(op + 1), 0x07);
 }
 
+// LOCK XADD, XCHG, LOCK CMPXCHG of [rdi]; `opcode` of the size that is not a byte.
+static void encode_locked(struct code *k, const struct replay_op *op, unsigned char opcode, bool two_bytes)
+{
+    unsigned size = op->args[1] ? (unsigned)op->args[1] : 4;
+
+    if (two_bytes)
+        PUT(k, 0xf0);
+    if (size == 2)
+        PUT(k, 0x66);
+    if (size == 8)
+        PUT(k, 0x48);
+    if (two_bytes)
+        PUT(k, 0x0f);
+    PUT(k, (unsigned char)(opcode - (size == 1)), op->kind == REPLAY_CMPXCHG ? 0x0f : 0x07);
+}
+
 static void encode_port(struct code *k, const struct replay_op *op, bool in)
 {
     bool string = op->args[in ? 2 : 3] != 0, byte = op->args[1] == 1;
@@ -133,6 +149,15 @@ unsigned replay_encode(const struct replay_op *op, unsigned char bytes[15])
     case REPLAY_WRITE:
         encode_mov(&k, op->args[1] ? (unsigned)op->args[1] : 4, op->kind == REPLAY_WRITE);
         break;
+    case REPLAY_XADD:
+        encode_locked(&k, op, 0xc1, true);
+        break;
+    case REPLAY_XCHG:
+        encode_locked(&k, op, 0x87, false);
+        break;
+    case REPLAY_CMPXCHG:
+        encode_locked(&k, op, 0xb1, true);
+        break;
     case REPLAY_IN:
     case REPLAY_OUT:
         encode_port(&k, op, op->kind == REPLAY_IN);
@@ -211,6 +236,9 @@ void replay_text(const struct replay_op *op, char *text, size_t size)
     case REPLAY_READ:
     case REPLAY_WRITE:
     case REPLAY_FETCH:
+    case REPLAY_XADD:
+    case REPLAY_XCHG:
+    case REPLAY_CMPXCHG:
     case REPLAY_INVLPG:
         snprintf(text, size, "%s %#llx", word, (unsigned long long)op->args[0]);
         break;
@@ -274,6 +302,18 @@ bool hw_guest_read_operand(u64 linear, void *buf, unsigned size)
 
     if (!g || size > 16 || at >= g->operand_bytes || size > g->operand_bytes - at)
         return false;
-    memcpy(buf, g->operand + at, size);
+    for (unsigned i = 0; i < size; i++)
+        ((unsigned char *)buf)[i] = g->operand[(at + i) % sizeof g->operand];
+    return true;
+}
+
+// Linear addresses of a guest that is a stream are its physical ones.
+bool hw_guest_translate(u64 linear, u64 *gpa)
+{
+    struct pcpu *c = walk_of_software(0);
+
+    if (!current_guest(c) || linear >> REPLAY_GPA_BITS)
+        return false;
+    *gpa = linear;
     return true;
 }

@@ -13,8 +13,12 @@
 #include "models/cpu/x86/replay_run.h"
 
 #define REPLAY_FRAMES_MAX 32u
+#define REPLAY_GPA_BITS 46u // Of guest-physical addresses, and so of linear ones.
 // Guest-linear address of the current instruction's memory operand.
 #define REPLAY_OPERAND_LINEAR 0x00007ffffffef000ull
+
+// A flag of an op of a native guest: there is no instruction to execute, the program itself runs on.
+#define REPLAY_RUNS 0x8000u
 
 // A position in the program's own ops, or in those that stand for a handler it does not have.
 struct replay_position {
@@ -30,15 +34,17 @@ struct replay_frame {
     bool interrupts;    // RFLAGS.IF before
     struct hw_gprs gpr; // A handler saves and restores them
     unsigned char operand[16];
+    uint64_t operand_bytes;
 };
 
 struct replay_guest {
     uint64_t idtr_base;
     const struct replay_program *program;
-    uint64_t *rip;       // Of each op
-    uint32_t *loop_end;  // LOOP: index of its ENDLOOP; ENDLOOP: of its LOOP
-    uint64_t *loop_left; // Rounds left of each LOOP
-    uint32_t *text;      // Trace text of each op, 0: not made yet
+    struct native_guest *native; // native_guest_run.h; NULL: a stream's
+    uint64_t *rip;               // Of each op
+    uint32_t *loop_end;          // LOOP: index of its ENDLOOP; ENDLOOP: of its LOOP
+    uint64_t *loop_left;         // Rounds left of each LOOP
+    uint32_t *text;              // Trace text of each op, 0: not made yet
     struct replay_position at;
     struct replay_frame frames[REPLAY_FRAMES_MAX];
     uint32_t frame_count;
@@ -48,8 +54,8 @@ struct replay_guest {
     uint64_t seen[2];           // Exit reasons since the last op that is not AWAIT
     uint64_t await_until_ticks; // 0: not waiting
     uint64_t pauses_left;
-    unsigned char operand[16];
-    uint32_t operand_bytes;
+    unsigned char operand[16]; // Repeats up to operand_bytes (REP OUTS)
+    uint64_t operand_bytes;
 };
 
 struct replay_set {

@@ -233,5 +233,12 @@ bool guest_translate(struct pcpu *c, uint64_t linear, uint64_t gpa, unsigned acc
 // Reads or writes `size` bytes at a guest-physical address; true: exit.
 bool guest_access(struct pcpu *c, uint64_t linear, uint64_t gpa, unsigned size, unsigned access,
                   uint64_t *value);
+// A locked read-modify-write of `size` bytes; true: exit. *value: what COMPARE expects; the old value.
+enum guest_rmw { GUEST_RMW_ADD, GUEST_RMW_EXCHANGE, GUEST_RMW_COMPARE };
+bool guest_rmw(struct pcpu *c, uint64_t linear, uint64_t gpa, unsigned size, enum guest_rmw what,
+               uint64_t operand, uint64_t *value);
+// Its data: returns the old value.
+uint64_t guest_rmw_bytes(unsigned char *p, unsigned size, enum guest_rmw what, uint64_t expected,
+                         uint64_t operand);
 
 #endif

@@ -11,7 +11,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { SPIN, STORE_BUFFERING, STORE_BUFFERING_FENCED, THREADS, WORK, WORK_MORE, UNLOCKED };
+enum { SPIN, STORE_BUFFERING, STORE_BUFFERING_FENCED, THREADS, WORK, WORK_MORE, UNLOCKED, MESSAGE_ON_STACK };
 
 // The layout of mini_hv.c's state.
 struct mini {
@@ -216,6 +216,16 @@ TEST(Runtime, StoresWaitInTheBufferUntilAFence)
 
     EXPECT_TRUE(plain.seen_x == 0 && plain.seen_y == 0);
     EXPECT_FALSE(fenced.seen_x == 0 && fenced.seen_y == 0);
+    close_machine(&f);
+}
+
+// SDM 8.2.3.2: stores become visible in their order, also where the later one is to another thread's stack.
+TEST(Runtime, AFlagOnAStackIsNotSeenBeforeItsMessage)
+{
+    struct fixture f;
+
+    ASSERT_TRUE(open_machine(&f));
+    EXPECT_EQ(run(&f, MESSAGE_ON_STACK, 0, 0).seen_y, 1);
     close_machine(&f);
 }
 
