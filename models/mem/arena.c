@@ -63,8 +63,8 @@ uint64_t mem_arena_bytes(unsigned host)
     return arenas[host].bytes;
 }
 
-// The operating system's page table as it shows it to us: 8 bytes a page, bit 63 present, bit 62 swapped out. An open
-// file shows the process that opened it, so a forked child opens its own.
+// The operating system's page table as it shows it to us: 8 bytes a page, bit 63 present, bit 62 swapped out.
+// An open file shows the process that opened it, so a forked child opens its own.
 #define PAGEMAP_HELD (3ull << 62)
 static struct {
     int file;
@@ -81,7 +81,8 @@ static bool pagemap_read(uint64_t address, uint32_t pages, uint64_t *entries)
     }
     ssize_t bytes = (ssize_t)(pages * sizeof *entries);
 
-    return pagemap.file >= 0 && pread(pagemap.file, entries, (size_t)bytes, (off_t)(address / 4096 * 8)) == bytes;
+    return pagemap.file >= 0 &&
+           pread(pagemap.file, entries, (size_t)bytes, (off_t)(address / 4096 * 8)) == bytes;
 }
 
 void mem_arena_untouched(unsigned host, uint64_t hpa, uint32_t pages, uint64_t untouched[8])
