@@ -69,6 +69,7 @@ struct host {
 
     struct waitqueue futexes[FUTEX_BUCKETS]; // Sleepers of HV_SYS_FUTEX_WAIT by a hash of the word's address.
 
+    struct link_card *link; // NULL: no network card.
     const struct hw_bootinfo *bootinfo;
     void *arch; // hv/x86's part.
     struct hw_vectors hw_vectors;

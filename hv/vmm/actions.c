@@ -2,6 +2,7 @@
 // The timed actions of a scenario (hv/vmm/actions.def): one handler each, found by a table.
 #include "hv/hw/trace.h"
 #include "hv/lib/spans.h"
+#include "hv/vmm/migration.h"
 #include "hv/vmm/vmm.h"
 
 #define VMM_EINVAL 22
@@ -149,7 +150,7 @@ static s64 do_pause_vcpu(struct vmm_vm *vm, const u64 *args)
 
     if (!vcpu)
         return -VMM_EINVAL;
-    __atomic_store_n(&vcpu->paused, 1, __ATOMIC_RELEASE);
+    __atomic_fetch_or(&vcpu->paused, VMM_PAUSED_BY_ACTION, __ATOMIC_RELEASE);
     return do_kick_vcpu(vm, args);
 }
 
@@ -159,10 +160,11 @@ static s64 do_resume_vcpu(struct vmm_vm *vm, const u64 *args)
 
     if (!vcpu)
         return -VMM_EINVAL;
-    __atomic_store_n(&vcpu->paused, 0, __ATOMIC_RELEASE);
+    __atomic_fetch_and(&vcpu->paused, ~VMM_PAUSED_BY_ACTION, __ATOMIC_RELEASE);
     return hv_futex_wake(&vcpu->paused, 1);
 }
 
+// Until when a thread of an action works or sleeps.
 struct burn {
     u64 until_ns;
 };
@@ -183,6 +185,38 @@ static s64 do_burn_cpu(struct vmm_vm *vm, const u64 *args)
 
     b->until_ns = hv_clock_ns() + args[1];
     return hv_thread_create(burn_thread, b, (u32)args[0], HV_PRIO_NORMAL);
+}
+
+static s64 do_migrate(struct vmm_vm *vm, const u64 *args)
+{
+    return migration_start(vm, args);
+}
+
+static s64 do_migrate_cancel(struct vmm_vm *vm, const u64 *args)
+{
+    (void)args;
+    return migration_cancel(vm);
+}
+
+static void link_up_thread(void *arg)
+{
+    const struct burn *b = arg;
+
+    hv_sleep_until(b->until_ns);
+    hv_syscall(HV_SYS_LINK_CONTROL, 1, 0, 0, 0);
+    hv_exit();
+}
+
+static s64 do_link_down(struct vmm_vm *vm, const u64 *args)
+{
+    s64 result = hv_syscall(HV_SYS_LINK_CONTROL, 0, 0, 0, 0);
+
+    if (result < 0 || args[0] == 0)
+        return result;
+    struct burn *b = vmm_alloc(vm->vmm, sizeof *b);
+
+    b->until_ns = hv_clock_ns() + args[0];
+    return hv_thread_create(link_up_thread, b, HV_CPU_ANY, HV_PRIO_NORMAL);
 }
 
 static s64 do_stop(struct vmm_vm *vm, const u64 *args)
@@ -213,14 +247,23 @@ static const action_fn handlers[VMM_OP_COUNT] = {
     [VMM_RESUME_VCPU] = do_resume_vcpu,
     [VMM_KICK_VCPU] = do_kick_vcpu,
     [VMM_BURN_CPU] = do_burn_cpu,
+    [VMM_MIGRATE] = do_migrate,
+    [VMM_MIGRATE_CANCEL] = do_migrate_cancel,
+    [VMM_LINK_DOWN] = do_link_down,
 };
 
 s64 vmm_do(struct vmm *vmm, const struct vmm_action *action)
 {
     vmm_check(action->op < VMM_OP_COUNT && action->vm < vmm->config->vm_count && handlers[action->op],
               "an action without a handler");
-    s64 result = handlers[action->op](&vmm->vms[action->vm], action->args);
+    struct vmm_vm *vm = &vmm->vms[action->vm];
 
-    hw_trace(TP_VMM_ACTION, action->op, action->vm, action->args[0], (u64)result, 0, 0);
+    // What concerns the guest happens where it is; a migration itself is its source's business.
+    if (vm->migration && action->op != VMM_MIGRATE_CANCEL && action->op != VMM_LINK_DOWN &&
+        action->op != VMM_STOP && action->op != VMM_BURN_CPU && !migration_is_here(vm))
+        return migration_forward(vm, action);
+    s64 result = handlers[action->op](vm, action->args);
+
+    hw_trace(TP_VMM_ACTION, action->op, vm->config->number, action->args[0], (u64)result, 0, 0);
     return result;
 }

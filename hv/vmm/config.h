@@ -9,7 +9,7 @@
 #include "hv/hw/types.h"
 
 #define VMM_CONFIG_MAGIC 0x31464e4f434d4d56ull // "VMMCONF1"
-#define VMM_CONFIG_VERSION 1u
+#define VMM_CONFIG_VERSION 2u
 #define VMM_CPU_ANY UINT32_MAX
 #define VMM_NAME_BYTES 32u
 
@@ -63,23 +63,26 @@ struct vmm_slot_config {
 #define VMM_VM_NESTED 0x8u        // VMX is exposed to the guest.
 // With VMM_VM_PREFAULT: that takes no simulated time (hv/hw/setup.h). Bits from 31 down are the simulator's.
 #define VMM_VM_UNTIMED 0x80000000u
+#define VMM_VM_INCOMING 0x10u // Empty: its guest runs on another host and may be migrated here.
 struct vmm_vm_config {
     char name[VMM_NAME_BYTES];
     u64 memory_bytes;
     u32 page_shift; // Of the backing: 12, 21, 30.
     u32 flags;      // VMM_VM_*
     u32 vcpu_count, device_count, slot_count;
+    u32 number;         // Of the scenario's VMs: the same on every host.
     u32 vmm_pcpu;       // Where the VM's device and action threads run, or VMM_CPU_ANY.
     u64 vcpus_offset;   // struct vmm_vcpu_config[]
     u64 devices_offset; // struct vmm_device_config[]
     u64 slots_offset;   // struct vmm_slot_config[]
 };
 
+#define VMM_ACTION_ARGS 6u
 struct vmm_action {
     u64 at_ns; // Since boot of the VMM.
     u32 op;    // enum vmm_op
-    u32 vm;    // Index.
-    u64 args[4];
+    u32 vm;    // Index among the VMs of this configuration.
+    u64 args[VMM_ACTION_ARGS];
     u32 line; // In the scenario, for messages.
     u32 padding;
 };
@@ -89,9 +92,10 @@ struct vmm_config {
     u32 version;
     u32 bytes; // Of the whole block.
     u32 vm_count, action_count;
-    u64 vms_offset;     // struct vmm_vm_config[]
-    u64 actions_offset; // struct vmm_action[], by at_ns
-    u64 end_ns;         // Stop then if no action did; 0: never.
+    u32 host, host_count; // This one, and how many are joined by a link.
+    u64 vms_offset;       // struct vmm_vm_config[]
+    u64 actions_offset;   // struct vmm_action[], by at_ns
+    u64 end_ns;           // Stop then if no action did; 0: never.
 };
 
 static inline const void *vmm_config_at(const struct vmm_config *c, u64 offset)

@@ -148,6 +148,13 @@ s64 vmm_dirty_collect(struct vmm_vm *vm)
 
 // --- Rounds.
 
+void vmm_dirty_forget(struct vmm_vm *vm, struct vmm_slot *s)
+{
+    // What a ring has shown is kept here alone.
+    for (u64 i = 0; vm->vcpus[0].ring && i < words_of(s); i++)
+        s->dirty[i] = 0;
+}
+
 static u64 count_pages(const struct vmm_slot *s)
 {
     u64 pages = 0;
@@ -158,7 +165,7 @@ static u64 count_pages(const struct vmm_slot *s)
     return pages;
 }
 
-static s64 fetch(struct vmm_vm *vm, struct vmm_slot *s)
+s64 vmm_dirty_fetch(struct vmm_vm *vm, struct vmm_slot *s)
 {
     struct hv_dirty_log log = {.slot = s->slot, .bitmap = (u64)s->dirty};
 
@@ -178,7 +185,7 @@ s64 vmm_dirty_get(struct vmm_vm *vm, u32 slot)
     if (!s || !s->dirty)
         return -VMM_EINVAL;
     hw_trace_span_begin(SPAN_DIRTY_GET);
-    s64 result = fetch(vm, s);
+    s64 result = vmm_dirty_fetch(vm, s);
 
     hw_trace_span_end(SPAN_DIRTY_GET);
     if (result < 0)
@@ -186,9 +193,7 @@ s64 vmm_dirty_get(struct vmm_vm *vm, u32 slot)
     vmm_lock(&vm->dirty_lock);
     u64 pages = count_pages(s);
 
-    // What a ring has shown is kept here alone.
-    for (u64 i = 0; vm->vcpus[0].ring && i < words_of(s); i++)
-        s->dirty[i] = 0;
+    vmm_dirty_forget(vm, s);
     vmm_unlock(&vm->dirty_lock);
     hw_trace_count("dirty_pages_collected", pages);
     return (s64)pages;

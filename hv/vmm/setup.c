@@ -5,6 +5,7 @@
 #include "hv/lib/spans.h"
 #include "hv/lib/string.h"
 #include "hv/vmm/ioapic.h"
+#include "hv/vmm/migration.h"
 #include "hv/vmm/vmm.h"
 #include "spec/apic_bits.h"
 #include "spec/x86_bits.h"
@@ -40,7 +41,8 @@ s64 vmm_add_slot(struct vmm_vm *vm, u32 slot, u32 flags, u64 gpa, u64 bytes, uns
         s = free_slot(vm);
         if (address < 0 || !s)
             return address < 0 ? address : -1;
-        *s = (struct vmm_slot){.slot = slot, .address = (u64)address, .bytes = bytes};
+        *s = (struct vmm_slot){
+            .slot = slot, .page_shift = page_shift, .address = (u64)address, .bytes = bytes};
     }
     s->flags = flags & ~HV_MEM_LOG_DIRTY_PAGES;
     s->gpa = gpa;
@@ -161,12 +163,12 @@ static void set_lapic(struct vmm *vmm, const struct vmm_vcpu *vcpu)
     vmm_check(hv_ioctl_ptr(vcpu->handle, HV_SET_MSRS, msrs) == 4, "SET_MSRS of the local APIC");
 }
 
-static void set_cpuid(struct vmm *vmm, const struct vmm_vm *vm)
+static void set_cpuid(struct vmm *vmm, struct vmm_vm *vm)
 {
-    const u32 max = 128;
-    struct hv_cpuid2 *c = vmm_alloc(vmm, sizeof *c + max * sizeof c->entries[0]);
+    struct hv_cpuid2 *c = vmm_alloc(vmm, sizeof *c + VMM_CPUID_MAX * sizeof c->entries[0]);
 
-    c->nent = max;
+    vm->cpuid = c;
+    c->nent = VMM_CPUID_MAX;
     vmm_require(hv_ioctl_ptr(HV_HANDLE_SYSTEM, HV_GET_SUPPORTED_CPUID, c), "GET_SUPPORTED_CPUID");
     for (u32 i = 0; i < c->nent; i++)
         if (c->entries[i].function == 1 && !(vm->config->flags & VMM_VM_NESTED))
@@ -238,6 +240,11 @@ void vmm_vm_setup(struct vmm *vmm, u32 index)
     vm->config = &configs[index];
     vm->handle = (int)hv_ioctl(HV_HANDLE_SYSTEM, HV_CREATE_VM, 0);
     vmm_check(vm->handle >= 0, "a VM could not be created");
+    if (vmm->config->host_count > 1) {
+        struct hv_enable_cap cap = {.cap = HV_CAP_VM_NUMBER, .args = {vm->config->number}};
+
+        vmm_require(hv_ioctl_ptr(vm->handle, HV_ENABLE_CAP, &cap), "the VM's number was refused");
+    }
     vmm_dirty_setup(vm);
     add_irqchip(vm);
     add_memory(vm);
@@ -245,6 +252,8 @@ void vmm_vm_setup(struct vmm *vmm, u32 index)
     for (u32 i = 0; i < vm->config->device_count; i++)
         vm->devices[i].config = &devices[i];
     add_vcpus(vmm, vm);
-    if (vm->config->flags & VMM_VM_PREFAULT)
+    if (vmm->config->host_count > 1)
+        migration_init(vm);
+    if ((vm->config->flags & (VMM_VM_PREFAULT | VMM_VM_INCOMING)) == VMM_VM_PREFAULT)
         prefault(vm);
 }

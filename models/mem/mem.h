@@ -24,6 +24,12 @@ void mem_arena_destroy(void);
 void mem_arena_dense(bool dense);
 uint64_t mem_arena_bytes(unsigned host);
 
+// Which of up to 512 pages from `hpa` on certainly hold zeros because nobody ever wrote to them: bit i % 64
+// of untouched[i / 64]. Spares reading them (64 GiB of a guest that are never touched); says nothing of the
+// others.
+#define MEM_UNTOUCHED_PAGES_MAX 512u
+void mem_arena_untouched(unsigned host, uint64_t hpa, uint32_t pages, uint64_t untouched[8]);
+
 // Pointer for an HPA of the processor's host; NULL if outside of its memory. No cost.
 void *mem_hpa_to_ptr(const struct pcpu *c, uint64_t hpa, uint64_t size_bytes);
 

@@ -7,6 +7,7 @@
 #include "models/cpu/x86/replay_run.h"
 #include "models/cpu/x86/trace_port.h"
 #include "models/cpu/x86/x86.h"
+#include "models/dev/link.h"
 #include "models/mem/mem.h"
 #include "sim/machine/boot_info.h"
 #include "sim/machine/guests.h"
@@ -90,7 +91,7 @@ static int open_image(struct sim_machine *m, const struct machine_options *o, st
     return m->image ? 0 : -1;
 }
 
-static struct pcpu *create_cpu(struct sim_machine *m, uint32_t index)
+static struct pcpu *create_cpu(struct sim_machine *m, uint32_t index, uint32_t host)
 {
     struct pcpu *c = aligned_alloc(64, (sizeof *c + 63) & ~63ul);
 
@@ -98,6 +99,7 @@ static struct pcpu *create_cpu(struct sim_machine *m, uint32_t index)
         return NULL;
     memset(c, 0, sizeof *c);
     c->index = index;
+    c->host = host;
     c->machine = &m->machine;
     c->uarch = m->uarch;
     pcpu_set_clock(c);
@@ -121,15 +123,22 @@ static struct pcpu *create_cpu(struct sim_machine *m, uint32_t index)
 static int create_cpus(struct sim_machine *m, struct user_error *e)
 {
     struct machine *hw = &m->machine;
+    const struct scenario *s = m->scenario;
+    uint32_t count = 0;
 
-    hw->cpus = calloc(m->scenario->cpus, sizeof *hw->cpus);
-    for (uint32_t i = 0; hw->cpus && i < m->scenario->cpus; i++, hw->cpu_count++) {
-        hw->cpus[i] = create_cpu(m, i);
-        if (!hw->cpus[i])
-            break;
-    }
-    if (hw->cpu_count != m->scenario->cpus)
-        return user_error_at(e, m->scenario->path, 0, "machine.cpus", "out of memory");
+    for (uint32_t h = 0; h < s->host_count; h++)
+        count += s->hosts[h].cpus;
+    hw->cpus = calloc(count, sizeof *hw->cpus);
+    for (uint32_t h = 0; hw->cpus && h < s->host_count; h++)
+        for (uint32_t i = 0; i < s->hosts[h].cpus; i++) {
+            struct pcpu *c = create_cpu(m, hw->cpu_count, h);
+
+            if (!c)
+                break;
+            hw->cpus[hw->cpu_count++] = c;
+        }
+    if (hw->cpu_count != count)
+        return user_error_at(e, s->path, 0, "machine.cpus", "out of memory");
     return 0;
 }
 
@@ -144,12 +153,16 @@ static void guest_done(void *ctx, uint64_t idtr_base)
     }
 }
 
-static void power_off(struct machine *machine)
+// The run goes on while another host may have guests.
+static void power_off(struct machine *machine, uint32_t host)
 {
     struct sim_machine *m = machine->owner;
 
-    m->end = MACHINE_POWER_OFF;
-    machine_stop_now(machine);
+    machine_host_off(machine, host);
+    if (machine->hosts_off + 1 == 1u << machine->host_count) {
+        m->end = MACHINE_POWER_OFF;
+        machine_stop_now(machine);
+    }
 }
 
 static void attention(struct machine *machine, uint64_t now_ticks)
@@ -177,27 +190,47 @@ static int register_programs(struct sim_machine *m, struct user_error *e)
     return 0;
 }
 
+static int create_arenas(const struct scenario *s, struct user_error *e)
+{
+    for (uint32_t h = 0; h < s->host_count; h++)
+        if (mem_arena_create(h, s->hosts[h].memory_bytes))
+            return user_error_at(e, s->path, 0, "machine.memory", "cannot reserve address space for it: %m");
+    return 0;
+}
+
+static void create_link(struct sim_machine *m)
+{
+    const struct scenario_link *k = &m->scenario->link;
+    const struct link_config config = {.bits_per_second = k->bits_per_second,
+                                       .latency_ps = k->latency_ns * 1000,
+                                       .packet_ps = k->packet_ns * 1000,
+                                       .queue_bytes = k->queue_bytes,
+                                       .mtu_bytes = k->mtu_bytes};
+
+    if (m->scenario->host_count > 1)
+        m->machine.link = link_create(&config);
+}
+
 static int build(struct sim_machine *m, const struct machine_options *o, struct user_error *e)
 {
     if (sim_init())
         return user_error_at(e, "SystemC", 0, NULL, "could not be started");
     if (open_uarch(m, o, e) || guests_load(&m->guests, m->scenario, m->uarch, e) || open_image(m, o, e))
         return -1;
-    if (mem_arena_create(0, m->scenario->memory_bytes))
-        return user_error_at(e, m->scenario->path, 0, "machine.memory",
-                             "cannot reserve address space for it: %m");
+    if (create_arenas(m->scenario, e))
+        return -1;
     if (o->vcd_path && sim_vcd_open(o->vcd_path))
         return user_error_at(e, o->vcd_path, 0, NULL,
                              "is no place for a value change dump; name a file that can be written");
     m->quantum_cycles = o->quantum_cycles;
     m->machine.exact = o->quantum_cycles == 0;
     m->machine.quantum_ticks = o->quantum_cycles * TICKS_PER_CYCLE;
-    m->machine.host_count = 1;
-    m->machine.memory_bytes = m->scenario->memory_bytes;
+    m->machine.host_count = m->scenario->host_count;
     m->machine.uarch = m->uarch;
     m->machine.owner = m;
     m->machine.power_off = power_off;
     m->machine.on_attention = attention;
+    create_link(m);
     if (create_cpus(m, e) || register_programs(m, e))
         return -1;
     return orders_create(m->scenario, &m->machine, &m->orders, e);
@@ -237,6 +270,7 @@ void machine_destroy(struct sim_machine *m)
         free(c);
     }
     free(m->machine.cpus);
+    link_destroy(m->machine.link);
     orders_destroy(m->orders);
     replay_forget(&m->machine);
     trace_port_destroy(&m->machine);
@@ -288,6 +322,7 @@ static void reset(struct sim_machine *m)
     }
     m->ran = true;
     hw->stopping = false;
+    hw->hosts_off = 0;
     hw->trace = m->run->trace;
     hw->seed = m->run->seed;
     hw->attention = m->run->attention;
@@ -297,6 +332,8 @@ static void reset(struct sim_machine *m)
     m->guests_left = m->guests.vcpu_count;
     m->end = MACHINE_IDLE;
     replay_reset(hw);
+    if (hw->link)
+        link_reset(hw->link);
     trace_port_begin(hw);
     assigned_msi_reset(hw->assigned);
     for (uint32_t i = 0; i < hw->cpu_count; i++)
@@ -396,7 +433,16 @@ static uint64_t latest_ticks(const struct machine *hw)
     return latest;
 }
 
-static void simulate(struct sim_machine *m, const struct hw_bootinfo *info)
+static struct pcpu *boot_processor(const struct machine *hw, uint32_t host)
+{
+    uint32_t i = 0;
+
+    while (hw->cpus[i]->host != host)
+        i++;
+    return hw->cpus[i];
+}
+
+static void simulate(struct sim_machine *m, const struct hw_bootinfo *const *info)
 {
     struct machine *hw = &m->machine;
     sim_ps_t until =
@@ -404,9 +450,12 @@ static void simulate(struct sim_machine *m, const struct hw_bootinfo *info)
     struct schedule *order = orders_of(m->orders, m->scenario, m->run->variant);
 
     schedule_begin(order, hw);
-    native_boot(hw->cpus[0], info);
+    for (uint32_t h = 0; h < hw->host_count; h++)
+        native_boot(boot_processor(hw, h), info[h]);
     enum sim_run_result result = sim_run(until);
 
+    if (result == SIM_RUN_IDLE && hw->hosts_off) // The hosts that are left have nothing to do.
+        m->end = MACHINE_POWER_OFF;
     if (result == SIM_RUN_LIMIT || (hw->stopping && m->end == MACHINE_IDLE))
         m->end = MACHINE_TIME_LIMIT;
     m->end_cycles = latest_ticks(hw) / TICKS_PER_CYCLE;
@@ -428,10 +477,16 @@ int machine_run(struct sim_machine *m, struct machine_run *run, struct user_erro
     m->run = run;
     reset(m);
     knob_values(run, &values);
-    const struct hw_bootinfo *info =
-        boot_info_write(m->scenario, &values, m->uarch->clock.tsc_khz, m->guests.streams, e);
+    const struct hw_bootinfo *info[SCENARIO_HOSTS_MAX];
 
-    if (!info || (run->trace && begin_trace(m, &values, e)))
+    for (uint32_t h = 0; h < m->scenario->host_count; h++) {
+        const struct boot_host host = {m->scenario, h, m->guests.streams};
+
+        info[h] = boot_info_write(&host, &values, m->uarch->clock.tsc_khz, e);
+        if (!info[h])
+            return -1;
+    }
+    if (run->trace && begin_trace(m, &values, e))
         return -1;
     native_image_intern(m->image, run->trace);
     simulate(m, info);

@@ -24,10 +24,16 @@ int load_u32(struct loader *l, const char *field, const char *text, uint64_t min
 int load_bytes(struct loader *l, const char *field, const char *text, uint64_t min, uint64_t max,
                uint64_t *out);
 int load_time(struct loader *l, const char *field, const char *text, uint64_t *out_ns);
+int load_rate(struct loader *l, const char *field, const char *text, uint64_t *out);
 int load_flag(struct loader *l, const char *field, const char *text, uint32_t flag, uint32_t *flags);
 int load_word(struct loader *l, const char *field, const char *text, const char *const *words, size_t count,
               size_t *out);
 
+// `knobs` has room for KNOB_COUNT more.
+int load_knobs(struct loader *l, const struct raw_knobs *raw, const char *base, struct scenario_knob *knobs,
+               uint32_t *count);
+
+int load_hosts(struct loader *l, struct scenario *s);
 int load_vms(struct loader *l, struct scenario *s);
 int load_actions(struct loader *l, struct scenario *s);
 int load_variants(struct loader *l, struct scenario *s);

@@ -78,8 +78,8 @@ int scenario_knob_parse(const char *name, const char *value, const char *file, u
                          near ? "; did you mean `" : "", near ? near : "", near ? "`" : "");
 }
 
-static int load_knobs(struct loader *l, const struct raw_knobs *raw, const char *base,
-                      struct scenario_variant *v)
+int load_knobs(struct loader *l, const struct raw_knobs *raw, const char *base, struct scenario_knob *knobs,
+               uint32_t *count)
 {
     char field[200];
 
@@ -87,7 +87,7 @@ static int load_knobs(struct loader *l, const struct raw_knobs *raw, const char 
         if (!raw->v[i])
             continue;
         snprintf(field, sizeof field, "%.100s.%s", base, rows[i].name);
-        struct scenario_knob *to = &v->knobs[v->knob_count++];
+        struct scenario_knob *to = &knobs[(*count)++];
 
         if (scenario_knob_parse(rows[i].name, raw->v[i], l->y.path, yaml_line(&l->y, field), to, l->e))
             return -1;
@@ -132,10 +132,11 @@ int load_variants(struct loader *l, struct scenario *s)
         v->violation = raw && raw->violation ? load_copy(raw->violation) : NULL;
         v->knobs = load_array(2 * KNOB_COUNT, sizeof *v->knobs);
         snprintf(base, sizeof base, "variants.%.100s.knobs", v->name);
-        if (load_knobs(l, l->raw->knobs, "knobs", v))
+        if (load_knobs(l, l->raw->knobs, "knobs", v->knobs, &v->knob_count))
             return -1;
         v->own_count = v->knob_count;
-        if (load_knobs(l, raw ? raw->knobs : NULL, base, v) || load_schedule(l, raw, v))
+        if (load_knobs(l, raw ? raw->knobs : NULL, base, v->knobs, &v->knob_count) ||
+            load_schedule(l, raw, v))
             return -1;
     }
     return 0;

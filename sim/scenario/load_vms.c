@@ -27,12 +27,13 @@ static int load_page(struct loader *l, const char *field, const char *text, uint
     return 0;
 }
 
-static int load_pcpu(struct loader *l, const struct scenario *s, const char *field, const char *text,
+// A physical CPU of the VM's host, counted there.
+static int load_pcpu(struct loader *l, const struct scenario_host *h, const char *field, const char *text,
                      uint32_t *pcpu)
 {
     *pcpu = VMM_CPU_ANY;
     if (text && strcmp(text, "any") != 0)
-        return load_u32(l, field, text, 0, s->cpus - 1, pcpu);
+        return load_u32(l, field, text, 0, h->cpus - 1, pcpu);
     return 0;
 }
 
@@ -103,7 +104,7 @@ static int load_vcpus(struct loader *l, struct scenario *s, struct scenario_vm *
         snprintf(list, sizeof list, "%.80s.vcpus[%u]", base, i);
         if (load_program(l, s, &raw->vcpus[i], list, to))
             return -1;
-        if (load_pcpu(l, s, at(field, list, "pcpu"), raw->vcpus[i].pcpu, &to->pcpu))
+        if (load_pcpu(l, &s->hosts[vm->host], at(field, list, "pcpu"), raw->vcpus[i].pcpu, &to->pcpu))
             return -1;
     }
     return 0;
@@ -239,6 +240,20 @@ static int load_prefault(struct loader *l, const char *field, const char *text, 
     return 0;
 }
 
+static int load_host_of(struct loader *l, const struct scenario *s, const char *field, const char *text,
+                        uint32_t *host)
+{
+    const char *names[SCENARIO_HOSTS_MAX];
+    size_t word = 0;
+
+    for (uint32_t i = 0; i < s->host_count; i++)
+        names[i] = s->hosts[i].name;
+    if (load_word(l, field, text, names, s->host_count, &word))
+        return -1;
+    *host = (uint32_t)word;
+    return 0;
+}
+
 static int load_vm(struct loader *l, struct scenario *s, struct scenario_vm *vm, const struct raw_vm *raw,
                    const char *base)
 {
@@ -256,7 +271,10 @@ static int load_vm(struct loader *l, struct scenario *s, struct scenario_vm *vm,
     for (uint32_t i = 0; i + 1 < s->vm_count; i++)
         if (strcmp(s->vms[i].name, vm->name) == 0)
             return load_error(l, at(field, base, "name"), "there is a VM `%s` already", vm->name);
-    if (load_bytes(l, at(field, base, "memory"), raw->memory, 1u << 20, s->memory_bytes, &vm->memory_bytes) ||
+    if (load_host_of(l, s, at(field, base, "host"), raw->host, &vm->host))
+        return -1;
+    if (load_bytes(l, at(field, base, "memory"), raw->memory, 1u << 20, s->hosts[vm->host].memory_bytes,
+                   &vm->memory_bytes) ||
         load_page(l, at(field, base, "page"), raw->page, &vm->page_shift) ||
         load_word(l, at(field, base, "irqchip"), raw->irqchip, irqchips, 3, &irqchip))
         return -1;
@@ -266,14 +284,14 @@ static int load_vm(struct loader *l, struct scenario *s, struct scenario_vm *vm,
                           raw->memory, 1ull << (vm->page_shift - 10));
     if (load_prefault(l, at(field, base, "prefault"), raw->prefault, &vm->flags) ||
         load_flag(l, at(field, base, "nested"), raw->nested, VMM_VM_NESTED, &vm->flags) ||
-        load_pcpu(l, s, at(field, base, "pcpu"), raw->pcpu, &vm->pcpu))
+        load_pcpu(l, &s->hosts[vm->host], at(field, base, "pcpu"), raw->pcpu, &vm->pcpu))
         return -1;
     return load_vcpus(l, s, vm, raw, base) || load_parts(l, vm, raw, base) ? -1 : 0;
 }
 
 int load_vms(struct loader *l, struct scenario *s)
 {
-    uint64_t total = 0;
+    uint64_t totals[SCENARIO_HOSTS_MAX] = {0};
     char base[32], field[FIELD_BYTES];
 
     if (l->raw->vms_count > SCENARIO_VMS_MAX)
@@ -287,14 +305,16 @@ int load_vms(struct loader *l, struct scenario *s)
         // Large host pages must be aligned: the one that holds the host's own memory cannot be given away.
         uint64_t page = 1ull << s->vms[i].page_shift, own = page > HOST_OWN_BYTES ? page : HOST_OWN_BYTES;
 
-        total += s->vms[i].memory_bytes;
-        if (total > s->memory_bytes || s->memory_bytes - total < own)
+        const struct scenario_host *h = &s->hosts[s->vms[i].host];
+        uint64_t total = totals[s->vms[i].host] += s->vms[i].memory_bytes;
+
+        if (total > h->memory_bytes || h->memory_bytes - total < own)
             return load_error(
                 l, at(field, base, "memory"),
                 "the VMs together have %llu MiB, and the host of %llu MiB needs %llu MiB for itself; raise "
-                "machine.memory",
-                (unsigned long long)(total >> 20), (unsigned long long)(s->memory_bytes >> 20),
-                (unsigned long long)(own >> 20));
+                "the %s memory",
+                (unsigned long long)(total >> 20), (unsigned long long)(h->memory_bytes >> 20),
+                (unsigned long long)(own >> 20), l->raw->hosts_count ? "host's" : "machine's");
     }
     return 0;
 }

@@ -155,6 +155,10 @@ static void print_vm(const struct scenario *s, const struct scenario_vm *vm, FIL
 {
     fputs("  - name: ", out);
     quoted(out, vm->name);
+    if (s->host_count > 1) {
+        fputs("\n    host: ", out);
+        quoted(out, s->hosts[vm->host].name);
+    }
     fprintf(out,
             "\n    memory: %" PRIu64
             "B\n    page: %s\n    irqchip: %s\n    nested: %s\n    prefault: %s\n    ",
@@ -187,17 +191,47 @@ static void print_vm(const struct scenario *s, const struct scenario_vm *vm, FIL
                 vm->slots[i].flags & HV_MEM_LOG_DIRTY_PAGES ? "on" : "off");
 }
 
+// How a parameter's value is written; plain numbers are not here. `words` are those of values from 1 on.
+static const struct {
+    const char *name, *format, *words[2];
+} arg_rows[] = {
+    {"size", "%" PRIu64 "B", {NULL}},
+    {"downtime_limit", "%" PRIu64 "ns", {NULL}},
+    {"max_bandwidth", "%" PRIu64 "bit/s", {NULL}},
+    {"verify", "%" PRIu64, {NULL}},
+    {"method", NULL, {"precopy", "postcopy"}},
+    {"auto_converge", NULL, {"off", "on"}},
+};
+
+static void print_arg(const struct scenario *s, const char *name, size_t span, uint64_t value, FILE *out)
+{
+    const char *format = "0x%" PRIx64, *word = NULL;
+
+    for (size_t i = 0; i < sizeof arg_rows / sizeof *arg_rows; i++) {
+        if (strlen(arg_rows[i].name) != span || strncmp(name, arg_rows[i].name, span) != 0)
+            continue;
+        format = arg_rows[i].format;
+        if (!format && value == 0)
+            return; // Left to a knob.
+        word = format ? NULL : arg_rows[i].words[value - 1];
+    }
+    fprintf(out, ", %.*s: ", (int)span, name);
+    if (span == 2 && strncmp(name, "to", span) == 0)
+        quoted(out, s->hosts[value].name);
+    else if (word)
+        fputs(word, out);
+    else
+        fprintf(out, format, value);
+}
+
 static void print_action(const struct scenario *s, const struct vmm_action *a, FILE *out)
 {
     const char *args = action_params[a->op];
 
     fprintf(out, "  - { at: %" PRIu64 "ns, do: %s, vm: ", a->at_ns, action_words[a->op]);
     quoted(out, s->vms[a->vm].name);
-    for (int i = 0; *args && i < 4; i++) {
-        int span = (int)strcspn(args, ",?");
-
-        fprintf(out, ", %.*s: ", span, args);
-        fprintf(out, strncmp(args, "size", (size_t)span) == 0 ? "%" PRIu64 "B" : "0x%" PRIx64, a->args[i]);
+    for (uint32_t i = 0; *args && i < VMM_ACTION_ARGS; i++) {
+        print_arg(s, args, strcspn(args, ",?"), a->args[i], out);
         args += strcspn(args, ",");
         args += *args == ',';
     }
@@ -336,6 +370,38 @@ static void print_expect(const struct scenario *s, const struct scenario_expect 
     print_bounds(out, "    ", x);
 }
 
+static void print_hosts(const struct scenario *s, FILE *out)
+{
+    const struct scenario_link *k = &s->link;
+
+    if (s->host_count == 1 && s->hosts[0].knob_count == 0 && strcmp(s->hosts[0].name, "host") == 0) {
+        fputs("machine: { arch: x86, uarch: ", out);
+        quoted(out, s->uarch);
+        fprintf(out, ", cpus: %" PRIu32 ", memory: %" PRIu64 "B }\n", s->hosts[0].cpus,
+                s->hosts[0].memory_bytes);
+        return;
+    }
+    fputs("machine: { arch: x86, uarch: ", out);
+    quoted(out, s->uarch);
+    fputs(" }\nhosts:\n", out);
+    for (uint32_t i = 0; i < s->host_count; i++) {
+        const struct scenario_host *h = &s->hosts[i];
+
+        fputs("  - name: ", out);
+        quoted(out, h->name);
+        fprintf(out, "\n    cpus: %" PRIu32 "\n    memory: %" PRIu64 "B\n", h->cpus, h->memory_bytes);
+        if (h->knob_count)
+            fputs("    knobs:\n", out);
+        for (uint32_t n = 0; n < h->knob_count; n++)
+            print_knob(out, "      ", &h->knobs[n]);
+    }
+    if (s->host_count > 1)
+        fprintf(out,
+                "link: { bandwidth: %" PRIu64 "bit/s, latency: %" PRIu64 "ns, mtu: %" PRIu32
+                ", packet: %" PRIu64 "ns, queue: %" PRIu64 "B }\n",
+                k->bits_per_second, k->latency_ns, k->mtu_bytes, k->packet_ns, k->queue_bytes);
+}
+
 static void print_recorded(const struct scenario_recorded *r, FILE *out)
 {
     fputs("  - { reason: ", out);
@@ -349,9 +415,7 @@ void scenario_print_resolved(const struct scenario *s, FILE *out)
     field(out, "scenario", s->name);
     field(out, "about", s->about);
     field(out, "source", s->source);
-    fputs("machine: { arch: x86, uarch: ", out);
-    quoted(out, s->uarch);
-    fprintf(out, ", cpus: %" PRIu32 ", memory: %" PRIu64 "B }\n", s->cpus, s->memory_bytes);
+    print_hosts(s, out);
     fputs("vms:\n", out);
     for (uint32_t i = 0; i < s->vm_count; i++)
         print_vm(s, &s->vms[i], out);

@@ -90,6 +90,15 @@ int load_time(struct loader *l, const char *field, const char *text, uint64_t *o
     return 0;
 }
 
+int load_rate(struct loader *l, const char *field, const char *text, uint64_t *out)
+{
+    if (text && !quantity_rate(text, out))
+        return load_error(l, field,
+                          "expected a rate with a unit (kbit/s, Mbit/s, Gbit/s) such as 10Gbit/s, got `%s`",
+                          text);
+    return 0;
+}
+
 int load_flag(struct loader *l, const char *field, const char *text, uint32_t flag, uint32_t *flags)
 {
     bool on;
@@ -130,17 +139,10 @@ static int load_machine(struct loader *l, struct scenario *s)
     const struct raw_machine *m = l->raw->machine;
     size_t arch;
 
-    s->cpus = 1;
-    s->memory_bytes = 4ull << 30;
     if (m && load_word(l, "machine.arch", m->arch, arches, 1, &arch))
         return -1;
     s->uarch = load_copy(m && m->uarch ? m->uarch : "skylake-sp");
     s->uarch_line = yaml_line(&l->y, "machine.uarch");
-    if (m && (load_u32(l, "machine.cpus", m->cpus, 1, SCENARIO_CPUS_MAX, &s->cpus) ||
-              load_bytes(l, "machine.memory", m->memory, 64u << 20, SCENARIO_MEMORY_MAX, &s->memory_bytes)))
-        return -1;
-    if (s->memory_bytes % 4096)
-        return load_error(l, "machine.memory", "is not a multiple of 4KiB");
     if (strchr(s->uarch, '/') || *s->uarch == '.')
         return load_error(l, "machine.uarch", "expected the name of a micro-architecture such as skylake-sp");
     if (l->raw->run && load_time(l, "run.until", l->raw->run->until, &s->until_ns))
@@ -191,8 +193,8 @@ static int load_all(struct loader *l, struct scenario *s)
         return load_error(l, "scenario", "expected a short name");
     if (l->raw->vms_count == 0)
         return load_error(l, "vms", "a scenario needs at least one VM");
-    if (load_machine(l, s) || load_vms(l, s) || load_actions(l, s) || load_variants(l, s) ||
-        load_shows(l, s) || load_expects(l, s))
+    if (load_machine(l, s) || load_hosts(l, s) || load_vms(l, s) || load_actions(l, s) ||
+        load_variants(l, s) || load_shows(l, s) || load_expects(l, s))
         return -1;
     return load_recorded(l, s);
 }
@@ -301,6 +303,10 @@ void scenario_free(struct scenario *s)
 {
     if (!s)
         return;
+    for (uint32_t i = 0; i < s->host_count; i++) {
+        free(s->hosts[i].name);
+        free(s->hosts[i].knobs);
+    }
     for (uint32_t i = 0; i < s->vm_count; i++) {
         for (uint32_t v = 0; v < s->vms[i].vcpu_count; v++)
             free_vcpu(&s->vms[i].vcpus[v]);
@@ -327,7 +333,7 @@ void scenario_free(struct scenario *s)
     for (uint32_t i = 0; i < s->recorded_count; i++)
         free(s->recorded[i].reason);
     sweep_free(s);
-    free(s->vms), free(s->actions), free(s->variants), free(s->expects), free(s->recorded);
+    free(s->hosts), free(s->vms), free(s->actions), free(s->variants), free(s->expects), free(s->recorded);
     free(s->path), free(s->folder), free(s->name), free(s->about), free(s->source), free(s->uarch);
     free(s);
 }

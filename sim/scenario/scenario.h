@@ -15,6 +15,7 @@
 
 #define SCENARIO_CPUS_MAX 64u
 #define SCENARIO_VMS_MAX 16u
+#define SCENARIO_HOSTS_MAX 2u // A link has two ends.
 #define SCENARIO_VCPUS_MAX 64u
 #define SCENARIO_VARIANTS_MAX 32u
 #define SCENARIO_AXES_MAX 4u
@@ -40,6 +41,7 @@ struct scenario_vcpu {
 
 struct scenario_vm {
     char *name;
+    uint32_t host; // Where it starts.
     uint64_t memory_bytes;
     uint32_t page_shift;
     uint32_t flags; // VMM_VM_*
@@ -57,6 +59,24 @@ struct scenario_knob {
     uint32_t knob; // enum knob_id
     uint64_t value;
 };
+
+struct scenario_host {
+    char *name; // "host" where the scenario names none
+    uint32_t cpus;
+    uint64_t memory_bytes;
+    struct scenario_knob *knobs; // On top of the variant's.
+    uint32_t knob_count;
+};
+
+// The network link between two hosts (models/dev/link.h).
+struct scenario_link {
+    uint64_t bits_per_second;
+    uint64_t latency_ns;
+    uint64_t packet_ns; // Of either network card, for each packet.
+    uint64_t queue_bytes;
+    uint32_t mtu_bytes;
+};
+
 // A step of a pinned order (docs/schedules.md), as written.
 struct scenario_step {
     char *text;
@@ -114,8 +134,9 @@ struct scenario {
     char *name, *about, *source;
     char *uarch;
     uint32_t uarch_line;
-    uint32_t cpus;
-    uint64_t memory_bytes;
+    struct scenario_host *hosts; // At least one.
+    uint32_t host_count;
+    struct scenario_link link; // Where there are two hosts.
     uint64_t until_ns; // Simulated time at which the run ends at the latest; 0: when the guests are done
     struct scenario_vm *vms;
     uint32_t vm_count;

@@ -4,8 +4,10 @@
 
 enum { TEXT_MAX = 64 << 10 };
 
-static const char *const action_args[] = {"gsi",  "level", "vector", "dest", "mode", "vcpu",  "slot", "gpa",
-                                          "size", "flags", "offset", "cpu",  "ns",   "count", NULL};
+static const char *const action_args[] = {
+    "gsi",    "level",          "vector",        "dest",          "mode",   "vcpu",  "slot",
+    "gpa",    "size",           "flags",         "offset",        "cpu",    "ns",    "to",
+    "method", "downtime_limit", "max_bandwidth", "auto_converge", "verify", "count", NULL};
 
 static const char *const knob_names[] = {
 #define KNOB(id, name, type, values, def, about, source) name,
@@ -69,6 +71,10 @@ static const cyaml_schema_field_t machine_fields[] = {
     TEXT(struct raw_machine, arch), TEXT(struct raw_machine, uarch), TEXT(struct raw_machine, cpus),
     TEXT(struct raw_machine, memory), CYAML_FIELD_END};
 
+static const cyaml_schema_field_t link_fields[] = {
+    TEXT(struct raw_link, bandwidth), TEXT(struct raw_link, latency), TEXT(struct raw_link, mtu),
+    TEXT(struct raw_link, packet), TEXT(struct raw_link, queue), CYAML_FIELD_END};
+
 static const cyaml_schema_field_t run_fields[] = {TEXT(struct raw_run, until), CYAML_FIELD_END};
 // clang-format on
 
@@ -95,6 +101,17 @@ static void make_action(struct schema *s)
         (cyaml_schema_value_t){CYAML_VALUE_MAPPING(CYAML_FLAG_DEFAULT, struct raw_action, s->action)};
 }
 
+// A host's knobs are those of variants.
+static void make_host(struct schema *s)
+{
+    s->host[0] = text_field("name", offsetof(struct raw_host, name));
+    s->host[1] = text_field("cpus", offsetof(struct raw_host, cpus));
+    s->host[2] = text_field("memory", offsetof(struct raw_host, memory));
+    s->host[3] = (cyaml_schema_field_t)PART("knobs", struct raw_host, knobs, s->knobs);
+    s->host[4] = (cyaml_schema_field_t)CYAML_FIELD_END;
+    s->host_entry = (cyaml_schema_value_t){CYAML_VALUE_MAPPING(CYAML_FLAG_DEFAULT, struct raw_host, s->host)};
+}
+
 static void make_vm(struct schema *s, const struct schema_names *names)
 {
     for (size_t i = 0; i < names->arg_count; i++)
@@ -108,6 +125,7 @@ static void make_vm(struct schema *s, const struct schema_names *names)
     memcpy(s->vcpu, vcpu, sizeof vcpu);
     s->vcpu_entry = (cyaml_schema_value_t)ENTRY(struct raw_vcpu, s->vcpu);
     const cyaml_schema_field_t vm[] = {TEXT_NEEDED(struct raw_vm, name),
+                                       TEXT(struct raw_vm, host),
                                        TEXT_NEEDED(struct raw_vm, memory),
                                        TEXT(struct raw_vm, page),
                                        TEXT(struct raw_vm, prefault),
@@ -134,6 +152,7 @@ static void make_variants(struct schema *s, const struct schema_names *names)
     s->variant[2] = (cyaml_schema_field_t)LIST("schedule", struct raw_variant, schedule, &text_entry);
     s->variant[3] = text_field("violation", offsetof(struct raw_variant, violation));
     s->variant[4] = (cyaml_schema_field_t)CYAML_FIELD_END;
+    make_host(s);
     for (size_t i = 0; i < names->variant_count; i++)
         s->variants[i] =
             (cyaml_schema_field_t){.key = names->variants[i],
@@ -153,6 +172,8 @@ void schema_make(struct schema *s, const struct schema_names *names)
         TEXT(struct raw_scenario, about),
         TEXT(struct raw_scenario, source),
         PART("machine", struct raw_scenario, machine, machine_fields),
+        LIST("hosts", struct raw_scenario, hosts, &s->host_entry),
+        PART("link", struct raw_scenario, link, link_fields),
         LIST("vms", struct raw_scenario, vms, &s->vm_entry),
         LIST("vmm", struct raw_scenario, vmm, &s->action_entry),
         PART("run", struct raw_scenario, run, run_fields),

@@ -11,7 +11,7 @@
 #include "sim/scenario/scenario.h"
 #include "sim/scenario/yaml.h"
 
-#define SCHEMA_ACTION_ARGS 16u
+#define SCHEMA_ACTION_ARGS 24u
 #define SCHEMA_GUEST_ARGS 64u // Different names of arguments of native guests in a file.
 
 struct raw_args {
@@ -28,7 +28,7 @@ struct raw_slot {
     char *slot, *gpa, *size, *page, *readonly, *log_dirty;
 };
 struct raw_vm {
-    char *name, *memory, *page, *prefault, *irqchip, *nested, *pcpu;
+    char *name, *host, *memory, *page, *prefault, *irqchip, *nested, *pcpu;
     struct raw_vcpu *vcpus;
     unsigned vcpus_count;
     struct raw_device *devices;
@@ -69,12 +69,22 @@ struct raw_recorded {
 struct raw_machine {
     char *arch, *uarch, *cpus, *memory;
 };
+struct raw_host {
+    char *name, *cpus, *memory;
+    struct raw_knobs *knobs;
+};
+struct raw_link {
+    char *bandwidth, *latency, *mtu, *packet, *queue;
+};
 struct raw_run {
     char *until;
 };
 struct raw_scenario {
     char *scenario, *about, *source;
     struct raw_machine *machine;
+    struct raw_host *hosts;
+    unsigned hosts_count;
+    struct raw_link *link;
     struct raw_vm *vms;
     unsigned vms_count;
     struct raw_action *vmm;
@@ -97,6 +107,8 @@ struct schema {
     cyaml_schema_field_t knobs[KNOB_COUNT + 1];
     cyaml_schema_field_t variant[5];
     cyaml_schema_field_t variants[SCENARIO_VARIANTS_MAX + 1];
+    cyaml_schema_field_t host[5];
+    cyaml_schema_value_t host_entry;
     cyaml_schema_field_t action[SCHEMA_ACTION_ARGS + 4];
     cyaml_schema_value_t action_entry;
     cyaml_schema_field_t args[SCHEMA_GUEST_ARGS + 1];

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // hvsim explain: one VM exit as a story, from the guest's instruction to the next entry.
 #include "tools/hvsim/command.h"
+#include "tools/hvsim/explain_migration.h"
 #include "tools/hvsim/qualification.h"
 #include "traces/export.h"
 #include <inttypes.h>
@@ -8,20 +9,21 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { OPT_EXIT, OPT_RUN };
+enum { OPT_EXIT, OPT_MIGRATION, OPT_RUN };
 static const struct option_row options[] = {
     [OPT_EXIT] = {"--exit", "N", "which exit of the run, from 1"},
+    [OPT_MIGRATION] = {"--migration", NULL, "the run's live migrations, a bar for each round"},
     [OPT_RUN] = {"--run", "N", "which run of the database (default: the last)"},
 };
 static const struct usage usage = {
-    .synopsis = "explain DB --exit N [options]",
+    .synopsis = "explain DB --exit N | --migration [options]",
     .about =
         "Tells one VM exit as a story: what the guest did, what the processor saved, each hypervisor "
         "function with\n"
         "its cycles, what was written back, and the entry. Sections are of the Intel SDM (spec/SOURCES.md).",
     .options = options,
     .option_count = sizeof options / sizeof *options,
-    .examples = "  hvsim explain quickstart.db --exit 1\n"};
+    .examples = "  hvsim explain quickstart.db --exit 1\n  hvsim explain precopy.db --migration\n"};
 
 // The columns of one row of `exits`, by position in `columns`.
 enum {
@@ -269,6 +271,7 @@ int explain_main(int argc, char **argv)
 {
     const char *value, *db = NULL;
     int64_t number = 0, run = 0;
+    bool migration = false;
     int at = 1, option;
 
     while ((option = usage_next(&usage, argc, argv, &at, &value)) != OPTION_END) {
@@ -280,10 +283,14 @@ int explain_main(int argc, char **argv)
             if (db)
                 return complain("explain: one database at a time");
             db = value;
+        } else if (option == OPT_MIGRATION) {
+            migration = true;
         } else if (!parse_number(value, option == OPT_EXIT ? &number : &run)) {
             return complain("%s wants a number from 1, got `%s`", options[option].name, value);
         }
     }
+    if (db && migration)
+        return explain_migration(db, run);
     if (!db || !number)
         return complain(
             "explain: name a database and an exit, such as `hvsim explain quickstart.db --exit 1`");

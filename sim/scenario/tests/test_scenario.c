@@ -155,7 +155,7 @@ TEST(Scenario, ResolvedFormReadsBackTheSame)
 
     EXPECT_STREQ(e.text, "");
     ASSERT_TRUE(s != NULL);
-    EXPECT_EQ(s->cpus, 3);
+    EXPECT_EQ(s->hosts[0].cpus, 3);
     EXPECT_EQ(s->actions[0].at_ns, 1500);
     EXPECT_EQ(s->actions[1].args[0], 23);
     EXPECT_EQ(s->variants[0].knob_count, 4);

@@ -117,7 +117,6 @@ static bool open_machine(struct fixture *f)
     f->machine = (struct machine){.cpus = f->cpus,
                                   .cpu_count = 2,
                                   .host_count = 1,
-                                  .memory_bytes = 64 << 20,
                                   .uarch = f->uarch,
                                   .image = f->image,
                                   .exact = true,

@@ -195,8 +195,9 @@ TEST(Ports, NobodyThereReadsAllOnes)
 }
 
 static unsigned switched_off;
-static void power_off(struct machine *m)
+static void power_off(struct machine *m, uint32_t host)
 {
+    EXPECT_EQ(host, 0);
     (void)m;
     switched_off++;
 }
