@@ -116,7 +116,7 @@ struct schema {
     cyaml_schema_value_t vcpu_entry;
     cyaml_schema_field_t vm[16];
     cyaml_schema_value_t vm_entry;
-    cyaml_schema_field_t top[16];
+    cyaml_schema_field_t top[20];
     cyaml_schema_value_t root;
 };
 
