@@ -7,6 +7,7 @@
 #include "hv/x86/lapic.h"
 #include "hv/x86/msr.h"
 #include "hv/x86/nested.h"
+#include "hv/x86/pml.h"
 #include "hv/x86/regs.h"
 #include "spec/cpuid.h"
 #include "spec/msrs.h"
@@ -61,6 +62,7 @@ void arch_vcpu_load(struct vcpu *vcpu, struct cpu *cpu)
 
     if (moved) {
         // Translations tagged with our VPID or root may have been left behind here by an earlier visit.
+        vcpu->mmu->flush_generation = 0;
         make_request(REQ_TLB_FLUSH, vcpu);
         v->vmcs->host.tr_base = 0;
     }
@@ -172,6 +174,8 @@ void vmx_update_controls(struct x86_vcpu *v)
         cpu2 &= ~(u32)CPU2_RDSEED_EXITING;
     if (v->vpid == 0)
         cpu2 &= ~(u32)CPU2_ENABLE_VPID;
+    if (!pml_wanted(v))
+        cpu2 &= ~(u32)CPU2_ENABLE_PML;
     cpu2 |= nested_shadow_controls(v);
     if (v->nested != NULL)
         cpu2 |= nested_shadow_controls(v);

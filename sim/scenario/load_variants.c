@@ -129,6 +129,7 @@ int load_variants(struct loader *l, struct scenario *s)
 
         v->name = load_copy(l->names.variant_count ? l->names.variants[i] : "default");
         v->about = load_copy(raw ? raw->about : "");
+        v->violation = raw && raw->violation ? load_copy(raw->violation) : NULL;
         v->knobs = load_array(2 * KNOB_COUNT, sizeof *v->knobs);
         snprintf(base, sizeof base, "variants.%.100s.knobs", v->name);
         if (load_knobs(l, l->raw->knobs, "knobs", v) || load_knobs(l, raw ? raw->knobs : NULL, base, v) ||

@@ -239,6 +239,11 @@ static void print_variants(const struct scenario *s, FILE *out)
         fputs(":\n    about: ", out);
         quoted(out, v->about);
         fputc('\n', out);
+        if (v->violation) {
+            fputs("    violation: ", out);
+            quoted(out, v->violation);
+            fputc('\n', out);
+        }
         if (v->step_count)
             fputs("    schedule:\n", out);
         for (uint32_t step = 0; step < v->step_count; step++) {

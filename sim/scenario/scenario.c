@@ -297,6 +297,7 @@ void scenario_free(struct scenario *s)
     for (uint32_t i = 0; i < s->variant_count; i++) {
         free(s->variants[i].name);
         free(s->variants[i].about);
+        free(s->variants[i].violation);
         free(s->variants[i].knobs);
         for (uint32_t step = 0; step < s->variants[i].step_count; step++)
             free(s->variants[i].steps[step].text);

@@ -62,6 +62,7 @@ struct scenario_step {
 struct scenario_variant {
     char *name; // "default" where the scenario names none
     char *about;
+    char *violation; // Kind of violation that has to happen and does not fail the run. NULL: none.
     struct scenario_step *steps; // The variant's own order, or the scenario's where it gives none.
     uint32_t step_count;
     struct scenario_knob *knobs; // The scenario's own, then the variant's.

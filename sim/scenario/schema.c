@@ -4,8 +4,8 @@
 
 enum { TEXT_MAX = 64 << 10 };
 
-static const char *const action_args[] = {"gsi", "level", "vector", "dest",   "mode", "vcpu", "slot",
-                                          "gpa", "size",  "flags",  "offset", "cpu",  "ns",   NULL};
+static const char *const action_args[] = {"gsi",  "level", "vector", "dest", "mode", "vcpu",  "slot", "gpa",
+                                          "size", "flags", "offset", "cpu",  "ns",   "count", NULL};
 
 static const char *const knob_names[] = {
 #define KNOB(id, name, type, values, def, about, source) name,
@@ -127,7 +127,8 @@ static void make_variants(struct schema *s, const struct schema_names *names)
     s->variant[0] = text_field("about", offsetof(struct raw_variant, about));
     s->variant[1] = (cyaml_schema_field_t)PART("knobs", struct raw_variant, knobs, s->knobs);
     s->variant[2] = (cyaml_schema_field_t)LIST("schedule", struct raw_variant, schedule, &text_entry);
-    s->variant[3] = (cyaml_schema_field_t)CYAML_FIELD_END;
+    s->variant[3] = text_field("violation", offsetof(struct raw_variant, violation));
+    s->variant[4] = (cyaml_schema_field_t)CYAML_FIELD_END;
     for (size_t i = 0; i < names->variant_count; i++)
         s->variants[i] =
             (cyaml_schema_field_t){.key = names->variants[i],

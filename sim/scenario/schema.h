@@ -44,7 +44,7 @@ struct raw_knobs {
     char *v[KNOB_COUNT];
 };
 struct raw_variant {
-    char *about;
+    char *about, *violation;
     char **schedule;
     unsigned schedule_count;
     struct raw_knobs *knobs;
@@ -90,7 +90,7 @@ struct raw_scenario {
 // Fields of every mapping that is made at run time.
 struct schema {
     cyaml_schema_field_t knobs[KNOB_COUNT + 1];
-    cyaml_schema_field_t variant[4];
+    cyaml_schema_field_t variant[5];
     cyaml_schema_field_t variants[SCENARIO_VARIANTS_MAX + 1];
     cyaml_schema_field_t action[SCHEMA_ACTION_ARGS + 4];
     cyaml_schema_value_t action_entry;
