@@ -135,10 +135,7 @@ EXEC(eoi)
             v->gpr.r[RDI] = apic;
             v->gpr.r[RAX] = 0;
         }
-        if (!guest_access(c, apic, apic, 4, EPT_ACCESS_WRITE, &zero))
-            return STEP_RETIRED;
-        v->exit.insn_length = replay_length(op);
-        return STEP_EXIT;
+        return replay_access(c, op, guest_access(c, apic, 4, EPT_ACCESS_WRITE, &zero));
     }
     if (first_time(g)) {
         v->gpr.r[RCX] = MSR_IA32_X2APIC_EOI;

@@ -29,9 +29,14 @@ static uint32_t shadow_of(unsigned cr)
 static enum replay_step write_cr(struct pcpu *c, unsigned cr, uint64_t value, uint64_t mask)
 {
     uint64_t merged = (value & ~mask) | (c->x86->cr[cr] & mask);
+    uint64_t cr0 = c->x86->cr[0], cr4 = c->x86->cr[4];
 
     pcpu_charge_cycles(c, cr == 3 ? c->uarch->op.mov_cr3_cycles : c->uarch->op.mov_cr_write_cycles);
-    return x86_write_cr(c, cr, merged) == HW_DONE ? STEP_RETIRED : fault(c, GP_VECTOR, 0);
+    if (x86_write_cr(c, cr, merged) != HW_DONE)
+        return fault(c, GP_VECTOR, 0);
+    if (cr == 0 || cr == 4)
+        guest_cr_changed(c, cr0, cr4);
+    return STEP_RETIRED;
 }
 
 static bool cr3_is_target(const struct vmx *v, uint64_t value)
@@ -54,10 +59,7 @@ static enum replay_step to_cr3(struct pcpu *c, const struct replay_op *op, uint6
     step = write_cr(c, 3, value, 0);
     if (step != STEP_RETIRED)
         return step;
-    if (c->x86->cr[4] & X86_CR4_PCIDE)
-        v->tag.pcid = (uint16_t)(value & X86_CR3_PCID_MASK);
-    if (!(c->x86->cr[4] & X86_CR4_PCIDE) || !(value & X86_CR3_NO_FLUSH))
-        tlb_flush_pcid(c->x86->tlb, &v->tag);
+    guest_cr3_loaded(c, value);
     return STEP_RETIRED;
 }
 
@@ -219,21 +221,22 @@ EXEC(invlpg)
         return STEP_EXIT;
     }
     pcpu_charge_cycles(c, c->uarch->op.invlpg_cycles);
-    tlb_flush_linear(c->x86->tlb, &v->tag, v->gpr.r[RDI]);
+    guest_invlpg(c, v->gpr.r[RDI]);
     return STEP_RETIRED;
 }
 
 EXEC(invpcid)
 {
     struct vmx *v = &c->x86->vmx;
-    struct tlb_tag tag = v->tag;
+    uint16_t pcid = (uint16_t)(op->args[2] & X86_CR3_PCID_MASK);
     uint64_t type;
 
     if (first_time(g)) {
         v->gpr.r[RAX] = op->args[0];
         v->gpr.r[RDI] = REPLAY_OPERAND_LINEAR;
         memset(g->operand, 0, sizeof g->operand);
-        memcpy(g->operand + 8, &op->args[1], 8); // Descriptor: PCID 0, linear address.
+        memcpy(g->operand, &op->args[2], 8); // Descriptor: PCID, linear address.
+        memcpy(g->operand + 8, &op->args[1], 8);
         g->operand_bytes = 16;
     }
     type = v->gpr.r[RAX];
@@ -243,16 +246,12 @@ EXEC(invpcid)
         replay_exit(c, op, EXIT_REASON_INVPCID)->insn_info = INFO_RDI | (uint32_t)RAX << INSN_INFO_REG2_SHIFT;
         return STEP_EXIT;
     }
-    if (type > 3)
+    // Of another PCID than 0 only with CR4.PCIDE; of one address, a canonical one (SDM vol. 2, INVPCID).
+    if (type > 3 || (type < 2 && op->args[2] && !(c->x86->cr[4] & X86_CR4_PCIDE)) ||
+        (type == 0 && !x86_canonical(c, op->args[1])))
         return fault(c, GP_VECTOR, 0);
     pcpu_charge_cycles(c, c->uarch->op.invpcid_cycles);
-    tag.pcid = 0;
-    if (type == 0)
-        tlb_flush_linear(c->x86->tlb, &tag, op->args[1]);
-    else if (type == 1)
-        tlb_flush_pcid(c->x86->tlb, &tag);
-    else
-        tlb_invvpid_single(c->x86->tlb, tag.vpid, type == 3);
+    guest_invpcid(c, type, pcid, op->args[1]);
     return STEP_RETIRED;
 }
 

@@ -5,7 +5,7 @@
 
 #include "hv/hw/vmx.h"
 #include "models/cpu/pcpu.h"
-#include "models/mmu/tlb.h"
+#include "models/mmu/mmu.h"
 #include "spec/exit_reasons.h"
 #include "spec/vm_errors.h"
 #include "spec/vmcs.h"
@@ -77,8 +77,6 @@ struct vmx {
     uint64_t pending_debug;
     bool mtf_pending;
     struct vmx_controls ctl;
-    uint64_t eptp;
-    struct tlb_tag tag;
     uint64_t timer_start_tsc; // Of the VMX-preemption timer
     uint64_t timer_at_ticks;  // When it expires
     uint32_t timer_value;
@@ -213,12 +211,28 @@ bool vapic_page_access(struct pcpu *c, uint32_t offset, unsigned size, unsigned 
 bool vapic_read_msr(struct pcpu *c, uint32_t msr, uint64_t *value, bool *handled);
 bool vapic_write_msr(struct pcpu *c, uint32_t msr, uint64_t value, bool *handled);
 
-// --- guest_mem.c: accesses of the guest through EPT ---
+// --- guest_mem.c: accesses of the guest ---
 
-// Translates; true: exit. Then *hpa is valid. `linear` is the guest-linear address of the access.
-bool guest_translate(struct pcpu *c, uint64_t linear, uint64_t gpa, unsigned access, uint64_t *hpa);
-// Reads or writes `size` bytes at a guest-physical address; true: exit.
-bool guest_access(struct pcpu *c, uint64_t linear, uint64_t gpa, unsigned size, unsigned access,
-                  uint64_t *value);
+// The processor's memory-management unit, once.
+void guest_mem_create(struct pcpu *c);
+// Translation follows registers and VMCS from now on: after VM entry, and after a write of a control register,
+// EFER or RFLAGS.AC in non-root operation.
+void guest_space_load(struct pcpu *c);
+// What the guest's own instructions invalidate (SDM 4.10.4.1). `from`, `to`: CR0 and CR4.
+void guest_invlpg(struct pcpu *c, uint64_t linear);
+void guest_cr_changed(struct pcpu *c, uint64_t cr0_from, uint64_t cr4_from);
+// MOV to CR3 of `value`, bit 63 included.
+void guest_cr3_loaded(struct pcpu *c, uint64_t value);
+// INVPCID of a legal type.
+void guest_invpcid(struct pcpu *c, uint64_t type, uint16_t pcid, uint64_t linear);
+
+// What became of an access.
+enum guest_access { GUEST_DONE, GUEST_EXIT, GUEST_FAULT }; // FAULT: an exception was delivered to the guest
+
+// Translates. `address` is linear where the guest's program says so, else guest-physical. DONE: *hpa is valid.
+enum guest_access guest_translate(struct pcpu *c, uint64_t address, unsigned access, uint64_t *hpa);
+// Reads or writes `size` bytes.
+enum guest_access guest_access(struct pcpu *c, uint64_t address, unsigned size, unsigned access,
+                               uint64_t *value);
 
 #endif

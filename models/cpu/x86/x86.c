@@ -28,7 +28,7 @@ void x86_reset(struct pcpu *c)
     s->rsp = 0;
     s->rflags = X86_RFLAGS_FIXED;
     msrs_reset(c);
-    tlb_reset(s->tlb);
+    mmu_reset(s->mmu);
     vmx_reset(c);
 }
 
@@ -36,7 +36,8 @@ struct x86_state *x86_create(struct pcpu *c)
 {
     c->x86 = calloc(1, sizeof *c->x86);
     assert(c->x86);
-    c->x86->tlb = tlb_create(c->uarch);
+    c->x86->mmu = mmu_create(c);
+    guest_mem_create(c);
     msrs_create(c);
     vmx_create(c);
     x86_reset(c);
@@ -47,7 +48,7 @@ void x86_destroy(struct x86_state *s)
 {
     if (!s)
         return;
-    tlb_destroy(s->tlb);
+    mmu_destroy(s->mmu);
     msrs_destroy(&s->msrs);
     vmx_destroy(&s->vmx);
     free(s);

@@ -6,7 +6,7 @@
 #include "models/cpu/x86/msrs.h"
 #include "models/cpu/x86/vmx_state.h"
 #include "models/cpu/x86/x86.h"
-#include "models/mmu/tlb.h"
+#include "models/mmu/mmu.h"
 #include "spec/x86_bits.h"
 
 struct x86_state {
@@ -16,7 +16,8 @@ struct x86_state {
     uint64_t tsc_adjust;
     uint64_t rsp, rflags; // Of root mode, as VM exits load them
     struct msr_file msrs;
-    struct tlb *tlb;
+    struct mmu *mmu;
+    bool pages_1g; // CPUID says that guests may have 1-GByte pages
     struct vmx vmx;
 };
 

@@ -112,7 +112,7 @@ void bench_program(const struct replay_op *ops, uint32_t count, const struct ben
 {
     const char *wrong;
 
-    program = (struct replay_program){"vcpu0", (struct replay_op *)(uintptr_t)ops, count, {0}, 0x1000};
+    program = (struct replay_program){"vcpu0", (struct replay_op *)(uintptr_t)ops, count, {0}, 0x1000, false};
     for (unsigned v = 0; v < 256; v++)
         program.handler[v] = REPLAY_NO_HANDLER;
     for (; handlers && handlers->vector; handlers++)
