@@ -20,6 +20,17 @@ static u8 max_level_of(struct host *host)
     return limit >= MMU_MAX_PAGE_2M && caps->ept_2m ? PG_LEVEL_2M : PG_LEVEL_4K;
 }
 
+// As KVM: five levels only where guests have addresses that four do not reach.
+unsigned mmu_ept_levels(struct host *host)
+{
+    const struct x86_host *h = x86_host(host);
+    u64 wanted = knob(&host->knobs, KNOB_MMU_EPT_LEVELS);
+
+    if (!h->caps.ept_5level || wanted == MMU_EPT_LEVELS_4)
+        return PG_LEVEL_ROOT_4;
+    return wanted == MMU_EPT_LEVELS_5 || h->maxphyaddr > 48 ? PG_LEVEL_ROOT_5 : PG_LEVEL_ROOT_4;
+}
+
 int mmu_vm_create(struct vm *vm)
 {
     struct host *host = vm->host;
@@ -33,10 +44,11 @@ int mmu_vm_create(struct vm *vm)
         kfree(host, mmu, sizeof(*mmu));
         return -ENOMEM;
     }
-    mmu->root->level = PG_LEVEL_ROOT;
+    mmu->root->level = (u8)mmu_ept_levels(host);
     mmu->format = spte_format_of(ad);
     mmu->max_level = max_level_of(host);
-    mmu->eptp = va_to_hpa(host, mmu->root->spt).v | MEMTYPE_WB | EPTP_WALK_4 | (ad ? EPTP_AD : 0);
+    mmu->eptp = va_to_hpa(host, mmu->root->spt).v | MEMTYPE_WB |
+                (mmu->root->level == PG_LEVEL_ROOT_5 ? EPTP_WALK_5 : EPTP_WALK_4) | (ad ? EPTP_AD : 0);
     spin_lock_init(&mmu->pages_lock, LOCK_RANK_MMU_PAGES);
     list_init(&mmu->pages);
     xa_init(&mmu->page_of_pfn, host);
@@ -137,10 +149,9 @@ bool arch_flush_remote_tlbs(struct vm *vm)
 
 u64 arch_max_gfn(struct vm *vm)
 {
-    u64 width = x86_host(vm->host)->maxphyaddr;
+    u64 width = x86_host(vm->host)->maxphyaddr, reach = PAGE_SHIFT + mmu_ept_levels(vm->host) * PT64_LEVEL_BITS;
 
-    // Four levels translate 48 bits.
-    return 1ull << ((width < 48 ? width : 48) - PAGE_SHIFT);
+    return 1ull << ((width < reach ? width : reach) - PAGE_SHIFT);
 }
 
 // --- Memory slots and host pages.

@@ -35,7 +35,7 @@ struct mmu_vm {
 };
 
 // What one fault may need at most, taken before the lock: a table for each level below the root.
-#define MMU_CACHE_PAGES (PG_LEVEL_ROOT - 1)
+#define MMU_CACHE_PAGES (PG_LEVEL_ROOT_5 - 1)
 struct mmu_vcpu {
     struct mmu_page *cache[MMU_CACHE_PAGES];
     u32 cached;
@@ -44,6 +44,8 @@ struct mmu_vcpu {
 
 // Creation and end with the VM; 0 or -ENOMEM.
 int mmu_vm_create(struct vm *vm);
+// Levels of EPT tables by knob mmu.ept_levels and processor: 4 or 5.
+unsigned mmu_ept_levels(struct host *host);
 void mmu_vm_destroy(struct vm *vm);
 int mmu_vcpu_create(struct x86_vcpu *v);
 void mmu_vcpu_destroy(struct x86_vcpu *v);

@@ -21,11 +21,12 @@
 
 #define PT64_ENTRIES 512u
 #define PT64_LEVEL_BITS 9u
-// Levels: 1 maps 4 KiB, 2 2 MiB, 3 1 GiB; 4 is the root's.
+// Levels: 1 maps 4 KiB, 2 2 MiB, 3 1 GiB; the root's is 4 or 5 (struct mmu_vm).
 #define PG_LEVEL_4K 1u
 #define PG_LEVEL_2M 2u
 #define PG_LEVEL_1G 3u
-#define PG_LEVEL_ROOT 4u
+#define PG_LEVEL_ROOT_4 4u
+#define PG_LEVEL_ROOT_5 5u
 
 #define SPTE_PRESENT (1ull << 11)
 #define SPTE_MMIO_VALUE (EPT_WRITE | EPT_EXEC)

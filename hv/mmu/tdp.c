@@ -37,7 +37,7 @@ u64 *mmu_lookup(struct vm *vm, gfn_t gfn, unsigned *level)
 {
     u64 *table = vm->mmu->root->spt;
 
-    for (unsigned l = PG_LEVEL_ROOT;; l--) {
+    for (unsigned l = vm->mmu->root->level;; l--) {
         u64 *sptep = &table[spte_index(gfn, l)];
         u64 spte = READ_ONCE(*sptep);
 
@@ -94,7 +94,7 @@ static u64 *walk_to(struct x86_vcpu *v, gfn_t gfn, unsigned *level)
     struct vm *vm = v->vcpu.vm;
     u64 *table = vm->mmu->root->spt;
 
-    for (unsigned l = PG_LEVEL_ROOT;; l--) {
+    for (unsigned l = vm->mmu->root->level;; l--) {
         u64 *sptep = &table[spte_index(gfn, l)];
         u64 spte = READ_ONCE(*sptep);
         bool present = is_present(spte);
@@ -231,7 +231,7 @@ void mmu_zap_range(struct vm *vm, gfn_t first, gfn_t end)
 
     list_init(&z.doomed);
     write_lock(&vm->mmu_lock);
-    zap_table(&z, vm->mmu->root->spt, 0, PG_LEVEL_ROOT);
+    zap_table(&z, vm->mmu->root->spt, 0, vm->mmu->root->level);
     // Before the lock is dropped: who maps anew afterwards must not find old translations beside his.
     if (z.flush)
         flush_remote_tlbs(vm);
@@ -241,5 +241,5 @@ void mmu_zap_range(struct vm *vm, gfn_t first, gfn_t end)
 
 void mmu_zap_all(struct vm *vm)
 {
-    mmu_zap_range(vm, 0, pages_of_level(PG_LEVEL_ROOT) * PT64_ENTRIES);
+    mmu_zap_range(vm, 0, pages_of_level(vm->mmu->root->level) * PT64_ENTRIES);
 }

@@ -8,6 +8,9 @@
 #include "hv/vmm/config.h"
 
 #define VMM_SLOTS_MAX 64u
+// Guest memory lies as a PC's does: the hole below 4 GiB belongs to devices, the rest follows above.
+#define VMM_HOLE (3ull << 30)
+#define VMM_ABOVE_HOLE (4ull << 30)
 
 struct vmm;
 struct vmm_ioapic;
@@ -67,6 +70,9 @@ void vmm_vm_setup(struct vmm *vmm, u32 index);
 // Backing for `bytes` and a slot for it. The API's result.
 s64 vmm_add_slot(struct vmm_vm *vm, u32 slot, u32 flags, u64 gpa, u64 bytes, unsigned page_shift);
 struct vmm_slot *vmm_find_slot(struct vmm_vm *vm, u32 slot);
+// Writes page tables of config->paging_levels into guest memory; returns the top one's guest-physical address.
+// `pages_1g`: the guest may use 1-GiB pages (hv/vmm/guest_tables.c).
+u64 vmm_guest_tables(struct vmm_vm *vm, bool pages_1g);
 
 // Body of a vCPU's thread.
 void vmm_vcpu_thread(void *vcpu);

@@ -48,6 +48,8 @@ static void write_vm(char *block, uint64_t *at, const struct scenario_vm *vm, ui
     *to = (struct vmm_vm_config){.memory_bytes = vm->memory_bytes,
                                  .page_shift = vm->page_shift,
                                  .flags = vm->flags,
+                                 .paging_levels = vm->paging_levels,
+                                 .guest_page_shift = vm->guest_page_shift,
                                  .vcpu_count = vm->vcpu_count,
                                  .device_count = vm->device_count,
                                  .slot_count = vm->slot_count,

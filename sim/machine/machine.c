@@ -19,6 +19,7 @@ struct sim_machine {
     struct machine machine;
     const struct scenario *scenario;
     struct uarch *uarch;
+    struct uarch run_uarch; // With what the variant in progress replaces.
     struct native_image *image;
     struct stream_set *streams; // Of every vCPU, in the order of VMs and vCPUs.
     uint32_t vcpu_count;
@@ -120,11 +121,13 @@ static int load_streams(struct sim_machine *m, struct user_error *e)
             const struct stream_target target = {.clock_khz = (uint32_t)m->uarch->clock.core_khz,
                                                  .tsc_khz = (uint32_t)m->uarch->clock.tsc_khz,
                                                  .vm = i,
-                                                 .vcpu = v};
+                                                 .vcpu = v,
+                                                 .linear = s->vms[i].paging_levels != 0};
             struct stream_error error;
 
             if (!stream_load(s->vms[i].vcpus[v].stream, &target, set, &error))
                 return stream_fault(s, i, v, &error, e);
+            set->programs[0].linear = target.linear;
         }
     }
     return 0;
@@ -323,6 +326,33 @@ static void reset_cpu(struct sim_machine *m, struct pcpu *c)
     x86_reset(c);
 }
 
+// The micro-architecture of the variant. False with `e`.
+static bool choose_uarch(struct sim_machine *m, struct user_error *e)
+{
+    const struct scenario_variant *v = m->run->variant;
+    char error[700];
+
+    m->run_uarch = *m->uarch;
+    for (uint32_t i = 0; i < v->uarch_count; i++)
+        uarch_replace(&m->run_uarch, v->uarch[i].param, v->uarch[i].value);
+    if (!uarch_sound(&m->run_uarch, error, sizeof error)) {
+        snprintf(e->text, sizeof e->text, "%s: variant %s: what `uarch` replaces does not fit: %s",
+                 m->scenario->path, v->name, error);
+        return false;
+    }
+    for (uint32_t i = 0; i < m->scenario->vm_count; i++)
+        if (m->scenario->vms[i].paging_levels == 5 && m->run_uarch.address.linear_bits < 57) {
+            user_error_at(e, m->scenario->path, m->scenario->vms[i].line, "vms.paging",
+                          "5 levels need 57 linear address bits, and %s has %u (uarch address.linear_bits)",
+                          m->uarch->name, (unsigned)m->run_uarch.address.linear_bits);
+            return false;
+        }
+    m->machine.uarch = &m->run_uarch;
+    for (uint32_t i = 0; i < m->machine.cpu_count; i++)
+        m->machine.cpus[i]->uarch = &m->run_uarch;
+    return true;
+}
+
 // Brings everything back to reset. A run after it cannot tell whether there was one before.
 static void reset(struct sim_machine *m)
 {
@@ -359,8 +389,9 @@ static void knob_values(const struct machine_run *run, struct knobs *values)
         values->v[run->knobs[i].knob] = run->knobs[i].value;
 }
 
-// "name=value" lines of every knob that is not at its default.
-static char *knob_text(const struct knobs *values)
+// "name=value" lines of every knob that is not at its default, "uarch group.name=value" of what the variant
+// replaces.
+static char *knob_text(const struct sim_machine *m, const struct knobs *values)
 {
     static const char *const names[] = {
 #define KNOB(id, name, type, values, def, about, source) name,
@@ -376,6 +407,12 @@ static char *knob_text(const struct knobs *values)
     for (uint32_t i = 0; out && i < KNOB_COUNT; i++)
         if (values->v[i] != defaults.v[i])
             fprintf(out, "%s=%llu\n", names[i], (unsigned long long)values->v[i]);
+    for (uint32_t i = 0; out && i < m->run->variant->uarch_count; i++) {
+        const struct scenario_uarch *r = &m->run->variant->uarch[i];
+        struct uarch_param p = uarch_param_at(m->uarch, r->param);
+
+        fprintf(out, "uarch %s.%s=%llu\n", p.group, p.name, (unsigned long long)r->value);
+    }
     if (out)
         fclose(out);
     return text;
@@ -384,7 +421,7 @@ static char *knob_text(const struct knobs *values)
 static int begin_trace(struct sim_machine *m, const struct knobs *values, struct user_error *e)
 {
     struct machine_run *run = m->run;
-    char *knobs = knob_text(values);
+    char *knobs = knob_text(m, values);
     struct trace_run_info info = {.scenario = m->scenario->name,
                                   .variant = run->variant->name,
                                   .seed = run->seed,
@@ -438,6 +475,8 @@ int machine_run(struct sim_machine *m, struct machine_run *run, struct user_erro
     int result = 0;
 
     m->run = run;
+    if (!choose_uarch(m, e))
+        return -1;
     reset(m);
     knob_values(run, &values);
     const struct hw_bootinfo *info =

@@ -91,8 +91,10 @@ static void print_vm(const struct scenario *s, const struct scenario_vm *vm, FIL
     quoted(out, vm->name);
     fprintf(out,
             "\n    memory: %" PRIu64
-            "B\n    page: %s\n    irqchip: %s\n    nested: %s\n    prefault: %s\n    ",
+            "B\n    page: %s\n    paging: %s\n    guest_page: %s\n    irqchip: %s\n    nested: %s\n    prefault: %s\n    ",
             vm->memory_bytes, page_word(vm->page_shift),
+            vm->paging_levels == 0 ? "off" : vm->paging_levels == 4 ? "4" : "5",
+            page_word(vm->guest_page_shift),
             vm->flags & VMM_VM_IRQCHIP         ? "core"
             : vm->flags & VMM_VM_SPLIT_IRQCHIP ? "split"
                                                : "none",
@@ -170,6 +172,17 @@ static void print_variants(const struct scenario *s, FILE *out)
                 overridden |= v->knobs[later].knob == v->knobs[k].knob;
             if (!overridden)
                 print_knob(out, &v->knobs[k]);
+        }
+        if (v->uarch_count)
+            fputs("    uarch:\n", out);
+        for (uint32_t k = 0; k < v->uarch_count; k++) {
+            bool overridden = false;
+
+            for (uint32_t later = k + 1; later < v->uarch_count; later++)
+                overridden |= v->uarch[later].param == v->uarch[k].param;
+            if (!overridden)
+                fprintf(out, "      %s: 0x%" PRIx64 "\n", schema_uarch_name(v->uarch[k].param),
+                        v->uarch[k].value);
         }
     }
 }

@@ -246,6 +246,7 @@ void scenario_free(struct scenario *s)
         free(s->variants[i].name);
         free(s->variants[i].about);
         free(s->variants[i].knobs);
+        free(s->variants[i].uarch);
     }
     for (uint32_t i = 0; i < s->expect_count; i++) {
         struct scenario_expect *x = &s->expects[i];

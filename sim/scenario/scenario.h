@@ -31,6 +31,8 @@ struct scenario_vm {
     uint64_t memory_bytes;
     uint32_t page_shift;
     uint32_t flags; // VMM_VM_*
+    uint32_t paging_levels;    // Of the guest's tables: 0 (streams give guest-physical addresses), 4, 5
+    uint32_t guest_page_shift; // Of the pages that they map
     uint32_t pcpu;
     struct scenario_vcpu *vcpus;
     uint32_t vcpu_count;
@@ -45,11 +47,18 @@ struct scenario_knob {
     uint32_t knob; // enum knob_id
     uint64_t value;
 };
+// A parameter of the micro-architecture that the scenario replaces.
+struct scenario_uarch {
+    uint32_t param; // Position in models/cpu/uarch/uarch_params.def
+    uint64_t value;
+};
 struct scenario_variant {
     char *name; // "default" where the scenario names none
     char *about;
     struct scenario_knob *knobs; // The scenario's own, then the variant's.
     uint32_t knob_count;
+    struct scenario_uarch *uarch; // The same.
+    uint32_t uarch_count;
 };
 
 enum expect_kind { EXPECT_TRUE_VALUE, EXPECT_EQUALS, EXPECT_AT_LEAST, EXPECT_AT_MOST, EXPECT_BETWEEN };

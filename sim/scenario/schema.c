@@ -50,7 +50,7 @@ static const cyaml_schema_value_t slot_entry = ENTRY(struct raw_slot, slot_field
 static const cyaml_schema_field_t vm_fields[] = {
     TEXT_NEEDED(struct raw_vm, name), TEXT_NEEDED(struct raw_vm, memory), TEXT(struct raw_vm, page),
     TEXT(struct raw_vm, prefault),    TEXT(struct raw_vm, irqchip),       TEXT(struct raw_vm, nested),
-    TEXT(struct raw_vm, pcpu),
+    TEXT(struct raw_vm, paging),      TEXT(struct raw_vm, guest_page),    TEXT(struct raw_vm, pcpu),
     LIST("vcpus", struct raw_vm, vcpus, &vcpu_entry),
     LIST("devices", struct raw_vm, devices, &device_entry),
     LIST("slots", struct raw_vm, slots, &slot_entry),
@@ -109,9 +109,16 @@ static void make_variants(struct schema *s, const char *const *variants, size_t 
     for (unsigned i = 0; i < KNOB_COUNT; i++)
         s->knobs[i] = text_field(knob_names[i], i * sizeof(char *));
     s->knobs[KNOB_COUNT] = (cyaml_schema_field_t)CYAML_FIELD_END;
+    size_t at = 0;
+
+    for (unsigned i = 0; i < SCHEMA_UARCH_PARAMS; i++)
+        if (schema_uarch_name(i))
+            s->uarch[at++] = text_field(schema_uarch_name(i), i * sizeof(char *));
+    s->uarch[at] = (cyaml_schema_field_t)CYAML_FIELD_END;
     s->variant[0] = text_field("about", offsetof(struct raw_variant, about));
     s->variant[1] = (cyaml_schema_field_t)PART("knobs", struct raw_variant, knobs, s->knobs);
-    s->variant[2] = (cyaml_schema_field_t)CYAML_FIELD_END;
+    s->variant[2] = (cyaml_schema_field_t)PART("uarch", struct raw_variant, uarch, s->uarch);
+    s->variant[3] = (cyaml_schema_field_t)CYAML_FIELD_END;
     for (size_t i = 0; i < count; i++)
         s->variants[i] =
             (cyaml_schema_field_t){.key = variants[i],
@@ -134,6 +141,7 @@ void schema_make(struct schema *s, const char *const *variants, size_t variant_c
         LIST("vmm", struct raw_scenario, vmm, &s->action_entry),
         PART("run", struct raw_scenario, run, run_fields),
         PART("knobs", struct raw_scenario, knobs, s->knobs),
+        PART("uarch", struct raw_scenario, uarch, s->uarch),
         {.key = "variants",
          .data_offset = (uint32_t)offsetof(struct raw_scenario, variants),
          .value = {CYAML_VALUE_MAPPING(CYAML_FLAG_OPTIONAL, struct raw_variant *[SCENARIO_VARIANTS_MAX],

@@ -23,7 +23,7 @@ struct raw_slot {
     char *slot, *gpa, *size, *page, *readonly, *log_dirty;
 };
 struct raw_vm {
-    char *name, *memory, *page, *prefault, *irqchip, *nested, *pcpu;
+    char *name, *memory, *page, *prefault, *irqchip, *nested, *paging, *guest_page, *pcpu;
     struct raw_vcpu *vcpus;
     unsigned vcpus_count;
     struct raw_device *devices;
@@ -38,9 +38,24 @@ struct raw_action {
 struct raw_knobs {
     char *v[KNOB_COUNT];
 };
+// Parameters of the micro-architecture, in the order of models/cpu/uarch/uarch_params.def.
+enum schema_uarch_param {
+#define GROUP(g, about)
+#define P(g, name, unit, min, max, about) SCHEMA_UARCH_##g##_##name,
+#define END(g)
+#include "models/cpu/uarch/uarch_params.def"
+#undef GROUP
+#undef P
+#undef END
+    SCHEMA_UARCH_PARAMS
+};
+struct raw_uarch_values {
+    char *v[SCHEMA_UARCH_PARAMS];
+};
 struct raw_variant {
     char *about;
     struct raw_knobs *knobs;
+    struct raw_uarch_values *uarch;
 };
 struct raw_compare {
     char *sql, *ratio, *at_least, *at_most;
@@ -71,6 +86,7 @@ struct raw_scenario {
     unsigned vmm_count;
     struct raw_run *run;
     struct raw_knobs *knobs;
+    struct raw_uarch_values *uarch;
     struct raw_variant *variants[SCENARIO_VARIANTS_MAX];
     struct raw_expect *expect;
     unsigned expect_count;
@@ -81,7 +97,8 @@ struct raw_scenario {
 // Fields of every mapping that is made at run time.
 struct schema {
     cyaml_schema_field_t knobs[KNOB_COUNT + 1];
-    cyaml_schema_field_t variant[3];
+    cyaml_schema_field_t uarch[SCHEMA_UARCH_PARAMS + 1];
+    cyaml_schema_field_t variant[4];
     cyaml_schema_field_t variants[SCENARIO_VARIANTS_MAX + 1];
     cyaml_schema_field_t action[SCHEMA_ACTION_ARGS + 4];
     cyaml_schema_value_t action_entry;
@@ -92,6 +109,8 @@ struct schema {
 // Name of argument i of actions ("gsi", "level", ...), NULL beyond the last.
 const char *schema_action_arg(unsigned i);
 const char *schema_knob_name(unsigned knob);
+// "group.name" of a parameter of the micro-architecture that a scenario may replace, else NULL.
+const char *schema_uarch_name(unsigned param);
 // Makes the schema for scenarios with these variant names. The names must outlive it.
 void schema_make(struct schema *s, const char *const *variants, size_t variant_count);
 

@@ -95,7 +95,7 @@ static void faults(void)
     u64 pages = vm_of()->mmu->page_count;
 
     EXPECT_FALSE(is_present(spte_at(5, &level)));
-    EXPECT_EQ(level, PG_LEVEL_ROOT);
+    EXPECT_EQ(level, PG_LEVEL_ROOT_4);
     fault(5 << 12, QUAL_EPT_WRITE);
     EXPECT_EQ(t.run->exit_reason, HV_EXIT_SHUTDOWN);
     u64 spte = spte_at(5, &level);
