@@ -8,6 +8,7 @@
 #define HV_MMU_MMU_H
 
 #include "hv/core/vm.h"
+#include "hv/hw/trace.h"
 #include "hv/lib/xarray.h"
 #include "hv/mmu/spte.h"
 
@@ -76,6 +77,23 @@ enum fault_result mmu_page_fault(struct x86_vcpu *v, struct page_fault *f);
 int mmu_prefault(struct x86_vcpu *v, gpa_t gpa, u64 *mapped_bytes);
 // An EPT misconfiguration: true if the entry says memory-mapped I/O and is not out of date.
 bool mmu_is_mmio(struct x86_vcpu *v, gpa_t gpa);
+
+// Brackets of every change that takes pages or rights of stage 2 away, its flush included: what the simulator's TLB
+// checker knows of the time in which caches may lag behind the tables (docs/tlb-checker.md).
+static inline void mmu_change_begin(const struct vm *vm)
+{
+    hw_trace(TP_MMU_CHANGE_BEGIN, vm->id, 0, 0, 0, 0, 0);
+}
+static inline void mmu_change_end(const struct vm *vm)
+{
+    hw_trace(TP_MMU_CHANGE_END, vm->id, 0, 0, 0, 0, 0);
+}
+
+// Is this invalidation (MMU_SKIP_FLUSH_*) left out? Knob mmu.skip_flush: the checker's own test.
+static inline bool mmu_skips_flush(const struct vm *vm, u64 which)
+{
+    return unlikely(knob(&vm->host->knobs, KNOB_MMU_SKIP_FLUSH) == which);
+}
 
 // --- Walks and zaps.
 

@@ -122,17 +122,23 @@ static enum fault_result set_leaf(struct vm *vm, u64 *sptep, gfn_t gfn, unsigned
 
     if (old == new)
         return FAULT_SPURIOUS;
-    if (!__atomic_compare_exchange_n(sptep, &old, new, false, __ATOMIC_ACQ_REL, __ATOMIC_RELAXED))
-        return FAULT_RETRY;
-    hw_trace(TP_KVM_MMU_SPTE_SET, gfn_round(gfn, level), level, old, new, 0, 0);
-    if (!is_present(old)) {
-        __atomic_fetch_add(&vm->mmu->mapped[level], 1, __ATOMIC_RELAXED);
-        return FAULT_FIXED;
-    }
     // Another page, or fewer rights: others may still use the old translation.
-    if (spte_pfn(old) != spte_pfn(new) || (old & EPT_RWX & ~new))
-        flush_remote_tlbs(vm);
-    return FAULT_FIXED;
+    bool loses = is_present(old) && (spte_pfn(old) != spte_pfn(new) || (old & EPT_RWX & ~new));
+
+    if (loses)
+        mmu_change_begin(vm);
+    bool done = __atomic_compare_exchange_n(sptep, &old, new, false, __ATOMIC_ACQ_REL, __ATOMIC_RELAXED);
+
+    if (done) {
+        hw_trace(TP_KVM_MMU_SPTE_SET, gfn_round(gfn, level), level, old, new, 0, 0);
+        if (!is_present(old))
+            __atomic_fetch_add(&vm->mmu->mapped[level], 1, __ATOMIC_RELAXED);
+        else if (loses)
+            flush_remote_tlbs(vm);
+    }
+    if (loses)
+        mmu_change_end(vm);
+    return done ? FAULT_FIXED : FAULT_RETRY;
 }
 
 enum fault_result tdp_map(struct x86_vcpu *v, struct page_fault *f)
@@ -231,10 +237,12 @@ void mmu_zap_range(struct vm *vm, gfn_t first, gfn_t end)
 
     list_init(&z.doomed);
     write_lock(&vm->mmu_lock);
+    mmu_change_begin(vm);
     zap_table(&z, vm->mmu->root->spt, 0, vm->mmu->root->level);
     // Before the lock is dropped: who maps anew afterwards must not find old translations beside his.
-    if (z.flush)
+    if (z.flush && !mmu_skips_flush(vm, MMU_SKIP_FLUSH_ZAP))
         flush_remote_tlbs(vm);
+    mmu_change_end(vm);
     write_unlock(&vm->mmu_lock);
     list_for_each_safe(sp, &z.doomed, struct mmu_page, node) mmu_page_free(vm->host, sp);
 }

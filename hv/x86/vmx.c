@@ -61,7 +61,8 @@ void arch_vcpu_load(struct vcpu *vcpu, struct cpu *cpu)
 
     if (moved) {
         // Translations tagged with our VPID or root may have been left behind here by an earlier visit.
-        make_request(REQ_TLB_FLUSH, vcpu);
+        if (!mmu_skips_flush(vcpu->vm, MMU_SKIP_FLUSH_VCPU_MOVE))
+            make_request(REQ_TLB_FLUSH, vcpu);
         v->vmcs->host.tr_base = 0;
     }
     vmcs_write_cpu_state(v, cpu);

@@ -281,9 +281,9 @@ int arch_vcpu_handle_requests(struct vcpu *vcpu)
     // A flush of everything makes the smaller ones needless.
     bool all = check_request(REQ_TLB_FLUSH, vcpu), current = check_request(REQ_TLB_FLUSH_CURRENT, vcpu);
 
-    if (all || current)
+    if ((all || current) && !mmu_skips_flush(vcpu->vm, MMU_SKIP_FLUSH_REQUEST))
         mmu_flush_all(v);
-    if (check_request(REQ_TLB_FLUSH_GUEST, vcpu))
+    if (check_request(REQ_TLB_FLUSH_GUEST, vcpu) && !mmu_skips_flush(vcpu->vm, MMU_SKIP_FLUSH_GUEST_REQUEST))
         mmu_flush_guest(v);
     if (check_request(REQ_TRIPLE_FAULT, vcpu))
         return userspace_exit(v, HV_EXIT_SHUTDOWN);

@@ -108,6 +108,7 @@ struct machine {
     const struct native_image *image; // libhv.so
     struct replay_set *replays;       // models/cpu/x86/replay.h: guest programs by IDTR base
     struct trace_port *trace_port;    // models/cpu/x86/trace_port.h
+    struct mmu_check *tlb_check;      // models/mmu/check.h: compares hits of translation caches; NULL: off
     struct assigned_msi *assigned;    // models/apic/assigned_msi.h: the device that `msi` ops belong to
     uint64_t seed;
     bool exact; // false: `quantum_ticks` of run-ahead are allowed beyond the horizon

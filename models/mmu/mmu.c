@@ -27,6 +27,7 @@ struct mmu *mmu_create(struct pcpu *c)
 
     assert(m);
     m->cpu = c;
+    m->check = c->machine->tlb_check;
     tlb_create(&m->tlb, c->uarch);
     return m;
 }

@@ -5,9 +5,11 @@
 #include "models/cpu/native/native.h"
 #include "models/cpu/uarch/uarch.h"
 #include "models/cpu/x86/replay_run.h"
+#include "models/cpu/x86/trace_exit.h"
 #include "models/cpu/x86/trace_port.h"
 #include "models/cpu/x86/x86.h"
 #include "models/mem/mem.h"
+#include "models/mmu/check.h"
 #include "sim/machine/boot_info.h"
 #include <assert.h>
 #include <limits.h>
@@ -250,6 +252,8 @@ static int build(struct sim_machine *m, const struct machine_options *o, struct 
     m->machine.owner = m;
     m->machine.power_off = power_off;
     m->machine.on_attention = attention;
+    if (o->check_tlb)
+        m->machine.tlb_check = mmu_check_create(trace_guest_violation);
     return create_cpus(m, e) || register_programs(m, e) ? -1 : 0;
 }
 
@@ -293,6 +297,7 @@ void machine_destroy(struct sim_machine *m)
     for (uint32_t i = 0; m->streams && i < m->vcpu_count; i++)
         stream_free(&m->streams[i]);
     free(m->streams);
+    mmu_check_destroy(m->machine.tlb_check);
     sim_vcd_close();
     native_image_close(m->image);
     uarch_free(m->uarch);
@@ -376,6 +381,8 @@ static void reset(struct sim_machine *m)
     replay_reset(hw);
     trace_port_begin(hw);
     assigned_msi_reset(hw->assigned);
+    if (hw->tlb_check)
+        mmu_check_reset(hw->tlb_check);
     for (uint32_t i = 0; i < hw->cpu_count; i++)
         reset_cpu(m, hw->cpus[i]);
 }

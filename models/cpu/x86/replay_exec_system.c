@@ -5,6 +5,7 @@
 
 #include "models/apic/lapic.h"
 #include "models/cpu/uarch/uarch.h"
+#include "models/mmu/check.h"
 #include "spec/apic_bits.h"
 
 static enum replay_step cr_exit(struct pcpu *c, const struct replay_op *op, unsigned type, unsigned cr,
@@ -78,14 +79,41 @@ static enum replay_step to_cr8(struct pcpu *c, const struct replay_op *op, uint6
     return vapic_write_tpr(c) ? STEP_EXIT : STEP_RETIRED;
 }
 
+// What MOV to CR invalidates (SDM 4.10.4.1), whoever carries it out: for the TLB checker.
+static void note_cr_write(struct pcpu *c, unsigned cr, uint64_t value)
+{
+    const struct vmx *v = &c->x86->vmx;
+    struct mmu *m = c->x86->mmu;
+    uint64_t mask, old;
+
+    if (cr == 3) {
+        bool pcide = c->x86->cr[4] & X86_CR4_PCIDE;
+
+        if (!pcide || !(value & X86_CR3_NO_FLUSH))
+            mmu_check_guest_flush(m, MMU_FLUSH_PCID, pcide ? (uint16_t)(value & X86_CR3_PCID_MASK) : 0, 0);
+        return;
+    }
+    if (cr != 0 && cr != 4)
+        return;
+    mask = vmcs_get(v, mask_of(cr));
+    old = (c->x86->cr[cr] & ~mask) | (vmcs_get(v, shadow_of(cr)) & mask);
+    if (cr == 0 ? (old & ~value & X86_CR0_PG) != 0
+                : ((old ^ value) & X86_CR4_PGE) || (old & ~value & X86_CR4_PCIDE))
+        mmu_check_guest_flush(m, MMU_FLUSH_ALL, 0, 0);
+    else if (cr == 4 && (((old ^ value) & X86_CR4_PAE) || (value & ~old & X86_CR4_SMEP)))
+        mmu_check_guest_flush(m, MMU_FLUSH_PCID, m->space.tag.pcid, 0);
+}
+
 EXEC(movtocr)
 {
     struct vmx *v = &c->x86->vmx;
     unsigned cr = (unsigned)op->args[0];
     uint64_t value, mask;
 
-    if (first_time(g))
+    if (first_time(g)) {
         v->gpr.r[RAX] = op->args[1];
+        note_cr_write(c, cr, op->args[1]);
+    }
     value = v->gpr.r[RAX];
     switch (cr) {
     case 0:
@@ -214,8 +242,10 @@ EXEC(invlpg)
 {
     struct vmx *v = &c->x86->vmx;
 
-    if (first_time(g))
+    if (first_time(g)) {
         v->gpr.r[RDI] = op->args[0];
+        mmu_check_guest_flush(c->x86->mmu, MMU_FLUSH_PAGE, c->x86->mmu->space.tag.pcid, op->args[0]);
+    }
     if (v->ctl.cpu & CPU_INVLPG_EXITING) {
         replay_exit(c, op, EXIT_REASON_INVLPG)->qualification = v->gpr.r[RDI];
         return STEP_EXIT;
@@ -223,6 +253,16 @@ EXEC(invlpg)
     pcpu_charge_cycles(c, c->uarch->op.invlpg_cycles);
     guest_invlpg(c, v->gpr.r[RDI]);
     return STEP_RETIRED;
+}
+
+static void note_invpcid(struct pcpu *c, const struct replay_op *op)
+{
+    static const enum mmu_flush what[] = {MMU_FLUSH_PCID_PAGE, MMU_FLUSH_PCID, MMU_FLUSH_ALL,
+                                          MMU_FLUSH_ALL_BUT_GLOBALS};
+
+    if (op->args[0] <= 3)
+        mmu_check_guest_flush(c->x86->mmu, what[op->args[0]], (uint16_t)(op->args[2] & X86_CR3_PCID_MASK),
+                              op->args[1]);
 }
 
 EXEC(invpcid)
@@ -237,6 +277,7 @@ EXEC(invpcid)
         memset(g->operand, 0, sizeof g->operand);
         memcpy(g->operand, &op->args[2], 8); // Descriptor: PCID, linear address.
         memcpy(g->operand + 8, &op->args[1], 8);
+        note_invpcid(c, op);
         g->operand_bytes = 16;
     }
     type = v->gpr.r[RAX];

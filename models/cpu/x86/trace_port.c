@@ -8,6 +8,7 @@
 #include "hv/hw/trace.h"
 #include "models/cpu/native/native.h"
 #include "models/cpu/x86/x86_state.h"
+#include "models/mmu/check.h"
 #include "traces/trace.h"
 #include <assert.h>
 #include <inttypes.h>
@@ -84,6 +85,8 @@ void hw_trace(enum hw_tracepoint tp, u64 a0, u64 a1, u64 a2, u64 a3, u64 a4, u64
     const uint64_t args[TRACE_EVENT_ARGS] = {a0, a1, a2, a3, a4, a5};
     const struct pcpu *c = pcpu_current;
 
+    if (c && c->machine->tlb_check && (tp == TP_MMU_CHANGE_BEGIN || tp == TP_MMU_CHANGE_END))
+        mmu_check_change(c->machine->tlb_check, (uint32_t)a0, tp == TP_MMU_CHANGE_BEGIN);
     if (c && c->trace)
         trace_event(c->trace, trace_where_of(c, true), (uint16_t)tp, c->now_ticks, args,
                     tracepoints[tp].argc);
@@ -163,19 +166,23 @@ void hw_trace_count(const char *name, u64 n)
 
 // --- Violations, bugs. ---
 
+static void violation_text(struct pcpu *c, const char *name, uint64_t address, const char *detail, bool guest)
+{
+    if (c->trace)
+        trace_violation(c->trace, &(struct trace_violation){.where = trace_where_of(c, guest),
+                                                            .thread = native_context_thread(c),
+                                                            .kind = trace_text(c->trace, name),
+                                                            .detail = trace_text(c->trace, detail),
+                                                            .address = address,
+                                                            .tick = c->now_ticks});
+}
+
 static void violation(struct pcpu *c, const char *name, uint64_t a0, uint64_t a1, bool guest)
 {
     char detail[64];
 
-    if (!c->trace)
-        return;
     snprintf(detail, sizeof detail, "%#" PRIx64 ", %#" PRIx64, a0, a1);
-    trace_violation(c->trace, &(struct trace_violation){.where = trace_where_of(c, guest),
-                                                        .thread = native_context_thread(c),
-                                                        .kind = trace_text(c->trace, name),
-                                                        .detail = trace_text(c->trace, detail),
-                                                        .address = a0,
-                                                        .tick = c->now_ticks});
+    violation_text(c, name, a0, detail, guest);
 }
 
 void hw_trace_violation(const char *name, u64 a0, u64 a1)
@@ -186,6 +193,11 @@ void hw_trace_violation(const char *name, u64 a0, u64 a1)
 void trace_vmx_violation(struct pcpu *c, const char *name, uint64_t a0, uint64_t a1)
 {
     violation(c, name, a0, a1, c->x86->vmx.in_guest);
+}
+
+void trace_guest_violation(struct pcpu *c, const char *kind, uint64_t address, const char *detail)
+{
+    violation_text(c, kind, address, detail, true);
 }
 
 void hw_panic(const char *what, const char *file, u32 line)
