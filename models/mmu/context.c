@@ -39,10 +39,11 @@ uint32_t context_number(struct contexts *s, const struct context_tag *tag)
         i++;
     if (i == s->count) {
         i = take_slot(s);
-        s->slots[i] = (struct context_slot){.tag = *tag, .used = true};
+        s->slots[i] = (struct context_slot){.tag = *tag};
+        s->generation[i] = 0;
     }
     s->slots[i].last_use = ++s->clock;
-    return i << CONTEXT_GENERATION_BITS | s->slots[i].generation;
+    return i << CONTEXT_GENERATION_BITS | s->generation[i];
 }
 
 bool context_matches(const struct context_tag *tag, const struct context_filter *f)
@@ -63,14 +64,12 @@ bool context_matches(const struct context_tag *tag, const struct context_filter 
 void contexts_drop(struct contexts *s, const struct context_filter *f)
 {
     for (uint32_t i = 0; i < s->count; i++) {
-        struct context_slot *slot = &s->slots[i];
-
-        if (!context_matches(&slot->tag, f))
+        if (!context_matches(&s->slots[i].tag, f))
             continue;
         // The generations begin anew: nothing of the old ones may be left by then.
-        if (++slot->generation == CONTEXT_GENERATIONS) {
+        if (++s->generation[i] == CONTEXT_GENERATIONS) {
             s->purge(s->owner, i);
-            slot->generation = 0;
+            s->generation[i] = 0;
         }
         s->epoch++;
     }

@@ -40,12 +40,11 @@ struct context_tag {
 
 struct context_slot {
     struct context_tag tag;
-    uint8_t generation;
-    bool used;
     uint64_t last_use; // Of contexts.clock
 };
 
 struct contexts {
+    uint8_t generation[CONTEXT_SLOTS]; // By itself: looked at for every way of a set.
     struct context_slot slots[CONTEXT_SLOTS];
     uint32_t count; // Slots below it have been in use.
     uint64_t clock;
@@ -74,9 +73,7 @@ void contexts_drop(struct contexts *s, const struct context_filter *f);
 
 static inline bool context_alive(const struct contexts *s, uint32_t number)
 {
-    const struct context_slot *slot = &s->slots[number >> CONTEXT_GENERATION_BITS];
-
-    return slot->used && slot->generation == (number & (CONTEXT_GENERATIONS - 1));
+    return s->generation[number >> CONTEXT_GENERATION_BITS] == (number & (CONTEXT_GENERATIONS - 1));
 }
 static inline const struct context_tag *context_of(const struct contexts *s, uint32_t number)
 {

@@ -140,6 +140,13 @@ enum mmu_result mmu_translate(struct mmu *m, uint64_t linear, unsigned access, b
     return MMU_OK;
 }
 
+void mmu_counters_add(struct mmu_counters *to, const struct mmu_counters *k)
+{
+#define MMU_COUNTER(name, about) to->name += k->name;
+#include "models/mmu/counters.def"
+#undef MMU_COUNTER
+}
+
 void mmu_counters_each(const struct mmu_counters *k, void (*fn)(void *ctx, const char *name, uint64_t value),
                        void *ctx)
 {

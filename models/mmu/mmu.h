@@ -128,6 +128,7 @@ static inline bool mmu_hit(struct mmu *m, uint64_t linear, unsigned access, bool
 // walk.c: makes the translation from the tables; fills m->walk. Caches what it found.
 enum mmu_result mmu_walk_tables(struct mmu *m, uint64_t linear, unsigned access, bool user);
 
+void mmu_counters_add(struct mmu_counters *to, const struct mmu_counters *k);
 // Calls `fn` for every counter of the unit, by its name ("dtlb_hits").
 void mmu_counters_each(const struct mmu_counters *k, void (*fn)(void *ctx, const char *name, uint64_t value),
                        void *ctx);

@@ -133,6 +133,8 @@ struct array_value *tlb_find(struct tlb *t, const struct tlb_numbers *n, uint64_
         uint64_t number = linear >> page_bits[size];
         uint64_t key = array_key(n->translation, number, size), global = array_key(n->global, number, size);
 
+        if (!(t->sizes >> size & 1))
+            continue;
         v = array_find(second_level(t, size), number, key, global);
         if (!v)
             continue;
@@ -193,7 +195,8 @@ struct array_value *tlb_find_nested(struct tlb *t, const struct tlb_numbers *n, 
 {
     for (enum array_size size = ARRAY_4K; size <= ARRAY_1G; size++) {
         uint64_t number = gpa >> page_bits[size], key = array_key(n->physical, number, size);
-        struct array_value *v = array_find(&t->nested, number, key, key);
+        struct array_value *v =
+            t->nested_sizes >> size & 1 ? array_find(&t->nested, number, key, key) : NULL;
 
         if (v)
             return v;
@@ -206,6 +209,7 @@ void tlb_insert_nested(struct tlb *t, const struct tlb_numbers *n, uint64_t gpa,
     enum array_size size = ARRAY_SIZE_OF(v->page_bits);
     uint64_t number = gpa >> v->page_bits;
 
+    t->nested_sizes |= (uint8_t)(1u << size);
     array_insert(&t->nested, &t->contexts, number, array_key(n->physical, number, size), v);
 }
 

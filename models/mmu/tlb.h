@@ -46,7 +46,8 @@ struct tlb {
     struct array ept_table[TLB_TABLE_LEVELS + 1];
     struct array nested;
     struct array none; // In place of what the core does not have
-    uint8_t sizes; // Bit s: a page of size s (enum array_size) was inserted since the reset
+    // Bit s: a page of size s (enum array_size) was inserted since the reset
+    uint8_t sizes, nested_sizes;
 };
 
 // Numbers of the contexts that a tag selects, valid while contexts.epoch is `epoch`.

@@ -71,6 +71,26 @@ void trace_port_destroy(struct machine *m)
     m->trace_port = NULL;
 }
 
+// "mmu.walks" and the like, over all processors.
+static void mmu_counter(void *ctx, const char *name, uint64_t value)
+{
+    char full[48];
+
+    if (!value)
+        return;
+    snprintf(full, sizeof full, "mmu.%s", name);
+    trace_counter(ctx, trace_text(ctx, full), value);
+}
+
+static void mmu_counters(struct machine *m)
+{
+    struct mmu_counters sum = {0};
+
+    for (uint32_t i = 0; i < m->cpu_count; i++)
+        mmu_counters_add(&sum, &m->cpus[i]->x86->mmu->counters);
+    mmu_counters_each(&sum, mmu_counter, m->trace);
+}
+
 void trace_port_end(struct machine *m)
 {
     struct trace_port *p = trace_port_of(m);
@@ -78,6 +98,8 @@ void trace_port_end(struct machine *m)
     trace_exits_finish(m);
     for (size_t i = 0; m->trace && i < p->counter_count; i++)
         trace_counter(m->trace, trace_text(m->trace, p->counters[i].name), p->counters[i].value);
+    if (m->trace)
+        mmu_counters(m);
 }
 
 void hw_trace(enum hw_tracepoint tp, u64 a0, u64 a1, u64 a2, u64 a3, u64 a4, u64 a5)

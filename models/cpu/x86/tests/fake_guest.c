@@ -122,6 +122,11 @@ void bench_program(const struct replay_op *ops, uint32_t count, const struct ben
         TEST_FAIL("%s", wrong);
 }
 
+void bench_linear(void)
+{
+    program.linear = true;
+}
+
 void bench_ept(void)
 {
     uint64_t pml4 = BENCH_EPT, pdpt = BENCH_EPT + 0x1000, pd = BENCH_EPT + 0x2000, pt = BENCH_EPT + 0x3000;
