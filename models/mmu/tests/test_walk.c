@@ -463,6 +463,20 @@ TEST(Walk, AFaultDropsWhatItWouldHaveUsed) // SDM 4.10.4.1, 28.4.3.1
     td_end();
 }
 
+TEST(Walk, AViolationDropsTheTranslationOfItsAddress) // SDM 28.4.3.1
+{
+    uint64_t hpa;
+
+    td_make(TD_ALL, 4, 4);
+    fake_set64(EPT_PTE(LINEAR_GPA), HPA_OF(0x9000) | 0x31);
+    EXPECT_EQ(translate(LINEAR, R, false, &hpa), MMU_OK);
+    EXPECT_EQ(translate(LINEAR, W, false, &hpa), MMU_EPT_VIOLATION);
+    fake_set64(EPT_PTE(LINEAR_GPA), HPA_OF(0xa000) | 0x37); // Copied on write; software need not invalidate.
+    EXPECT_EQ(translate(LINEAR, R, false, &hpa), MMU_OK);
+    EXPECT_EQ(hpa, HPA_OF(0xa6f0));
+    td_end();
+}
+
 TEST(Walk, UserExecuteGoesByTheAddress) // Mode-based execute control, SDM 28.3.3.2
 {
     struct mmu_space s;
@@ -475,7 +489,8 @@ TEST(Walk, UserExecuteGoesByTheAddress) // Mode-based execute control, SDM 28.3.
         memcpy(&s, &td.mmu->space, sizeof s);
         s.mode_based_exec = true;
         td_load(&s);
-        // Executable from supervisor-mode addresses only.
+        // Executable from supervisor-mode addresses only; the fetch meets what a read left in the second level.
+        EXPECT_EQ(translate(LINEAR, R, false, &hpa), MMU_OK);
         EXPECT_EQ(translate(LINEAR, X, false, &hpa), user_page ? MMU_EPT_VIOLATION : MMU_OK);
         for (uint64_t table = 0x2000; table <= 0x4000; table += 0x1000)
             fake_set64(table, fake_get64(table) | EPT_EXEC_USER);
