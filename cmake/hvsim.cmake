@@ -8,7 +8,7 @@
 #   hvsim_fuzzer(NAME SRCS ... [DEPS ...])                  libFuzzer binary bin/fuzz_NAME (preset fuzz only)
 #   hvsim_hv_library(NAME SRCS ... [DEFINES ...] [PLAIN])   lib/libNAME.so (instrumented), or static hvsim_NAME (PLAIN)
 #
-# DEPS name modules (mem), the libraries systemc, capstone, sqlite3, cyaml, yaml, m, or any CMake target. They may be
+# DEPS name modules (mem), the libraries systemc, capstone, dw, sqlite3, cyaml, yaml, m, or any CMake target. They may be
 # defined later or in another room.
 #
 # WHOLE: every object of the module goes into each executable, even if nothing names it. Modules which implement
@@ -40,6 +40,7 @@ endfunction()
 
 hvsim_find_package(systemc systemc)
 hvsim_find_package(capstone capstone)
+hvsim_find_package(dw libdw)
 hvsim_find_package(sqlite3 sqlite3)
 hvsim_find_package(cyaml libcyaml)
 hvsim_find_package(yaml yaml-0.1)
@@ -176,7 +177,7 @@ set(HVSIM_HV_FLAGS
     # Fences too: gcc warns of them only because its own runtime ignores them.
     -fsanitize=thread -fsanitize-coverage=trace-pc -Wno-tsan
     # The last one that matches counts.
-    -ffile-prefix-map=${CMAKE_SOURCE_DIR}/= -ffile-prefix-map=${CMAKE_BINARY_DIR}=. -ffile-prefix-map=${HVSIM_HV_ROOT}/=)
+    -ffile-prefix-map=${CMAKE_SOURCE_DIR}/= -ffile-prefix-map=${CMAKE_BINARY_DIR}=.)
 
 set(HVSIM_HV_LINK_FLAGS
     -shared -nostdlib
@@ -209,14 +210,17 @@ endfunction()
 
 function(hvsim_hv_shared name sources defines)
     set(objects "")
+    # By relative names: a compiler cache with a base directory (CCACHE_BASEDIR) would make them of absolute ones,
+    # which no prefix map then matches.
+    file(RELATIVE_PATH root ${CMAKE_CURRENT_BINARY_DIR} ${HVSIM_HV_ROOT})
     list(TRANSFORM defines PREPEND -D)
     foreach(src IN LISTS sources)
         set(object ${CMAKE_BINARY_DIR}/hvobj/${name}/${src}.o)
         get_filename_component(folder ${object} DIRECTORY)
         file(MAKE_DIRECTORY ${folder})
         add_custom_command(OUTPUT ${object}
-            COMMAND ${HVSIM_HV_CC} ${HVSIM_HV_FLAGS} ${defines} -I${HVSIM_HV_ROOT} -MD -MF ${object}.d
-                    -c ${HVSIM_HV_ROOT}/${src} -o ${object}
+            COMMAND ${HVSIM_HV_CC} ${HVSIM_HV_FLAGS} -ffile-prefix-map=${root}/= ${defines} -I${root} -MD -MF ${object}.d
+                    -c ${root}/${src} -o ${object}
             DEPENDS ${CMAKE_SOURCE_DIR}/${src} ${CMAKE_SOURCE_DIR}/cmake/hvsim.cmake
             DEPFILE ${object}.d
             COMMENT "Compiling ${src} for lib${name}.so"

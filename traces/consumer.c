@@ -142,6 +142,7 @@ static size_t take_exit(struct consumer *c, const uint64_t *record)
     digest_struct(c, record, &e, sizeof e, ids, 2);
     e.instr = ids[0];
     e.path = ids[1];
+    summary_take(&c->summary, &e);
     if (c->mask & TRACE_CALLS)
         call_recorder_exit(&c->calls, e.thread, 0,
                            whole_cycles(e.entry_tick == TRACE_NEVER ? 0 : e.entry_tick));
@@ -369,6 +370,7 @@ void consumer_run_begin(struct consumer *c)
 {
     digest_init(&c->digest, 0);
     c->exits = c->events = c->spans = c->irqs = c->walks = c->walk_steps = c->locks = c->violations = 0;
+    summary_begin(&c->summary);
     c->calls.store = c->store;
     if (!c->kind_hashes) {
         c->kind_hashes = memory_zeroed(event_kind_count, sizeof *c->kind_hashes);

@@ -9,6 +9,7 @@
 #include "traces/call_recorder.h"
 #include "traces/digest.h"
 #include "traces/store.h"
+#include "traces/summary.h"
 
 struct consumer {
     struct digest digest;
@@ -18,6 +19,7 @@ struct consumer {
     uint64_t records;
     uint64_t *kind_hashes; // of the tracepoints by number: what the digest sees
     struct call_recorder calls;
+    struct summary summary;                                                    // of the exits of this run
     uint32_t exits, events, spans, irqs, walks, walk_steps, locks, violations; // last numbers of this run
 };
 

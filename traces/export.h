@@ -4,8 +4,7 @@
 
 /*
  * What happened, read back: queries, summaries and exports of a trace database. Nothing here prints; rows and
- * text go to callbacks. Memory does not grow with the database, except for trace_exit_summary(): eight bytes
- * per exit.
+ * text go to callbacks. Memory does not grow with the database.
  *
  * A callback returns false to stop early; that is not an error.
  *
@@ -86,27 +85,5 @@ enum trace_status trace_export(struct trace_reader *reader, const char *what, en
 // frame.
 enum trace_status trace_export_folded(struct trace_reader *reader, int64_t run, bool threads,
                                       trace_text_fn *fn, void *context, struct trace_error *error);
-
-// ---- summary of exits
-// ---------------------------------------------------------------------------------------------------
-
-// All exits of one reason; times in cycles. Percentiles by nearest rank, over exits that an entry followed.
-struct trace_exit_row {
-    const char *reason;
-    uint64_t count; // with unfinished ones
-    uint64_t unfinished;
-    uint64_t median_cycles, p99_cycles, min_cycles, max_cycles;
-    uint64_t total_cycles, hw_exit_cycles, hw_entry_cycles, hv_cycles, device_cycles, wait_cycles,
-        other_cycles;
-    uint64_t guest_cycles;
-    uint64_t recorded_count;                                  // exits with a recorded time
-    uint64_t recorded_total_ns, recorded_median_ns;           // over those
-    uint64_t recorded_sim_cycles, recorded_sim_median_cycles; // simulated cycles of the same exits
-};
-typedef bool trace_exit_row_fn(void *context, const struct trace_exit_row *row);
-
-// One row per reason, most total cycles first (then by name). level 0: all levels.
-enum trace_status trace_exit_summary(struct trace_reader *reader, int64_t run, int level,
-                                     trace_exit_row_fn *fn, void *context, struct trace_error *error);
 
 #endif

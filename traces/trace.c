@@ -126,6 +126,12 @@ enum trace_status trace_run_end(struct trace *t, enum trace_run_state state, uin
     return trace_error(t, error);
 }
 
+void trace_exit_summary(struct trace *t, trace_exit_row_fn *fn, void *context)
+{
+    assert(!t->in_run);
+    summary_rows(&t->consumer.summary, fn, context);
+}
+
 enum trace_status trace_mark_interrupted(struct trace *t, uint64_t tick, struct trace_error *error)
 {
     struct trace_digest digest;
@@ -215,6 +221,7 @@ enum trace_status trace_close(struct trace *t, struct trace_error *error)
 
     ring_close(&t->ring);
     call_recorder_free(&t->consumer.calls);
+    summary_free(&t->consumer.summary);
     free(t->consumer.kind_hashes);
     if (t->store)
         store_close(t->store);

@@ -135,6 +135,25 @@ enum trace_status trace_run_begin(struct trace *t, const struct trace_run_info *
 enum trace_status trace_run_end(struct trace *t, enum trace_run_state state, uint64_t tick,
                                 struct trace_digest *digest, struct trace_error *error);
 
+// All exits of one reason; times in cycles. Percentiles by nearest rank, over exits that an entry followed.
+struct trace_exit_row {
+    const char *reason;
+    uint64_t count; // with unfinished ones
+    uint64_t unfinished;
+    uint64_t median_cycles, p99_cycles, min_cycles, max_cycles;
+    uint64_t total_cycles, hw_exit_cycles, hw_entry_cycles, hv_cycles, device_cycles, wait_cycles,
+        other_cycles;
+    uint64_t guest_cycles;
+    uint64_t recorded_count;                                  // exits with a recorded time
+    uint64_t recorded_total_ns, recorded_median_ns;           // over those
+    uint64_t recorded_sim_cycles, recorded_sim_median_cycles; // simulated cycles of the same exits
+};
+typedef bool trace_exit_row_fn(void *context, const struct trace_exit_row *row);
+
+// The exits of the last run, stored or not: one row per reason, most total cycles first (then by name). After
+// trace_run_end() and before the next run; nothing where nothing is recorded (silent).
+void trace_exit_summary(struct trace *t, trace_exit_row_fn *fn, void *context);
+
 // From the main loop after Ctrl-C (not from a signal handler): commits what there is and ends the run as
 // 'interrupted'.
 enum trace_status trace_mark_interrupted(struct trace *t, uint64_t tick, struct trace_error *error);

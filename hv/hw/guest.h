@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
-// What software reads of a guest through the guest's own page tables: instruction bytes and operands.
+// What software finds in a guest through the guest's own page tables: instruction bytes, operands, addresses.
 //
 // VMX gives an exit handler no instruction bytes: a hypervisor that must emulate walks the guest's page
 // tables at CS:RIP and reads them. Guests that are streams of events have neither page tables nor machine
 // code in memory, so that walk stands at the door: the model answers with the bytes which an assembler makes
-// of the guest's current instruction. Both functions concern the guest of the current VMCS, cost the loads of
+// of the guest's current instruction. All functions concern the guest of the current VMCS, cost the loads of
 // a four-level walk plus the data itself, and are scheduling points. Called from hv/ in root mode only.
 #ifndef HV_HW_GUEST_H
 #define HV_HW_GUEST_H
@@ -22,5 +22,9 @@ unsigned hw_guest_fetch(u8 *bytes, unsigned max);
 // instruction (VMCLEAR, VMPTRLD, VMXON, INVEPT, INVVPID, INVPCID, LGDT: its address is in RDI, displacement
 // 0). False: no such memory (the walk ends in a page fault); `buf` is then unchanged.
 bool hw_guest_read_operand(u64 linear, void *buf, unsigned size);
+
+// The guest-physical address behind the guest-linear address `linear`, for an access that software makes in
+// the guest's place. Costs the loads of the walk. False: it ends in a page fault; `gpa` is then unchanged.
+bool hw_guest_translate(u64 linear, u64 *gpa);
 
 #endif

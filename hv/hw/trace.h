@@ -14,6 +14,9 @@ enum hw_tracepoint {
 #undef TRACEPOINT
     TP_COUNT
 };
+// An argument that the recorder fills in: GUEST_RIP of the current VMCS. Software that has not read it passes
+// this (no canonical address), as reading it only for the trace would cost a VMREAD.
+#define HW_TRACE_GUEST_RIP 0x8000000000000000ull
 // Records tracepoint `tp` with its arguments (spec/tracepoints.def names them).
 void hw_trace(enum hw_tracepoint tp, u64 a0, u64 a1, u64 a2, u64 a3, u64 a4, u64 a5);
 // Tells the recorder which vCPU this processor works for from now on (vcpu ~0: none) and at which level

@@ -66,6 +66,9 @@ u64 fake_msr_writes(u32 msr);
 // --- VMX: fields of the current VMCS, and what an entry does. ---
 u64 fake_vmcs_read(u32 field);
 void fake_vmcs_write(u32 field, u64 value);
+// From now on (or no longer) points are free of everything: no time, no turns, no interrupts, and nothing is
+// recorded. For measuring the core's own speed.
+void fake_quiet(bool quiet);
 // Called by VMLAUNCH and VMRESUME in place of a guest; writes exit fields. NULL: each entry exits with HLT.
 typedef enum hw_vmx_status (*fake_guest_fn)(struct hw_gprs *gprs, bool launch);
 void fake_set_guest(fake_guest_fn fn);

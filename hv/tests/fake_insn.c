@@ -102,6 +102,8 @@ u64 fake_get_msr(u32 cpu, u32 msr)
 
 static void count_write(u32 msr)
 {
+    if (fake.quiet)
+        return;
     for (u32 i = 0; i < FAKE_MSRS_MAX; i++) {
         if (fake.msr_writes[i].count != 0 && fake.msr_writes[i].msr != msr)
             continue;
@@ -436,6 +438,8 @@ enum hw_vmx_status hw_invvpid(u64 type, u16 vpid, u64 linear)
 
 void hw_trace(enum hw_tracepoint tp, u64 a0, u64 a1, u64 a2, u64 a3, u64 a4, u64 a5)
 {
+    if (fake.quiet)
+        return;
     if (fake.event_count == fake.event_room) {
         fake.event_room = fake.event_room == 0 ? 1024 : fake.event_room * 2;
         fake.events = realloc(fake.events, fake.event_room * sizeof(*fake.events));

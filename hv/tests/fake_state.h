@@ -54,7 +54,7 @@ struct fake {
     struct fake_context *contexts[FAKE_CONTEXTS_MAX];
     u32 context_count;
     ucontext_t main_uc;
-    bool inside, arena_mapped;
+    bool inside, arena_mapped, quiet;
     u64 time, points, random, next_deadline;
     u32 turn_left;
     void (*body)(void *);

@@ -30,7 +30,7 @@ void hw_test_end(void);
 void hw_test_wait_until(u64 cycle);
 void hv_boot(const struct hw_bootinfo *info);
 
-enum { SPIN, STORE_BUFFERING, STORE_BUFFERING_FENCED, THREADS, WORK, WORK_MORE };
+enum { SPIN, STORE_BUFFERING, STORE_BUFFERING_FENCED, THREADS, WORK, WORK_MORE, UNLOCKED, MESSAGE_ON_STACK };
 
 static void lock(_Atomic u64 *l)
 {
@@ -70,6 +70,27 @@ static void store_buffering(struct mini *m, u32 cpu, bool fence)
     }
 }
 
+// The MP litmus test (SDM 8.2.3.2) with the flag on the reader's stack: whoever sees it sees the message.
+static void message_on_stack(struct mini *m, u32 cpu)
+{
+    if (cpu == 0) {
+        _Atomic u64 flag = 0;
+
+        m->y = 0; // Its line is here: the writer's store waits for it.
+        atomic_store_explicit(&m->x, (u64)&flag, memory_order_release);
+        while (!atomic_load_explicit(&flag, memory_order_acquire))
+            ;
+        m->seen_y = atomic_load_explicit(&m->y, memory_order_relaxed);
+        return;
+    }
+    u64 flag;
+
+    while (!(flag = atomic_load_explicit(&m->x, memory_order_acquire)))
+        ;
+    atomic_store_explicit(&m->y, 1, memory_order_relaxed);
+    atomic_store_explicit((_Atomic u64 *)flag, 1, memory_order_release);
+}
+
 static void thread(void *arg)
 {
     struct mini *m = MINI;
@@ -104,6 +125,19 @@ __attribute__((noinline)) static u64 work(u64 n)
     return sum;
 }
 
+// An update that nothing protects: load (line +2 of the function) and store (+3) are apart.
+__attribute__((noinline)) static void unlocked(struct mini *m)
+{
+    u64 old = m->counter;
+    m->counter = old + 1;
+}
+
+// The store is in memory.
+__attribute__((noinline)) static void unlocked_done(struct mini *m)
+{
+    m->pings++;
+}
+
 static void program(u32 cpu)
 {
     struct mini *m = MINI;
@@ -118,6 +152,9 @@ static void program(u32 cpu)
     case STORE_BUFFERING_FENCED:
         store_buffering(m, cpu, true);
         break;
+    case MESSAGE_ON_STACK:
+        message_on_stack(m, cpu);
+        break;
     case THREADS:
         if (cpu == 0)
             threads(m);
@@ -129,6 +166,11 @@ static void program(u32 cpu)
     case WORK_MORE:
         if (cpu == 0)
             m->counter = work(m->rounds * 2);
+        break;
+    case UNLOCKED:
+        unlocked(m);
+        atomic_thread_fence(memory_order_seq_cst);
+        unlocked_done(m);
         break;
     }
     // The last one ends the run; the other waits for that.

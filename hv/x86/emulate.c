@@ -250,16 +250,3 @@ int emulate_mmio(struct x86_vcpu *v, gpa_t gpa)
 
     return result == 1 ? execute_read(v, fragments_value(v)) : result;
 }
-
-bool guest_write_linear(struct x86_vcpu *v, u64 linear, const void *data, u32 bytes)
-{
-    u8 probe;
-
-    (void)data;
-    // The door to guest-linear memory only reads: whether the operand's page is there decides between
-    // completion and #PF; guests that are streams of events have no memory that could tell what was stored.
-    if (hw_guest_read_operand(linear, &probe, 1) && hw_guest_read_operand(linear + bytes - 1, &probe, 1))
-        return true;
-    queue_page_fault(v, linear, PFERR_WRITE);
-    return false;
-}

@@ -9,8 +9,5 @@
 // The instruction at RIP accesses `gpa`, where no memory is. As exit handlers; internal error (emulation)
 // when it is not one that decode_insn() knows.
 int emulate_mmio(struct x86_vcpu *v, gpa_t gpa);
-// Writes to guest memory at a linear address on behalf of the current instruction. False: a page fault is
-// queued.
-bool guest_write_linear(struct x86_vcpu *v, u64 linear, const void *data, u32 bytes);
 
 #endif

@@ -119,12 +119,39 @@ static int finish_string(struct x86_vcpu *v)
     return skip_instruction(v);
 }
 
+// What the device gave goes into the guest's memory. Where none is there (a device, a read-only slot) the
+// core cannot carry the instruction out: user space must know.
 static int complete_string_in(struct x86_vcpu *v)
 {
+    u64 bytes = (u64)v->pio_count * v->pio_size, part = min_u64(bytes, PAGE_SIZE - (v->pio_gpa & ~PAGE_MASK));
+    u64 next = 0;
+
     trace_pio(v, io_data(v));
-    if (!guest_write_linear(v, v->pio_linear, io_data(v), v->pio_count * v->pio_size))
-        return 1; // A page fault is queued: the guest executes the instruction again.
+    // One element may lie on two pages.
+    if (part < bytes && !hw_guest_translate(v->pio_linear + part, &next)) {
+        queue_page_fault(v, v->pio_linear + part, PFERR_WRITE);
+        return 1;
+    }
+    if (vm_write_guest(v->vcpu.vm, (gpa_t){v->pio_gpa}, io_data(v), part) != 0 ||
+        (part < bytes && vm_write_guest(v->vcpu.vm, (gpa_t){next}, io_data(v) + part, bytes - part) != 0))
+        return internal_error(v, HV_INTERNAL_ERROR_EMULATION, 2, v->pio_linear, v->pio_gpa, 0);
     return finish_string(v);
+}
+
+// The destination is looked for before the port is read: an instruction that faults has no side effects. Up
+// to the end of the page as many elements are fetched as fit, as nothing can happen in between.
+static int string_in(struct x86_vcpu *v, u64 count, bool down)
+{
+    if (!hw_guest_translate(v->pio_linear, &v->pio_gpa)) {
+        queue_page_fault(v, v->pio_linear, PFERR_WRITE);
+        return 1; // The guest executes the instruction again.
+    }
+    u64 room = min_u64(PIO_BATCH_BYTES, PAGE_SIZE - (v->pio_gpa & ~PAGE_MASK)) / v->pio_size;
+
+    v->pio_count = down || room == 0 ? 1 : (u32)min_u64(count, room);
+    if (in_core(v, io_data(v)))
+        return complete_string_in(v);
+    return to_user_space(v, complete_string_in);
 }
 
 static int string_out(struct x86_vcpu *v)
@@ -151,15 +178,11 @@ static int string_io(struct x86_vcpu *v, bool rep)
     v->pio_rep = rep;
     if (count == 0)
         return skip_instruction(v);
-    // Reads are fetched ahead by as many as fit; writes and descending strings go one at a time, as they may
-    // have side effects in between.
-    v->pio_count = v->pio_in && !down ? (u32)min_u64(count, PIO_BATCH_BYTES / v->pio_size) : 1;
     v->pio_linear = vmcs_read(GUEST_LINEAR_ADDRESS);
-    if (!v->pio_in)
-        return string_out(v);
-    if (in_core(v, io_data(v)))
-        return complete_string_in(v);
-    return to_user_space(v, complete_string_in);
+    if (v->pio_in)
+        return string_in(v, count, down);
+    v->pio_count = 1; // Each write may have side effects.
+    return string_out(v);
 }
 
 int handle_io_instruction(struct x86_vcpu *v)

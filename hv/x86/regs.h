@@ -126,11 +126,10 @@ static inline bool is_canonical(u64 address)
 {
     return (u64)((s64)(address << 16) >> 16) == address;
 }
-// What kvm_entry and kvm_page_fault show: RIP where the core knows it, else 0 (reading it only for the trace
-// would cost a VMREAD).
+// What kvm_entry and kvm_page_fault show: RIP as the core knows it, else as the VMCS has it.
 static inline u64 trace_rip(const struct x86_vcpu *v)
 {
-    return v->regs_avail & (1u << CACHED_RIP) ? v->cached[CACHED_RIP] : 0;
+    return v->regs_avail & (1u << CACHED_RIP) ? v->cached[CACHED_RIP] : HW_TRACE_GUEST_RIP;
 }
 
 // Reset state of SDM 9.1.1, table 9-1; INIT keeps some of it.

@@ -248,7 +248,7 @@ struct x86_vcpu {
     u32 pio_count, pio_size;
     u16 pio_port;
     bool pio_in, pio_rep;
-    u64 pio_linear;
+    u64 pio_linear, pio_gpa;
     struct decoded insn; // Being emulated.
     struct mmio_fragment mmio[2];
     u32 mmio_count, mmio_done;

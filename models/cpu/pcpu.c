@@ -97,7 +97,8 @@ void pcpu_update_limit(struct pcpu *c)
         limit = c->next_local_ticks;
     if (mem_hidden_drain_ticks < limit)
         limit = mem_hidden_drain_ticks;
-    if ((c->irq_pending && c->irqs_enabled) || (c->nmi_pending && !c->nmi_blocked) || c->machine->stopping)
+    if ((c->irq_pending && c->irqs_enabled) || (c->nmi_pending && !c->nmi_blocked) || c->machine->stopping ||
+        c->machine->order)
         limit = 0;
     c->limit_ticks = limit;
 }
@@ -315,6 +316,25 @@ static void sleep_until(struct pcpu *c, uint64_t at_ticks)
         at_ticks = c->next_local_ticks;
     if (at_ticks != TICKS_NEVER && at_ticks > c->now_ticks && pcpu_ticks_to_ps(c, at_ticks) <= sim_now_ps())
         c->now_ticks = at_ticks;
+}
+
+void pcpu_hold(struct pcpu *c, uint64_t until_ticks)
+{
+    c->held = true;
+    sleep_until(c, until_ticks);
+    c->held = false;
+    look_up(c);
+}
+
+void pcpu_release(struct pcpu *held, uint64_t at_ticks)
+{
+    if (!held->held)
+        return;
+    uint64_t ps = pcpu_ticks_to_ps(held, at_ticks), now = sim_now_ps();
+
+    sim_event_notify_at(held->wake, ps > now ? ps : now);
+    if (pcpu_current)
+        pcpu_update_limit(pcpu_current);
 }
 
 // Guest time has no scheduling points of its own: it goes on to where something happens, at once if nobody

@@ -83,6 +83,7 @@ struct pcpu {
 
     struct sim_event *wake; // Notified at a message's time while the processor sleeps.
     bool sleeps;            // Waits for `wake` or a time, halted or in guest code.
+    bool held;              // It sleeps in pcpu_hold().
     struct sim_signal *vcd_mode;
     struct sim_signal *vcd_irq;
     bool vcd_late; // They are not what they should be yet.
@@ -113,8 +114,9 @@ struct machine {
     uint64_t seed;
     bool exact; // false: `quantum_ticks` of run-ahead are allowed beyond the horizon
     uint64_t quantum_ticks;
-    bool stopping;      // The run is over: every hv context unwinds at its next hook.
-    uint64_t end_ticks; // Simulated time at which it ends at the latest; TICKS_NEVER: open
+    struct schedule *order; // models/cpu/native/schedule.h: a pinned order of which steps are left, or NULL
+    bool stopping;          // The run is over: every hv context unwinds at its next hook.
+    uint64_t end_ticks;     // Simulated time at which it ends at the latest; TICKS_NEVER: open
     // Somebody outside of simulated time wants to be heard (Ctrl-C, progress): looked at every
     // PCPU_LOOK_TICKS.
     const volatile int *attention;
@@ -152,6 +154,14 @@ void pcpu_halt(struct pcpu *c);
 // the first time >= now at which a message or timer was delivered (looked at by the caller), or at
 // `until_ticks`. Interrupts are not taken. This is how guest time passes.
 void pcpu_pass_time(struct pcpu *c, uint64_t until_ticks);
+
+// Stands still, interrupts and own timers waiting, until somebody releases it, but not beyond `until_ticks`.
+// May return early: the caller looks whether it may go on, and calls pcpu_slow_path() before it does
+// anything.
+void pcpu_hold(struct pcpu *c, uint64_t until_ticks);
+// A held processor goes on at `at_ticks` of the releasing one (equal clocks) or at its own time, if that is
+// later.
+void pcpu_release(struct pcpu *held, uint64_t at_ticks);
 
 // Derives the clock ratio from c->uarch. Before any time passes.
 void pcpu_set_clock(struct pcpu *c);

@@ -38,7 +38,7 @@ struct mem_core *mem_core_create(struct pcpu *c)
     m->cpu = c;
     m->l3 = socket_cache(c);
     if (!m->l3->tags || u->l1d.line_bytes != 1u << MEM_LINE_SHIFT ||
-        cache_init(&m->l1, u->l1d.size_bytes, (uint32_t)u->l1d.ways, (uint32_t)u->l1d.line_bytes) ||
+        l1_init(&m->l1, u->l1d.size_bytes, (uint32_t)u->l1d.ways, (uint32_t)u->l1d.line_bytes) ||
         cache_init(&m->l2, u->l2.size_bytes, (uint32_t)u->l2.ways, (uint32_t)u->l2.line_bytes)) {
         mem_core_destroy(m);
         return NULL;
@@ -58,6 +58,7 @@ struct mem_core *mem_core_create(struct pcpu *c)
     m->stores.capacity =
         (uint32_t)(u->buffers.store_entries < MEM_STORE_ENTRIES_MAX ? u->buffers.store_entries
                                                                     : MEM_STORE_ENTRIES_MAX);
+    mem_near_forget(m);
     m->dtlb_first = (uint32_t)u->dtlb.entries_1g;
     m->dtlb_total = m->dtlb_first + (uint32_t)u->stlb.entries_1g;
     if (m->dtlb_total > MEM_DTLB_MAX)
@@ -67,10 +68,11 @@ struct mem_core *mem_core_create(struct pcpu *c)
 
 void mem_core_reset(struct mem_core *m)
 {
-    cache_reset(&m->l1);
+    l1_reset(&m->l1);
     cache_reset(&m->l2);
     cache_reset(m->l3);
-    m->stores.head = m->stores.count = 0;
+    mem_near_forget(m);
+    m->stores.head = m->stores.count = m->stores.claims = 0;
     m->stores.last_drain_ticks = 0;
     m->stores.hidden = false;
     memset(m->dtlb, 0, sizeof m->dtlb);
@@ -82,9 +84,31 @@ void mem_core_destroy(struct mem_core *m)
 {
     if (!m)
         return;
-    cache_destroy(&m->l1);
+    l1_destroy(&m->l1);
     cache_destroy(&m->l2);
     free(m);
+}
+
+void mem_near_forget(struct mem_core *m)
+{
+    m->near_generation += MEM_NEAR_GENERATION;
+    if (m->near_generation)
+        return;
+    memset(m->near_load, 0, sizeof m->near_load); // Old generations would come back.
+    memset(m->near_store, 0, sizeof m->near_store);
+    m->near_generation = MEM_NEAR_GENERATION;
+}
+
+void mem_near_learn(struct mem_core *m, struct mem_near *table, const void *p, uint64_t hpa)
+{
+    uint64_t line = (uint64_t)(uintptr_t)p >> MEM_LINE_SHIFT;
+    struct l1_way *w = m->l1.last;
+
+    if (!w || !cache_holds(w->tag, hpa >> MEM_LINE_SHIFT) || !m->dtlb_first)
+        return;
+    assert(table == m->near_load || (w->tag & 3) == CACHE_M);
+    table[line % MEM_NEAR_LINES] =
+        (struct mem_near){.key = line + m->near_generation, .tag = w->tag, .way = w};
 }
 
 // Puts a line into the core. What L2 evicts leaves L1 as well, and goes to L3.
@@ -93,13 +117,11 @@ static void core_fill(struct mem_core *m, uint64_t line, enum cache_state state)
     uint64_t victim = cache_fill(&m->l2, line, state);
 
     if (victim) {
-        enum cache_state l1_state = cache_drop(&m->l1, victim >> 2);
-
-        (void)l1_state;
+        l1_drop(&m->l1, victim >> 2);
         if (!cache_touch(m->l3, victim >> 2))
             cache_fill(m->l3, victim >> 2, CACHE_S);
     }
-    cache_fill(&m->l1, line, state);
+    l1_fill(&m->l1, line, state);
 }
 
 enum snoop { SNOOP_LOOK, SNOOP_SHARE, SNOOP_INVALIDATE };
@@ -124,12 +146,12 @@ static enum cache_state snoop(struct mem_core *m, uint64_t line, enum snoop what
             found = (enum cache_state)(*l2 & 3);
         if (what == SNOOP_LOOK)
             continue;
-        uint64_t *l1 = cache_probe(&other->mem->l1, line);
+        struct l1_way *l1 = l1_probe(&other->mem->l1, line);
         uint64_t tag = what == SNOOP_INVALIDATE ? 0 : line << 2 | CACHE_S;
 
         *l2 = tag;
         if (l1)
-            *l1 = tag;
+            l1->tag = tag;
     }
     if (found == CACHE_M && !cache_touch(m->l3, line))
         cache_fill(m->l3, line, CACHE_S);
@@ -168,7 +190,7 @@ uint32_t mem_line_load_miss(struct mem_core *m, uint64_t line)
     uint64_t *l2 = cache_touch(&m->l2, line);
 
     if (l2) {
-        cache_fill(&m->l1, line, (enum cache_state)(*l2 & 3));
+        l1_fill(&m->l1, line, (enum cache_state)(*l2 & 3));
         return m->l2_extra;
     }
     m->counters.l2_misses++;
@@ -197,7 +219,7 @@ static enum cache_state claim_line(struct mem_core *m, uint64_t line, uint64_t *
 
 uint32_t mem_line_store_miss(struct mem_core *m, uint64_t line, uint64_t *claim)
 {
-    uint64_t *l1 = cache_probe(&m->l1, line);
+    struct l1_way *l1 = l1_probe(&m->l1, line);
     uint64_t *l2 = cache_touch(&m->l2, line);
     uint64_t modified = line << 2 | CACHE_M;
 
@@ -211,10 +233,10 @@ uint32_t mem_line_store_miss(struct mem_core *m, uint64_t line, uint64_t *claim)
         }
         *l2 = modified;
         if (l1)
-            *l1 = modified;
+            l1->tag = modified;
         else {
             m->counters.l1_misses++;
-            cache_fill(&m->l1, line, CACHE_M);
+            l1_fill(&m->l1, line, CACHE_M);
         }
         return extra;
     }
@@ -240,6 +262,7 @@ uint32_t mem_dtlb_miss(struct mem_core *m, uint64_t page)
         m->counters.dtlb_misses++;
         extra += m->walk_start + mem_line_load(m, (HW_STACK_HPA - 4096 + page * 8) >> MEM_LINE_SHIFT);
     }
+    mem_near_forget(m);
     for (; at > 0; at--)
         m->dtlb[at] = m->dtlb[at - 1];
     m->dtlb[0] = page;

@@ -5,6 +5,7 @@
 #define MODELS_MEM_CORE_H
 
 #include "models/mem/cache.h"
+#include "models/mem/l1.h"
 #include "models/mem/mem.h"
 
 #define MEM_LINE_SHIFT 6
@@ -26,9 +27,21 @@ struct mem_store_buffer {
     struct mem_store entry[MEM_STORE_ENTRIES_MAX]; // A ring.
     uint32_t head, count;                          // head: the oldest
     uint32_t capacity;
+    uint32_t claims; // Number of entries with a claim.
     uint64_t last_drain_ticks;
     uint64_t claim; // Of the store whose time was taken last and which is not pushed yet.
     bool hidden;
+};
+
+// Where an access by pointer finds its line without a look at the TLB or a search in L1. An entry tells the
+// truth as long as its key is of this generation and its way still has the tag: then the page is in the
+// first-level TLB. Loads and stores have tables of their own, so that a copy does not thrash one.
+#define MEM_NEAR_LINES 256u
+#define MEM_NEAR_GENERATION (1ull << 48) // Above every line number of a pointer.
+struct mem_near {
+    uint64_t key; // Line of the pointer + generation; 0: none
+    uint64_t tag;
+    struct l1_way *way;
 };
 
 struct mem_counters {
@@ -38,12 +51,15 @@ struct mem_counters {
 
 struct mem_core {
     struct pcpu *cpu;
-    struct cache l1, l2;
+    struct l1 l1;
+    struct cache l2;
     struct cache *l3; // Of the socket, shared.
     struct mem_store_buffer stores;
     uint64_t dtlb[MEM_DTLB_MAX]; // Page numbers + 1, the latest fill first: the DTLB's (first in, first out),
                                  // then the STLB's.
     uint32_t dtlb_first, dtlb_total;
+    struct mem_near near_load[MEM_NEAR_LINES], near_store[MEM_NEAR_LINES]; // near_store: lines in state M
+    uint64_t near_generation; // A multiple of MEM_NEAR_GENERATION, never 0.
     struct mem_counters counters;
     // Latencies in ticks, beyond the L1 hit where the name says extra.
     uint32_t l2_extra, l3_extra, dram_extra, clean_extra, modified_extra, upgrade, stlb, walk_start, commit,
@@ -64,18 +80,38 @@ uint32_t mem_line_store_miss(struct mem_core *m, uint64_t line, uint64_t *claim)
 void mem_line_claim(struct mem_core *m, uint64_t claim);
 uint32_t mem_dtlb_miss(struct mem_core *m, uint64_t page);
 
+// What the first-level TLB holds, or what pointers mean, has changed.
+void mem_near_forget(struct mem_core *m);
+// After an access of pointer `p` at `hpa`: remembers in a table where its line is.
+void mem_near_learn(struct mem_core *m, struct mem_near *table, const void *p, uint64_t hpa);
+
+// True if an access of `size_bytes` at `p` is within one line that is near; it then takes no time beyond that
+// of an L1 hit, and has been made the latest used.
+static inline bool mem_near(struct mem_core *m, const struct mem_near *table, const void *p,
+                            unsigned size_bytes)
+{
+    uint64_t at = (uint64_t)(uintptr_t)p, line = at >> MEM_LINE_SHIFT;
+    const struct mem_near *n = &table[line % MEM_NEAR_LINES];
+
+    if (n->key != line + m->near_generation || n->way->tag != n->tag ||
+        at % (1u << MEM_LINE_SHIFT) > (1u << MEM_LINE_SHIFT) - size_bytes)
+        return false;
+    l1_use(&m->l1, n->way);
+    return true;
+}
+
 static inline uint32_t mem_line_load(struct mem_core *m, uint64_t line)
 {
-    if (__builtin_expect(cache_touch(&m->l1, line) != NULL, 1))
+    if (__builtin_expect(l1_touch(&m->l1, line) != NULL, 1))
         return 0;
     return mem_line_load_miss(m, line);
 }
 
 static inline uint32_t mem_line_store(struct mem_core *m, uint64_t line, uint64_t *claim)
 {
-    uint64_t *tag = cache_touch(&m->l1, line);
+    const struct l1_way *l1 = l1_touch(&m->l1, line);
 
-    if (__builtin_expect(tag && (*tag & 3) == CACHE_M, 1))
+    if (__builtin_expect(l1 && (l1->tag & 3) == CACHE_M, 1))
         return 0;
     return mem_line_store_miss(m, line, claim);
 }
@@ -95,18 +131,45 @@ static inline void mem_time_load(struct pcpu *c, uint64_t hpa, unsigned size_byt
 {
     struct mem_core *m = c->mem;
     uint64_t line = hpa >> MEM_LINE_SHIFT, last = (hpa + size_bytes - 1) >> MEM_LINE_SHIFT;
-    uint32_t extra = mem_dtlb(m, hpa) + mem_line_load(m, line);
+    uint32_t extra = mem_dtlb(m, hpa);
 
+    extra += mem_line_load(m, line);
     if (__builtin_expect(last != line, 0))
         extra += mem_line_load(m, last);
     m->counters.loads++;
     c->now_ticks += extra;
 }
 
+// A store that executes now drains when its line is there (`extra` ticks from now) and it is its turn.
+static inline uint64_t mem_drain_ticks(struct mem_core *m, uint64_t now_ticks, uint32_t extra)
+{
+    uint64_t ready = now_ticks + extra, in_turn = m->stores.last_drain_ticks + m->commit;
+
+    m->stores.last_drain_ticks = ready > in_turn ? ready : in_turn;
+    return m->stores.last_drain_ticks;
+}
+
 // A store leaves the core's way at once (unless the buffer is full); returns the tick at which it drains.
 uint64_t mem_time_store(struct pcpu *c, uint64_t hpa, unsigned size_bytes);
 // Remembers a store that drains at `drain_ticks`; the caller has not yet written the bytes.
 void mem_store_push(struct pcpu *c, void *p, unsigned size_bytes, uint64_t drain_ticks);
+
+// Waits until the buffer, which is full, has room.
+void mem_store_make_room(struct pcpu *c);
+// Both, for a store that finds everything in place (mem_near()) and room in the buffer. `kept_bytes` of those
+// at `p` are remembered: its size, or 0.
+static inline void mem_store_near(struct mem_core *m, uint64_t now_ticks, void *p, unsigned kept_bytes)
+{
+    struct mem_store_buffer *b = &m->stores;
+    struct mem_store *e = &b->entry[(b->head + b->count++) % MEM_STORE_ENTRIES_MAX];
+
+    m->counters.stores++;
+    e->p = p;
+    e->size_bytes = (uint8_t)kept_bytes;
+    e->drain_ticks = mem_drain_ticks(m, now_ticks, 0);
+    e->claim = 0;
+    memcpy(e->other, p, kept_bytes);
+}
 
 // Instead of mem_store_push(): the store takes effect at once, and its line is the core's now.
 void mem_store_forget(struct pcpu *c);

@@ -20,8 +20,10 @@ static void pop_oldest(struct mem_core *m)
 {
     struct mem_store_buffer *b = &m->stores;
 
-    if (b->entry[b->head].claim)
+    if (b->entry[b->head].claim) {
+        b->claims--;
         mem_line_claim(m, b->entry[b->head].claim);
+    }
     b->head = (b->head + 1) % MEM_STORE_ENTRIES_MAX;
     b->count--;
 }
@@ -31,6 +33,18 @@ static void forget_drained(struct mem_core *m, uint64_t now_ticks)
 {
     while (m->stores.count && entry_at(&m->stores, 0)->drain_ticks <= now_ticks)
         pop_oldest(m);
+}
+
+void mem_store_make_room(struct pcpu *c)
+{
+    struct mem_store_buffer *b = &c->mem->stores;
+
+    forget_drained(c->mem, c->now_ticks);
+    if (b->count < b->capacity)
+        return;
+    c->mem->counters.store_stalls++;
+    c->now_ticks = entry_at(b, 0)->drain_ticks;
+    forget_drained(c->mem, c->now_ticks);
 }
 
 uint64_t mem_time_store(struct pcpu *c, uint64_t hpa, unsigned size_bytes)
@@ -45,19 +59,10 @@ uint64_t mem_time_store(struct pcpu *c, uint64_t hpa, unsigned size_bytes)
     if (__builtin_expect(last != line, 0))
         extra += mem_line_store(m, last, NULL);
     m->counters.stores++;
-    if (__builtin_expect(b->count == b->capacity, 0)) {
-        forget_drained(c->mem, c->now_ticks);
-        if (b->count == b->capacity) {
-            m->counters.store_stalls++;
-            c->now_ticks = entry_at(b, 0)->drain_ticks;
-            forget_drained(c->mem, c->now_ticks);
-        }
-    }
+    if (__builtin_expect(b->count == b->capacity, 0))
+        mem_store_make_room(c);
     // The line is asked for as soon as the store executes; commits are in order, one at a time.
-    uint64_t ready = c->now_ticks + extra, in_turn = b->last_drain_ticks + m->commit;
-
-    b->last_drain_ticks = ready > in_turn ? ready : in_turn;
-    return b->last_drain_ticks;
+    return mem_drain_ticks(m, c->now_ticks, extra);
 }
 
 void mem_store_push(struct pcpu *c, void *p, unsigned size_bytes, uint64_t drain_ticks)
@@ -76,6 +81,7 @@ void mem_store_push(struct pcpu *c, void *p, unsigned size_bytes, uint64_t drain
     e->size_bytes = (uint8_t)size_bytes;
     e->drain_ticks = drain_ticks;
     e->claim = b->claim;
+    b->claims += b->claim != 0;
     b->claim = 0;
     memcpy(e->other, p, size_bytes);
 }
@@ -102,8 +108,10 @@ void mem_store_drain(struct pcpu *c)
 
     if (b->count && b->last_drain_ticks > c->now_ticks)
         c->now_ticks = b->last_drain_ticks;
-    while (b->count)
+    while (b->claims)
         pop_oldest(c->mem);
+    b->head = (b->head + b->count) % MEM_STORE_ENTRIES_MAX;
+    b->count = 0;
 }
 
 static void exchange(struct mem_store *e)

@@ -11,6 +11,7 @@
 #include "models/mem/mem.h"
 #include "models/mmu/check.h"
 #include "sim/machine/boot_info.h"
+#include "sim/machine/orders.h"
 #include <assert.h>
 #include <limits.h>
 #include <stdlib.h>
@@ -24,6 +25,7 @@ struct sim_machine {
     struct uarch run_uarch; // With what the variant in progress replaces.
     struct native_image *image;
     struct stream_set *streams; // Of every vCPU, in the order of VMs and vCPUs.
+    struct orders *orders;
     uint32_t vcpu_count;
     uint32_t guests_left;
     uint64_t quantum_cycles;
@@ -254,7 +256,9 @@ static int build(struct sim_machine *m, const struct machine_options *o, struct 
     m->machine.on_attention = attention;
     if (o->check_tlb)
         m->machine.tlb_check = mmu_check_create(trace_guest_violation);
-    return create_cpus(m, e) || register_programs(m, e) ? -1 : 0;
+    if (create_cpus(m, e) || register_programs(m, e))
+        return -1;
+    return orders_create(m->scenario, &m->machine, &m->orders, e);
 }
 
 struct sim_machine *machine_create(const struct scenario *s, const struct machine_options *options,
@@ -291,6 +295,7 @@ void machine_destroy(struct sim_machine *m)
         free(c);
     }
     free(m->machine.cpus);
+    orders_destroy(m->orders);
     replay_forget(&m->machine);
     trace_port_destroy(&m->machine);
     assigned_msi_destroy(m->machine.assigned);
@@ -314,7 +319,7 @@ static void reset_cpu(struct sim_machine *m, struct pcpu *c)
     c->now_ticks = c->limit_ticks = c->mode_since_ticks = 0;
     c->mode = PCPU_OFF;
     c->irqs_enabled = c->irq_pending = c->nmi_pending = c->nmi_blocked = c->init_pending = c->sipi_pending =
-        c->sleeps = false;
+        c->sleeps = c->held = false;
     c->vectors = NULL;
     c->trace = trace;
     for (unsigned s = 0; s < PCPU_TIMER_COUNT; s++)
@@ -462,7 +467,9 @@ static void simulate(struct sim_machine *m, const struct hw_bootinfo *info)
     struct machine *hw = &m->machine;
     sim_ps_t until =
         hw->end_ticks == TICKS_NEVER ? SIM_PS_NEVER : pcpu_ticks_to_ps(hw->cpus[0], hw->end_ticks);
+    struct schedule *order = orders_of(m->orders, m->scenario, m->run->variant);
 
+    schedule_begin(order, hw);
     native_boot(hw->cpus[0], info);
     enum sim_run_result result = sim_run(until);
 
@@ -471,6 +478,9 @@ static void simulate(struct sim_machine *m, const struct hw_bootinfo *info)
     m->end_cycles = latest_ticks(hw) / TICKS_PER_CYCLE;
     if (m->end == MACHINE_TIME_LIMIT)
         m->end_cycles = hw->end_ticks / TICKS_PER_CYCLE;
+    m->run->steps = m->run->variant->step_count;
+    m->run->steps_passed = order ? schedule_passed(order) : 0;
+    schedule_end(order, hw);
     hw->stopping = true;
     native_stop(hw);
 }

@@ -48,7 +48,8 @@ struct machine_run {
     void *ctx;
     // Out.
     enum machine_end end;
-    uint64_t cycles; // Of the core clock, at the end.
+    uint64_t cycles;              // Of the core clock, at the end.
+    uint32_t steps, steps_passed; // Of the variant's pinned order; 0 where it has none.
     int64_t run_id;
     struct trace_digest digest;
 };

@@ -95,6 +95,28 @@ static int load_knobs(struct loader *l, const struct raw_knobs *raw, const char 
     return 0;
 }
 
+// An order that a variant does not give is the scenario's.
+static int load_schedule(struct loader *l, const struct raw_variant *raw, struct scenario_variant *v)
+{
+    bool own = raw && raw->schedule;
+    char **texts = own ? raw->schedule : l->raw->schedule;
+    unsigned count = own ? raw->schedule_count : l->raw->schedule_count;
+    char field[160];
+
+    if (count > SCENARIO_STEPS_MAX)
+        return load_error(l, "schedule", "more than %u steps", SCENARIO_STEPS_MAX);
+    v->steps = load_array(count, sizeof *v->steps);
+    for (; v->step_count < count; v->step_count++) {
+        if (own)
+            snprintf(field, sizeof field, "variants.%.100s.schedule[%u]", v->name, v->step_count);
+        else
+            snprintf(field, sizeof field, "schedule[%u]", v->step_count);
+        v->steps[v->step_count].text = load_copy(texts[v->step_count]);
+        v->steps[v->step_count].line = yaml_line(&l->y, field);
+    }
+    return 0;
+}
+
 int load_variants(struct loader *l, struct scenario *s)
 {
     size_t count = l->variant_count ? l->variant_count : 1;
@@ -109,7 +131,8 @@ int load_variants(struct loader *l, struct scenario *s)
         v->about = load_copy(raw ? raw->about : "");
         v->knobs = load_array(2 * KNOB_COUNT, sizeof *v->knobs);
         snprintf(base, sizeof base, "variants.%.100s.knobs", v->name);
-        if (load_knobs(l, l->raw->knobs, "knobs", v) || load_knobs(l, raw ? raw->knobs : NULL, base, v))
+        if (load_knobs(l, l->raw->knobs, "knobs", v) || load_knobs(l, raw ? raw->knobs : NULL, base, v) ||
+            load_schedule(l, raw, v))
             return -1;
         v->uarch = load_array(2 * SCHEMA_UARCH_PARAMS, sizeof *v->uarch);
         snprintf(base, sizeof base, "variants.%.100s.uarch", v->name);

@@ -212,7 +212,8 @@ static int load_vm(struct loader *l, struct scenario *s, struct scenario_vm *vm,
     vm->flags = irqchip_flags[irqchip];
     vm->paging_levels = levels[paging];
     if (vm->memory_bytes & ((1ull << vm->page_shift) - 1))
-        return load_error(l, at(field, base, "memory"), "is not a multiple of its page size");
+        return load_error(l, at(field, base, "memory"), "%s is not a multiple of `page`, %llu KiB",
+                          raw->memory, 1ull << (vm->page_shift - 10));
     if (load_flag(l, at(field, base, "prefault"), raw->prefault, VMM_VM_PREFAULT, &vm->flags) ||
         load_flag(l, at(field, base, "nested"), raw->nested, VMM_VM_NESTED, &vm->flags) ||
         load_pcpu(l, s, at(field, base, "pcpu"), raw->pcpu, &vm->pcpu))

@@ -25,11 +25,41 @@ static const struct {
 #undef KNOB
 };
 
-// A YAML string in double quotes.
-static void quoted(FILE *out, const char *text)
+// Characters that YAML refuses or folds when they stand for themselves, beside those below U+0020: in UTF-8,
+// and with the escape that gives them back. `spread`: the last byte may be larger by this.
+static const struct {
+    const char *utf8;
+    unsigned spread, number;
+} unprintable[] = {
+    {"\x7f", 0, 0x7f},           {"\xc2\x80", 0x1f, 0x80},    {"\xe2\x80\xa8", 1, 0x2028},
+    {"\xef\xbb\xbf", 0, 0xfeff}, {"\xef\xbf\xbe", 1, 0xfffe},
+};
+
+// Writes an escape; returns how many bytes it stands for, 0: none is needed.
+static size_t unprintable_at(FILE *out, const unsigned char *p)
 {
-    fputc('"', out);
-    for (const unsigned char *p = (const unsigned char *)text; *p; p++) {
+    for (size_t i = 0; i < sizeof unprintable / sizeof *unprintable; i++) {
+        const unsigned char *first = (const unsigned char *)unprintable[i].utf8;
+        size_t last = strlen(unprintable[i].utf8) - 1;
+
+        if (strncmp((const char *)p, unprintable[i].utf8, last) == 0 && p[last] >= first[last] &&
+            (unsigned)(p[last] - first[last]) <= unprintable[i].spread) {
+            fprintf(out, "\\u%04x", unprintable[i].number + (unsigned)(p[last] - first[last]));
+            return last + 1;
+        }
+    }
+    return 0;
+}
+
+static void escaped(FILE *out, const char *text)
+{
+    size_t bytes;
+
+    for (const unsigned char *p = (const unsigned char *)text; *p; p += bytes) {
+        bytes = unprintable_at(out, p);
+        if (bytes)
+            continue;
+        bytes = 1;
         if (*p == '"' || *p == '\\')
             fprintf(out, "\\%c", *p);
         else if (*p == '\n')
@@ -39,6 +69,22 @@ static void quoted(FILE *out, const char *text)
         else
             fputc(*p, out);
     }
+}
+
+// A YAML string in double quotes.
+static void quoted(FILE *out, const char *text)
+{
+    fputc('"', out);
+    escaped(out, text);
+    fputc('"', out);
+}
+
+static void quoted_pair(FILE *out, const char *a, const char *b)
+{
+    fputc('"', out);
+    escaped(out, a);
+    fputc('/', out);
+    escaped(out, b);
     fputc('"', out);
 }
 
@@ -154,36 +200,56 @@ static void print_knob(FILE *out, const struct scenario_knob *k)
     fprintf(out, "%.*s\n", (int)strcspn(word, "|"), word);
 }
 
+// In the order of hv/knobs.def; the scenario's own value may be followed by the variant's.
+static void print_knobs(const struct scenario_variant *v, FILE *out)
+{
+    if (v->knob_count)
+        fputs("    knobs:\n", out);
+    for (uint32_t knob = 0; knob < KNOB_COUNT; knob++) {
+        const struct scenario_knob *last = NULL;
+
+        for (uint32_t k = 0; k < v->knob_count; k++)
+            if (v->knobs[k].knob == knob)
+                last = &v->knobs[k];
+        if (last)
+            print_knob(out, last);
+    }
+}
+
+static void print_uarch(const struct scenario_variant *v, FILE *out)
+{
+    if (v->uarch_count)
+        fputs("    uarch:\n", out);
+    for (uint32_t k = 0; k < v->uarch_count; k++) {
+        bool overridden = false; // The scenario's own value may be followed by the variant's.
+
+        for (uint32_t later = k + 1; later < v->uarch_count; later++)
+            overridden |= v->uarch[later].param == v->uarch[k].param;
+        if (!overridden)
+            fprintf(out, "      %s: 0x%" PRIx64 "\n", schema_uarch_name(v->uarch[k].param), v->uarch[k].value);
+    }
+}
+
 static void print_variants(const struct scenario *s, FILE *out)
 {
     fputs("variants:\n", out);
     for (uint32_t i = 0; i < s->variant_count; i++) {
         const struct scenario_variant *v = &s->variants[i];
 
-        fprintf(out, "  %s:\n    about: ", v->name);
+        fputs("  ", out);
+        quoted(out, v->name);
+        fputs(":\n    about: ", out);
         quoted(out, v->about);
         fputc('\n', out);
-        if (v->knob_count)
-            fputs("    knobs:\n", out);
-        for (uint32_t k = 0; k < v->knob_count; k++) {
-            bool overridden = false; // The scenario's own value may be followed by the variant's.
-
-            for (uint32_t later = k + 1; later < v->knob_count; later++)
-                overridden |= v->knobs[later].knob == v->knobs[k].knob;
-            if (!overridden)
-                print_knob(out, &v->knobs[k]);
+        if (v->step_count)
+            fputs("    schedule:\n", out);
+        for (uint32_t step = 0; step < v->step_count; step++) {
+            fputs("      - ", out);
+            quoted(out, v->steps[step].text);
+            fputc('\n', out);
         }
-        if (v->uarch_count)
-            fputs("    uarch:\n", out);
-        for (uint32_t k = 0; k < v->uarch_count; k++) {
-            bool overridden = false;
-
-            for (uint32_t later = k + 1; later < v->uarch_count; later++)
-                overridden |= v->uarch[later].param == v->uarch[k].param;
-            if (!overridden)
-                fprintf(out, "      %s: 0x%" PRIx64 "\n", schema_uarch_name(v->uarch[k].param),
-                        v->uarch[k].value);
-        }
+        print_knobs(v, out);
+        print_uarch(v, out);
     }
 }
 
@@ -212,18 +278,28 @@ static void print_expect(const struct scenario_expect *x, FILE *out)
     quoted(out, x->about);
     fputc('\n', out);
     if (x->numerator) {
-        fprintf(out, "    compare:\n      ratio: %s/%s\n      sql: ", x->numerator, x->denominator);
+        fputs("    compare:\n      ratio: ", out);
+        quoted_pair(out, x->numerator, x->denominator);
+        fputs("\n      sql: ", out);
         quoted(out, x->sql);
         fputc('\n', out);
         print_bounds(out, "      ", x);
         return;
     }
     if (x->variant)
-        fprintf(out, "    variant: %s\n", x->variant);
+        field(out, "    variant", x->variant);
     fputs("    sql: ", out);
     quoted(out, x->sql);
     fputc('\n', out);
     print_bounds(out, "    ", x);
+}
+
+static void print_recorded(const struct scenario_recorded *r, FILE *out)
+{
+    fputs("  - { reason: ", out);
+    quoted(out, r->reason);
+    fprintf(out, ", count: %" PRIu64 ", p50_ns: %" PRIu64 ", p99_ns: %" PRIu64 " }\n", r->count, r->p50_ns,
+            r->p99_ns);
 }
 
 void scenario_print_resolved(const struct scenario *s, FILE *out)
@@ -231,8 +307,9 @@ void scenario_print_resolved(const struct scenario *s, FILE *out)
     field(out, "scenario", s->name);
     field(out, "about", s->about);
     field(out, "source", s->source);
-    fprintf(out, "machine: { arch: x86, uarch: %s, cpus: %" PRIu32 ", memory: %" PRIu64 "B }\n", s->uarch,
-            s->cpus, s->memory_bytes);
+    fputs("machine: { arch: x86, uarch: ", out);
+    quoted(out, s->uarch);
+    fprintf(out, ", cpus: %" PRIu32 ", memory: %" PRIu64 "B }\n", s->cpus, s->memory_bytes);
     fputs("vms:\n", out);
     for (uint32_t i = 0; i < s->vm_count; i++)
         print_vm(s, &s->vms[i], out);
@@ -250,6 +327,5 @@ void scenario_print_resolved(const struct scenario *s, FILE *out)
     if (s->recorded_count)
         fputs("recorded:\n", out);
     for (uint32_t i = 0; i < s->recorded_count; i++)
-        fprintf(out, "  - { reason: %s, count: %" PRIu64 ", p50_ns: %" PRIu64 ", p99_ns: %" PRIu64 " }\n",
-                s->recorded[i].reason, s->recorded[i].count, s->recorded[i].p50_ns, s->recorded[i].p99_ns);
+        print_recorded(&s->recorded[i], out);
 }

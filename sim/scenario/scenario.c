@@ -197,28 +197,25 @@ static int load_all(struct loader *l, struct scenario *s)
     return load_recorded(l, s);
 }
 
-struct scenario *scenario_load(const char *path, struct user_error *e)
+// The scenario of an opened file, which is closed.
+static struct scenario *load_opened(struct loader *l)
 {
-    struct loader l = {.e = e};
     struct scenario *s = NULL;
-
-    if (yaml_open(&l.y, path, e))
-        return NULL;
     struct schema *schema = load_array(1, sizeof *schema);
 
-    l.variant_count = yaml_keys(&l.y, "variants", l.variants, SCENARIO_VARIANTS_MAX + 1);
-    if (l.variant_count > SCENARIO_VARIANTS_MAX) {
-        load_error(&l, "variants", "more than %u of them", SCENARIO_VARIANTS_MAX);
+    l->variant_count = yaml_keys(&l->y, "variants", l->variants, SCENARIO_VARIANTS_MAX + 1);
+    if (l->variant_count > SCENARIO_VARIANTS_MAX) {
+        load_error(l, "variants", "more than %u of them", SCENARIO_VARIANTS_MAX);
     } else {
         void *raw;
 
-        schema_make(schema, l.variants, l.variant_count);
-        if (!yaml_load(&l.y, &schema->root, &raw, e)) {
-            l.raw = raw;
+        schema_make(schema, l->variants, l->variant_count);
+        if (!yaml_load(&l->y, &schema->root, &raw, l->e)) {
+            l->raw = raw;
             s = load_array(1, sizeof *s);
-            s->path = load_copy(path);
-            s->folder = folder_of(path);
-            if (load_all(&l, s)) {
+            s->path = load_copy(l->y.path);
+            s->folder = folder_of(l->y.path);
+            if (load_all(l, s)) {
                 scenario_free(s);
                 s = NULL;
             }
@@ -226,8 +223,22 @@ struct scenario *scenario_load(const char *path, struct user_error *e)
         }
     }
     free(schema);
-    yaml_close(&l.y);
+    yaml_close(&l->y);
     return s;
+}
+
+struct scenario *scenario_load(const char *path, struct user_error *e)
+{
+    struct loader l = {.e = e};
+
+    return yaml_open(&l.y, path, e) ? NULL : load_opened(&l);
+}
+
+struct scenario *scenario_load_text(const char *path, const void *text, size_t bytes, struct user_error *e)
+{
+    struct loader l = {.e = e};
+
+    return yaml_open_text(&l.y, path, text, bytes, e) ? NULL : load_opened(&l);
 }
 
 void scenario_free(struct scenario *s)
@@ -247,6 +258,9 @@ void scenario_free(struct scenario *s)
         free(s->variants[i].about);
         free(s->variants[i].knobs);
         free(s->variants[i].uarch);
+        for (uint32_t step = 0; step < s->variants[i].step_count; step++)
+            free(s->variants[i].steps[step].text);
+        free(s->variants[i].steps);
     }
     for (uint32_t i = 0; i < s->expect_count; i++) {
         struct scenario_expect *x = &s->expects[i];

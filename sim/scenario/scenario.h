@@ -17,6 +17,7 @@
 #define SCENARIO_VMS_MAX 16u
 #define SCENARIO_VCPUS_MAX 64u
 #define SCENARIO_VARIANTS_MAX 32u
+#define SCENARIO_STEPS_MAX 255u
 #define SCENARIO_SLOTS_MAX 48u           // Of a VM in the scenario; actions may add some.
 #define SCENARIO_MEMORY_MAX (4ull << 40) // Bytes of a host.
 
@@ -52,9 +53,16 @@ struct scenario_uarch {
     uint32_t param; // Position in models/cpu/uarch/uarch_params.def
     uint64_t value;
 };
+// A step of a pinned order (docs/schedules.md), as written.
+struct scenario_step {
+    char *text;
+    uint32_t line;
+};
 struct scenario_variant {
     char *name; // "default" where the scenario names none
     char *about;
+    struct scenario_step *steps; // The variant's own order, or the scenario's where it gives none.
+    uint32_t step_count;
     struct scenario_knob *knobs; // The scenario's own, then the variant's.
     uint32_t knob_count;
     struct scenario_uarch *uarch; // The same.
@@ -99,6 +107,8 @@ struct scenario {
 
 // Loads and checks `path`. NULL with `e` filled on any fault of the file; no partial result.
 struct scenario *scenario_load(const char *path, struct user_error *e);
+// The same for text in memory; `path` names it in messages, and its folder is where streams are.
+struct scenario *scenario_load_text(const char *path, const void *text, size_t bytes, struct user_error *e);
 void scenario_free(struct scenario *s);
 // The variant called `name`, or NULL.
 const struct scenario_variant *scenario_variant_find(const struct scenario *s, const char *name);

@@ -117,8 +117,9 @@ static void make_variants(struct schema *s, const char *const *variants, size_t 
     s->uarch[at] = (cyaml_schema_field_t)CYAML_FIELD_END;
     s->variant[0] = text_field("about", offsetof(struct raw_variant, about));
     s->variant[1] = (cyaml_schema_field_t)PART("knobs", struct raw_variant, knobs, s->knobs);
-    s->variant[2] = (cyaml_schema_field_t)PART("uarch", struct raw_variant, uarch, s->uarch);
-    s->variant[3] = (cyaml_schema_field_t)CYAML_FIELD_END;
+    s->variant[2] = (cyaml_schema_field_t)LIST("schedule", struct raw_variant, schedule, &text_entry);
+    s->variant[3] = (cyaml_schema_field_t)PART("uarch", struct raw_variant, uarch, s->uarch);
+    s->variant[4] = (cyaml_schema_field_t)CYAML_FIELD_END;
     for (size_t i = 0; i < count; i++)
         s->variants[i] =
             (cyaml_schema_field_t){.key = variants[i],
@@ -142,6 +143,7 @@ void schema_make(struct schema *s, const char *const *variants, size_t variant_c
         PART("run", struct raw_scenario, run, run_fields),
         PART("knobs", struct raw_scenario, knobs, s->knobs),
         PART("uarch", struct raw_scenario, uarch, s->uarch),
+        LIST("schedule", struct raw_scenario, schedule, &text_entry),
         {.key = "variants",
          .data_offset = (uint32_t)offsetof(struct raw_scenario, variants),
          .value = {CYAML_VALUE_MAPPING(CYAML_FLAG_OPTIONAL, struct raw_variant *[SCENARIO_VARIANTS_MAX],

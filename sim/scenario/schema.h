@@ -54,6 +54,8 @@ struct raw_uarch_values {
 };
 struct raw_variant {
     char *about;
+    char **schedule;
+    unsigned schedule_count;
     struct raw_knobs *knobs;
     struct raw_uarch_values *uarch;
 };
@@ -87,6 +89,8 @@ struct raw_scenario {
     struct raw_run *run;
     struct raw_knobs *knobs;
     struct raw_uarch_values *uarch;
+    char **schedule;
+    unsigned schedule_count;
     struct raw_variant *variants[SCENARIO_VARIANTS_MAX];
     struct raw_expect *expect;
     unsigned expect_count;
@@ -98,7 +102,7 @@ struct raw_scenario {
 struct schema {
     cyaml_schema_field_t knobs[KNOB_COUNT + 1];
     cyaml_schema_field_t uarch[SCHEMA_UARCH_PARAMS + 1];
-    cyaml_schema_field_t variant[4];
+    cyaml_schema_field_t variant[5];
     cyaml_schema_field_t variants[SCENARIO_VARIANTS_MAX + 1];
     cyaml_schema_field_t action[SCHEMA_ACTION_ARGS + 4];
     cyaml_schema_value_t action_entry;

@@ -13,7 +13,7 @@ static bool load_fail(struct stream_error *error, const char *path, const char *
     return false;
 }
 
-// Reads until the end, so that pipes work too.
+// Reads until the end, so that pipes work too; or until a zero byte, which no text has: /dev/zero has no end.
 static bool read_all(FILE *file, char **text, size_t *size, size_t *capacity)
 {
     while (!feof(file) && !ferror(file) && *size < STREAM_FILE_MAX) {
@@ -27,7 +27,13 @@ static bool read_all(FILE *file, char **text, size_t *size, size_t *capacity)
             *text = grown;
             *capacity = more;
         }
-        *size += fread(*text + *size, 1, *capacity - *size, file);
+        size_t got = fread(*text + *size, 1, *capacity - *size, file);
+        bool is_text = got == 0 || memchr(*text + *size, 0, got) == NULL;
+
+        *size += got;
+        if (!is_text) {
+            break;
+        }
     }
     return !ferror(file);
 }

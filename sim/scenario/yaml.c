@@ -11,6 +11,26 @@ enum { DEPTH_MAX = 32, PATH_BYTES = 512 };
 
 // --- Reading. ---
 
+// Grows with what is read, so that pipes work too and a small file costs little.
+static bool read_all(struct yaml_file *y, FILE *f)
+{
+    size_t capacity = 0, got;
+
+    do {
+        if (y->text_bytes == capacity) {
+            capacity = capacity ? 2 * capacity : 16384;
+            unsigned char *grown = realloc(y->text, capacity);
+
+            if (!grown)
+                return false;
+            y->text = grown;
+        }
+        got = fread(y->text + y->text_bytes, 1, capacity - y->text_bytes, f);
+        y->text_bytes += got;
+    } while (got && y->text_bytes <= YAML_BYTES_MAX);
+    return !ferror(f);
+}
+
 static int read_text(struct yaml_file *y, struct user_error *e)
 {
     FILE *f = fopen(y->path, "rb");
@@ -22,17 +42,18 @@ static int read_text(struct yaml_file *y, struct user_error *e)
         fclose(f);
         return user_error_at(e, y->path, 0, NULL, "is a folder; name a scenario file (*.yaml) in it");
     }
-    y->text = malloc(YAML_BYTES_MAX + 1);
-    y->text_bytes = y->text ? fread(y->text, 1, YAML_BYTES_MAX + 1, f) : 0;
-    int failed = ferror(f);
+    bool good = read_all(y, f);
 
     fclose(f);
-    if (!y->text || failed)
-        return user_error_at(e, y->path, 0, NULL, "cannot be read");
+    return good ? 0 : user_error_at(e, y->path, 0, NULL, "cannot be read");
+}
+
+static int check_text(const struct yaml_file *y, struct user_error *e)
+{
     if (y->text_bytes > YAML_BYTES_MAX)
         return user_error_at(e, y->path, 0, NULL, "is larger than %u MiB, which no scenario is",
                              YAML_BYTES_MAX >> 20);
-    if (memchr(y->text, 0, y->text_bytes))
+    if (y->text_bytes && memchr(y->text, 0, y->text_bytes))
         return user_error_at(e, y->path, 0, NULL,
                              "is not text (it has zero bytes); expected a YAML scenario");
     return 0;
@@ -168,16 +189,45 @@ static int place_fields(struct yaml_file *y, struct user_error *e)
     return result;
 }
 
-int yaml_open(struct yaml_file *y, const char *path, struct user_error *e)
+static int understand(struct yaml_file *y, struct user_error *e)
 {
-    *y = (struct yaml_file){.path = strdup(path)};
-    if (!y->path)
-        return user_error_at(e, path, 0, NULL, "out of memory");
-    if (read_text(y, e) || place_fields(y, e)) {
+    if (check_text(y, e) || place_fields(y, e)) {
         yaml_close(y);
         return -1;
     }
     return 0;
+}
+
+static int begin(struct yaml_file *y, const char *path, struct user_error *e)
+{
+    *y = (struct yaml_file){.path = strdup(path)};
+    return y->path ? 0 : user_error_at(e, path, 0, NULL, "out of memory");
+}
+
+int yaml_open(struct yaml_file *y, const char *path, struct user_error *e)
+{
+    if (begin(y, path, e))
+        return -1;
+    if (read_text(y, e)) {
+        yaml_close(y);
+        return -1;
+    }
+    return understand(y, e);
+}
+
+int yaml_open_text(struct yaml_file *y, const char *path, const void *text, size_t bytes,
+                   struct user_error *e)
+{
+    if (begin(y, path, e))
+        return -1;
+    y->text = malloc(bytes + 1);
+    if (!y->text) {
+        yaml_close(y);
+        return user_error_at(e, path, 0, NULL, "out of memory");
+    }
+    memcpy(y->text, text, bytes);
+    y->text_bytes = bytes;
+    return understand(y, e);
 }
 
 void yaml_close(struct yaml_file *y)
@@ -303,6 +353,10 @@ static int explain_unknown_key(const struct yaml_file *y, const cyaml_schema_val
     const char *near = nearest_word(key, words, count);
 
     snprintf(path, sizeof path, "%s%s%s", h->path, *h->path ? "." : "", key);
+    // Any other name would have been made known by the file itself.
+    if (strcmp(h->path, "variants") == 0)
+        return user_error_at(e, y->path, yaml_line(y, path), path,
+                             "the name of a variant has neither `.` nor `[`; write a-b for a.b");
     if (near)
         return user_error_at(e, y->path, yaml_line(y, path), path, "unknown key; did you mean `%s`?", near);
     char all[300] = "";

@@ -29,6 +29,9 @@ struct yaml_file {
 // Reads the file and finds its fields. 0, or -1 with `e` filled: cannot be read, empty, too large, not text,
 // not YAML, doubled keys.
 int yaml_open(struct yaml_file *y, const char *path, struct user_error *e);
+// The same for a file whose text is in memory already; `path` is what messages call it.
+int yaml_open_text(struct yaml_file *y, const char *path, const void *text, size_t bytes,
+                   struct user_error *e);
 void yaml_close(struct yaml_file *y);
 // Loads it into a structure that the caller frees with cyaml_free(yaml_config(), ...).
 int yaml_load(const struct yaml_file *y, const cyaml_schema_value_t *schema, void **out,

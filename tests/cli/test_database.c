@@ -177,6 +177,26 @@ TEST(Database, QueriesThatDoNotWorkAreTold)
     EXPECT_EQ(cli_query(cli_path("a.db"), "SELECT count(*) FROM runs"), 1);
 }
 
+/* Every entry is traced with the guest's RIP, whether or not the core had read it. */
+TEST(Database, EntriesTellWhereTheGuestGoesOn)
+{
+    NEEDS_CORE;
+    cli_write_text("a.stream",
+                   "hvsim-stream 1\nsti\nwrmsr IA32_TSC_DEADLINE tsc+20us\nawait PREEMPTION_TIMER\n"
+                   "100 read 0x1000\nin 0x60 2 3000 0xff1\nout 0x60 1 7 20\ncpuid 0\nend\n");
+    cli_write_text("s.yaml", "scenario: s\nvms:\n  - name: a\n    memory: 64MiB\n    vcpus:\n"
+                             "      - { stream: a.stream }\n    devices:\n"
+                             "      - { name: d, port: 0x60, size: 2, value: 7 }\n");
+    EXPECT_EQ(hvsim("run s.yaml --db a.db"), 0);
+    EXPECT_GT(cli_query(cli_path("a.db"), "SELECT count(*) FROM events WHERE kind = 'kvm_entry'"), 20);
+    EXPECT_EQ(cli_query(cli_path("a.db"), "SELECT count(*) FROM events WHERE kind IN ('kvm_entry', "
+                                          "'kvm_page_fault') AND (a1 = 0 OR a1 = 1 << 63)"),
+              0);
+    // String instructions: a page's rest at a time into memory, one element at a time out of it.
+    EXPECT_EQ(cli_query(cli_path("a.db"), "SELECT count(*) FROM exits WHERE reason = 'IO_INSTRUCTION'"),
+              9 + 20);
+}
+
 /* An expectation whose SQL does not work is the scenario's mistake, and says where. */
 TEST(Database, AnExpectationThatDoesNotWorkIsTold)
 {

@@ -64,7 +64,7 @@ TEST(Dev, PrintsTheOneAptLineWhereItMayNotInstall)
     EXPECT_EQ(dev("run"), 2);
     EXPECT_STRSTR(output,
                   "\nsudo apt-get install --no-install-recommends -y cmake ninja-build gcc g++ pkg-config "
-                  "libsystemc-dev libcapstone-dev libsqlite3-dev libcyaml-dev libyaml-dev\n");
+                  "libsystemc-dev libcapstone-dev libdw-dev libsqlite3-dev libcyaml-dev libyaml-dev\n");
     EXPECT_FALSE(strstr(output, "libgtest-dev")); // Only tests need it.
     EXPECT_EQ(dev("test"), 2);
     EXPECT_STRSTR(output, " libgtest-dev ");

@@ -219,8 +219,9 @@ static void print_head(const struct arguments *a, const struct scenario *s, cons
     if (a->json) {
         printf("    \"variant\": ");
         report_json_text(ran->variant->name);
-        printf(", \"run\": %" PRId64 ", \"digest\": \"%s\", \"cycles\": %" PRIu64 ", \"end\": \"%s\",\n",
-               ran->run_id, digest, ran->cycles, machine_end_str(ran->end));
+        printf(", \"run\": %" PRId64 ", \"digest\": \"%s\", \"cycles\": %" PRIu64 ", \"end\": \"%s\", "
+               "\"steps\": %" PRIu32 ", \"steps_passed\": %" PRIu32 ",\n",
+               ran->run_id, digest, ran->cycles, machine_end_str(ran->end), ran->steps, ran->steps_passed);
         return;
     }
     printf("\n%s, variant %s: %" PRIu64 " cycles (%" PRIu64 ".%03" PRIu64 " ms), %s\n", s->name,
@@ -228,6 +229,8 @@ static void print_head(const struct arguments *a, const struct scenario *s, cons
            machine_end_str(ran->end));
     if (*ran->variant->about)
         printf("  %s\n", ran->variant->about);
+    if (ran->steps)
+        printf("  order pinned: %" PRIu32 " of %" PRIu32 " steps passed\n", ran->steps_passed, ran->steps);
 }
 
 // The report of one variant. Its verdict goes into the database. -1 with `e`.
@@ -243,7 +246,7 @@ static int report(const struct arguments *a, struct trace *trace, const struct s
         return user_error_at(e, "database", 0, NULL, "%s; %s", error.message, error.hint);
     }
     print_head(a, s, ran, clock_khz);
-    report_exits(r, s, ran, clock_khz, a->json);
+    report_exits(trace, s, clock_khz, a->json);
     unsigned violations = report_violations(r, ran, a->json);
     int result = 0;
 
@@ -289,6 +292,8 @@ static int run_variant(const struct arguments *a, struct sim_machine *m, struct 
     ran->end = run.end;
     ran->cycles = run.cycles;
     ran->digest = run.digest;
+    ran->steps = run.steps;
+    ran->steps_passed = run.steps_passed;
     if (result)
         return -1;
     return report(a, trace, s, ran, watch.clock_khz, e);

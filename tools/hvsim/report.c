@@ -26,13 +26,8 @@ struct table {
     unsigned rows;
     uint64_t clock_khz;
     struct trace_exit_row sum;
-    bool recorded;
-    // Recorded against simulated, kept until the first table is out.
-    struct {
-        char reason[40];
-        uint64_t count, recorded_median_ns, recorded_total_ns, sim_median_cycles, sim_total_cycles;
-    } pair[80];
-    unsigned pairs;
+    struct trace_exit_row kept[128]; // Recorded is compared with simulated once the first table is out.
+    unsigned kept_count;
 };
 
 static void print_json_row(const struct trace_exit_row *r, bool first)
@@ -65,14 +60,8 @@ static bool exit_row(void *ctx, const struct trace_exit_row *r)
     t->sum.hv_cycles += r->hv_cycles;
     t->sum.device_cycles += r->device_cycles;
     t->sum.wait_cycles += r->wait_cycles + r->other_cycles;
-    if (r->recorded_count && t->pairs < sizeof t->pair / sizeof *t->pair) {
-        snprintf(t->pair[t->pairs].reason, sizeof t->pair->reason, "%s", r->reason);
-        t->pair[t->pairs].count = r->recorded_count;
-        t->pair[t->pairs].recorded_median_ns = r->recorded_median_ns;
-        t->pair[t->pairs].recorded_total_ns = r->recorded_total_ns;
-        t->pair[t->pairs].sim_median_cycles = r->recorded_sim_median_cycles;
-        t->pair[t->pairs++].sim_total_cycles = r->recorded_sim_cycles;
-    }
+    if (t->kept_count < sizeof t->kept / sizeof *t->kept)
+        t->kept[t->kept_count++] = *r;
     return true;
 }
 
@@ -81,34 +70,55 @@ static uint64_t cycles_to_ns(uint64_t cycles, uint64_t clock_khz)
     return (uint64_t)((unsigned __int128)cycles * 1000000 / clock_khz);
 }
 
-static uint64_t recorded_count_of(const struct scenario *s, const char *reason)
+// What the recording says of a reason, or NULL.
+static const struct scenario_recorded *recorded_of(const struct scenario *s, const char *reason)
 {
     for (uint32_t i = 0; i < s->recorded_count; i++)
         if (strcmp(s->recorded[i].reason, reason) == 0)
-            return s->recorded[i].count;
-    return 0;
+            return &s->recorded[i];
+    return NULL;
+}
+
+// Exits that the stream causes one by one carry their own recorded time; of those that arrive (interrupts,
+// timers) the recording's median is known.
+static void print_pair(const struct trace_exit_row *r, const struct scenario_recorded *recorded,
+                       uint64_t clock_khz)
+{
+    bool own = r->recorded_count > 0;
+    uint64_t median_ns = own ? r->recorded_median_ns : recorded->p50_ns;
+    uint64_t median_cycles = own ? r->recorded_sim_median_cycles : r->median_cycles;
+
+    printf("  %-22s %8" PRIu64 " %8" PRIu64 " | %9" PRIu64 " ns %9" PRIu64 " ns |", r->reason,
+           recorded ? recorded->count : 0, r->count, median_ns, cycles_to_ns(median_cycles, clock_khz));
+    if (own)
+        printf(" %11" PRIu64 " us %11" PRIu64 " us\n", r->recorded_total_ns / 1000,
+               cycles_to_ns(r->recorded_sim_cycles, clock_khz) / 1000);
+    else
+        printf(" %14s %14s\n", "-", "-");
 }
 
 static void print_recorded(const struct table *t, const struct scenario *s)
 {
-    printf("\n  recorded on the real host against simulated, exit to entry:\n"
-           "  %-22s %8s %8s | %12s %12s | %14s %14s\n",
-           "reason", "exits", "replayed", "recorded p50", "simulated p50", "recorded total",
-           "simulated total");
-    for (unsigned i = 0; i < t->pairs; i++)
-        printf("  %-22s %8" PRIu64 " %8" PRIu64 " | %9" PRIu64 " ns %9" PRIu64 " ns | %11" PRIu64
-               " us %11" PRIu64 " us\n",
-               t->pair[i].reason, recorded_count_of(s, t->pair[i].reason), t->pair[i].count,
-               t->pair[i].recorded_median_ns, cycles_to_ns(t->pair[i].sim_median_cycles, t->clock_khz),
-               t->pair[i].recorded_total_ns / 1000,
-               cycles_to_ns(t->pair[i].sim_total_cycles, t->clock_khz) / 1000);
+    bool any = false;
+
+    for (unsigned i = 0; i < t->kept_count; i++) {
+        const struct scenario_recorded *recorded = recorded_of(s, t->kept[i].reason);
+
+        if (!recorded && !t->kept[i].recorded_count)
+            continue;
+        if (!any)
+            printf("\n  recorded on the real host against simulated, exit to entry:\n"
+                   "  %-22s %8s %8s | %12s %12s | %14s %14s\n",
+                   "reason", "exits", "replayed", "recorded p50", "simulated p50", "recorded total",
+                   "simulated total");
+        any = true;
+        print_pair(&t->kept[i], recorded, t->clock_khz);
+    }
 }
 
-void report_exits(struct trace_reader *r, const struct scenario *s, const struct ran *ran, uint64_t clock_khz,
-                  bool json)
+void report_exits(struct trace *trace, const struct scenario *s, uint64_t clock_khz, bool json)
 {
     struct table *t = calloc(1, sizeof *t);
-    struct trace_error error;
 
     if (!t)
         abort();
@@ -119,8 +129,7 @@ void report_exits(struct trace_reader *r, const struct scenario *s, const struct
     else
         printf("  %-22s %8s %9s %9s %12s  | %10s %11s %10s %12s\n", "exit reason", "count", "median", "p99",
                "total", "hardware", "hypervisor", "device", "waiting");
-    if (trace_exit_summary(r, ran->run_id, 0, exit_row, t, &error) != TRACE_OK)
-        fprintf(stderr, "hvsim: %s\n", error.message);
+    trace_exit_summary(trace, exit_row, t);
     if (json)
         printf("\n    ]");
     else
@@ -128,7 +137,7 @@ void report_exits(struct trace_reader *r, const struct scenario *s, const struct
                " %12" PRIu64 "   (cycles at %" PRIu64 ".%02" PRIu64 " GHz)\n",
                "all", t->sum.count, "", "", t->sum.total_cycles, t->sum.hw_exit_cycles, t->sum.hv_cycles,
                t->sum.device_cycles, t->sum.wait_cycles, clock_khz / 1000000, clock_khz % 1000000 / 10000);
-    if (!json && t->pairs)
+    if (!json)
         print_recorded(t, s);
     free(t);
 }

@@ -13,12 +13,12 @@ struct ran {
     enum machine_end end;
     uint64_t cycles;
     struct trace_digest digest;
-    unsigned failed, checked; // Expectations.
+    uint32_t steps, steps_passed; // Of the pinned order.
+    unsigned failed, checked;     // Expectations.
 };
 
 // The exits of a run as a table (or members of a JSON object). `clock_khz` turns cycles into time.
-void report_exits(struct trace_reader *r, const struct scenario *s, const struct ran *ran, uint64_t clock_khz,
-                  bool json);
+void report_exits(struct trace *trace, const struct scenario *s, uint64_t clock_khz, bool json);
 // Broken invariants that the run noticed; returns how many.
 unsigned report_violations(struct trace_reader *r, const struct ran *ran, bool json);
 // Checks what the scenario expects of this variant; prints failures with query, expected and got. Stores

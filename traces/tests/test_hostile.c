@@ -19,12 +19,6 @@ static bool swallow_row(void *context, const struct trace_row *row)
     return true;
 }
 
-static bool swallow_summary(void *context, const struct trace_exit_row *row)
-{
-    *(size_t *)context += row->count;
-    return true;
-}
-
 static bool is_told(enum trace_status status, const struct trace_error *error)
 {
     return status == TRACE_OK || (error->status == status && error->message[0] && error->hint[0]);
@@ -46,7 +40,6 @@ static void read_everything(const char *path, size_t *sum)
         EXPECT_TRUE(is_told(
             trace_export(reader, tables[i], i % 2 ? TRACE_CSV : TRACE_JSON, swallow, sum, &error), &error));
     EXPECT_TRUE(is_told(trace_export_folded(reader, 0, true, swallow, sum, &error), &error));
-    EXPECT_TRUE(is_told(trace_exit_summary(reader, 1, 0, swallow_summary, sum, &error), &error));
     EXPECT_TRUE(is_told(
         trace_query(reader, "SELECT * FROM calls WHERE exit_seq = 17", swallow_row, sum, &error), &error));
     trace_reader_close(reader);

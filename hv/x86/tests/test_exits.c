@@ -170,6 +170,104 @@ TEST(Exits, PortsGoToUserSpaceAndComeBack)
     EXPECT_EQ(with_vm(&(struct test_vm_options){0}, ports), 0);
 }
 
+// INS and OUTS: the address is GUEST_LINEAR_ADDRESS (SDM 27.2.5), what is stored goes into guest memory.
+static void string_exit(const struct hw_gprs *r, unsigned size, bool in)
+{
+    seen[0] = r->r[GPR_RCX];
+    seen[1] = r->r[in ? GPR_RDI : GPR_RSI];
+    fake_vmcs_write(GUEST_LINEAR_ADDRESS, seen[1]);
+    guest_exit(EXIT_REASON_IO_INSTRUCTION,
+               0x1f0ull << QUAL_IO_PORT_SHIFT | (size - 1) | QUAL_IO_STRING | QUAL_IO_REP |
+                   (in ? QUAL_IO_IN : 0),
+               2);
+}
+static void rep_insw_first(struct hw_gprs *r)
+{
+    r->r[GPR_RCX] = 5;
+    r->r[GPR_RDI] = 0x1ffb; // Two and a half elements fit into the page.
+    string_exit(r, 2, true);
+}
+static void rep_insw(struct hw_gprs *r)
+{
+    string_exit(r, 2, true);
+}
+static void after_ins(struct hw_gprs *r)
+{
+    seen[0] = r->r[GPR_RCX];
+    seen[1] = r->r[GPR_RDI];
+    guest_exit(EXIT_REASON_CPUID, 0, 2);
+}
+static void string_input(void)
+{
+    static const guest_step steps[] = {rep_insw_first, rep_insw, rep_insw, after_ins};
+    static const unsigned counts[] = {2, 1, 2};
+    static const u8 bytes[] = {1, 2, 3, 4, 5, 6, 7, 8, 9, 10};
+    u8 *data = (u8 *)t.run + HV_RUN_IO_DATA_OFFSET, stored[12];
+    unsigned done = 0;
+
+    script_guest(steps, 4);
+    for (unsigned i = 0; i < 3; i++) {
+        test_row("round %u", i);
+        EXPECT_EQ(run_vm(), 0);
+        EXPECT_EQ(t.run->exit_reason, HV_EXIT_IO);
+        EXPECT_EQ(seen[0], 5 - done);
+        EXPECT_EQ(seen[1], 0x1ffb + 2 * done);
+        EXPECT_EQ(t.run->io.count, counts[i]);
+        EXPECT_EQ(t.run->io.size, 2);
+        for (unsigned n = 0; n < 2 * counts[i]; n++)
+            data[n] = bytes[2 * done + n];
+        done += counts[i];
+    }
+    EXPECT_EQ(run_vm(), 0);
+    EXPECT_EQ(t.run->exit_reason, HV_EXIT_SHUTDOWN);
+    EXPECT_EQ(seen[0], 0);
+    EXPECT_EQ(seen[1], 0x1ffb + 10);
+    EXPECT_EQ(vm_read_guest(t.v->vcpu.vm, (gpa_t){0x1ffa}, stored, sizeof stored), 0);
+    EXPECT_EQ(stored[0], 0);
+    EXPECT_MEMEQ(stored + 1, bytes, sizeof bytes);
+    EXPECT_EQ(stored[11], 0);
+}
+TEST(Exits, WhatInsReadsIsInGuestMemory)
+{
+    EXPECT_EQ(with_vm(&(struct test_vm_options){0}, string_input), 0);
+}
+
+static void ins_nowhere(struct hw_gprs *r)
+{
+    r->r[GPR_RCX] = 3;
+    r->r[GPR_RDI] = 0;
+    string_exit(r, 1, true);
+}
+static void after_fault(struct hw_gprs *r)
+{
+    seen[2] = fake_vmcs_read(VM_ENTRY_INTR_INFO_FIELD);
+    seen[3] = r->r[GPR_RCX];
+    guest_exit(EXIT_REASON_CPUID, 0, 2);
+}
+static void ins_to_a_device(struct hw_gprs *r)
+{
+    r->r[GPR_RCX] = 1;
+    r->r[GPR_RDI] = 0xfe000000;
+    string_exit(r, 1, true);
+}
+static void string_faults(void)
+{
+    static const guest_step steps[] = {ins_nowhere, after_fault, ins_to_a_device};
+
+    script_guest(steps, 3);
+    EXPECT_EQ(run_vm(), 0); // The port was not read for the first.
+    EXPECT_EQ(seen[2], INTR_INFO_VALID | INTR_TYPE_HARD_EXCEPTION | PF_VECTOR); // Real mode: no error code.
+    EXPECT_EQ(seen[3], 3);
+    EXPECT_EQ(t.run->exit_reason, HV_EXIT_IO);
+    EXPECT_EQ(run_vm(), 0);
+    EXPECT_EQ(t.run->exit_reason, HV_EXIT_INTERNAL_ERROR);
+    EXPECT_EQ(t.run->internal.suberror, HV_INTERNAL_ERROR_EMULATION);
+}
+TEST(Exits, InsFaultsBeforeThePortIsRead)
+{
+    EXPECT_EQ(with_vm(&(struct test_vm_options){0}, string_faults), 0);
+}
+
 // --- Failed entries.
 
 static enum hw_vmx_status vmfail(struct hw_gprs *r, bool launch)

@@ -36,6 +36,14 @@ bool hw_guest_read_operand(u64 linear, void *buf, unsigned size)
     return linear != 0;
 }
 
+// Linear address 0 is not mapped; the others are physical ones.
+bool hw_guest_translate(u64 linear, u64 *gpa)
+{
+    if (linear != 0)
+        *gpa = linear;
+    return linear != 0;
+}
+
 void guest_operand(u64 low, u64 high)
 {
     memcpy(f.operand, &low, 8);

@@ -7,38 +7,15 @@
 
 enum { ORDER_SEQ_CST = 5 };
 
-// The processor, at the scheduling point just before the operation; NULL outside of a run.
-static struct pcpu *before_load(const volatile void *p, unsigned size_bytes)
-{
-    struct pcpu *c = pcpu_current;
-
-    if (!c)
-        return NULL;
-    mem_time_load(c, native_hpa(c, p), size_bytes);
-    pcpu_checkpoint(c);
-    return pcpu_current;
-}
-
-static void before_locked(const volatile void *p, unsigned size_bytes)
+static void before_locked(const volatile void *p, unsigned size_bytes, const void *pc)
 {
     struct pcpu *c = pcpu_current;
 
     if (!c)
         return;
     mem_access(c, native_hpa(c, p), size_bytes, MEM_RMW);
-    pcpu_checkpoint(c);
+    native_checkpoint(c, pc);
     mem_store_drain(pcpu_current);
-}
-
-static void before_store(volatile void *p, unsigned size_bytes)
-{
-    struct pcpu *c = pcpu_current;
-
-    if (!c)
-        return;
-    pcpu_checkpoint(c);
-    c = pcpu_current;
-    native_store(c, (void *)(uintptr_t)p, size_bytes);
 }
 
 // clang-format off
@@ -47,7 +24,7 @@ static void before_store(volatile void *p, unsigned size_bytes)
     type __tsan_atomic##bits##_fetch_##name(volatile type *p, type v, int order)                          \
     {                                                                                                     \
         (void)order;                                                                                      \
-        before_locked(p, sizeof *p);                                                                      \
+        before_locked(p, sizeof *p, __builtin_return_address(0));                                                                      \
         type old = *p;                                                                                    \
         *p = (type)(expr);                                                                                \
         return old;                                                                                       \
@@ -57,23 +34,23 @@ static void before_store(volatile void *p, unsigned size_bytes)
     type __tsan_atomic##bits##_load(const volatile type *p, int order)                                    \
     {                                                                                                     \
         (void)order;                                                                                      \
-        before_load(p, sizeof *p);                                                                        \
+        native_load(p, sizeof *p);                                                                        \
         return *p;                                                                                        \
     }                                                                                                     \
     void __tsan_atomic##bits##_store(volatile type *p, type v, int order);                                \
     void __tsan_atomic##bits##_store(volatile type *p, type v, int order)                                 \
     {                                                                                                     \
         if (order == ORDER_SEQ_CST)                                                                       \
-            before_locked(p, sizeof *p);                                                                  \
+            before_locked(p, sizeof *p, __builtin_return_address(0));                                                                  \
         else                                                                                              \
-            before_store(p, sizeof *p);                                                                   \
+            native_store(p, sizeof *p);                                                                   \
         *p = v;                                                                                           \
     }                                                                                                     \
     type __tsan_atomic##bits##_exchange(volatile type *p, type v, int order);                             \
     type __tsan_atomic##bits##_exchange(volatile type *p, type v, int order)                              \
     {                                                                                                     \
         (void)order;                                                                                      \
-        before_locked(p, sizeof *p);                                                                      \
+        before_locked(p, sizeof *p, __builtin_return_address(0));                                                                      \
         type old = *p;                                                                                    \
         *p = v;                                                                                           \
         return old;                                                                                       \
@@ -88,7 +65,7 @@ static void before_store(volatile void *p, unsigned size_bytes)
     int __tsan_atomic##bits##_compare_exchange_strong(volatile type *p, type *expected, type v, int ok, int fail)  \
     {                                                                                                     \
         (void)ok, (void)fail;                                                                             \
-        before_locked(p, sizeof *p);                                                                      \
+        before_locked(p, sizeof *p, __builtin_return_address(0));                                                                      \
         if (*p == *expected) {                                                                            \
             *p = v;                                                                                       \
             return 1;                                                                                     \

@@ -101,12 +101,22 @@ static uint64_t enter_hv(struct native_context *x, const struct hv_call *call)
     return result;
 }
 
+// A stack begins or ends to be a context's: what the processors know of its addresses no longer holds.
+static void forget_stacks(void)
+{
+    const struct pcpu *c = pcpu_current;
+
+    for (uint32_t i = 0; c && i < c->machine->cpu_count; i++)
+        mem_near_forget(c->machine->cpus[i]->mem);
+}
+
 __attribute__((noinline)) static void run_context(struct native_context *x)
 {
     // Leave our own frames above: a page suffices for what lies between here and the fixed start.
     uintptr_t here = (uintptr_t)__builtin_frame_address(0);
 
     x->stack_top = (char *)((here - 4096) & ~(uintptr_t)4095);
+    forget_stacks();
     enter_hv(x, &(struct hv_call){.fn = (uint64_t)(uintptr_t)x->entry, .a0 = (uint64_t)(uintptr_t)x->arg});
 }
 
@@ -151,6 +161,7 @@ static void context_body(void *arg)
     bool reaped = x->reaped;
 
     x->live = false;
+    forget_stacks();
     if (how == UNWOUND_BY_EXIT)
         sim_process_hand_over_and_exit(next->process);
     else if (reaped)
@@ -190,7 +201,7 @@ void native_context_times(struct pcpu *c, uint64_t *kernel, uint64_t *user, uint
 
 uint32_t native_context_thread(const struct pcpu *c)
 {
-    return c->native->current ? c->native->current->trace_thread : 0;
+    return native_thread(c);
 }
 
 // --- Switching (hv/hw/thread.h). ---

@@ -18,7 +18,12 @@ void __sanitizer_cov_trace_pc(void)
     if (!c)
         return;
     c->now_ticks += price_ticks(&native_hot.map, (uint64_t)(uintptr_t)__builtin_return_address(0));
-    pcpu_checkpoint(c);
+    native_checkpoint(c, __builtin_return_address(0));
+}
+
+static void learn_function(struct native_function *f, uint32_t offset)
+{
+    *f = (struct native_function){offset, native_hot.function_text[native_hot.function_at[offset]]};
 }
 
 void __tsan_func_entry(void *caller)
@@ -30,9 +35,13 @@ void __tsan_func_entry(void *caller)
         return;
     uint64_t offset = (uint64_t)(uintptr_t)__builtin_return_address(0) - native_hot.map.text_base;
 
-    if (offset < native_hot.map.text_bytes)
-        trace_call_begin(c->trace, native_context_thread(c),
-                         native_hot.function_text[native_hot.function_at[offset]], c->now_ticks);
+    if (__builtin_expect(offset >= native_hot.map.text_bytes, 0))
+        return;
+    struct native_function *f = &native_hot.functions[offset / 8 % NATIVE_FUNCTIONS];
+
+    if (__builtin_expect(f->offset != offset, 0))
+        learn_function(f, (uint32_t)offset);
+    trace_call_begin(c->trace, native_thread(c), f->text, c->now_ticks);
 }
 
 void __tsan_func_exit(void)
@@ -40,41 +49,56 @@ void __tsan_func_exit(void)
     struct pcpu *c = pcpu_current;
 
     if (c && native_hot.calls)
-        trace_call_end(c->trace, native_context_thread(c), c->now_ticks);
+        trace_call_end(c->trace, native_thread(c), c->now_ticks);
 }
 
-// A load's time passes before the scheduling point, so that the value read is the one of its completion.
-static inline void on_read(const void *p, unsigned size_bytes)
-{
-    struct pcpu *c = pcpu_current;
+// --- Accesses. ---
 
-    if (!c)
-        return;
-    mem_time_load(c, native_hpa(c, p), size_bytes);
-    pcpu_checkpoint(c);
+void native_slow_path(struct pcpu *c, const void *pc)
+{
+    struct machine *machine = c->machine;
+
+    pcpu_slow_path(c, true);
+    if (__builtin_expect(machine->order != NULL, 0))
+        schedule_point(pcpu_current, (uint64_t)(uintptr_t)pc);
 }
 
-// A store executes at the scheduling point and then waits in the store buffer.
-static inline void on_write(void *p, unsigned size_bytes)
+void native_load_far(struct pcpu *c, const void *p, unsigned size_bytes, const void *pc)
 {
-    struct pcpu *c = pcpu_current;
+    uint64_t hpa = native_hpa(c, p);
 
-    if (!c)
-        return;
-    pcpu_checkpoint(c);
+    mem_time_load(c, hpa, size_bytes);
+    mem_near_learn(c->mem, c->mem->near_load, p, hpa);
+    native_checkpoint(c, pc);
+}
+
+void native_store_far(struct pcpu *c, void *p, unsigned size_bytes, const void *pc)
+{
+    native_checkpoint(c, pc);
     c = pcpu_current;
-    native_store(c, p, size_bytes);
+    unsigned kept_bytes = native_hides(c, p) ? size_bytes : 0;
+
+    if (mem_near(c->mem, c->mem->near_store, p, size_bytes)) {
+        if (c->mem->stores.count == c->mem->stores.capacity)
+            mem_store_make_room(c);
+        mem_store_near(c->mem, c->now_ticks, p, kept_bytes);
+        return;
+    }
+    uint64_t hpa = native_hpa(c, p);
+
+    mem_store_push(c, p, kept_bytes, mem_time_store(c, hpa, size_bytes));
+    mem_near_learn(c->mem, c->mem->near_store, p, hpa);
 }
 
 // clang-format off
 #define ACCESS(n)                                                                            \
-    void __tsan_read##n(void *p) { on_read(p, n); }                                          \
-    void __tsan_write##n(void *p) { on_write(p, n); }                                        \
-    void __tsan_unaligned_read##n(void *p) { on_read(p, n); }                                \
-    void __tsan_unaligned_write##n(void *p) { on_write(p, n); }                              \
-    void __tsan_volatile_read##n(void *p) { on_read(p, n); }                                 \
-    void __tsan_volatile_write##n(void *p) { on_write(p, n); }                               \
-    void __tsan_read_write##n(void *p) { on_read(p, n); on_write(p, n); }
+    void __tsan_read##n(void *p) { native_load(p, n); }                                          \
+    void __tsan_write##n(void *p) { native_store(p, n); }                                        \
+    void __tsan_unaligned_read##n(void *p) { native_load(p, n); }                                \
+    void __tsan_unaligned_write##n(void *p) { native_store(p, n); }                              \
+    void __tsan_volatile_read##n(void *p) { native_load(p, n); }                                 \
+    void __tsan_volatile_write##n(void *p) { native_store(p, n); }                               \
+    void __tsan_read_write##n(void *p) { native_load(p, n); native_store(p, n); }
 ACCESS(1)
 ACCESS(2)
 ACCESS(4)
@@ -86,11 +110,11 @@ ACCESS(16)
 void __tsan_read_range(void *p, unsigned long size_bytes)
 {
     for (unsigned long at = 0; at < size_bytes; at += 16)
-        on_read((char *)p + at, size_bytes - at < 16 ? (unsigned)(size_bytes - at) : 16);
+        native_load((char *)p + at, size_bytes - at < 16 ? (unsigned)(size_bytes - at) : 16);
 }
 
 void __tsan_write_range(void *p, unsigned long size_bytes)
 {
     for (unsigned long at = 0; at < size_bytes; at += 16)
-        on_write((char *)p + at, size_bytes - at < 16 ? (unsigned)(size_bytes - at) : 16);
+        native_store((char *)p + at, size_bytes - at < 16 ? (unsigned)(size_bytes - at) : 16);
 }

@@ -4,7 +4,16 @@
 #define MODELS_CPU_NATIVE_HOOKS_H
 
 #include "models/cpu/native/native.h"
+#include "models/cpu/native/schedule.h"
 #include "models/mem/core.h"
+
+// The functions entered last, by low bits of their address: their names are looked up in tables as large as
+// the text otherwise.
+#define NATIVE_FUNCTIONS 512u
+struct native_function {
+    uint32_t offset; // Of the hook's return address in the text; UINT32_MAX: none
+    uint32_t text;   // trace_text() id
+};
 
 struct native_hot {
     struct price_map map;
@@ -12,8 +21,15 @@ struct native_hot {
     const uint32_t *function_text;
     uint64_t image_bytes;
     bool calls; // Function entries and exits are recorded.
+    struct native_function functions[NATIVE_FUNCTIONS];
 };
 extern struct native_hot native_hot;
+
+// native_context_thread(), inline.
+static inline uint32_t native_thread(const struct pcpu *c)
+{
+    return c->native->current ? c->native->current->trace_thread : 0;
+}
 
 // Simulated physical address of a pointer that hv code uses.
 static inline uint64_t native_hpa(const struct pcpu *c, const volatile void *p)
@@ -28,14 +44,71 @@ static inline uint64_t native_hpa(const struct pcpu *c, const volatile void *p)
     return native_ptr_to_hpa(c, (const void *)(uintptr_t)p);
 }
 
-// A store of `size_bytes` enters the store buffer. Bytes of a stack stay where they are, seen by everybody at
-// once: when the buffer's stores are hidden, the simulator itself may run on that very stack. Its line drains
-// like any other.
-static inline void native_store(struct pcpu *c, void *p, unsigned size_bytes)
-{
-    bool arena = (uint64_t)(uintptr_t)p - HW_ARENA_BASE < HW_ARENA_HOSTS_MAX * HW_ARENA_STRIDE;
+// Accesses of at most 16 bytes at their scheduling points, by the long way through TLB and caches, of the
+// hook that returns to `pc`.
+void native_load_far(struct pcpu *c, const void *p, unsigned size_bytes, const void *pc);
+void native_store_far(struct pcpu *c, void *p, unsigned size_bytes, const void *pc);
+// A hook's scheduling point that cannot be passed over. While an order is pinned every one is such, and the
+// order's steps are the last thing before the access or block.
+void native_slow_path(struct pcpu *c, const void *pc);
 
-    mem_store_push(c, p, arena ? size_bytes : 0, mem_time_store(c, native_hpa(c, p), size_bytes));
+// Most of the simulator's time is spent in the next two: constant sizes, and no call of their own on the
+// usual way.
+#define NATIVE_HOT static inline __attribute__((always_inline)) void
+
+NATIVE_HOT native_checkpoint(struct pcpu *c, const void *pc)
+{
+    if (__builtin_expect(c->now_ticks >= c->limit_ticks, 0))
+        native_slow_path(c, pc);
+}
+
+// A load's time passes before the scheduling point, so that the value read is the one of its completion.
+NATIVE_HOT native_load(const volatile void *address, unsigned size_bytes)
+{
+    const void *p = (const void *)(uintptr_t)address;
+    struct pcpu *c = pcpu_current;
+
+    if (!c)
+        return;
+    if (__builtin_expect(!mem_near(c->mem, c->mem->near_load, p, size_bytes), 0)) {
+        native_load_far(c, p, size_bytes, __builtin_return_address(0));
+        return;
+    }
+    c->mem->counters.loads++;
+    native_checkpoint(c, __builtin_return_address(0));
+}
+
+// Bytes of the thread's own stack stay where they are, seen by everybody at once: when the buffer's stores
+// are hidden, the simulator itself may run on that very stack. What lies on another thread's stack waits for
+// us, so its bytes are hidden as the arena's are: a flag there is seen after what was stored before it.
+static inline bool native_hides(const struct pcpu *c, const void *p)
+{
+    uint64_t at = (uint64_t)(uintptr_t)p;
+
+    return at - HW_ARENA_BASE < HW_ARENA_HOSTS_MAX * HW_ARENA_STRIDE ||
+           (uint64_t)(uintptr_t)c->native->current->stack_top - at > NATIVE_LEVELS_MAX * NATIVE_LEVEL_BYTES;
+}
+
+// A store executes at the scheduling point and then waits in the store buffer, its line drains from there.
+NATIVE_HOT native_store(volatile void *address, unsigned size_bytes)
+{
+    void *p = (void *)(uintptr_t)address;
+    struct pcpu *c = pcpu_current;
+
+    if (!c)
+        return;
+    struct mem_core *m = c->mem;
+
+    if (__builtin_expect(c->now_ticks >= c->limit_ticks || m->stores.count == m->stores.capacity ||
+                             !mem_near(m, m->near_store, p, size_bytes),
+                         0)) {
+        native_store_far(c, p, size_bytes, __builtin_return_address(0));
+        return;
+    }
+    if (__builtin_expect(native_hides(c, p), 1))
+        mem_store_near(m, c->now_ticks, p, size_bytes);
+    else
+        mem_store_near(m, c->now_ticks, p, 0);
 }
 
 // clang-format off

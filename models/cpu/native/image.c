@@ -69,6 +69,7 @@ struct native_image *native_image_open(const char *path, const struct uarch *u, 
         snprintf(error, error_size, "%s: %m", path);
         goto fail;
     }
+    image->path = strdup(real);
     image->handle = dlopen(real, RTLD_NOW | RTLD_LOCAL);
     if (!image->handle) {
         snprintf(error, error_size, "%s: %s", path, dlerror());
@@ -115,6 +116,7 @@ void native_image_close(struct native_image *image)
     price_close(image->prices);
     free(image->function_at);
     free(image->function_text);
+    free(image->path);
     if (image->handle)
         dlclose(image->handle);
     free(image);
@@ -123,6 +125,7 @@ void native_image_close(struct native_image *image)
 void native_image_intern(struct native_image *image, struct trace *trace)
 {
     native_hot.calls = trace != NULL;
+    memset(native_hot.functions, 0xff, sizeof native_hot.functions);
     for (size_t i = 0; trace && i < price_symbol_count(image->prices); i++)
         image->function_text[i + 1] = trace_text(trace, price_symbol_at(image->prices, i)->name);
 }

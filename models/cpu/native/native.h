@@ -21,6 +21,7 @@
 #define NATIVE_STACK_HPA_STRIDE (1u << 20)
 
 struct native_image {
+    char *path; // Absolute, links followed.
     void *handle;
     uint64_t base, bytes; // Of the mapped file.
     char build_id[41];    // Hexadecimal.

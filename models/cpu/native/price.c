@@ -48,7 +48,8 @@ struct price_table {
     struct price_block *blocks;
     uint32_t *block_hook; // instruction index of the hook of each block
     size_t block_count;
-    uint32_t *ticks;
+    uint32_t *all_ticks; // by offset into the text, both
+    uint16_t *ticks;
     struct price_symbol *symbols; // with the load bias
     char (*unknown)[32];
     size_t unknown_count;
@@ -251,8 +252,11 @@ static void price_one(struct price_table *t, struct run *r, uint32_t hook)
                               .calls = bound.calls,
                               .loop = r->loop};
     t->block_hook[t->block_count++] = hook;
-    if (start - t->elf.text_address < t->elf.text_bytes)
-        t->ticks[start - t->elf.text_address] = b->ticks;
+    uint64_t offset = start - t->elf.text_address;
+    if (offset < t->elf.text_bytes) {
+        t->all_ticks[offset] = b->ticks;
+        t->ticks[offset] = b->ticks < PRICE_TICKS_LONG ? (uint16_t)b->ticks : PRICE_TICKS_LONG;
+    }
 }
 
 static void price_all(struct price_table *t)
@@ -263,6 +267,7 @@ static void price_all(struct price_table *t)
         hooks += t->insns[i].hook == PRICE_HOOK_BLOCK;
     t->blocks = allocate(hooks, sizeof *t->blocks);
     t->block_hook = allocate(hooks, sizeof *t->block_hook);
+    t->all_ticks = allocate(t->elf.text_bytes, sizeof *t->all_ticks);
     t->ticks = allocate(t->elf.text_bytes, sizeof *t->ticks);
     t->charged = allocate(t->insn_count, sizeof *t->charged);
     for (size_t i = 0; i < t->insn_count; i++)
@@ -326,7 +331,7 @@ struct price_table *price_open(const char *path, uint64_t load_bias, const struc
         t->symbols[i] = t->elf.symbols[i];
         t->symbols[i].start += load_bias;
     }
-    t->map = (struct price_map){t->ticks, t->elf.text_address + load_bias, t->elf.text_bytes};
+    t->map = (struct price_map){t->ticks, t->all_ticks, t->elf.text_address + load_bias, t->elf.text_bytes};
     return t;
 }
 
@@ -342,6 +347,7 @@ void price_close(struct price_table *t)
     free(t->blocks);
     free(t->block_hook);
     free(t->ticks);
+    free(t->all_ticks);
     free(t->symbols);
     free(t->charged);
     free(t->unknown);

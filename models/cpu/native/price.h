@@ -25,10 +25,13 @@
 #include <stddef.h>
 #include <stdint.h>
 
-// What the hot path needs. ticks[pc - text_base] is the price in ticks (1/16 cycle) of what follows the
-// trace-pc call that returns to pc; 0 at other addresses.
+// What the hot path needs. all_ticks[pc - text_base] is the price in ticks (1/16 cycle) of what follows the
+// trace-pc call that returns to pc; 0 at other addresses. `ticks` is the same in half the space, for the sake
+// of the host's caches: PRICE_TICKS_LONG where the price does not fit.
+#define PRICE_TICKS_LONG UINT16_MAX
 struct price_map {
-    const uint32_t *ticks;
+    const uint16_t *ticks;
+    const uint32_t *all_ticks;
     uint64_t text_base;
     uint64_t text_bytes;
 };
@@ -70,7 +73,10 @@ const struct price_map *price_map(const struct price_table *t);
 static inline uint32_t price_ticks(const struct price_map *m, uint64_t pc)
 {
     uint64_t offset = pc - m->text_base;
-    return offset < m->text_bytes ? m->ticks[offset] : 0;
+    if (__builtin_expect(offset >= m->text_bytes, 0))
+        return 0;
+    uint32_t ticks = m->ticks[offset];
+    return __builtin_expect(ticks == PRICE_TICKS_LONG, 0) ? m->all_ticks[offset] : ticks;
 }
 
 // Blocks in the order of their start address.

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // VM-entry checks on the VMX controls (SDM 26.2.1). Breaking one: VMfailValid with error 7.
-#include "models/cpu/x86/entry_checks_common.h"
+#include "models/cpu/x86/check_guest.h"
 
 #include "models/mem/mem.h"
 #include "models/mmu/ept.h"
@@ -32,7 +32,7 @@ RULE(vapic_address, !CPU_ON(e, USE_TPR_SHADOW) || address_ok(e, VIRTUAL_APIC_PAG
 RULE(tpr_threshold_reserved, !CPU_ON(e, USE_TPR_SHADOW) || CPU2_ON(e, VIRTUAL_INTR_DELIVERY) ||
                                  (field(e, TPR_THRESHOLD) & TPR_THRESHOLD_RESERVED) == 0)
 
-static bool tpr_threshold_reached(const struct entry_view *e)
+bool entry_tpr_threshold(const struct entry_view *e)
 {
     uint64_t page = field(e, VIRTUAL_APIC_PAGE_ADDR);
     const unsigned char *vapic;
@@ -161,7 +161,7 @@ const struct entry_rule entry_control_rules[] = {
     {"MSR-bitmap address",                                         "26.2.1.1", msr_bitmap, 0},
     {"virtual-APIC address",                                       "26.2.1.1", vapic_address, 0},
     {"bits 31:4 of the TPR threshold",                             "26.2.1.1", tpr_threshold_reserved, 0},
-    {"TPR threshold is not above VTPR",                            "26.2.1.1", tpr_threshold_reached, 0},
+    {"TPR threshold is not above VTPR",                            "26.2.1.1", entry_tpr_threshold, 0},
     {"virtual NMIs need NMI exiting",                              "26.2.1.1", virtual_nmis, 0},
     {"NMI-window exiting needs virtual NMIs",                      "26.2.1.1", nmi_window, 0},
     {"APIC-access address",                                        "26.2.1.1", apic_access_address, 0},

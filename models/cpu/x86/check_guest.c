@@ -79,7 +79,7 @@ static bool injects(const struct entry_view *e, uint32_t type)
     return (info_of(e) & (INTR_INFO_VALID | INTR_INFO_TYPE_MASK)) == (INTR_INFO_VALID | type);
 }
 
-static bool rip(const struct entry_view *e)
+bool entry_guest_rip(const struct entry_view *e)
 {
     uint64_t value = field(e, GUEST_RIP);
     int64_t high = (int64_t)value >> (e->cr4 & X86_CR4_LA57 ? 57 : 48);
@@ -162,7 +162,7 @@ static bool has_link(const struct entry_view *e)
 
 RULE(link_address, !has_link(e) || address_ok(e, VMCS_LINK_POINTER, 4096))
 
-static bool link_revision(const struct entry_view *e)
+bool entry_link_revision(const struct entry_view *e)
 {
     struct vmcs_ref r;
     bool shadow;
@@ -179,7 +179,7 @@ static bool link_revision(const struct entry_view *e)
 
 // --- 26.3.1.6: PDPTEs of PAE paging. ---
 
-static bool pdptes(const struct entry_view *e)
+bool entry_pdptes(const struct entry_view *e)
 {
     uint64_t reserved =
         0x1e6ull | (X86_PTE_ADDR_MASK & ~((1ull << e->phys_bits) - 1)) | 0xfff0000000000000ull;
@@ -228,7 +228,7 @@ const struct entry_rule guest_other_rules[] = {
     {"IDTR base is canonical",                "26.3.1.3", idtr_base, 0},
     {"GDTR limit bits 31:16",                 "26.3.1.3", gdtr_limit, 0},
     {"IDTR limit bits 31:16",                 "26.3.1.3", idtr_limit, 0},
-    {"RIP fits the mode",                     "26.3.1.4", rip, 0},
+    {"RIP fits the mode",                     "26.3.1.4", entry_guest_rip, 0},
     {"RFLAGS reserved bits",                  "26.3.1.4", rflags_reserved, 0},
     {"RFLAGS.VM fits the mode",               "26.3.1.4", rflags_vm, 0},
     {"injected interrupt needs RFLAGS.IF",    "26.3.1.4", rflags_if, 0},
@@ -248,8 +248,8 @@ const struct entry_rule guest_other_rules[] = {
     {"pending debug exceptions reserved bits", "26.3.1.5", debug_reserved, 0},
     {"pending single step fits RFLAGS.TF",    "26.3.1.5", debug_single_step, 0},
     {"VMCS link pointer address",             "26.3.1.5", link_address, QUAL_ENTRY_LINK_PTR},
-    {"VMCS link pointer revision and kind",   "26.3.1.5", link_revision, QUAL_ENTRY_LINK_PTR},
-    {"PDPTE reserved bits",                   "26.3.1.6", pdptes, QUAL_ENTRY_PDPTE},
+    {"VMCS link pointer revision and kind",   "26.3.1.5", entry_link_revision, QUAL_ENTRY_LINK_PTR},
+    {"PDPTE reserved bits",                   "26.3.1.6", entry_pdptes, QUAL_ENTRY_PDPTE},
     {NULL, NULL, NULL, 0},
     // clang-format on
 };

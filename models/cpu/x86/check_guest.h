@@ -14,4 +14,10 @@ extern const struct entry_rule guest_other_rules[];    // 26.3.1.3 to 26.3.1.6
 void entry_segments_read(struct entry_view *e);
 bool guest_canonical(const struct entry_view *e, uint32_t enc);
 
+// Rules that look at more than a memo keeps: memory, and the guest's RIP.
+bool entry_tpr_threshold(const struct entry_view *e);
+bool entry_guest_rip(const struct entry_view *e);
+bool entry_link_revision(const struct entry_view *e);
+bool entry_pdptes(const struct entry_view *e);
+
 #endif

@@ -42,7 +42,7 @@ const struct entry_rule *entry_first_broken(const struct entry_rule *rules, cons
 
 // SDM 26.2: VMERR_NONE, ENTRY_BAD_CONTROLS (7) or ENTRY_BAD_HOST_STATE (8). Sets v->failed_rule.
 enum vm_error entry_check_controls_and_host(struct pcpu *c);
-// SDM 26.3: NULL if the guest state may be loaded. Sets v->failed_rule.
+// SDM 26.3, after the former: NULL if the guest state may be loaded. Sets v->failed_rule.
 const struct entry_rule *entry_check_guest(struct pcpu *c);
 // Controls as VM entry sees them.
 struct vmx_controls entry_controls(const struct vmx *v);

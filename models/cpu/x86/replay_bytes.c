@@ -274,6 +274,18 @@ bool hw_guest_read_operand(u64 linear, void *buf, unsigned size)
 
     if (!g || size > 16 || at >= g->operand_bytes || size > g->operand_bytes - at)
         return false;
-    memcpy(buf, g->operand + at, size);
+    for (unsigned i = 0; i < size; i++)
+        ((unsigned char *)buf)[i] = g->operand[(at + i) % sizeof g->operand];
+    return true;
+}
+
+// Linear addresses of a guest that is a stream are its physical ones.
+bool hw_guest_translate(u64 linear, u64 *gpa)
+{
+    struct pcpu *c = walk_of_software(0);
+
+    if (!current_guest(c) || linear >> REPLAY_GPA_BITS)
+        return false;
+    *gpa = linear;
     return true;
 }

@@ -180,17 +180,37 @@ static enum replay_step io_exit(struct pcpu *c, const struct replay_op *op, bool
     return STEP_EXIT;
 }
 
-// REP INS, REP OUTS without an exit: the ports' data has nowhere to go in a guest without memory of its own.
-static enum replay_step rep_ports(struct pcpu *c, const struct replay_op *op, bool in)
+// REP INS without an exit for the port. The destination is written to as by a store, and may exit; no port is
+// read for an element that cannot be stored.
+static enum replay_step rep_ins(struct pcpu *c, const struct replay_op *op)
+{
+    struct vmx *v = &c->x86->vmx;
+    unsigned size = (unsigned)op->args[1];
+
+    for (; v->gpr.r[RCX]; v->gpr.r[RCX]--, v->gpr.r[RDI] += size) {
+        uint64_t to = v->gpr.r[RDI], last = to + size - 1, hpa, value;
+        enum guest_access result = guest_translate(c, to, EPT_ACCESS_WRITE, &hpa);
+
+        if (result == GUEST_DONE && last >> 12 != to >> 12)
+            result = guest_translate(c, last, EPT_ACCESS_WRITE, &hpa);
+        if (result == GUEST_DONE) {
+            pcpu_charge_cycles(c, c->uarch->op.in_cycles);
+            value = x86_port_in(c, (uint16_t)op->args[0], size);
+            result = guest_access(c, to, size, EPT_ACCESS_WRITE, &value);
+        }
+        if (result != GUEST_DONE)
+            return replay_access(c, op, result);
+    }
+    return STEP_RETIRED;
+}
+
+static enum replay_step rep_outs(struct pcpu *c, const struct replay_op *op)
 {
     struct vmx *v = &c->x86->vmx;
 
-    for (; v->gpr.r[RCX]; v->gpr.r[RCX]--) {
-        pcpu_charge_cycles(c, in ? c->uarch->op.in_cycles : c->uarch->op.out_cycles);
-        if (in)
-            x86_port_in(c, (uint16_t)op->args[0], (unsigned)op->args[1]);
-        else
-            x86_port_out(c, (uint16_t)op->args[0], (unsigned)op->args[1], 0);
+    for (; v->gpr.r[RCX]; v->gpr.r[RCX]--, v->gpr.r[RSI] += op->args[1]) {
+        pcpu_charge_cycles(c, c->uarch->op.out_cycles);
+        x86_port_out(c, (uint16_t)op->args[0], (unsigned)op->args[1], (uint32_t)op->args[2]);
     }
     return STEP_RETIRED;
 }
@@ -204,7 +224,7 @@ EXEC(in)
         v->gpr.r[RDX] = op->args[0];
         if (string) {
             v->gpr.r[RCX] = op->args[2];
-            v->gpr.r[RDI] = REPLAY_OPERAND_LINEAR;
+            v->gpr.r[RDI] = op->args[3];
         }
     }
     if (string && !v->gpr.r[RCX])
@@ -212,7 +232,7 @@ EXEC(in)
     if (io_exits(c, (uint16_t)op->args[0], (unsigned)op->args[1]))
         return io_exit(c, op, true, string);
     if (string)
-        return rep_ports(c, op, true);
+        return rep_ins(c, op);
     pcpu_charge_cycles(c, c->uarch->op.in_cycles);
     v->gpr.r[RAX] = x86_port_in(c, (uint16_t)op->args[0], (unsigned)op->args[1]);
     return STEP_RETIRED;
@@ -230,16 +250,16 @@ EXEC(out)
             v->gpr.r[RCX] = op->args[3];
             v->gpr.r[RSI] = REPLAY_OPERAND_LINEAR;
         }
-        memset(g->operand, 0, sizeof g->operand);
-        memcpy(g->operand, &op->args[2], sizeof op->args[2]);
-        g->operand_bytes = 16;
+        for (unsigned i = 0; i < sizeof g->operand; i++)
+            g->operand[i] = (unsigned char)(op->args[2] >> i % op->args[1] * 8);
+        g->operand_bytes = op->args[3] * op->args[1];
     }
     if (string && !v->gpr.r[RCX])
         return STEP_RETIRED;
     if (io_exits(c, (uint16_t)op->args[0], (unsigned)op->args[1]))
         return io_exit(c, op, false, string);
     if (string)
-        return rep_ports(c, op, false);
+        return rep_outs(c, op);
     pcpu_charge_cycles(c, c->uarch->op.out_cycles);
     x86_port_out(c, (uint16_t)op->args[0], (unsigned)op->args[1], (uint32_t)v->gpr.r[RAX]);
     return STEP_RETIRED;

@@ -13,6 +13,7 @@
 #include "models/cpu/x86/replay_run.h"
 
 #define REPLAY_FRAMES_MAX 32u
+#define REPLAY_GPA_BITS 46u // Of guest-physical addresses, and so of linear ones.
 // Guest-linear address of the current instruction's memory operand.
 #define REPLAY_OPERAND_LINEAR 0x00007ffffffef000ull
 
@@ -30,6 +31,7 @@ struct replay_frame {
     bool interrupts;    // RFLAGS.IF before
     struct hw_gprs gpr; // A handler saves and restores them
     unsigned char operand[16];
+    uint64_t operand_bytes;
 };
 
 struct replay_guest {
@@ -48,8 +50,8 @@ struct replay_guest {
     uint64_t seen[2];           // Exit reasons since the last op that is not AWAIT
     uint64_t await_until_ticks; // 0: not waiting
     uint64_t pauses_left;
-    unsigned char operand[16];
-    uint32_t operand_bytes;
+    unsigned char operand[16]; // Repeats up to operand_bytes (REP OUTS)
+    uint64_t operand_bytes;
 };
 
 struct replay_set {

@@ -112,6 +112,7 @@ bool replay_return(struct pcpu *c, struct replay_guest *g)
     g->at = f->back;
     c->x86->vmx.gpr = f->gpr;
     memcpy(g->operand, f->operand, sizeof g->operand);
+    g->operand_bytes = f->operand_bytes;
     if (replay_current(g)->kind == REPLAY_AWAIT)
         g->at.gap_left_ticks = 0; // Look again: it may have come meanwhile.
     if (f->interrupts)
@@ -153,6 +154,7 @@ static void push(struct replay_guest *g, const struct vmx *v)
     f->interrupts = v->rflags & X86_RFLAGS_IF;
     f->gpr = v->gpr;
     memcpy(f->operand, g->operand, sizeof f->operand);
+    f->operand_bytes = g->operand_bytes;
 }
 
 void replay_deliver(struct pcpu *c, struct replay_guest *g, uint32_t info, uint32_t length)

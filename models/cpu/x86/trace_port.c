@@ -102,16 +102,27 @@ void trace_port_end(struct machine *m)
         mmu_counters(m);
 }
 
+static uint64_t filled_in(const struct pcpu *c, u64 argument)
+{
+    const struct vmx *v = &c->x86->vmx;
+
+    if (argument != HW_TRACE_GUEST_RIP)
+        return argument;
+    return v->current.mem ? vmcs_get(v, GUEST_RIP) : 0;
+}
+
 void hw_trace(enum hw_tracepoint tp, u64 a0, u64 a1, u64 a2, u64 a3, u64 a4, u64 a5)
 {
-    const uint64_t args[TRACE_EVENT_ARGS] = {a0, a1, a2, a3, a4, a5};
     const struct pcpu *c = pcpu_current;
 
     if (c && c->machine->tlb_check && (tp == TP_MMU_CHANGE_BEGIN || tp == TP_MMU_CHANGE_END))
         mmu_check_change(c->machine->tlb_check, (uint32_t)a0, tp == TP_MMU_CHANGE_BEGIN);
-    if (c && c->trace)
-        trace_event(c->trace, trace_where_of(c, true), (uint16_t)tp, c->now_ticks, args,
-                    tracepoints[tp].argc);
+    if (!c || !c->trace)
+        return;
+    // RIP is the second argument or the third.
+    const uint64_t args[TRACE_EVENT_ARGS] = {a0, filled_in(c, a1), filled_in(c, a2), a3, a4, a5};
+
+    trace_event(c->trace, trace_where_of(c, true), (uint16_t)tp, c->now_ticks, args, tracepoints[tp].argc);
 }
 
 void hw_trace_vcpu(u32 vm, u32 vcpu, u32 level, hpa_t vmcs)

@@ -57,25 +57,44 @@ static bool field_exists(const struct uarch *u, uint32_t encoding)
     return !conditional;
 }
 
-void vmcs_layout_make(struct vmcs_layout *l, const struct uarch *u)
+// Does VM entry check the field? Of those that software and exits change often, the ones here are checked by
+// no rule, and RIP by one that is asked each time (entry_checks.c). Others count as checked.
+static bool entry_checks_field(uint32_t encoding)
+{
+    static const uint32_t not [] = {
+        GUEST_RIP,         GUEST_RSP,      HOST_RSP, TSC_OFFSET, VMX_PREEMPTION_TIMER_VALUE,
+        GUEST_INTR_STATUS, GUEST_PML_INDEX};
+
+    for (unsigned i = 0; i < sizeof not / sizeof *not ; i++)
+        if (not [i] == encoding)
+            return false;
+    return VMCS_ENC_TYPE(encoding) != VMCS_TYPE_READ_ONLY;
+}
+
+static unsigned place_fields(struct vmcs_layout *l, const struct uarch *u, bool checked, unsigned at)
 {
     static const unsigned sizes[] = {8, 4, 2};
-    unsigned at = VMCS_FIELDS;
 
-    memset(l, 0, sizeof *l);
-    // Large fields first, so that each is aligned by its size.
     for (unsigned s = 0; s < 3; s++) {
         for (unsigned i = 0; i < sizeof encodings / sizeof *encodings; i++) {
             uint32_t enc = encodings[i];
 
-            if (VMCS_ENC_BYTES(enc) != sizes[s] || !field_exists(u, enc))
+            if (VMCS_ENC_BYTES(enc) != sizes[s] || entry_checks_field(enc) != checked ||
+                !field_exists(u, enc))
                 continue;
             l->offset[VMCS_SLOT(enc)] = (uint16_t)at;
             at += sizes[s];
         }
     }
-    assert(at <= VMX_REGION_BYTES);
-    l->bytes = (uint16_t)at;
+    return at;
+}
+
+void vmcs_layout_make(struct vmcs_layout *l, const struct uarch *u)
+{
+    memset(l, 0, sizeof *l);
+    l->checked_end = (uint16_t)place_fields(l, u, true, VMCS_FIELDS);
+    l->bytes = (uint16_t)place_fields(l, u, false, l->checked_end);
+    assert(l->bytes <= VMX_REGION_BYTES && l->checked_end <= VMCS_FIELDS + ENTRY_MEMO_BYTES);
 }
 
 // The slot holds 6 bits of index: an encoding with more is none of ours.

@@ -31,6 +31,7 @@ enum { LAUNCH_CLEAR = 0, LAUNCH_LAUNCHED = 1 };
 struct vmcs_layout {
     uint16_t offset[VMCS_SLOTS]; // In the region; 0: the processor does not have the field
     uint16_t bytes;              // Used of the region
+    uint16_t checked_end; // From VMCS_FIELDS up to here: all that the checks of VM entry look at, but RIP
 };
 
 struct vmcs_ref {
@@ -57,6 +58,16 @@ struct vmx_controls {
 };
 
 struct entry_rule; // entry_checks.h
+
+// What the last successful checks of a VM entry looked at: as long as it is the same, they would succeed
+// again.
+#define ENTRY_MEMOS 4u // By the VMCS's address
+#define ENTRY_MEMO_BYTES 1280u
+struct entry_memo {
+    bool valid;
+    uint64_t host_cr4, host_efer;
+    unsigned char fields[ENTRY_MEMO_BYTES];
+};
 
 struct vmx {
     bool on;       // Between VMXON and VMXOFF
@@ -95,6 +106,8 @@ struct vmx {
     uint64_t exit_begin_ticks, exit_tsc;
     struct vmexit exit;
     const struct entry_rule *failed_rule; // Of the last VM entry; NULL: none
+    struct entry_memo memos[ENTRY_MEMOS];
+    bool entry_known; // The VM entry being made has been found in the memo
     uint64_t exit_count;
 };
 

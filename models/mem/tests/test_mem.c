@@ -181,6 +181,79 @@ TEST(Mem, AnOlderStoreOfAnotherCoreDoesNotHideOnesOwn)
     close_two(&f);
 }
 
+// As the hooks do it (models/cpu/native/hooks.h): by what is near, or by the long way each time.
+static void by_pointer(struct pcpu *c, void *p, bool store, bool near)
+{
+    struct mem_core *m = c->mem;
+    uint64_t hpa = (uint64_t)(uintptr_t)p - HW_ARENA_BASE;
+
+    if (!near)
+        mem_near_forget(m);
+    if (mem_near(m, store ? m->near_store : m->near_load, p, 8)) {
+        if (store && m->stores.count == m->stores.capacity)
+            mem_store_make_room(c);
+        if (store)
+            mem_store_near(m, c->now_ticks, p, 8);
+        return;
+    }
+    if (store)
+        mem_store_push(c, p, 8, mem_time_store(c, hpa, 8));
+    else
+        mem_time_load(c, hpa, 8);
+    mem_near_learn(m, store ? m->near_store : m->near_load, p, hpa);
+}
+
+#define STEPS 60000u
+#define GIB (1ull << 30)
+
+// Two cores by turns at lines of few L1 sets, so that LRU matters, in more GBytes than the TLB holds.
+static void walk(bool near, uint64_t *times, uint64_t *near_uses)
+{
+    struct fixture f;
+    uint64_t random = 7;
+
+    ASSERT_TRUE(open_two(&f));
+    ASSERT_EQ(mem_arena_create(0, 32 * GIB), 0);
+    for (unsigned i = 0; i < 2; i++) {
+        mem_core_reset(f.cpu[i].mem);
+        f.cpu[i].now_ticks = 0;
+    }
+    mem_store_hide(&f.cpu[1]);
+    for (uint32_t i = 0; i < STEPS; i++) {
+        random = random * 6364136223846793005ull + 1442695040888963407ull;
+        uint32_t r = (uint32_t)(random >> 33);
+        struct pcpu *c = &f.cpu[r >> 8 & 1];
+        uint64_t at = (r & 3) * 64 + (r >> 2 & 15) * 4096 + (r >> 9 & 7) * 8; // 4 sets, 16 lines in each
+
+        if ((r >> 12 & 63) == 0)
+            at += (r >> 18 & 31) * GIB;
+        mem_store_hide(&f.cpu[!c->index]);
+        mem_store_show(c);
+        c->now_ticks = c->now_ticks > f.cpu[!c->index].now_ticks ? c->now_ticks : f.cpu[!c->index].now_ticks;
+        uint64_t uses = c->mem->l1.clock;
+
+        by_pointer(c, (void *)(uintptr_t)(HW_ARENA_BASE + at), r >> 24 & 1, near);
+        *near_uses += c->mem->l1.clock == uses + 1 && c->mem->l1.last->used != c->mem->l1.clock;
+        times[i] = c->now_ticks;
+        if ((r >> 25 & 15) == 0)
+            mem_store_drain(c);
+    }
+    close_two(&f);
+}
+
+TEST(Mem, NearLinesTakeTheTimeOfTheLongWay)
+{
+    static uint64_t times[2][STEPS];
+    uint64_t uses[2] = {0, 0};
+
+    walk(false, times[0], &uses[0]);
+    walk(true, times[1], &uses[1]);
+    for (uint32_t i = 0; i < STEPS; i++)
+        ASSERT_EQ(times[0][i], times[1][i]);
+    EXPECT_EQ(uses[0], 0);
+    EXPECT_GT(uses[1], STEPS / 20); // Else it says nothing.
+}
+
 TEST(Mem, ResetForgetsEverything)
 {
     struct fixture f;

@@ -36,6 +36,7 @@ static const struct {
       .length = 2,
       .flags = REPLAY_ARG1_TSC_RELATIVE,
       .args = {MSR_IA32_TSC_DEADLINE, 3000}}},
+    {"in 0x1f0 2 256 0x1000", {.kind = REPLAY_IN, .length = 1, .args = {0x1f0, 2, 256, 0x1000}}},
     {"in 0x3fd 1", {.kind = REPLAY_IN, .length = 1, .args = {0x3fd, 1}}},
     {"out 0x3f8 1 0x41 16", {.kind = REPLAY_OUT, .length = 1, .args = {0x3f8, 1, 0x41, 16}}},
     {"read 0xfec00010", {.kind = REPLAY_READ, .length = 3, .args = {0xfec00010, 4}}},

@@ -3,6 +3,7 @@
 // contexts, starting over.
 #include "models/apic/lapic.h"
 #include "models/cpu/native/native.h"
+#include "models/cpu/native/schedule.h"
 #include "models/cpu/x86/x86.h"
 #include "models/mem/core.h"
 #include "tests/shim/shim.h"
@@ -10,7 +11,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { SPIN, STORE_BUFFERING, STORE_BUFFERING_FENCED, THREADS, WORK, WORK_MORE };
+enum { SPIN, STORE_BUFFERING, STORE_BUFFERING_FENCED, THREADS, WORK, WORK_MORE, UNLOCKED, MESSAGE_ON_STACK };
 
 // The layout of mini_hv.c's state.
 struct mini {
@@ -219,6 +220,16 @@ TEST(Runtime, StoresWaitInTheBufferUntilAFence)
     close_machine(&f);
 }
 
+// SDM 8.2.3.2: stores become visible in their order, also where the later one is to another thread's stack.
+TEST(Runtime, AFlagOnAStackIsNotSeenBeforeItsMessage)
+{
+    struct fixture f;
+
+    ASSERT_TRUE(open_machine(&f));
+    EXPECT_EQ(run(&f, MESSAGE_ON_STACK, 0, 0).seen_y, 1);
+    close_machine(&f);
+}
+
 TEST(Runtime, ContextsTakeTurns)
 {
     struct fixture f;
@@ -227,6 +238,123 @@ TEST(Runtime, ContextsTakeTurns)
     struct outcome o = run(&f, THREADS, 10, 0);
 
     EXPECT_EQ(o.pings, 20);
+    close_machine(&f);
+}
+
+// --- Pinned orders (schedule.h). ---
+
+#define LOAD "mini_hv.c:unlocked+2 read"
+#define STORE "mini_hv.c:unlocked+3 write"
+struct pinned {
+    const char *steps[6];
+    uint64_t counter; // At the end, of two additions to 0.
+    uint32_t passed;
+};
+
+static struct schedule *pin(struct fixture *f, const char *const *texts, uint32_t count, char *error,
+                            size_t size)
+{
+    static struct schedule_step steps[8];
+    struct places *places = places_open(f->image, error, size);
+    struct schedule *s = NULL;
+    uint32_t bad;
+
+    for (uint32_t i = 0; places && i < count; i++)
+        if (!schedule_parse(texts[i], &steps[i], error, size))
+            count = 0;
+    if (places && count)
+        s = schedule_create(steps, count, places, &f->machine, &bad, error, size);
+    places_close(places);
+    return s;
+}
+
+TEST(Schedule, OrdersAccessesOfTwoProcessors)
+{
+    static const struct pinned rows[] = {
+        // Both load before either stores: an update is lost, whoever is first.
+        {{"cpu0 " LOAD, "cpu1 " LOAD, "cpu0 " STORE, "cpu1 " STORE}, 1, 4},
+        {{"cpu1 " LOAD, "cpu0 " LOAD, "cpu1 " STORE, "cpu0 " STORE}, 1, 4},
+        // One is through before the other begins.
+        {{"cpu0 " STORE, "cpu0 mini_hv.c:unlocked_done block", "cpu1 " LOAD}, 2, 3},
+        {{"cpu1 " STORE, "cpu1 mini_hv.c:unlocked_done block", "cpu0 " LOAD}, 2, 3},
+    };
+    char error[300] = "";
+    struct fixture f;
+
+    ASSERT_TRUE(open_machine(&f));
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+        uint32_t count = 0;
+
+        while (rows[i].steps[count])
+            count++;
+        struct schedule *s = pin(&f, rows[i].steps, count, error, sizeof error);
+
+        EXPECT_STREQ(error, "");
+        ASSERT_TRUE(s != NULL);
+        test_row("row %zu", i);
+        for (int again = 0; again < 3; again++) {
+            schedule_begin(s, &f.machine);
+            EXPECT_EQ(run(&f, UNLOCKED, 1, 0).counter, rows[i].counter);
+            EXPECT_EQ(schedule_passed(s), rows[i].passed);
+            schedule_end(s, &f.machine);
+        }
+        schedule_destroy(s);
+    }
+    close_machine(&f);
+}
+
+// cpu1 stands before its store until cpu0 has come to a place that it never comes to.
+TEST(Schedule, AnImpossibleOrderIsGivenUpAndTheRunEnds)
+{
+    static const char *const steps[] = {"cpu0 mini_hv.c:work", "cpu1 " STORE};
+    char error[300] = "";
+    struct fixture f;
+
+    ASSERT_TRUE(open_machine(&f));
+    struct schedule *s = pin(&f, steps, 2, error, sizeof error);
+
+    EXPECT_STREQ(error, "");
+    ASSERT_TRUE(s != NULL);
+    schedule_begin(s, &f.machine);
+    // It had loaded before it stood, and stores when it is let go.
+    EXPECT_EQ(run(&f, UNLOCKED, 1, 0).counter, 1);
+    EXPECT_EQ(schedule_passed(s), 0);
+    schedule_end(s, &f.machine);
+    schedule_destroy(s);
+    close_machine(&f);
+}
+
+TEST(Schedule, StepsThatCannotBeAreNamed)
+{
+    static const struct {
+        const char *text, *says;
+    } rows[] = {
+        {"cpu0", "expected a place"},
+        {"vcpu0 a.c:1", "begins with a processor"},
+        {"cpu0 a.c", "expected a place"},
+        {"cpu0 a.c:", "expected a place"},
+        {"cpu0 a.c:0 read", "expected a place"},
+        {"cpu0 a.c:f+x read", "expected a place"},
+        {"cpu0 a.c:1 wirte", "`wirte` is not known; expected read, write"},
+        {"cpu0 a.c:1 x0", "`x0` is not known"},
+        {"cpu0 nowhere.c:1", "no source file `nowhere.c`"},
+        {"cpu0 ini_hv.c:1", "no source file"},
+        {"cpu9 mini_hv.c:work", "there is no cpu9; this machine has 2"},
+        {"cpu0 mini_hv.c:absent", "no function `absent`"},
+        {"cpu0 mini_hv.c:unlocked write", "`unlocked` alone is where it is entered"},
+        {"cpu0 mini_hv.c:spin", "every call of `spin` is inlined"},
+        {"cpu0 mini_hv.c:3 read", "happens on line 3 of mini_hv.c; the nearest lines are 0 and"},
+    };
+    char error[300];
+    struct fixture f;
+
+    ASSERT_TRUE(open_machine(&f));
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+        *error = 0;
+        test_row("%s", rows[i].text);
+        EXPECT_TRUE(pin(&f, &rows[i].text, 1, error, sizeof error) == NULL);
+        EXPECT_TRUE(strstr(error, rows[i].says) != NULL);
+    }
     close_machine(&f);
 }
 

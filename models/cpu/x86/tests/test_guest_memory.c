@@ -131,6 +131,59 @@ TEST(GuestMemory, MemoryOperandsOfVmInstructions)
     bench_end();
 }
 
+// REP OUTS reads as many elements as it is told; REP INS stores them where the stream says.
+TEST(GuestMemory, StringsOfPortInstructions)
+{
+    static const struct replay_op ops[] = {{.kind = REPLAY_OUT, .length = 2, .args = {0x80, 2, 0x1234, 100}},
+                                           {.kind = REPLAY_IN, .length = 2, .args = {0x80, 4, 100, 0x1018}},
+                                           {.kind = REPLAY_END}};
+    u64 gpa = 7;
+    u32 value = 0;
+
+    START(ops);
+    bench_control(CPU_BASED_VM_EXEC_CONTROL, CPU_UNCONDITIONAL_IO_EXITING, 0);
+    EXPECT_EQ(bench_run(), EXIT_REASON_IO_INSTRUCTION);
+    EXPECT_EQ(bench_gprs.r[1], 100);
+    u64 from = bench_vmread(GUEST_LINEAR_ADDRESS);
+
+    EXPECT_EQ(from, bench_gprs.r[6]);
+    EXPECT_TRUE(hw_guest_read_operand(from + 99 * 2, &value, 2));
+    EXPECT_EQ(value, 0x1234);
+    EXPECT_FALSE(hw_guest_read_operand(from + 100 * 2, &value, 2));
+    bench_skip();
+    EXPECT_EQ(bench_run(), EXIT_REASON_IO_INSTRUCTION);
+    EXPECT_EQ(bench_vmread(GUEST_LINEAR_ADDRESS), 0x1018);
+    EXPECT_EQ(bench_gprs.r[7], 0x1018);
+    EXPECT_TRUE(hw_guest_translate(0x1018, &gpa));
+    EXPECT_EQ(gpa, 0x1018);
+    EXPECT_FALSE(hw_guest_translate(1ull << 46, &gpa));
+    EXPECT_EQ(gpa, 0x1018);
+    bench_end();
+}
+
+// Without an exit for the port, the destination's page may cause one; nothing was read for that element.
+TEST(GuestMemory, RepInsStoresAndExitsWhereItMayNot)
+{
+    static const struct replay_op ops[] = {
+        {.kind = REPLAY_IN, .length = 2, .args = {0x80, 4, 3, GPA + 0xff8}},
+        {.kind = REPLAY_HLT, .length = 1},
+        {.kind = REPLAY_END}};
+
+    START(ops);
+    bench_control(CPU_BASED_VM_EXEC_CONTROL, 0, CPU_UNCONDITIONAL_IO_EXITING | CPU_USE_IO_BITMAPS);
+    bench_set64(PT, (BENCH_GUEST + 0x5000) | 0x37);
+    bench_set64(BENCH_GUEST + 0x5ff8, 0x1111111111111111);
+    EXPECT_EQ(bench_run(), EXIT_REASON_EPT_VIOLATION);
+    EXPECT_EQ(bench_vmread(GUEST_PHYSICAL_ADDRESS), GPA + 0x1000);
+    EXPECT_EQ(bench_gprs.r[1], 1);
+    EXPECT_EQ(bench_gprs.r[7], GPA + 0x1000);
+    EXPECT_EQ(bench_get64(BENCH_GUEST + 0x5ff8), ~0ull); // Nothing answers at port 0x80.
+    bench_set64(PT + 8, (BENCH_GUEST + 0x6000) | 0x37);
+    EXPECT_EQ(bench_run(), EXIT_REASON_HLT);
+    EXPECT_EQ(bench_get64(BENCH_GUEST + 0x6000), 0xffffffff);
+    bench_end();
+}
+
 TEST(GuestMemory, StaleTranslationsLiveUntilInvept) // SDM 28.4.3.3
 {
     static const struct replay_op ops[] = {
