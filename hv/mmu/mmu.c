@@ -149,7 +149,8 @@ bool arch_flush_remote_tlbs(struct vm *vm)
 
 u64 arch_max_gfn(struct vm *vm)
 {
-    u64 width = x86_host(vm->host)->maxphyaddr, reach = PAGE_SHIFT + mmu_ept_levels(vm->host) * PT64_LEVEL_BITS;
+    u64 width = x86_host(vm->host)->maxphyaddr,
+        reach = PAGE_SHIFT + mmu_ept_levels(vm->host) * PT64_LEVEL_BITS;
 
     return 1ull << ((width < reach ? width : reach) - PAGE_SHIFT);
 }

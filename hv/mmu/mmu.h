@@ -78,8 +78,8 @@ int mmu_prefault(struct x86_vcpu *v, gpa_t gpa, u64 *mapped_bytes);
 // An EPT misconfiguration: true if the entry says memory-mapped I/O and is not out of date.
 bool mmu_is_mmio(struct x86_vcpu *v, gpa_t gpa);
 
-// Brackets of every change that takes pages or rights of stage 2 away, its flush included: what the simulator's TLB
-// checker knows of the time in which caches may lag behind the tables (docs/tlb-checker.md).
+// Brackets of every change that takes pages or rights of stage 2 away, its flush included: what the
+// simulator's TLB checker knows of the time in which caches may lag behind the tables (docs/tlb-checker.md).
 static inline void mmu_change_begin(const struct vm *vm)
 {
     hw_trace(TP_MMU_CHANGE_BEGIN, vm->id, 0, 0, 0, 0, 0);

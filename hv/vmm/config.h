@@ -62,8 +62,8 @@ struct vmm_slot_config {
 struct vmm_vm_config {
     char name[VMM_NAME_BYTES];
     u64 memory_bytes;
-    u32 page_shift; // Of the backing: 12, 21, 30.
-    u32 flags;      // VMM_VM_*
+    u32 page_shift;       // Of the backing: 12, 21, 30.
+    u32 flags;            // VMM_VM_*
     u32 paging_levels;    // 4 or 5: vCPUs start with tables that map all memory to itself; 0: without.
     u32 guest_page_shift; // Largest page that those tables map: 12, 21, 30.
     u32 vcpu_count, device_count, slot_count;

@@ -3,8 +3,9 @@
 // supervisor mode, readable, writable, executable.
 //
 // Memory and slots are mapped by pages of at most the configured size, devices' address space uncached and by
-// the largest pages there are. Accessed and dirty flags are set beforehand, as kernels set them in mappings that
-// they make (SDM 4.8 leaves that to software). The tables lie at the end of guest memory, the top one last.
+// the largest pages there are. Accessed and dirty flags are set beforehand, as kernels set them in mappings
+// that they make (SDM 4.8 leaves that to software). The tables lie at the end of guest memory, the top one
+// last.
 #include "hv/lib/string.h"
 #include "hv/vmm/vmm.h"
 #include "spec/x86_bits.h"

@@ -2,16 +2,16 @@
 // One set-associative array of cached translations: the storage of every TLB and paging-structure cache.
 //
 // A key holds everything that must match: which context the entry belongs to (models/mmu/context.h: what tags
-// it), the number of the page or region, and the size of the page. So a lookup is one comparison a way, and an
-// entry whose context was invalidated can never match again: nobody has to look for it.
+// it), the number of the page or region, and the size of the page. So a lookup is one comparison a way, and
+// an entry whose context was invalidated can never match again: nobody has to look for it.
 //
 //  63          47 46                              2 1    0
 // +--------------+---------------------------------+------+
 // |   context    |   page or region number         | size |    size 0: the way is empty
 // +--------------+---------------------------------+------+
 //
-// Replacement is true LRU; ways that are empty or of a context that is gone are used first. No time is charged
-// here.
+// Replacement is true LRU; ways that are empty or of a context that is gone are used first. No time is
+// charged here.
 #ifndef MODELS_MMU_ARRAY_H
 #define MODELS_MMU_ARRAY_H
 
@@ -61,8 +61,8 @@ static inline uint32_t array_first_way(const struct array *a, uint64_t number)
     return set * a->ways;
 }
 
-// The entry with one of two keys (a context's own and its global one; equal where there is only one), or NULL.
-// A hit counts as a use.
+// The entry with one of two keys (a context's own and its global one; equal where there is only one), or
+// NULL. A hit counts as a use.
 static inline struct array_value *array_find(struct array *a, uint64_t number, uint64_t key, uint64_t key2)
 {
     if (!a->sets)
@@ -80,7 +80,8 @@ static inline struct array_value *array_find(struct array *a, uint64_t number, u
 // Puts an entry in, in place of its own older version or of the least recently used one.
 void array_insert(struct array *a, const struct contexts *contexts, uint64_t number, uint64_t key,
                   const struct array_value *value);
-// Empties the ways of `number`'s set whose context `hits` says yes to and whose key names `number` and `size`.
+// Empties the ways of `number`'s set whose context `hits` says yes to and whose key names `number` and
+// `size`.
 void array_drop(struct array *a, const struct contexts *contexts, uint64_t number, enum array_size size,
                 const struct context_filter *filter);
 // Empties every way of context slot `slot`, whatever its generation: before the generations begin anew.

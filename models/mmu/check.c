@@ -80,7 +80,8 @@ static bool peek(const struct mmu *m, uint64_t hpa, uint64_t *entry)
     return p != NULL;
 }
 
-// Down to level `to` (1: to the leaf) of the EPT; `v`: the page, or the table of that level. False: nothing there.
+// Down to level `to` (1: to the leaf) of the EPT; `v`: the page, or the table of that level. False: nothing
+// there.
 static bool peek_ept(const struct mmu *m, uint64_t gpa, unsigned to, struct array_value *v)
 {
     const struct uarch *u = m->cpu->uarch;
@@ -120,7 +121,8 @@ static bool peek_ept(const struct mmu *m, uint64_t gpa, unsigned to, struct arra
 
 enum peeked { PEEK_FOUND, PEEK_NOTHING, PEEK_UNREACHABLE }; // UNREACHABLE: the EPT lacks a table of the guest
 
-// Down to level `to` of the guest's tables. `v`: gpa of the 4-KByte page or of the table, and the guest's rights.
+// Down to level `to` of the guest's tables. `v`: gpa of the 4-KByte page or of the table, and the guest's
+// rights.
 static enum peeked peek_guest(const struct mmu *m, uint64_t linear, unsigned to, struct array_value *v)
 {
     const struct paging *p = &m->space.paging;
@@ -282,9 +284,8 @@ void mmu_check_hit(struct mmu *m, uint64_t linear, unsigned access, bool user, c
         return; // Not used: the tables are walked.
     found = peek_guest(m, linear, 1, &guest);
     if (found == PEEK_NOTHING ||
-        (found == PEEK_FOUND &&
-         (guest.gpa != cached.gpa || (guest.rights & forbid) ||
-          (guest.rights & need & guest_rights) != (need & guest_rights)))) {
+        (found == PEEK_FOUND && (guest.gpa != cached.gpa || (guest.rights & forbid) ||
+                                 (guest.rights & need & guest_rights) != (need & guest_rights)))) {
         if (was_flushed(m, linear, v) && !change_in_progress(m))
             report(m, "stale tlb hit, guest tables", linear, &cached, found == PEEK_FOUND ? &guest : NULL);
         return;

@@ -12,10 +12,10 @@
 #include <stdint.h>
 
 enum context_kind {
-    CONTEXT_LINEAR,         // Linear translations (no EPT)
-    CONTEXT_COMBINED,       // Combined translations
-    CONTEXT_PHYSICAL,       // Guest-physical translations: the nested TLB
-    CONTEXT_LINEAR_TABLE,   // Paging-structure-cache entries of each sort
+    CONTEXT_LINEAR,       // Linear translations (no EPT)
+    CONTEXT_COMBINED,     // Combined translations
+    CONTEXT_PHYSICAL,     // Guest-physical translations: the nested TLB
+    CONTEXT_LINEAR_TABLE, // Paging-structure-cache entries of each sort
     CONTEXT_COMBINED_TABLE,
     CONTEXT_PHYSICAL_TABLE,
     CONTEXT_KINDS
@@ -48,7 +48,8 @@ struct contexts {
     struct context_slot slots[CONTEXT_SLOTS];
     uint32_t count; // Slots below it have been in use.
     uint64_t clock;
-    uint32_t epoch; // Changes with every number that changes: numbers that somebody keeps are to be asked anew.
+    uint32_t
+        epoch; // Changes with every number that changes: numbers that somebody keeps are to be asked anew.
     void (*purge)(void *owner, uint32_t slot); // All of the slot's entries must go, of every generation.
     void *owner;
 };

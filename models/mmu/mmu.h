@@ -1,14 +1,15 @@
 // SPDX-License-Identifier: Apache-2.0
 // The memory-management unit of one processor in non-root operation: from a guest's linear address to memory.
 //
-// A translation is looked up in the TLBs (models/mmu/tlb.h) and else made by a two-dimensional walk: the guest's
-// tables (SDM 4.5), each of whose entries has a guest-physical address that the EPT translates (SDM 28.3), and
-// then the EPT for the page itself. n guest levels and m EPT levels are n*m + n + m references when nothing is
-// cached: 24, 29, 35. Each goes through the modelled caches and takes its time.
+// A translation is looked up in the TLBs (models/mmu/tlb.h) and else made by a two-dimensional walk: the
+// guest's tables (SDM 4.5), each of whose entries has a guest-physical address that the EPT translates
+// (SDM 28.3), and then the EPT for the page itself. n guest levels and m EPT levels are n*m + n + m
+// references when nothing is cached: 24, 29, 35. Each goes through the modelled caches and takes its time.
 //
 // Choices where the manual leaves one:
 // - A TLB entry that does not allow an access is walked again before anything faults.
-// - Accessed and dirty flags of the guest's tables are set after the last EPT walk, so an access that exits sets
+// - Accessed and dirty flags of the guest's tables are set after the last EPT walk, so an access that exits
+// sets
 //   none of them; paging-structure caches take entries of walks that succeeded only.
 // - References of one walk do not overlap, nor do walks.
 // Called in the processor's own process; simulated time of the processor advances.
@@ -30,11 +31,11 @@ struct mmu_space {
 
 enum mmu_result {
     MMU_OK,
-    MMU_NOT_CANONICAL,  // #GP(0), or #SS(0) of a stack access
-    MMU_PAGE_FAULT,     // walk.error_code
-    MMU_EPT_VIOLATION,  // walk.gpa, walk.qualification
-    MMU_EPT_MISCONFIG,  // walk.gpa
-    MMU_LOG_FULL,       // Page-modification log-full event (SDM 28.3.6)
+    MMU_NOT_CANONICAL, // #GP(0), or #SS(0) of a stack access
+    MMU_PAGE_FAULT,    // walk.error_code
+    MMU_EPT_VIOLATION, // walk.gpa, walk.qualification
+    MMU_EPT_MISCONFIG, // walk.gpa
+    MMU_LOG_FULL,      // Page-modification log-full event (SDM 28.3.6)
     MMU_RESULTS
 };
 const char *mmu_result_str(enum mmu_result result);

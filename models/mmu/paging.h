@@ -10,12 +10,12 @@
 
 struct paging {
     uint64_t cr3;
-    uint8_t levels; // 4, 5; 0: linear addresses are (guest-)physical ones
-    bool wp;        // CR0.WP
-    bool nxe;       // IA32_EFER.NXE
+    uint8_t levels;       // 4, 5; 0: linear addresses are (guest-)physical ones
+    bool wp;              // CR0.WP
+    bool nxe;             // IA32_EFER.NXE
     bool pge, smep, smap; // CR4
-    bool pages_1g;               // CPUID.80000001H:EDX.Page1GB
-    bool ac;                     // RFLAGS.AC: supervisor data accesses may touch user pages in spite of SMAP
+    bool pages_1g;        // CPUID.80000001H:EDX.Page1GB
+    bool ac;              // RFLAGS.AC: supervisor data accesses may touch user pages in spite of SMAP
 };
 
 // Does this entry of `level` map a page? 1 always, 2 and 3 by the PS flag.

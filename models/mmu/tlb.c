@@ -138,8 +138,8 @@ struct array_value *tlb_find(struct tlb *t, const struct tlb_numbers *n, uint64_
         v = array_find(second_level(t, size), number, key, global);
         if (!v)
             continue;
-        array_insert(first_level(t, size, fetch), &t->contexts, number,
-                     v->rights & MMU_GLOBAL ? global : key, v);
+        array_insert(first_level(t, size, fetch), &t->contexts, number, v->rights & MMU_GLOBAL ? global : key,
+                     v);
         *where = TLB_HIT_L2;
         return v;
     }
@@ -195,8 +195,7 @@ struct array_value *tlb_find_nested(struct tlb *t, const struct tlb_numbers *n, 
 {
     for (enum array_size size = ARRAY_4K; size <= ARRAY_1G; size++) {
         uint64_t number = gpa >> page_bits[size], key = array_key(n->physical, number, size);
-        struct array_value *v =
-            t->nested_sizes >> size & 1 ? array_find(&t->nested, number, key, key) : NULL;
+        struct array_value *v = t->nested_sizes >> size & 1 ? array_find(&t->nested, number, key, key) : NULL;
 
         if (v)
             return v;
@@ -310,8 +309,7 @@ void tlb_flush_pcid_linear(struct tlb *t, uint16_t vpid, uint16_t pcid, uint64_t
 void tlb_flush_violation(struct tlb *t, const struct tlb_tag *tag, uint64_t gpa, bool linear_valid,
                          uint64_t linear)
 {
-    struct context_filter f = {
-        .kinds = CONTEXT_PHYSICAL_MAPPINGS, .by_ep4ta = true, .ep4ta = tag->ep4ta};
+    struct context_filter f = {.kinds = CONTEXT_PHYSICAL_MAPPINGS, .by_ep4ta = true, .ep4ta = tag->ep4ta};
 
     for (enum array_size size = ARRAY_4K; size <= ARRAY_1G; size++)
         array_drop(&t->nested, &t->contexts, gpa >> page_bits[size], size, &f);

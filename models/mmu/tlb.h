@@ -2,11 +2,11 @@
 // The translation caches of one processor in non-root operation, and their invalidation.
 //
 // What is cached (SDM 4.10, 28.4.1): linear mappings (EPT off) or combined ones (EPT on) in split first-level
-// TLBs by page size and one second-level TLB; paging-structure-cache entries of the guest's tables; and of the
-// EPT's tables guest-physical paging-structure-cache entries and the nested TLB, which holds guest-physical
-// translations of the guest's own paging structures. Every structure whose size is 0 is off. Invalidations do
-// what the manual demands and no more, so that software which forgets one meets stale translations. Does not
-// model: hv's own (root) translations (models/mem). No time is charged here.
+// TLBs by page size and one second-level TLB; paging-structure-cache entries of the guest's tables; and of
+// the EPT's tables guest-physical paging-structure-cache entries and the nested TLB, which holds
+// guest-physical translations of the guest's own paging structures. Every structure whose size is 0 is off.
+// Invalidations do what the manual demands and no more, so that software which forgets one meets stale
+// translations. Does not model: hv's own (root) translations (models/mem). No time is charged here.
 #ifndef MODELS_MMU_TLB_H
 #define MODELS_MMU_TLB_H
 
@@ -40,8 +40,8 @@ struct tlb_tag {
 struct tlb {
     const struct uarch *u;
     struct contexts contexts;
-    struct array data[3], fetch[3];           // First level: 4 KiB, 2 MiB, 1 GiB (fetch: in the array of 2 MiB)
-    struct array second, second_1g;           // Second level
+    struct array data[3], fetch[3]; // First level: 4 KiB, 2 MiB, 1 GiB (fetch: in the array of 2 MiB)
+    struct array second, second_1g; // Second level
     struct array table[TLB_TABLE_LEVELS + 1]; // Guest's tables, by level of the table that an entry names
     struct array ept_table[TLB_TABLE_LEVELS + 1];
     struct array nested;
@@ -97,7 +97,8 @@ void tlb_insert(struct tlb *t, const struct tlb_numbers *n, uint64_t linear, boo
 
 // --- Paging-structure caches and nested TLB.
 
-// The entry of the deepest table of at most `levels` - 1 known on the path of `address`; *level is the table's.
+// The entry of the deepest table of at most `levels` - 1 known on the path of `address`; *level is the
+// table's.
 struct array_value *tlb_find_table(struct tlb *t, const struct tlb_numbers *n, bool ept, unsigned levels,
                                    uint64_t address, unsigned *level);
 void tlb_insert_table(struct tlb *t, const struct tlb_numbers *n, bool ept, unsigned level, uint64_t address,
@@ -114,9 +115,9 @@ void tlb_invept_all(struct tlb *t);
 void tlb_invvpid_address(struct tlb *t, uint16_t vpid, uint64_t linear);
 void tlb_invvpid_single(struct tlb *t, uint16_t vpid, bool retain_globals);
 void tlb_invvpid_all(struct tlb *t); // Every VPID but 0000H.
-// What a guest's own instructions and faults invalidate, for its VPID, in every EP4TA (SDM 4.10.4.1, 28.4.3.1).
-// MOV to CR3 and INVPCID 1: the PCID's mappings but global translations. (INVPCID 2 and 3, CR4.PGE:
-// tlb_invvpid_single().)
+// What a guest's own instructions and faults invalidate, for its VPID, in every EP4TA
+// (SDM 4.10.4.1, 28.4.3.1). MOV to CR3 and INVPCID 1: the PCID's mappings but global translations. (INVPCID 2
+// and 3, CR4.PGE: tlb_invvpid_single().)
 void tlb_flush_pcid(struct tlb *t, uint16_t vpid, uint16_t pcid);
 // INVLPG: translations of the page, global ones too, and all paging-structure-cache entries of the PCID.
 void tlb_flush_linear(struct tlb *t, uint16_t vpid, uint16_t pcid, uint64_t linear);

@@ -248,8 +248,8 @@ static bool guest_allows(struct walking *k)
     return page_fault(k, PFERR_P);
 }
 
-// SDM 4.8: accessed in every entry used, dirty in the leaf of a write. These are writes to the EPT as well; with
-// its own flags on, the reads were (28.3.3.2).
+// SDM 4.8: accessed in every entry used, dirty in the leaf of a write. These are writes to the EPT as well;
+// with its own flags on, the reads were (28.3.3.2).
 static bool set_guest_flags(struct walking *k)
 {
     struct mmu *m = k->m;

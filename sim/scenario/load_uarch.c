@@ -19,8 +19,8 @@ _Static_assert(sizeof rows / sizeof *rows == SCHEMA_UARCH_PARAMS, "a row for eac
 
 const char *schema_uarch_name(unsigned param)
 {
-    // What the models read when a run begins. Others went into the prices of the hypervisor's blocks, or into the
-    // shape of its caches, when the machine was built.
+    // What the models read when a run begins. Others went into the prices of the hypervisor's blocks, or into
+    // the shape of its caches, when the machine was built.
     static const char *const groups[] = {"address", "dtlb", "itlb", "stlb", "paging_cache", "vmx_cap"};
 
     for (unsigned i = 0; i < sizeof groups / sizeof *groups; i++)

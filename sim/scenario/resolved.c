@@ -135,11 +135,10 @@ static void print_vm(const struct scenario *s, const struct scenario_vm *vm, FIL
 {
     fputs("  - name: ", out);
     quoted(out, vm->name);
-    fprintf(out,
-            "\n    memory: %" PRIu64
-            "B\n    page: %s\n    paging: %s\n    guest_page: %s\n    irqchip: %s\n    nested: %s\n    prefault: %s\n    ",
-            vm->memory_bytes, page_word(vm->page_shift),
-            vm->paging_levels == 0 ? "off" : vm->paging_levels == 4 ? "4" : "5",
+    fprintf(out, "\n    memory: %" PRIu64 "B\n    page: %s\n    paging: ", vm->memory_bytes,
+            page_word(vm->page_shift));
+    fprintf(out, vm->paging_levels ? "%" PRIu32 : "off", vm->paging_levels);
+    fprintf(out, "\n    guest_page: %s\n    irqchip: %s\n    nested: %s\n    prefault: %s\n    ",
             page_word(vm->guest_page_shift),
             vm->flags & VMM_VM_IRQCHIP         ? "core"
             : vm->flags & VMM_VM_SPLIT_IRQCHIP ? "split"
@@ -226,7 +225,8 @@ static void print_uarch(const struct scenario_variant *v, FILE *out)
         for (uint32_t later = k + 1; later < v->uarch_count; later++)
             overridden |= v->uarch[later].param == v->uarch[k].param;
         if (!overridden)
-            fprintf(out, "      %s: 0x%" PRIx64 "\n", schema_uarch_name(v->uarch[k].param), v->uarch[k].value);
+            fprintf(out, "      %s: 0x%" PRIx64 "\n", schema_uarch_name(v->uarch[k].param),
+                    v->uarch[k].value);
     }
 }
 

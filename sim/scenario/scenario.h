@@ -31,7 +31,7 @@ struct scenario_vm {
     char *name;
     uint64_t memory_bytes;
     uint32_t page_shift;
-    uint32_t flags; // VMM_VM_*
+    uint32_t flags;            // VMM_VM_*
     uint32_t paging_levels;    // Of the guest's tables: 0 (streams give guest-physical addresses), 4, 5
     uint32_t guest_page_shift; // Of the pages that they map
     uint32_t pcpu;

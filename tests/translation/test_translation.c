@@ -41,8 +41,8 @@ TEST(TlbChecker, FindsEachFlushThatIsLeftOut)
         return;
     for (unsigned i = 0; i < sizeof rows / sizeof *rows; i++) {
         test_row("%s", rows[i].skipped);
-        EXPECT_EQ(hvsim("run %s --check-tlb --knob mmu.skip_flush=%s --db %s.db", scenario("mmu/tlb-flush.yaml"),
-                        rows[i].skipped, rows[i].skipped),
+        EXPECT_EQ(hvsim("run %s --check-tlb --knob mmu.skip_flush=%s --db %s.db",
+                        scenario("mmu/tlb-flush.yaml"), rows[i].skipped, rows[i].skipped),
                   1);
         char db[32];
 
@@ -111,11 +111,12 @@ static const char *write_scenario(const char *keys, const char *stream)
     char text[1500];
 
     cli_write_text("s.stream", stream);
-    snprintf(text, sizeof text,
-             "scenario: s\nmachine: { cpus: 1, memory: 4GiB }\nvms:\n  - name: a\n    memory: 64MiB\n    page: "
-             "2MiB\n    prefault: on\n    vcpus: [{ stream: s.stream, pcpu: 0 }]\n    devices:\n      - { name: "
-             "card, mmio: 0xfe000000, size: 4KiB, value: 7 }\n%s",
-             keys);
+    snprintf(
+        text, sizeof text,
+        "scenario: s\nmachine: { cpus: 1, memory: 4GiB }\nvms:\n  - name: a\n    memory: 64MiB\n    page: "
+        "2MiB\n    prefault: on\n    vcpus: [{ stream: s.stream, pcpu: 0 }]\n    devices:\n      - { name: "
+        "card, mmio: 0xfe000000, size: 4KiB, value: 7 }\n%s",
+        keys);
     return cli_write_text("s.yaml", text);
 }
 
@@ -151,8 +152,8 @@ TEST(Paging, GuestPagesAreOfTheSizeThatTheScenarioSays)
 
 TEST(Paging, FaultsAreTheGuestsOwnAndDevicesAreMapped)
 {
-    // The first access faults (#PF, not present, write); the handler makes the PML4E, which faults again at the
-    // PDPT that it names, and so on: here it gives a whole PDPT, the one of low memory, and returns.
+    // The first access faults (#PF, not present, write); the handler makes the PML4E, which faults again at
+    // the PDPT that it names, and so on: here it gives a whole PDPT, the one of low memory, and returns.
     static const char stream[] = "hvsim-stream 1\n"
                                  "on 14:\n"
                                  "    write 0x3fff020 8 0x3ffe027\n" // PML4E 4 = that of address 0
@@ -166,8 +167,9 @@ TEST(Paging, FaultsAreTheGuestsOwnAndDevicesAreMapped)
         return;
     EXPECT_EQ(hvsim("run %s --db f.db", write_scenario("    paging: 4\n", stream)), 0);
     EXPECT_EQ(cli_query(cli_path("f.db"), "SELECT count(*) FROM walks WHERE result = 'page fault'"), 1);
-    EXPECT_EQ(cli_query(cli_path("f.db"), "SELECT count(*) FROM exits WHERE reason = 'EPT_MISCONFIG' OR (reason = "
-                                          "'EPT_VIOLATION' AND gpa >= 0xfe000000)"),
+    EXPECT_EQ(cli_query(cli_path("f.db"),
+                        "SELECT count(*) FROM exits WHERE reason = 'EPT_MISCONFIG' OR (reason = "
+                        "'EPT_VIOLATION' AND gpa >= 0xfe000000)"),
               1);
     EXPECT_EQ(cli_query(cli_path("f.db"), "SELECT count(DISTINCT hpa) FROM walks WHERE gpa = 0x1234567"), 1);
     EXPECT_EQ(cli_query(cli_path("f.db"), "SELECT count(*) FROM walks WHERE gpa = 0x1234567"), 2);

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// hvsim explain: one VM exit as a story, from the guest's instruction to the next entry; one page walk as a table.
+// hvsim explain: one VM exit as a story, from the guest's instruction to the next entry; one page walk as a
+// table.
 #include "tools/hvsim/command.h"
 #include "tools/hvsim/explain_walk.h"
 #include "tools/hvsim/qualification.h"
@@ -17,11 +18,11 @@ static const struct option_row options[] = {
 };
 static const struct usage usage = {
     .synopsis = "explain DB --exit N | --walk N [options]",
-    .about =
-        "Tells one VM exit as a story: what the guest did, what the processor saved, each hypervisor "
-        "function with\n"
-        "its cycles, what was written back, and the entry. Or draws one address translation, a row for each table\n"
-        "entry that it read. Sections are of the Intel SDM (spec/SOURCES.md).",
+    .about = "Tells one VM exit as a story: what the guest did, what the processor saved, each hypervisor "
+             "function with\n"
+             "its cycles, what was written back, and the entry. Or draws one address translation, a row for "
+             "each table\n"
+             "entry that it read. Sections are of the Intel SDM (spec/SOURCES.md).",
     .options = options,
     .option_count = sizeof options / sizeof *options,
     .examples = "  hvsim explain quickstart.db --exit 1\n  hvsim explain walk-2d.db --walk 1\n"};
@@ -283,7 +284,8 @@ int explain_main(int argc, char **argv)
         }
     }
     if (!db || !(numbers[OPT_EXIT] || numbers[OPT_WALK]))
-        return complain("explain: name a database and an exit or a walk, such as `hvsim explain quickstart.db "
-                        "--exit 1`");
+        return complain(
+            "explain: name a database and an exit or a walk, such as `hvsim explain quickstart.db "
+            "--exit 1`");
     return explain(db, numbers[OPT_RUN], numbers[OPT_EXIT], numbers[OPT_WALK]);
 }

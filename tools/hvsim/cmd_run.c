@@ -424,10 +424,8 @@ static int run_scenario(const struct arguments *a, const char *path)
         scenario_free(s);
         return STATUS_USAGE;
     }
-    const struct machine_options o = {.hv_path = a->hv,
-                                      .vcd_path = a->vcd,
-                                      .quantum_cycles = a->quantum,
-                                      .check_tlb = a->check_tlb};
+    const struct machine_options o = {
+        .hv_path = a->hv, .vcd_path = a->vcd, .quantum_cycles = a->quantum, .check_tlb = a->check_tlb};
     struct sim_machine *m = machine_create(s, &o, &e);
 
     status = m ? with_database(a, m, s) : complain("%s", e.text);

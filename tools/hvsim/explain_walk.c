@@ -179,8 +179,7 @@ static void print_step(const struct walk *w, unsigned at)
     char what[40];
 
     snprintf(what, sizeof what, "%s %s%s%s%s", s->stage == 2 ? "  EPT" : "guest", entry_name(s->level),
-             is_leaf(s) && s->level > 1 ? ", " : "", is_leaf(s) && s->level > 1 ? page_name(s) : "",
-             "");
+             is_leaf(s) && s->level > 1 ? ", " : "", is_leaf(s) && s->level > 1 ? page_name(s) : "", "");
     printf("  %2u  %-24s 0x%012" PRIx64 "  0x%016" PRIx64 "  %-17s %5" PRIu64 "  ", at + 1, what, s->address,
            s->entry, found_name(s->hit), s->cycles);
     print_rights(s);

@@ -147,9 +147,8 @@ static void trace_guest_walk(struct pcpu *c, unsigned access)
     row.result = trace_text(c->trace, mmu_result_str(w->result));
     row.gva = w->linear;
     row.gpa = w->gpa;
-    row.hpa = w->result == MMU_OK
-                  ? w->value.hpa | (w->linear & ((1ull << w->value.page_bits) - 1))
-                  : UINT64_MAX;
+    row.hpa =
+        w->result == MMU_OK ? w->value.hpa | (w->linear & ((1ull << w->value.page_bits) - 1)) : UINT64_MAX;
     row.tick = w->begin_ticks;
     row.ticks = w->ticks;
     for (unsigned i = 0; i < w->step_count; i++)

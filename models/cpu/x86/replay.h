@@ -6,8 +6,8 @@
 // non-root mode executes from the program's cursor whenever GUEST_IDTR_BASE (or, before a VM, IDTR) is that
 // base; the cursor belongs to the program, so a vCPU may move between processors. Delivering vector v through
 // the IDT continues at the program's handler for v, if it has one (until `iret`); a vector without handler is
-// accepted and, with no time spent, ended with EOI. Addresses of memory accesses are guest-physical ones, as if
-// paging were off, or linear ones, as the program says. Does not model: registers' data flow; where the
+// accepted and, with no time spent, ended with EOI. Addresses of memory accesses are guest-physical ones, as
+// if paging were off, or linear ones, as the program says. Does not model: registers' data flow; where the
 // instructions lie in memory.
 #ifndef MODELS_CPU_X86_REPLAY_H
 #define MODELS_CPU_X86_REPLAY_H

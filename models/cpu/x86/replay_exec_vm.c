@@ -45,8 +45,8 @@ EXEC(write)
         v->gpr.r[RDI] = op->args[0];
         v->gpr.r[RAX] = op->args[2];
     }
-    return replay_access(
-        c, op, guest_access(c, v->gpr.r[RDI], size_of(op), EPT_ACCESS_WRITE, &v->gpr.r[RAX]));
+    return replay_access(c, op,
+                         guest_access(c, v->gpr.r[RDI], size_of(op), EPT_ACCESS_WRITE, &v->gpr.r[RAX]));
 }
 
 EXEC(fetch)

@@ -228,8 +228,8 @@ bool vapic_write_msr(struct pcpu *c, uint32_t msr, uint64_t value, bool *handled
 
 // The processor's memory-management unit, once.
 void guest_mem_create(struct pcpu *c);
-// Translation follows registers and VMCS from now on: after VM entry, and after a write of a control register,
-// EFER or RFLAGS.AC in non-root operation.
+// Translation follows registers and VMCS from now on: after VM entry, and after a write of a control
+// register, EFER or RFLAGS.AC in non-root operation.
 void guest_space_load(struct pcpu *c);
 // What the guest's own instructions invalidate (SDM 4.10.4.1). `from`, `to`: CR0 and CR4.
 void guest_invlpg(struct pcpu *c, uint64_t linear);
@@ -242,7 +242,8 @@ void guest_invpcid(struct pcpu *c, uint64_t type, uint16_t pcid, uint64_t linear
 // What became of an access.
 enum guest_access { GUEST_DONE, GUEST_EXIT, GUEST_FAULT }; // FAULT: an exception was delivered to the guest
 
-// Translates. `address` is linear where the guest's program says so, else guest-physical. DONE: *hpa is valid.
+// Translates. `address` is linear where the guest's program says so, else guest-physical. DONE: *hpa is
+// valid.
 enum guest_access guest_translate(struct pcpu *c, uint64_t address, unsigned access, uint64_t *hpa);
 // Reads or writes `size` bytes.
 enum guest_access guest_access(struct pcpu *c, uint64_t address, unsigned size, unsigned access,

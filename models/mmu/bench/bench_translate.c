@@ -2,9 +2,9 @@
 /*
  * How fast a guest's addresses are translated: bench_translate [MILLIONS].
  *
- * A guest of 1 GiB in 4-KiB pages, 4 levels in both dimensions, on skylake-sp with every cache modelled. One of
- * twenty accesses goes to a page that no TLB has and walks, each of its references through the modelled data
- * caches; the others go round 48 pages. Prints the fastest of five rounds, and the same with hits alone.
+ * A guest of 1 GiB in 4-KiB pages, 4 levels in both dimensions, on skylake-sp with every cache modelled. One
+ * of twenty accesses goes to a page that no TLB has and walks, each of its references through the modelled
+ * data caches; the others go round 48 pages. Prints the fastest of five rounds, and the same with hits alone.
  */
 #include "models/mem/mem.h"
 #include "models/mmu/mmu.h"
@@ -35,8 +35,8 @@ static void put(uint64_t hpa, uint64_t value)
     *(uint64_t *)mem_hpa_to_ptr(&cpu, hpa, 8) = value;
 }
 
-// Four levels at `root` (tables one after another) that map the pages from 0 on to `to`; `base`: what a table's own
-// address is seen at.
+// Four levels at `root` (tables one after another) that map the pages from 0 on to `to`; `base`: what a
+// table's own address is seen at.
 static void map(uint64_t root_hpa, uint64_t base, uint64_t to, uint64_t table_flags, uint64_t page_flags)
 {
     put(root_hpa, (base + 0x1000) | table_flags);
@@ -66,8 +66,7 @@ static struct mmu *build(const struct uarch *u)
     cpu.mem = mem_core_create(&cpu);
     map(GUEST_HPA + TABLES_GPA, TABLES_GPA, 0, X86_PTE_P | X86_PTE_RW | X86_PTE_A,
         X86_PTE_P | X86_PTE_RW | X86_PTE_A | X86_PTE_D);
-    map(EPT_HPA, EPT_HPA, GUEST_HPA, EPT_RWX | EPT_A,
-        EPT_RWX | EPT_A | EPT_D | 6ull << EPT_MEMTYPE_SHIFT);
+    map(EPT_HPA, EPT_HPA, GUEST_HPA, EPT_RWX | EPT_A, EPT_RWX | EPT_A | EPT_D | 6ull << EPT_MEMTYPE_SHIFT);
     m = mmu_create(&cpu);
     memset(&s, 0, sizeof s);
     s.paging.cr3 = TABLES_GPA;

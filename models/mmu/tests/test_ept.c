@@ -250,7 +250,8 @@ TEST(Ept, WalkTakesTheTimeOfItsReferences)
 
 TEST(Ept, FullLogKeepsEveryFlag) // SDM 28.3.6: "needs to set an accessed or dirty flag"
 {
-    struct ept_request rq = {.eptp = EPTP4 | EPTP_AD, .gpa = GPA, .access = EPT_ACCESS_READ, .keep_clean = true};
+    struct ept_request rq = {
+        .eptp = EPTP4 | EPTP_AD, .gpa = GPA, .access = EPT_ACCESS_READ, .keep_clean = true};
     struct ept_walk w;
 
     tables();

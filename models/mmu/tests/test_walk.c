@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Two-dimensional walks over tables typed by hand from SDM 4.5 and 28.3: references, rights, flags, faults, what
-// each cache spares, and time.
+// Two-dimensional walks over tables typed by hand from SDM 4.5 and 28.3: references, rights, flags, faults,
+// what each cache spares, and time.
 #include "models/mmu/tests/two_dimensions.h"
 #include "spec/vmx_bits.h"
 #include "spec/x86_bits.h"
@@ -29,7 +29,8 @@ TEST(Walk, ReferencesAreNTimesMPlusNPlusM)
 
         test_row("guest %u, EPT %u", cases[i].guest, cases[i].ept);
         td_make(TD_NO_CACHES, cases[i].guest, cases[i].ept);
-        if (!cases[i].ept) // The guest's addresses are memory's: its tables lie where the EPT would map them to.
+        if (!cases[i]
+                 .ept) // The guest's addresses are memory's: its tables lie where the EPT would map them to.
             for (uint64_t page = 0x1000; page < 0xa000; page += 0x1000)
                 memcpy(fake_memory + page, fake_memory + HPA_OF(page), 0x1000);
         EXPECT_EQ(translate(address, R, false, &hpa), MMU_OK);
@@ -71,9 +72,9 @@ TEST(Walk, EachCacheSparesItsReferences)
         unsigned caches, guest, ept;
     } cases[] = {
         {TD_NO_CACHES, 4, 20},
-        {TD_TABLES, 1, 4},              // The page table's address is known: its entry, the EPT for the page.
-        {TD_EPT_TABLES, 4, 5},          // The EPT's last level for each.
-        {TD_NESTED, 4, 4},              // No EPT for the tables, all of it for the page.
+        {TD_TABLES, 1, 4},     // The page table's address is known: its entry, the EPT for the page.
+        {TD_EPT_TABLES, 4, 5}, // The EPT's last level for each.
+        {TD_NESTED, 4, 4},     // No EPT for the tables, all of it for the page.
         {TD_TABLES | TD_EPT_TABLES, 1, 1},
         {TD_NESTED | TD_EPT_TABLES, 4, 1},
         {TD_ALL, 1, 1},
@@ -109,7 +110,8 @@ TEST(Walk, TakesTheTimeOfItsStartAndReferences)
     EXPECT_EQ(td.cpu.now_ticks - begin, 0);
     EXPECT_FALSE(td.mmu->walked);
     EXPECT_TRUE(mmu_hit(td.mmu, LINEAR, R, false, &hpa));
-    EXPECT_EQ(translate(LINEAR, X, false, &hpa), MMU_OK); // Not in the instruction TLB: from the second level.
+    EXPECT_EQ(translate(LINEAR, X, false, &hpa),
+              MMU_OK); // Not in the instruction TLB: from the second level.
     EXPECT_EQ(td.cpu.now_ticks - begin, 9 * TICKS_PER_CYCLE);
     EXPECT_FALSE(td.mmu->walked);
     td_end();
@@ -209,14 +211,22 @@ TEST(Walk, ReservedBitsByLevel) // SDM 4.5.4, tables 4-14 to 4-20
         unsigned level;
         bool nxe, pages_1g, reserved;
     } cases[] = {
-        {0x87, 5, true, true, true},          {0x87, 4, true, true, true},
-        {0x87, 3, true, true, false},         {0x87, 3, true, false, true},
-        {0x87, 2, true, true, false},         {0x87, 1, true, true, false}, // PAT
-        {0x2087, 2, true, true, true},        {0x1087, 2, true, true, false}, // PAT of a large page
-        {0x100087, 2, true, true, true},      {0x200087, 2, true, true, false},
-        {0x20000087, 3, true, true, true},    {0x40000087, 3, true, true, false},
-        {1ull << 63 | 7, 1, true, true, false}, {1ull << 63 | 7, 1, false, true, true},
-        {1ull << 45 | 7, 4, true, true, false}, {1ull << 46 | 7, 4, true, true, true},
+        {0x87, 5, true, true, true},
+        {0x87, 4, true, true, true},
+        {0x87, 3, true, true, false},
+        {0x87, 3, true, false, true},
+        {0x87, 2, true, true, false},
+        {0x87, 1, true, true, false}, // PAT
+        {0x2087, 2, true, true, true},
+        {0x1087, 2, true, true, false}, // PAT of a large page
+        {0x100087, 2, true, true, true},
+        {0x200087, 2, true, true, false},
+        {0x20000087, 3, true, true, true},
+        {0x40000087, 3, true, true, false},
+        {1ull << 63 | 7, 1, true, true, false},
+        {1ull << 63 | 7, 1, false, true, true},
+        {1ull << 45 | 7, 4, true, true, false},
+        {1ull << 46 | 7, 4, true, true, true},
         {1ull << 52 | 7, 4, true, true, false}, // Ignored
     };
 
@@ -257,7 +267,8 @@ TEST(Walk, SetsAccessedAndDirtyFlagsByLockedWrites) // SDM 4.8
         EXPECT_TRUE(fake_accesses[i].write && fake_accesses[i].locked);
     for (unsigned i = 0; i < 4; i++)
         EXPECT_EQ(td_guest_get(entries[i]) & (X86_PTE_A | X86_PTE_D), X86_PTE_A);
-    EXPECT_EQ(translate(LINEAR, W, false, &hpa), MMU_OK); // The entry in the TLB is clean: walked for the flag.
+    EXPECT_EQ(translate(LINEAR, W, false, &hpa),
+              MMU_OK); // The entry in the TLB is clean: walked for the flag.
     EXPECT_TRUE(td.mmu->walked);
     EXPECT_EQ(td_guest_get(GUEST_PTE) & X86_PTE_D, X86_PTE_D);
     EXPECT_EQ(translate(LINEAR, W, false, &hpa), MMU_OK);
@@ -428,12 +439,9 @@ TEST(Walk, CanonicalAddressesByLevels)
         uint64_t address;
         bool four, five;
     } cases[] = {
-        {0x7fffffffffff, true, true},
-        {0x800000000000, false, true},
-        {0xffff7fffffffffff, false, true},
-        {0xffff800000000000, true, true},
-        {0x00ffffffffffffff, false, true},
-        {0x0100000000000000, false, false},
+        {0x7fffffffffff, true, true},       {0x800000000000, false, true},
+        {0xffff7fffffffffff, false, true},  {0xffff800000000000, true, true},
+        {0x00ffffffffffffff, false, true},  {0x0100000000000000, false, false},
         {0xfeffffffffffffff, false, false},
     };
 
@@ -456,7 +464,8 @@ TEST(Walk, AFaultDropsWhatItWouldHaveUsed) // SDM 4.10.4.1, 28.4.3.1
 
     td_make(TD_ALL, 4, 4);
     EXPECT_EQ(translate(LINEAR, R, false, &hpa), MMU_OK);
-    td_guest_set(GUEST_PDE, 0x5000 | X86_PTE_P | X86_PTE_A); // Supervisor, read-only; the caches do not know it.
+    td_guest_set(GUEST_PDE,
+                 0x5000 | X86_PTE_P | X86_PTE_A); // Supervisor, read-only; the caches do not know it.
     EXPECT_EQ(translate(LINEAR, W, false, &hpa), MMU_OK);
     EXPECT_EQ(translate(LINEAR, R, true, &hpa), MMU_PAGE_FAULT);
     EXPECT_EQ(translate(LINEAR, W, false, &hpa), MMU_PAGE_FAULT);
@@ -489,7 +498,8 @@ TEST(Walk, UserExecuteGoesByTheAddress) // Mode-based execute control, SDM 28.3.
         memcpy(&s, &td.mmu->space, sizeof s);
         s.mode_based_exec = true;
         td_load(&s);
-        // Executable from supervisor-mode addresses only; the fetch meets what a read left in the second level.
+        // Executable from supervisor-mode addresses only; the fetch meets what a read left in the second
+        // level.
         EXPECT_EQ(translate(LINEAR, R, false, &hpa), MMU_OK);
         EXPECT_EQ(translate(LINEAR, X, false, &hpa), user_page ? MMU_EPT_VIOLATION : MMU_OK);
         for (uint64_t table = 0x2000; table <= 0x4000; table += 0x1000)

@@ -1,12 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
-// A guest with 4 or 5 levels of tables in an EPT with 4 or 5 levels, typed out; every table in a page of its own.
+// A guest with 4 or 5 levels of tables in an EPT with 4 or 5 levels, typed out; every table in a page of its
+// own.
 #ifndef MODELS_MMU_TESTS_TWO_DIMENSIONS_H
 #define MODELS_MMU_TESTS_TWO_DIMENSIONS_H
 
 #include "models/mmu/mmu.h"
 #include "models/mmu/tests/fake_mem.h"
 
-// EPT tables at hpa 1000H (PML5), 2000H, 3000H, 4000H, 5000H (PT). Guest page n (of 64) lies at HPA_OF(n << 12).
+// EPT tables at hpa 1000H (PML5), 2000H, 3000H, 4000H, 5000H (PT). Guest page n (of 64) lies at HPA_OF(n <<
+// 12).
 #define HPA_OF(gpa) (0x40000ull + (gpa))
 #define EPT_PTE(gpa) (0x5000 + ((gpa) >> 12) * 8)
 // Guest tables at gpa 1000H (PML5), 2000H, 3000H, 4000H, 5000H (PT); the page at gpa 9000H.
@@ -27,7 +29,8 @@ struct two_dimensions {
 extern struct two_dimensions td;
 
 enum { TD_NO_CACHES = 0, TD_TLB = 1, TD_TABLES = 2, TD_EPT_TABLES = 4, TD_NESTED = 8, TD_ALL = 15 };
-// Tables, a unit with the caches of the bits, and a space with these levels: supervisor, WP, NXE, PGE; VPID 1.
+// Tables, a unit with the caches of the bits, and a space with these levels: supervisor, WP, NXE, PGE;
+// VPID 1.
 void td_make(unsigned caches, unsigned guest_levels, unsigned ept_levels);
 void td_end(void);
 // Changes the space: whoever changed td.mmu->space by hand calls it.

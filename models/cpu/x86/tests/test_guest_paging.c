@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Guests whose addresses are linear: page faults as exceptions and exits, violations at their tables, and what
-// their own instructions invalidate (SDM 4.7, 4.10.4.1, 25.2, 28.4.3.1).
+// Guests whose addresses are linear: page faults as exceptions and exits, violations at their tables, and
+// what their own instructions invalidate (SDM 4.7, 4.10.4.1, 25.2, 28.4.3.1).
 #include "models/cpu/x86/replay_guest.h"
 #include "models/cpu/x86/tests/fake_pcpu.h"
 #include "tests/shim/shim.h"
@@ -78,8 +78,8 @@ TEST(GuestPaging, PageFaultsExitByBitmapMaskAndMatch) // SDM 25.2
         bench_vmwrite(PAGE_FAULT_ERROR_CODE_MATCH, cases[i].match);
         EXPECT_EQ(bench_run(), cases[i].exits ? EXIT_REASON_EXCEPTION_NMI : EXIT_REASON_HLT);
         if (cases[i].exits) {
-            EXPECT_EQ(bench_vmread(VM_EXIT_INTR_INFO), INTR_INFO_VALID | INTR_INFO_DELIVER_CODE |
-                                                           INTR_TYPE_HARD_EXCEPTION | PF_VECTOR);
+            EXPECT_EQ(bench_vmread(VM_EXIT_INTR_INFO),
+                      INTR_INFO_VALID | INTR_INFO_DELIVER_CODE | INTR_TYPE_HARD_EXCEPTION | PF_VECTOR);
             EXPECT_EQ(bench_vmread(VM_EXIT_INTR_ERROR_CODE), PFERR_WRITE | (cases[i].present ? PFERR_P : 0));
             EXPECT_EQ(bench_vmread(EXIT_QUALIFICATION), LINEAR + 0x10);
         } else {
@@ -91,12 +91,13 @@ TEST(GuestPaging, PageFaultsExitByBitmapMaskAndMatch) // SDM 25.2
 
 TEST(GuestPaging, AHandlerRepairsAndTheInstructionRunsAgain)
 {
-    static const struct replay_op ops[] = {{.kind = REPLAY_READ, .length = 3, .args = {LINEAR, 8}},
-                                           {.kind = REPLAY_HLT, .length = 1},
-                                           // Its page tables are mapped nowhere: by another CR3, where they are.
-                                           {.kind = REPLAY_MOVTOCR, .length = 3, .args = {3, PML4_B}},
-                                           {.kind = REPLAY_IRET, .length = 2},
-                                           {.kind = REPLAY_END}};
+    static const struct replay_op ops[] = {
+        {.kind = REPLAY_READ, .length = 3, .args = {LINEAR, 8}},
+        {.kind = REPLAY_HLT, .length = 1},
+        // Its page tables are mapped nowhere: by another CR3, where they are.
+        {.kind = REPLAY_MOVTOCR, .length = 3, .args = {3, PML4_B}},
+        {.kind = REPLAY_IRET, .length = 2},
+        {.kind = REPLAY_END}};
     static const struct bench_handler handlers[] = {{PF_VECTOR, 2}, {0, 0}};
 
     start(ops, sizeof ops / sizeof *ops, handlers);
@@ -159,7 +160,10 @@ struct invalidation {
 
 TEST(GuestPaging, WhatEndsATranslation)
 {
-#define OP(k, ...) {.kind = REPLAY_##k, .length = 3, .args = {__VA_ARGS__}}
+#define OP(k, ...)                                                                                           \
+    {                                                                                                        \
+        .kind = REPLAY_##k, .length = 3, .args = { __VA_ARGS__ }                                             \
+    }
     static const struct invalidation cases[] = {
         {"nothing", OP(PAUSE, 1), 0, 0, false},
         {"invlpg", OP(INVLPG, LINEAR + 0xff), 0, 0, true},
@@ -182,8 +186,9 @@ TEST(GuestPaging, WhatEndsATranslation)
     };
 
     for (unsigned i = 0; i < sizeof cases / sizeof *cases; i++) {
-        struct replay_op ops[] = {OP(READ, LINEAR, 8), {.kind = REPLAY_HLT, .length = 1}, cases[i].between,
-                                  OP(READ, LINEAR, 8), {.kind = REPLAY_HLT, .length = 1}, {.kind = REPLAY_END}};
+        struct replay_op ops[] = {
+            OP(READ, LINEAR, 8), {.kind = REPLAY_HLT, .length = 1}, cases[i].between,
+            OP(READ, LINEAR, 8), {.kind = REPLAY_HLT, .length = 1}, {.kind = REPLAY_END}};
 
         test_row("%s", cases[i].what);
         START(ops);
