@@ -87,6 +87,7 @@ struct mmu {
     struct mmu_log log;
     struct mmu_counters counters;
     struct mmu_check *check; // The machine's; NULL: hits are not compared with the tables
+    bool user;               // For the caller: CPL is 3
     bool ready;              // A space was set since the reset
     bool walked;             // The last mmu_translate() walked: `walk` is of it.
     struct mmu_walk walk;

@@ -215,18 +215,19 @@ static void print_knobs(const struct scenario_variant *v, FILE *out)
     }
 }
 
+// In the order of the parameters, as reading them back gives them; the variant's own come last and count.
 static void print_uarch(const struct scenario_variant *v, FILE *out)
 {
     if (v->uarch_count)
         fputs("    uarch:\n", out);
-    for (uint32_t k = 0; k < v->uarch_count; k++) {
-        bool overridden = false; // The scenario's own value may be followed by the variant's.
+    for (uint32_t param = 0; param < SCHEMA_UARCH_PARAMS; param++) {
+        const struct scenario_uarch *last = NULL;
 
-        for (uint32_t later = k + 1; later < v->uarch_count; later++)
-            overridden |= v->uarch[later].param == v->uarch[k].param;
-        if (!overridden)
-            fprintf(out, "      %s: 0x%" PRIx64 "\n", schema_uarch_name(v->uarch[k].param),
-                    v->uarch[k].value);
+        for (uint32_t k = 0; k < v->uarch_count; k++)
+            if (v->uarch[k].param == param)
+                last = &v->uarch[k];
+        if (last)
+            fprintf(out, "      %s: 0x%" PRIx64 "\n", schema_uarch_name(param), last->value);
     }
 }
 

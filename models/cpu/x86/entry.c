@@ -169,6 +169,7 @@ bool vmx_load_guest(struct pcpu *c)
     pcpu_set_mode(c, PCPU_GUEST);
     start_timer(c);
     v->guest = replay_enter(c, vmcs_get(v, GUEST_IDTR_BASE));
+    v->linear = v->guest && v->guest->program->linear;
     guest_space_load(c);
     return true;
 }

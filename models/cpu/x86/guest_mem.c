@@ -49,7 +49,7 @@ static uint8_t guest_levels(const struct pcpu *c)
 {
     const struct x86_state *s = c->x86;
 
-    if (!s->vmx.guest || !s->vmx.guest->program->linear || !(s->cr[0] & X86_CR0_PG))
+    if (!s->vmx.linear || !(s->cr[0] & X86_CR0_PG))
         return 0;
     return s->cr[4] & X86_CR4_LA57 ? 5 : 4;
 }
@@ -84,6 +84,7 @@ void guest_space_load(struct pcpu *c)
         space.paging.levels = 0;
     }
     mmu_set_space(s->mmu, &space);
+    s->mmu->user = (vmcs_get32(v, GUEST_SS_AR_BYTES) & AR_DPL_MASK) == AR_DPL_MASK;
 }
 
 // --- What the guest invalidates (SDM 4.10.4.1): linear and combined mappings of its VPID (28.4.3.1). ---
@@ -191,12 +192,11 @@ static enum guest_access exception(struct pcpu *c, unsigned vector, uint32_t err
 enum guest_access guest_translate(struct pcpu *c, uint64_t address, unsigned access, uint64_t *hpa)
 {
     struct mmu *m = c->x86->mmu;
-    bool user = (vmcs_get32(&c->x86->vmx, GUEST_SS_AR_BYTES) & AR_DPL_MASK) == AR_DPL_MASK;
     enum mmu_result result;
 
-    if (mmu_hit(m, address, access, user, hpa))
+    if (guest_translate_fast(c, address, access, hpa))
         return GUEST_DONE;
-    result = mmu_translate(m, address, access, user, hpa);
+    result = mmu_translate(m, address, access, m->user, hpa);
     if (m->walked)
         trace_guest_walk(c, access);
     switch (result) {

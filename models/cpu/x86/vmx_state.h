@@ -98,6 +98,7 @@ struct vmx {
     uint32_t delivering_info, delivering_error, delivering_length; // The event being delivered; info 0: none
 
     struct replay_guest *guest;  // The program that runs
+    bool linear;                 // Its addresses are linear, not guest-physical
     bool delivered;              // An event went through the IDT at this boundary
     uint32_t trap_exit;          // Reason of an exit that follows the current instruction (0: none) ...
     uint64_t trap_qualification; // ... and its qualification

@@ -21,6 +21,15 @@ struct x86_state {
     struct vmx vmx;
 };
 
+// guest_translate() for the usual case alone: a hit in the first-level TLB that allows the access takes no
+// time. False: nothing happened, guest_translate() has to be asked.
+static inline bool guest_translate_fast(struct pcpu *c, uint64_t address, unsigned access, uint64_t *hpa)
+{
+    struct mmu *m = c->x86->mmu;
+
+    return mmu_hit(m, address, access, m->user, hpa);
+}
+
 // Prologue of an instruction of root mode: drains (if serializing), charges, is a scheduling point. Returns
 // the processor on which the effect takes place: the thread may have moved meanwhile.
 struct pcpu *x86_instruction(uint64_t cycles, bool serializing);
