@@ -16,7 +16,7 @@
 #include <string.h>
 #include <time.h>
 
-#define REPEATS 5
+#define REPEATS 15
 
 struct exit_kind {
     const char *name;
