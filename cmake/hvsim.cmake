@@ -7,6 +7,7 @@
 #   hvsim_test(NAME SRCS ... [DEPS ...] [LABELS ...])       GoogleTest binary bin/test_NAME, each TEST known to ctest
 #   hvsim_fuzzer(NAME SRCS ... [DEPS ...])                  libFuzzer binary bin/fuzz_NAME (preset fuzz only)
 #   hvsim_hv_library(NAME SRCS ... [DEFINES ...] [PLAIN])   lib/libNAME.so (instrumented), or static hvsim_NAME (PLAIN)
+#   hvsim_guest_programs(TARGET SRCS ...)                   lib/TARGET/NAME.so of each NAME.c (instrumented)
 #
 # DEPS name modules (mem), the libraries systemc, capstone, dw, sqlite3, cyaml, yaml, m, or any CMake target. They may be
 # defined later or in another room.
@@ -255,4 +256,53 @@ function(hvsim_hv_plain name sources defines)
     target_compile_options(hvsim_${name} PRIVATE -ffreestanding -fno-builtin -fno-strict-aliasing
         -Wall -Wextra -Werror -Wshadow -Wconversion -Wno-sign-conversion
         $<$<C_COMPILER_ID:GNU>:-fno-tree-loop-distribute-patterns>)
+endfunction()
+
+# ---------------------------------------------------------------------------------------------------------------
+# Native guests: programs for the modelled processors' guests, one source each. By the same compiler as the core and
+# instrumented like it; but what the compiler calls for each block and atomic is for the guest's side, so that neither
+# runtime has to ask whose code it was called from: the linker turns NAME into __wrap_NAME.
+
+set(hvsim_guest_hooks __sanitizer_cov_trace_pc __tsan_init __tsan_func_entry __tsan_func_exit
+    __tsan_read_range __tsan_write_range __tsan_atomic_thread_fence __tsan_atomic_signal_fence)
+foreach(bytes 1 2 4 8 16)
+    foreach(access read write unaligned_read unaligned_write volatile_read volatile_write read_write)
+        list(APPEND hvsim_guest_hooks __tsan_${access}${bytes})
+    endforeach()
+endforeach()
+foreach(bits 8 16 32 64)
+    foreach(operation load store exchange fetch_add fetch_sub fetch_and fetch_or fetch_xor fetch_nand
+            compare_exchange_strong compare_exchange_weak compare_exchange_val)
+        list(APPEND hvsim_guest_hooks __tsan_atomic${bits}_${operation})
+    endforeach()
+endforeach()
+list(TRANSFORM hvsim_guest_hooks PREPEND --wrap= OUTPUT_VARIABLE hvsim_guest_wraps)
+list(JOIN hvsim_guest_wraps "\n" hvsim_guest_wraps)
+file(CONFIGURE OUTPUT ${CMAKE_BINARY_DIR}/guest_hooks.ld CONTENT "${hvsim_guest_wraps}\n" @ONLY)
+
+set(HVSIM_GUEST_FLAGS ${HVSIM_HV_FLAGS} -fno-delete-null-pointer-checks)
+set(HVSIM_GUEST_LINK_FLAGS ${HVSIM_HV_LINK_FLAGS} -Wl,@${CMAKE_BINARY_DIR}/guest_hooks.ld)
+list(FILTER HVSIM_GUEST_LINK_FLAGS EXCLUDE REGEX "Ttext-segment")
+
+function(hvsim_guest_programs target)
+    cmake_parse_arguments(PARSE_ARGV 1 arg "" "" "SRCS")
+    set(libraries "")
+    file(MAKE_DIRECTORY ${CMAKE_BINARY_DIR}/lib/${target} ${CMAKE_BINARY_DIR}/guestobj)
+    foreach(src IN LISTS arg_SRCS)
+        file(REAL_PATH ${src} path BASE_DIRECTORY ${CMAKE_CURRENT_SOURCE_DIR})
+        file(RELATIVE_PATH path ${CMAKE_SOURCE_DIR} ${path})
+        get_filename_component(name ${path} NAME_WE)
+        set(library ${CMAKE_BINARY_DIR}/lib/${target}/${name}.so)
+        set(object ${CMAKE_BINARY_DIR}/guestobj/${name}.o)
+        add_custom_command(OUTPUT ${library}
+            COMMAND ${HVSIM_HV_CC} ${HVSIM_GUEST_FLAGS} -I${CMAKE_SOURCE_DIR} -MD -MF ${object}.d -MT ${library}
+                    -c ${CMAKE_SOURCE_DIR}/${path} -o ${object}
+            COMMAND ${HVSIM_HV_CC} ${HVSIM_GUEST_LINK_FLAGS} -Wl,-soname,${name}.so -o ${library} ${object}
+            DEPENDS ${CMAKE_SOURCE_DIR}/${path} ${CMAKE_SOURCE_DIR}/cmake/hvsim.cmake
+            DEPFILE ${object}.d
+            COMMENT "Building lib/${target}/${name}.so"
+            VERBATIM)
+        list(APPEND libraries ${library})
+    endforeach()
+    add_custom_target(${target} ALL DEPENDS ${libraries})
 endfunction()

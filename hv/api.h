@@ -46,7 +46,10 @@ enum hv_cap {
     HV_CAP_IMMEDIATE_EXIT = 136,
     HV_CAP_MULTI_ADDRESS_SPACE = 118,
     HV_CAP_X86_DISABLE_EXITS = 143,
-    HV_CAP_HALT_POLL = 182, // args[0]: this VM's halt_poll_ns maximum.
+    HV_CAP_MANUAL_DIRTY_LOG_PROTECT2 = 168, // args[0]: HV_DIRTY_LOG_*.
+    HV_CAP_HALT_POLL = 182,                 // args[0]: this VM's halt_poll_ns maximum.
+    HV_CAP_DIRTY_LOG_RING =
+        192, // Bytes of a ring at most; args[0]: bytes of each vCPU's, before the first vCPU.
     HV_CAP_PRE_FAULT_MEMORY = 236,
 };
 
@@ -60,9 +63,29 @@ struct hv_user_memory_region {
     u64 memory_size; // Bytes; 0 deletes.
     u64 userspace_addr;
 };
+// Options of HV_CAP_MANUAL_DIRTY_LOG_PROTECT2.
+#define HV_DIRTY_LOG_MANUAL_PROTECT_ENABLE                                                                   \
+    0x1u                                // GET_DIRTY_LOG only reads; CLEAR_DIRTY_LOG clears and protects.
+#define HV_DIRTY_LOG_INITIALLY_SET 0x2u // Logging starts with every page dirty; needs the other one.
 struct hv_dirty_log {
     u32 slot, padding;
-    u64 bitmap; // User pointer to u64 words.
+    u64 bitmap; // User pointer to u64 words, a bit per page of the slot.
+};
+struct hv_clear_dirty_log {
+    u32 slot;
+    u32 num_pages;  // A multiple of 64, or what is left of the slot.
+    u64 first_page; // In the slot; a multiple of 64.
+    u64 bitmap;     // User pointer to u64 words: what to clear; bit 0 is first_page.
+};
+// An entry of a vCPU's dirty ring. The core writes slot and offset, then DIRTY; user space takes the entry
+// and sets RESET; HV_RESET_DIRTY_RINGS gives it back to the core.
+#define HV_DIRTY_GFN_F_DIRTY 0x1u
+#define HV_DIRTY_GFN_F_RESET 0x2u
+#define HV_DIRTY_RING_ENTRIES_MAX 65536u
+struct hv_dirty_gfn {
+    u32 flags;
+    u32 slot;   // As in struct hv_user_memory_region.
+    u64 offset; // Page in the slot.
 };
 struct hv_pre_fault_memory {
     u64 gpa, size, flags;

@@ -36,8 +36,7 @@ static void chunk_flush(struct call_recorder *recorder, struct call_thread *thre
     store_chunk(recorder->store, &thread->chunk, thread->buffer, (size_t)(thread->pos - thread->buffer));
 }
 
-static struct call_thread *recorder_thread_new(struct call_recorder *recorder, uint32_t number,
-                                               uint64_t cycle)
+static struct call_thread *recorder_thread_new(struct call_recorder *recorder, uint32_t number, uint64_t tick)
 {
     void *threads = recorder->threads;
 
@@ -49,122 +48,120 @@ static struct call_thread *recorder_thread_new(struct call_recorder *recorder, u
         thread = recorder->threads[number] = memory_zeroed(1, sizeof *thread);
     thread->used = true;
     thread->chunk.thread = number;
-    thread->stack.cycle = cycle;
+    thread->tick = tick;
+    thread->stack.cycle = tick / TRACE_TICKS_PER_CYCLE;
     thread->stack.pcpu = TRACE_NOBODY;
     chunk_start(thread);
     return thread;
 }
 
 static inline struct call_thread *recorder_thread(struct call_recorder *recorder, uint32_t number,
-                                                  uint64_t cycle)
+                                                  uint64_t tick)
 {
     struct call_thread *thread = number < recorder->thread_capacity ? recorder->threads[number] : NULL;
 
-    return thread && thread->used ? thread : recorder_thread_new(recorder, number, cycle);
+    return thread && thread->used ? thread : recorder_thread_new(recorder, number, tick);
 }
 
-// Room for one operation at a time that does not fall; gives the time since the one before.
+// Room for one operation, at a time that does not fall: charges the function that ran until then, gives the
+// operation's cycle and, in *delta, the cycles since the one before.
 static inline uint64_t recorder_step(struct call_recorder *recorder, struct call_thread *thread,
-                                     uint64_t *cycle)
+                                     uint64_t tick, uint64_t *delta)
 {
+    const struct call_stack *stack = &thread->stack;
+
     if (thread->pos > thread->limit) {
         chunk_flush(recorder, thread);
         chunk_start(thread);
     }
-    if (*cycle < thread->stack.cycle)
-        *cycle = thread->stack.cycle;
-    return *cycle - thread->stack.cycle;
+    if (tick < thread->tick)
+        tick = thread->tick;
+    if (stack->depth && !stack->is_off)
+        recorder->totals[stack->frames[stack->depth - 1].function].self_ticks += tick - thread->tick;
+    thread->tick = tick;
+    *delta = tick / TRACE_TICKS_PER_CYCLE - stack->cycle;
+    return tick / TRACE_TICKS_PER_CYCLE;
 }
 
-void call_recorder_begin(struct call_recorder *recorder, uint32_t number, uint32_t function, uint64_t cycle)
+// Entries of a function that was never called before.
+static void recorder_new_function(struct call_recorder *recorder, struct call_thread *thread, uint32_t name)
 {
-    struct call_thread *thread = recorder_thread(recorder, number, cycle);
-    uint64_t delta = recorder_step(recorder, thread, &cycle);
+    void *open = thread->open, *totals = recorder->totals;
+
+    memory_fit(&open, &thread->open_capacity, name, sizeof *thread->open);
+    thread->open = open;
+    memory_fit(&totals, &recorder->total_capacity, name, sizeof *recorder->totals);
+    recorder->totals = totals;
+}
+
+void call_recorder_begin(struct call_recorder *recorder, uint32_t number, uint32_t function, uint64_t tick)
+{
+    struct call_thread *thread = recorder_thread(recorder, number, tick);
+    uint64_t delta, cycle = recorder_step(recorder, thread, tick, &delta);
     uint32_t name = (uint32_t)store_text(recorder->store, function);
 
     thread->pos = call_put(thread->pos, delta << 2 | CALL_OP_BEGIN);
     thread->pos = call_put(thread->pos, name);
     call_stack_begin(&thread->stack, name, cycle);
-    if (name >= thread->open_capacity) {
-        void *open = thread->open;
-
-        memory_fit(&open, &thread->open_capacity, name, sizeof *thread->open);
-        thread->open = open;
-    }
+    if (name >= thread->open_capacity || name >= recorder->total_capacity)
+        recorder_new_function(recorder, thread, name);
     thread->open[name]++;
 }
 
-static void recorder_total(struct call_recorder *recorder, struct call_thread *thread,
-                           const struct call_done *done)
+void call_recorder_end(struct call_recorder *recorder, uint32_t number, uint64_t tick)
 {
-    if (done->function >= recorder->total_capacity) {
-        void *totals = recorder->totals;
-
-        memory_fit(&totals, &recorder->total_capacity, done->function, sizeof *recorder->totals);
-        recorder->totals = totals;
-    }
-    struct call_totals *totals = &recorder->totals[done->function];
-
-    totals->calls++;
-    totals->self_cycles += done->self_cycles;
-    if (!--thread->open[done->function])
-        totals->total_cycles += done->on_cycles;
-}
-
-void call_recorder_end(struct call_recorder *recorder, uint32_t number, uint64_t cycle)
-{
-    struct call_thread *thread = recorder_thread(recorder, number, cycle);
-    uint64_t delta = recorder_step(recorder, thread, &cycle);
+    struct call_thread *thread = recorder_thread(recorder, number, tick);
+    uint64_t delta, cycle = recorder_step(recorder, thread, tick, &delta);
     struct call_done done;
 
     // A function that was entered before recording began has no begin.
     if (!call_stack_end(&thread->stack, cycle, &done))
         return;
+    struct call_totals *totals = &recorder->totals[done.function];
+
     thread->pos = call_put(thread->pos, delta << 2 | CALL_OP_END);
     thread->chunk.calls++;
     if (done.exit > thread->chunk.last_exit)
         thread->chunk.last_exit = done.exit;
-    recorder_total(recorder, thread, &done);
+    totals->calls++;
+    if (!--thread->open[done.function])
+        totals->total_cycles += done.on_cycles;
 }
 
-static void recorder_mark(struct call_recorder *recorder, struct call_thread *thread, enum call_mark mark,
-                          uint64_t value, uint64_t *cycle)
+// Gives the cycle of the mark.
+static uint64_t recorder_mark(struct call_recorder *recorder, struct call_thread *thread, enum call_mark mark,
+                              uint64_t value, uint64_t tick)
 {
-    uint64_t delta = recorder_step(recorder, thread, cycle);
+    uint64_t delta, cycle = recorder_step(recorder, thread, tick, &delta);
 
     thread->pos = call_put(thread->pos, delta << 2 | CALL_OP_MARK);
     thread->pos = call_put(thread->pos, mark);
     if (mark != CALL_MARK_OFF)
         thread->pos = call_put(thread->pos, value);
+    return cycle;
 }
 
 void call_recorder_switch(struct call_recorder *recorder, uint16_t pcpu, uint32_t prev, uint32_t next,
-                          uint64_t cycle)
+                          uint64_t tick)
 {
-    uint64_t now = cycle;
-
     if (prev != TRACE_NO_THREAD) {
-        struct call_thread *thread = recorder_thread(recorder, prev, cycle);
+        struct call_thread *thread = recorder_thread(recorder, prev, tick);
 
-        recorder_mark(recorder, thread, CALL_MARK_OFF, 0, &now);
-        call_stack_off(&thread->stack, now);
+        call_stack_off(&thread->stack, recorder_mark(recorder, thread, CALL_MARK_OFF, 0, tick));
     }
-    now = cycle;
     if (next != TRACE_NO_THREAD) {
-        struct call_thread *thread = recorder_thread(recorder, next, cycle);
+        struct call_thread *thread = recorder_thread(recorder, next, tick);
 
-        recorder_mark(recorder, thread, CALL_MARK_ON, pcpu, &now);
-        call_stack_on(&thread->stack, now, pcpu);
+        call_stack_on(&thread->stack, recorder_mark(recorder, thread, CALL_MARK_ON, pcpu, tick), pcpu);
     }
 }
 
-void call_recorder_exit(struct call_recorder *recorder, uint32_t number, uint32_t seq, uint64_t cycle)
+void call_recorder_exit(struct call_recorder *recorder, uint32_t number, uint32_t seq, uint64_t tick)
 {
-    struct call_thread *thread = recorder_thread(recorder, number, cycle);
+    struct call_thread *thread = recorder_thread(recorder, number, tick);
 
-    recorder_mark(recorder, thread, CALL_MARK_EXIT, seq, &cycle);
+    thread->stack.cycle = recorder_mark(recorder, thread, CALL_MARK_EXIT, seq, tick);
     thread->stack.exit = seq;
-    thread->stack.cycle = cycle;
 }
 
 static void recorder_store_totals(struct call_recorder *recorder)
@@ -172,7 +169,8 @@ static void recorder_store_totals(struct call_recorder *recorder)
     for (size_t i = 0; i < recorder->total_capacity; i++) {
         const struct call_totals *totals = &recorder->totals[i];
         const int64_t cells[] = {recorder->store->run, (int64_t)i, (int64_t)totals->calls,
-                                 (int64_t)totals->total_cycles, (int64_t)totals->self_cycles};
+                                 (int64_t)totals->total_cycles,
+                                 (int64_t)(totals->self_ticks / TRACE_TICKS_PER_CYCLE)};
         const struct store_value values[] = {{.integer = &cells[0]},
                                              {.integer = &cells[1]},
                                              {.integer = &cells[2]},
@@ -190,7 +188,7 @@ static void recorder_store_totals(struct call_recorder *recorder)
     recorder->total_capacity = 0;
 }
 
-void call_recorder_finish(struct call_recorder *recorder, uint64_t cycle)
+void call_recorder_finish(struct call_recorder *recorder, uint64_t tick)
 {
     for (size_t i = 0; i < recorder->thread_capacity; i++) {
         struct call_thread *thread = recorder->threads[i];
@@ -198,7 +196,7 @@ void call_recorder_finish(struct call_recorder *recorder, uint64_t cycle)
         if (!thread || !thread->used)
             continue;
         while (thread->stack.depth)
-            call_recorder_end(recorder, (uint32_t)i, cycle);
+            call_recorder_end(recorder, (uint32_t)i, tick);
         chunk_flush(recorder, thread);
         struct call_stack stack = {.frames = thread->stack.frames, .capacity = thread->stack.capacity};
 

@@ -61,7 +61,7 @@ static size_t take_call_begin(struct consumer *c, const uint64_t *record)
 
     digest_words(&c->digest, canonical, 2);
     if (c->mask & TRACE_CALLS)
-        call_recorder_begin(&c->calls, (uint32_t)record[0] >> 8, function, whole_cycles(record[1]));
+        call_recorder_begin(&c->calls, (uint32_t)record[0] >> 8, function, record[1]);
     return 2;
 }
 
@@ -69,7 +69,7 @@ static size_t take_call_end(struct consumer *c, const uint64_t *record)
 {
     digest_words(&c->digest, record, 2);
     if (c->mask & TRACE_CALLS)
-        call_recorder_end(&c->calls, (uint32_t)record[0] >> 8, whole_cycles(record[1]));
+        call_recorder_end(&c->calls, (uint32_t)record[0] >> 8, record[1]);
     return 2;
 }
 
@@ -78,7 +78,7 @@ static size_t take_switch(struct consumer *c, const uint64_t *record)
     digest_words(&c->digest, record, 3);
     if (c->mask & TRACE_CALLS)
         call_recorder_switch(&c->calls, (uint16_t)record[2], (uint32_t)record[0] >> 8,
-                             (uint32_t)(record[0] >> 32), whole_cycles(record[1]));
+                             (uint32_t)(record[0] >> 32), record[1]);
     return 3;
 }
 
@@ -86,8 +86,7 @@ static size_t take_exit_begin(struct consumer *c, const uint64_t *record)
 {
     digest_words(&c->digest, record, 2);
     if (c->mask & TRACE_CALLS)
-        call_recorder_exit(&c->calls, (uint32_t)record[0] >> 8, (uint32_t)(record[0] >> 32),
-                           whole_cycles(record[1]));
+        call_recorder_exit(&c->calls, (uint32_t)record[0] >> 8, (uint32_t)(record[0] >> 32), record[1]);
     return 2;
 }
 
@@ -144,8 +143,7 @@ static size_t take_exit(struct consumer *c, const uint64_t *record)
     e.path = ids[1];
     summary_take(&c->summary, &e);
     if (c->mask & TRACE_CALLS)
-        call_recorder_exit(&c->calls, e.thread, 0,
-                           whole_cycles(e.entry_tick == TRACE_NEVER ? 0 : e.entry_tick));
+        call_recorder_exit(&c->calls, e.thread, 0, e.entry_tick == TRACE_NEVER ? 0 : e.entry_tick);
     if (c->mask & TRACE_EXITS)
         store_exit(c, &e);
     return words;
@@ -415,6 +413,6 @@ void consumer_block(struct consumer *c, const unsigned char *block, size_t size)
 struct trace_digest consumer_run_end(struct consumer *c, uint64_t tick)
 {
     if (c->mask & TRACE_CALLS)
-        call_recorder_finish(&c->calls, whole_cycles(tick));
+        call_recorder_finish(&c->calls, tick);
     return digest_value(&c->digest);
 }

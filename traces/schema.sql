@@ -227,7 +227,7 @@ CREATE TABLE functions (
     function TEXT NOT NULL,   -- name of the hypervisor's function
     calls INTEGER NOT NULL,   -- number of calls that ended
     total_cycles INTEGER NOT NULL, -- cycles on a pCPU in it and in what it called; recursion counts once
-    self_cycles INTEGER NOT NULL,  -- cycles on a pCPU in it alone
+    self_cycles INTEGER NOT NULL,  -- cycles on a pCPU in it alone; summed up in sixteenths, while calls are stamped in whole cycles
     PRIMARY KEY (run, function)
 ) WITHOUT ROWID;
 

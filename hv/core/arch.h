@@ -90,7 +90,8 @@ enum exit_fastpath arch_vcpu_enter(struct vcpu *vcpu, bool immediate_exit);
 // Interrupts disabled, after mode is OUTSIDE_GUEST_MODE: hands an acknowledged interrupt to cpu_interrupt(),
 // NMI to its handler.
 void arch_vcpu_handle_exit_irqoff(struct vcpu *vcpu);
-// Interrupts and preemption enabled. Values as above. Not called after the two handled fast paths.
+// Interrupts and preemption enabled. Values as above. After the two handled fast paths only what every exit
+// needs is left to do.
 int arch_vcpu_handle_exit(struct vcpu *vcpu, enum exit_fastpath fastpath);
 // User space asked for an interrupt window (run->request_interrupt_window) and it is open.
 bool arch_vcpu_irq_window_open(struct vcpu *vcpu);
@@ -103,9 +104,8 @@ bool arch_vcpu_in_kernel(struct vcpu *vcpu);
 
 // --- Memory slots (slots_lock held). ---
 
-// Allocates what the new slot needs: arrays by gfn on CREATE and MOVE (NULL in `new`), the dirty bitmap when
-// logging starts (else `new` has old's pointers; clear dirty_bitmap when logging ends). Errors undo
-// themselves and stop the update: -ENOMEM, -EINVAL.
+// Allocates what the new slot needs: arrays by gfn on CREATE and MOVE (NULL in `new`; else `new` has old's
+// pointers). Errors undo themselves and stop the update: -ENOMEM, -EINVAL.
 int arch_prepare_memory_region(struct vm *vm, const struct memslot *old, struct memslot *new,
                                enum memslot_change change);
 // The new version is published.
@@ -120,10 +120,16 @@ void arch_flush_shadow_all(struct vm *vm);
 void arch_free_memslot(struct vm *vm, struct memslot *slot, const struct memslot *keep);
 // The host takes the pages of [start, end) back: zap and flush, then return. mmu_invalidate_* already set.
 void arch_unmap_hva_range(struct vm *vm, hva_t start, hva_t end);
-// The core wrote to guest memory: the slot's dirty log, if it has one. Inside vm->srcu.
-void arch_mark_page_dirty(struct vm *vm, gfn_t gfn);
-// Tells other CPUs' vCPUs to drop translations without the generic request; false: use the generic way.
-bool arch_flush_remote_tlbs(struct vm *vm);
+// Pages of the slot were taken out of its dirty log: the bits of `mask` count from page `offset` (a multiple
+// of 64). Their next write must be noticed again. mmu_lock held for writing; the caller flushes afterwards.
+void arch_dirty_log_protect(struct vm *vm, const struct memslot *slot, u64 offset, u64 mask);
+// What processors have logged for themselves is on its way into the slots' logs.
+void arch_dirty_log_sync(struct vm *vm);
+// How many pages a processor logs at most before it tells (page-modification log); 0: it has no such log.
+u32 arch_cpu_dirty_log_entries(struct host *host);
+// Stage-2 entries have changed and REQ_TLB_FLUSH is about to be made on every vCPU: what the architecture
+// needs so that the request drops what is cached now.
+void arch_prepare_tlb_flush(struct vm *vm);
 u64 arch_max_gfn(struct vm *vm); // First gfn beyond the guest-physical width.
 
 // --- Interrupts (thread or interrupt context, no srcu section held). ---

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Guest memory by guest-physical address, page by page, through slots and the host's page tables.
 #include "hv/core/arch.h"
+#include "hv/core/dirty_log.h"
 #include "hv/core/vm.h"
 #include "hv/lib/errno.h"
 #include "hv/lib/string.h"
@@ -44,7 +45,7 @@ int vm_write_guest(struct vm *vm, gpa_t gpa, const void *from, u64 bytes)
         if (to == NULL)
             return -EFAULT;
         memcpy(to, in, part);
-        arch_mark_page_dirty(vm, gpa.v >> PAGE_SHIFT);
+        mark_page_dirty(vm, gpa.v >> PAGE_SHIFT);
         in += part;
         gpa.v += part;
         bytes -= part;

@@ -317,9 +317,9 @@ int get_user_page(struct hostmm *mm, hva_t hva, bool write, struct user_page *ou
     return 0;
 }
 
-// May the process use [va, va + bytes) as a pointer? Its direct areas, and its threads' stacks, which stand
-// outside the direct map, where user code cannot be told from the model's.
-static bool access_ok(struct hostmm *mm, u64 va, u64 bytes)
+// Its direct areas, and its threads' stacks, which stand outside the direct map, where user code cannot be
+// told from the model's.
+bool user_access_ok(struct hostmm *mm, u64 va, u64 bytes)
 {
     const struct host *host = mm->host;
     if (bytes == 0)
@@ -340,7 +340,7 @@ static bool access_ok(struct hostmm *mm, u64 va, u64 bytes)
 
 int copy_from_user(struct hostmm *mm, void *to, u64 from, u64 bytes)
 {
-    if (!access_ok(mm, from, bytes))
+    if (!user_access_ok(mm, from, bytes))
         return -EFAULT;
     memcpy(to, (const void *)from, bytes);
     return 0;
@@ -348,7 +348,7 @@ int copy_from_user(struct hostmm *mm, void *to, u64 from, u64 bytes)
 
 int copy_to_user(struct hostmm *mm, u64 to, const void *from, u64 bytes)
 {
-    if (!access_ok(mm, to, bytes))
+    if (!user_access_ok(mm, to, bytes))
         return -EFAULT;
     memcpy((void *)to, from, bytes);
     return 0;

@@ -60,6 +60,8 @@ int get_user_page(struct hostmm *mm, hva_t hva, bool write, struct user_page *ou
 // Only if it is resident: no lock, no sleep. False: call get_user_page() in a context that may sleep.
 bool get_user_page_fast(struct hostmm *mm, hva_t hva, bool write, struct user_page *out);
 
+// May the process use [va, va + bytes) as a pointer? Copies below check it themselves.
+bool user_access_ok(struct hostmm *mm, u64 va, u64 bytes);
 // Kernel's access to user memory; user pointers are checked against the areas. 0 or -EFAULT.
 int copy_from_user(struct hostmm *mm, void *to, u64 from, u64 bytes);
 int copy_to_user(struct hostmm *mm, u64 to, const void *from, u64 bytes);

@@ -2,6 +2,7 @@
 // Ioctls that the architecture has no say in; the others go on to it.
 #include "hv/core/api.h"
 #include "hv/core/arch.h"
+#include "hv/core/dirty_log.h"
 #include "hv/core/hostmm.h"
 #include "hv/core/vm.h"
 #include "hv/lib/errno.h"
@@ -24,6 +25,8 @@ static s64 check_extension(struct vm *vm, u64 cap)
     case HV_CAP_HALT_POLL:
         return 1;
     case HV_CAP_NR_MEMSLOTS:
+        if (knob(&this_host()->knobs, KNOB_CAP_NR_MEMSLOTS_IN) != CAP_NR_MEMSLOTS_IN_COMMON)
+            return arch_vm_check_extension(vm, cap); // As when each architecture had to answer.
         return HV_USER_MEMSLOTS;
     case HV_CAP_MULTI_ADDRESS_SPACE:
         return HV_ADDRESS_SPACES;
@@ -35,6 +38,10 @@ static s64 check_extension(struct vm *vm, u64 cap)
         return HV_VCPU_IDS_MAX;
     case HV_CAP_IRQ_ROUTING:
         return HV_IRQ_ROUTES_MAX;
+    case HV_CAP_MANUAL_DIRTY_LOG_PROTECT2:
+        return HV_DIRTY_LOG_MANUAL_PROTECT_ENABLE | HV_DIRTY_LOG_INITIALLY_SET;
+    case HV_CAP_DIRTY_LOG_RING:
+        return (s64)(HV_DIRTY_RING_ENTRIES_MAX * sizeof(struct hv_dirty_gfn));
     default:
         return arch_vm_check_extension(vm, cap);
     }
@@ -116,16 +123,35 @@ static s64 ioctl_enable_cap(struct vm *vm, u64 arg)
         return -EFAULT;
     if (cap.flags != 0)
         return -EINVAL;
-    if (cap.cap == HV_CAP_HALT_POLL) {
+    switch (cap.cap) {
+    case HV_CAP_HALT_POLL:
         if (cap.args[0] > UINT32_MAX)
             return -EINVAL;
         WRITE_ONCE(vm->max_halt_poll_ns, cap.args[0]);
         return 0;
+    case HV_CAP_MANUAL_DIRTY_LOG_PROTECT2:
+        return dirty_log_enable_manual(vm, cap.args[0]);
+    case HV_CAP_DIRTY_LOG_RING:
+        return dirty_rings_enable(vm, cap.args[0]);
+    default:
+        break;
     }
     mutex_lock(&vm->lock); // Against the first vCPU and another irqchip.
     int result = arch_vm_enable_cap(vm, &cap);
     mutex_unlock(&vm->lock);
     return result;
+}
+
+static s64 ioctl_get_dirty_log(struct vm *vm, u64 arg)
+{
+    struct hv_dirty_log log;
+    return from_user(&log, arg, sizeof(log)) != 0 ? -EFAULT : dirty_log_get(vm, &log);
+}
+
+static s64 ioctl_clear_dirty_log(struct vm *vm, u64 arg)
+{
+    struct hv_clear_dirty_log log;
+    return from_user(&log, arg, sizeof(log)) != 0 ? -EFAULT : dirty_log_clear(vm, &log);
 }
 
 static s64 ioctl_create_irqchip(struct vm *vm)
@@ -154,6 +180,12 @@ s64 vm_ioctl(struct vm *vm, u32 cmd, u64 arg)
         return vm_create_vcpu(vm, arg);
     case HV_SET_USER_MEMORY_REGION:
         return ioctl_set_memory(vm, arg);
+    case HV_GET_DIRTY_LOG:
+        return ioctl_get_dirty_log(vm, arg);
+    case HV_CLEAR_DIRTY_LOG:
+        return ioctl_clear_dirty_log(vm, arg);
+    case HV_RESET_DIRTY_RINGS:
+        return dirty_rings_reset(vm);
     case HV_CREATE_IRQCHIP:
         return ioctl_create_irqchip(vm);
     case HV_IRQ_LINE:
@@ -177,6 +209,8 @@ s64 vcpu_ioctl(struct vcpu *vcpu, u32 cmd, u64 arg)
         return arg != 0 ? -EINVAL : vcpu_ioctl_run(vcpu);
     if (cmd == HV_RUN_PAGE)
         return (s64)vcpu->run;
+    if (cmd == HV_DIRTY_RING_PAGE)
+        return vcpu->dirty_ring.entries != NULL ? (s64)vcpu->dirty_ring.entries : -EINVAL;
     // Does not wait for the vCPU to leave the guest.
     s64 result = arch_vcpu_async_ioctl(vcpu, cmd, arg);
     if (result != -ENOTTY)

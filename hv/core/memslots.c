@@ -2,6 +2,7 @@
 // Memory slots: the rules, and the two-phase update. Readers inside vm->srcu see one version or another,
 // never half.
 #include "hv/core/arch.h"
+#include "hv/core/dirty_log.h"
 #include "hv/core/vm.h"
 #include "hv/hw/trace.h"
 #include "hv/lib/assert.h"
@@ -89,8 +90,10 @@ void memslots_destroy(struct vm *vm)
         struct memslots *slots = vm->memslots[as];
         if (slots == NULL)
             continue;
-        for (u32 i = 0; i < slots->used; i++)
+        for (u32 i = 0; i < slots->used; i++) {
             arch_free_memslot(vm, &slots->slots[i], NULL);
+            dirty_bitmap_free(vm, &slots->slots[i]);
+        }
         kfree(vm->host, slots, sizeof(*slots));
         vm->memslots[as] = NULL;
     }
@@ -166,6 +169,8 @@ static void publish_final(struct vm *vm, const struct memslot *old, struct memsl
     if (change != MEMSLOT_CREATE) {
         struct memslot gone = *old;
         arch_free_memslot(vm, &gone, change == MEMSLOT_DELETE ? NULL : new);
+        if (gone.dirty_bitmap != new->dirty_bitmap)
+            dirty_bitmap_free(vm, &gone);
     }
     kfree(vm->host, before, sizeof(*before));
 }
@@ -193,7 +198,10 @@ static int update_slot(struct vm *vm, const struct memslot *old, struct memslot 
     struct memslots *invalid = two_phase ? copy_version(vm, current) : NULL;
     int result = final == NULL || (two_phase && invalid == NULL) ? -ENOMEM : 0;
     if (result == 0)
-        result = arch_prepare_memory_region(vm, old, new, change);
+        result = dirty_bitmap_prepare(vm, old, new);
+    if (result == 0 && (result = arch_prepare_memory_region(vm, old, new, change)) != 0 &&
+        new->dirty_bitmap != old->dirty_bitmap)
+        dirty_bitmap_free(vm, new);
     if (result != 0) {
         kfree(vm->host, final, sizeof(*final));
         kfree(vm->host, invalid, sizeof(*invalid));
@@ -290,8 +298,8 @@ int set_memory_region_locked(struct vm *vm, const struct hv_user_memory_region *
         return -EINVAL;
     }
     if (change == MEMSLOT_MOVE) {
-        // Indexed by gfn: made anew for the new place.
-        new.dirty_bitmap = NULL;
+        // Indexed by gfn: made anew for the new place. The dirty bitmap counts from the slot's first page and
+        // stays.
         memset(new.arch_rmap, 0, sizeof(new.arch_rmap));
         memset(new.arch_lpage, 0, sizeof(new.arch_lpage));
     }

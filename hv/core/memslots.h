@@ -22,7 +22,7 @@ struct memslot {
     gfn_t base_gfn;
     u64 npages;
     hva_t hva;
-    u64 *dirty_bitmap;                // Of HV_MEM_LOG_DIRTY_PAGES; hv/mmu allocates.
+    u64 *dirty_bitmap; // Of HV_MEM_LOG_DIRTY_PAGES (hv/core/dirty_log.h); NULL with dirty rings.
     void *arch_rmap[MEMSLOT_LEVELS];  // hv/mmu's: per page of each size, where it is mapped.
     void *arch_lpage[MEMSLOT_LEVELS]; // hv/mmu's: per large page, why it may not be one.
     u32 flags;

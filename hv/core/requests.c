@@ -95,9 +95,15 @@ void flush_remote_tlbs(struct vm *vm)
     u64 dirty = load_acquire(&vm->tlbs_dirty);
     hw_trace_span_begin(SPAN_TLB_FLUSH);
     hw_trace(TP_KVM_TLB_FLUSH, 1, 0, 0, 0, 0, 0);
-    if (!arch_flush_remote_tlbs(vm))
-        (void)make_all_cpus_request(vm, REQ_TLB_FLUSH);
+    // With knob tlb.flush_entry = arch_hook whoever forgets to call the architecture first flushes nothing.
+    if (knob(&vm->host->knobs, KNOB_TLB_FLUSH_ENTRY) == TLB_FLUSH_ENTRY_UNIFIED)
+        arch_prepare_tlb_flush(vm);
+    (void)make_all_cpus_request(vm, REQ_TLB_FLUSH);
     __atomic_fetch_add(&vm->remote_tlb_flush_count, 1, __ATOMIC_RELAXED);
-    (void)__atomic_compare_exchange_n(&vm->tlbs_dirty, &dirty, 0, false, __ATOMIC_SEQ_CST, __ATOMIC_RELAXED);
+    if (knob(&vm->host->knobs, KNOB_TLB_DIRTY_RESET) == TLB_DIRTY_RESET_STORE)
+        WRITE_ONCE(vm->tlbs_dirty, 0); // The historical reset: what was counted during the flush is lost.
+    else
+        (void)__atomic_compare_exchange_n(&vm->tlbs_dirty, &dirty, 0, false, __ATOMIC_SEQ_CST,
+                                          __ATOMIC_RELAXED);
     hw_trace_span_end(SPAN_TLB_FLUSH);
 }

@@ -13,6 +13,8 @@ static int handle_requests(struct vcpu *vcpu)
         return -EIO;
     clear_request(REQ_UNBLOCK, vcpu);
     clear_request(REQ_UNHALT, vcpu);
+    if (check_request(REQ_DIRTY_RING_FULL, vcpu) && dirty_ring_must_exit(vcpu))
+        return 0;
     return arch_vcpu_handle_requests(vcpu);
 }
 
@@ -82,7 +84,7 @@ static int enter_guest(struct vcpu *vcpu)
     hw_sti();
     preempt_enable();
     vcpu->srcu_index = srcu_read_lock(&vcpu->vm->srcu);
-    return fastpath == EXIT_FASTPATH_NONE ? arch_vcpu_handle_exit(vcpu, fastpath) : 1;
+    return arch_vcpu_handle_exit(vcpu, fastpath);
 }
 
 // Halted, or waiting for INIT or SIPI. 1: look again.

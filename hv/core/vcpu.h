@@ -5,6 +5,7 @@
 
 #include "hv/api.h"
 #include "hv/core/cpu.h"
+#include "hv/core/dirty_ring.h"
 #include "hv/core/thread.h"
 #include "hv/lib/mutex.h"
 #include "hv/lib/wait.h"
@@ -56,6 +57,7 @@ struct vcpu {
     u64 slot_cache_index; // Last used memslot.
     u64 slot_cache_generation;
     struct vcpu_stat stat;
+    struct dirty_ring dirty_ring;
 };
 
 // Binds the vCPU to the calling thread and CPU, with arch_vcpu_load(); and back. Sleepable context.

@@ -72,12 +72,19 @@ int vm_create(struct host *host, struct hostmm *mm, u64 type, struct vm **out)
     return 0;
 }
 
-static void destroy_vcpu(struct vcpu *vcpu)
+static void free_vcpu(struct vcpu *vcpu)
 {
     struct host *host = vcpu->vm->host;
-    arch_vcpu_destroy(vcpu);
-    page_free(host, vcpu->run, MEM_USER);
+    dirty_ring_free(vcpu->vm, &vcpu->dirty_ring);
+    if (vcpu->run != NULL)
+        page_free(host, vcpu->run, MEM_USER);
     kfree(host, vcpu, arch_vcpu_bytes());
+}
+
+static void destroy_vcpu(struct vcpu *vcpu)
+{
+    arch_vcpu_destroy(vcpu);
+    free_vcpu(vcpu);
 }
 
 static void destroy_vm(struct vm *vm)
@@ -141,12 +148,12 @@ static struct vcpu *alloc_vcpu(struct vm *vm, u32 id)
     struct vcpu *vcpu = kzalloc(host, arch_vcpu_bytes());
     if (vcpu == NULL)
         return NULL;
+    vcpu->vm = vm;
     vcpu->run = page_alloc_zeroed(host, MEM_USER);
-    if (vcpu->run == NULL) {
-        kfree(host, vcpu, arch_vcpu_bytes());
+    if (vcpu->run == NULL || (vm->dirty_ring_bytes != 0 && dirty_ring_alloc(vm, &vcpu->dirty_ring) != 0)) {
+        free_vcpu(vcpu);
         return NULL;
     }
-    vcpu->vm = vm;
     vcpu->id = id;
     vcpu->handle = -1;
     vcpu->slot_cache_generation = UINT64_MAX;
@@ -199,10 +206,8 @@ int vm_create_vcpu(struct vm *vm, u64 id)
     struct vcpu *vcpu = alloc_vcpu(vm, (u32)id);
     result = vcpu == NULL ? -ENOMEM : arch_vcpu_create(vcpu);
     if (result != 0) {
-        if (vcpu != NULL) {
-            page_free(vm->host, vcpu->run, MEM_USER);
-            kfree(vm->host, vcpu, arch_vcpu_bytes());
-        }
+        if (vcpu != NULL)
+            free_vcpu(vcpu);
         unreserve_vcpu(vm);
         return result;
     }

@@ -40,6 +40,8 @@ struct vm {
     struct memslots *memslots[HV_ADDRESS_SPACES] __cacheline_aligned;
     struct srcu srcu;
     struct mutex slots_lock;
+    u32 manual_dirty_log; // HV_DIRTY_LOG_* of HV_CAP_MANUAL_DIRTY_LOG_PROTECT2.
+    u32 dirty_ring_bytes; // Of each vCPU; 0: slots have bitmaps. Constant from the first vCPU on.
 
     struct srcu irq_srcu;
     struct mutex irq_lock;

@@ -69,6 +69,8 @@ static enum fault_result map_mmio(struct x86_vcpu *v, gfn_t gfn)
     // While slots change the answer may be another one in a moment: do not keep it.
     if (generation & MEMSLOT_GEN_UPDATE_IN_PROGRESS)
         return FAULT_EMULATE;
+    if (top_up_cache(v) != 0)
+        return FAULT_ERROR;
     read_lock(&vm->mmu_lock);
     enum fault_result result = tdp_map_mmio(v, gfn, mmio_generation(generation));
 
@@ -93,13 +95,27 @@ static enum fault_result find_page(struct x86_vcpu *v, struct page_fault *f)
     return FAULT_FIXED;
 }
 
+static void lock_for_fault(struct vm *vm)
+{
+    if (knob(&vm->host->knobs, KNOB_MMU_FAULT_LOCK) == MMU_FAULT_LOCK_WRITE)
+        write_lock(&vm->mmu_lock);
+    else
+        read_lock(&vm->mmu_lock);
+}
+
+static void unlock_after_fault(struct vm *vm)
+{
+    if (knob(&vm->host->knobs, KNOB_MMU_FAULT_LOCK) == MMU_FAULT_LOCK_WRITE)
+        write_unlock(&vm->mmu_lock);
+    else
+        read_unlock(&vm->mmu_lock);
+}
+
 static enum fault_result page_fault(struct x86_vcpu *v, struct page_fault *f)
 {
     struct vm *vm = v->vcpu.vm;
 
     f->gfn = f->gpa.v >> PAGE_SHIFT;
-    if (top_up_cache(v) != 0)
-        return FAULT_ERROR;
     f->slot = vcpu_gfn_to_memslot(&v->vcpu, f->gfn);
     if (f->slot == NULL)
         return f->prefetch ? FAULT_EMULATE : map_mmio(v, f->gfn);
@@ -108,14 +124,19 @@ static enum fault_result page_fault(struct x86_vcpu *v, struct page_fault *f)
         return FAULT_RETRY;
     if (f->write && (f->slot->flags & HV_MEM_READONLY))
         return FAULT_EMULATE;
-    enum fault_result result = find_page(v, f);
+    enum fault_result result = mmu_fast_fault(v, f);
 
+    if (result != FAULT_RETRY)
+        return result;
+    if (top_up_cache(v) != 0)
+        return FAULT_ERROR;
+    result = find_page(v, f);
     if (result != FAULT_FIXED)
         return result;
     f->level = (u8)mmu_mapping_level(vm->mmu, f->slot, f->gfn, f->page.page_shift);
-    read_lock(&vm->mmu_lock);
+    lock_for_fault(vm);
     result = is_stale(vm, f) ? FAULT_RETRY : tdp_map(v, f);
-    read_unlock(&vm->mmu_lock);
+    unlock_after_fault(vm);
     return result;
 }
 

@@ -2,10 +2,10 @@
 // Roots, translation caches, and what the core tells stage 2 about memory.
 #include "hv/mmu/mmu.h"
 #include "hv/core/arch.h"
+#include "hv/core/dirty_log.h"
 #include "hv/core/requests.h"
 #include "hv/hw/trace.h"
 #include "hv/lib/assert.h"
-#include "hv/lib/bitmap.h"
 #include "hv/lib/errno.h"
 #include "hv/lib/spans.h"
 #include "hv/x86/vmcs.h"
@@ -20,15 +20,11 @@ static u8 max_level_of(struct host *host)
     return limit >= MMU_MAX_PAGE_2M && caps->ept_2m ? PG_LEVEL_2M : PG_LEVEL_4K;
 }
 
-// As KVM: five levels only where guests have addresses that four do not reach.
-unsigned mmu_ept_levels(struct host *host)
+static u8 root_level_of(struct host *host)
 {
-    const struct x86_host *h = x86_host(host);
-    u64 wanted = knob(&host->knobs, KNOB_MMU_EPT_LEVELS);
+    bool five = knob(&host->knobs, KNOB_MMU_EPT_LEVELS) == MMU_EPT_LEVELS_5;
 
-    if (!h->caps.ept_5level || wanted == MMU_EPT_LEVELS_4)
-        return PG_LEVEL_ROOT_4;
-    return wanted == MMU_EPT_LEVELS_5 || h->maxphyaddr > 48 ? PG_LEVEL_ROOT_5 : PG_LEVEL_ROOT_4;
+    return five && x86_host(host)->caps.ept_5level ? 5 : 4;
 }
 
 int mmu_vm_create(struct vm *vm)
@@ -44,11 +40,13 @@ int mmu_vm_create(struct vm *vm)
         kfree(host, mmu, sizeof(*mmu));
         return -ENOMEM;
     }
-    mmu->root->level = (u8)mmu_ept_levels(host);
+    mmu->root_level = root_level_of(host);
+    mmu->root->level = mmu->root_level;
     mmu->format = spte_format_of(ad);
     mmu->max_level = max_level_of(host);
+    mmu->flush_generation = 1;
     mmu->eptp = va_to_hpa(host, mmu->root->spt).v | MEMTYPE_WB |
-                (mmu->root->level == PG_LEVEL_ROOT_5 ? EPTP_WALK_5 : EPTP_WALK_4) | (ad ? EPTP_AD : 0);
+                (mmu->root_level == 5 ? EPTP_WALK_5 : EPTP_WALK_4) | (ad ? EPTP_AD : 0);
     spin_lock_init(&mmu->pages_lock, LOCK_RANK_MMU_PAGES);
     list_init(&mmu->pages);
     xa_init(&mmu->page_of_pfn, host);
@@ -141,18 +139,38 @@ void mmu_invlpg(struct x86_vcpu *v, u64 linear)
     HV_ASSERT(s == HW_VMX_OK);
 }
 
-bool arch_flush_remote_tlbs(struct vm *vm)
+// A vCPU that has flushed since nothing changed any more leaves a request's INVEPT out: it compares this
+// count, which moves on before the request is made.
+void arch_prepare_tlb_flush(struct vm *vm)
 {
-    (void)vm;
-    return false; // Requests and kicks do.
+    __atomic_fetch_add(&vm->mmu->flush_generation, 1, __ATOMIC_SEQ_CST);
+}
+
+void mmu_flush_remote(struct vm *vm)
+{
+    if (knob(&vm->host->knobs, KNOB_TLB_FLUSH_ENTRY) == TLB_FLUSH_ENTRY_ARCH_HOOK)
+        arch_prepare_tlb_flush(vm);
+    flush_remote_tlbs(vm);
+}
+
+void mmu_flush_requested(struct x86_vcpu *v)
+{
+    struct mmu_vcpu *m = v->vcpu.mmu;
+    // After the request was taken: what changed before it was made is covered.
+    u64 generation = __atomic_load_n(&v->vcpu.vm->mmu->flush_generation, __ATOMIC_SEQ_CST);
+
+    if (m->flush_generation == generation)
+        return;
+    m->flush_generation = generation;
+    mmu_flush_all(v);
 }
 
 u64 arch_max_gfn(struct vm *vm)
 {
-    u64 width = x86_host(vm->host)->maxphyaddr,
-        reach = PAGE_SHIFT + mmu_ept_levels(vm->host) * PT64_LEVEL_BITS;
+    u64 width = x86_host(vm->host)->maxphyaddr;
+    u64 translated = PAGE_SHIFT + vm->mmu->root_level * PT64_LEVEL_BITS;
 
-    return 1ull << ((width < reach ? width : reach) - PAGE_SHIFT);
+    return 1ull << (min_u64(width, translated) - PAGE_SHIFT);
 }
 
 // --- Memory slots and host pages.
@@ -168,13 +186,48 @@ int arch_prepare_memory_region(struct vm *vm, const struct memslot *old, struct 
     return 0;
 }
 
+// Counts slots that log: the first one switches page-modification logging on, on every vCPU before any page
+// is made clean; the last one off.
+static void count_logging_slot(struct vm *vm, bool logs)
+{
+    u32 before = vm->mmu->logging_slots;
+
+    WRITE_ONCE(vm->mmu->logging_slots, logs ? before + 1 : before - 1);
+    if (before == 0 || vm->mmu->logging_slots == 0)
+        (void)make_all_cpus_request(vm, REQ_UPDATE_DIRTY_LOGGING);
+}
+
+// The slot is gone and nobody can map it any more: a translation that is left leads to memory which is not
+// the guest's.
+static void check_unmapped(struct vm *vm, const struct memslot *gone)
+{
+    if (gone->as_id != 0)
+        return;
+    read_lock(&vm->mmu_lock);
+    bool mapped = mmu_any_mapped(vm, gone->base_gfn, gone->base_gfn + gone->npages);
+
+    read_unlock(&vm->mmu_lock);
+    if (mapped)
+        hw_trace_violation("spte_into_dead_slot", gone->base_gfn, gone->id);
+}
+
 void arch_commit_memory_region(struct vm *vm, const struct memslot *old, struct memslot *new,
                                enum memslot_change change)
 {
-    // Large pages would swallow single dirty pages: make the guest fault them in anew, in 4 KiB.
-    if (change == MEMSLOT_FLAGS_ONLY && (new->flags &HV_MEM_LOG_DIRTY_PAGES) &&
-        !(old->flags & HV_MEM_LOG_DIRTY_PAGES))
-        mmu_zap_range(vm, new->base_gfn, new->base_gfn + new->npages);
+    bool logged = old->npages != 0 && slot_logs_dirty(old), logs = new->npages != 0 && slot_logs_dirty(new);
+
+    if (logged != logs)
+        count_logging_slot(vm, logs);
+    if (change == MEMSLOT_DELETE || change == MEMSLOT_MOVE)
+        check_unmapped(vm, old);
+    // A new slot has no translations yet, one that moved or goes has none any more; nobody writes to a
+    // read-only one.
+    if (change != MEMSLOT_FLAGS_ONLY || (new->flags &HV_MEM_READONLY))
+        return;
+    if (!logs)
+        mmu_collapse_slot(vm, new);
+    else if (!dirty_log_initially_set(vm)) // Else every page counts as dirty until it is cleared.
+        mmu_slot_start_log(vm, new);
 }
 
 void arch_memslots_updated(struct vm *vm, u64 generation)
@@ -201,14 +254,6 @@ void arch_free_memslot(struct vm *vm, struct memslot *slot, const struct memslot
     (void)vm;
     (void)slot;
     (void)keep; // Slots carry nothing of ours as long as there are no reverse maps.
-}
-
-void arch_mark_page_dirty(struct vm *vm, gfn_t gfn)
-{
-    const struct memslot *slot = gfn_to_memslot(vm_memslots(vm, 0), gfn);
-
-    if (slot != NULL && slot->dirty_bitmap != NULL)
-        set_bit_atomic(slot->dirty_bitmap, gfn - slot->base_gfn);
 }
 
 static void unmap_in_slot(struct vm *vm, const struct memslot *slot, hva_t start, hva_t end)

@@ -1,14 +1,17 @@
 // SPDX-License-Identifier: Apache-2.0
 // Stage 2 of a guest: two-dimensional paging by EPT, one tree for all vCPUs of a VM.
 //
-// Faults work side by side under mmu_lock held for reading and change entries by compare-and-exchange;
-// whatever takes permissions or tables away holds it for writing. So tables never vanish under a walker that
-// holds the lock.
+// Faults work side by side under mmu_lock held for reading and change entries by compare-and-exchange; so
+// does write protection of a whole slot. Whatever takes entries or tables away holds it for writing: tables
+// never vanish under a walker that holds the lock. The fast page fault holds no lock: it walks with
+// interrupts disabled and vcpu->mode saying so, and whoever frees tables flushes first, which waits for such
+// walkers (hv/core/requests.h, REQ_WAIT). It sets W, and only in leaves that are MMU-writable, so W may
+// appear in those at any time, and processors set A and D at any time: entries in use are only changed by
+// atomic operations.
 #ifndef HV_MMU_MMU_H
 #define HV_MMU_MMU_H
 
 #include "hv/core/vm.h"
-#include "hv/hw/trace.h"
 #include "hv/lib/xarray.h"
 #include "hv/mmu/spte.h"
 
@@ -27,7 +30,10 @@ struct mmu_vm {
     struct mmu_page *root;
     struct spte_format format;
     u64 eptp;
-    u8 max_level;               // Largest page by knob and processor.
+    u64 flush_generation; // Counts changes that vCPUs have to flush for, from 1.
+    u8 root_level;        // Of the root's entries: 4 or 5.
+    u8 max_level;         // Largest page by knob and processor.
+    u32 logging_slots;    // Slots that log dirty pages: page-modification logging is on while it is not 0.
     struct spinlock pages_lock; // Of the next four; inside mmu_lock.
     struct list pages;
     struct xarray page_of_pfn;
@@ -36,17 +42,17 @@ struct mmu_vm {
 };
 
 // What one fault may need at most, taken before the lock: a table for each level below the root.
-#define MMU_CACHE_PAGES (PG_LEVEL_ROOT_5 - 1)
+#define MMU_CACHE_PAGES (PG_LEVEL_ROOT_MAX - 1)
 struct mmu_vcpu {
     struct mmu_page *cache[MMU_CACHE_PAGES];
     u32 cached;
-    bool root_loaded; // EPT_POINTER holds the VM's root.
+    bool root_loaded;     // EPT_POINTER holds the VM's root.
+    u64 flush_generation; // For which it flushed last; 0: must flush at the next request whatever was flushed
+                          // before.
 };
 
 // Creation and end with the VM; 0 or -ENOMEM.
 int mmu_vm_create(struct vm *vm);
-// Levels of EPT tables by knob mmu.ept_levels and processor: 4 or 5.
-unsigned mmu_ept_levels(struct host *host);
 void mmu_vm_destroy(struct vm *vm);
 int mmu_vcpu_create(struct x86_vcpu *v);
 void mmu_vcpu_destroy(struct x86_vcpu *v);
@@ -57,6 +63,7 @@ struct page_fault {
     gpa_t gpa;
     gfn_t gfn;
     bool write, exec, prefetch;
+    bool present; // The processor found a leaf, only without the right that it needed.
     const struct memslot *slot;
     struct user_page page;
     bool map_writable;
@@ -78,34 +85,59 @@ int mmu_prefault(struct x86_vcpu *v, gpa_t gpa, u64 *mapped_bytes);
 // An EPT misconfiguration: true if the entry says memory-mapped I/O and is not out of date.
 bool mmu_is_mmio(struct x86_vcpu *v, gpa_t gpa);
 
-// Brackets of every change that takes pages or rights of stage 2 away, its flush included: what the
-// simulator's TLB checker knows of the time in which caches may lag behind the tables (docs/tlb-checker.md).
-static inline void mmu_change_begin(const struct vm *vm)
-{
-    hw_trace(TP_MMU_CHANGE_BEGIN, vm->id, 0, 0, 0, 0, 0);
-}
-static inline void mmu_change_end(const struct vm *vm)
-{
-    hw_trace(TP_MMU_CHANGE_END, vm->id, 0, 0, 0, 0, 0);
-}
-
-// Is this invalidation (MMU_SKIP_FLUSH_*) left out? Knob mmu.skip_flush: the checker's own test.
-static inline bool mmu_skips_flush(const struct vm *vm, u64 which)
-{
-    return unlikely(knob(&vm->host->knobs, KNOB_MMU_SKIP_FLUSH) == which);
-}
-
 // --- Walks and zaps.
 
 // The leaf (or last entry) that covers gfn; *level is its level. mmu_lock held, either way.
 u64 *mmu_lookup(struct vm *vm, gfn_t gfn, unsigned *level);
+// Every flush of other CPUs that hv/mmu wants.
+void mmu_flush_remote(struct vm *vm);
 // Removes what maps [first, end), tables that lie in it whole included, flushes, frees. Takes mmu_lock.
 void mmu_zap_range(struct vm *vm, gfn_t first, gfn_t end);
 void mmu_zap_all(struct vm *vm);
+// Is anything of [first, end) mapped? mmu_lock held, either way.
+bool mmu_any_mapped(struct vm *vm, gfn_t first, gfn_t end);
 // The largest level at which gfn of the slot may be mapped onto a host page of 1 << page_shift bytes.
 unsigned mmu_mapping_level(const struct mmu_vm *mmu, const struct memslot *slot, gfn_t gfn,
                            unsigned page_shift);
 
+// --- Dirty logging (dirty.c, huge.c, fast_fault.c).
+
+// A slot's log begins: pages become so that their first write is noticed, large ones are split (knob
+// mmu.eager_split) or split when they are written. Flushes. Takes mmu_lock.
+void mmu_slot_start_log(struct vm *vm, const struct memslot *slot);
+// Large leaves in [first, end) become tables of 4 KiB leaves, as far as memory for tables reaches. mmu_lock
+// held, either way; `yield`: for reading, and dropped now and then.
+void mmu_split_range(struct vm *vm, gfn_t first, gfn_t end, bool yield);
+// A slot's log has ended: tables become large leaves where slot and host page allow it. Flushes. Takes
+// mmu_lock.
+void mmu_collapse_slot(struct vm *vm, const struct memslot *slot);
+// A write to a leaf that only logging keeps from being written, without a lock. FAULT_FIXED, FAULT_SPURIOUS;
+// FAULT_RETRY: not such a case, take the long way. f->slot is valid.
+enum fault_result mmu_fast_fault(struct x86_vcpu *v, struct page_fault *f);
+// Lets others have mmu_lock (held for reading) and the processor, if any of them waits. True: it was dropped.
+bool mmu_yield_read(struct vm *vm);
+
+// --- tdp.c, for the files above.
+
+// Consecutive entries of one table.
+struct spte_run {
+    u64 *sptep;
+    gfn_t gfn; // Of the first.
+    u32 count; // 1 above 4 KiB.
+    u8 level;
+};
+// The next run at or after *gfn and below `end` that is present, or of the lowest level; *gfn moves behind
+// it. mmu_lock held. False: no more.
+bool tdp_next_run(struct vm *vm, gfn_t *gfn, gfn_t end, struct spte_run *run);
+// Puts table `sp`, whose entries are written, into the place of entry `old`. False: the entry is another one
+// by now.
+bool tdp_attach(struct vm *vm, u64 *sptep, u64 old, struct mmu_page *sp, gfn_t gfn, unsigned level);
+// Fills `sp` with the parts of the large leaf and attaches it. False: as above.
+bool tdp_split(struct vm *vm, u64 *sptep, u64 huge, struct mmu_page *sp, gfn_t gfn, unsigned level);
+// Takes the tables below entry `spte` of `level`, which no longer stands in the tree, out of the books and
+// onto `doomed`. mmu_lock held for writing. mmu_free_list() after a flush.
+void tdp_detach(struct vm *vm, u64 spte, unsigned level, struct list *doomed);
+void mmu_free_list(struct host *host, struct list *doomed);
 // tdp.c: installs f->page. mmu_lock held for reading, table cache filled.
 enum fault_result tdp_map(struct x86_vcpu *v, struct page_fault *f);
 enum fault_result tdp_map_mmio(struct x86_vcpu *v, gfn_t gfn, u64 generation);
@@ -114,8 +146,9 @@ void mmu_page_free(struct host *host, struct mmu_page *sp);
 
 // --- Translation caches of the calling CPU, for the loaded vCPU.
 void mmu_load_root(struct x86_vcpu *v); // EPT_POINTER.
-void mmu_flush_all(
-    struct x86_vcpu *v); // REQ_TLB_FLUSH, REQ_TLB_FLUSH_CURRENT: guest-physical and combined (INVEPT).
+void mmu_flush_all(struct x86_vcpu *v); // Guest-physical and combined (INVEPT).
+void mmu_flush_requested(
+    struct x86_vcpu *v); // REQ_TLB_FLUSH: the same, unless nothing changed since the last time.
 void mmu_flush_guest(struct x86_vcpu *v); // REQ_TLB_FLUSH_GUEST: linear and combined (INVVPID).
 void mmu_invlpg(struct x86_vcpu *v, u64 linear);
 

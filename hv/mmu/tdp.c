@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // The tree of stage-2 tables: walking, installing, removing.
+#include "hv/core/dirty_log.h"
 #include "hv/core/requests.h"
+#include "hv/core/tlb_change.h"
 #include "hv/hw/trace.h"
 #include "hv/lib/assert.h"
 #include "hv/lib/errno.h"
@@ -37,7 +39,7 @@ u64 *mmu_lookup(struct vm *vm, gfn_t gfn, unsigned *level)
 {
     u64 *table = vm->mmu->root->spt;
 
-    for (unsigned l = vm->mmu->root->level;; l--) {
+    for (unsigned l = vm->mmu->root_level;; l--) {
         u64 *sptep = &table[spte_index(gfn, l)];
         u64 spte = READ_ONCE(*sptep);
 
@@ -46,6 +48,40 @@ u64 *mmu_lookup(struct vm *vm, gfn_t gfn, unsigned *level)
             return sptep;
         table = table_of(vm, spte);
     }
+}
+
+bool tdp_next_run(struct vm *vm, gfn_t *gfn, gfn_t end, struct spte_run *run)
+{
+    while (*gfn < end) {
+        unsigned level;
+        gfn_t at = *gfn;
+        u64 *sptep = mmu_lookup(vm, at, &level);
+
+        if (level == PG_LEVEL_4K) {
+            *gfn = min_u64(end, gfn_round(at, PG_LEVEL_2M) + PT64_ENTRIES);
+            *run = (struct spte_run){sptep, at, (u32)(*gfn - at), PG_LEVEL_4K};
+            return true;
+        }
+        gfn_t first = gfn_round(at, level);
+
+        *gfn = first + pages_of_level(level);
+        if (is_present(READ_ONCE(*sptep))) {
+            *run = (struct spte_run){sptep, first, 1, (u8)level};
+            return true;
+        }
+    }
+    return false;
+}
+
+bool mmu_any_mapped(struct vm *vm, gfn_t first, gfn_t end)
+{
+    struct spte_run run;
+
+    while (tdp_next_run(vm, &first, end, &run))
+        for (u32 i = 0; i < run.count; i++)
+            if (is_present(READ_ONCE(run.sptep[i])))
+                return true;
+    return false;
 }
 
 // --- Installing. mmu_lock held for reading: others may install beside us.
@@ -64,51 +100,68 @@ static void account_page(struct vm *vm, struct mmu_page *sp)
         HV_PANIC("no memory for the index of page tables");
 }
 
+bool tdp_attach(struct vm *vm, u64 *sptep, u64 old, struct mmu_page *sp, gfn_t gfn, unsigned level)
+{
+    u64 new = make_table_spte(vm->mmu->format, va_to_hpa(vm->host, sp->spt));
+
+    sp->gfn = gfn_round(gfn, level);
+    sp->level = (u8)(level - 1);
+    sp->parent = sptep;
+    // Release: whoever walks into the table sees its entries.
+    if (!__atomic_compare_exchange_n(sptep, &old, new, false, __ATOMIC_ACQ_REL, __ATOMIC_RELAXED))
+        return false;
+    account_page(vm, sp);
+    hw_trace(TP_KVM_MMU_SPTE_SET, sp->gfn, level, old, new, 0, 0);
+    return true;
+}
+
 // Puts a table from the vCPU's cache under *sptep. False: somebody else was faster; the table stays in the
 // cache.
 static bool link_table(struct x86_vcpu *v, u64 *sptep, u64 old, gfn_t gfn, unsigned level)
 {
-    struct vm *vm = v->vcpu.vm;
     struct mmu_vcpu *m = v->vcpu.mmu;
 
     HV_ASSERT(m->cached > 0);
-    struct mmu_page *sp = m->cache[m->cached - 1];
-    u64 new = make_table_spte(vm->mmu->format, va_to_hpa(vm->host, sp->spt));
-
-    sp->gfn = gfn_round(gfn, level + 1);
-    sp->level = (u8)level;
-    sp->parent = sptep;
-    // Release: whoever walks into the table sees its zeroes.
-    if (!__atomic_compare_exchange_n(sptep, &old, new, false, __ATOMIC_ACQ_REL, __ATOMIC_RELAXED))
+    if (!tdp_attach(v->vcpu.vm, sptep, old, m->cache[m->cached - 1], gfn, level))
         return false;
     m->cached--;
-    account_page(vm, sp);
-    hw_trace(TP_KVM_MMU_SPTE_SET, sp->gfn, level + 1u, old, new, 0, 0);
     return true;
 }
 
-// Walks down to `*level`, making tables; *level may end higher at a present large page, or lower where a
-// table already stands in the place of the wanted large page. NULL: lost a race.
-static u64 *walk_to(struct x86_vcpu *v, gfn_t gfn, unsigned *level)
+// The same for a large leaf, which is split.
+static bool split_leaf(struct x86_vcpu *v, u64 *sptep, u64 huge, gfn_t gfn, unsigned level)
+{
+    struct mmu_vcpu *m = v->vcpu.mmu;
+
+    HV_ASSERT(m->cached > 0);
+    if (!tdp_split(v->vcpu.vm, sptep, huge, m->cache[m->cached - 1], gfn, level))
+        return false;
+    m->cached--;
+    return true;
+}
+
+// Walks down to `*level`, making tables. A larger leaf on the way is split if it refuses what `write` says;
+// *level may end higher at one that does not, or lower where a table already stands in the place of the
+// wanted large page. NULL: lost a race.
+static u64 *walk_to(struct x86_vcpu *v, gfn_t gfn, bool write, unsigned *level)
 {
     struct vm *vm = v->vcpu.vm;
     u64 *table = vm->mmu->root->spt;
 
-    for (unsigned l = vm->mmu->root->level;; l--) {
+    for (unsigned l = vm->mmu->root_level;; l--) {
         u64 *sptep = &table[spte_index(gfn, l)];
         u64 spte = READ_ONCE(*sptep);
         bool present = is_present(spte);
 
-        if (present && is_leaf(spte, l)) {
+        bool leaf = present && is_leaf(spte, l);
+        bool enough = leaf && (!write || is_writable(spte));
+
+        if (enough || (l <= *level && (leaf || !present))) {
             *level = l;
             return sptep;
         }
-        if (l <= *level && !present) {
-            *level = l;
-            return sptep;
-        }
-        if (!present) {
-            if (!link_table(v, sptep, spte, gfn, l - 1))
+        if (leaf || !present) {
+            if (leaf ? !split_leaf(v, sptep, spte, gfn, l) : !link_table(v, sptep, spte, gfn, l))
                 return NULL;
             spte = READ_ONCE(*sptep);
         }
@@ -126,7 +179,7 @@ static enum fault_result set_leaf(struct vm *vm, u64 *sptep, gfn_t gfn, unsigned
     bool loses = is_present(old) && (spte_pfn(old) != spte_pfn(new) || (old & EPT_RWX & ~new));
 
     if (loses)
-        mmu_change_begin(vm);
+        tlb_change_begin(vm);
     bool done = __atomic_compare_exchange_n(sptep, &old, new, false, __ATOMIC_ACQ_REL, __ATOMIC_RELAXED);
 
     if (done) {
@@ -134,42 +187,54 @@ static enum fault_result set_leaf(struct vm *vm, u64 *sptep, gfn_t gfn, unsigned
         if (!is_present(old))
             __atomic_fetch_add(&vm->mmu->mapped[level], 1, __ATOMIC_RELAXED);
         else if (loses)
-            flush_remote_tlbs(vm);
+            mmu_flush_remote(vm);
     }
     if (loses)
-        mmu_change_end(vm);
+        tlb_change_end(vm);
     return done ? FAULT_FIXED : FAULT_RETRY;
+}
+
+// A page that is brought in ahead of the guest was not written: while the slot logs, its first write shall
+// tell.
+static enum spte_write write_right(const struct page_fault *f)
+{
+    if (!f->map_writable)
+        return SPTE_READ_ONLY;
+    return f->prefetch && slot_logs_dirty(f->slot) ? SPTE_WRITE_LATER : SPTE_WRITE_NOW;
 }
 
 enum fault_result tdp_map(struct x86_vcpu *v, struct page_fault *f)
 {
     struct vm *vm = v->vcpu.vm;
     unsigned level = f->level;
-    u64 *sptep = walk_to(v, f->gfn, &level);
+    u64 *sptep = walk_to(v, f->gfn, f->write && !f->prefetch, &level);
 
     if (sptep == NULL)
         return FAULT_RETRY;
     u64 old = READ_ONCE(*sptep);
-    bool enough = is_present(old) && (!f->write || (old & EPT_WRITE));
+    // Ahead of the guest whatever is there will do: its first write may have to be noticed.
+    bool enough = is_present(old) && (f->prefetch || !f->write || is_writable(old));
 
     if (enough)
         return FAULT_SPURIOUS;
-    if (level > f->level) // A large page with too few rights stands here, and only a smaller one may: rare.
-        return FAULT_RETRY;
     pfn_t pfn = f->page.pfn & ~(pages_of_level(level) - 1);
 
-    if (level == PG_LEVEL_4K)
-        pfn = f->page.pfn;
     hw_trace(TP_KVM_MMU_SPTE_REQUESTED, f->gfn, level, pfn, 0, 0, 0);
     f->level = (u8)level;
-    return set_leaf(vm, sptep, f->gfn, level,
-                    make_spte(vm->mmu->format, pfn, level, f->map_writable, f->prefetch));
+    enum spte_write write = write_right(f);
+    enum fault_result result =
+        set_leaf(vm, sptep, f->gfn, level, make_spte(vm->mmu->format, pfn, level, write, f->prefetch));
+
+    // Writable from now on, so from now on it counts as written.
+    if (result == FAULT_FIXED && write == SPTE_WRITE_NOW)
+        mark_page_dirty_in_slot(vm, &v->vcpu, f->slot, f->gfn);
+    return result;
 }
 
 enum fault_result tdp_map_mmio(struct x86_vcpu *v, gfn_t gfn, u64 generation)
 {
     unsigned level = PG_LEVEL_4K;
-    u64 *sptep = walk_to(v, gfn, &level);
+    u64 *sptep = walk_to(v, gfn, false, &level);
 
     if (sptep == NULL || level != PG_LEVEL_4K)
         return FAULT_RETRY;
@@ -185,6 +250,39 @@ enum fault_result tdp_map_mmio(struct x86_vcpu *v, gfn_t gfn, u64 generation)
 }
 
 // --- Removing. mmu_lock held for writing.
+
+static void unaccount_page(struct vm *vm, u64 spte, const u64 *parent, struct list *doomed)
+{
+    u64 pfn = spte_pfn(spte);
+    struct mmu_page *sp = xa_load(&vm->mmu->page_of_pfn, pfn);
+
+    HV_ASSERT(sp != NULL && (parent == NULL || sp->parent == parent));
+    (void)xa_store(&vm->mmu->page_of_pfn, pfn, NULL);
+    list_move(&sp->node, doomed);
+    vm->mmu->page_count--;
+}
+
+void tdp_detach(struct vm *vm, u64 spte, unsigned level, struct list *doomed)
+{
+    const u64 *table = table_of(vm, spte);
+
+    unaccount_page(vm, spte, NULL, doomed);
+    for (u32 i = 0; i < PT64_ENTRIES; i++) {
+        u64 child = READ_ONCE(table[i]);
+
+        if (!is_present(child))
+            continue;
+        if (is_leaf(child, level - 1))
+            vm->mmu->mapped[level - 1]--;
+        else
+            tdp_detach(vm, child, level - 1, doomed);
+    }
+}
+
+void mmu_free_list(struct host *host, struct list *doomed)
+{
+    list_for_each_safe(sp, doomed, struct mmu_page, node) mmu_page_free(host, sp);
+}
 
 struct zap {
     struct vm *vm;
@@ -206,13 +304,7 @@ static void zap_entry(struct zap *z, u64 *sptep, gfn_t gfn, unsigned level)
         zap_table(z, table_of(z->vm, old), gfn, level - 1);
         if (gfn < z->first || last > z->end)
             return; // Part of the table stays in use.
-        u64 pfn = spte_pfn(old);
-        struct mmu_page *sp = xa_load(&z->vm->mmu->page_of_pfn, pfn);
-
-        HV_ASSERT(sp != NULL && sp->parent == sptep);
-        (void)xa_store(&z->vm->mmu->page_of_pfn, pfn, NULL);
-        list_move(&sp->node, &z->doomed);
-        z->vm->mmu->page_count--;
+        unaccount_page(z->vm, old, sptep, &z->doomed);
     } else if (is_present(old)) {
         z->vm->mmu->mapped[level]--;
     }
@@ -237,17 +329,17 @@ void mmu_zap_range(struct vm *vm, gfn_t first, gfn_t end)
 
     list_init(&z.doomed);
     write_lock(&vm->mmu_lock);
-    mmu_change_begin(vm);
-    zap_table(&z, vm->mmu->root->spt, 0, vm->mmu->root->level);
+    tlb_change_begin(vm);
+    zap_table(&z, vm->mmu->root->spt, 0, vm->mmu->root_level);
     // Before the lock is dropped: who maps anew afterwards must not find old translations beside his.
-    if (z.flush && !mmu_skips_flush(vm, MMU_SKIP_FLUSH_ZAP))
-        flush_remote_tlbs(vm);
-    mmu_change_end(vm);
+    if (z.flush && !tlb_flush_left_out(vm, MMU_SKIP_FLUSH_ZAP))
+        mmu_flush_remote(vm);
+    tlb_change_end(vm);
     write_unlock(&vm->mmu_lock);
-    list_for_each_safe(sp, &z.doomed, struct mmu_page, node) mmu_page_free(vm->host, sp);
+    mmu_free_list(vm->host, &z.doomed);
 }
 
 void mmu_zap_all(struct vm *vm)
 {
-    mmu_zap_range(vm, 0, pages_of_level(vm->mmu->root->level) * PT64_ENTRIES);
+    mmu_zap_range(vm, 0, pages_of_level(vm->mmu->root_level) * PT64_ENTRIES);
 }

@@ -206,8 +206,7 @@ void arch_vcpu_handle_exit_irqoff(struct vcpu *vcpu)
 }
 int arch_vcpu_handle_exit(struct vcpu *vcpu, enum exit_fastpath fastpath)
 {
-    (void)fastpath;
-    return fake_arch.handle_exit(vcpu);
+    return fastpath == EXIT_FASTPATH_NONE ? fake_arch.handle_exit(vcpu) : 1;
 }
 bool arch_vcpu_irq_window_open(struct vcpu *vcpu)
 {
@@ -274,15 +273,26 @@ void arch_unmap_hva_range(struct vm *vm, hva_t start, hva_t end)
     (void)end;
     fake_arch.unmaps++;
 }
-void arch_mark_page_dirty(struct vm *vm, gfn_t gfn)
+void arch_dirty_log_protect(struct vm *vm, const struct memslot *slot, u64 offset, u64 mask)
 {
     (void)vm;
-    (void)gfn;
+    (void)slot;
+    (void)offset;
+    (void)mask;
 }
-bool arch_flush_remote_tlbs(struct vm *vm)
+void arch_dirty_log_sync(struct vm *vm)
 {
     (void)vm;
-    return false;
+}
+u32 arch_cpu_dirty_log_entries(struct host *host)
+{
+    (void)host;
+    return 0;
+}
+void arch_prepare_tlb_flush(struct vm *vm)
+{
+    if (fake_arch.prepare_tlb_flush != NULL)
+        fake_arch.prepare_tlb_flush(vm);
 }
 u64 arch_max_gfn(struct vm *vm)
 {

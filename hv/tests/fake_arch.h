@@ -22,6 +22,7 @@ struct fake_arch {
     int (*prepare_memslot)(struct vm *vm, const struct memslot *old, struct memslot *new,
                            enum memslot_change change);
     void (*flush_memslot)(struct vm *vm, const struct memslot *slot);
+    void (*prepare_tlb_flush)(struct vm *vm); // In the middle of flush_remote_tlbs().
     int (*irqchip_set)(struct vm *vm, unsigned irqchip, unsigned pin, unsigned level);
     u64 flushes, commits, prepares, frees, msis, unmaps;
     u64 msi_address, msi_data;

@@ -243,15 +243,25 @@ void arch_unmap_hva_range(struct vm *vm, hva_t start, hva_t end)
     (void)start;
     (void)end;
 }
-void arch_mark_page_dirty(struct vm *vm, gfn_t gfn)
+void arch_dirty_log_protect(struct vm *vm, const struct memslot *slot, u64 offset, u64 mask)
 {
     (void)vm;
-    (void)gfn;
+    (void)slot;
+    (void)offset;
+    (void)mask;
 }
-bool arch_flush_remote_tlbs(struct vm *vm)
+void arch_dirty_log_sync(struct vm *vm)
 {
     (void)vm;
-    return false;
+}
+u32 arch_cpu_dirty_log_entries(struct host *host)
+{
+    (void)host;
+    return 0;
+}
+void arch_prepare_tlb_flush(struct vm *vm)
+{
+    (void)vm;
 }
 u64 arch_max_gfn(struct vm *vm)
 {

@@ -2,6 +2,7 @@
 // Memory slots: the rules of HV_SET_USER_MEMORY_REGION, lookups against a model, and the update beside
 // readers.
 #include "hv/core/memslots.h"
+#include "hv/core/requests.h"
 #include "hv/core/vm.h"
 #include "hv/lib/errno.h"
 #include "hv/lib/string.h"
@@ -353,4 +354,48 @@ static void guest_memory_body(void *arg)
 TEST(HvMemslots, GuestMemoryIsReachedThroughSlots)
 {
     run_with(1, 0, NULL, guest_memory_body);
+}
+
+// --- Catalogue 004-D: changes whose flush was put off, counted while a flush is under way.
+
+static u32 prepared;
+static void another_change(struct vm *vm)
+{
+    prepared++;
+    vm->tlbs_dirty++; // As by another processor: not covered by the flush that has begun.
+}
+
+static u64 left_after_flush(u64 entry, u64 reset)
+{
+    struct vm *vm = new_vm();
+    struct knobs *k = &vm->host->knobs;
+
+    fake_arch.prepare_tlb_flush = another_change;
+    prepared = 0;
+    k->v[KNOB_TLB_FLUSH_ENTRY] = entry;
+    k->v[KNOB_TLB_DIRTY_RESET] = reset;
+    vm->tlbs_dirty = 5;
+    flush_remote_tlbs(vm);
+    fake_arch.prepare_tlb_flush = NULL;
+    u64 left = vm->tlbs_dirty;
+
+    k->v[KNOB_TLB_FLUSH_ENTRY] = TLB_FLUSH_ENTRY_UNIFIED;
+    k->v[KNOB_TLB_DIRTY_RESET] = TLB_DIRTY_RESET_CMPXCHG;
+    vm_put(vm);
+    return left;
+}
+
+static void postponed_body(void *arg)
+{
+    (void)arg;
+    EXPECT_EQ(left_after_flush(TLB_FLUSH_ENTRY_UNIFIED, TLB_DIRTY_RESET_CMPXCHG), 6);
+    EXPECT_EQ(left_after_flush(TLB_FLUSH_ENTRY_UNIFIED, TLB_DIRTY_RESET_STORE), 0); // The lost update.
+    EXPECT_EQ(prepared, 1);
+    EXPECT_EQ(left_after_flush(TLB_FLUSH_ENTRY_ARCH_HOOK, TLB_DIRTY_RESET_CMPXCHG),
+              0);           // Nothing came in between ...
+    EXPECT_EQ(prepared, 0); // ... because the architecture was not asked.
+}
+TEST(HvFlush, WhatIsPutOffDuringAFlushStaysCounted)
+{
+    run_with(1, 0, NULL, postponed_body);
 }

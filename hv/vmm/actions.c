@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // The timed actions of a scenario (hv/vmm/actions.def): one handler each, found by a table.
+#include "hv/hw/trace.h"
 #include "hv/vmm/vmm.h"
 
 #define VMM_EINVAL 22
@@ -54,13 +55,40 @@ static s64 do_set_memory_region(struct vmm_vm *vm, const u64 *args)
 
 static s64 do_delete_memory_region(struct vmm_vm *vm, const u64 *args)
 {
-    struct hv_user_memory_region region = {.slot = (u32)args[0]};
-    s64 result = hv_ioctl_ptr(vm->handle, HV_SET_USER_MEMORY_REGION, &region);
-    struct vmm_slot *s = vmm_find_slot(vm, (u32)args[0]);
+    return vmm_remove_slot(vm, (u32)args[0]);
+}
 
-    if (result >= 0 && s)
-        s->used = 0;
+static s64 do_plug_memory(struct vmm_vm *vm, const u64 *args)
+{
+    u64 count = args[2] ? args[2] : 1;
+    s64 result = 0;
+
+    for (u64 i = 0; i < count && result >= 0; i++) {
+        result = vmm_plug_memory(vm, args[0] + i * args[1], args[1]);
+        if (result >= 0)
+            hw_trace_count("memory_modules", 1);
+    }
     return result;
+}
+
+static s64 do_start_dirty_log(struct vmm_vm *vm, const u64 *args)
+{
+    return vmm_dirty_start(vm, (u32)args[0]);
+}
+
+static s64 do_stop_dirty_log(struct vmm_vm *vm, const u64 *args)
+{
+    return vmm_dirty_stop(vm, (u32)args[0]);
+}
+
+static s64 do_get_dirty_log(struct vmm_vm *vm, const u64 *args)
+{
+    return vmm_dirty_get(vm, (u32)args[0]);
+}
+
+static s64 do_clear_dirty_log(struct vmm_vm *vm, const u64 *args)
+{
+    return vmm_dirty_clear(vm, (u32)args[0]);
 }
 
 static s64 do_discard_memory(struct vmm_vm *vm, const u64 *args)
@@ -145,6 +173,11 @@ static const action_fn handlers[VMM_OP_COUNT] = {
     [VMM_SET_MEMORY_REGION] = do_set_memory_region,
     [VMM_DELETE_MEMORY_REGION] = do_delete_memory_region,
     [VMM_DISCARD_MEMORY] = do_discard_memory,
+    [VMM_PLUG_MEMORY] = do_plug_memory,
+    [VMM_START_DIRTY_LOG] = do_start_dirty_log,
+    [VMM_STOP_DIRTY_LOG] = do_stop_dirty_log,
+    [VMM_GET_DIRTY_LOG] = do_get_dirty_log,
+    [VMM_CLEAR_DIRTY_LOG] = do_clear_dirty_log,
     [VMM_PREFAULT] = do_prefault,
     [VMM_PAUSE_VCPU] = do_pause_vcpu,
     [VMM_RESUME_VCPU] = do_resume_vcpu,
@@ -156,5 +189,8 @@ s64 vmm_do(struct vmm *vmm, const struct vmm_action *action)
 {
     vmm_check(action->op < VMM_OP_COUNT && action->vm < vmm->config->vm_count && handlers[action->op],
               "an action without a handler");
-    return handlers[action->op](&vmm->vms[action->vm], action->args);
+    s64 result = handlers[action->op](&vmm->vms[action->vm], action->args);
+
+    hw_trace(TP_VMM_ACTION, action->op, action->vm, action->args[0], (u64)result, 0, 0);
+    return result;
 }

@@ -92,6 +92,21 @@ struct vmm_config {
     u64 end_ns;         // Stop then if no action did; 0: never.
 };
 
+// Guest memory lies as a PC's does: the hole below 4 GiB belongs to devices, the rest follows above.
+#define VMM_HOLE (3ull << 30)
+#define VMM_ABOVE_HOLE (4ull << 30)
+
+// Page tables for `bytes` of memory in pages of 1 << page_shift and `parts` slots and devices take at most so
+// many bytes at the end of guest memory. Each part may need a table of each level of its own, twice.
+static inline u64 vmm_guest_tables_max(u64 bytes, u32 page_shift, u32 parts)
+{
+    u64 tables = 8 + 10ull * (parts + 3);
+
+    for (u32 shift = page_shift + 9; shift < 57; shift += 9)
+        tables += bytes >> shift;
+    return tables * 4096;
+}
+
 static inline const void *vmm_config_at(const struct vmm_config *c, u64 offset)
 {
     return (const char *)c + offset;

@@ -119,5 +119,12 @@ u64 vmm_guest_tables(struct vmm_vm *vm, bool pages_1g)
         map(&t, slots[i].gpa, slots[i].gpa + slots[i].size, shift, PAGE_FLAGS);
     map(&t, VMM_HOLE, VMM_ABOVE_HOLE, t.largest, DEVICE_FLAGS);
     map_devices(&t);
+    u64 mapped = c->memory_bytes, end = high_end ? high_end : low;
+
+    for (u32 i = 0; i < c->slot_count; i++)
+        mapped += slots[i].size;
+    vmm_check(end - t.next <=
+                  vmm_guest_tables_max(mapped, c->guest_page_shift, c->slot_count + c->device_count),
+              "page tables grew into the guest's memory");
     return t.root;
 }

@@ -40,6 +40,8 @@ s64 vmm_add_slot(struct vmm_vm *vm, u32 slot, u32 flags, u64 gpa, u64 bytes, uns
             return address < 0 ? address : -1;
         *s = (struct vmm_slot){.slot = slot, .address = (u64)address, .bytes = bytes};
     }
+    s->flags = flags & ~HV_MEM_LOG_DIRTY_PAGES;
+    s->gpa = gpa;
     struct hv_user_memory_region region = {.slot = slot,
                                            .flags = flags,
                                            .guest_phys_addr = gpa,
@@ -49,6 +51,33 @@ s64 vmm_add_slot(struct vmm_vm *vm, u32 slot, u32 flags, u64 gpa, u64 bytes, uns
 
     s->used = result >= 0 || s->used;
     return result;
+}
+
+s64 vmm_remove_slot(struct vmm_vm *vm, u32 slot)
+{
+    struct hv_user_memory_region region = {.slot = slot};
+    s64 result = hv_ioctl_ptr(vm->handle, HV_SET_USER_MEMORY_REGION, &region);
+    struct vmm_slot *s = vmm_find_slot(vm, slot);
+
+    if (result < 0 || !s)
+        return result;
+    s->used = 0;
+    return hv_syscall(HV_SYS_MUNMAP, s->address, s->bytes, 0, 0);
+}
+
+// What QEMU assumes of a core that does not say how many slots it has.
+#define SLOTS_ASSUMED 32u
+#define VMM_ENOSPC 28
+s64 vmm_plug_memory(struct vmm_vm *vm, u64 gpa, u64 bytes)
+{
+    s64 slots = hv_ioctl(vm->handle, HV_CHECK_EXTENSION, HV_CAP_NR_MEMSLOTS);
+
+    if (slots <= 0)
+        slots = SLOTS_ASSUMED;
+    for (u32 slot = 0; slot < (u64)slots; slot++)
+        if (!vmm_find_slot(vm, slot))
+            return vmm_add_slot(vm, slot, 0, gpa, bytes, 12);
+    return -VMM_ENOSPC;
 }
 
 static void add_memory(struct vmm_vm *vm)
@@ -162,6 +191,8 @@ static void add_vcpus(struct vmm *vmm, struct vmm_vm *vm)
         vcpu->handle = (int)hv_ioctl(vm->handle, HV_CREATE_VCPU, c[v].apic_id);
         vmm_check(vcpu->handle >= 0, "a vCPU could not be created");
         vcpu->run = (struct hv_run *)hv_ioctl(vcpu->handle, HV_RUN_PAGE, 0);
+        s64 ring = hv_ioctl(vcpu->handle, HV_DIRTY_RING_PAGE, 0);
+        vcpu->ring = ring > 0 ? (struct hv_dirty_gfn *)ring : NULL;
     }
     bool pages_1g = set_cpuid(vmm, vm);
     u64 root = vm->config->paging_levels ? vmm_guest_tables(vm, pages_1g) : 0;
@@ -205,6 +236,7 @@ void vmm_vm_setup(struct vmm *vmm, u32 index)
     vm->config = &configs[index];
     vm->handle = (int)hv_ioctl(HV_HANDLE_SYSTEM, HV_CREATE_VM, 0);
     vmm_check(vm->handle >= 0, "a VM could not be created");
+    vmm_dirty_setup(vm);
     add_irqchip(vm);
     add_memory(vm);
     vm->devices = vmm_alloc(vmm, vm->config->device_count * sizeof *vm->devices);

@@ -30,6 +30,8 @@ static bool handle_exit(struct vmm_vcpu *vcpu)
     case HV_EXIT_MMIO:
         vmm_mmio(vcpu->vm, run->mmio.phys_addr, run->mmio.is_write, run->mmio.data, run->mmio.len);
         return true;
+    case HV_EXIT_DIRTY_RING_FULL:
+        return vmm_dirty_collect(vcpu->vm) >= 0;
     case HV_EXIT_IOAPIC_EOI: // Only of the routes of our own I/O APIC.
         vmm_ioapic_eoi(vcpu->vm->ioapic, run->eoi.vector);
         return true;
@@ -56,6 +58,22 @@ static bool handle_exit(struct vmm_vcpu *vcpu)
     }
 }
 
+void vmm_kick_all(struct vmm_vm *vm)
+{
+    __atomic_store_n(&vm->kicking, 1, __ATOMIC_SEQ_CST);
+    for (u32 i = 0; i < vm->config->vcpu_count; i++) {
+        struct vmm_vcpu *vcpu = &vm->vcpus[i];
+        u32 seen = __atomic_load_n(&vcpu->running, __ATOMIC_SEQ_CST);
+
+        if (!(seen & 1))
+            continue;
+        hv_syscall(HV_SYS_THREAD_SIGNAL, (u64)vcpu->thread, 0, 0, 0);
+        while (__atomic_load_n(&vcpu->running, __ATOMIC_ACQUIRE) == seen)
+            hv_futex_wait(&vcpu->running, seen, 0);
+    }
+    __atomic_store_n(&vm->kicking, 0, __ATOMIC_RELEASE);
+}
+
 void vmm_vcpu_thread(void *arg)
 {
     struct vmm_vcpu *vcpu = arg;
@@ -64,7 +82,11 @@ void vmm_vcpu_thread(void *arg)
     while (go_on) {
         while (__atomic_load_n(&vcpu->paused, __ATOMIC_ACQUIRE))
             hv_futex_wait(&vcpu->paused, 1, 0);
+        __atomic_add_fetch(&vcpu->running, 1, __ATOMIC_RELEASE);
         vcpu->result = hv_ioctl(vcpu->handle, HV_RUN, 0);
+        __atomic_add_fetch(&vcpu->running, 1, __ATOMIC_SEQ_CST); // Before the look: or the waiter sees it.
+        if (__atomic_load_n(&vcpu->vm->kicking, __ATOMIC_ACQUIRE))
+            hv_futex_wake(&vcpu->running, UINT32_MAX);
         // Busy: another thread of ours prefaults this vCPU's memory right now.
         if (vcpu->result == -VMM_EINTR || vcpu->result == -VMM_EAGAIN || vcpu->result == -VMM_EBUSY)
             continue;

@@ -6,11 +6,9 @@
 
 #include "hv/api.h"
 #include "hv/vmm/config.h"
+#include "hv/vmm/lock.h"
 
 #define VMM_SLOTS_MAX 64u
-// Guest memory lies as a PC's does: the hole below 4 GiB belongs to devices, the rest follows above.
-#define VMM_HOLE (3ull << 30)
-#define VMM_ABOVE_HOLE (4ull << 30)
 
 struct vmm;
 struct vmm_ioapic;
@@ -22,15 +20,20 @@ struct vmm_vcpu {
     int handle;
     s64 thread;
     struct hv_run *run;
-    u32 paused; // 1: the thread waits before its next RUN. A futex.
-    s64 result; // Of its last RUN.
+    struct hv_dirty_gfn *ring; // NULL: no dirty ring.
+    u32 ring_index;            // Of the next entry to collect.
+    u32 running; // Odd while the thread is in RUN: counts calls and returns. A futex while somebody waits.
+    u32 paused;  // 1: the thread waits before its next RUN. A futex.
+    s64 result;  // Of its last RUN.
 };
 
 // What the VMM knows of a memory slot: to move and discard its backing.
 struct vmm_slot {
-    u32 slot;
+    u32 slot, flags; // HV_MEM_* but LOG_DIRTY_PAGES.
     u32 used;
-    u64 address, bytes;
+    u64 gpa, address, bytes;
+    u64 *dirty; // Bitmap of its pages: what the log has shown and nobody has asked for yet. NULL: never
+                // logged.
 };
 
 struct vmm_device {
@@ -48,6 +51,8 @@ struct vmm_vm {
     struct vmm_device *devices;
     struct vmm_ioapic *ioapic; // NULL: the core has it, or nobody.
     struct vmm_slot slots[VMM_SLOTS_MAX];
+    u32 kicking;                // Somebody waits for vCPUs to leave RUN.
+    struct vmm_lock dirty_lock; // Of the slots' dirty bitmaps and of collecting rings.
 };
 
 struct vmm {
@@ -73,6 +78,25 @@ struct vmm_slot *vmm_find_slot(struct vmm_vm *vm, u32 slot);
 // Writes page tables of config->paging_levels into guest memory; returns the top one's guest-physical
 // address. `pages_1g`: the guest may use 1-GiB pages (hv/vmm/guest_tables.c).
 u64 vmm_guest_tables(struct vmm_vm *vm, bool pages_1g);
+// Deletes the slot and gives its memory back. The API's result.
+s64 vmm_remove_slot(struct vmm_vm *vm, u32 slot);
+// A memory module at gpa, in the lowest slot that is free of those that the core says it has. -ENOSPC: none
+// is.
+s64 vmm_plug_memory(struct vmm_vm *vm, u64 gpa, u64 bytes);
+
+// Dirty logging in the way that knob vmm.dirty_log says (hv/vmm/dirty.c). All return the API's error or what
+// they say.
+void vmm_dirty_setup(struct vmm_vm *vm); // After the VM, before its vCPUs.
+s64 vmm_dirty_start(struct vmm_vm *vm, u32 slot);
+s64 vmm_dirty_stop(struct vmm_vm *vm, u32 slot);
+// How many pages were written since the last time; vmm_dirty_clear() lets them count again where the core
+// leaves that to us.
+s64 vmm_dirty_get(struct vmm_vm *vm, u32 slot);
+s64 vmm_dirty_clear(struct vmm_vm *vm, u32 slot);
+// Makes each vCPU leave RUN once and waits for that: what its processor has logged is then in the core's log.
+void vmm_kick_all(struct vmm_vm *vm);
+// Collects all rings of the VM and gives their entries back.
+s64 vmm_dirty_collect(struct vmm_vm *vm);
 
 // Body of a vCPU's thread.
 void vmm_vcpu_thread(void *vcpu);

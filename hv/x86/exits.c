@@ -5,6 +5,7 @@
 #include "hv/x86/lapic.h"
 #include "hv/x86/msr.h"
 #include "hv/x86/nested.h"
+#include "hv/x86/pml.h"
 #include "spec/msrs.h"
 
 #define PLE_WINDOW_MAX UINT32_MAX
@@ -97,6 +98,7 @@ int arch_vcpu_handle_exit(struct vcpu *vcpu, enum exit_fastpath fastpath)
     struct x86_vcpu *v = to_x86(vcpu);
     u32 reason = v->exit_reason & EXIT_REASON_BASIC_MASK;
 
+    pml_flush(v);
     if (unlikely(v->in_guest_mode) && nested_reflect_exit(v))
         return 1;
     if (unlikely(v->exit_reason & EXIT_REASON_ENTRY_FAILURE))

@@ -28,6 +28,8 @@ int handle_ept_violation(struct x86_vcpu *v)
     struct page_fault f = {
         .gpa = exit_gpa(v), .write = (q & QUAL_EPT_WRITE) != 0, .exec = (q & QUAL_EPT_FETCH) != 0};
 
+    // Any right that the entries had: they are there.
+    f.present = (q & (QUAL_EPT_READABLE | QUAL_EPT_WRITABLE | QUAL_EPT_EXECUTABLE)) != 0;
     // An IRET that had unblocked NMIs before it faulted will run again (SDM 27.2.3).
     if (!(v->idt_vectoring & INTR_INFO_VALID) && (q & QUAL_EPT_UNBLOCK_NMI))
         set_nmi_mask(v, true);

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Nested VMX: exits of L2. Whose they are, and how L1 gets them (SDM 25, 27).
 #include "hv/x86/nested_state.h"
+#include "hv/x86/pml.h"
 
 // --- Whose exit is it?
 
@@ -369,6 +370,7 @@ void nested_vmexit(struct x86_vcpu *v, u32 reason, u32 intr_info, u64 qualificat
     v->cr0_guest_owned = n->l1_cr0_owned;
     v->cr4_guest_owned = n->l1_cr4_owned;
     nested_switch_vmcs(v, &v->vmcs01);
+    pml_update(v);
     nested_load_host_state(v);
     if (reason == EXIT_REASON_EXTERNAL_INTERRUPT)
         acknowledge_interrupt(v);

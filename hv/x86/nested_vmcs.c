@@ -2,6 +2,7 @@
 // Nested VMX: vmcs12 as a cached page, its shadow, and which VMCS is current.
 #include "hv/lib/string.h"
 #include "hv/x86/nested_state.h"
+#include "hv/x86/pml.h"
 
 // Position + 1 by VMCS_SLOT(); 0: the edition defines no such field.
 static const u16 index_of_slot[VMCS_SLOTS] = {
@@ -125,6 +126,7 @@ void nested_reset(struct x86_vcpu *v)
         v->cr0_guest_owned = n->l1_cr0_owned;
         v->cr4_guest_owned = n->l1_cr4_owned;
         nested_switch_vmcs(v, &v->vmcs01);
+        pml_update(v);
         apicv_leave_l2(v);
     }
     if (n->shadow_on)

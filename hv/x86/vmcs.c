@@ -4,6 +4,7 @@
 #include "hv/lib/errno.h"
 #include "hv/lib/string.h"
 #include "hv/x86/lapic.h"
+#include "hv/x86/pml.h"
 #include "spec/msrs.h"
 
 // Selectors of the host's descriptor table: what a 64-bit kernel has (SDM 24.5, 26.2.3: TI and RPL are 0).
@@ -184,6 +185,7 @@ void vmcs_setup(struct x86_vcpu *v)
         vmcs_write(VMX_PREEMPTION_TIMER_VALUE, UINT32_MAX);
     if (caps->xsaves)
         vmcs_write(XSS_EXIT_BITMAP, 0);
+    pml_vmcs_setup(v);
     write_host_constants(v);
     write_lists_and_masks(v);
     vmcs_write(TSC_OFFSET, v->tsc_offset);

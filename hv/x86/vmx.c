@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // The world switch: VMX on each CPU, loading a vCPU's VMCS, VM entry and exit (SDM 23.7, 26, 27).
+#include "hv/core/tlb_change.h"
 #include "hv/core/vm.h"
 #include "hv/lib/assert.h"
 #include "hv/mmu/mmu.h"
@@ -7,6 +8,7 @@
 #include "hv/x86/lapic.h"
 #include "hv/x86/msr.h"
 #include "hv/x86/nested.h"
+#include "hv/x86/pml.h"
 #include "hv/x86/regs.h"
 #include "spec/cpuid.h"
 #include "spec/msrs.h"
@@ -61,7 +63,8 @@ void arch_vcpu_load(struct vcpu *vcpu, struct cpu *cpu)
 
     if (moved) {
         // Translations tagged with our VPID or root may have been left behind here by an earlier visit.
-        if (!mmu_skips_flush(vcpu->vm, MMU_SKIP_FLUSH_VCPU_MOVE))
+        vcpu->mmu->flush_generation = 0;
+        if (!tlb_flush_left_out(vcpu->vm, MMU_SKIP_FLUSH_VCPU_MOVE))
             make_request(REQ_TLB_FLUSH, vcpu);
         v->vmcs->host.tr_base = 0;
     }
@@ -173,6 +176,8 @@ void vmx_update_controls(struct x86_vcpu *v)
         cpu2 &= ~(u32)CPU2_RDSEED_EXITING;
     if (v->vpid == 0)
         cpu2 &= ~(u32)CPU2_ENABLE_VPID;
+    if (!pml_wanted(v))
+        cpu2 &= ~(u32)CPU2_ENABLE_PML;
     cpu2 |= nested_shadow_controls(v);
     if (v->nested != NULL)
         cpu2 |= nested_shadow_controls(v);

@@ -23,7 +23,7 @@ static const struct vmx_control_request cpu2_request = {
     .optional = CPU2_VIRTUALIZE_APIC_ACCESSES | CPU2_VIRTUALIZE_X2APIC_MODE | CPU2_APIC_REGISTER_VIRT |
                 CPU2_VIRTUAL_INTR_DELIVERY | CPU2_ENABLE_VPID | CPU2_PAUSE_LOOP_EXITING | CPU2_ENABLE_RDTSCP |
                 CPU2_ENABLE_INVPCID | CPU2_ENABLE_XSAVES | CPU2_WBINVD_EXITING | CPU2_RDRAND_EXITING |
-                CPU2_RDSEED_EXITING,
+                CPU2_RDSEED_EXITING | CPU2_ENABLE_PML,
 };
 static const struct vmx_control_request exit_request = {
     .required =
@@ -114,6 +114,10 @@ static void decide_features(struct vmx_caps *c, const struct knobs *knobs)
     if (!c->preemption_timer)
         c->pin &= ~(u32)PIN_PREEMPTION_TIMER;
     c->ept_ad = knob(knobs, KNOB_X86_EPT_AD) && (c->ept_vpid & EPT_CAP_AD);
+    // The log says which leaf became dirty: it needs the bit.
+    c->pml = knob(knobs, KNOB_X86_PML) && c->ept_ad && (c->cpu2 & CPU2_ENABLE_PML);
+    if (!c->pml)
+        c->cpu2 &= ~(u32)CPU2_ENABLE_PML;
     c->ept_2m = (c->ept_vpid & EPT_CAP_2M) != 0;
     c->ept_1g = (c->ept_vpid & EPT_CAP_1G) != 0;
     c->ept_5level = (c->ept_vpid & EPT_CAP_WALK_5) != 0;

@@ -18,7 +18,7 @@ struct vmx_caps {
     u32 revision; // Of a VMCS or VMXON region.
     // Words for vmcs01 with everything that hardware and knobs allow; vmx_update_controls() takes bits away.
     u32 pin, cpu, cpu2, exit, entry;
-    bool apicv, posted_interrupts, vpid, ept_ad, ple, preemption_timer;
+    bool apicv, posted_interrupts, vpid, ept_ad, pml, ple, preemption_timer;
     bool tpr_shadow, unrestricted_guest, invpcid, rdtscp, xsaves, tsc_scaling;
     bool ept_2m, ept_1g, ept_5level, invept_single, invvpid_single, invvpid_address;
     u8 preemption_shift; // The timer counts TSC >> shift.

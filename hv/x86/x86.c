@@ -2,6 +2,7 @@
 // Hosts, VMs and vCPUs of the architecture: creation, end, and the run path's hooks that are neither entry
 // nor exit.
 #include "hv/x86/x86.h"
+#include "hv/core/tlb_change.h"
 #include "hv/lib/assert.h"
 #include "hv/lib/errno.h"
 #include "hv/mmu/mmu.h"
@@ -11,6 +12,7 @@
 #include "hv/x86/lapic.h"
 #include "hv/x86/msr.h"
 #include "hv/x86/nested.h"
+#include "hv/x86/pml.h"
 #include "spec/cpuid.h"
 #include "spec/msrs.h"
 
@@ -116,6 +118,8 @@ static int create_parts(struct x86_vcpu *v)
 
     if (result == 0)
         result = mmu_vcpu_create(v);
+    if (result == 0)
+        result = pml_create(v);
     if (result == 0 && irqchip_in_kernel(vm))
         result = lapic_create(v);
     return result;
@@ -163,6 +167,7 @@ void arch_vcpu_destroy(struct vcpu *vcpu)
     nested_free(v);
     lapic_free(v);
     mmu_vcpu_destroy(v);
+    pml_free(v);
     loaded_vmcs_free(host, &v->vmcs01);
     kfree(host, v->cpuid, v->cpuid_count * sizeof(*v->cpuid));
 }
@@ -278,13 +283,17 @@ int arch_vcpu_handle_requests(struct vcpu *vcpu)
 
     if (check_request(REQ_MMU_RELOAD, vcpu))
         vcpu->mmu->root_loaded = false;
-    // A flush of everything makes the smaller ones needless.
     bool all = check_request(REQ_TLB_FLUSH, vcpu), current = check_request(REQ_TLB_FLUSH_CURRENT, vcpu);
 
-    if ((all || current) && !mmu_skips_flush(vcpu->vm, MMU_SKIP_FLUSH_REQUEST))
+    if (all && !tlb_flush_left_out(vcpu->vm, MMU_SKIP_FLUSH_REQUEST))
+        mmu_flush_requested(v);
+    if (current)
         mmu_flush_all(v);
-    if (check_request(REQ_TLB_FLUSH_GUEST, vcpu) && !mmu_skips_flush(vcpu->vm, MMU_SKIP_FLUSH_GUEST_REQUEST))
+    if (check_request(REQ_TLB_FLUSH_GUEST, vcpu) &&
+        !tlb_flush_left_out(vcpu->vm, MMU_SKIP_FLUSH_GUEST_REQUEST))
         mmu_flush_guest(v);
+    if (check_request(REQ_UPDATE_DIRTY_LOGGING, vcpu))
+        pml_update(v);
     if (check_request(REQ_TRIPLE_FAULT, vcpu))
         return userspace_exit(v, HV_EXIT_SHUTDOWN);
     if (check_request(REQ_NMI, vcpu))

@@ -261,7 +261,8 @@ struct x86_vcpu {
     bool ple_window_dirty;
     bool ple_shrink; // At the next load.
 
-    u16 vpid; // 0: none.
+    u16 vpid;        // 0: none.
+    u64 *pml_buffer; // Page where the processor logs what the vCPU makes dirty; NULL: no such log.
     struct nested *nested;
     u32 insn_err;             // VM_INSTRUCTION_ERROR of a failed entry.
     u32 msr_intercept_x2apic; // What apicv_update_msr_bitmap() last made of it.

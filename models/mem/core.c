@@ -278,10 +278,12 @@ void mem_access(struct pcpu *c, uint64_t hpa, unsigned size_bytes, enum mem_acce
         mem_store_forget(c); // Nothing of it waits in the buffer.
         break;
     case MEM_RMW:
+    case MEM_GUEST_RMW:
         mem_store_drain(c);
         c->mem->counters.rmws++;
-        c->now_ticks +=
-            mem_dtlb(c->mem, hpa) + mem_line_store(c->mem, hpa >> MEM_LINE_SHIFT, NULL) + c->mem->rmw;
+        if (kind == MEM_RMW)
+            c->now_ticks += mem_dtlb(c->mem, hpa);
+        c->now_ticks += mem_line_store(c->mem, hpa >> MEM_LINE_SHIFT, NULL) + c->mem->rmw;
         break;
     case MEM_WALK: // By physical address: no TLB in front.
         c->now_ticks += mem_line_load(c->mem, hpa >> MEM_LINE_SHIFT);
@@ -289,6 +291,9 @@ void mem_access(struct pcpu *c, uint64_t hpa, unsigned size_bytes, enum mem_acce
     case MEM_LOAD:
     case MEM_FETCH:
         mem_time_load(c, hpa, size_bytes);
+        break;
+    case MEM_GUEST_LOAD:
+        mem_time_guest_load(c, hpa, size_bytes);
         break;
     }
 }

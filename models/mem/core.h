@@ -127,17 +127,23 @@ static inline uint32_t mem_dtlb(struct mem_core *m, uint64_t hpa)
 }
 
 // Time of one load of at most 64 bytes: exposed latency beyond the L1 hit, both lines where it crosses one.
-static inline void mem_time_load(struct pcpu *c, uint64_t hpa, unsigned size_bytes)
+// By a guest: at the address that its own TLB gave.
+static inline void mem_time_guest_load(struct pcpu *c, uint64_t hpa, unsigned size_bytes)
 {
     struct mem_core *m = c->mem;
     uint64_t line = hpa >> MEM_LINE_SHIFT, last = (hpa + size_bytes - 1) >> MEM_LINE_SHIFT;
-    uint32_t extra = mem_dtlb(m, hpa);
+    uint32_t extra = mem_line_load(m, line);
 
-    extra += mem_line_load(m, line);
     if (__builtin_expect(last != line, 0))
         extra += mem_line_load(m, last);
     m->counters.loads++;
     c->now_ticks += extra;
+}
+
+static inline void mem_time_load(struct pcpu *c, uint64_t hpa, unsigned size_bytes)
+{
+    c->now_ticks += mem_dtlb(c->mem, hpa);
+    mem_time_guest_load(c, hpa, size_bytes);
 }
 
 // A store that executes now drains when its line is there (`extra` ticks from now) and it is its turn.
@@ -151,6 +157,7 @@ static inline uint64_t mem_drain_ticks(struct mem_core *m, uint64_t now_ticks, u
 
 // A store leaves the core's way at once (unless the buffer is full); returns the tick at which it drains.
 uint64_t mem_time_store(struct pcpu *c, uint64_t hpa, unsigned size_bytes);
+uint64_t mem_time_guest_store(struct pcpu *c, uint64_t hpa, unsigned size_bytes);
 // Remembers a store that drains at `drain_ticks`; the caller has not yet written the bytes.
 void mem_store_push(struct pcpu *c, void *p, unsigned size_bytes, uint64_t drain_ticks);
 

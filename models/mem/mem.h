@@ -25,7 +25,8 @@ void *mem_hpa_to_ptr(const struct pcpu *c, uint64_t hpa, uint64_t size_bytes);
 
 // --- Accesses with cost. Address in HPA; they never cross a page in one call. ---
 
-enum mem_access_kind { MEM_LOAD, MEM_STORE, MEM_RMW, MEM_FETCH, MEM_WALK };
+// GUEST: the guest's own TLB has translated; hv's is not in the way.
+enum mem_access_kind { MEM_LOAD, MEM_STORE, MEM_RMW, MEM_FETCH, MEM_WALK, MEM_GUEST_LOAD, MEM_GUEST_RMW };
 
 struct mem_core *mem_core_create(struct pcpu *c);
 void mem_core_reset(struct mem_core *m);
@@ -41,8 +42,8 @@ void mem_write64(struct pcpu *c, uint64_t hpa, uint64_t value, bool locked);
 
 // --- Store buffer. ---
 
-// Before a plain store of `size_bytes` (at most 16) at `p` in the arena: takes its time and remembers the
-// bytes that it will overwrite.
+// Before a guest's plain store of `size_bytes` (at most 16) at `p` in the arena: takes its time and remembers
+// the bytes that it will overwrite.
 void mem_store_begin(struct pcpu *c, void *p, unsigned size_bytes);
 // Drains everything, advancing time to the last drain: fences, locked operations, serializing instructions.
 void mem_store_drain(struct pcpu *c);

@@ -47,7 +47,7 @@ void mem_store_make_room(struct pcpu *c)
     forget_drained(c->mem, c->now_ticks);
 }
 
-uint64_t mem_time_store(struct pcpu *c, uint64_t hpa, unsigned size_bytes)
+static inline uint64_t time_store(struct pcpu *c, uint64_t hpa, unsigned size_bytes, bool guest)
 {
     struct mem_core *m = c->mem;
     struct mem_store_buffer *b = &m->stores;
@@ -55,7 +55,8 @@ uint64_t mem_time_store(struct pcpu *c, uint64_t hpa, unsigned size_bytes)
     b->claim = 0;
     uint32_t extra = mem_line_store(m, line, &b->claim);
 
-    c->now_ticks += mem_dtlb(m, hpa);
+    if (!guest)
+        c->now_ticks += mem_dtlb(m, hpa);
     if (__builtin_expect(last != line, 0))
         extra += mem_line_store(m, last, NULL);
     m->counters.stores++;
@@ -63,6 +64,16 @@ uint64_t mem_time_store(struct pcpu *c, uint64_t hpa, unsigned size_bytes)
         mem_store_make_room(c);
     // The line is asked for as soon as the store executes; commits are in order, one at a time.
     return mem_drain_ticks(m, c->now_ticks, extra);
+}
+
+uint64_t mem_time_store(struct pcpu *c, uint64_t hpa, unsigned size_bytes)
+{
+    return time_store(c, hpa, size_bytes, false);
+}
+
+uint64_t mem_time_guest_store(struct pcpu *c, uint64_t hpa, unsigned size_bytes)
+{
+    return time_store(c, hpa, size_bytes, true);
 }
 
 void mem_store_push(struct pcpu *c, void *p, unsigned size_bytes, uint64_t drain_ticks)
@@ -99,7 +110,7 @@ void mem_store_begin(struct pcpu *c, void *p, unsigned size_bytes)
 {
     uint64_t hpa = ((uint64_t)(uintptr_t)p - HW_ARENA_BASE) % HW_ARENA_STRIDE;
 
-    mem_store_push(c, p, size_bytes, mem_time_store(c, hpa, size_bytes));
+    mem_store_push(c, p, size_bytes, mem_time_guest_store(c, hpa, size_bytes));
 }
 
 void mem_store_drain(struct pcpu *c)

@@ -71,9 +71,9 @@ void mmu_check_change(struct mmu_check *k, uint32_t vm, bool begin)
 
 // --- The tables as they are, without time and without flags.
 
-static bool peek(const struct mmu *m, uint64_t hpa, uint64_t *entry)
+static bool peek(const struct pcpu *c, uint64_t hpa, uint64_t *entry)
 {
-    const uint64_t *p = mem_hpa_to_ptr(m->cpu, hpa, 8);
+    const uint64_t *p = mem_hpa_to_ptr(c, hpa, 8);
 
     if (p)
         *entry = *p;
@@ -82,24 +82,25 @@ static bool peek(const struct mmu *m, uint64_t hpa, uint64_t *entry)
 
 // Down to level `to` (1: to the leaf) of the EPT; `v`: the page, or the table of that level. False: nothing
 // there.
-static bool peek_ept(const struct mmu *m, uint64_t gpa, unsigned to, struct array_value *v)
+static bool peek_ept(const struct pcpu *c, const struct mmu_space *space, uint64_t gpa, unsigned to,
+                     struct array_value *v)
 {
-    const struct uarch *u = m->cpu->uarch;
-    uint64_t eptp = m->space.eptp, entry, table = EPTP_EP4TA(eptp);
+    const struct uarch *u = c->uarch;
+    uint64_t eptp = space->eptp, entry, table = EPTP_EP4TA(eptp);
     uint16_t rights = MMU_EPT_RIGHTS;
 
     *v = (struct array_value){.hpa = gpa & ~0xfffull,
                               .gpa = gpa & ~0xfffull,
                               .rights = MMU_EPT_RIGHTS | MMU_DIRTY,
                               .page_bits = 12};
-    if (!m->space.ept)
+    if (!space->ept)
         return true;
     for (unsigned level = EPTP_LEVELS(eptp); level >= 1; level--) {
         bool leaf;
 
-        if (!peek(m, table + (gpa >> (12 + 9 * (level - 1)) & 0x1ff) * 8, &entry) || !(entry & EPT_RWX) ||
+        if (!peek(c, table + (gpa >> (12 + 9 * (level - 1)) & 0x1ff) * 8, &entry) || !(entry & EPT_RWX) ||
             ept_entry_misconfigured(entry, level, u->vmx_cap.ept_vpid, (unsigned)u->address.physical_bits,
-                                    m->space.mode_based_exec))
+                                    space->mode_based_exec))
             return false;
         rights &= (uint16_t)((entry & EPT_RWX) | (entry & EPT_EXEC_USER ? MMU_XU : 0));
         leaf = level == 1 || (level <= 3 && (entry & EPT_PS));
@@ -123,10 +124,11 @@ enum peeked { PEEK_FOUND, PEEK_NOTHING, PEEK_UNREACHABLE }; // UNREACHABLE: the 
 
 // Down to level `to` of the guest's tables. `v`: gpa of the 4-KByte page or of the table, and the guest's
 // rights.
-static enum peeked peek_guest(const struct mmu *m, uint64_t linear, unsigned to, struct array_value *v)
+static enum peeked peek_guest(const struct pcpu *c, const struct mmu_space *space, uint64_t linear,
+                              unsigned to, struct array_value *v)
 {
-    const struct paging *p = &m->space.paging;
-    unsigned phys_bits = (unsigned)m->cpu->uarch->address.physical_bits;
+    const struct paging *p = &space->paging;
+    unsigned phys_bits = (unsigned)c->uarch->address.physical_bits;
     uint64_t table = p->cr3 & X86_CR3_ADDR_MASK, entry;
     uint16_t rights = MMU_GW | MMU_GU | MMU_GX;
 
@@ -135,7 +137,7 @@ static enum peeked peek_guest(const struct mmu *m, uint64_t linear, unsigned to,
         uint64_t gpa = table + (linear >> (12 + 9 * (level - 1)) & 0x1ff) * 8;
         struct array_value page;
 
-        if (!peek_ept(m, gpa, 1, &page) || !peek(m, page.hpa | (gpa & 0xfff), &entry))
+        if (!peek_ept(c, space, gpa, 1, &page) || !peek(c, page.hpa | (gpa & 0xfff), &entry))
             return PEEK_UNREACHABLE;
         if (!(entry & X86_PTE_P) || paging_reserved_set(p, entry, level, phys_bits))
             return PEEK_NOTHING;
@@ -153,6 +155,18 @@ static enum peeked peek_guest(const struct mmu *m, uint64_t linear, unsigned to,
             return PEEK_FOUND;
     }
     return p->levels ? PEEK_NOTHING : PEEK_FOUND;
+}
+
+bool mmu_peek(const struct pcpu *c, const struct mmu_space *space, uint64_t linear, uint64_t *gpa)
+{
+    struct array_value v;
+
+    if (space->paging.levels && !paging_canonical(linear, space->paging.levels))
+        return false;
+    if (peek_guest(c, space, linear, 1, &v) != PEEK_FOUND)
+        return false;
+    *gpa = v.gpa | (linear & 0xfff);
+    return true;
 }
 
 // --- Who had to invalidate.
@@ -282,7 +296,7 @@ void mmu_check_hit(struct mmu *m, uint64_t linear, unsigned access, bool user, c
 
     if ((v->rights & need) != need || (v->rights & forbid))
         return; // Not used: the tables are walked.
-    found = peek_guest(m, linear, 1, &guest);
+    found = peek_guest(m->cpu, &m->space, linear, 1, &guest);
     if (found == PEEK_NOTHING ||
         (found == PEEK_FOUND && (guest.gpa != cached.gpa || (guest.rights & forbid) ||
                                  (guest.rights & need & guest_rights) != (need & guest_rights)))) {
@@ -290,7 +304,7 @@ void mmu_check_hit(struct mmu *m, uint64_t linear, unsigned access, bool user, c
             report(m, "stale tlb hit, guest tables", linear, &cached, found == PEEK_FOUND ? &guest : NULL);
         return;
     }
-    mapped = peek_ept(m, cached.gpa, 1, &ept);
+    mapped = peek_ept(m->cpu, &m->space, cached.gpa, 1, &ept);
     // A right to execute was resolved for the mode of the address when the entry was made.
     need &= m->space.mode_based_exec ? (uint16_t) ~(MMU_X | MMU_XU) : (uint16_t)~MMU_XU;
     need &= (uint16_t)~guest_rights;
@@ -304,7 +318,7 @@ void mmu_check_nested(struct mmu *m, uint64_t gpa, const struct array_value *v)
 {
     struct array_value cached = piece_of(v, gpa), ept;
     uint16_t need = m->space.eptp & EPTP_AD ? MMU_R | MMU_W | MMU_DIRTY : MMU_R;
-    bool mapped = peek_ept(m, gpa, 1, &ept);
+    bool mapped = peek_ept(m->cpu, &m->space, gpa, 1, &ept);
 
     if (mapped && ept.hpa == cached.hpa && (ept.rights & need) == need)
         return;
@@ -320,13 +334,13 @@ void mmu_check_table(struct mmu *m, bool ept, unsigned level, uint64_t address, 
     bool mapped;
 
     if (ept) {
-        mapped = peek_ept(m, address, level + 1, &tables);
+        mapped = peek_ept(m->cpu, &m->space, address, level + 1, &tables);
         if (!(mapped && tables.hpa == v->hpa && !(v->rights & ~tables.rights & MMU_EPT_RIGHTS)) &&
             !change_in_progress(m))
             report(m, "stale ept paging-structure-cache hit", address, v, mapped ? &tables : NULL);
         return;
     }
-    found = peek_guest(m, address, level + 1, &tables);
+    found = peek_guest(m->cpu, &m->space, address, level + 1, &tables);
     if (found == PEEK_NOTHING ||
         (found == PEEK_FOUND &&
          (tables.gpa != v->gpa || (v->rights & ~tables.rights & (MMU_GW | MMU_GU | MMU_GX))))) {
@@ -335,7 +349,7 @@ void mmu_check_table(struct mmu *m, bool ept, unsigned level, uint64_t address, 
                    found == PEEK_FOUND ? &tables : NULL);
         return;
     }
-    mapped = peek_ept(m, v->gpa, 1, &page);
+    mapped = peek_ept(m->cpu, &m->space, v->gpa, 1, &page);
     if (!(mapped && page.hpa == v->hpa &&
           (!(m->space.eptp & EPTP_AD) || (page.rights & (MMU_W | MMU_DIRTY)) == (MMU_W | MMU_DIRTY))) &&
         !change_in_progress(m))

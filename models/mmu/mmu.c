@@ -92,11 +92,15 @@ static bool allows(const struct mmu *m, const struct array_value *v, unsigned ac
     return (v->rights & need) == need && !(v->rights & m->forbid[user][access]);
 }
 
-static struct array_value *look_up(struct mmu *m, uint64_t linear, unsigned access)
+static void refresh(struct mmu *m)
 {
-    bool fetch = access & EPT_ACCESS_FETCH;
-    enum tlb_where where;
-    struct array_value *v = tlb_find(&m->tlb, &m->numbers, linear, fetch, &where);
+    if (m->numbers.epoch != m->tlb.contexts.epoch)
+        tlb_numbers_make(&m->tlb, &m->space.tag, m->space.ept, &m->numbers);
+}
+
+// Counts a look-up and takes its time.
+static void account(struct mmu *m, bool fetch, enum tlb_where where)
+{
     struct mmu_counters *k = &m->counters;
 
     if (fetch)
@@ -109,19 +113,36 @@ static struct array_value *look_up(struct mmu *m, uint64_t linear, unsigned acce
     } else if (where == TLB_MISS) {
         k->stlb_misses++;
     }
-    return v;
+}
+
+bool mmu_find(struct mmu *m, uint64_t linear, unsigned access, bool user, uint64_t *hpa)
+{
+    bool fetch = access & EPT_ACCESS_FETCH;
+    const struct array_value *v;
+    enum tlb_where where;
+
+    refresh(m);
+    v = tlb_find(&m->tlb, &m->numbers, linear, fetch, &where);
+    if (!v || !allows(m, v, access, user))
+        return false;
+    account(m, fetch, where);
+    if (m->check)
+        mmu_check_hit(m, linear, access, user, v);
+    *hpa = v->hpa | (linear & ((1ull << v->page_bits) - 1));
+    return true;
 }
 
 enum mmu_result mmu_translate(struct mmu *m, uint64_t linear, unsigned access, bool user, uint64_t *hpa)
 {
     const struct array_value *v;
+    enum tlb_where where;
 
     m->walked = false;
-    if (m->numbers.epoch != m->tlb.contexts.epoch)
-        tlb_numbers_make(&m->tlb, &m->space.tag, m->space.ept, &m->numbers);
+    refresh(m);
     if (m->space.paging.levels && !paging_canonical(linear, m->space.paging.levels))
         return MMU_NOT_CANONICAL;
-    v = look_up(m, linear, access);
+    v = tlb_find(&m->tlb, &m->numbers, linear, access & EPT_ACCESS_FETCH, &where);
+    account(m, access & EPT_ACCESS_FETCH, where);
     if (v && m->check)
         mmu_check_hit(m, linear, access, user, v);
     if (v && !allows(m, v, access, user)) {

@@ -127,6 +127,9 @@ static inline bool mmu_hit(struct mmu *m, uint64_t linear, unsigned access, bool
     return true;
 }
 
+// A hit in either level that allows the access, with its time. False: nothing happened.
+bool mmu_find(struct mmu *m, uint64_t linear, unsigned access, bool user, uint64_t *hpa);
+
 // walk.c: makes the translation from the tables; fills m->walk. Caches what it found.
 enum mmu_result mmu_walk_tables(struct mmu *m, uint64_t linear, unsigned access, bool user);
 

@@ -11,6 +11,7 @@
 #include "models/mem/mem.h"
 #include "models/mmu/check.h"
 #include "sim/machine/boot_info.h"
+#include "sim/machine/guests.h"
 #include "sim/machine/orders.h"
 #include <assert.h>
 #include <limits.h>
@@ -24,9 +25,8 @@ struct sim_machine {
     struct uarch *uarch;
     struct uarch run_uarch; // With what the variant in progress replaces.
     struct native_image *image;
-    struct stream_set *streams; // Of every vCPU, in the order of VMs and vCPUs.
+    struct guest_set guests; // Programs of every vCPU, in the order of VMs and vCPUs.
     struct orders *orders;
-    uint32_t vcpu_count;
     uint32_t guests_left;
     uint64_t quantum_cycles;
     bool ran; // Since the last start-over.
@@ -91,50 +91,6 @@ static int open_image(struct sim_machine *m, const struct machine_options *o, st
     free(path);
     m->machine.image = m->image;
     return m->image ? 0 : -1;
-}
-
-// A mistake in a stream has its own place; a stream that is not there is a mistake of the scenario.
-static int stream_fault(const struct scenario *s, uint32_t vm, uint32_t vcpu,
-                        const struct stream_error *error, struct user_error *e)
-{
-    const struct scenario_vcpu *from = &s->vms[vm].vcpus[vcpu];
-    char field[64];
-
-    if (access(from->stream, R_OK) == 0) {
-        snprintf(e->text, sizeof e->text, "%s", error->text);
-        return -1;
-    }
-    snprintf(field, sizeof field, "vms[%u].vcpus[%u].stream", vm, vcpu);
-    return user_error_at(e, s->path, from->line, field, "%s; paths are relative to the scenario's folder",
-                         error->text);
-}
-
-static int load_streams(struct sim_machine *m, struct user_error *e)
-{
-    const struct scenario *s = m->scenario;
-
-    for (uint32_t i = 0; i < s->vm_count; i++)
-        m->vcpu_count += s->vms[i].vcpu_count;
-    m->streams = calloc(m->vcpu_count, sizeof *m->streams);
-    if (!m->streams)
-        return user_error_at(e, s->path, 0, NULL, "out of memory");
-    struct stream_set *set = m->streams;
-
-    for (uint32_t i = 0; i < s->vm_count; i++) {
-        for (uint32_t v = 0; v < s->vms[i].vcpu_count; v++, set++) {
-            const struct stream_target target = {.clock_khz = (uint32_t)m->uarch->clock.core_khz,
-                                                 .tsc_khz = (uint32_t)m->uarch->clock.tsc_khz,
-                                                 .vm = i,
-                                                 .vcpu = v,
-                                                 .linear = s->vms[i].paging_levels != 0};
-            struct stream_error error;
-
-            if (!stream_load(s->vms[i].vcpus[v].stream, &target, set, &error))
-                return stream_fault(s, i, v, &error, e);
-            set->programs[0].linear = target.linear;
-        }
-    }
-    return 0;
 }
 
 static struct pcpu *create_cpu(struct sim_machine *m, uint32_t index)
@@ -215,21 +171,11 @@ void machine_interrupt(struct sim_machine *m)
 
 static int register_programs(struct sim_machine *m, struct user_error *e)
 {
-    const struct stream_set *set = m->streams;
-
     m->machine.assigned = assigned_msi_create();
     if (!m->machine.assigned)
         return user_error_at(e, m->scenario->path, 0, NULL, "out of memory");
-
-    for (uint32_t i = 0; i < m->scenario->vm_count; i++)
-        for (uint32_t v = 0; v < m->scenario->vms[i].vcpu_count; v++, set++)
-            for (unsigned p = 0; p < set->count; p++) {
-                const char *wrong =
-                    replay_register(&m->machine, replay_idtr_base(i, v, p), &set->programs[p]);
-
-                if (wrong)
-                    return user_error_at(e, m->scenario->vms[i].vcpus[v].stream, 0, NULL, "%s", wrong);
-            }
+    if (guests_register(&m->guests, m->scenario, &m->machine, e))
+        return -1;
     replay_set_done_hook(&m->machine, guest_done, m);
     return 0;
 }
@@ -238,7 +184,7 @@ static int build(struct sim_machine *m, const struct machine_options *o, struct 
 {
     if (sim_init())
         return user_error_at(e, "SystemC", 0, NULL, "could not be started");
-    if (open_uarch(m, o, e) || load_streams(m, e) || open_image(m, o, e))
+    if (open_uarch(m, o, e) || guests_load(&m->guests, m->scenario, m->uarch, e) || open_image(m, o, e))
         return -1;
     if (mem_arena_create(0, m->scenario->memory_bytes))
         return user_error_at(e, m->scenario->path, 0, "machine.memory",
@@ -299,10 +245,8 @@ void machine_destroy(struct sim_machine *m)
     replay_forget(&m->machine);
     trace_port_destroy(&m->machine);
     assigned_msi_destroy(m->machine.assigned);
-    for (uint32_t i = 0; m->streams && i < m->vcpu_count; i++)
-        stream_free(&m->streams[i]);
-    free(m->streams);
     mmu_check_destroy(m->machine.tlb_check);
+    guests_free(&m->guests);
     sim_vcd_close();
     native_image_close(m->image);
     uarch_free(m->uarch);
@@ -381,7 +325,7 @@ static void reset(struct sim_machine *m)
     hw->end_ticks = TICKS_NEVER;
     if (m->scenario->until_ns)
         hw->end_ticks = pcpu_ps_to_ticks(hw->cpus[0], m->scenario->until_ns * 1000);
-    m->guests_left = m->vcpu_count;
+    m->guests_left = m->guests.vcpu_count;
     m->end = MACHINE_IDLE;
     replay_reset(hw);
     trace_port_begin(hw);
@@ -497,7 +441,7 @@ int machine_run(struct sim_machine *m, struct machine_run *run, struct user_erro
     reset(m);
     knob_values(run, &values);
     const struct hw_bootinfo *info =
-        boot_info_write(m->scenario, &values, m->uarch->clock.tsc_khz, m->streams, e);
+        boot_info_write(m->scenario, &values, m->uarch->clock.tsc_khz, m->guests.streams, e);
 
     if (!info || (run->trace && begin_trace(m, &values, e)))
         return -1;

@@ -9,8 +9,7 @@
 struct loader {
     struct yaml_file y;
     struct raw_scenario *raw;
-    const char *variants[SCENARIO_VARIANTS_MAX + 1];
-    size_t variant_count;
+    struct schema_names names;
     struct user_error *e;
 };
 

@@ -119,16 +119,17 @@ static int load_schedule(struct loader *l, const struct raw_variant *raw, struct
 
 int load_variants(struct loader *l, struct scenario *s)
 {
-    size_t count = l->variant_count ? l->variant_count : 1;
+    size_t count = l->names.variant_count ? l->names.variant_count : 1;
 
     s->variants = load_array(count, sizeof *s->variants);
     for (size_t i = 0; i < count; i++) {
         struct scenario_variant *v = &s->variants[s->variant_count++];
-        const struct raw_variant *raw = l->variant_count ? l->raw->variants[i] : NULL;
+        const struct raw_variant *raw = l->names.variant_count ? l->raw->variants[i] : NULL;
         char base[160];
 
-        v->name = load_copy(l->variant_count ? l->variants[i] : "default");
+        v->name = load_copy(l->names.variant_count ? l->names.variants[i] : "default");
         v->about = load_copy(raw ? raw->about : "");
+        v->violation = raw && raw->violation ? load_copy(raw->violation) : NULL;
         v->knobs = load_array(2 * KNOB_COUNT, sizeof *v->knobs);
         snprintf(base, sizeof base, "variants.%.100s.knobs", v->name);
         if (load_knobs(l, l->raw->knobs, "knobs", v) || load_knobs(l, raw ? raw->knobs : NULL, base, v) ||

@@ -36,31 +36,73 @@ static int load_pcpu(struct loader *l, const struct scenario *s, const char *fie
     return 0;
 }
 
+static void load_stream(struct loader *l, const struct scenario *s, const char *stream, const char *field,
+                        struct scenario_vcpu *to)
+{
+    size_t size = strlen(s->folder) + strlen(stream) + 2;
+
+    to->stream = load_array(size, 1);
+    snprintf(to->stream, size, "%s%s%s", *stream == '/' ? "" : s->folder, *stream == '/' ? "" : "/", stream);
+    to->line = yaml_line(&l->y, field);
+}
+
+static void load_args(struct loader *l, const struct raw_args *raw, const char *base,
+                      struct scenario_vcpu *to)
+{
+    char field[2 * FIELD_BYTES];
+
+    to->args = load_array(l->names.arg_count, sizeof *to->args);
+    for (size_t i = 0; raw && i < l->names.arg_count; i++) {
+        if (!raw->v[i])
+            continue;
+        snprintf(field, sizeof field, "%.80s.args.%.100s", base, l->names.args[i]);
+        to->args[to->arg_count++] =
+            (struct scenario_arg){load_copy(l->names.args[i]), load_copy(raw->v[i]), yaml_line(&l->y, field)};
+    }
+}
+
+static int load_program(struct loader *l, const struct scenario *s, const struct raw_vcpu *raw,
+                        const char *base, struct scenario_vcpu *to)
+{
+    char field[FIELD_BYTES];
+
+    if (!raw->stream == !raw->native)
+        return load_error(l, base, "a vCPU has either `stream` (a file) or `native` (a program)");
+    if (raw->stream && !*raw->stream)
+        return load_error(l, at(field, base, "stream"), "expected the name of a stream file");
+    if (raw->stream && raw->args)
+        return load_error(l, at(field, base, "args"), "only native guests take arguments");
+    if (raw->stream) {
+        load_stream(l, s, raw->stream, at(field, base, "stream"), to);
+        return 0;
+    }
+    if (!*raw->native || *raw->native == '.' || strchr(raw->native, '/'))
+        return load_error(l, at(field, base, "native"), "expected the name of a program");
+    to->native = load_copy(raw->native);
+    to->line = yaml_line(&l->y, at(field, base, "native"));
+    load_args(l, raw->args, base, to);
+    return 0;
+}
+
 static int load_vcpus(struct loader *l, struct scenario *s, struct scenario_vm *vm, const struct raw_vm *raw,
                       const char *base)
 {
     char list[FIELD_BYTES], field[FIELD_BYTES];
 
     if (raw->vcpus_count == 0)
-        return load_error(l, at(field, base, "vcpus"),
-                          "a VM needs at least one vCPU (- { stream: FILE.stream })");
+        return load_error(
+            l, at(field, base, "vcpus"),
+            "a VM needs at least one vCPU (- { stream: FILE.stream } or - { native: PROGRAM })");
     if (raw->vcpus_count > SCENARIO_VCPUS_MAX)
         return load_error(l, at(field, base, "vcpus"), "more than %u vCPUs", SCENARIO_VCPUS_MAX);
     vm->vcpus = load_array(raw->vcpus_count, sizeof *vm->vcpus);
     for (unsigned i = 0; i < raw->vcpus_count; i++) {
         struct scenario_vcpu *to = &vm->vcpus[i];
-        const char *stream = raw->vcpus[i].stream;
 
         vm->vcpu_count = i + 1;
         snprintf(list, sizeof list, "%.80s.vcpus[%u]", base, i);
-        if (!*stream)
-            return load_error(l, at(field, list, "stream"), "expected the name of a stream file");
-        size_t size = strlen(s->folder) + strlen(stream) + 2;
-
-        to->stream = load_array(size, 1);
-        snprintf(to->stream, size, "%s%s%s", *stream == '/' ? "" : s->folder, *stream == '/' ? "" : "/",
-                 stream);
-        to->line = yaml_line(&l->y, at(field, list, "stream"));
+        if (load_program(l, s, &raw->vcpus[i], list, to))
+            return -1;
         if (load_pcpu(l, s, at(field, list, "pcpu"), raw->vcpus[i].pcpu, &to->pcpu))
             return -1;
     }

@@ -131,6 +131,20 @@ static const char *relative(const struct scenario *s, const char *path)
     return strncmp(path, s->folder, length) == 0 && path[length] == '/' ? path + length + 1 : path;
 }
 
+static void print_program(const struct scenario *s, const struct scenario_vcpu *v, FILE *out)
+{
+    fputs(v->stream ? "stream: " : "native: ", out);
+    quoted(out, v->stream ? relative(s, v->stream) : v->native);
+    if (v->arg_count)
+        fputs(", args: { ", out);
+    for (uint32_t i = 0; i < v->arg_count; i++) {
+        fprintf(out, "%s%s: ", i ? ", " : "", v->args[i].name);
+        quoted(out, v->args[i].value);
+    }
+    if (v->arg_count)
+        fputs(" }", out);
+}
+
 static void print_vm(const struct scenario *s, const struct scenario_vm *vm, FILE *out)
 {
     fputs("  - name: ", out);
@@ -147,8 +161,8 @@ static void print_vm(const struct scenario *s, const struct scenario_vm *vm, FIL
     pcpu(out, vm->pcpu);
     fputs("\n    vcpus:\n", out);
     for (uint32_t v = 0; v < vm->vcpu_count; v++) {
-        fputs("      - { stream: ", out);
-        quoted(out, relative(s, vm->vcpus[v].stream));
+        fputs("      - { ", out);
+        print_program(s, &vm->vcpus[v], out);
         fputs(", ", out);
         pcpu(out, vm->vcpus[v].pcpu);
         fputs(" }\n", out);
@@ -242,6 +256,11 @@ static void print_variants(const struct scenario *s, FILE *out)
         fputs(":\n    about: ", out);
         quoted(out, v->about);
         fputc('\n', out);
+        if (v->violation) {
+            fputs("    violation: ", out);
+            quoted(out, v->violation);
+            fputc('\n', out);
+        }
         if (v->step_count)
             fputs("    schedule:\n", out);
         for (uint32_t step = 0; step < v->step_count; step++) {

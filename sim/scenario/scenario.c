@@ -197,19 +197,60 @@ static int load_all(struct loader *l, struct scenario *s)
     return load_recorded(l, s);
 }
 
+// The name in "vms[0].vcpus[1].args.NAME", or NULL.
+static const char *guest_arg_of(const char *path)
+{
+    unsigned vm, vcpu;
+    int length = 0;
+
+    sscanf(path, "vms[%u].vcpus[%u].args.%n", &vm, &vcpu, &length);
+    return length && !strpbrk(path + length, ".[") ? path + length : NULL;
+}
+
+static int load_names(struct loader *l)
+{
+    struct schema_names *n = &l->names;
+
+    n->variant_count = yaml_keys(&l->y, "variants", n->variants, SCENARIO_VARIANTS_MAX + 1);
+    if (n->variant_count > SCENARIO_VARIANTS_MAX)
+        return load_error(l, "variants", "more than %u of them", SCENARIO_VARIANTS_MAX);
+    for (size_t i = 0; i < l->y.field_count; i++) {
+        const char *name = guest_arg_of(l->y.fields[i].path);
+        size_t at = 0;
+
+        while (name && at < n->arg_count && strcmp(n->args[at], name) != 0)
+            at++;
+        if (!name || at < n->arg_count)
+            continue;
+        if (at == SCHEMA_GUEST_ARGS)
+            return load_error(l, l->y.fields[i].path, "more than %u names of arguments in a file",
+                              SCHEMA_GUEST_ARGS);
+        n->args[n->arg_count++] = name;
+    }
+    return 0;
+}
+
+static void free_vcpu(struct scenario_vcpu *v)
+{
+    for (uint32_t i = 0; i < v->arg_count; i++) {
+        free(v->args[i].name);
+        free(v->args[i].value);
+    }
+    free(v->args);
+    free(v->stream);
+    free(v->native);
+}
+
 // The scenario of an opened file, which is closed.
 static struct scenario *load_opened(struct loader *l)
 {
     struct scenario *s = NULL;
     struct schema *schema = load_array(1, sizeof *schema);
 
-    l->variant_count = yaml_keys(&l->y, "variants", l->variants, SCENARIO_VARIANTS_MAX + 1);
-    if (l->variant_count > SCENARIO_VARIANTS_MAX) {
-        load_error(l, "variants", "more than %u of them", SCENARIO_VARIANTS_MAX);
-    } else {
+    if (!load_names(l)) {
         void *raw;
 
-        schema_make(schema, l->variants, l->variant_count);
+        schema_make(schema, &l->names);
         if (!yaml_load(&l->y, &schema->root, &raw, l->e)) {
             l->raw = raw;
             s = load_array(1, sizeof *s);
@@ -247,7 +288,7 @@ void scenario_free(struct scenario *s)
         return;
     for (uint32_t i = 0; i < s->vm_count; i++) {
         for (uint32_t v = 0; v < s->vms[i].vcpu_count; v++)
-            free(s->vms[i].vcpus[v].stream);
+            free_vcpu(&s->vms[i].vcpus[v]);
         free(s->vms[i].vcpus);
         free(s->vms[i].devices);
         free(s->vms[i].slots);
@@ -256,6 +297,7 @@ void scenario_free(struct scenario *s)
     for (uint32_t i = 0; i < s->variant_count; i++) {
         free(s->variants[i].name);
         free(s->variants[i].about);
+        free(s->variants[i].violation);
         free(s->variants[i].knobs);
         free(s->variants[i].uarch);
         for (uint32_t step = 0; step < s->variants[i].step_count; step++)

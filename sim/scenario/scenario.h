@@ -21,8 +21,16 @@
 #define SCENARIO_SLOTS_MAX 48u           // Of a VM in the scenario; actions may add some.
 #define SCENARIO_MEMORY_MAX (4ull << 40) // Bytes of a host.
 
+struct scenario_arg {
+    char *name, *value; // As written: what they mean is the program's affair.
+    uint32_t line;
+};
+// A vCPU's program is a stream or a native guest: the other is NULL.
 struct scenario_vcpu {
-    char *stream;  // Path of the replay stream, relative paths resolved against the scenario's folder.
+    char *stream; // Path of the replay stream, relative paths resolved against the scenario's folder.
+    char *native; // Name of the native guest's program.
+    struct scenario_arg *args;
+    uint32_t arg_count;
     uint32_t pcpu; // VMM_CPU_ANY: any
     uint32_t line;
 };
@@ -61,6 +69,7 @@ struct scenario_step {
 struct scenario_variant {
     char *name; // "default" where the scenario names none
     char *about;
+    char *violation; // Kind of violation that has to happen and does not fail the run. NULL: none.
     struct scenario_step *steps; // The variant's own order, or the scenario's where it gives none.
     uint32_t step_count;
     struct scenario_knob *knobs; // The scenario's own, then the variant's.

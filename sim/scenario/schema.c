@@ -4,8 +4,8 @@
 
 enum { TEXT_MAX = 64 << 10 };
 
-static const char *const action_args[] = {"gsi", "level", "vector", "dest",   "mode", "vcpu", "slot",
-                                          "gpa", "size",  "flags",  "offset", "cpu",  "ns",   NULL};
+static const char *const action_args[] = {"gsi",  "level", "vector", "dest", "mode", "vcpu",  "slot", "gpa",
+                                          "size", "flags", "offset", "cpu",  "ns",   "count", NULL};
 
 static const char *const knob_names[] = {
 #define KNOB(id, name, type, values, def, about, source) name,
@@ -32,10 +32,6 @@ const char *schema_knob_name(unsigned knob)
 
 static const cyaml_schema_value_t text_entry = {CYAML_VALUE_STRING(CYAML_FLAG_POINTER, char, 0, TEXT_MAX)};
 
-static const cyaml_schema_field_t vcpu_fields[] = {
-    TEXT_NEEDED(struct raw_vcpu, stream), TEXT(struct raw_vcpu, pcpu), CYAML_FIELD_END};
-static const cyaml_schema_value_t vcpu_entry = ENTRY(struct raw_vcpu, vcpu_fields);
-
 static const cyaml_schema_field_t device_fields[] = {
     TEXT_NEEDED(struct raw_device, name), TEXT(struct raw_device, port), TEXT(struct raw_device, mmio),
     TEXT(struct raw_device, size),        TEXT(struct raw_device, value), TEXT(struct raw_device, gsi),
@@ -46,16 +42,6 @@ static const cyaml_schema_field_t slot_fields[] = {
     TEXT_NEEDED(struct raw_slot, slot), TEXT_NEEDED(struct raw_slot, gpa), TEXT_NEEDED(struct raw_slot, size),
     TEXT(struct raw_slot, page), TEXT(struct raw_slot, readonly), TEXT(struct raw_slot, log_dirty), CYAML_FIELD_END};
 static const cyaml_schema_value_t slot_entry = ENTRY(struct raw_slot, slot_fields);
-
-static const cyaml_schema_field_t vm_fields[] = {
-    TEXT_NEEDED(struct raw_vm, name), TEXT_NEEDED(struct raw_vm, memory), TEXT(struct raw_vm, page),
-    TEXT(struct raw_vm, prefault),    TEXT(struct raw_vm, irqchip),       TEXT(struct raw_vm, nested),
-    TEXT(struct raw_vm, paging),      TEXT(struct raw_vm, guest_page),    TEXT(struct raw_vm, pcpu),
-    LIST("vcpus", struct raw_vm, vcpus, &vcpu_entry),
-    LIST("devices", struct raw_vm, devices, &device_entry),
-    LIST("slots", struct raw_vm, slots, &slot_entry),
-    CYAML_FIELD_END};
-static const cyaml_schema_value_t vm_entry = ENTRY(struct raw_vm, vm_fields);
 
 static const cyaml_schema_field_t compare_fields[] = {
     TEXT_NEEDED(struct raw_compare, sql), TEXT_NEEDED(struct raw_compare, ratio), TEXT(struct raw_compare, at_least),
@@ -104,7 +90,38 @@ static void make_action(struct schema *s)
         (cyaml_schema_value_t){CYAML_VALUE_MAPPING(CYAML_FLAG_DEFAULT, struct raw_action, s->action)};
 }
 
-static void make_variants(struct schema *s, const char *const *variants, size_t count)
+static void make_vm(struct schema *s, const struct schema_names *names)
+{
+    for (size_t i = 0; i < names->arg_count; i++)
+        s->args[i] = text_field(names->args[i], i * sizeof(char *));
+    s->args[names->arg_count] = (cyaml_schema_field_t)CYAML_FIELD_END;
+    const cyaml_schema_field_t vcpu[] = {TEXT(struct raw_vcpu, stream), TEXT(struct raw_vcpu, native),
+                                         TEXT(struct raw_vcpu, pcpu),
+                                         PART("args", struct raw_vcpu, args, s->args), CYAML_FIELD_END};
+
+    _Static_assert(sizeof vcpu <= sizeof s->vcpu, "struct schema has room for a vCPU's keys");
+    memcpy(s->vcpu, vcpu, sizeof vcpu);
+    s->vcpu_entry = (cyaml_schema_value_t)ENTRY(struct raw_vcpu, s->vcpu);
+    const cyaml_schema_field_t vm[] = {TEXT_NEEDED(struct raw_vm, name),
+                                       TEXT_NEEDED(struct raw_vm, memory),
+                                       TEXT(struct raw_vm, page),
+                                       TEXT(struct raw_vm, prefault),
+                                       TEXT(struct raw_vm, irqchip),
+                                       TEXT(struct raw_vm, nested),
+                                       TEXT(struct raw_vm, paging),
+                                       TEXT(struct raw_vm, guest_page),
+                                       TEXT(struct raw_vm, pcpu),
+                                       LIST("vcpus", struct raw_vm, vcpus, &s->vcpu_entry),
+                                       LIST("devices", struct raw_vm, devices, &device_entry),
+                                       LIST("slots", struct raw_vm, slots, &slot_entry),
+                                       CYAML_FIELD_END};
+
+    _Static_assert(sizeof vm <= sizeof s->vm, "struct schema has room for a VM's keys");
+    memcpy(s->vm, vm, sizeof vm);
+    s->vm_entry = (cyaml_schema_value_t)ENTRY(struct raw_vm, s->vm);
+}
+
+static void make_variants(struct schema *s, const struct schema_names *names)
 {
     for (unsigned i = 0; i < KNOB_COUNT; i++)
         s->knobs[i] = text_field(knob_names[i], i * sizeof(char *));
@@ -118,27 +135,29 @@ static void make_variants(struct schema *s, const char *const *variants, size_t 
     s->variant[0] = text_field("about", offsetof(struct raw_variant, about));
     s->variant[1] = (cyaml_schema_field_t)PART("knobs", struct raw_variant, knobs, s->knobs);
     s->variant[2] = (cyaml_schema_field_t)LIST("schedule", struct raw_variant, schedule, &text_entry);
-    s->variant[3] = (cyaml_schema_field_t)PART("uarch", struct raw_variant, uarch, s->uarch);
-    s->variant[4] = (cyaml_schema_field_t)CYAML_FIELD_END;
-    for (size_t i = 0; i < count; i++)
+    s->variant[3] = text_field("violation", offsetof(struct raw_variant, violation));
+    s->variant[4] = (cyaml_schema_field_t)PART("uarch", struct raw_variant, uarch, s->uarch);
+    s->variant[5] = (cyaml_schema_field_t)CYAML_FIELD_END;
+    for (size_t i = 0; i < names->variant_count; i++)
         s->variants[i] =
-            (cyaml_schema_field_t){.key = variants[i],
+            (cyaml_schema_field_t){.key = names->variants[i],
                                    .data_offset = (uint32_t)(i * sizeof(struct raw_variant *)),
                                    .value = {CYAML_VALUE_MAPPING(CYAML_FLAG_POINTER | CYAML_FLAG_OPTIONAL,
                                                                  struct raw_variant, s->variant)}};
-    s->variants[count] = (cyaml_schema_field_t)CYAML_FIELD_END;
+    s->variants[names->variant_count] = (cyaml_schema_field_t)CYAML_FIELD_END;
 }
 
-void schema_make(struct schema *s, const char *const *variants, size_t variant_count)
+void schema_make(struct schema *s, const struct schema_names *names)
 {
     make_action(s);
-    make_variants(s, variants, variant_count);
+    make_vm(s, names);
+    make_variants(s, names);
     const cyaml_schema_field_t top[] = {
         TEXT_NEEDED(struct raw_scenario, scenario),
         TEXT(struct raw_scenario, about),
         TEXT(struct raw_scenario, source),
         PART("machine", struct raw_scenario, machine, machine_fields),
-        LIST("vms", struct raw_scenario, vms, &vm_entry),
+        LIST("vms", struct raw_scenario, vms, &s->vm_entry),
         LIST("vmm", struct raw_scenario, vmm, &s->action_entry),
         PART("run", struct raw_scenario, run, run_fields),
         PART("knobs", struct raw_scenario, knobs, s->knobs),

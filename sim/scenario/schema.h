@@ -12,9 +12,14 @@
 #include "sim/scenario/yaml.h"
 
 #define SCHEMA_ACTION_ARGS 16u
+#define SCHEMA_GUEST_ARGS 64u // Different names of arguments of native guests in a file.
 
+struct raw_args {
+    char *v[SCHEMA_GUEST_ARGS]; // By struct schema_names.
+};
 struct raw_vcpu {
-    char *stream, *pcpu;
+    char *stream, *native, *pcpu;
+    struct raw_args *args;
 };
 struct raw_device {
     char *name, *port, *mmio, *size, *value, *gsi, *ack, *work;
@@ -53,7 +58,7 @@ struct raw_uarch_values {
     char *v[SCHEMA_UARCH_PARAMS];
 };
 struct raw_variant {
-    char *about;
+    char *about, *violation;
     char **schedule;
     unsigned schedule_count;
     struct raw_knobs *knobs;
@@ -102,10 +107,15 @@ struct raw_scenario {
 struct schema {
     cyaml_schema_field_t knobs[KNOB_COUNT + 1];
     cyaml_schema_field_t uarch[SCHEMA_UARCH_PARAMS + 1];
-    cyaml_schema_field_t variant[5];
+    cyaml_schema_field_t variant[6];
     cyaml_schema_field_t variants[SCENARIO_VARIANTS_MAX + 1];
     cyaml_schema_field_t action[SCHEMA_ACTION_ARGS + 4];
     cyaml_schema_value_t action_entry;
+    cyaml_schema_field_t args[SCHEMA_GUEST_ARGS + 1];
+    cyaml_schema_field_t vcpu[5];
+    cyaml_schema_value_t vcpu_entry;
+    cyaml_schema_field_t vm[16];
+    cyaml_schema_value_t vm_entry;
     cyaml_schema_field_t top[16];
     cyaml_schema_value_t root;
 };
@@ -115,7 +125,14 @@ const char *schema_action_arg(unsigned i);
 const char *schema_knob_name(unsigned knob);
 // "group.name" of a parameter of the micro-architecture that a scenario may replace, else NULL.
 const char *schema_uarch_name(unsigned param);
-// Makes the schema for scenarios with these variant names. The names must outlive it.
-void schema_make(struct schema *s, const char *const *variants, size_t variant_count);
+// Keys that are the file's own choice.
+struct schema_names {
+    const char *variants[SCENARIO_VARIANTS_MAX + 1];
+    size_t variant_count;
+    const char *args[SCHEMA_GUEST_ARGS]; // Of native guests, whichever vCPU has them.
+    size_t arg_count;
+};
+// Makes the schema for a file with these names, which must outlive it.
+void schema_make(struct schema *s, const struct schema_names *names);
 
 #endif

@@ -411,6 +411,9 @@ static bool check_rules(struct parser *p, struct replay_op *op, const struct spa
         return check_io(p, op, words, count);
     case REPLAY_READ:
     case REPLAY_WRITE:
+    case REPLAY_XADD:
+    case REPLAY_XCHG:
+    case REPLAY_CMPXCHG:
         return check_memory(p, op, words, count);
     case REPLAY_EXCEPTION:
         return check_exception(p, op, words, count);

@@ -12,6 +12,7 @@
 #define HEAD "scenario: s\n"
 #define MACHINE(line) "machine: { " line " }\n"
 #define VMS "vms:\n  - name: a\n    memory: 64MiB\n    vcpus:\n      - { stream: a.stream }\n"
+#define VCPU(line) "vms:\n  - name: a\n    memory: 64MiB\n    vcpus:\n      - { " line " }\n"
 #define GOOD_STREAM "hvsim-stream 1\ncpuid 0\nend\n"
 
 static const struct {
@@ -65,6 +66,27 @@ static const struct {
      "s.yaml:2: machine.uarch: ", "no micro-architecture `skylake`", "skylake-sp"},
     {HEAD "vms:\n  - name: a\n    memory: 64MiB\n    vcpus:\n      - { stream: b.stream }\n", GOOD_STREAM,
      "s.yaml:6: vms[0].vcpus[0].stream: ", "b.stream", "No such file"},
+    // Programs of vCPUs.
+    {HEAD VCPU("pcpu: 0"), GOOD_STREAM, "s.yaml:6: vms[0].vcpus[0]: ", "either `stream`", "`native`"},
+    {HEAD VCPU("stream: a.stream, native: random"), GOOD_STREAM,
+     "s.yaml:6: vms[0].vcpus[0]: ", "either `stream`", "`native`"},
+    {HEAD VCPU("stream: a.stream, args: { bytes: 1MiB }"), GOOD_STREAM,
+     "s.yaml:6: vms[0].vcpus[0].args: ", "only native guests take arguments", ""},
+    {HEAD VCPU("native: randon"), GOOD_STREAM, "s.yaml:6: vms[0].vcpus[0].native: ",
+     "no native guest `randon`; did you mean `random`; known are ", "chase, checksum, dirty-rate, fault-in"},
+    {HEAD VCPU("native: ../random"), GOOD_STREAM,
+     "s.yaml:6: vms[0].vcpus[0].native: ", "expected the name of a program", ""},
+    {HEAD VCPU("native: random, args: { byte: 1MiB }"), GOOD_STREAM, "s.yaml:6: vms[0].vcpus[0].args.byte: ",
+     "random has no such argument; did you mean `bytes`", "it has bytes, shared, accesses, writes, step"},
+    {HEAD VCPU("native: random, args: { bytes: 65MiB }"), GOOD_STREAM,
+     "s.yaml:6: vms[0].vcpus[0].args.bytes: ", "expected bytes with a unit",
+     "0 to 67108864 bytes, got `65MiB`"},
+    {HEAD VCPU("native: random, args: { writes: 101 }"), GOOD_STREAM,
+     "s.yaml:6: vms[0].vcpus[0].args.writes: ", "expected a number, 0 to 100, got `101`", ""},
+    {HEAD VCPU("native: io-ping, args: { period: 5 }"), GOOD_STREAM,
+     "s.yaml:6: vms[0].vcpus[0].args.period: ", "expected a time with a unit", "got `5`"},
+    {HEAD VCPU("native: random, args: [1]"), GOOD_STREAM, "s.yaml:6: vms[0].vcpus[0].args: ", "expected",
+     "got a list"},
     // Streams with exits that no processor can make.
     {HEAD VMS, "hvsim-stream 1\ncpuid 0\n3000 exeption 6\n", "a.stream:3:6: ", "unknown word 'exeption'",
      "did you mean exception"},

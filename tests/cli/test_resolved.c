@@ -61,3 +61,13 @@ TEST(Resolved, RunsFromAnotherFolder)
     snprintf(digest, sizeof digest, "%s", cli_query_text(cli_path("a.db"), "SELECT digest FROM runs"));
     EXPECT_STREQ(cli_query_text(cli_path("b.db"), "SELECT digest FROM runs"), digest);
 }
+
+/* A native guest's arguments that the file leaves out are there, at the program's defaults. */
+TEST(Resolved, ShowsTheArgumentsOfNativeGuests)
+{
+    cli_write_text("s.yaml", "scenario: s\nvms:\n  - name: a\n    memory: 64MiB\n    vcpus:\n"
+                             "      - { native: io-ping, args: { count: 7 } }\n");
+    EXPECT_EQ(hvsim("run s.yaml --print-resolved"), 0);
+    EXPECT_STRSTR(cli_out,
+                  "{ native: \"io-ping\", args: { count: \"7\", port: \"1016\", period: \"10000ns\" }");
+}

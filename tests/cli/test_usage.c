@@ -53,6 +53,16 @@ TEST(Usage, HelpNamesOptionsThatExist)
     }
 }
 
+TEST(Usage, ListNamesGuestProgramsWithTheirArguments)
+{
+    EXPECT_EQ(hvsim("list --guests"), 0);
+    EXPECT_STRSTR(cli_out, "fault-in: Touches each page of a range once.");
+    EXPECT_STRSTR(cli_out, "    step       4096B        distance between");
+    EXPECT_STREQ(cli_err, "");
+    EXPECT_EQ(hvsim("list --guests scenarios"), 2);
+    EXPECT_STRSTR(cli_err, "takes no folder");
+}
+
 static const struct {
     const char *words, *message;
 } bad_usage[] = {

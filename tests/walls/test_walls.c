@@ -8,6 +8,7 @@
 #include "tests/shim/shim.h"
 #include "tests/walls/elf_image.h"
 
+#include <glob.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -25,10 +26,9 @@ __attribute__((format(printf, 1, 2))) static bool broken(const char *format, ...
     return false;
 }
 
-/* Only hardware (hw_*) and the hooks that the compiler puts in are asked for from outside. */
-static bool needs_only_hardware(const struct elf_image *image)
+/* All that is asked for from outside begins with one of the names. */
+static bool needs_only(const struct elf_image *image, const char *const *known, size_t known_count)
 {
-    static const char *const known[] = {"hw_", "__tsan_", "__sanitizer_cov_"};
     const Elf64_Shdr *table = elf_image_section(image, ".dynsym");
     const Elf64_Shdr *strings = elf_image_section(image, ".dynstr");
     if (!table || !strings) {
@@ -38,7 +38,7 @@ static bool needs_only_hardware(const struct elf_image *image)
     for (size_t i = 1; i < table->sh_size / sizeof(*symbols); i++) {
         const char *name = elf_image_string(image, strings, symbols[i].st_name);
         bool fine = symbols[i].st_shndx != SHN_UNDEF;
-        for (size_t j = 0; j < sizeof(known) / sizeof(known[0]); j++) {
+        for (size_t j = 0; j < known_count; j++) {
             fine = fine || strncmp(name, known[j], strlen(known[j])) == 0;
         }
         if (!fine) {
@@ -46,6 +46,20 @@ static bool needs_only_hardware(const struct elf_image *image)
         }
     }
     return true;
+}
+
+/* Only hardware (hw_*) and the hooks that the compiler puts in. */
+static bool needs_only_hardware(const struct elf_image *image)
+{
+    static const char *const known[] = {"hw_", "__tsan_", "__sanitizer_cov_"};
+    return needs_only(image, known, sizeof(known) / sizeof(known[0]));
+}
+
+/* A native guest: its instructions (guest_*) and its hooks. */
+static bool needs_only_a_guest(const struct elf_image *image)
+{
+    static const char *const known[] = {"guest_", "__wrap___tsan_", "__wrap___sanitizer_cov_"};
+    return needs_only(image, known, sizeof(known) / sizeof(known[0]));
 }
 
 /* No library is loaded along with it. */
@@ -222,6 +236,30 @@ TEST(Libhv, NamesNoFolder)
     expect_of_libhv(names_no_folder);
 }
 
+TEST(NativeGuests, KeepBehindTheirWalls)
+{
+    static const law laws[] = {needs_only_a_guest, needs_no_library, has_no_mutable_state, leaves_code_alone,
+                               binds_at_load,      can_be_named,     names_no_folder};
+    char pattern[512];
+    glob_t found;
+    snprintf(pattern, sizeof(pattern), "%s/lib/guests/*.so", test_build_dir());
+    ASSERT_EQ(glob(pattern, 0, NULL, &found), 0);
+    EXPECT_GE(found.gl_pathc, 9);
+    for (size_t i = 0; i < found.gl_pathc; i++) {
+        struct elf_image image;
+        const char *why;
+        test_row("%s", found.gl_pathv[i]);
+        ASSERT_TRUE(elf_image_open(&image, found.gl_pathv[i], &why));
+        for (size_t j = 0; j < sizeof(laws) / sizeof(laws[0]); j++) {
+            if (!laws[j](&image)) {
+                TEST_FAIL("%s", reason);
+            }
+        }
+        elf_image_close(&image);
+    }
+    globfree(&found);
+}
+
 /* Sample libraries, good and bad. `flags` come after the good ones and win. */
 #define GOOD_FLAGS                                                                                           \
     "-shared -fPIC -O2 -nostdlib -fno-stack-protector -Wl,-Ttext-segment=0x200000000000 -Wl,-z,now "         \
@@ -239,6 +277,8 @@ static const struct {
      "undefined symbol printf"},
     {needs_only_hardware, "int thw_id(void); int f(void) { return thw_id(); }", "",
      "undefined symbol thw_id"},
+    {needs_only_a_guest, "int guest_in(void); int f(void) { return guest_in(); }", "", NULL},
+    {needs_only_a_guest, GOOD_CODE, "", "undefined symbol hw_id"},
     {needs_no_library, GOOD_CODE, "", NULL},
     {needs_no_library, GOOD_CODE, "-Wl,--no-as-needed -lc", "needs libc.so.6"},
     {has_no_mutable_state, GOOD_CODE, "", NULL},

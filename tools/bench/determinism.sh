@@ -25,7 +25,7 @@ if [ "${1:-}" = --builds ]; then
     done
 fi
 if [ $# -eq 0 ]; then
-    set -- "$top/scenarios/exits/quickstart.yaml"
+    set -- "$top/scenarios/exits/quickstart.yaml" "$top/scenarios/mmu/native-tour.yaml"
 fi
 
 # digests COMMAND...: digest and cycles of each variant, as one line.
@@ -64,9 +64,10 @@ for scenario in "$@"; do
     row 'again' 20 "$hvsim" run "$scenario"
     cd "$work"
     row 'another working folder' 1 "$hvsim" run "$scenario"
-    mkdir -p "$work/copy/bin" "$work/copy/share"
+    mkdir -p "$work/copy/bin" "$work/copy/share" "$work/copy/lib"
     cp "$hvsim" "$work/copy/bin/hvsim"
     ln -sfn "$build/share/hvsim" "$work/copy/share/hvsim"
+    ln -sfn "$build/lib/guests" "$work/copy/lib/guests"
     row 'the program under another path' 1 "$work/copy/bin/hvsim" run "$scenario"
     for locale in C C.UTF-8 de_DE.UTF-8 tr_TR.UTF-8; do
         row "LC_ALL=$locale" 1 env LC_ALL=$locale "$hvsim" run "$scenario"

@@ -1,19 +1,24 @@
 // SPDX-License-Identifier: Apache-2.0
-// hvsim list: the scenarios below a folder.
+// hvsim list: the scenarios below a folder; the native guests there are.
+#include "sim/machine/guests.h"
 #include "sim/scenario/scenario.h"
 #include "tools/hvsim/command.h"
 #include "tools/hvsim/report.h"
 #include <errno.h>
 #include <fts.h>
+#include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
 
-static const struct option_row options[] = {{"--json", NULL, "one JSON array"}};
+enum { OPT_JSON, OPT_GUESTS };
+static const struct option_row options[] = {
+    [OPT_JSON] = {"--json", NULL, "one JSON array"},
+    [OPT_GUESTS] = {"--guests", NULL, "the programs of native guests and their arguments instead"}};
 static const struct usage usage = {.synopsis = "list [FOLDER] [options]",
                                    .about =
                                        "Lists the scenarios (*.yaml) below FOLDER, by default `scenarios`.",
                                    .options = options,
-                                   .option_count = 1};
+                                   .option_count = 2};
 
 static void print_json(const struct scenario *s, int shown)
 {
@@ -46,22 +51,75 @@ static int by_name(const FTSENT **a, const FTSENT **b)
     return strcmp((*a)->fts_name, (*b)->fts_name);
 }
 
-int list_main(int argc, char **argv)
-{
-    const char *value, *folder = "scenarios";
-    bool json = false;
-    int at = 1, option, shown = 0, status = STATUS_OK;
+// --- Native guests. ---
 
-    while ((option = usage_next(&usage, argc, argv, &at, &value)) != OPTION_END) {
-        if (option == OPTION_HELP)
-            return STATUS_OK;
-        if (option == OPTION_BAD)
-            return STATUS_USAGE;
-        if (option == OPTION_WORD)
-            folder = value;
-        else
-            json = true;
+static const char *const units[] = {[GUEST_NUMBER] = "", [GUEST_BYTES] = "B", [GUEST_TIME] = "ns"};
+
+static void print_guest_json(const char *name, const struct guest_program *g, int shown)
+{
+    printf("%s  {\"name\": ", shown ? ",\n" : "");
+    report_json_text(name);
+    printf(", \"about\": ");
+    report_json_text(g->about);
+    printf(", \"args\": [");
+    for (uint32_t i = 0; i < g->arg_count; i++) {
+        const struct guest_arg *a = &g->args[i];
+
+        printf("%s{\"name\": ", i ? ", " : "");
+        report_json_text(a->name);
+        printf(", \"default\": %" PRIu64 ", \"unit\": \"%s\", \"about\": ", a->fallback, units[a->kind]);
+        report_json_text(a->about);
+        printf("}");
     }
+    printf("]}");
+}
+
+static void print_guest(const char *name, const struct guest_program *g)
+{
+    printf("%s: %s\n", name, g->about);
+    for (uint32_t i = 0; i < g->arg_count; i++) {
+        char value[40];
+
+        snprintf(value, sizeof value, "%" PRIu64 "%s", g->args[i].fallback, units[g->args[i].kind]);
+        printf("    %-10s %-12s %s\n", g->args[i].name, value, g->args[i].about);
+    }
+}
+
+static int list_guests(bool json)
+{
+    char **names = guest_names();
+    int status = STATUS_OK, shown = 0;
+
+    for (char **at = names; *at; at++) {
+        struct user_error e;
+        struct native_program *p = guest_open(*at, &e);
+
+        if (!p) {
+            status = complain("%s", e.text);
+            continue;
+        }
+        if (!shown && json)
+            puts("[");
+        if (json)
+            print_guest_json(*at, native_program_info(p), shown);
+        else
+            print_guest(*at, native_program_info(p));
+        shown++;
+        native_program_close(p);
+    }
+    guest_names_free(names);
+    if (json && shown)
+        puts("\n]");
+    if (!shown && status == STATUS_OK)
+        return complain("there are no native guests beside this command (../lib/guests)");
+    return status;
+}
+
+// --- Scenarios. ---
+
+static int list_scenarios(const char *folder, bool json)
+{
+    int shown = 0, status = STATUS_OK;
     char *paths[] = {(char *)(uintptr_t)folder, NULL};
     FTS *tree = fts_open(paths, FTS_PHYSICAL | FTS_NOCHDIR, by_name);
     FTSENT *entry;
@@ -97,4 +155,25 @@ int list_main(int argc, char **argv)
     if (!shown && status == STATUS_OK)
         return complain("no scenario below `%s`", folder);
     return status;
+}
+
+int list_main(int argc, char **argv)
+{
+    const char *value, *folder = NULL;
+    bool json = false, guests = false;
+    int at = 1, option;
+
+    while ((option = usage_next(&usage, argc, argv, &at, &value)) != OPTION_END) {
+        if (option == OPTION_HELP)
+            return STATUS_OK;
+        if (option == OPTION_BAD)
+            return STATUS_USAGE;
+        if (option == OPTION_WORD)
+            folder = value;
+        json |= option == OPT_JSON;
+        guests |= option == OPT_GUESTS;
+    }
+    if (guests && folder)
+        return complain("`list --guests` takes no folder");
+    return guests ? list_guests(json) : list_scenarios(folder ? folder : "scenarios", json);
 }

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // hvsim run: simulates scenarios, every variant, and checks what they expect.
 #include "models/cpu/uarch/uarch.h"
+#include "sim/machine/guests.h"
 #include "sim/machine/machine.h"
 #include "tools/hvsim/command.h"
 #include "tools/hvsim/report.h"
@@ -405,8 +406,10 @@ static int run_scenario(const struct arguments *a, const char *path)
     struct scenario *s = scenario_load(path, &e);
     int status;
 
-    if (!s)
+    if (!s || guests_resolve(s, &e)) {
+        scenario_free(s);
         return complain("%s", e.text);
+    }
     if (a->resolved) {
         scenario_print_resolved(s, stdout);
         scenario_free(s);

@@ -145,7 +145,8 @@ void report_exits(struct trace *trace, const struct scenario *s, uint64_t clock_
 // --- Violations. ---
 
 struct violations {
-    unsigned count;
+    unsigned count, expected_count;
+    const char *expected; // Kind that the variant is there to show, or NULL.
     bool json;
 };
 
@@ -153,6 +154,13 @@ static bool violation_row(void *ctx, const struct trace_row *row)
 {
     struct violations *v = ctx;
 
+    if (v->expected && row->values[0].text && strcmp(row->values[0].text, v->expected) == 0) {
+        v->expected_count++;
+        if (!v->json)
+            printf("  pass violation %s (%s) at cycle %s, %s times\n", v->expected,
+                   row->values[1].text ? row->values[1].text : "", row->values[2].text, row->values[3].text);
+        return true;
+    }
     if (v->json) {
         printf("%s", v->count ? ", " : "");
         report_json_text(row->values[0].text ? row->values[0].text : "");
@@ -166,10 +174,9 @@ static bool violation_row(void *ctx, const struct trace_row *row)
 
 unsigned report_violations(struct trace_reader *r, const struct ran *ran, bool json)
 {
-    struct violations v = {.json = json};
+    struct violations v = {.json = json, .expected = ran->variant->violation};
     struct trace_error error;
 
-    (void)ran;
     if (json)
         printf(",\n    \"violations\": [");
     if (trace_query(
@@ -178,7 +185,11 @@ unsigned report_violations(struct trace_reader *r, const struct ran *ran, bool j
         fprintf(stderr, "hvsim: %s\n", error.message);
     if (json)
         printf("]");
-    return v.count;
+    bool missed = v.expected && v.expected_count == 0;
+
+    if (missed && !json)
+        printf("  FAIL violation %s: it did not happen\n", v.expected);
+    return v.count + missed;
 }
 
 // --- Expectations. ---

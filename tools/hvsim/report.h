@@ -19,7 +19,8 @@ struct ran {
 
 // The exits of a run as a table (or members of a JSON object). `clock_khz` turns cycles into time.
 void report_exits(struct trace *trace, const struct scenario *s, uint64_t clock_khz, bool json);
-// Broken invariants that the run noticed; returns how many.
+// Broken invariants that the run noticed; returns how many, but for the one that the variant is there to
+// show: that one counts if it is missing.
 unsigned report_violations(struct trace_reader *r, const struct ran *ran, bool json);
 // Checks what the scenario expects of this variant; prints failures with query, expected and got. Stores
 // verdicts. -1 with `e`: an expectation's SQL does not work.

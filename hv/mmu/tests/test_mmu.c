@@ -2,8 +2,7 @@
 // Stage 2: which page sizes, what faults map, what zaps leave (SDM 28.3).
 #include "hv/core/hostmm.h"
 #include "hv/lib/errno.h"
-#include "hv/mmu/mmu.h"
-#include "hv/x86/tests/vm_fixture.h"
+#include "hv/mmu/tests/mmu_fixture.h"
 #include <string.h>
 
 #define MIB (1ull << 20)
@@ -53,49 +52,13 @@ TEST(Mmu, MmioEntriesKeepGfnAndGenerationAndAreMisconfigured)
     }
 }
 
-static struct vm *vm_of(void)
-{
-    return t.v->vcpu.vm;
-}
-static u64 spte_at(gfn_t gfn, unsigned *level)
-{
-    read_lock(&vm_of()->mmu_lock);
-    u64 spte = *mmu_lookup(vm_of(), gfn, level);
-
-    read_unlock(&vm_of()->mmu_lock);
-    return spte;
-}
-
-static u64 fault_gpa, fault_qualification;
-static void violation(struct hw_gprs *r)
-{
-    (void)r;
-    fake_vmcs_write(GUEST_PHYSICAL_ADDRESS, fault_gpa);
-    guest_exit(EXIT_REASON_EPT_VIOLATION, fault_qualification, 3);
-}
-static void misconfig(struct hw_gprs *r)
-{
-    (void)r;
-    fake_vmcs_write(GUEST_PHYSICAL_ADDRESS, fault_gpa);
-    guest_exit(EXIT_REASON_EPT_MISCONFIG, 0, 0);
-}
-static void fault(u64 gpa, u64 qualification)
-{
-    static const guest_step steps[] = {violation};
-
-    fault_gpa = gpa;
-    fault_qualification = qualification;
-    script_guest(steps, 1);
-    EXPECT_EQ(run_vm(), 0);
-}
-
 static void faults(void)
 {
     unsigned level;
     u64 pages = vm_of()->mmu->page_count;
 
     EXPECT_FALSE(is_present(spte_at(5, &level)));
-    EXPECT_EQ(level, PG_LEVEL_ROOT_4);
+    EXPECT_EQ(level, 4u);
     fault(5 << 12, QUAL_EPT_WRITE);
     EXPECT_EQ(t.run->exit_reason, HV_EXIT_SHUTDOWN);
     u64 spte = spte_at(5, &level);
@@ -197,7 +160,7 @@ static void mmio(void)
     EXPECT_EQ(run_vm(), 0);
     EXPECT_EQ(fake_vmcs_read(GUEST_RIP), rip + 2);
     // The second access finds the entry: a misconfiguration.
-    fault_gpa = 0xfe000014;
+    set_fault_gpa(0xfe000014);
     script_guest(steps, 2);
     EXPECT_EQ(run_vm(), 0);
     EXPECT_EQ(t.run->exit_reason, HV_EXIT_MMIO);

@@ -107,6 +107,10 @@ static void make_vm(void)
 
     t.vm = (int)hv_ioctl(HV_HANDLE_SYSTEM, HV_CREATE_VM, 0);
     ASSERT_GT(t.vm, 0);
+    struct hv_enable_cap rings = {.cap = HV_CAP_DIRTY_LOG_RING, .args = {f.options.dirty_ring_bytes}};
+
+    if (f.options.dirty_ring_bytes)
+        ASSERT_EQ(hv_ioctl_ptr(t.vm, HV_ENABLE_CAP, &rings), 0);
     if (f.options.irqchip)
         ASSERT_EQ(hv_ioctl(t.vm, HV_CREATE_IRQCHIP, 0), 0);
     t.memory = (u64)hv_mmap(t.memory_bytes, f.options.page_shift, HV_MAP_GUEST);

@@ -23,8 +23,9 @@ extern struct test_vm t;
 
 struct test_vm_options {
     bool irqchip;
-    u64 memory_bytes;    // 0: 4 MiB
-    unsigned page_shift; // 0: 12
+    u64 memory_bytes;     // 0: 4 MiB
+    unsigned page_shift;  // 0: 12
+    u64 dirty_ring_bytes; // 0: no rings
     const struct knobs *knobs;
 };
 // 0 or what fake_run() gives. The body's VM is `t`; it is gone afterwards.

@@ -383,6 +383,8 @@ static bool has_prefix(const char *text, const char *prefix)
     return strncmp(text, prefix, strlen(prefix)) == 0;
 }
 
+#define WRAPPED "__wrap_" // By the linker, in native guests (cmake/hvsim.cmake).
+
 // The arguments of __tsan_atomicN_OPERATION: address, values, memory orders
 // (sanitizer/tsan_interface_atomic.h).
 static void atomic_arguments(struct price_insn *p, const char *name)
@@ -408,6 +410,8 @@ static void recognize_hook(struct price_insn *p, const struct price_elf *elf)
     const char *name = price_elf_target(elf, p->target);
     if (name == NULL)
         return;
+    if (has_prefix(name, WRAPPED))
+        name += strlen(WRAPPED);
     if (has_prefix(name, "__tsan_atomic")) {
         atomic_arguments(p, name);
     } else if (strcmp(name, "__sanitizer_cov_trace_pc") == 0) {

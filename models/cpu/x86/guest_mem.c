@@ -89,14 +89,14 @@ void guest_space_load(struct pcpu *c)
 
 // --- What the guest invalidates (SDM 4.10.4.1): linear and combined mappings of its VPID (28.4.3.1). ---
 
-void guest_invlpg(struct pcpu *c, uint64_t linear)
+void guest_tlb_invlpg(struct pcpu *c, uint64_t linear)
 {
     struct mmu *m = c->x86->mmu;
 
     tlb_flush_linear(&m->tlb, m->space.tag.vpid, m->space.tag.pcid, linear);
 }
 
-void guest_cr_changed(struct pcpu *c, uint64_t cr0_from, uint64_t cr4_from)
+void guest_tlb_cr(struct pcpu *c, uint64_t cr0_from, uint64_t cr4_from)
 {
     struct mmu *m = c->x86->mmu;
     const struct tlb_tag tag = m->space.tag;
@@ -109,7 +109,7 @@ void guest_cr_changed(struct pcpu *c, uint64_t cr0_from, uint64_t cr4_from)
     guest_space_load(c);
 }
 
-void guest_cr3_loaded(struct pcpu *c, uint64_t value)
+void guest_tlb_cr3(struct pcpu *c, uint64_t value)
 {
     struct mmu *m = c->x86->mmu;
 
@@ -118,7 +118,7 @@ void guest_cr3_loaded(struct pcpu *c, uint64_t value)
         tlb_flush_pcid(&m->tlb, m->space.tag.vpid, m->space.tag.pcid);
 }
 
-void guest_invpcid(struct pcpu *c, uint64_t type, uint16_t pcid, uint64_t linear)
+void guest_tlb_invpcid(struct pcpu *c, uint64_t type, uint16_t pcid, uint64_t linear)
 {
     struct mmu *m = c->x86->mmu;
     uint16_t vpid = m->space.tag.vpid;
@@ -246,16 +246,14 @@ static void memory(struct pcpu *c, uint64_t hpa, unsigned size, unsigned access,
             memset(value, 0xff, size);
         return;
     }
-    mem_access(c, hpa, size,
-               access & EPT_ACCESS_WRITE   ? MEM_STORE
-               : access & EPT_ACCESS_FETCH ? MEM_FETCH
-                                           : MEM_LOAD);
     if (access & EPT_ACCESS_WRITE) {
         mem_store_begin(c, p, size);
         memcpy(p, value, size);
-    } else if (access & EPT_ACCESS_READ) {
-        memcpy(value, p, size);
+        return;
     }
+    mem_access(c, hpa, size, MEM_GUEST_LOAD);
+    if (access & EPT_ACCESS_READ)
+        memcpy(value, p, size);
 }
 
 enum guest_access guest_access(struct pcpu *c, uint64_t address, unsigned size, unsigned access,
@@ -288,4 +286,60 @@ enum guest_access guest_access(struct pcpu *c, uint64_t address, unsigned size, 
     if (!(access & EPT_ACCESS_WRITE))
         *value = (*value & ((1ull << (8 * first)) - 1)) | part << (8 * first);
     return GUEST_DONE;
+}
+
+// --- Locked read-modify-writes (SDM 8.1.2). ---
+
+static uint64_t rmw_result(uint64_t old, unsigned size, enum guest_rmw what, uint64_t expected,
+                           uint64_t operand)
+{
+    uint64_t mask = size == 8 ? UINT64_MAX : (1ull << (8 * size)) - 1;
+
+    switch (what) {
+    case GUEST_RMW_ADD:
+        return old + operand;
+    case GUEST_RMW_EXCHANGE:
+        return operand;
+    case GUEST_RMW_COMPARE:
+        break;
+    }
+    return old == (expected & mask) ? operand : old;
+}
+
+uint64_t guest_rmw_bytes(unsigned char *p, unsigned size, enum guest_rmw what, uint64_t expected,
+                         uint64_t operand)
+{
+    uint64_t old = 0, result;
+
+    memcpy(&old, p, size);
+    result = rmw_result(old, size, what, expected, operand);
+    memcpy(p, &result, size);
+    return old;
+}
+
+enum guest_access guest_rmw(struct pcpu *c, uint64_t address, unsigned size, enum guest_rmw what,
+                            uint64_t operand, uint64_t *value)
+{
+    unsigned first = 4096 - (unsigned)(address & 0xfff);
+    uint64_t hpa, hpa2, old = 0, result;
+    enum guest_access done = guest_translate(c, address, EPT_ACCESS_READ | EPT_ACCESS_WRITE, &hpa);
+    unsigned char *p;
+
+    if (done == GUEST_DONE && first < size)
+        done = guest_translate(c, address + first, EPT_ACCESS_READ | EPT_ACCESS_WRITE, &hpa2);
+    if (done != GUEST_DONE)
+        return done;
+    p = mem_hpa_to_ptr(c, hpa, size);
+    if (p && first >= size && !is_apic_access(&c->x86->vmx, hpa)) {
+        mem_access(c, hpa, size, MEM_GUEST_RMW);
+        *value = guest_rmw_bytes(p, size, what, *value, operand);
+        return GUEST_DONE;
+    }
+    // Devices, and an access that is split over two pages: a read and a write.
+    done = guest_access(c, address, size, EPT_ACCESS_READ, &old);
+    if (done != GUEST_DONE)
+        return done;
+    result = rmw_result(old, size, what, *value, operand);
+    *value = old;
+    return guest_access(c, address, size, EPT_ACCESS_WRITE, &result);
 }

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // Programs of replay guests: registration, checks, and where each stands.
+#include "models/cpu/x86/native_guest_run.h"
 #include "models/cpu/x86/replay_guest.h"
 
 #include "models/apic/assigned_msi.h"
@@ -14,6 +15,7 @@ unsigned replay_length(const struct replay_op *op)
 
 static void guest_free(struct replay_guest *g)
 {
+    native_guest_free(g->native);
     free(g->rip);
     free(g->loop_end);
     free(g->loop_left);
@@ -104,8 +106,10 @@ static void number_rips(struct replay_guest *g)
     }
 }
 
-static void guest_reset(struct replay_guest *g)
+static void guest_reset(struct replay_guest *g, uint64_t seed)
 {
+    if (g->native)
+        native_guest_reset(g->native, seed);
     memset(g->text, 0, g->program->op_count * sizeof *g->text);
     memset(g->loop_left, 0, g->program->op_count * sizeof *g->loop_left);
     g->at = (struct replay_position){g->program->ops, 0, g->program->ops[0].gap_cycles * TICKS_PER_CYCLE,
@@ -122,7 +126,7 @@ static void guest_reset(struct replay_guest *g)
 void replay_reset(struct machine *m)
 {
     for (size_t i = 0; m->replays && i < m->replays->count; i++)
-        guest_reset(m->replays->guests[i]);
+        guest_reset(m->replays->guests[i], m->seed);
     if (m->assigned)
         assigned_msi_reset(m->assigned);
 }
@@ -199,7 +203,7 @@ const char *replay_register(struct machine *m, uint64_t idtr_base, const struct 
         return wrong;
     }
     number_rips(g);
-    guest_reset(g);
+    guest_reset(g, m->seed);
     insert(set_of(m), g);
     return NULL;
 }

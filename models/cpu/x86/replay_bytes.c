@@ -1,9 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 // Machine code and text of replay ops, and the doors of hv/hw/guest.h.
+#include "models/cpu/x86/entry_checks.h"
 #include "models/cpu/x86/replay_exec.h"
 
 #include "hv/hw/guest.h"
 #include "models/cpu/uarch/uarch.h"
+#include "models/mmu/check.h"
 #include <stdio.h>
 
 #define BYTES_MAX 15u
@@ -41,6 +43,22 @@ static void encode_mov(struct code *k, unsigned size, bool store)
         PUT(k, 0x48, (unsigned char)(op + 1), 0x07);
     else
         PUT(k, (unsigned char)(op + 1), 0x07);
+}
+
+// LOCK XADD, XCHG, LOCK CMPXCHG of [rdi]; `opcode` of the size that is not a byte.
+static void encode_locked(struct code *k, const struct replay_op *op, unsigned char opcode, bool two_bytes)
+{
+    unsigned size = op->args[1] ? (unsigned)op->args[1] : 4;
+
+    if (two_bytes)
+        PUT(k, 0xf0);
+    if (size == 2)
+        PUT(k, 0x66);
+    if (size == 8)
+        PUT(k, 0x48);
+    if (two_bytes)
+        PUT(k, 0x0f);
+    PUT(k, (unsigned char)(opcode - (size == 1)), op->kind == REPLAY_CMPXCHG ? 0x0f : 0x07);
 }
 
 static void encode_port(struct code *k, const struct replay_op *op, bool in)
@@ -133,6 +151,15 @@ unsigned replay_encode(const struct replay_op *op, unsigned char bytes[15])
     case REPLAY_WRITE:
         encode_mov(&k, op->args[1] ? (unsigned)op->args[1] : 4, op->kind == REPLAY_WRITE);
         break;
+    case REPLAY_XADD:
+        encode_locked(&k, op, 0xc1, true);
+        break;
+    case REPLAY_XCHG:
+        encode_locked(&k, op, 0x87, false);
+        break;
+    case REPLAY_CMPXCHG:
+        encode_locked(&k, op, 0xb1, true);
+        break;
     case REPLAY_IN:
     case REPLAY_OUT:
         encode_port(&k, op, op->kind == REPLAY_IN);
@@ -211,6 +238,9 @@ void replay_text(const struct replay_op *op, char *text, size_t size)
     case REPLAY_READ:
     case REPLAY_WRITE:
     case REPLAY_FETCH:
+    case REPLAY_XADD:
+    case REPLAY_XCHG:
+    case REPLAY_CMPXCHG:
     case REPLAY_INVLPG:
         snprintf(text, size, "%s %#llx", word, (unsigned long long)op->args[0]);
         break;
@@ -279,13 +309,24 @@ bool hw_guest_read_operand(u64 linear, void *buf, unsigned size)
     return true;
 }
 
-// Linear addresses of a guest that is a stream are its physical ones.
+// By the guest's tables as the VMCS names them, where its program's addresses are linear.
 bool hw_guest_translate(u64 linear, u64 *gpa)
 {
     struct pcpu *c = walk_of_software(0);
+    const struct vmx *v = &c->x86->vmx;
+    const struct replay_guest *g = current_guest(c);
+    struct mmu_space s = {0};
 
-    if (!current_guest(c) || linear >> REPLAY_GPA_BITS)
+    if (!g || (!g->program->linear && linear >> REPLAY_GPA_BITS))
         return false;
-    *gpa = linear;
-    return true;
+    if (!g->program->linear) {
+        *gpa = linear;
+        return true;
+    }
+    s.paging.cr3 = vmcs_get(v, GUEST_CR3);
+    s.paging.levels = vmcs_get(v, GUEST_CR4) & X86_CR4_LA57 ? 5 : 4;
+    s.paging.nxe = s.paging.pages_1g = true;
+    s.ept = entry_controls(v).cpu2 & CPU2_ENABLE_EPT;
+    s.eptp = s.ept ? vmcs_get(v, EPT_POINTER) : 0;
+    return mmu_peek(c, &s, linear, gpa);
 }

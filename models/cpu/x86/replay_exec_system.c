@@ -36,7 +36,7 @@ static enum replay_step write_cr(struct pcpu *c, unsigned cr, uint64_t value, ui
     if (x86_write_cr(c, cr, merged) != HW_DONE)
         return fault(c, GP_VECTOR, 0);
     if (cr == 0 || cr == 4)
-        guest_cr_changed(c, cr0, cr4);
+        guest_tlb_cr(c, cr0, cr4);
     return STEP_RETIRED;
 }
 
@@ -60,7 +60,7 @@ static enum replay_step to_cr3(struct pcpu *c, const struct replay_op *op, uint6
     step = write_cr(c, 3, value, 0);
     if (step != STEP_RETIRED)
         return step;
-    guest_cr3_loaded(c, value);
+    guest_tlb_cr3(c, value);
     return STEP_RETIRED;
 }
 
@@ -251,7 +251,7 @@ EXEC(invlpg)
         return STEP_EXIT;
     }
     pcpu_charge_cycles(c, c->uarch->op.invlpg_cycles);
-    guest_invlpg(c, v->gpr.r[RDI]);
+    guest_tlb_invlpg(c, v->gpr.r[RDI]);
     return STEP_RETIRED;
 }
 
@@ -292,7 +292,7 @@ EXEC(invpcid)
         (type == 0 && !x86_canonical(c, op->args[1])))
         return fault(c, GP_VECTOR, 0);
     pcpu_charge_cycles(c, c->uarch->op.invpcid_cycles);
-    guest_invpcid(c, type, pcid, op->args[1]);
+    guest_tlb_invpcid(c, type, pcid, op->args[1]);
     return STEP_RETIRED;
 }
 

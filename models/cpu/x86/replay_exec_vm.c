@@ -19,11 +19,18 @@ static unsigned size_of(const struct replay_op *op)
     return op->args[1] ? (unsigned)op->args[1] : 4;
 }
 
+// What a result of `size` bytes makes of a register: 32-bit ones clear the upper half, smaller ones keep the
+// rest.
+static uint64_t merge(uint64_t before, uint64_t result, unsigned size)
+{
+    return size >= 4 ? result : result | (before & ~((1ull << (8 * size)) - 1));
+}
+
 EXEC(read)
 {
     struct vmx *v = &c->x86->vmx;
     unsigned size = size_of(op);
-    uint64_t value = 0, keep;
+    uint64_t value = 0;
     enum guest_access result;
 
     if (first_time(g))
@@ -31,9 +38,7 @@ EXEC(read)
     result = guest_access(c, v->gpr.r[RDI], size, EPT_ACCESS_READ, &value);
     if (result != GUEST_DONE)
         return replay_access(c, op, result);
-    // 32-bit results clear the upper half, smaller ones keep the rest.
-    keep = size >= 4 ? 0 : v->gpr.r[RAX] & ~((1ull << (8 * size)) - 1);
-    v->gpr.r[RAX] = keep | value;
+    v->gpr.r[RAX] = merge(v->gpr.r[RAX], value, size);
     return STEP_RETIRED;
 }
 
@@ -55,6 +60,54 @@ EXEC(fetch)
 
     first_time(g);
     return replay_access(c, op, guest_access(c, op->args[0], 1, EPT_ACCESS_FETCH, &ignored));
+}
+
+// Locked read-modify-writes of [rdi] (SDM 8.1.2); the old value comes in RAX.
+static enum replay_step locked(struct pcpu *c, const struct replay_op *op, enum guest_rmw what,
+                               uint64_t operand)
+{
+    struct vmx *v = &c->x86->vmx;
+    unsigned size = size_of(op);
+    uint64_t old = v->gpr.r[RAX];
+    enum guest_access result = guest_rmw(c, v->gpr.r[RDI], size, what, operand, &old);
+
+    if (result == GUEST_DONE)
+        v->gpr.r[RAX] = merge(v->gpr.r[RAX], old, size);
+    return replay_access(c, op, result);
+}
+
+EXEC(xadd)
+{
+    struct vmx *v = &c->x86->vmx;
+
+    if (first_time(g)) {
+        v->gpr.r[RDI] = op->args[0];
+        v->gpr.r[RAX] = op->args[2];
+    }
+    return locked(c, op, GUEST_RMW_ADD, v->gpr.r[RAX]);
+}
+
+EXEC(xchg)
+{
+    struct vmx *v = &c->x86->vmx;
+
+    if (first_time(g)) {
+        v->gpr.r[RDI] = op->args[0];
+        v->gpr.r[RAX] = op->args[2];
+    }
+    return locked(c, op, GUEST_RMW_EXCHANGE, v->gpr.r[RAX]);
+}
+
+EXEC(cmpxchg)
+{
+    struct vmx *v = &c->x86->vmx;
+
+    if (first_time(g)) {
+        v->gpr.r[RDI] = op->args[0];
+        v->gpr.r[RAX] = op->args[2];
+        v->gpr.r[RCX] = op->args[3];
+    }
+    return locked(c, op, GUEST_RMW_COMPARE, v->gpr.r[RCX]);
 }
 
 // --- VM instructions (SDM 25.1.2, 25.1.3, 30.3). ---
@@ -338,6 +391,9 @@ const replay_exec_fn replay_exec[REPLAY_OP_COUNT] = {
     [REPLAY_READ] = exec_read,
     [REPLAY_WRITE] = exec_write,
     [REPLAY_FETCH] = exec_fetch,
+    [REPLAY_XADD] = exec_xadd,
+    [REPLAY_XCHG] = exec_xchg,
+    [REPLAY_CMPXCHG] = exec_cmpxchg,
     [REPLAY_MOVTOCR] = exec_movtocr,
     [REPLAY_MOVFROMCR] = exec_movfromcr,
     [REPLAY_CLTS] = exec_clts,

@@ -17,6 +17,9 @@
 // Guest-linear address of the current instruction's memory operand.
 #define REPLAY_OPERAND_LINEAR 0x00007ffffffef000ull
 
+// A flag of an op of a native guest: there is no instruction to execute, the program itself runs on.
+#define REPLAY_RUNS 0x8000u
+
 // A position in the program's own ops, or in those that stand for a handler it does not have.
 struct replay_position {
     const struct replay_op *ops; // The program's, or a built-in handler's
@@ -37,10 +40,11 @@ struct replay_frame {
 struct replay_guest {
     uint64_t idtr_base;
     const struct replay_program *program;
-    uint64_t *rip;       // Of each op
-    uint32_t *loop_end;  // LOOP: index of its ENDLOOP; ENDLOOP: of its LOOP
-    uint64_t *loop_left; // Rounds left of each LOOP
-    uint32_t *text;      // Trace text of each op, 0: not made yet
+    struct native_guest *native; // native_guest_run.h; NULL: a stream's
+    uint64_t *rip;               // Of each op
+    uint32_t *loop_end;          // LOOP: index of its ENDLOOP; ENDLOOP: of its LOOP
+    uint64_t *loop_left;         // Rounds left of each LOOP
+    uint32_t *text;              // Trace text of each op, 0: not made yet
     struct replay_position at;
     struct replay_frame frames[REPLAY_FRAMES_MAX];
     uint32_t frame_count;

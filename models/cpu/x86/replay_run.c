@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // The cursor of a replay guest: time, control flow, handlers, entry and exit.
+#include "models/cpu/x86/native_guest_run.h"
 #include "models/cpu/x86/replay_guest.h"
 #include "models/cpu/x86/trace_exit.h"
 #include "models/cpu/x86/x86_state.h"
@@ -97,7 +98,9 @@ void replay_goto(struct pcpu *c, struct replay_guest *g, uint32_t op)
 
 void replay_advance(struct pcpu *c, struct replay_guest *g)
 {
-    if (replay_current(g)->kind != REPLAY_END)
+    if (g->native && !g->at.detour)
+        native_guest_retire(g);
+    else if (replay_current(g)->kind != REPLAY_END)
         g->at.op++;
     arrive(c, g);
 }
@@ -130,15 +133,21 @@ static bool is_fault(uint32_t info)
     return (info & INTR_INFO_TYPE_MASK) == INTR_TYPE_HARD_EXCEPTION && vector != DB_VECTOR;
 }
 
+static bool has_handler(const struct replay_guest *g, uint32_t vector)
+{
+    return g->native ? native_guest_handles(g->native, vector)
+                     : g->program->handler[vector] != REPLAY_NO_HANDLER;
+}
+
 static void enter_handler(struct pcpu *c, struct replay_guest *g, uint32_t info)
 {
     uint32_t vector = info & INTR_INFO_VECTOR_MASK;
     bool interrupt = (info & INTR_INFO_TYPE_MASK) == INTR_TYPE_EXTERNAL;
 
-    if (g->program->handler[vector] != REPLAY_NO_HANDLER) {
+    if (has_handler(g, vector)) {
         g->at.ops = g->program->ops;
         g->at.detour = 0;
-        replay_goto(c, g, g->program->handler[vector]);
+        replay_goto(c, g, g->native ? native_guest_enter(g->native, vector) : g->program->handler[vector]);
         return;
     }
     g->at.ops = interrupt ? interrupt_handler : exception_handler;
@@ -169,7 +178,7 @@ void replay_deliver(struct pcpu *c, struct replay_guest *g, uint32_t info, uint3
                             info & INTR_INFO_VECTOR_MASK);
         return;
     }
-    handled = g->program->handler[info & INTR_INFO_VECTOR_MASK] != REPLAY_NO_HANDLER;
+    handled = has_handler(g, info & INTR_INFO_VECTOR_MASK);
     // A fault's handler repairs what the instruction needed: a page fault's retries it, others continue
     // behind it.
     retry = handled && (info & INTR_INFO_VECTOR_MASK) == PF_VECTOR;
@@ -219,6 +228,10 @@ static void position(struct pcpu *c, struct replay_guest *g)
         return;
     if (rip == g->rip_saved + replay_length(op) && g->at.started) {
         software_did(c, g, op);
+        return;
+    }
+    if (g->native) { // It cannot be moved: only its own frames know where it stands.
+        trace_vmx_violation(c, "guest RIP is outside of its program", g->idtr_base, rip);
         return;
     }
     // Behind an instruction that was an event of its own (INT3): the cursor has passed it already.
@@ -355,6 +368,8 @@ void replay_run(struct pcpu *c)
             idle(c);
         else if (g->at.gap_left_ticks)
             pass(c, &g->at.gap_left_ticks);
+        else if (replay_current(g)->flags & REPLAY_RUNS)
+            native_guest_run(c, g);
         else if (step(c, g))
             return;
     }

@@ -233,12 +233,12 @@ void guest_mem_create(struct pcpu *c);
 // register, EFER or RFLAGS.AC in non-root operation.
 void guest_space_load(struct pcpu *c);
 // What the guest's own instructions invalidate (SDM 4.10.4.1). `from`, `to`: CR0 and CR4.
-void guest_invlpg(struct pcpu *c, uint64_t linear);
-void guest_cr_changed(struct pcpu *c, uint64_t cr0_from, uint64_t cr4_from);
+void guest_tlb_invlpg(struct pcpu *c, uint64_t linear);
+void guest_tlb_cr(struct pcpu *c, uint64_t cr0_from, uint64_t cr4_from);
 // MOV to CR3 of `value`, bit 63 included.
-void guest_cr3_loaded(struct pcpu *c, uint64_t value);
+void guest_tlb_cr3(struct pcpu *c, uint64_t value);
 // INVPCID of a legal type.
-void guest_invpcid(struct pcpu *c, uint64_t type, uint16_t pcid, uint64_t linear);
+void guest_tlb_invpcid(struct pcpu *c, uint64_t type, uint16_t pcid, uint64_t linear);
 
 // What became of an access.
 enum guest_access { GUEST_DONE, GUEST_EXIT, GUEST_FAULT }; // FAULT: an exception was delivered to the guest
@@ -249,5 +249,12 @@ enum guest_access guest_translate(struct pcpu *c, uint64_t address, unsigned acc
 // Reads or writes `size` bytes.
 enum guest_access guest_access(struct pcpu *c, uint64_t address, unsigned size, unsigned access,
                                uint64_t *value);
+// A locked read-modify-write of `size` bytes. *value: what COMPARE expects; the old value.
+enum guest_rmw { GUEST_RMW_ADD, GUEST_RMW_EXCHANGE, GUEST_RMW_COMPARE };
+enum guest_access guest_rmw(struct pcpu *c, uint64_t address, unsigned size, enum guest_rmw what,
+                            uint64_t operand, uint64_t *value);
+// Its data: returns the old value.
+uint64_t guest_rmw_bytes(unsigned char *p, unsigned size, enum guest_rmw what, uint64_t expected,
+                         uint64_t operand);
 
 #endif

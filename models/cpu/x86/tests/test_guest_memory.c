@@ -78,6 +78,31 @@ TEST(GuestMemory, MisconfigurationHasOnlyTheGpa) // SDM 28.3.3.1
     bench_end();
 }
 
+TEST(GuestMemory, LockedInstructionsReadAndWriteAtOnce) // SDM 8.1.2
+{
+    static const struct replay_op ops[] = {
+        {.kind = REPLAY_XADD, .length = 5, .args = {GPA, 4, 3}},
+        {.kind = REPLAY_CPUID, .length = 2},
+        {.kind = REPLAY_XCHG, .length = 3, .args = {GPA, 8, 0x123456789}},
+        {.kind = REPLAY_CMPXCHG, .length = 5, .args = {GPA, 2, 0x6789, 0xabcd}},
+        {.kind = REPLAY_CMPXCHG, .length = 5, .args = {GPA, 1, 0x11, 0x22}},
+        {.kind = REPLAY_HLT, .length = 1},
+        {.kind = REPLAY_END}};
+
+    START(ops);
+    EXPECT_EQ(bench_run(), EXIT_REASON_EPT_VIOLATION);
+    EXPECT_EQ(bench_vmread(EXIT_QUALIFICATION), 0x183); // A read and a write.
+    bench_set64(PT, (BENCH_GUEST + 0x5000) | 0x37);
+    bench_set64(BENCH_GUEST + 0x5000, 0x5fffffffe);
+    EXPECT_EQ(bench_run(), EXIT_REASON_CPUID);
+    EXPECT_EQ(bench_get64(BENCH_GUEST + 0x5000), 0x500000001); // Its four bytes alone.
+    bench_skip();
+    EXPECT_EQ(bench_run(), EXIT_REASON_HLT);
+    EXPECT_EQ(bench_get64(BENCH_GUEST + 0x5000), 0x12345abcd);
+    EXPECT_EQ(bench_gprs.r[0] & 0xff, 0xcd); // The last one found another byte.
+    bench_end();
+}
+
 TEST(GuestMemory, EmulatorFetchesTheBytesOfTheInstruction)
 {
     static const struct {
@@ -90,6 +115,10 @@ TEST(GuestMemory, EmulatorFetchesTheBytesOfTheInstruction)
         {{.kind = REPLAY_WRITE, .length = 3, .args = {GPA, 8}}, {0x48, 0x89, 0x07}},
         {{.kind = REPLAY_READ, .length = 3, .args = {GPA, 4}}, {0x2e, 0x8b, 0x07}},
         {{.kind = REPLAY_READ, .length = 5, .args = {GPA, 8}}, {0x2e, 0x2e, 0x48, 0x8b, 0x07}},
+        {{.kind = REPLAY_XADD, .length = 5, .args = {GPA, 8, 1}}, {0xf0, 0x48, 0x0f, 0xc1, 0x07}},
+        {{.kind = REPLAY_XADD, .length = 4, .args = {GPA, 1, 1}}, {0xf0, 0x0f, 0xc0, 0x07}},
+        {{.kind = REPLAY_XCHG, .length = 3, .args = {GPA, 2, 1}}, {0x66, 0x87, 0x07}},
+        {{.kind = REPLAY_CMPXCHG, .length = 5, .args = {GPA, 4, 1, 2}}, {0x2e, 0xf0, 0x0f, 0xb1, 0x0f}},
     };
 
     for (unsigned i = 0; i < sizeof cases / sizeof *cases; i++) {

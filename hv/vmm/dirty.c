@@ -1,0 +1,189 @@
+// SPDX-License-Identifier: Apache-2.0
+// The VMM's side of dirty logging: asks for it, keeps per slot what was logged, counts.
+#include "hv/hw/trace.h"
+#include "hv/knobs.h"
+#include "hv/lib/spans.h"
+#include "hv/vmm/vmm.h"
+
+#define VMM_EINVAL 22
+
+static u64 knob_value(enum knob k)
+{
+    return (u64)hv_syscall(HV_SYS_KNOB, k, 0, 0, 0);
+}
+static bool method_is(enum knob_value method)
+{
+    return knob_value(KNOB_VMM_DIRTY_LOG) == method;
+}
+static bool is_manual(void)
+{
+    return method_is(VMM_DIRTY_LOG_MANUAL) || method_is(VMM_DIRTY_LOG_MANUAL_ALL_SET);
+}
+
+static s64 enable(struct vmm_vm *vm, u32 cap, u64 argument)
+{
+    struct hv_enable_cap c = {.cap = cap, .args = {argument}};
+
+    return hv_ioctl_ptr(vm->handle, HV_ENABLE_CAP, &c);
+}
+
+void vmm_dirty_setup(struct vmm_vm *vm)
+{
+    if (method_is(VMM_DIRTY_LOG_RING))
+        vmm_require(enable(vm, HV_CAP_DIRTY_LOG_RING, knob_value(KNOB_VMM_DIRTY_RING_BYTES)),
+                    "the dirty ring's size was refused");
+    if (method_is(VMM_DIRTY_LOG_MANUAL))
+        vmm_require(enable(vm, HV_CAP_MANUAL_DIRTY_LOG_PROTECT2, HV_DIRTY_LOG_MANUAL_PROTECT_ENABLE),
+                    "manual dirty log protection was refused");
+    if (method_is(VMM_DIRTY_LOG_MANUAL_ALL_SET))
+        vmm_require(enable(vm, HV_CAP_MANUAL_DIRTY_LOG_PROTECT2,
+                           HV_DIRTY_LOG_MANUAL_PROTECT_ENABLE | HV_DIRTY_LOG_INITIALLY_SET),
+                    "manual dirty log protection was refused");
+}
+
+static u64 words_of(const struct vmm_slot *s)
+{
+    return (s->bytes / 4096 + 63) / 64;
+}
+
+static s64 set_flags(struct vmm_vm *vm, const struct vmm_slot *s, u32 flags)
+{
+    struct hv_user_memory_region region = {.slot = s->slot,
+                                           .flags = s->flags | flags,
+                                           .guest_phys_addr = s->gpa,
+                                           .memory_size = s->bytes,
+                                           .userspace_addr = s->address};
+
+    return hv_ioctl_ptr(vm->handle, HV_SET_USER_MEMORY_REGION, &region);
+}
+
+s64 vmm_dirty_start(struct vmm_vm *vm, u32 slot)
+{
+    struct vmm_slot *s = vmm_find_slot(vm, slot);
+
+    if (!s)
+        return -VMM_EINVAL;
+    if (method_is(VMM_DIRTY_LOG_NONE))
+        return 0;
+    if (!s->dirty) {
+        s64 bitmap = hv_mmap((words_of(s) * 8 + 4095) & ~4095ull, 12, HV_MAP_DIRECT);
+
+        if (bitmap < 0)
+            return bitmap;
+        s->dirty = (u64 *)bitmap;
+    }
+    hw_trace_span_begin(SPAN_DIRTY_START);
+    s64 result = set_flags(vm, s, HV_MEM_LOG_DIRTY_PAGES);
+
+    hw_trace_span_end(SPAN_DIRTY_START);
+    return result;
+}
+
+s64 vmm_dirty_stop(struct vmm_vm *vm, u32 slot)
+{
+    struct vmm_slot *s = vmm_find_slot(vm, slot);
+
+    if (!s)
+        return -VMM_EINVAL;
+    hw_trace_span_begin(SPAN_DIRTY_STOP);
+    s64 result = set_flags(vm, s, 0);
+
+    hw_trace_span_end(SPAN_DIRTY_STOP);
+    return result;
+}
+
+// --- Rings.
+
+static void collect_ring(struct vmm_vcpu *vcpu)
+{
+    u32 mask = (u32)(knob_value(KNOB_VMM_DIRTY_RING_BYTES) / sizeof(struct hv_dirty_gfn)) - 1;
+
+    for (;; vcpu->ring_index++) {
+        struct hv_dirty_gfn *e = &vcpu->ring[vcpu->ring_index & mask];
+
+        if (__atomic_load_n(&e->flags, __ATOMIC_ACQUIRE) != HV_DIRTY_GFN_F_DIRTY)
+            return;
+        struct vmm_slot *s = vmm_find_slot(vcpu->vm, e->slot);
+
+        if (s && s->dirty)
+            s->dirty[e->offset / 64] |= 1ull << (e->offset % 64);
+        __atomic_store_n(&e->flags, HV_DIRTY_GFN_F_RESET, __ATOMIC_RELEASE);
+    }
+}
+
+s64 vmm_dirty_collect(struct vmm_vm *vm)
+{
+    vmm_lock(&vm->dirty_lock);
+    for (u32 i = 0; i < vm->config->vcpu_count; i++)
+        collect_ring(&vm->vcpus[i]);
+    s64 result = hv_ioctl(vm->handle, HV_RESET_DIRTY_RINGS, 0);
+
+    vmm_unlock(&vm->dirty_lock);
+    return result;
+}
+
+// --- Rounds.
+
+static u64 count_pages(const struct vmm_slot *s)
+{
+    u64 pages = 0;
+
+    for (u64 i = 0; i < words_of(s); i++)
+        for (u64 word = s->dirty[i]; word; word &= word - 1)
+            pages++;
+    return pages;
+}
+
+static s64 fetch(struct vmm_vm *vm, struct vmm_slot *s)
+{
+    struct hv_dirty_log log = {.slot = s->slot, .bitmap = (u64)s->dirty};
+
+    if (!vm->vcpus[0].ring)
+        return hv_ioctl_ptr(vm->handle, HV_GET_DIRTY_LOG, &log);
+    // The core empties processors' logs into rings only when they leave the guest.
+    vmm_kick_all(vm);
+    return vmm_dirty_collect(vm);
+}
+
+s64 vmm_dirty_get(struct vmm_vm *vm, u32 slot)
+{
+    struct vmm_slot *s = vmm_find_slot(vm, slot);
+
+    if (method_is(VMM_DIRTY_LOG_NONE))
+        return 0;
+    if (!s || !s->dirty)
+        return -VMM_EINVAL;
+    hw_trace_span_begin(SPAN_DIRTY_GET);
+    s64 result = fetch(vm, s);
+
+    hw_trace_span_end(SPAN_DIRTY_GET);
+    if (result < 0)
+        return result;
+    vmm_lock(&vm->dirty_lock);
+    u64 pages = count_pages(s);
+
+    // What a ring has shown is kept here alone.
+    for (u64 i = 0; vm->vcpus[0].ring && i < words_of(s); i++)
+        s->dirty[i] = 0;
+    vmm_unlock(&vm->dirty_lock);
+    hw_trace_count("dirty_pages_collected", pages);
+    return (s64)pages;
+}
+
+s64 vmm_dirty_clear(struct vmm_vm *vm, u32 slot)
+{
+    struct vmm_slot *s = vmm_find_slot(vm, slot);
+
+    if (!is_manual())
+        return 0;
+    if (!s || !s->dirty)
+        return -VMM_EINVAL;
+    struct hv_clear_dirty_log log = {
+        .slot = slot, .num_pages = (u32)(s->bytes / 4096), .bitmap = (u64)s->dirty};
+
+    hw_trace_span_begin(SPAN_DIRTY_CLEAR);
+    s64 result = hv_ioctl_ptr(vm->handle, HV_CLEAR_DIRTY_LOG, &log);
+
+    hw_trace_span_end(SPAN_DIRTY_CLEAR);
+    return result;
+}
