@@ -327,7 +327,7 @@ CREATE VIEW walk_steps AS SELECT
     d.level AS level,         -- level of the table, 5 or 4 (root) to 1
     d.address AS address,     -- address, host-physical, of the entry that was read
     d.entry AS entry,         -- value of the entry
-    (SELECT text FROM texts x WHERE x.id = d.hit) AS hit, -- where it was found: l1, l2, llc, memory, ...
+    (SELECT text FROM texts x WHERE x.id = d.hit) AS hit, -- where it was found: l1, l2, llc, core (another core's cache), memory
     d.cycles AS cycles        -- cycles that the step took
 FROM runs r CROSS JOIN walk_steps_data d ON d.id BETWEEN r.run << 32 AND r.run << 32 | 0xffffffff;
 

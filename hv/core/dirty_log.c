@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "hv/core/dirty_log.h"
+#include "hv/core/tlb_change.h"
 
 #include "hv/core/arch.h"
 #include "hv/hw/trace.h"
@@ -138,13 +139,15 @@ static s64 get_locked(struct vm *vm, const struct hv_dirty_log *log)
     arch_dirty_log_sync(vm);
     if (manual)
         return copy_to_user(mm, log->bitmap, slot->dirty_bitmap, bytes);
+    tlb_change_begin(vm);
     bool any = fetch_and_protect(vm, slot);
 
     result = copy_to_user(mm, log->bitmap, scratch_of(slot), bytes);
     if (result != 0)
         put_back(slot, scratch_of(slot));
-    if (any)
+    if (any && !tlb_flush_left_out(vm, MMU_SKIP_FLUSH_GET_LOG))
         flush_remote_tlbs(vm);
+    tlb_change_end(vm);
     return result;
 }
 
@@ -206,8 +209,12 @@ static s64 clear_locked(struct vm *vm, const struct hv_clear_dirty_log *log)
                        BITMAP_WORDS((u64)log->num_pages) * sizeof(u64)) != 0)
         return -EFAULT;
     arch_dirty_log_sync(vm);
-    if (clear_and_protect(vm, slot, log->first_page, log->num_pages, scratch_of(slot)))
+    tlb_change_begin(vm);
+    bool any = clear_and_protect(vm, slot, log->first_page, log->num_pages, scratch_of(slot));
+
+    if (any && !tlb_flush_left_out(vm, MMU_SKIP_FLUSH_CLEAR_LOG))
         flush_remote_tlbs(vm);
+    tlb_change_end(vm);
     return 0;
 }
 

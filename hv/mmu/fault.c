@@ -40,7 +40,7 @@ static int top_up_cache(struct x86_vcpu *v)
 {
     struct mmu_vcpu *m = v->vcpu.mmu;
 
-    while (m->cached < MMU_CACHE_PAGES) {
+    while (m->cached < v->vcpu.vm->mmu->root->level - 1u) {
         struct mmu_page *sp = mmu_page_alloc(v->vcpu.vm->host);
 
         if (sp == NULL)

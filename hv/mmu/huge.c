@@ -3,6 +3,7 @@
 // together again when it has ended.
 #include "hv/core/dirty_log.h"
 #include "hv/core/requests.h"
+#include "hv/core/tlb_change.h"
 #include "hv/hw/trace.h"
 #include "hv/lib/errno.h"
 #include "hv/lib/string.h"
@@ -139,12 +140,14 @@ void mmu_collapse_slot(struct vm *vm, const struct memslot *slot)
 
         list_init(&doomed);
         write_lock(&vm->mmu_lock);
+        tlb_change_begin(vm);
         do
             gfn = collapse_at(vm, slot, gfn, &doomed);
         while (gfn < end && !need_resched() && !rwlock_is_contended(&vm->mmu_lock));
         // Paging-structure caches still name the tables.
-        if (!list_empty(&doomed))
+        if (!list_empty(&doomed) && !tlb_flush_left_out(vm, MMU_SKIP_FLUSH_COLLAPSE))
             mmu_flush_remote(vm);
+        tlb_change_end(vm);
         write_unlock(&vm->mmu_lock);
         mmu_free_list(vm->host, &doomed);
         cond_resched();

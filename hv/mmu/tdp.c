@@ -2,6 +2,7 @@
 // The tree of stage-2 tables: walking, installing, removing.
 #include "hv/core/dirty_log.h"
 #include "hv/core/requests.h"
+#include "hv/core/tlb_change.h"
 #include "hv/hw/trace.h"
 #include "hv/lib/assert.h"
 #include "hv/lib/errno.h"
@@ -186,17 +187,23 @@ static enum fault_result set_leaf(struct vm *vm, u64 *sptep, gfn_t gfn, unsigned
     if (old == new)
         return FAULT_SPURIOUS;
     mmu_track_entry(vm, sptep, new);
-    if (!__atomic_compare_exchange_n(sptep, &old, new, false, __ATOMIC_ACQ_REL, __ATOMIC_RELAXED))
-        return FAULT_RETRY;
-    hw_trace(TP_KVM_MMU_SPTE_SET, gfn_round(gfn, level), level, old, new, 0, 0);
-    if (!is_present(old)) {
-        __atomic_fetch_add(&vm->mmu->mapped[level], 1, __ATOMIC_RELAXED);
-        return FAULT_FIXED;
-    }
     // Another page, or fewer rights: others may still use the old translation.
-    if (spte_pfn(old) != spte_pfn(new) || (old & EPT_RWX & ~new))
-        mmu_flush_remote(vm);
-    return FAULT_FIXED;
+    bool loses = is_present(old) && (spte_pfn(old) != spte_pfn(new) || (old & EPT_RWX & ~new));
+
+    if (loses)
+        tlb_change_begin(vm);
+    bool done = __atomic_compare_exchange_n(sptep, &old, new, false, __ATOMIC_ACQ_REL, __ATOMIC_RELAXED);
+
+    if (done) {
+        hw_trace(TP_KVM_MMU_SPTE_SET, gfn_round(gfn, level), level, old, new, 0, 0);
+        if (!is_present(old))
+            __atomic_fetch_add(&vm->mmu->mapped[level], 1, __ATOMIC_RELAXED);
+        else if (loses)
+            mmu_flush_remote(vm);
+    }
+    if (loses)
+        tlb_change_end(vm);
+    return done ? FAULT_FIXED : FAULT_RETRY;
 }
 
 enum spte_write tdp_write_right(const struct page_fault *f)
@@ -332,10 +339,12 @@ void mmu_zap_range(struct vm *vm, gfn_t first, gfn_t end)
 
     list_init(&z.doomed);
     write_lock(&vm->mmu_lock);
+    tlb_change_begin(vm);
     zap_table(&z, vm->mmu->root->spt, 0, vm->mmu->root_level);
     // Before the lock is dropped: who maps anew afterwards must not find old translations beside his.
-    if (z.flush)
+    if (z.flush && !tlb_flush_left_out(vm, MMU_SKIP_FLUSH_ZAP))
         mmu_flush_remote(vm);
+    tlb_change_end(vm);
     write_unlock(&vm->mmu_lock);
     mmu_free_list(vm->host, &z.doomed);
 }

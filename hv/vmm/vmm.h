@@ -91,6 +91,9 @@ void vmm_vm_setup(struct vmm *vmm, u32 index);
 // Backing for `bytes` and a slot for it. The API's result.
 s64 vmm_add_slot(struct vmm_vm *vm, u32 slot, u32 flags, u64 gpa, u64 bytes, unsigned page_shift);
 struct vmm_slot *vmm_find_slot(struct vmm_vm *vm, u32 slot);
+// Writes page tables of config->paging_levels into guest memory; returns the top one's guest-physical
+// address. `pages_1g`: the guest may use 1-GiB pages (hv/vmm/guest_tables.c).
+u64 vmm_guest_tables(struct vmm_vm *vm, bool pages_1g);
 // Deletes the slot and gives its memory back. The API's result.
 s64 vmm_remove_slot(struct vmm_vm *vm, u32 slot);
 // A memory module at gpa, in the lowest slot that is free of those that the core says it has. -ENOSPC: none

@@ -120,6 +120,7 @@ struct machine {
     struct replay_set *replays;       // models/cpu/x86/replay.h: guest programs by IDTR base
     struct trace_port *trace_port;    // models/cpu/x86/trace_port.h
     struct link *link;                // models/dev/link.h: between two hosts; NULL: none
+    struct mmu_check *tlb_check;      // models/mmu/check.h: compares hits of translation caches; NULL: off
     struct assigned_msi *assigned;    // models/apic/assigned_msi.h: the device that `msi` ops belong to
     uint64_t seed;
     bool exact; // false: `quantum_ticks` of run-ahead are allowed beyond the horizon

@@ -5,10 +5,12 @@
 #include "models/cpu/native/native.h"
 #include "models/cpu/uarch/uarch.h"
 #include "models/cpu/x86/replay_run.h"
+#include "models/cpu/x86/trace_exit.h"
 #include "models/cpu/x86/trace_port.h"
 #include "models/cpu/x86/x86.h"
 #include "models/dev/link.h"
 #include "models/mem/mem.h"
+#include "models/mmu/check.h"
 #include "sim/machine/boot_info.h"
 #include "sim/machine/guests.h"
 #include "sim/machine/orders.h"
@@ -22,6 +24,7 @@ struct sim_machine {
     struct machine machine;
     const struct scenario *scenario;
     struct uarch *uarch;
+    struct uarch run_uarch; // With what the variant in progress replaces.
     struct native_image *image;
     struct guest_set guests; // Programs of every vCPU, in the order of VMs and vCPUs.
     struct orders *orders;
@@ -231,6 +234,8 @@ static int build(struct sim_machine *m, const struct machine_options *o, struct 
     m->machine.power_off = power_off;
     m->machine.on_attention = attention;
     create_link(m);
+    if (o->check_tlb)
+        m->machine.tlb_check = mmu_check_create(trace_guest_violation);
     if (create_cpus(m, e) || register_programs(m, e))
         return -1;
     return orders_create(m->scenario, &m->machine, &m->orders, e);
@@ -275,6 +280,7 @@ void machine_destroy(struct sim_machine *m)
     replay_forget(&m->machine);
     trace_port_destroy(&m->machine);
     assigned_msi_destroy(m->machine.assigned);
+    mmu_check_destroy(m->machine.tlb_check);
     guests_free(&m->guests);
     sim_vcd_close();
     native_image_close(m->image);
@@ -310,6 +316,33 @@ static void reset_cpu(struct sim_machine *m, struct pcpu *c)
     x86_reset(c);
 }
 
+// The micro-architecture of the variant. False with `e`.
+static bool choose_uarch(struct sim_machine *m, struct user_error *e)
+{
+    const struct scenario_variant *v = m->run->variant;
+    char error[700];
+
+    m->run_uarch = *m->uarch;
+    for (uint32_t i = 0; i < v->uarch_count; i++)
+        uarch_replace(&m->run_uarch, v->uarch[i].param, v->uarch[i].value);
+    if (!uarch_sound(&m->run_uarch, error, sizeof error)) {
+        snprintf(e->text, sizeof e->text, "%s: variant %s: what `uarch` replaces does not fit: %s",
+                 m->scenario->path, v->name, error);
+        return false;
+    }
+    for (uint32_t i = 0; i < m->scenario->vm_count; i++)
+        if (m->scenario->vms[i].paging_levels == 5 && m->run_uarch.address.linear_bits < 57) {
+            user_error_at(e, m->scenario->path, m->scenario->vms[i].line, "vms.paging",
+                          "5 levels need 57 linear address bits, and %s has %u (uarch address.linear_bits)",
+                          m->uarch->name, (unsigned)m->run_uarch.address.linear_bits);
+            return false;
+        }
+    m->machine.uarch = &m->run_uarch;
+    for (uint32_t i = 0; i < m->machine.cpu_count; i++)
+        m->machine.cpus[i]->uarch = &m->run_uarch;
+    return true;
+}
+
 // Brings everything back to reset. A run after it cannot tell whether there was one before.
 static void reset(struct sim_machine *m)
 {
@@ -336,6 +369,8 @@ static void reset(struct sim_machine *m)
         link_reset(hw->link);
     trace_port_begin(hw);
     assigned_msi_reset(hw->assigned);
+    if (hw->tlb_check)
+        mmu_check_reset(hw->tlb_check);
     for (uint32_t i = 0; i < hw->cpu_count; i++)
         reset_cpu(m, hw->cpus[i]);
 }
@@ -349,8 +384,9 @@ static void knob_values(const struct machine_run *run, struct knobs *values)
         values->v[run->knobs[i].knob] = run->knobs[i].value;
 }
 
-// "name=value" lines of every knob that is not at its default.
-static char *knob_text(const struct knobs *values)
+// "name=value" lines of every knob that is not at its default, "uarch group.name=value" of what the variant
+// replaces.
+static char *knob_text(const struct sim_machine *m, const struct knobs *values)
 {
     static const char *const names[] = {
 #define KNOB(id, name, type, values, def, about, source) name,
@@ -366,6 +402,12 @@ static char *knob_text(const struct knobs *values)
     for (uint32_t i = 0; out && i < KNOB_COUNT; i++)
         if (values->v[i] != defaults.v[i])
             fprintf(out, "%s=%llu\n", names[i], (unsigned long long)values->v[i]);
+    for (uint32_t i = 0; out && i < m->run->variant->uarch_count; i++) {
+        const struct scenario_uarch *r = &m->run->variant->uarch[i];
+        struct uarch_param p = uarch_param_at(m->uarch, r->param);
+
+        fprintf(out, "uarch %s.%s=%llu\n", p.group, p.name, (unsigned long long)r->value);
+    }
     if (out)
         fclose(out);
     return text;
@@ -393,7 +435,7 @@ static char *setup_text(const struct scenario *s)
 static int begin_trace(struct sim_machine *m, const struct knobs *values, struct user_error *e)
 {
     struct machine_run *run = m->run;
-    char *knobs = knob_text(values), *setup = setup_text(m->scenario);
+    char *knobs = knob_text(m, values), *setup = setup_text(m->scenario);
     struct trace_swept swept[SCENARIO_AXES_MAX];
 
     for (uint32_t i = 0; i < m->scenario->swept_count; i++) {
@@ -475,6 +517,8 @@ int machine_run(struct sim_machine *m, struct machine_run *run, struct user_erro
     int result = 0;
 
     m->run = run;
+    if (!choose_uarch(m, e))
+        return -1;
     reset(m);
     knob_values(run, &values);
     const struct hw_bootinfo *info[SCENARIO_HOSTS_MAX];

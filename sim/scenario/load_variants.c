@@ -138,6 +138,10 @@ int load_variants(struct loader *l, struct scenario *s)
         if (load_knobs(l, raw ? raw->knobs : NULL, base, v->knobs, &v->knob_count) ||
             load_schedule(l, raw, v))
             return -1;
+        v->uarch = load_array(2 * SCHEMA_UARCH_PARAMS, sizeof *v->uarch);
+        snprintf(base, sizeof base, "variants.%.100s.uarch", v->name);
+        if (load_uarch(l, l->raw->uarch, "uarch", v) || load_uarch(l, raw ? raw->uarch : NULL, base, v))
+            return -1;
     }
     return 0;
 }

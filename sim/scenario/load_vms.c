@@ -259,11 +259,13 @@ static int load_vm(struct loader *l, struct scenario *s, struct scenario_vm *vm,
 {
     static const char *const irqchips[] = {"core", "split", "none"};
     static const uint32_t irqchip_flags[] = {VMM_VM_IRQCHIP, VMM_VM_SPLIT_IRQCHIP, 0};
+    static const char *const pagings[] = {"off", "4", "5"};
+    static const uint8_t levels[] = {0, 4, 5};
     char field[FIELD_BYTES];
-    size_t irqchip = 0;
+    size_t irqchip = 0, paging = 0;
 
     vm->line = yaml_line(&l->y, base);
-    vm->page_shift = 12;
+    vm->page_shift = vm->guest_page_shift = 12;
     vm->name = load_copy(raw->name);
     if (!*vm->name || strlen(vm->name) >= VMM_NAME_BYTES)
         return load_error(l, at(field, base, "name"), "expected a name of 1 to %u characters",
@@ -276,9 +278,12 @@ static int load_vm(struct loader *l, struct scenario *s, struct scenario_vm *vm,
     if (load_bytes(l, at(field, base, "memory"), raw->memory, 1u << 20, s->hosts[vm->host].memory_bytes,
                    &vm->memory_bytes) ||
         load_page(l, at(field, base, "page"), raw->page, &vm->page_shift) ||
-        load_word(l, at(field, base, "irqchip"), raw->irqchip, irqchips, 3, &irqchip))
+        load_word(l, at(field, base, "irqchip"), raw->irqchip, irqchips, 3, &irqchip) ||
+        load_word(l, at(field, base, "paging"), raw->paging, pagings, 3, &paging) ||
+        load_page(l, at(field, base, "guest_page"), raw->guest_page, &vm->guest_page_shift))
         return -1;
     vm->flags = irqchip_flags[irqchip];
+    vm->paging_levels = levels[paging];
     if (vm->memory_bytes & ((1ull << vm->page_shift) - 1))
         return load_error(l, at(field, base, "memory"), "%s is not a multiple of `page`, %llu KiB",
                           raw->memory, 1ull << (vm->page_shift - 10));

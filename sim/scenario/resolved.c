@@ -159,10 +159,11 @@ static void print_vm(const struct scenario *s, const struct scenario_vm *vm, FIL
         fputs("\n    host: ", out);
         quoted(out, s->hosts[vm->host].name);
     }
-    fprintf(out,
-            "\n    memory: %" PRIu64
-            "B\n    page: %s\n    irqchip: %s\n    nested: %s\n    prefault: %s\n    ",
-            vm->memory_bytes, page_word(vm->page_shift),
+    fprintf(out, "\n    memory: %" PRIu64 "B\n    page: %s\n    paging: ", vm->memory_bytes,
+            page_word(vm->page_shift));
+    fprintf(out, vm->paging_levels ? "%" PRIu32 : "off", vm->paging_levels);
+    fprintf(out, "\n    guest_page: %s\n    irqchip: %s\n    nested: %s\n    prefault: %s\n    ",
+            page_word(vm->guest_page_shift),
             vm->flags & VMM_VM_IRQCHIP         ? "core"
             : vm->flags & VMM_VM_SPLIT_IRQCHIP ? "split"
                                                : "none",
@@ -252,6 +253,22 @@ static void print_knob(FILE *out, const char *indent, const struct scenario_knob
     fprintf(out, "%.*s\n", (int)strcspn(word, "|"), word);
 }
 
+// In the order of the parameters, as reading them back gives them; the variant's own come last and count.
+static void print_uarch(const struct scenario_variant *v, FILE *out)
+{
+    if (v->uarch_count)
+        fputs("    uarch:\n", out);
+    for (uint32_t param = 0; param < SCHEMA_UARCH_PARAMS; param++) {
+        const struct scenario_uarch *last = NULL;
+
+        for (uint32_t k = 0; k < v->uarch_count; k++)
+            if (v->uarch[k].param == param)
+                last = &v->uarch[k];
+        if (last)
+            fprintf(out, "      %s: 0x%" PRIx64 "\n", schema_uarch_name(param), last->value);
+    }
+}
+
 static void print_variants(const struct scenario *s, FILE *out)
 {
     const struct scenario_variant *first = s->variants; // All have the scenario's own knobs.
@@ -284,6 +301,7 @@ static void print_variants(const struct scenario *s, FILE *out)
             fputs("    knobs:\n", out);
         for (uint32_t k = v->own_count; k < v->knob_count; k++)
             print_knob(out, "      ", &v->knobs[k]);
+        print_uarch(v, out);
     }
 }
 

@@ -320,6 +320,7 @@ void scenario_free(struct scenario *s)
         free(s->variants[i].about);
         free(s->variants[i].violation);
         free(s->variants[i].knobs);
+        free(s->variants[i].uarch);
         for (uint32_t step = 0; step < s->variants[i].step_count; step++)
             free(s->variants[i].steps[step].text);
         free(s->variants[i].steps);

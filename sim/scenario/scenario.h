@@ -44,7 +44,9 @@ struct scenario_vm {
     uint32_t host; // Where it starts.
     uint64_t memory_bytes;
     uint32_t page_shift;
-    uint32_t flags; // VMM_VM_*
+    uint32_t flags;            // VMM_VM_*
+    uint32_t paging_levels;    // Of the guest's tables: 0 (streams give guest-physical addresses), 4, 5
+    uint32_t guest_page_shift; // Of the pages that they map
     uint32_t pcpu;
     struct scenario_vcpu *vcpus;
     uint32_t vcpu_count;
@@ -77,6 +79,11 @@ struct scenario_link {
     uint32_t mtu_bytes;
 };
 
+// A parameter of the micro-architecture that the scenario replaces.
+struct scenario_uarch {
+    uint32_t param; // Position in models/cpu/uarch/uarch_params.def
+    uint64_t value;
+};
 // A step of a pinned order (docs/schedules.md), as written.
 struct scenario_step {
     char *text;
@@ -90,6 +97,8 @@ struct scenario_variant {
     uint32_t step_count;
     struct scenario_knob *knobs; // The scenario's own, then the variant's.
     uint32_t knob_count, own_count;
+    struct scenario_uarch *uarch; // The same.
+    uint32_t uarch_count;
 };
 
 enum expect_kind { EXPECT_TRUE_VALUE, EXPECT_EQUALS, EXPECT_AT_LEAST, EXPECT_AT_MOST, EXPECT_BETWEEN };

@@ -131,6 +131,8 @@ static void make_vm(struct schema *s, const struct schema_names *names)
                                        TEXT(struct raw_vm, prefault),
                                        TEXT(struct raw_vm, irqchip),
                                        TEXT(struct raw_vm, nested),
+                                       TEXT(struct raw_vm, paging),
+                                       TEXT(struct raw_vm, guest_page),
                                        TEXT(struct raw_vm, pcpu),
                                        LIST("vcpus", struct raw_vm, vcpus, &s->vcpu_entry),
                                        LIST("devices", struct raw_vm, devices, &device_entry),
@@ -147,11 +149,18 @@ static void make_variants(struct schema *s, const struct schema_names *names)
     for (unsigned i = 0; i < KNOB_COUNT; i++)
         s->knobs[i] = text_field(knob_names[i], i * sizeof(char *));
     s->knobs[KNOB_COUNT] = (cyaml_schema_field_t)CYAML_FIELD_END;
+    size_t at = 0;
+
+    for (unsigned i = 0; i < SCHEMA_UARCH_PARAMS; i++)
+        if (schema_uarch_name(i))
+            s->uarch[at++] = text_field(schema_uarch_name(i), i * sizeof(char *));
+    s->uarch[at] = (cyaml_schema_field_t)CYAML_FIELD_END;
     s->variant[0] = text_field("about", offsetof(struct raw_variant, about));
     s->variant[1] = (cyaml_schema_field_t)PART("knobs", struct raw_variant, knobs, s->knobs);
     s->variant[2] = (cyaml_schema_field_t)LIST("schedule", struct raw_variant, schedule, &text_entry);
     s->variant[3] = text_field("violation", offsetof(struct raw_variant, violation));
-    s->variant[4] = (cyaml_schema_field_t)CYAML_FIELD_END;
+    s->variant[4] = (cyaml_schema_field_t)PART("uarch", struct raw_variant, uarch, s->uarch);
+    s->variant[5] = (cyaml_schema_field_t)CYAML_FIELD_END;
     make_host(s);
     for (size_t i = 0; i < names->variant_count; i++)
         s->variants[i] =
@@ -178,6 +187,7 @@ void schema_make(struct schema *s, const struct schema_names *names)
         LIST("vmm", struct raw_scenario, vmm, &s->action_entry),
         PART("run", struct raw_scenario, run, run_fields),
         PART("knobs", struct raw_scenario, knobs, s->knobs),
+        PART("uarch", struct raw_scenario, uarch, s->uarch),
         LIST("schedule", struct raw_scenario, schedule, &text_entry),
         {.key = "variants",
          .data_offset = (uint32_t)offsetof(struct raw_scenario, variants),

@@ -25,6 +25,7 @@ enum {
     OPT_QUANTUM,
     OPT_HV,
     OPT_VCD,
+    OPT_CHECK_TLB,
     OPT_JSON,
     OPT_RESOLVED
 };
@@ -43,6 +44,8 @@ static const struct option_row options[] = {
                      "let processors run ahead of each other by this; 0 is exact (default)"},
     [OPT_HV] = {"--hv", "LIB", "another build of the hypervisor core (default: the libhv.so of this build)"},
     [OPT_VCD] = {"--vcd", "FILE", "value changes of processor modes and interrupt lines, for a wave viewer"},
+    [OPT_CHECK_TLB] = {"--check-tlb", NULL,
+                       "compare every hit of a translation cache with the tables; a stale one fails the run"},
     [OPT_JSON] = {"--json", NULL, "one JSON object per scenario on stdout"},
     [OPT_RESOLVED] = {"--print-resolved", NULL, "print the scenario with every default filled in, and stop"},
 };
@@ -64,7 +67,7 @@ struct arguments {
     uint32_t knob_count;
     uint64_t seed, quantum;
     uint32_t store;
-    bool json, resolved;
+    bool json, resolved, check_tlb;
     const char *paths[256];
     unsigned path_count;
 };
@@ -188,6 +191,9 @@ static int take_option(struct arguments *a, int option, const char *value)
         return 0;
     case OPT_VCD:
         a->vcd = value;
+        return 0;
+    case OPT_CHECK_TLB:
+        a->check_tlb = true;
         return 0;
     case OPT_JSON:
         a->json = true;
@@ -343,7 +349,8 @@ static int compare_variants(const struct arguments *a, struct trace *trace, cons
 static struct sim_machine *create_machine(const struct arguments *a, const struct scenario *s,
                                           struct user_error *e)
 {
-    const struct machine_options o = {.hv_path = a->hv, .vcd_path = a->vcd, .quantum_cycles = a->quantum};
+    const struct machine_options o = {
+        .hv_path = a->hv, .vcd_path = a->vcd, .quantum_cycles = a->quantum, .check_tlb = a->check_tlb};
 
     return machine_create(s, &o, e);
 }
