@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // A slot's dirty log begins: from now on every first write to a page of it must be noticed.
+#include "hv/core/tlb_change.h"
 #include "hv/hw/trace.h"
 #include "hv/lib/spans.h"
 #include "hv/mmu/mmu.h"
@@ -7,8 +8,10 @@
 static void write_protect_all(struct vm *vm)
 {
     write_lock(&vm->mmu_lock);
-    if (mmu_write_protect_all(vm))
+    tlb_change_begin(vm);
+    if (mmu_write_protect_all(vm) && !tlb_flush_left_out(vm, MMU_SKIP_FLUSH_START_LOG))
         mmu_flush_remote(vm);
+    tlb_change_end(vm);
     write_unlock(&vm->mmu_lock);
 }
 
