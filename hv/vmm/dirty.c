@@ -6,6 +6,7 @@
 #include "hv/vmm/vmm.h"
 
 #define VMM_EINVAL 22
+#define RING_BYTES_MAX (1u << 20)
 
 static u64 knob_value(enum knob k)
 {
@@ -27,11 +28,26 @@ static s64 enable(struct vmm_vm *vm, u32 cap, u64 argument)
     return hv_ioctl_ptr(vm->handle, HV_ENABLE_CAP, &c);
 }
 
+// The knob's size or, where the core wants a power of two, or more (room for a whole page-modification log),
+// the next that it takes.
+static void enable_ring(struct vmm_vm *vm)
+{
+    u64 wanted = knob_value(KNOB_VMM_DIRTY_RING_BYTES);
+    s64 result = -VMM_EINVAL;
+
+    for (u64 bytes = 4096; result == -VMM_EINVAL && bytes <= RING_BYTES_MAX; bytes *= 2) {
+        if (bytes < wanted)
+            continue;
+        vm->ring_bytes = (u32)bytes;
+        result = enable(vm, HV_CAP_DIRTY_LOG_RING, bytes);
+    }
+    vmm_require(result, "the dirty ring's size was refused");
+}
+
 void vmm_dirty_setup(struct vmm_vm *vm)
 {
     if (method_is(VMM_DIRTY_LOG_RING))
-        vmm_require(enable(vm, HV_CAP_DIRTY_LOG_RING, knob_value(KNOB_VMM_DIRTY_RING_BYTES)),
-                    "the dirty ring's size was refused");
+        enable_ring(vm);
     if (method_is(VMM_DIRTY_LOG_MANUAL))
         vmm_require(enable(vm, HV_CAP_MANUAL_DIRTY_LOG_PROTECT2, HV_DIRTY_LOG_MANUAL_PROTECT_ENABLE),
                     "manual dirty log protection was refused");
@@ -96,7 +112,7 @@ s64 vmm_dirty_stop(struct vmm_vm *vm, u32 slot)
 
 static void collect_ring(struct vmm_vcpu *vcpu)
 {
-    u32 mask = (u32)(knob_value(KNOB_VMM_DIRTY_RING_BYTES) / sizeof(struct hv_dirty_gfn)) - 1;
+    u32 mask = vcpu->vm->ring_bytes / (u32)sizeof(struct hv_dirty_gfn) - 1;
 
     for (;; vcpu->ring_index++) {
         struct hv_dirty_gfn *e = &vcpu->ring[vcpu->ring_index & mask];

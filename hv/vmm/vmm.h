@@ -65,6 +65,7 @@ struct vmm_vm {
     struct vmm_slot slots[VMM_SLOTS_MAX];
     struct vmm_migration *migration; // NULL: the host has no link.
     u32 kicking;                     // Somebody waits for vCPUs to leave RUN.
+    u32 ring_bytes;                  // Of each vCPU's dirty ring.
     struct vmm_lock dirty_lock;      // Of the slots' dirty bitmaps and of collecting rings.
 };
 
