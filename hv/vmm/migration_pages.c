@@ -7,6 +7,14 @@
 
 #define WORD_BITS 64u
 
+// Without a library of the compiler's: sums of pairs, nibbles, bytes.
+static u64 popcount(u64 x)
+{
+    x -= x >> 1 & 0x5555555555555555ull;
+    x = (x & 0x3333333333333333ull) + (x >> 2 & 0x3333333333333333ull);
+    return ((x + (x >> 4)) & 0x0f0f0f0f0f0f0f0full) * 0x0101010101010101ull >> 56;
+}
+
 static u64 page_count(const struct vmm_slot *s)
 {
     return s->bytes >> 12;
@@ -183,8 +191,8 @@ static u64 add_bitmap(struct vmm_vm *vm, struct vmm_slot *s)
 
         if (!dirty)
             continue;
-        dirtied += (u64)__builtin_popcountll(dirty);
-        fresh += (u64)__builtin_popcountll(dirty & ~s->marks[i]);
+        dirtied += popcount(dirty);
+        fresh += popcount(dirty & ~s->marks[i]);
         s->marks[i] |= dirty;
     }
     vm->migration->pending_pages += fresh;

@@ -66,6 +66,7 @@ struct vmm_vm {
     struct vmm_migration *migration; // NULL: the host has no link.
     u32 ring_entries;                // Of each vCPU's dirty ring; 0: none.
     u32 kicking;                     // Somebody waits for vCPUs to leave RUN.
+    u32 ring_bytes;                  // Of each vCPU's dirty ring.
     struct vmm_lock dirty_lock;      // Of the slots' dirty bitmaps and of collecting rings.
 };
 

@@ -2,6 +2,7 @@
 #include "models/dev/link.h"
 
 #include "hv/hw/link.h"
+#include "models/dev/link_queue.h"
 #include "models/mem/mem.h"
 #include <assert.h>
 #include <stdlib.h>
@@ -14,48 +15,22 @@
 #define DMA_PS_PER_16_BYTES 1016u
 #define ZERO_MAP_BYTES 64u
 
-struct message {
-    struct message *next;
-    uint64_t generation; // Of the carrier that it was sent under.
-    uint64_t arrival_ps; // SIM_PS_NEVER: waits for its turn.
-    uint64_t queued_ps;
-    uint64_t size_bytes; // Header and payload: what it holds of the queues.
-    uint32_t header_bytes, payload_bytes, segment_count;
-    uint64_t zero[8];
-    bool seen; // Software has had a look since it arrived.
-    uint8_t *header;
-    struct link_segment *segments; // Of the sender's memory.
-};
-
-struct fifo {
-    struct message *first, **end;
-};
-
-// Things that become known at a time: sizes that leave a queue, or just a count.
-struct moment {
-    uint64_t at_ps, bytes;
-};
-struct moments {
-    struct moment *v; // Ascending by time, from `first` on.
-    size_t first, count, capacity;
-};
-
 struct end {
-    struct pcpu *irq_cpu; // NULL: the card is not enabled.
-    uint64_t irq_ps;      // An interrupt is under way for that time; SIM_PS_NEVER: none.
-    struct fifo waiting;  // Messages that wait for room at the peer.
-    struct fifo inbox;    // Arrived or on the way here, by time.
-    struct message *taken;
+    struct pcpu *irq_cpu;     // NULL: the card is not enabled.
+    uint64_t irq_ps;          // An interrupt is under way for that time; SIM_PS_NEVER: none.
+    struct link_fifo waiting; // Messages that wait for room at the peer.
+    struct link_fifo inbox;   // Arrived or on the way here, by time.
+    struct link_transfer *taken;
     uint64_t waiting_bytes;
-    struct moments wire; // Ends of transmissions from here: the bytes leave the send queue.
-    uint64_t wire_bytes; // Of those.
+    struct link_moments wire; // Ends of transmissions from here: the bytes leave the send queue.
+    uint64_t wire_bytes;      // Of those.
     uint64_t wire_free_ps;
-    struct moments releases; // Of messages from here, as they become known here.
+    struct link_moments releases; // Of messages from here, as they become known here.
     uint64_t
         unreleased_bytes; // In the peer's receive queue, by what is known here at the last release's time.
     uint32_t pending;     // Messages from here that the peer has not released, as is known here.
     uint64_t wire_total_bytes, wire_latched_bytes; // Ever put on the wire; at the last look.
-    struct moments placements;
+    struct link_moments placements;
     uint64_t placing_until_ps;
     uint32_t placed;
     uint64_t carrier_ps; // Of a change that software has not seen; SIM_PS_NEVER: none.
@@ -70,68 +45,6 @@ struct link {
 };
 
 // --- Small parts. ---
-
-static void fifo_init(struct fifo *f)
-{
-    f->first = NULL;
-    f->end = &f->first;
-}
-
-static void fifo_push(struct fifo *f, struct message *m)
-{
-    m->next = NULL;
-    *f->end = m;
-    f->end = &m->next;
-}
-
-static struct message *fifo_pop(struct fifo *f)
-{
-    struct message *m = f->first;
-
-    f->first = m->next;
-    if (!f->first)
-        f->end = &f->first;
-    return m;
-}
-
-static void message_free(struct message *m)
-{
-    if (!m)
-        return;
-    free(m->header);
-    free(m->segments);
-    free(m);
-}
-
-static void moments_push(struct moments *s, uint64_t at_ps, uint64_t bytes)
-{
-    if (s->first && s->first + s->count == s->capacity) {
-        memmove(s->v, s->v + s->first, s->count * sizeof *s->v);
-        s->first = 0;
-    }
-    if (s->count == s->capacity) {
-        s->capacity = s->capacity ? 2 * s->capacity : 16;
-        s->v = realloc(s->v, s->capacity * sizeof *s->v);
-        assert(s->v);
-    }
-    assert(!s->count || s->v[s->first + s->count - 1].at_ps <= at_ps);
-    s->v[s->first + s->count++] = (struct moment){at_ps, bytes};
-}
-
-static uint64_t moments_next_ps(const struct moments *s)
-{
-    return s->count ? s->v[s->first].at_ps : SIM_PS_NEVER;
-}
-
-// Takes the first if it is due; *bytes are its.
-static bool moments_pop(struct moments *s, uint64_t now_ps, uint64_t *bytes)
-{
-    if (moments_next_ps(s) > now_ps)
-        return false;
-    *bytes = s->v[s->first++].bytes;
-    s->count--;
-    return true;
-}
 
 static uint64_t max64(uint64_t a, uint64_t b)
 {
@@ -152,31 +65,31 @@ struct link *link_create(const struct link_config *config)
     assert(l && config->bits_per_second && config->mtu_bytes);
     l->config = *config;
     for (unsigned i = 0; i < ENDS; i++) {
-        fifo_init(&l->ends[i].waiting);
-        fifo_init(&l->ends[i].inbox);
+        link_fifo_init(&l->ends[i].waiting);
+        link_fifo_init(&l->ends[i].inbox);
     }
     link_reset(l);
     return l;
 }
 
-static void drop_all(struct fifo *f)
+static void drop_all(struct link_fifo *f)
 {
     while (f->first)
-        message_free(fifo_pop(f));
+        link_transfer_free(link_fifo_pop(f));
 }
 
 static void end_reset(struct end *e)
 {
     drop_all(&e->waiting);
     drop_all(&e->inbox);
-    message_free(e->taken);
-    struct moments *const lists[] = {&e->wire, &e->releases, &e->placements};
+    link_transfer_free(e->taken);
+    struct link_moments *const lists[] = {&e->wire, &e->releases, &e->placements};
 
     for (unsigned i = 0; i < 3; i++)
         free(lists[i]->v);
     *e = (struct end){.irq_ps = SIM_PS_NEVER, .carrier_ps = SIM_PS_NEVER};
-    fifo_init(&e->waiting);
-    fifo_init(&e->inbox);
+    link_fifo_init(&e->waiting);
+    link_fifo_init(&e->inbox);
 }
 
 void link_reset(struct link *l)
@@ -200,11 +113,11 @@ void link_destroy(struct link *l)
 // The earliest thing that software at this end has not seen: what it has seen is no longer in the lists.
 static uint64_t next_event_ps(const struct end *e)
 {
-    const struct message *m = e->inbox.first;
-    uint64_t next = min64(moments_next_ps(&e->releases), moments_next_ps(&e->placements));
+    const struct link_transfer *m = e->inbox.first;
+    uint64_t next = min64(link_moments_next_ps(&e->releases), link_moments_next_ps(&e->placements));
 
     if (e->wants_space)
-        next = min64(next, moments_next_ps(&e->wire));
+        next = min64(next, link_moments_next_ps(&e->wire));
     while (m && m->seen)
         m = m->next;
     if (m)
@@ -227,15 +140,15 @@ static void look(struct end *e, uint64_t now_ps)
 {
     uint64_t bytes;
 
-    while (moments_pop(&e->wire, now_ps, &bytes))
+    while (link_moments_pop(&e->wire, now_ps, &bytes))
         e->wire_bytes -= bytes;
-    while (moments_pop(&e->releases, now_ps, &bytes)) {
+    while (link_moments_pop(&e->releases, now_ps, &bytes)) {
         e->unreleased_bytes -= bytes;
         e->pending--;
     }
-    while (moments_pop(&e->placements, now_ps, &bytes))
+    while (link_moments_pop(&e->placements, now_ps, &bytes))
         e->placed++;
-    for (struct message *m = e->inbox.first; m && m->arrival_ps <= now_ps; m = m->next)
+    for (struct link_transfer *m = e->inbox.first; m && m->arrival_ps <= now_ps; m = m->next)
         m->seen = true;
     e->carrier_ps = SIM_PS_NEVER;
     if (e->irq_ps <= now_ps)
@@ -281,7 +194,8 @@ static bool is_zero(const unsigned char *p, uint64_t bytes)
 }
 
 // Marks a segment's pages of zeros, from page *page of the payload on; the bytes that must cross the link.
-static uint64_t find_zeros_of(struct message *m, const struct link_segment *s, unsigned host, uint32_t *page)
+static uint64_t find_zeros_of(struct link_transfer *m, const struct link_segment *s, unsigned host,
+                              uint32_t *page)
 {
     const unsigned char *p = host_memory(host, s->hpa, s->bytes);
     uint64_t untouched[8] = {0}, bytes = 0;
@@ -300,7 +214,7 @@ static uint64_t find_zeros_of(struct message *m, const struct link_segment *s, u
 }
 
 // The same for the whole payload.
-static uint64_t find_zeros(struct message *m, unsigned host)
+static uint64_t find_zeros(struct link_transfer *m, unsigned host)
 {
     uint64_t bytes = 0;
     uint32_t page = 0;
@@ -320,7 +234,7 @@ static uint64_t room_ps(const struct link *l, const struct end *from, uint64_t b
             return at_ps;
         if (i == from->releases.count)
             return SIM_PS_NEVER;
-        const struct moment *r = &from->releases.v[from->releases.first + i];
+        const struct link_moment *r = &from->releases.v[from->releases.first + i];
 
         used -= r->bytes;
         at_ps = max64(at_ps, r->at_ps);
@@ -333,12 +247,12 @@ static void pump(struct link *l, unsigned from_host, uint64_t now_ps)
     struct end *from = &l->ends[from_host], *to = &l->ends[1 - from_host];
 
     while (from->waiting.first) {
-        struct message *m = from->waiting.first;
+        struct link_transfer *m = from->waiting.first;
         uint64_t start = room_ps(l, from, m->size_bytes, max64(m->queued_ps, from->wire_free_ps));
 
         if (start == SIM_PS_NEVER)
             break;
-        fifo_pop(&from->waiting);
+        link_fifo_pop(&from->waiting);
         uint64_t bytes = m->header_bytes + (m->payload_bytes ? ZERO_MAP_BYTES : 0) + find_zeros(m, from_host);
 
         from->wire_free_ps = start + link_serialize_ps(&l->config, bytes);
@@ -346,9 +260,9 @@ static void pump(struct link *l, unsigned from_host, uint64_t now_ps)
         from->waiting_bytes -= m->size_bytes;
         from->wire_bytes += m->size_bytes;
         from->unreleased_bytes += m->size_bytes;
-        moments_push(&from->wire, from->wire_free_ps, m->size_bytes);
+        link_moments_push(&from->wire, from->wire_free_ps, m->size_bytes);
         m->arrival_ps = from->wire_free_ps + l->config.latency_ps;
-        fifo_push(&to->inbox, m);
+        link_fifo_push(&to->inbox, m);
     }
     arm(from, now_ps);
     arm(to, now_ps);
@@ -367,7 +281,7 @@ static void send(struct link *l, struct pcpu *c, uint64_t hpa, uint64_t now_ps)
     if (!l->up || !has_space(l, e) || d->header_bytes > LINK_HEADER_MAX ||
         d->segment_count > LINK_SEGMENTS_MAX)
         return;
-    struct message *m = calloc(1, sizeof *m);
+    struct link_transfer *m = calloc(1, sizeof *m);
 
     assert(m);
     m->header = malloc(d->header_bytes + 1);
@@ -385,7 +299,7 @@ static void send(struct link *l, struct pcpu *c, uint64_t hpa, uint64_t now_ps)
     m->generation = l->generation;
     e->waiting_bytes += m->size_bytes;
     e->pending++;
-    fifo_push(&e->waiting, m);
+    link_fifo_push(&e->waiting, m);
     pump(l, c->host, now_ps);
 }
 
@@ -397,13 +311,14 @@ static bool has_message(const struct end *e, uint64_t now_ps)
 }
 
 // The receiver is through with a message at `at_ps`.
-static void release(struct link *l, unsigned host, const struct message *m, uint64_t at_ps, uint64_t now_ps)
+static void release(struct link *l, unsigned host, const struct link_transfer *m, uint64_t at_ps,
+                    uint64_t now_ps)
 {
     struct end *from = &l->ends[1 - host];
 
     if (m->generation != l->generation)
         return;
-    moments_push(&from->releases, at_ps + l->config.latency_ps, m->size_bytes);
+    link_moments_push(&from->releases, at_ps + l->config.latency_ps, m->size_bytes);
     pump(l, 1 - host, now_ps);
 }
 
@@ -414,7 +329,7 @@ static void drop_taken(struct link *l, unsigned host, uint64_t now_ps)
     if (!e->taken)
         return;
     release(l, host, e->taken, max64(now_ps, e->placing_until_ps), now_ps);
-    message_free(e->taken);
+    link_transfer_free(e->taken);
     e->taken = NULL;
 }
 
@@ -426,7 +341,7 @@ static void take(struct link *l, unsigned host, uint64_t hpa, uint64_t now_ps)
     drop_taken(l, host, now_ps);
     if (!has_message(e, now_ps))
         return;
-    e->taken = fifo_pop(&e->inbox);
+    e->taken = link_fifo_pop(&e->inbox);
     to->header_bytes = e->taken->header_bytes;
     to->payload_bytes = e->taken->payload_bytes;
     memcpy(to->zero, e->taken->zero, sizeof to->zero);
@@ -472,7 +387,7 @@ static void place_part(unsigned host, uint64_t to_hpa, uint64_t from_hpa, uint64
 }
 
 // Moves the taken message's payload; the bytes that were written.
-static uint64_t copy_payload(const struct message *m, unsigned host, const struct link_place *d)
+static uint64_t copy_payload(const struct link_transfer *m, unsigned host, const struct link_place *d)
 {
     struct cursor from = {m->segments, m->segment_count, 0}, to = {d->segments, d->segment_count, 0};
     uint64_t done = 0, written = 0;
@@ -508,7 +423,7 @@ static void place(struct link *l, unsigned host, uint64_t hpa, uint64_t now_ps)
         written = copy_payload(e->taken, host, d);
     }
     e->placing_until_ps = max64(now_ps, e->placing_until_ps) + (written + 15) / 16 * DMA_PS_PER_16_BYTES;
-    moments_push(&e->placements, e->placing_until_ps, 0);
+    link_moments_push(&e->placements, e->placing_until_ps, 0);
     drop_taken(l, host, now_ps);
     arm(e, now_ps);
 }
@@ -519,15 +434,15 @@ static void place(struct link *l, unsigned host, uint64_t hpa, uint64_t now_ps)
 static void lose_messages(struct link *l, unsigned host, uint64_t now_ps)
 {
     struct end *e = &l->ends[host];
-    struct message **at = &e->inbox.first;
+    struct link_transfer **at = &e->inbox.first;
 
     while (*at && (*at)->arrival_ps <= now_ps)
         at = &(*at)->next;
     while (*at) {
-        struct message *m = *at;
+        struct link_transfer *m = *at;
 
         *at = m->next;
-        message_free(m);
+        link_transfer_free(m);
     }
     e->inbox.end = at;
     drop_all(&e->waiting);
