@@ -15,6 +15,15 @@ static bool method_is(enum knob_value method)
 {
     return knob_value(KNOB_VMM_DIRTY_LOG) == method;
 }
+// The core wants a power of two: the largest that the knob's value holds.
+static u64 ring_bytes(void)
+{
+    u64 wanted = knob_value(KNOB_VMM_DIRTY_RING_BYTES), bytes = 4096;
+
+    while (bytes * 2 <= wanted)
+        bytes *= 2;
+    return bytes;
+}
 static bool is_manual(void)
 {
     return method_is(VMM_DIRTY_LOG_MANUAL) || method_is(VMM_DIRTY_LOG_MANUAL_ALL_SET);
@@ -30,8 +39,7 @@ static s64 enable(struct vmm_vm *vm, u32 cap, u64 argument)
 void vmm_dirty_setup(struct vmm_vm *vm)
 {
     if (method_is(VMM_DIRTY_LOG_RING))
-        vmm_require(enable(vm, HV_CAP_DIRTY_LOG_RING, knob_value(KNOB_VMM_DIRTY_RING_BYTES)),
-                    "the dirty ring's size was refused");
+        vmm_require(enable(vm, HV_CAP_DIRTY_LOG_RING, ring_bytes()), "the dirty ring's size was refused");
     if (method_is(VMM_DIRTY_LOG_MANUAL))
         vmm_require(enable(vm, HV_CAP_MANUAL_DIRTY_LOG_PROTECT2, HV_DIRTY_LOG_MANUAL_PROTECT_ENABLE),
                     "manual dirty log protection was refused");
@@ -96,7 +104,7 @@ s64 vmm_dirty_stop(struct vmm_vm *vm, u32 slot)
 
 static void collect_ring(struct vmm_vcpu *vcpu)
 {
-    u32 mask = (u32)(knob_value(KNOB_VMM_DIRTY_RING_BYTES) / sizeof(struct hv_dirty_gfn)) - 1;
+    u32 mask = (u32)(ring_bytes() / sizeof(struct hv_dirty_gfn)) - 1;
 
     for (;; vcpu->ring_index++) {
         struct hv_dirty_gfn *e = &vcpu->ring[vcpu->ring_index & mask];
