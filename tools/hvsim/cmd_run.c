@@ -6,13 +6,12 @@
 #include "tools/hvsim/command.h"
 #include "tools/hvsim/report.h"
 #include "tools/hvsim/run_table.h"
+#include "tools/hvsim/watch.h"
 #include <errno.h>
 #include <inttypes.h>
-#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/time.h>
 #include <unistd.h>
 
 enum {
@@ -71,67 +70,6 @@ struct arguments {
     const char *paths[256];
     unsigned path_count;
 };
-
-// --- What happens outside of simulated time. ---
-
-static volatile int attention;
-static volatile sig_atomic_t interrupted, tick;
-
-static void on_signal(int number)
-{
-    if (number == SIGALRM)
-        tick++;
-    else
-        interrupted = 1;
-    attention = 1;
-}
-
-struct watch {
-    struct sim_machine *machine;
-    struct trace *trace;
-    const struct scenario *scenario;
-    const struct scenario_variant *variant;
-    uint64_t clock_khz;
-    bool shown;
-};
-
-static void on_attention(void *ctx, uint64_t cycles)
-{
-    struct watch *w = ctx;
-    struct trace_error error;
-
-    attention = 0;
-    if (interrupted || (w->trace && trace_error(w->trace, &error) != TRACE_OK)) {
-        machine_interrupt(w->machine);
-        return;
-    }
-    if (isatty(STDERR_FILENO)) {
-        fprintf(stderr, "\r%s %s: %" PRIu64 ".%03" PRIu64 " ms simulated, %d s ", w->scenario->name,
-                w->variant->name, cycles / w->clock_khz, cycles * 1000 / w->clock_khz % 1000, (int)tick);
-        w->shown = true;
-    }
-}
-
-static void start_watching(void)
-{
-    struct sigaction action = {.sa_handler = on_signal};
-    const struct itimerval second = {{1, 0}, {1, 0}};
-
-    tick = 0;
-    attention = 0;
-    sigaction(SIGALRM, &action, NULL);
-    action.sa_flags = (int)SA_RESETHAND; // A second Ctrl-C kills.
-    sigaction(SIGINT, &action, NULL);
-    sigaction(SIGTERM, &action, NULL);
-    setitimer(ITIMER_REAL, &second, NULL);
-}
-
-static void stop_watching(void)
-{
-    const struct itimerval never = {{0, 0}, {0, 0}};
-
-    setitimer(ITIMER_REAL, &never, NULL);
-}
 
 // --- Arguments. ---
 
@@ -311,14 +249,14 @@ static int run_variant(struct session *session, struct sim_machine *m, const str
                               .seed = a->seed,
                               .trace = session->trace,
                               .resolved = resolved,
-                              .attention = &attention,
-                              .on_attention = on_attention,
+                              .attention = &watch_attention,
+                              .on_attention = watch_look,
                               .ctx = &watch};
 
-    start_watching();
+    watch_start();
     int result = machine_run(m, &run, e);
 
-    stop_watching();
+    watch_stop();
     if (watch.shown)
         fprintf(stderr, "\r%*s\r", 79, "");
     ran->run_id = run.run_id;
@@ -365,7 +303,7 @@ static int run_variants(struct session *session, struct sim_machine *m, const st
     unsigned count = 0;
     int result = 0;
 
-    for (uint32_t i = 0; i < s->variant_count && !result && !interrupted; i++) {
+    for (uint32_t i = 0; i < s->variant_count && !result && !watch_interrupted(); i++) {
         if (a->variant && strcmp(a->variant, s->variants[i].name) != 0)
             continue;
         ran[count] = (struct ran){.variant = &s->variants[i]};
@@ -379,7 +317,7 @@ static int run_variants(struct session *session, struct sim_machine *m, const st
         session->checked += ran[count++].checked;
     }
     free(resolved);
-    if (result || interrupted)
+    if (result || watch_interrupted())
         return result;
     int comparisons = compare_variants(a, session->trace, s, ran, count, e);
 
@@ -424,14 +362,14 @@ static int run_points(struct session *session, struct sim_machine **m, struct sc
         report_json_text(s->name);
         printf(", \"runs\": [");
     }
-    for (unsigned i = 0; i < count && !result && !interrupted; i++) {
+    for (unsigned i = 0; i < count && !result && !watch_interrupted(); i++) {
         if (i) {
             machine_destroy(*m);
             *m = create_machine(a, points[i], &e);
         }
         result = *m ? run_variants(session, *m, points[i], &e) : -1;
     }
-    if (!result && !interrupted)
+    if (!result && !watch_interrupted())
         result = finish_sweep(session, s, &e);
     unsigned failed = session->failed;
 
@@ -439,7 +377,7 @@ static int run_points(struct session *session, struct sim_machine **m, struct sc
         printf("\n], \"verdict\": \"%s\"}\n", result ? "error" : failed ? "fail" : "pass");
     if (result)
         return complain("%s%s", e.text, a->store == TRACE_ALL ? "" : " (--trace left some categories out)");
-    if (interrupted)
+    if (watch_interrupted())
         return complain("interrupted; the database says so and holds what was recorded");
     if (!a->json)
         printf("verdict: %s\n", failed ? "FAIL" : session->checked ? "pass" : "pass (nothing expected)");
@@ -592,7 +530,7 @@ int run_main(int argc, char **argv)
     if (!a.path_count)
         return complain(
             "run: name a scenario, such as scenarios/exits/quickstart.yaml; `hvsim list` shows them");
-    for (unsigned i = 0; i < a.path_count && !interrupted; i++) {
+    for (unsigned i = 0; i < a.path_count && !watch_interrupted(); i++) {
         int one = run_scenario(&a, a.paths[i]);
 
         status = one > status ? one : status;
