@@ -19,10 +19,10 @@ if [ -x /usr/bin/time ]; then
     /usr/bin/time -f '%e %U %S %M' -o time "$hvsim" run "$top/scenarios/dirty/log-start.yaml" --sweep-only "$point" >report
 else
     "$hvsim" run "$top/scenarios/dirty/log-start.yaml" --sweep-only "$point" >report
-    echo "$(($(date +%s%N) - begin)) - - -" | awk '{ printf "%.1f - - -\n", $1 / 1e9 }' >time
+    echo "$(($(date +%s%N) - begin)) - - -" | awk '{ printf "%.1f - - -\n", $1 / 1e9 }' >time.txt
 fi
 grep -E "^  (vms\[0\]|$point)" report
-read -r wall user system memory <time
+read -r wall user system memory <time.txt
 printf '\n%-34s %10s s\n' "wall time of the pair at $point" "$wall"
 printf '%-34s %10s s\n' "of it in the simulator" "$user"
 printf '%-34s %10s s\n' "of it in the kernel" "$system"
