@@ -4,8 +4,7 @@
 
 /*
  * From the stream of calls to packed chunks (call_chunks) and totals by function (functions). Times come in
- * ticks; a thread's times never fall (one that does is taken as the time before it). Chunks hold whole
- * cycles. A function's own time is summed up in ticks: of thousands of short calls, whole cycles would count
+ * ticks; a thread's times never fall (one that does is taken as the time before it). A function's own time is summed up in ticks: of thousands of short calls, whole cycles would count
  * the phase of each.
  */
 
@@ -15,12 +14,13 @@
 struct call_thread {
     struct call_stack stack;
     struct store_chunk chunk;
-    unsigned char *buffer, *pos, *limit;
+    struct call_packer packer;
+    unsigned char *buffer, *limit;
     size_t capacity;
+    uint32_t left; // operations until the chunk is stored
     uint16_t *open; // open calls by texts.id of the function: recursion counts once in totals
     size_t open_capacity;
-    uint64_t tick; // of the last operation
-    bool used;     // in this run
+    bool used; // in this run
 };
 
 struct call_totals {
