@@ -144,6 +144,8 @@ static size_t take_exit(struct consumer *c, const uint64_t *record)
     summary_take(&c->summary, &e);
     if (c->mask & TRACE_CALLS)
         call_recorder_exit(&c->calls, e.thread, 0, e.entry_tick == TRACE_NEVER ? 0 : e.entry_tick);
+    if (c->mask & TRACE_EVENTS)
+        event_groups_exit(c->store, &c->store->groups, e.where.pcpu);
     if (c->mask & TRACE_EXITS)
         store_exit(c, &e);
     return words;
@@ -153,24 +155,14 @@ static size_t take_event(struct consumer *c, const uint64_t *record)
 {
     uint32_t kind = (uint32_t)record[0] >> 8, argc = (uint32_t)(record[0] >> 32);
     uint64_t head = record[0] ^ (uint64_t)kind << 8;
-    struct trace_where where;
 
     assert(kind < event_kind_count && argc <= TRACE_EVENT_ARGS);
     head ^= c->kind_hashes[kind];
     digest_words(&c->digest, &head, 1);
     digest_words(&c->digest, record + 1, 2 + argc);
     c->events++;
-    if (c->mask & TRACE_EVENTS) {
-        memcpy(&where, record + 2, sizeof where);
-        int64_t tag = store_event_tag(c->store, kind, where);
-        struct bulk_row *row = store_row(c->store, STORE_EVENTS);
-
-        row->cells[0] = row_id(c, c->events);
-        row->cells[1] = tag;
-        row->cells[2] = (int64_t)whole_cycles(record[1]);
-        row->nulls = 0x1f8u & ~((1u << (3 + argc)) - 1);
-        memcpy(&row->cells[3], record + 3, 8 * (size_t)argc);
-    }
+    if (c->mask & TRACE_EVENTS)
+        event_groups_add(c->store, c->events, kind, record[1], record + 2, argc);
     return 3 + argc;
 }
 
