@@ -37,7 +37,7 @@ static void chunk_flush(struct call_recorder *recorder, struct call_thread *thre
                 (size_t)(thread->packer.pos - thread->buffer));
 }
 
-static struct call_thread *recorder_thread_new(struct call_recorder *recorder, uint32_t number, uint64_t tick)
+struct call_thread *call_recorder_thread_new(struct call_recorder *recorder, uint32_t number, uint64_t tick)
 {
     void *threads = recorder->threads;
 
@@ -56,40 +56,7 @@ static struct call_thread *recorder_thread_new(struct call_recorder *recorder, u
     return thread;
 }
 
-static inline struct call_thread *recorder_thread(struct call_recorder *recorder, uint32_t number,
-                                                  uint64_t tick)
-{
-    struct call_thread *thread = number < recorder->thread_capacity ? recorder->threads[number] : NULL;
-
-    return thread && thread->used ? thread : recorder_thread_new(recorder, number, tick);
-}
-
-// Room for one operation, at a time that does not fall: charges the function that ran until then. Gives the ticks
-// since the operation before.
-static inline uint64_t recorder_step(struct call_recorder *recorder, struct call_thread *thread, uint64_t tick)
-{
-    struct call_stack *stack = &thread->stack;
-
-    if (!thread->left || thread->packer.pos > thread->limit) {
-        chunk_flush(recorder, thread);
-        chunk_start(thread);
-    }
-    thread->left--;
-    uint64_t ticks = tick > stack->tick ? tick - stack->tick : 0;
-
-    if (stack->depth && !stack->is_off)
-        recorder->totals[stack->frames[stack->depth - 1].function].self_ticks += ticks;
-    stack->tick += ticks;
-    return ticks;
-}
-
-static inline uint64_t recorder_cycle(const struct call_thread *thread)
-{
-    return thread->stack.tick / TRACE_TICKS_PER_CYCLE;
-}
-
-// Entries of a function that was never called before.
-static void recorder_new_function(struct call_recorder *recorder, struct call_thread *thread, uint32_t name)
+void call_recorder_new_function(struct call_recorder *recorder, struct call_thread *thread, uint32_t name)
 {
     void *open = thread->open, *totals = recorder->totals;
 
@@ -99,73 +66,43 @@ static void recorder_new_function(struct call_recorder *recorder, struct call_th
     recorder->totals = totals;
 }
 
-void call_recorder_begin(struct call_recorder *recorder, uint32_t number, uint32_t function, uint64_t tick)
+void call_recorder_next_chunk(struct call_recorder *recorder, struct call_thread *thread)
 {
-    struct call_thread *thread = recorder_thread(recorder, number, tick);
-    uint64_t ticks = recorder_step(recorder, thread, tick);
-    uint32_t name = (uint32_t)store_text(recorder->store, function);
-
-    call_pack(&thread->packer, call_operation(CALL_OP_BEGIN, name), ticks);
-    call_stack_begin(&thread->stack, name, recorder_cycle(thread));
-    if (name >= thread->open_capacity || name >= recorder->total_capacity)
-        recorder_new_function(recorder, thread, name);
-    thread->open[name]++;
-}
-
-void call_recorder_end(struct call_recorder *recorder, uint32_t number, uint64_t tick)
-{
-    struct call_thread *thread = recorder_thread(recorder, number, tick);
-    struct call_done done;
-
-    // A function that was entered before recording began has no begin.
-    if (!thread->stack.depth)
-        return;
-    uint64_t ticks = recorder_step(recorder, thread, tick);
-
-    if (!call_stack_end(&thread->stack, recorder_cycle(thread), &done))
-        return;
-    call_pack(&thread->packer, call_operation(CALL_OP_END, 0), ticks);
-    struct call_totals *totals = &recorder->totals[done.function];
-
-    thread->chunk.calls++;
-    if (done.exit > thread->chunk.last_exit)
-        thread->chunk.last_exit = done.exit;
-    totals->calls++;
-    if (!--thread->open[done.function])
-        totals->total_cycles += done.on_cycles;
+    chunk_flush(recorder, thread);
+    chunk_start(thread);
 }
 
 static void recorder_other(struct call_recorder *recorder, struct call_thread *thread, uint64_t operation,
                            uint64_t tick)
 {
-    call_pack(&thread->packer, operation, recorder_step(recorder, thread, tick));
+    call_pack(&thread->packer, operation, call_recorder_step(recorder, thread, tick));
 }
 
 void call_recorder_switch(struct call_recorder *recorder, uint16_t pcpu, uint32_t prev, uint32_t next,
                           uint64_t tick)
 {
     if (prev != TRACE_NO_THREAD) {
-        struct call_thread *thread = recorder_thread(recorder, prev, tick);
+        struct call_thread *thread = call_recorder_thread(recorder, prev, tick);
 
         recorder_other(recorder, thread, call_operation(CALL_OP_OFF, 0), tick);
-        call_stack_off(&thread->stack, recorder_cycle(thread));
+        call_stack_off(&thread->stack, call_recorder_cycle(thread));
     }
     if (next != TRACE_NO_THREAD) {
-        struct call_thread *thread = recorder_thread(recorder, next, tick);
+        struct call_thread *thread = call_recorder_thread(recorder, next, tick);
 
         recorder_other(recorder, thread, call_operation(CALL_OP_ON, pcpu), tick);
-        call_stack_on(&thread->stack, recorder_cycle(thread), pcpu);
+        call_stack_on(&thread->stack, call_recorder_cycle(thread), pcpu);
     }
 }
 
 void call_recorder_exit(struct call_recorder *recorder, uint32_t number, uint32_t seq, uint64_t tick)
 {
-    struct call_thread *thread = recorder_thread(recorder, number, tick);
+    struct call_thread *thread = call_recorder_thread(recorder, number, tick);
 
     recorder_other(recorder, thread, call_operation(CALL_OP_EXIT, call_exit_operand(&thread->stack, seq)),
                    tick);
     call_stack_exit(&thread->stack, seq);
-    thread->stack.cycle = recorder_cycle(thread);
+    thread->stack.cycle = call_recorder_cycle(thread);
 }
 
 static void recorder_store_totals(struct call_recorder *recorder)
