@@ -5,18 +5,18 @@
 
 #include <stdlib.h>
 
-// A chunk is flushed when so many bytes are full; the margin takes the longest operation.
-enum { CHUNK_BYTES = 32768, CHUNK_MARGIN = 4 * CALL_VARINT_MAX };
+// A chunk is stored when so many bytes are full, or CALL_CHUNK_OPS operations in it.
+enum { CHUNK_BYTES = 32768 };
 
 // Everything that a chunk needs to be read by itself goes in front of it.
 static void chunk_start(struct call_thread *thread)
 {
-    size_t state = call_state_size(&thread->stack);
     const struct call_stack *stack = &thread->stack;
+    size_t capacity = call_state_size(stack) + CHUNK_BYTES;
 
-    if (thread->capacity < CHUNK_BYTES + state) {
+    if (thread->capacity < capacity) {
         free(thread->buffer);
-        thread->capacity = CHUNK_BYTES + 2 * state;
+        thread->capacity = capacity + call_state_size(stack);
         thread->buffer = memory_zeroed(thread->capacity, 1);
     }
     thread->chunk.pcpu = stack->pcpu;
@@ -24,19 +24,20 @@ static void chunk_start(struct call_thread *thread)
     thread->chunk.first_exit = stack->exit;
     thread->chunk.last_exit = stack->exit;
     thread->chunk.calls = 0;
-    thread->pos = call_pack_state(thread->buffer, stack);
-    thread->limit = thread->pos + CHUNK_BYTES - state - CHUNK_MARGIN;
-    if (state + 2 * CHUNK_MARGIN > CHUNK_BYTES / 2)
-        thread->limit = thread->buffer + thread->capacity - CHUNK_MARGIN;
+    call_pack_start(&thread->packer, call_pack_state(thread->buffer, stack));
+    thread->limit = thread->packer.pos + CHUNK_BYTES - CALL_PACKED_MAX - CALL_VARINT_MAX;
+    thread->left = CALL_CHUNK_OPS;
 }
 
 static void chunk_flush(struct call_recorder *recorder, struct call_thread *thread)
 {
+    call_pack_run(&thread->packer);
     thread->chunk.last_cycle = thread->stack.cycle;
-    store_chunk(recorder->store, &thread->chunk, thread->buffer, (size_t)(thread->pos - thread->buffer));
+    store_chunk(recorder->store, &thread->chunk, thread->buffer,
+                (size_t)(thread->packer.pos - thread->buffer));
 }
 
-static struct call_thread *recorder_thread_new(struct call_recorder *recorder, uint32_t number, uint64_t tick)
+struct call_thread *call_recorder_thread_new(struct call_recorder *recorder, uint32_t number, uint64_t tick)
 {
     void *threads = recorder->threads;
 
@@ -48,43 +49,14 @@ static struct call_thread *recorder_thread_new(struct call_recorder *recorder, u
         thread = recorder->threads[number] = memory_zeroed(1, sizeof *thread);
     thread->used = true;
     thread->chunk.thread = number;
-    thread->tick = tick;
+    thread->stack.tick = tick;
     thread->stack.cycle = tick / TRACE_TICKS_PER_CYCLE;
     thread->stack.pcpu = TRACE_NOBODY;
     chunk_start(thread);
     return thread;
 }
 
-static inline struct call_thread *recorder_thread(struct call_recorder *recorder, uint32_t number,
-                                                  uint64_t tick)
-{
-    struct call_thread *thread = number < recorder->thread_capacity ? recorder->threads[number] : NULL;
-
-    return thread && thread->used ? thread : recorder_thread_new(recorder, number, tick);
-}
-
-// Room for one operation, at a time that does not fall: charges the function that ran until then, gives the
-// operation's cycle and, in *delta, the cycles since the one before.
-static inline uint64_t recorder_step(struct call_recorder *recorder, struct call_thread *thread,
-                                     uint64_t tick, uint64_t *delta)
-{
-    const struct call_stack *stack = &thread->stack;
-
-    if (thread->pos > thread->limit) {
-        chunk_flush(recorder, thread);
-        chunk_start(thread);
-    }
-    if (tick < thread->tick)
-        tick = thread->tick;
-    if (stack->depth && !stack->is_off)
-        recorder->totals[stack->frames[stack->depth - 1].function].self_ticks += tick - thread->tick;
-    thread->tick = tick;
-    *delta = tick / TRACE_TICKS_PER_CYCLE - stack->cycle;
-    return tick / TRACE_TICKS_PER_CYCLE;
-}
-
-// Entries of a function that was never called before.
-static void recorder_new_function(struct call_recorder *recorder, struct call_thread *thread, uint32_t name)
+void call_recorder_new_function(struct call_recorder *recorder, struct call_thread *thread, uint32_t name)
 {
     void *open = thread->open, *totals = recorder->totals;
 
@@ -94,74 +66,43 @@ static void recorder_new_function(struct call_recorder *recorder, struct call_th
     recorder->totals = totals;
 }
 
-void call_recorder_begin(struct call_recorder *recorder, uint32_t number, uint32_t function, uint64_t tick)
+void call_recorder_next_chunk(struct call_recorder *recorder, struct call_thread *thread)
 {
-    struct call_thread *thread = recorder_thread(recorder, number, tick);
-    uint64_t delta, cycle = recorder_step(recorder, thread, tick, &delta);
-    uint32_t name = (uint32_t)store_text(recorder->store, function);
-
-    thread->pos = call_put(thread->pos, delta << 2 | CALL_OP_BEGIN);
-    thread->pos = call_put(thread->pos, name);
-    call_stack_begin(&thread->stack, name, cycle);
-    if (name >= thread->open_capacity || name >= recorder->total_capacity)
-        recorder_new_function(recorder, thread, name);
-    thread->open[name]++;
+    chunk_flush(recorder, thread);
+    chunk_start(thread);
 }
 
-void call_recorder_end(struct call_recorder *recorder, uint32_t number, uint64_t tick)
+static void recorder_other(struct call_recorder *recorder, struct call_thread *thread, uint64_t operation,
+                           uint64_t tick)
 {
-    struct call_thread *thread = recorder_thread(recorder, number, tick);
-    uint64_t delta, cycle = recorder_step(recorder, thread, tick, &delta);
-    struct call_done done;
-
-    // A function that was entered before recording began has no begin.
-    if (!call_stack_end(&thread->stack, cycle, &done))
-        return;
-    struct call_totals *totals = &recorder->totals[done.function];
-
-    thread->pos = call_put(thread->pos, delta << 2 | CALL_OP_END);
-    thread->chunk.calls++;
-    if (done.exit > thread->chunk.last_exit)
-        thread->chunk.last_exit = done.exit;
-    totals->calls++;
-    if (!--thread->open[done.function])
-        totals->total_cycles += done.on_cycles;
-}
-
-// Gives the cycle of the mark.
-static uint64_t recorder_mark(struct call_recorder *recorder, struct call_thread *thread, enum call_mark mark,
-                              uint64_t value, uint64_t tick)
-{
-    uint64_t delta, cycle = recorder_step(recorder, thread, tick, &delta);
-
-    thread->pos = call_put(thread->pos, delta << 2 | CALL_OP_MARK);
-    thread->pos = call_put(thread->pos, mark);
-    if (mark != CALL_MARK_OFF)
-        thread->pos = call_put(thread->pos, value);
-    return cycle;
+    call_pack(&thread->packer, operation, call_recorder_step(recorder, thread, tick));
 }
 
 void call_recorder_switch(struct call_recorder *recorder, uint16_t pcpu, uint32_t prev, uint32_t next,
                           uint64_t tick)
 {
     if (prev != TRACE_NO_THREAD) {
-        struct call_thread *thread = recorder_thread(recorder, prev, tick);
+        struct call_thread *thread = call_recorder_thread(recorder, prev, tick);
 
-        call_stack_off(&thread->stack, recorder_mark(recorder, thread, CALL_MARK_OFF, 0, tick));
+        recorder_other(recorder, thread, call_operation(CALL_OP_OFF, 0), tick);
+        call_stack_off(&thread->stack, call_recorder_cycle(thread));
     }
     if (next != TRACE_NO_THREAD) {
-        struct call_thread *thread = recorder_thread(recorder, next, tick);
+        struct call_thread *thread = call_recorder_thread(recorder, next, tick);
 
-        call_stack_on(&thread->stack, recorder_mark(recorder, thread, CALL_MARK_ON, pcpu, tick), pcpu);
+        recorder_other(recorder, thread, call_operation(CALL_OP_ON, pcpu), tick);
+        call_stack_on(&thread->stack, call_recorder_cycle(thread), pcpu);
     }
 }
 
 void call_recorder_exit(struct call_recorder *recorder, uint32_t number, uint32_t seq, uint64_t tick)
 {
-    struct call_thread *thread = recorder_thread(recorder, number, tick);
+    struct call_thread *thread = call_recorder_thread(recorder, number, tick);
 
-    thread->stack.cycle = recorder_mark(recorder, thread, CALL_MARK_EXIT, seq, tick);
-    thread->stack.exit = seq;
+    recorder_other(recorder, thread, call_operation(CALL_OP_EXIT, call_exit_operand(&thread->stack, seq)),
+                   tick);
+    call_stack_exit(&thread->stack, seq);
+    thread->stack.cycle = call_recorder_cycle(thread);
 }
 
 static void recorder_store_totals(struct call_recorder *recorder)

@@ -5,12 +5,17 @@
 /*
  * The call stack of one hypervisor thread and its packed form (call_chunks.packed, see docs/trace-schema.md).
  * The recorder applies calls to a stack and packs them; the reader unpacks them and applies them to a stack
- * of its own. Times are cycles. Frames are numbered from 0, the outermost.
+ * of its own. Frames are numbered from 0, the outermost.
+ *
+ * A hypervisor does the same again and again, so an operation is packed against a guess: the one that followed
+ * the same few operations the last time. Times are packed in ticks, which repeat where whole cycles do not
+ * (their phase differs each time); the stack and what it gives are in whole cycles.
  */
 
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <string.h>
 
 struct call_frame {
     uint32_t function;
@@ -23,10 +28,12 @@ struct call_frame {
 struct call_stack {
     struct call_frame *frames;
     size_t depth, capacity;
-    uint64_t cycle;     // of the last operation
+    uint64_t tick;      // of the last operation
+    uint64_t cycle;     // the same in whole cycles
     uint64_t off;       // cycles that the thread was not on a pCPU
     uint64_t off_since; // if it is not on one now
     uint32_t exit;      // being handled now, 0 none
+    uint32_t last_exit; // being handled now or last
     uint16_t pcpu;
     bool is_off;
 };
@@ -40,10 +47,20 @@ struct call_done {
     uint64_t self_cycles;   // of these, not in calls that it made
 };
 
-// Lowest two bits of a packed operation; the rest is the time since the operation before, in cycles.
-enum call_op { CALL_OP_BEGIN, CALL_OP_END, CALL_OP_MARK };
-// What follows CALL_OP_MARK.
-enum call_mark { CALL_MARK_OFF, CALL_MARK_ON, CALL_MARK_EXIT };
+// What happens to a stack; the operand is in bits 3 and up of an operation.
+enum call_op {
+    CALL_OP_BEGIN, // texts.id of the function
+    CALL_OP_END,   // 0
+    CALL_OP_OFF,   // 0
+    CALL_OP_ON,    // number of the pCPU
+    CALL_OP_EXIT,  // call_exit_operand()
+    CALL_OPS,
+};
+
+static inline uint64_t call_operation(enum call_op op, uint64_t operand)
+{
+    return operand << 3 | op;
+}
 
 void call_stack_free(struct call_stack *stack);
 void call_stack_grow(struct call_stack *stack);
@@ -96,19 +113,110 @@ static inline unsigned char *call_put(unsigned char *p, uint64_t value)
 // Bytes that call_pack_state() needs at most for a stack of this depth.
 static inline size_t call_state_size(const struct call_stack *stack)
 {
-    return (6 + 5 * stack->depth) * CALL_VARINT_MAX;
+    return (8 + 5 * stack->depth) * CALL_VARINT_MAX;
 }
 
 // Packs the stack as it stands, so that a chunk can be read without those before it.
 unsigned char *call_pack_state(unsigned char *p, const struct call_stack *stack);
 
-struct call_reader {
-    const unsigned char *pos, *end;
+static inline uint64_t call_zigzag(int64_t value)
+{
+    return (uint64_t)value << 1 ^ (uint64_t)(value >> 63);
+}
+
+static inline int64_t call_unzigzag(uint64_t value)
+{
+    return (int64_t)(value >> 1 ^ -(value & 1));
+}
+
+// Exits are told by how far they are from the one after the thread's last.
+static inline uint64_t call_exit_operand(const struct call_stack *stack, uint32_t exit)
+{
+    return exit ? 1 + call_zigzag((int64_t)exit - stack->last_exit - 1) : 0;
+}
+
+static inline void call_stack_exit(struct call_stack *stack, uint32_t exit)
+{
+    stack->exit = exit;
+    if (exit)
+        stack->last_exit = exit;
+}
+
+// ---- guesses
+// ------------------------------------------------------------------------------------------------------------
+
+// CALL_CHUNK_OPS: a chunk has no more operations, which bounds what a damaged one can ask for.
+enum { CALL_GUESS_BITS = 12, CALL_CHUNK_OPS = 16384 };
+
+struct call_guesses {
+    uint32_t context; // of the last few operations
+    struct {
+        uint64_t operation, ticks; // since the operation before
+    } slots[1u << CALL_GUESS_BITS];
 };
 
-// Unpacks what call_pack_state() wrote; stack->cycle must be the chunk's first cycle. False if the bytes are
-// damaged.
-bool call_unpack_state(struct call_reader *reader, struct call_stack *stack);
+// Three bits a step: operations before the last four have left it.
+static inline void call_guess_next(struct call_guesses *guesses, uint64_t operation)
+{
+    uint32_t hash = (uint32_t)operation * 0x9e3779b1u >> (32 - CALL_GUESS_BITS);
+
+    guesses->context = (guesses->context << 3 ^ hash) & ((1u << CALL_GUESS_BITS) - 1);
+}
+
+// The lowest two bits of a packed number; what is in the others.
+enum call_code {
+    CALL_CODE_RUN,  // so many operations as guessed, less 1
+    CALL_CODE_TIME, // the operation as guessed, at another time: zigzag of how much later
+    CALL_CODE_OTHER // the operation; its ticks follow
+};
+
+struct call_packer {
+    unsigned char *pos;
+    uint64_t run; // operations as guessed that are not yet packed
+    struct call_guesses guesses;
+};
+
+enum { CALL_PACKED_MAX = 3 * CALL_VARINT_MAX }; // bytes of an operation, with the run before it
+
+static inline void call_pack_start(struct call_packer *packer, unsigned char *pos)
+{
+    packer->pos = pos;
+    packer->run = 0;
+    memset(&packer->guesses, 0, sizeof packer->guesses);
+}
+
+// The run that is not yet packed, at the end of a chunk or before an operation that is not as guessed.
+static inline void call_pack_run(struct call_packer *packer)
+{
+    if (packer->run)
+        packer->pos = call_put(packer->pos, (packer->run - 1) << 2 | CALL_CODE_RUN);
+    packer->run = 0;
+}
+
+void call_pack_other(struct call_packer *packer, uint64_t operation, uint64_t ticks);
+static inline void call_pack(struct call_packer *packer, uint64_t operation, uint64_t ticks)
+{
+    struct call_guesses *guesses = &packer->guesses;
+
+    if (guesses->slots[guesses->context].operation == operation &&
+        guesses->slots[guesses->context].ticks == ticks)
+        packer->run++;
+    else
+        call_pack_other(packer, operation, ticks);
+    call_guess_next(guesses, operation);
+}
+
+struct call_reader {
+    const unsigned char *pos, *end;
+    uint64_t run;  // operations as guessed that are left of the last packed number
+    uint32_t left; // operations that the chunk may still have
+    struct call_guesses guesses;
+};
+
+// Starts reading a chunk of size bytes: unpacks what call_pack_state() wrote. stack->cycle must be the chunk's first
+// cycle. False if the bytes are damaged.
+bool call_unpack_state(struct call_reader *reader, const unsigned char *bytes, size_t size,
+                       struct call_stack *stack);
 
 enum call_step {
     CALL_STEP_END_OF_CHUNK,

@@ -46,9 +46,12 @@ static int chunks_next(struct chunks *chunks)
     chunks->last_exit = sqlite3_column_int64(chunks->statement, 4);
     chunks->stack.cycle = (uint64_t)sqlite3_column_int64(chunks->statement, 2);
     chunks->stack.off = 0;
-    chunks->reader.pos = sqlite3_column_blob(chunks->statement, 5);
-    chunks->reader.end = chunks->reader.pos + sqlite3_column_bytes(chunks->statement, 5);
-    return call_unpack_state(&chunks->reader, &chunks->stack) ? SQLITE_ROW : SQLITE_CORRUPT;
+    const void *packed = sqlite3_column_blob(chunks->statement, 5);
+
+    return call_unpack_state(&chunks->reader, packed, (size_t)sqlite3_column_bytes(chunks->statement, 5),
+                             &chunks->stack)
+               ? SQLITE_ROW
+               : SQLITE_CORRUPT;
 }
 
 enum call_step chunks_step(struct chunks *chunks, struct call_done *done, int *result)

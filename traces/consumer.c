@@ -54,23 +54,33 @@ static void put_or_null(struct bulk_row *row, int column, int64_t value, bool is
 // ---- one function per type of record; each gives the record's size in words
 // ------------------------------------------
 
-static size_t take_call_begin(struct consumer *c, const uint64_t *record)
+// Calls and returns, as many as follow each other: tens of them belong to each exit, so the digest stays in registers.
+static const uint64_t *take_calls(struct consumer *c, const uint64_t *record, const uint64_t *end)
 {
-    uint32_t function = (uint32_t)(record[0] >> 32);
-    const uint64_t canonical[2] = {(uint32_t)record[0] ^ text_hash(c, function), record[1]};
+    const bool store = c->mask & TRACE_CALLS;
+    struct digest digest = c->digest;
+    uint64_t records = 0;
 
-    digest_words(&c->digest, canonical, 2);
-    if (c->mask & TRACE_CALLS)
-        call_recorder_begin(&c->calls, (uint32_t)record[0] >> 8, function, record[1]);
-    return 2;
-}
+    for (; record < end; record += 2, records++) {
+        uint64_t head = record[0];
 
-static size_t take_call_end(struct consumer *c, const uint64_t *record)
-{
-    digest_words(&c->digest, record, 2);
-    if (c->mask & TRACE_CALLS)
-        call_recorder_end(&c->calls, (uint32_t)record[0] >> 8, record[1]);
-    return 2;
+        if ((unsigned char)head == TRACE_REC_CALL_BEGIN) {
+            struct text_entry *function = texts_entry(c->texts, (uint32_t)(head >> 32));
+
+            digest_two(&digest, (uint32_t)head ^ function->hash, record[1]);
+            if (store)
+                call_recorder_begin(&c->calls, (uint32_t)head >> 8, function, record[1]);
+        } else if ((unsigned char)head == TRACE_REC_CALL_END) {
+            digest_two(&digest, head, record[1]);
+            if (store)
+                call_recorder_end(&c->calls, (uint32_t)head >> 8, record[1]);
+        } else {
+            break;
+        }
+    }
+    c->digest = digest;
+    c->records += records;
+    return record;
 }
 
 static size_t take_switch(struct consumer *c, const uint64_t *record)
@@ -144,6 +154,8 @@ static size_t take_exit(struct consumer *c, const uint64_t *record)
     summary_take(&c->summary, &e);
     if (c->mask & TRACE_CALLS)
         call_recorder_exit(&c->calls, e.thread, 0, e.entry_tick == TRACE_NEVER ? 0 : e.entry_tick);
+    if (c->mask & TRACE_EVENTS)
+        event_groups_exit(c->store, &c->store->groups, e.where.pcpu);
     if (c->mask & TRACE_EXITS)
         store_exit(c, &e);
     return words;
@@ -153,24 +165,14 @@ static size_t take_event(struct consumer *c, const uint64_t *record)
 {
     uint32_t kind = (uint32_t)record[0] >> 8, argc = (uint32_t)(record[0] >> 32);
     uint64_t head = record[0] ^ (uint64_t)kind << 8;
-    struct trace_where where;
 
     assert(kind < event_kind_count && argc <= TRACE_EVENT_ARGS);
     head ^= c->kind_hashes[kind];
     digest_words(&c->digest, &head, 1);
     digest_words(&c->digest, record + 1, 2 + argc);
     c->events++;
-    if (c->mask & TRACE_EVENTS) {
-        memcpy(&where, record + 2, sizeof where);
-        int64_t tag = store_event_tag(c->store, kind, where);
-        struct bulk_row *row = store_row(c->store, STORE_EVENTS);
-
-        row->cells[0] = row_id(c, c->events);
-        row->cells[1] = tag;
-        row->cells[2] = (int64_t)whole_cycles(record[1]);
-        row->nulls = 0x1f8u & ~((1u << (3 + argc)) - 1);
-        memcpy(&row->cells[3], record + 3, 8 * (size_t)argc);
-    }
+    if (c->mask & TRACE_EVENTS)
+        event_groups_add(c->store, c->events, kind, record[1], record + 2, argc);
     return 3 + argc;
 }
 
@@ -380,8 +382,6 @@ void consumer_run_begin(struct consumer *c)
 void consumer_block(struct consumer *c, const unsigned char *block, size_t size)
 {
     static size_t (*const take[])(struct consumer *, const uint64_t *) = {
-        [TRACE_REC_CALL_BEGIN] = take_call_begin,
-        [TRACE_REC_CALL_END] = take_call_end,
         [TRACE_REC_SWITCH] = take_switch,
         [TRACE_REC_EXIT_BEGIN] = take_exit_begin,
         [TRACE_REC_EXIT] = take_exit,
@@ -399,14 +399,12 @@ void consumer_block(struct consumer *c, const unsigned char *block, size_t size)
         size_t type = (unsigned char)*record;
 
         assert(type && type < sizeof take / sizeof take[0]);
-        // The two that make up most records without a call through the table: a tenth of the consumer's time.
-        if (type == TRACE_REC_CALL_BEGIN)
-            record += take_call_begin(c, record);
-        else if (type == TRACE_REC_CALL_END)
-            record += take_call_end(c, record);
-        else
+        if (type <= TRACE_REC_CALL_END) {
+            record = take_calls(c, record, end);
+        } else {
             record += take[type](c, record);
-        c->records++;
+            c->records++;
+        }
     }
 }
 

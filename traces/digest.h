@@ -56,6 +56,18 @@ static inline void digest_words(struct digest *d, const uint64_t *words, size_t 
     d->words += n;
 }
 
+// Appends two words.
+static inline void digest_two(struct digest *d, uint64_t first, uint64_t second)
+{
+    if (d->words % 2) {
+        digest_pair(d, d->held, first);
+        d->held = second;
+    } else {
+        digest_pair(d, first, second);
+    }
+    d->words += 2;
+}
+
 // The hash of what was appended so far; d may go on.
 struct trace_digest digest_value(const struct digest *d);
 

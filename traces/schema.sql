@@ -158,7 +158,8 @@ CREATE TABLE event_tags (
 );
 
 CREATE TABLE events_data (
-    id INTEGER PRIMARY KEY,   -- run << 32 | seq
+    id INTEGER PRIMARY KEY,   -- run << 32 | number
+    seq,                      -- number of the event within the run
     tag,                      -- event_tags.id
     cycle,                    -- cycles, when it happened
     a0,                       -- argument 0 (64 bits, signed in SQLite), NULL if there is none
@@ -169,9 +170,28 @@ CREATE TABLE events_data (
     a5                        -- argument 5
 );
 
+CREATE TABLE event_shapes (
+    id INTEGER PRIMARY KEY,   -- shape << 3 | index of the event in the group
+    tag INTEGER NOT NULL,     -- event_tags.id
+    ticks INTEGER NOT NULL,   -- 1/16 cycles since the group's first event
+    a0,                       -- argument 0, NULL if there is none
+    a1,                       -- argument 1
+    a2,                       -- argument 2
+    a3,                       -- argument 3
+    a4,                       -- argument 4
+    a5                        -- argument 5
+);
+
+CREATE TABLE event_groups_data (
+    id INTEGER PRIMARY KEY,   -- run << 32 | number
+    seq,                      -- number within the run of the group's first event
+    shape,                    -- event_shapes.id >> 3
+    tick                      -- 1/16 cycles, when the first event happened
+);
+
 CREATE VIEW events AS SELECT
     r.run AS run,             -- runs.run
-    e.id & 0xffffffff AS seq, -- number of the event within the run, from 1, in simulated order; NULL for kvm_exit
+    e.seq AS seq,             -- number of the event within the run, from 1, in simulated order; NULL for kvm_exit
     e.cycle AS cycle,         -- cycles, when it happened
     p.pcpu AS pcpu,           -- number of the pCPU
     p.vm AS vm,               -- number of the VM, NULL outside one
@@ -194,6 +214,20 @@ CREATE VIEW events AS SELECT
     END AS args               -- JSON object of the arguments by name
 FROM runs r CROSS JOIN events_data e ON e.id BETWEEN r.run << 32 AND r.run << 32 | 0xffffffff
     CROSS JOIN event_tags t ON t.id = e.tag CROSS JOIN event_kinds k ON k.id = t.kind
+    CROSS JOIN places p ON p.id = t.place
+-- Those that came in a shape: one row for each event of a group.
+UNION ALL SELECT r.run, g.seq + (s.id & 7), (g.tick + s.ticks) / 16, p.pcpu, p.vm, p.vcpu, p.level, k.kind,
+    s.a0, s.a1, s.a2, s.a3, s.a4, s.a5, CASE k.argc WHEN 0 THEN '{}'
+        WHEN 1 THEN json_object(k.n0, s.a0)
+        WHEN 2 THEN json_object(k.n0, s.a0, k.n1, s.a1)
+        WHEN 3 THEN json_object(k.n0, s.a0, k.n1, s.a1, k.n2, s.a2)
+        WHEN 4 THEN json_object(k.n0, s.a0, k.n1, s.a1, k.n2, s.a2, k.n3, s.a3)
+        WHEN 5 THEN json_object(k.n0, s.a0, k.n1, s.a1, k.n2, s.a2, k.n3, s.a3, k.n4, s.a4)
+        ELSE json_object(k.n0, s.a0, k.n1, s.a1, k.n2, s.a2, k.n3, s.a3, k.n4, s.a4, k.n5, s.a5)
+    END
+FROM runs r CROSS JOIN event_groups_data g ON g.id BETWEEN r.run << 32 AND r.run << 32 | 0xffffffff
+    CROSS JOIN event_shapes s ON s.id BETWEEN g.shape << 3 AND g.shape << 3 | 7
+    CROSS JOIN event_tags t ON t.id = s.tag CROSS JOIN event_kinds k ON k.id = t.kind
     CROSS JOIN places p ON p.id = t.place
 -- The exits as kvm_exit events, so that queries for them work; their one place is the view exits.
 UNION ALL SELECT run, NULL, exit_cycle, pcpu, vm, vcpu, level, 'kvm_exit', x.number, s.rip, e.qualification, s.intr_info,

@@ -20,7 +20,9 @@ static const struct {
     [STORE_EXITS] = {"exits_data", 8, true},
     [STORE_EXITS_MORE] = {"exits_more", 5, false},
     [STORE_EVENT_TAGS] = {"event_tags", 3, false},
-    [STORE_EVENTS] = {"events_data", 9, true},
+    [STORE_EVENTS] = {"events_data", 10, true},
+    [STORE_EVENT_SHAPES] = {"event_shapes", 9, false},
+    [STORE_EVENT_GROUPS] = {"event_groups_data", 4, true},
     [STORE_SPAN_TAGS] = {"span_tags", 3, false},
     [STORE_SPANS] = {"spans_data", 4, true},
     [STORE_IRQS] = {"irqs_data", 8, true},
@@ -168,6 +170,7 @@ struct store *store_open(const struct trace_options *options, struct texts *text
     dict_init(&store->exit_sites, 7);
     dict_init(&store->event_tags, 2);
     dict_init(&store->span_tags, 2);
+    event_groups_init(&store->groups);
     if (open_for_writing(options->db_path, options->max_bytes, &store->db, &store->created, &store->error) ==
             TRACE_OK &&
         store_simple(store, "BEGIN", "write to it")) {
@@ -178,6 +181,7 @@ struct store *store_open(const struct trace_options *options, struct texts *text
         store->exit_site_base = store_number(store, "SELECT coalesce(max(id),0) FROM main.exit_sites");
         store->event_tag_base = store_number(store, "SELECT coalesce(max(id),0) FROM main.event_tags");
         store->span_tag_base = store_number(store, "SELECT coalesce(max(id),0) FROM main.span_tags");
+        store->event_shape_base = store_number(store, "SELECT coalesce(max(id),0) >> 3 FROM main.event_shapes");
         if (store_works(store))
             store_prepare(store);
     }
@@ -206,6 +210,7 @@ void store_close(struct store *store)
     dict_free(&store->exit_sites);
     dict_free(&store->event_tags);
     dict_free(&store->span_tags);
+    event_groups_free(&store->groups);
     free(store->kinds);
     free(store->path);
     free(store);
@@ -247,6 +252,7 @@ int64_t store_run_begin(struct store *store, const struct trace_run_info *info, 
     store->run = store_works(store) ? sqlite3_last_insert_rowid(store->db) : 0;
     store_swept(store, info);
     store->marked = false;
+    store->event_rows = store->event_group_rows = 0;
     for (size_t i = 0; i < STORE_TABLES; i++)
         bulk_restart(&store->bulk[i]);
     store_simple(store, "BEGIN", "write to it");
@@ -310,6 +316,7 @@ void store_table_flush(struct store *store, enum store_table table)
 
 void store_flush(struct store *store)
 {
+    event_groups_close(store);
     for (enum store_table table = 0; table < STORE_TABLES; table++)
         store_table_flush(store, table);
 }

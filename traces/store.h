@@ -11,6 +11,7 @@
 
 #include "traces/bulk.h"
 #include "traces/dict.h"
+#include "traces/event_groups.h"
 #include "traces/text.h"
 #include "traces/trace.h"
 
@@ -23,6 +24,8 @@ enum store_table {
     STORE_EXITS_MORE,
     STORE_EVENT_TAGS,
     STORE_EVENTS,
+    STORE_EVENT_SHAPES,
+    STORE_EVENT_GROUPS,
     STORE_SPAN_TAGS,
     STORE_SPANS,
     STORE_IRQS,
@@ -47,6 +50,9 @@ struct store {
     struct bulk bulk[STORE_TABLES];
     struct dict places, exit_sites, event_tags, span_tags;
     int64_t place_base, exit_site_base, event_tag_base, span_tag_base; // highest ids that were there before
+    struct event_groups groups;
+    int64_t event_shape_base;
+    uint32_t event_rows, event_group_rows; // last numbers of the open run
     int64_t *kinds;                                                    // event_kinds.id of each tracepoint
     sqlite3_stmt *text_insert, *text_find, *chunk_insert;
 };

@@ -160,7 +160,7 @@ TEST(Calls, StateSurvivesPacking)
 {
     for (size_t depth = 0; depth < 40; depth++)
         for (int off = 0; off < 2; off++) {
-            struct call_stack stack = {.pcpu = 300, .exit = 123456}, copy = {0};
+            struct call_stack stack = {.pcpu = 300, .exit = 123456, .last_exit = 123456}, copy = {0};
             unsigned char bytes[4096];
 
             for (size_t i = 0; i < depth; i++)
@@ -169,13 +169,16 @@ TEST(Calls, StateSurvivesPacking)
             call_stack_on(&stack, 50000500, 300);
             if (off)
                 call_stack_off(&stack, 50001000);
+            stack.tick = stack.cycle * 16 + 5;
             EXPECT_LE(call_state_size(&stack), sizeof bytes);
             unsigned char *end = call_pack_state(bytes, &stack);
-            struct call_reader reader = {bytes, end};
+            static struct call_reader reader;
 
             copy.cycle = stack.cycle;
-            EXPECT_TRUE(call_unpack_state(&reader, &copy));
+            EXPECT_TRUE(call_unpack_state(&reader, bytes, (size_t)(end - bytes), &copy));
             EXPECT_TRUE(reader.pos == end);
+            EXPECT_EQ(copy.tick, stack.tick);
+            EXPECT_EQ(copy.last_exit, 123456);
             while (stack.depth) {
                 struct call_done a = {0}, b = {0};
 
@@ -190,26 +193,88 @@ TEST(Calls, StateSurvivesPacking)
         }
 }
 
+// Operations come back as they were packed, whether guessed, guessed at another time, or not at all.
+TEST(Calls, OperationsSurvivePacking)
+{
+    enum { ROUNDS = 500 };
+    static struct call_packer packer;
+    static struct call_reader reader;
+    static unsigned char bytes[ROUNDS * 64];
+    struct call_stack stack = {.cycle = 7}, read = {.cycle = 7};
+    struct call_done done;
+
+    stack.tick = 7 * 16 + 3;
+    call_pack_start(&packer, call_pack_state(bytes, &stack));
+    for (uint64_t i = 0; i < ROUNDS; i++) {
+        // Every seventh round takes longer, every fiftieth calls another function, backwards exits every ninth.
+        uint32_t exit = (uint32_t)(i % 9 ? i + 1 : ROUNDS - i);
+
+        call_pack(&packer, call_operation(CALL_OP_EXIT, call_exit_operand(&stack, exit)), 33);
+        call_stack_exit(&stack, exit);
+        call_pack(&packer, call_operation(CALL_OP_BEGIN, i % 50 ? 5 : 300), 10 + i % 7 / 6 * i);
+        call_pack(&packer, call_operation(CALL_OP_END, 0), 1u << 20);
+        call_pack(&packer, call_operation(CALL_OP_EXIT, 0), 0);
+    }
+    call_pack_run(&packer);
+    EXPECT_LE(packer.pos - bytes, 4 * ROUNDS);
+    EXPECT_TRUE(call_unpack_state(&reader, bytes, (size_t)(packer.pos - bytes), &read));
+    uint64_t tick = read.tick;
+
+    for (uint64_t i = 0; i < ROUNDS; i++) {
+        EXPECT_EQ(call_unpack(&reader, &read, &done), CALL_STEP_OTHER);
+        EXPECT_EQ(read.exit, i % 9 ? i + 1 : ROUNDS - i);
+        EXPECT_EQ(read.tick, tick += 33);
+        EXPECT_EQ(call_unpack(&reader, &read, &done), CALL_STEP_BEGAN);
+        EXPECT_EQ(read.tick, tick += 10 + i % 7 / 6 * i);
+        EXPECT_EQ(call_unpack(&reader, &read, &done), CALL_STEP_DONE);
+        EXPECT_EQ(done.function, i % 50 ? 5 : 300);
+        EXPECT_EQ(read.tick, tick += 1u << 20);
+        EXPECT_EQ(call_unpack(&reader, &read, &done), CALL_STEP_OTHER);
+        EXPECT_EQ(read.exit, 0);
+    }
+    EXPECT_EQ(call_unpack(&reader, &read, &done), CALL_STEP_END_OF_CHUNK);
+    call_stack_free(&stack);
+    call_stack_free(&read);
+}
+
+// A run of operations longer than any chunk's ends as damage, whatever the operation: no memory without bound.
+TEST(Calls, EndlessRunsAreDamage)
+{
+    static struct call_reader reader;
+    struct call_stack stack = {.cycle = 100}, read = {.cycle = 100};
+    unsigned char bytes[64];
+    unsigned char *end = call_put(call_pack_state(bytes, &stack), UINT64_MAX << 2 | CALL_CODE_RUN);
+    struct call_done done;
+    uint32_t steps = 0;
+
+    EXPECT_TRUE(call_unpack_state(&reader, bytes, (size_t)(end - bytes), &read));
+    while (call_unpack(&reader, &read, &done) == CALL_STEP_BEGAN)
+        steps++;
+    EXPECT_EQ(steps, CALL_CHUNK_OPS);
+    call_stack_free(&stack);
+    call_stack_free(&read);
+}
+
 // Cut anywhere, or with any byte changed, a chunk is refused or read; never more than its bytes.
 TEST(Calls, DamagedChunksEnd)
 {
+    static struct call_packer packer;
+    static struct call_reader reader;
     struct call_stack stack = {.pcpu = 1, .cycle = 100};
     unsigned char bytes[256];
 
     call_stack_begin(&stack, 5, 50);
     stack.cycle = 100;
-    unsigned char *end = call_pack_state(bytes, &stack);
-
-    for (int i = 0; i < 20; i++) {
-        end = call_put(end, (uint64_t)i << 2 | CALL_OP_BEGIN);
-        end = call_put(end, 300);
-        end = call_put(end, 9u << 2 | CALL_OP_END);
+    call_pack_start(&packer, call_pack_state(bytes, &stack));
+    for (uint64_t i = 0; i < 20; i++) {
+        call_pack(&packer, call_operation(CALL_OP_BEGIN, 300), i % 4);
+        call_pack(&packer, call_operation(CALL_OP_END, 0), 9);
     }
+    call_pack_run(&packer);
     call_stack_free(&stack);
-    for (size_t size = 0; size < (size_t)(end - bytes); size++)
+    for (size_t size = 0; size < (size_t)(packer.pos - bytes); size++)
         for (int change = 0; change < 4; change++) {
             unsigned char copy[256];
-            struct call_reader reader = {copy, copy + size};
             struct call_stack read = {.cycle = 100};
             struct call_done done;
             enum call_step step = CALL_STEP_OTHER;
@@ -217,7 +282,7 @@ TEST(Calls, DamagedChunksEnd)
             memcpy(copy, bytes, size);
             if (size && change)
                 copy[size / 2] ^= (unsigned char)(0x55 << (change - 1));
-            if (call_unpack_state(&reader, &read))
+            if (call_unpack_state(&reader, copy, size, &read))
                 while (step != CALL_STEP_END_OF_CHUNK && step != CALL_STEP_DAMAGED)
                     step = call_unpack(&reader, &read, &done);
             EXPECT_TRUE(reader.pos <= reader.end);

@@ -494,7 +494,8 @@ TEST(Database, OnlyAskedForCategoriesAreStored)
     trace_close(t, NULL);
     EXPECT_STREQ(
         fixture_plain(path, "SELECT stored, (SELECT count(*) FROM exits), (SELECT count(*) > 0 FROM irqs), "
-                            "(SELECT count(*) FROM events_data) + (SELECT count(*) FROM spans) + "
+                            "(SELECT count(*) FROM events_data) + (SELECT count(*) FROM event_groups_data) + "
+                            "(SELECT count(*) FROM event_shapes) + (SELECT count(*) FROM spans) + "
                             "(SELECT count(*) FROM call_chunks) + (SELECT count(*) FROM functions) + "
                             "(SELECT count(*) FROM walks) + (SELECT count(*) FROM locks) FROM runs"),
         "exits,irqs|100|1|0\n");

@@ -5,6 +5,8 @@
 #include "hv/hw/trace.h"
 #include "spec/exit_reasons.h"
 
+#include <stdio.h>
+
 static const struct trace_where here = {.pcpu = 3, .vm = 1, .vcpu = 2, .level = 1};
 static const struct trace_where nobody = {.pcpu = TRACE_NOBODY, .vm = TRACE_NOBODY, .vcpu = TRACE_NOBODY};
 
@@ -132,6 +134,85 @@ TEST(RoundTrip, EventsCarryTheirKernelNamesAndArguments)
         "1|2|100|-|-|-|0|kvm_fpu|1|-|-|-|-|-|{\"load\":1}\n"
         "1|3|200|3|1|2|1|kvm_cpuid|1|1760|-1|0|5|6|"
         "{\"function\":1,\"index\":1760,\"rax\":-1,\"rbx\":0,\"rcx\":5,\"rdx\":6}\n");
+    trace_close(t, NULL);
+}
+
+// The events of ROUNDS exits, of which each looks like the one four rounds before it, or like none if the arguments
+// differ. Gives the sum of their cycles.
+enum { ROUNDS = 400, EVENTS_A_ROUND = 11 };
+
+static uint64_t repeat_events(struct trace *t, bool differ)
+{
+    uint64_t sum = 0, tick = 0;
+
+    for (uint64_t n = 0; n < ROUNDS; n++) {
+        struct trace_exit e = an_exit(t, 5, 100);
+
+        tick += 1003;
+        for (uint64_t i = 0; i < EVENTS_A_ROUND; i++) {
+            const uint64_t args[6] = {i, n % 4, differ ? n : 0, 9, 10, 11};
+            // Another pCPU's in the middle; of the other kind as many arguments as there can be.
+            struct trace_where where = {.pcpu = i == 5 ? 1 : 3, .vm = 1, .vcpu = i % 2, .level = 1};
+            uint64_t at = tick + i * i;
+
+            trace_event(t, where, i % 3 ? TP_KVM_CPUID : TP_KVM_FPU, at, args, i % 3 ? 6 : 1);
+            sum += at / 16;
+        }
+        trace_exit(t, &e);
+    }
+    return sum;
+}
+
+static void run_of_repeats(struct trace *t)
+{
+    char expected[160];
+    uint64_t sum = repeat_events(t, false);
+
+    fixture_end(t, 16000000);
+    snprintf(expected, sizeof expected, "4400|4400|1|4400|%llu|3|0\n", (unsigned long long)sum);
+    EXPECT_STREQ(fixture_query(t, "SELECT count(*), count(DISTINCT seq), min(seq), max(seq), sum(cycle), "
+                                  "count(DISTINCT pcpu * 2 + vcpu), sum(a0 IS NOT (seq - 1) % 11) FROM events "
+                                  "WHERE kind <> 'kvm_exit' AND run = (SELECT max(run) FROM runs)"),
+                 expected);
+    EXPECT_STREQ(fixture_query(t, "SELECT seq, cycle, pcpu, vcpu, kind, a0, a1, a5 FROM events WHERE "
+                                  "run = (SELECT max(run) FROM runs) AND seq BETWEEN 2205 AND 2207 "
+                                  "ORDER BY seq"),
+                 "2205|12601|3|0|kvm_cpuid|4|0|11\n2206|12601|1|1|kvm_cpuid|5|0|11\n"
+                 "2207|12602|3|0|kvm_fpu|6|-|-\n");
+}
+
+TEST(RoundTrip, EventsThatRepeatAreStoredByShape)
+{
+    const char *path = fixture_path("a.db");
+    struct trace *t = fixture_begin(path);
+    struct trace_error error;
+    int64_t run;
+
+    // The second run in a store that knows the shapes, the third in one that finds them in the file.
+    run_of_repeats(t);
+    trace_run_begin(t, &fixture_run, &run, &error);
+    run_of_repeats(t);
+    trace_close(t, NULL);
+    t = fixture_begin(path);
+    run_of_repeats(t);
+    trace_close(t, NULL);
+    // The first of each of the four kinds of rounds is single rows; a round is three groups; two stores, each with its shapes.
+    EXPECT_STREQ(fixture_plain(path, "SELECT count(*), (SELECT count(DISTINCT id >> 3) FROM event_shapes), (SELECT "
+                                     "count(*) FROM event_groups_data WHERE id >> 32 = 1) FROM events_data WHERE id >> 32 = 1"),
+                 "44|24|1188\n");
+}
+
+TEST(RoundTrip, EventsThatDoNotRepeatAreRows)
+{
+    struct trace *t = fixture_begin(fixture_path("a.db"));
+    uint64_t sum = repeat_events(t, true);
+    char expected[64];
+
+    fixture_end(t, 16000000);
+    snprintf(expected, sizeof expected, "4400|%llu|400\n", (unsigned long long)sum);
+    EXPECT_STREQ(fixture_query(t, "SELECT count(*), sum(cycle), count(DISTINCT a2) FROM events WHERE kind <> 'kvm_exit'"),
+                 expected);
+    EXPECT_STREQ(fixture_query(t, "SELECT count(*) > 3000 FROM events_data"), "1\n");
     trace_close(t, NULL);
 }
 
