@@ -24,8 +24,27 @@ CREATE TABLE runs (
     digest TEXT,              -- 32 hexadecimal digits over all records, stored or not
     cycles INTEGER,           -- cycles, length of the run
     verdict TEXT,             -- pass, fail or error; NULL without expectations
-    resolved TEXT             -- the scenario with every default filled in
+    resolved TEXT,            -- the scenario with every default filled in
+    setup TEXT                -- what was set up without taking simulated time, NULL for nothing
 );
+
+CREATE TABLE swept (
+    run INTEGER NOT NULL,     -- runs.run
+    path TEXT NOT NULL,       -- field of the scenario that its sweep varies, such as vms[0].memory
+    value TEXT NOT NULL,      -- what the field was in this run, as written
+    number INTEGER,           -- number, bytes or nanoseconds that this means, NULL for a word
+    PRIMARY KEY (run, path)
+) WITHOUT ROWID;
+
+CREATE VIEW sweep AS SELECT
+    r.run AS run,             -- runs.run
+    r.scenario AS scenario,   -- runs.scenario
+    r.variant AS variant,     -- runs.variant
+    s.path AS path,           -- swept.path
+    s.value AS value,         -- swept.value
+    s.number AS number,       -- swept.number
+    r.cycles AS cycles        -- cycles, length of the run
+FROM runs r JOIN swept s ON s.run = r.run;
 
 CREATE TABLE expectations (
     run INTEGER NOT NULL,     -- runs.run
@@ -308,7 +327,7 @@ CREATE VIEW walk_steps AS SELECT
     d.level AS level,         -- level of the table, 5 or 4 (root) to 1
     d.address AS address,     -- address, host-physical, of the entry that was read
     d.entry AS entry,         -- value of the entry
-    (SELECT text FROM texts x WHERE x.id = d.hit) AS hit, -- where it was found: l1, l2, llc, memory, ...
+    (SELECT text FROM texts x WHERE x.id = d.hit) AS hit, -- where it was found: l1, l2, llc, core (another core's cache), memory
     d.cycles AS cycles        -- cycles that the step took
 FROM runs r CROSS JOIN walk_steps_data d ON d.id BETWEEN r.run << 32 AND r.run << 32 | 0xffffffff;
 

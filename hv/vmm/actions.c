@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // The timed actions of a scenario (hv/vmm/actions.def): one handler each, found by a table.
 #include "hv/hw/trace.h"
+#include "hv/lib/spans.h"
 #include "hv/vmm/migration.h"
 #include "hv/vmm/vmm.h"
 
@@ -80,6 +81,33 @@ static s64 do_start_dirty_log(struct vmm_vm *vm, const u64 *args)
 static s64 do_stop_dirty_log(struct vmm_vm *vm, const u64 *args)
 {
     return vmm_dirty_stop(vm, (u32)args[0]);
+}
+
+// Of all slots, as migration does it: nobody else may work on the VM meanwhile.
+static s64 for_all_slots(struct vmm_vm *vm, s64 (*call)(struct vmm_vm *vm, u32 slot))
+{
+    s64 result = 0;
+
+    vmm_lock(&vm->vmm->big_lock);
+    hw_trace_span_begin(SPAN_DIRTY_LOG);
+    for (u32 i = 0; i < VMM_SLOTS_MAX && result >= 0; i++)
+        if (vm->slots[i].used)
+            result = call(vm, vm->slots[i].slot);
+    hw_trace_span_end(SPAN_DIRTY_LOG);
+    vmm_unlock(&vm->vmm->big_lock);
+    return result;
+}
+
+static s64 do_start_dirty_log_all(struct vmm_vm *vm, const u64 *args)
+{
+    (void)args;
+    return for_all_slots(vm, vmm_dirty_start);
+}
+
+static s64 do_stop_dirty_log_all(struct vmm_vm *vm, const u64 *args)
+{
+    (void)args;
+    return for_all_slots(vm, vmm_dirty_stop);
 }
 
 static s64 do_get_dirty_log(struct vmm_vm *vm, const u64 *args)
@@ -206,6 +234,8 @@ static const action_fn handlers[VMM_OP_COUNT] = {
     [VMM_INTERRUPT] = do_interrupt,
     [VMM_SET_MEMORY_REGION] = do_set_memory_region,
     [VMM_DELETE_MEMORY_REGION] = do_delete_memory_region,
+    [VMM_START_DIRTY_LOG_ALL] = do_start_dirty_log_all,
+    [VMM_STOP_DIRTY_LOG_ALL] = do_stop_dirty_log_all,
     [VMM_DISCARD_MEMORY] = do_discard_memory,
     [VMM_PLUG_MEMORY] = do_plug_memory,
     [VMM_START_DIRTY_LOG] = do_start_dirty_log,

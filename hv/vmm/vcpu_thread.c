@@ -1,12 +1,27 @@
 // SPDX-License-Identifier: Apache-2.0
 // A vCPU's thread in user space: RUN, and what RUN leaves to us.
 #include "hv/hw/trace.h"
+#include "hv/lib/spans.h"
 #include "hv/vmm/ioapic.h"
 #include "hv/vmm/vmm.h"
 
 #define VMM_EINTR 4
 #define VMM_EAGAIN 11
 #define VMM_EBUSY 16
+
+void vmm_big_lock(struct vmm *vmm)
+{
+    if (vmm_trylock(&vmm->big_lock))
+        return;
+    hw_trace_span_begin(SPAN_VCPU_STALL);
+    vmm_lock(&vmm->big_lock);
+    hw_trace_span_end(SPAN_VCPU_STALL);
+}
+
+void vmm_big_unlock(struct vmm *vmm)
+{
+    vmm_unlock(&vmm->big_lock);
+}
 
 static void handle_io(struct vmm_vcpu *vcpu)
 {

@@ -64,6 +64,7 @@ struct vmm_vm {
     struct vmm_ioapic *ioapic; // NULL: the core has it, or nobody.
     struct vmm_slot slots[VMM_SLOTS_MAX];
     struct vmm_migration *migration; // NULL: the host has no link.
+    u32 ring_entries;                // Of each vCPU's dirty ring; 0: none.
     u32 kicking;                     // Somebody waits for vCPUs to leave RUN.
     u32 ring_bytes;                  // Of each vCPU's dirty ring.
     struct vmm_lock dirty_lock;      // Of the slots' dirty bitmaps and of collecting rings.
@@ -75,6 +76,8 @@ struct vmm {
     u8 *heap;
     u64 heap_used, heap_bytes;
     u32 vcpus_left; // Threads of vCPUs that have not ended.
+    // Held by whoever works on the VM as a whole, and by devices that have no locking of their own.
+    struct vmm_lock big_lock;
 };
 
 // Zeroed memory of the process, 64-byte aligned; never freed. Panics when the block is used up.
@@ -89,6 +92,9 @@ void vmm_vm_setup(struct vmm *vmm, u32 index);
 // Backing for `bytes` and a slot for it. The API's result.
 s64 vmm_add_slot(struct vmm_vm *vm, u32 slot, u32 flags, u64 gpa, u64 bytes, unsigned page_shift);
 struct vmm_slot *vmm_find_slot(struct vmm_vm *vm, u32 slot);
+// Writes page tables of config->paging_levels into guest memory; returns the top one's guest-physical
+// address. `pages_1g`: the guest may use 1-GiB pages (hv/vmm/guest_tables.c).
+u64 vmm_guest_tables(struct vmm_vm *vm, bool pages_1g);
 // Deletes the slot and gives its memory back. The API's result.
 s64 vmm_remove_slot(struct vmm_vm *vm, u32 slot);
 // A memory module at gpa, in the lowest slot that is free of those that the core says it has. -ENOSPC: none
@@ -112,6 +118,10 @@ void vmm_dirty_forget(struct vmm_vm *vm, struct vmm_slot *s);
 void vmm_kick_all(struct vmm_vm *vm);
 // Collects all rings of the VM and gives their entries back.
 s64 vmm_dirty_collect(struct vmm_vm *vm);
+
+// The big lock. A vCPU's thread that waits for it is in span vcpu.stall meanwhile.
+void vmm_big_lock(struct vmm *vmm);
+void vmm_big_unlock(struct vmm *vmm);
 
 // Body of a vCPU's thread.
 void vmm_vcpu_thread(void *vcpu);

@@ -10,7 +10,7 @@
 #include <assert.h>
 #include <string.h>
 
-struct pcpu *pcpu_current;
+struct pcpu *pcpu_current, *pcpu_hooked;
 
 #define PS_PER_MS 1000000000ull // With a clock in kHz: cycles * PS_PER_MS / khz are picoseconds.
 
@@ -238,7 +238,7 @@ static void give_way(struct pcpu *c)
 {
     mem_store_hide(c);
     sim_wait_until(pcpu_ticks_to_ps(c, c->now_ticks));
-    pcpu_current = c;
+    pcpu_set_current(c);
     mem_store_show(c);
 }
 
@@ -338,7 +338,7 @@ static void sleep_until(struct pcpu *c, uint64_t at_ticks)
     c->sleeps = true;
     sim_wait_event_until(c->wake, due > now ? due : now);
     c->sleeps = false;
-    pcpu_current = c;
+    pcpu_set_current(c);
     mem_store_show(c);
     now = pcpu_ps_to_ticks(c, sim_now_ps());
     if (now > c->now_ticks)

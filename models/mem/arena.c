@@ -49,6 +49,14 @@ void mem_arena_reset(void)
             assert(!"madvise of the arena");
 }
 
+void mem_arena_dense(bool dense)
+{
+    // Only advice: a kernel without large pages refuses it.
+    for (unsigned h = 0; h < HW_ARENA_HOSTS_MAX; h++)
+        if (arenas[h].bytes)
+            (void)madvise(arena_base(h), arenas[h].bytes, dense ? MADV_HUGEPAGE : MADV_NOHUGEPAGE);
+}
+
 void mem_arena_destroy(void)
 {
     for (unsigned h = 0; h < HW_ARENA_HOSTS_MAX; h++) {

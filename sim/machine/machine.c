@@ -5,10 +5,12 @@
 #include "models/cpu/native/native.h"
 #include "models/cpu/uarch/uarch.h"
 #include "models/cpu/x86/replay_run.h"
+#include "models/cpu/x86/trace_exit.h"
 #include "models/cpu/x86/trace_port.h"
 #include "models/cpu/x86/x86.h"
 #include "models/dev/link.h"
 #include "models/mem/mem.h"
+#include "models/mmu/check.h"
 #include "sim/machine/boot_info.h"
 #include "sim/machine/guests.h"
 #include "sim/machine/orders.h"
@@ -22,6 +24,7 @@ struct sim_machine {
     struct machine machine;
     const struct scenario *scenario;
     struct uarch *uarch;
+    struct uarch run_uarch; // With what the variant in progress replaces.
     struct native_image *image;
     struct guest_set guests; // Programs of every vCPU, in the order of VMs and vCPUs.
     struct orders *orders;
@@ -220,7 +223,8 @@ static int build(struct sim_machine *m, const struct machine_options *o, struct 
     if (create_arenas(m->scenario, e))
         return -1;
     if (o->vcd_path && sim_vcd_open(o->vcd_path))
-        return user_error_at(e, o->vcd_path, 0, NULL, "cannot be written");
+        return user_error_at(e, o->vcd_path, 0, NULL,
+                             "is no place for a value change dump; name a file that can be written");
     m->quantum_cycles = o->quantum_cycles;
     m->machine.exact = o->quantum_cycles == 0;
     m->machine.quantum_ticks = o->quantum_cycles * TICKS_PER_CYCLE;
@@ -230,6 +234,8 @@ static int build(struct sim_machine *m, const struct machine_options *o, struct 
     m->machine.power_off = power_off;
     m->machine.on_attention = attention;
     create_link(m);
+    if (o->check_tlb)
+        m->machine.tlb_check = mmu_check_create(trace_guest_violation);
     if (create_cpus(m, e) || register_programs(m, e))
         return -1;
     return orders_create(m->scenario, &m->machine, &m->orders, e);
@@ -274,6 +280,7 @@ void machine_destroy(struct sim_machine *m)
     replay_forget(&m->machine);
     trace_port_destroy(&m->machine);
     assigned_msi_destroy(m->machine.assigned);
+    mmu_check_destroy(m->machine.tlb_check);
     guests_free(&m->guests);
     sim_vcd_close();
     native_image_close(m->image);
@@ -292,6 +299,7 @@ static void reset_cpu(struct sim_machine *m, struct pcpu *c)
     c->mode = PCPU_OFF;
     c->irqs_enabled = c->irq_pending = c->nmi_pending = c->nmi_blocked = c->init_pending = c->sipi_pending =
         c->sleeps = c->held = false;
+    c->untimed = false;
     c->vectors = NULL;
     c->trace = trace;
     for (unsigned s = 0; s < PCPU_TIMER_COUNT; s++)
@@ -306,6 +314,33 @@ static void reset_cpu(struct sim_machine *m, struct pcpu *c)
     mem_core_reset(c->mem);
     lapic_reset(c);
     x86_reset(c);
+}
+
+// The micro-architecture of the variant. False with `e`.
+static bool choose_uarch(struct sim_machine *m, struct user_error *e)
+{
+    const struct scenario_variant *v = m->run->variant;
+    char error[700];
+
+    m->run_uarch = *m->uarch;
+    for (uint32_t i = 0; i < v->uarch_count; i++)
+        uarch_replace(&m->run_uarch, v->uarch[i].param, v->uarch[i].value);
+    if (!uarch_sound(&m->run_uarch, error, sizeof error)) {
+        snprintf(e->text, sizeof e->text, "%s: variant %s: what `uarch` replaces does not fit: %s",
+                 m->scenario->path, v->name, error);
+        return false;
+    }
+    for (uint32_t i = 0; i < m->scenario->vm_count; i++)
+        if (m->scenario->vms[i].paging_levels == 5 && m->run_uarch.address.linear_bits < 57) {
+            user_error_at(e, m->scenario->path, m->scenario->vms[i].line, "vms.paging",
+                          "5 levels need 57 linear address bits, and %s has %u (uarch address.linear_bits)",
+                          m->uarch->name, (unsigned)m->run_uarch.address.linear_bits);
+            return false;
+        }
+    m->machine.uarch = &m->run_uarch;
+    for (uint32_t i = 0; i < m->machine.cpu_count; i++)
+        m->machine.cpus[i]->uarch = &m->run_uarch;
+    return true;
 }
 
 // Brings everything back to reset. A run after it cannot tell whether there was one before.
@@ -334,6 +369,8 @@ static void reset(struct sim_machine *m)
         link_reset(hw->link);
     trace_port_begin(hw);
     assigned_msi_reset(hw->assigned);
+    if (hw->tlb_check)
+        mmu_check_reset(hw->tlb_check);
     for (uint32_t i = 0; i < hw->cpu_count; i++)
         reset_cpu(m, hw->cpus[i]);
 }
@@ -347,8 +384,9 @@ static void knob_values(const struct machine_run *run, struct knobs *values)
         values->v[run->knobs[i].knob] = run->knobs[i].value;
 }
 
-// "name=value" lines of every knob that is not at its default.
-static char *knob_text(const struct knobs *values)
+// "name=value" lines of every knob that is not at its default, "uarch group.name=value" of what the variant
+// replaces.
+static char *knob_text(const struct sim_machine *m, const struct knobs *values)
 {
     static const char *const names[] = {
 #define KNOB(id, name, type, values, def, about, source) name,
@@ -364,15 +402,47 @@ static char *knob_text(const struct knobs *values)
     for (uint32_t i = 0; out && i < KNOB_COUNT; i++)
         if (values->v[i] != defaults.v[i])
             fprintf(out, "%s=%llu\n", names[i], (unsigned long long)values->v[i]);
+    for (uint32_t i = 0; out && i < m->run->variant->uarch_count; i++) {
+        const struct scenario_uarch *r = &m->run->variant->uarch[i];
+        struct uarch_param p = uarch_param_at(m->uarch, r->param);
+
+        fprintf(out, "uarch %s.%s=%llu\n", p.group, p.name, (unsigned long long)r->value);
+    }
     if (out)
         fclose(out);
+    return text;
+}
+
+// What an untimed set-up phase does before the vCPUs start; NULL: there is none.
+static char *setup_text(const struct scenario *s)
+{
+    char *text = NULL;
+    size_t size = 0;
+    FILE *out = open_memstream(&text, &size);
+
+    for (uint32_t i = 0; out && i < s->vm_count; i++)
+        if (s->vms[i].flags & VMM_VM_UNTIMED)
+            fprintf(out, "%suntimed prefault of %s", ftell(out) ? ", " : "", s->vms[i].name);
+    if (out)
+        fclose(out);
+    if (text && !*text) {
+        free(text);
+        text = NULL;
+    }
     return text;
 }
 
 static int begin_trace(struct sim_machine *m, const struct knobs *values, struct user_error *e)
 {
     struct machine_run *run = m->run;
-    char *knobs = knob_text(values);
+    char *knobs = knob_text(m, values), *setup = setup_text(m->scenario);
+    struct trace_swept swept[SCENARIO_AXES_MAX];
+
+    for (uint32_t i = 0; i < m->scenario->swept_count; i++) {
+        const struct scenario_swept *from = &m->scenario->swept[i];
+
+        swept[i] = (struct trace_swept){from->path, from->value, from->is_number, from->number};
+    }
     struct trace_run_info info = {.scenario = m->scenario->name,
                                   .variant = run->variant->name,
                                   .seed = run->seed,
@@ -381,13 +451,17 @@ static int begin_trace(struct sim_machine *m, const struct knobs *values, struct
                                   .hv_build_id = m->image->build_id,
                                   .quantum_cycles = m->quantum_cycles,
                                   .clock_khz = m->uarch->clock.core_khz,
-                                  .resolved = run->resolved};
+                                  .resolved = run->resolved,
+                                  .setup = setup,
+                                  .swept = swept,
+                                  .swept_count = m->scenario->swept_count};
     struct trace_error error;
     int result = 0;
 
     if (trace_run_begin(run->trace, &info, &run->run_id, &error) != TRACE_OK)
         result = user_error_at(e, "database", 0, NULL, "%s; %s", error.message, error.hint);
     free(knobs);
+    free(setup);
     return result;
 }
 
@@ -443,6 +517,8 @@ int machine_run(struct sim_machine *m, struct machine_run *run, struct user_erro
     int result = 0;
 
     m->run = run;
+    if (!choose_uarch(m, e))
+        return -1;
     reset(m);
     knob_values(run, &values);
     const struct hw_bootinfo *info[SCENARIO_HOSTS_MAX];

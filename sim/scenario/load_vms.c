@@ -129,6 +129,7 @@ static int load_device(struct loader *l, struct vmm_device_config *d, const stru
         load_number(l, at(field, base, "value"), raw->value, 0, UINT64_MAX, &d->value) ||
         load_number(l, at(field, base, "ack"), raw->ack, 0, UINT64_MAX, &d->ack_value) ||
         load_number(l, at(field, base, "work"), raw->work, 0, 1000000000, &d->work_cycles) ||
+        load_flag(l, at(field, base, "big_lock"), raw->big_lock, 1, &d->big_lock) ||
         load_u32(l, at(field, base, "gsi"), raw->gsi, 0, 1023, &d->gsi))
         return -1;
     uint64_t number;
@@ -227,6 +228,18 @@ static int load_parts(struct loader *l, struct scenario_vm *vm, const struct raw
     return 0;
 }
 
+static int load_prefault(struct loader *l, const char *field, const char *text, uint32_t *flags)
+{
+    static const char *const words[] = {"off", "on", "untimed"};
+    static const uint32_t word_flags[] = {0, VMM_VM_PREFAULT, VMM_VM_PREFAULT | VMM_VM_UNTIMED};
+    size_t word = 0;
+
+    if (load_word(l, field, text, words, 3, &word))
+        return -1;
+    *flags |= word_flags[word];
+    return 0;
+}
+
 static int load_host_of(struct loader *l, const struct scenario *s, const char *field, const char *text,
                         uint32_t *host)
 {
@@ -246,11 +259,13 @@ static int load_vm(struct loader *l, struct scenario *s, struct scenario_vm *vm,
 {
     static const char *const irqchips[] = {"core", "split", "none"};
     static const uint32_t irqchip_flags[] = {VMM_VM_IRQCHIP, VMM_VM_SPLIT_IRQCHIP, 0};
+    static const char *const pagings[] = {"off", "4", "5"};
+    static const uint8_t levels[] = {0, 4, 5};
     char field[FIELD_BYTES];
-    size_t irqchip = 0;
+    size_t irqchip = 0, paging = 0;
 
     vm->line = yaml_line(&l->y, base);
-    vm->page_shift = 12;
+    vm->page_shift = vm->guest_page_shift = 12;
     vm->name = load_copy(raw->name);
     if (!*vm->name || strlen(vm->name) >= VMM_NAME_BYTES)
         return load_error(l, at(field, base, "name"), "expected a name of 1 to %u characters",
@@ -263,13 +278,16 @@ static int load_vm(struct loader *l, struct scenario *s, struct scenario_vm *vm,
     if (load_bytes(l, at(field, base, "memory"), raw->memory, 1u << 20, s->hosts[vm->host].memory_bytes,
                    &vm->memory_bytes) ||
         load_page(l, at(field, base, "page"), raw->page, &vm->page_shift) ||
-        load_word(l, at(field, base, "irqchip"), raw->irqchip, irqchips, 3, &irqchip))
+        load_word(l, at(field, base, "irqchip"), raw->irqchip, irqchips, 3, &irqchip) ||
+        load_word(l, at(field, base, "paging"), raw->paging, pagings, 3, &paging) ||
+        load_page(l, at(field, base, "guest_page"), raw->guest_page, &vm->guest_page_shift))
         return -1;
     vm->flags = irqchip_flags[irqchip];
+    vm->paging_levels = levels[paging];
     if (vm->memory_bytes & ((1ull << vm->page_shift) - 1))
         return load_error(l, at(field, base, "memory"), "%s is not a multiple of `page`, %llu KiB",
                           raw->memory, 1ull << (vm->page_shift - 10));
-    if (load_flag(l, at(field, base, "prefault"), raw->prefault, VMM_VM_PREFAULT, &vm->flags) ||
+    if (load_prefault(l, at(field, base, "prefault"), raw->prefault, &vm->flags) ||
         load_flag(l, at(field, base, "nested"), raw->nested, VMM_VM_NESTED, &vm->flags) ||
         load_pcpu(l, &s->hosts[vm->host], at(field, base, "pcpu"), raw->pcpu, &vm->pcpu))
         return -1;

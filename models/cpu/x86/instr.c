@@ -178,7 +178,7 @@ void hw_invlpg(u64 linear)
     // Root translations of hv are models/mem's, whose mappings never change.
     struct pcpu *c = x86_instruction(COST(invlpg), true);
 
-    tlb_flush_linear(c->x86->tlb, &(struct tlb_tag){0, 0, 0}, linear);
+    tlb_flush_linear(&c->x86->mmu->tlb, 0, 0, linear);
 }
 
 void hw_wbinvd(void)

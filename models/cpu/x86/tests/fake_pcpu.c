@@ -13,7 +13,7 @@
 #include <string.h>
 
 struct bench bench;
-struct pcpu *pcpu_current;
+struct pcpu *pcpu_current, *pcpu_hooked;
 uint64_t bench_access_ticks;
 unsigned bench_violations;
 char bench_violation[64];
@@ -308,7 +308,7 @@ void bench_start(unsigned count)
         x86_create(c);
         pcpu_update_limit(c);
     }
-    pcpu_current = &bench.cpus[0];
+    pcpu_set_current(&bench.cpus[0]);
     bench_access_ticks = 0;
     bench_violations = 0;
     bench_violation[0] = 0;
@@ -325,7 +325,7 @@ void bench_end(void)
     trace_port_destroy(&bench.machine);
     free(bench.memory);
     bench.memory = NULL;
-    pcpu_current = NULL;
+    pcpu_set_current(NULL);
     uarch_free(loaded);
     loaded = NULL;
 }
