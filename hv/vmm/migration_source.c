@@ -183,12 +183,13 @@ static void throttle_thread(void *arg)
         for (u32 i = 0; percent && i < vm->config->vcpu_count; i++) {
             __atomic_store_n(&vm->vcpus[i].throttle_ns, THROTTLE_SLICE_NS * percent / (100 - percent),
                              __ATOMIC_RELAXED);
+            __atomic_fetch_or(&vm->vcpus[i].paused, VMM_PAUSED_THROTTLED, __ATOMIC_RELEASE);
             hv_syscall(HV_SYS_THREAD_SIGNAL, (u64)vm->vcpus[i].thread, 0, 0, 0);
         }
         hv_sleep_until(hv_clock_ns() + THROTTLE_SLICE_NS * 100 / (100 - percent));
     }
     for (u32 i = 0; i < vm->config->vcpu_count; i++)
-        __atomic_store_n(&vm->vcpus[i].throttle_ns, 0, __ATOMIC_RELAXED);
+        __atomic_fetch_and(&vm->vcpus[i].paused, ~VMM_PAUSED_THROTTLED, __ATOMIC_RELAXED);
     hv_exit();
 }
 

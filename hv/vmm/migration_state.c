@@ -218,8 +218,8 @@ u64 migration_save_state(struct vmm_vm *vm)
 {
     for (u32 i = 0; i < vm->config->vcpu_count; i++) {
         save_vcpu(vm, vm->vcpus[i].handle, &vm->migration->vcpus[i]);
-        vm->migration->vcpus[i].paused =
-            __atomic_load_n(&vm->vcpus[i].paused, __ATOMIC_RELAXED) & ~VMM_PAUSED_ELSEWHERE;
+        vm->migration->vcpus[i].paused = __atomic_load_n(&vm->vcpus[i].paused, __ATOMIC_RELAXED) &
+                                         ~(VMM_PAUSED_ELSEWHERE | VMM_PAUSED_THROTTLED);
     }
     save_vm(vm, vm->migration->vm);
     return state_digest(vm);

@@ -76,25 +76,35 @@ static bool handle_exit(struct vmm_vcpu *vcpu)
 // An access that user space has answered is finished by the next RUN: before the state is looked at.
 static void finish_access(struct vmm_vcpu *vcpu)
 {
-    if (!vcpu->ran)
+    if (!vcpu->running) // It never ran.
         return;
     vcpu->run->immediate_exit = 1;
     while (hv_ioctl(vcpu->handle, HV_RUN, 0) == 0)
         handle_exit(vcpu);
     vcpu->run->immediate_exit = 0;
-    vcpu->ran = false;
+}
+
+// A migration wants the guest slower: sleeps for its share, or until a signal comes.
+static void sleep_throttled(struct vmm_vcpu *vcpu)
+{
+    __atomic_fetch_and(&vcpu->paused, ~VMM_PAUSED_THROTTLED, __ATOMIC_ACQUIRE);
+    hv_sleep_until(hv_clock_ns() + __atomic_load_n(&vcpu->throttle_ns, __ATOMIC_RELAXED));
 }
 
 // Waits until nothing speaks against running.
 static void park(struct vmm_vcpu *vcpu)
 {
-    u32 paused;
+    u32 paused = __atomic_load_n(&vcpu->paused, __ATOMIC_ACQUIRE);
 
-    if (__atomic_load_n(&vcpu->paused, __ATOMIC_ACQUIRE) & VMM_PAUSED_ELSEWHERE)
+    if (paused == VMM_PAUSED_THROTTLED) {
+        sleep_throttled(vcpu);
+        return;
+    }
+    if (paused & VMM_PAUSED_ELSEWHERE)
         finish_access(vcpu);
     __atomic_store_n(&vcpu->parked, 1, __ATOMIC_RELEASE);
     hv_futex_wake(&vcpu->parked, 1);
-    while ((paused = __atomic_load_n(&vcpu->paused, __ATOMIC_ACQUIRE)) != 0)
+    while ((paused = __atomic_load_n(&vcpu->paused, __ATOMIC_ACQUIRE)) & ~VMM_PAUSED_THROTTLED)
         hv_futex_wait(&vcpu->paused, paused, 0);
     __atomic_store_n(&vcpu->parked, 0, __ATOMIC_RELEASE);
 }
@@ -132,15 +142,8 @@ void vmm_vcpu_thread(void *arg)
     struct vmm_vcpu *vcpu = arg;
 
     for (;;) {
-        if (__atomic_load_n(&vcpu->paused, __ATOMIC_ACQUIRE))
+        while (__atomic_load_n(&vcpu->paused, __ATOMIC_ACQUIRE))
             park(vcpu);
-        u64 sleep_ns = __atomic_exchange_n(&vcpu->throttle_ns, 0, __ATOMIC_RELAXED);
-
-        if (sleep_ns) {
-            hv_sleep_until(hv_clock_ns() + sleep_ns); // A signal ends it.
-            continue;
-        }
-        vcpu->ran = true;
         __atomic_add_fetch(&vcpu->running, 1, __ATOMIC_RELEASE);
         vcpu->result = hv_ioctl(vcpu->handle, HV_RUN, 0);
         __atomic_add_fetch(&vcpu->running, 1, __ATOMIC_SEQ_CST); // Before the look: or the waiter sees it.

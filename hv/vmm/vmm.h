@@ -17,7 +17,8 @@ struct vmm_migration;
 struct vmm_vm;
 
 #define VMM_PAUSED_BY_ACTION 1u
-#define VMM_PAUSED_ENDED 4u     // Its guest shut it down.
+#define VMM_PAUSED_ENDED 4u // Its guest shut it down.
+#define VMM_PAUSED_THROTTLED 8u
 #define VMM_PAUSED_ELSEWHERE 2u // The guest is on another host, or on its way.
 
 struct vmm_vcpu {
@@ -31,8 +32,7 @@ struct vmm_vcpu {
     u32 running; // Odd while the thread is in RUN: counts calls and returns. A futex while somebody waits.
     u32 paused;  // Reasons why the thread waits before its next RUN (VMM_PAUSED_*). A futex.
     u32 parked;  // 1: its thread waits, nothing is half done. A futex.
-    bool ran;    // Since it was here.
-    u64 throttle_ns; // It is to sleep that long before its next RUN.
+    u64 throttle_ns; // How long VMM_PAUSED_THROTTLED lets it sleep.
     s64 result;      // Of its last RUN.
 };
 
