@@ -362,7 +362,7 @@ static inline void hv_exit(void)
     (void)hv_syscall(HV_SYS_EXIT, 0, 0, 0, 0);
 }
 
-// Entry of the VMM's main thread, user mode (hv/vmm). `config` is a struct vmm_config.
-void vmm_main(void *config);
+// Entry of the VMM's main thread, user mode (hv/vmm). `arg` is a struct vmm_config.
+void vmm_main(void *arg);
 
 #endif

@@ -59,7 +59,7 @@ void preempt_schedule_irq(void);
 void schedule_irqs_off(bool preempted);
 // What a thread does first after a switch to it.
 void finish_switch(void);
-void thread_start(void *thread);
+void thread_start(void *arg);
 // Sleeps until the TSC reaches `tsc`, or a signal: 0 or -EINTR.
 int sleep_until_tsc(u64 tsc);
 void sleep_uninterruptible_until_tsc(u64 tsc);

@@ -529,7 +529,7 @@ static void wake_body(void *arg)
     make_vm(1);
     fake_arch.enter = guest_short;
     fake_arch.handle_exit = halt_then_exit;
-    struct thread *t = start_vcpu(0, 1);
+    (void)start_vcpu(0, 1);
     fake_pass(30000);
     WRITE_ONCE(((struct fake_vcpu *)vcpus[0])->work, 1);
     make_request(REQ_EVENT, vcpus[0]);
@@ -539,7 +539,7 @@ static void wake_body(void *arg)
     EXPECT_EQ(((struct fake_vcpu *)vcpus[0])->entries, 2);
     // And a signal ends a halt too.
     ((struct fake_vcpu *)vcpus[0])->halted = true;
-    t = start_vcpu(0, 1);
+    struct thread *t = start_vcpu(0, 1);
     fake_pass(3000);
     thread_signal(t);
     wait_for_completion(&done);

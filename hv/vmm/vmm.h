@@ -124,7 +124,7 @@ void vmm_big_lock(struct vmm *vmm);
 void vmm_big_unlock(struct vmm *vmm);
 
 // Body of a vCPU's thread.
-void vmm_vcpu_thread(void *vcpu);
+void vmm_vcpu_thread(void *arg);
 // Port and memory I/O of a guest (hv/vmm/devices.c); `data` holds `size` bytes.
 void vmm_port_io(struct vmm_vm *vm, u16 port, bool write, u8 *data, u32 size);
 void vmm_mmio(struct vmm_vm *vm, u64 gpa, bool write, u8 *data, u32 size);

@@ -77,7 +77,7 @@ struct ept_start {
 
 // Walks. `start` NULL: from the root. Sets accessed and dirty flags by locked writes if EPTP bit 6 is 1 and
 // the access is permitted. Takes the time of its references, nothing else.
-void ept_walk(struct pcpu *c, const struct ept_request *rq, const struct ept_start *start,
+void ept_walk(struct pcpu *c, const struct ept_request *request, const struct ept_start *start,
               struct ept_walk *w);
 
 // SDM 28.3.3.1: is this entry, found at `level`, misconfigured? `caps` is IA32_VMX_EPT_VPID_CAP, `phys_bits`

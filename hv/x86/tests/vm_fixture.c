@@ -122,7 +122,7 @@ static void make_vm(void)
     t.v = to_x86(handle_get(this_host(), t.vcpu, HANDLE_VCPU));
 }
 
-static void body(void *arg)
+static void in_host(void *arg)
 {
     (void)arg;
     make_vm();
@@ -132,17 +132,17 @@ static void body(void *arg)
     hv_syscall(HV_SYS_CLOSE, (u64)t.vm, 0, 0, 0);
 }
 
-int with_vm(const struct test_vm_options *options, void (*fn)(void))
+int with_vm(const struct test_vm_options *options, void (*body)(void))
 {
     struct fake_config config = {.cpus = 1, .knobs = options->knobs};
 
     memset(&t, 0, sizeof(t));
     memset(&f, 0, sizeof(f));
     f.options = *options;
-    f.body = fn;
+    f.body = body;
     if (f.options.page_shift == 0)
         f.options.page_shift = 12;
     t.memory_bytes = options->memory_bytes ? options->memory_bytes : 4u << 20;
     config.memory_bytes = t.memory_bytes + (64u << 20);
-    return fake_run(&config, body, NULL);
+    return fake_run(&config, in_host, NULL);
 }

@@ -103,6 +103,8 @@ TEST(Mem, StoresDrainInOrderAndStallOnlyWhenTheBufferIsFull)
     ASSERT_TRUE(open_two(&f));
     struct pcpu *c = &f.cpu[0];
     char *p = mem_hpa_to_ptr(c, 1 << 20, 1 << 20);
+
+    ASSERT_TRUE(p != NULL);
     uint64_t start = c->now_ticks, miss = (f.u->memory.dram_cycles - f.u->l1d.latency_cycles) * T;
 
     for (uint64_t i = 0; i < f.u->buffers.store_entries; i++)

@@ -284,8 +284,9 @@ TEST(Price, SurvivesSpoiltLibraries)
     char path[512], error[512];
     snprintf(path, sizeof path, "%s/lib/libprice_unknown.so", test_build_dir());
     FILE *in = fopen(path, "rb");
+    ASSERT_TRUE(u != NULL && in != NULL);
     unsigned char *bytes = malloc(1 << 20);
-    ASSERT_TRUE(u != NULL && in != NULL && bytes != NULL);
+    ASSERT_TRUE(bytes != NULL);
     size_t size = fread(bytes, 1, 1 << 20, in);
     fclose(in);
     snprintf(path, sizeof path, "%s/spoilt.so", test_tmpdir());

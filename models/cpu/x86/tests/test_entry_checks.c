@@ -267,7 +267,7 @@ static void check_rows_after_entry(const struct row *rows, unsigned count, bool 
 {
     for (unsigned i = 0; i < count; i++) {
         const struct entry_rule *failed;
-        uint64_t before[4];
+        uint64_t before[4] = {0};
 
         test_row("%s (row %u)", rows[i].rule, i);
         fresh("skylake-sp");
