@@ -4,8 +4,8 @@
 
 /*
  * From the stream of calls to packed chunks (call_chunks) and totals by function (functions). Times come in
- * ticks; a thread's times never fall (one that does is taken as the time before it). A function's own time is summed up in ticks: of thousands of short calls, whole cycles would count
- * the phase of each.
+ * ticks; a thread's times never fall (one that does is taken as the time before it). A function's own time is
+ * summed up in ticks: of thousands of short calls, whole cycles would count the phase of each.
  */
 
 #include "traces/calls.h"
@@ -17,7 +17,7 @@ struct call_thread {
     struct call_packer packer;
     unsigned char *buffer, *limit;
     size_t capacity;
-    uint32_t left; // operations until the chunk is stored
+    uint32_t left;  // operations until the chunk is stored
     uint16_t *open; // open calls by texts.id of the function: recursion counts once in totals
     size_t open_capacity;
     bool used; // in this run
@@ -35,22 +35,24 @@ struct call_recorder {
     size_t total_capacity;
 };
 
-// The slow sides of what is inline below: a thread's first record in this run, a function's first call, a full chunk.
+// The slow sides of what is inline below: a thread's first record in this run, a function's first call, a
+// full chunk.
 struct call_thread *call_recorder_thread_new(struct call_recorder *recorder, uint32_t number, uint64_t tick);
 void call_recorder_new_function(struct call_recorder *recorder, struct call_thread *thread, uint32_t name);
 void call_recorder_next_chunk(struct call_recorder *recorder, struct call_thread *thread);
 
 static inline struct call_thread *call_recorder_thread(struct call_recorder *recorder, uint32_t number,
-                                                  uint64_t tick)
+                                                       uint64_t tick)
 {
     struct call_thread *thread = number < recorder->thread_capacity ? recorder->threads[number] : NULL;
 
     return thread && thread->used ? thread : call_recorder_thread_new(recorder, number, tick);
 }
 
-// Room for one operation, at a time that does not fall: charges the function that ran until then. Gives the ticks
-// since the operation before.
-static inline uint64_t call_recorder_step(struct call_recorder *recorder, struct call_thread *thread, uint64_t tick)
+// Room for one operation, at a time that does not fall: charges the function that ran until then. Gives the
+// ticks since the operation before.
+static inline uint64_t call_recorder_step(struct call_recorder *recorder, struct call_thread *thread,
+                                          uint64_t tick)
 {
     struct call_stack *stack = &thread->stack;
 
@@ -71,8 +73,8 @@ static inline uint64_t call_recorder_cycle(const struct call_thread *thread)
 }
 
 // thread calls the function of that text.
-static inline void call_recorder_begin(struct call_recorder *recorder, uint32_t number, struct text_entry *function,
-                                       uint64_t tick)
+static inline void call_recorder_begin(struct call_recorder *recorder, uint32_t number,
+                                       struct text_entry *function, uint64_t tick)
 {
     struct call_thread *thread = call_recorder_thread(recorder, number, tick);
     uint64_t ticks = call_recorder_step(recorder, thread, tick);

@@ -37,8 +37,8 @@ void call_stack_on(struct call_stack *stack, uint64_t cycle, uint16_t pcpu)
 }
 
 /*
- * State: ticks past the first cycle, pcpu, exit, last_exit, is_off, [cycle - off_since if off], depth, then per
- * frame from the outermost: function, exit, cycle - begin, child, off cycles so far. All varints, least
+ * State: ticks past the first cycle, pcpu, exit, last_exit, is_off, [cycle - off_since if off], depth, then
+ * per frame from the outermost: function, exit, cycle - begin, child, off cycles so far. All varints, least
  * significant seven bits first.
  */
 unsigned char *call_pack_state(unsigned char *p, const struct call_stack *stack)
@@ -123,8 +123,8 @@ bool call_unpack_state(struct call_reader *reader, const unsigned char *bytes, s
     reader->left = CALL_CHUNK_OPS;
     memset(&reader->guesses, 0, sizeof reader->guesses);
     if (!call_get(reader, &ticks) || ticks >= TRACE_TICKS_PER_CYCLE || !call_get(reader, &pcpu) ||
-        !call_get(reader, &exit) || !call_get(reader, &last_exit) || !call_get(reader, &is_off) || is_off > 1 ||
-        (is_off && !call_get(reader, &age)) || !call_get(reader, &depth))
+        !call_get(reader, &exit) || !call_get(reader, &last_exit) || !call_get(reader, &is_off) ||
+        is_off > 1 || (is_off && !call_get(reader, &age)) || !call_get(reader, &depth))
         return false;
     stack->tick = stack->cycle * TRACE_TICKS_PER_CYCLE + ticks;
     stack->last_exit = (uint32_t)last_exit;
@@ -140,7 +140,8 @@ bool call_unpack_state(struct call_reader *reader, const unsigned char *bytes, s
 }
 
 // The next packed number, which is not a run's: the operation and its ticks.
-static bool call_get_operation(struct call_reader *reader, uint64_t code, uint64_t *operation, uint64_t *ticks)
+static bool call_get_operation(struct call_reader *reader, uint64_t code, uint64_t *operation,
+                               uint64_t *ticks)
 {
     struct call_guesses *guesses = &reader->guesses;
 
@@ -157,8 +158,8 @@ static bool call_get_operation(struct call_reader *reader, uint64_t code, uint64
     return true;
 }
 
-static enum call_step call_apply(struct call_stack *stack, uint64_t operation, uint64_t ticks,
-                                 struct call_done *done)
+static inline enum call_step call_apply(struct call_stack *stack, uint64_t operation, uint64_t ticks,
+                                        struct call_done *done)
 {
     uint64_t operand = operation >> 3;
 
@@ -178,8 +179,7 @@ static enum call_step call_apply(struct call_stack *stack, uint64_t operation, u
         call_stack_on(stack, cycle, (uint16_t)operand);
         return CALL_STEP_OTHER;
     case CALL_OP_EXIT:
-        call_stack_exit(stack,
-                        operand ? (uint32_t)(stack->last_exit + 1 + call_unzigzag(operand - 1)) : 0);
+        call_stack_exit(stack, operand ? (uint32_t)(stack->last_exit + 1 + call_unzigzag(operand - 1)) : 0);
         stack->cycle = cycle;
         return CALL_STEP_OTHER;
     default:

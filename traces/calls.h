@@ -7,9 +7,9 @@
  * The recorder applies calls to a stack and packs them; the reader unpacks them and applies them to a stack
  * of its own. Frames are numbered from 0, the outermost.
  *
- * A hypervisor does the same again and again, so an operation is packed against a guess: the one that followed
- * the same few operations the last time. Times are packed in ticks, which repeat where whole cycles do not
- * (their phase differs each time); the stack and what it gives are in whole cycles.
+ * A hypervisor does the same again and again, so an operation is packed against a guess: the one that
+ * followed the same few operations the last time. Times are packed in ticks, which repeat where whole cycles
+ * do not (their phase differs each time); the stack and what it gives are in whole cycles.
  */
 
 #include <stdbool.h>
@@ -213,8 +213,8 @@ struct call_reader {
     struct call_guesses guesses;
 };
 
-// Starts reading a chunk of size bytes: unpacks what call_pack_state() wrote. stack->cycle must be the chunk's first
-// cycle. False if the bytes are damaged.
+// Starts reading a chunk of size bytes: unpacks what call_pack_state() wrote. stack->cycle must be the
+// chunk's first cycle. False if the bytes are damaged.
 bool call_unpack_state(struct call_reader *reader, const unsigned char *bytes, size_t size,
                        struct call_stack *stack);
 

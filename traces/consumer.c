@@ -54,7 +54,8 @@ static void put_or_null(struct bulk_row *row, int column, int64_t value, bool is
 // ---- one function per type of record; each gives the record's size in words
 // ------------------------------------------
 
-// Calls and returns, as many as follow each other: tens of them belong to each exit, so the digest stays in registers.
+// Calls and returns, as many as follow each other: tens of them belong to each exit, so the digest stays in
+// registers.
 static const uint64_t *take_calls(struct consumer *c, const uint64_t *record, const uint64_t *end)
 {
     const bool store = c->mask & TRACE_CALLS;
@@ -382,16 +383,11 @@ void consumer_run_begin(struct consumer *c)
 void consumer_block(struct consumer *c, const unsigned char *block, size_t size)
 {
     static size_t (*const take[])(struct consumer *, const uint64_t *) = {
-        [TRACE_REC_SWITCH] = take_switch,
-        [TRACE_REC_EXIT_BEGIN] = take_exit_begin,
-        [TRACE_REC_EXIT] = take_exit,
-        [TRACE_REC_EVENT] = take_event,
-        [TRACE_REC_SPAN] = take_span,
-        [TRACE_REC_IRQ] = take_irq,
-        [TRACE_REC_LOCK] = take_lock,
-        [TRACE_REC_VIOLATION] = take_violation,
-        [TRACE_REC_WALK] = take_walk,
-        [TRACE_REC_COUNTER] = take_counter,
+        [TRACE_REC_SWITCH] = take_switch, [TRACE_REC_EXIT_BEGIN] = take_exit_begin,
+        [TRACE_REC_EXIT] = take_exit,     [TRACE_REC_EVENT] = take_event,
+        [TRACE_REC_SPAN] = take_span,     [TRACE_REC_IRQ] = take_irq,
+        [TRACE_REC_LOCK] = take_lock,     [TRACE_REC_VIOLATION] = take_violation,
+        [TRACE_REC_WALK] = take_walk,     [TRACE_REC_COUNTER] = take_counter,
     };
     const uint64_t *record = (const uint64_t *)(const void *)block, *end = record + size / 8;
 

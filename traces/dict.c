@@ -27,12 +27,23 @@ static uint64_t dict_hash(const struct dict *dict, const uint64_t *key)
     return hash ^ hash >> 32;
 }
 
+// Keys are a few words: a loop is quicker than a call of memcmp().
+static bool dict_is(const struct dict *dict, uint32_t number, const uint64_t *key)
+{
+    const uint64_t *other = &dict->keys[(number - 1) * dict->words];
+
+    for (size_t i = 0; i < dict->words; i++)
+        if (other[i] != key[i])
+            return false;
+    return true;
+}
+
 static uint32_t *dict_slot(const struct dict *dict, const uint64_t *key)
 {
     uint32_t i = (uint32_t)dict_hash(dict, key) & (dict->slot_count - 1);
 
     for (; dict->slots[i]; i = (i + 1) & (dict->slot_count - 1))
-        if (!memcmp(&dict->keys[(dict->slots[i] - 1) * dict->words], key, dict->words * sizeof *key))
+        if (dict_is(dict, dict->slots[i], key))
             break;
     return &dict->slots[i];
 }

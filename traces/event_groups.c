@@ -61,7 +61,8 @@ static void groups_grow(struct event_groups *groups)
 
 // Calls put for each event of the open group with its index and key.
 static void groups_each(struct store *store,
-                        void (*put)(struct store *, uint32_t, const uint64_t *, uint32_t shape), uint32_t shape)
+                        void (*put)(struct store *, uint32_t, const uint64_t *, uint32_t shape),
+                        uint32_t shape)
 {
     const uint64_t *event = store->groups.key + 1;
 
@@ -171,8 +172,8 @@ void event_groups_add(struct store *store, uint32_t seq, uint32_t kind, uint64_t
     struct trace_where where;
 
     memcpy(&where, words, sizeof where);
-    if (groups->count &&
-        (groups->count == EVENT_GROUP_MAX || groups->pcpu != where.pcpu || tick < groups->first_tick))
+    if (groups->count && (groups->count == EVENT_GROUP_MAX || groups->pcpu != where.pcpu ||
+                          tick < groups->first_tick || tick - groups->first_tick >= EVENT_GROUP_TICKS))
         event_groups_close(store);
     if (!groups->count) {
         groups->words = 1;

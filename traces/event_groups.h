@@ -3,12 +3,13 @@
 #define HVSIM_TRACES_EVENT_GROUPS_H
 
 /*
- * Events on their way to the database, a few at a time: those that follow each other on one pCPU up to the end of
- * an exit are a group. A group that comes a second time (same places, tracepoints, arguments and distances in ticks) gets
- * a shape; from then on it is one row that names its shape, however many events it has. Others are a row each.
+ * Events on their way to the database, a few at a time: those that follow each other on one pCPU up to the
+ * end of an exit are a group. A group that comes a second time (same places, tracepoints, arguments and
+ * distances in ticks) gets a shape; from then on it is one row that names its shape, however many events it
+ * has. Others are a row each.
  *
- * A hypervisor does the same again and again, so most events of a long run come in a few shapes. Where they do not,
- * it costs a hash of their words.
+ * A hypervisor does the same again and again, so most events of a long run come in a few shapes. Where they
+ * do not, it costs a hash of their words.
  */
 
 #include "traces/trace.h"
@@ -18,7 +19,8 @@ struct store;
 enum {
     EVENT_GROUP_MAX = 8, // events of a group: event_shapes.id is shape << 3 | index
     EVENT_GROUP_WORDS = 1 + EVENT_GROUP_MAX * (3 + TRACE_EVENT_ARGS),
-    EVENT_SEEN = 4096,         // hashes of the last groups that had no shape
+    EVENT_GROUP_TICKS = 1 << 20, // from its first event to its last: events.near_cycle depends on it
+    EVENT_SEEN = 4096,           // hashes of the last groups that had no shape
     EVENT_SHAPE_WORDS = 1 << 22, // words of all shapes; there are no new ones beyond
 };
 
@@ -29,8 +31,8 @@ struct event_shape {
 };
 
 struct event_groups {
-    // The open group. Its key: the number of its events, then for each of them kind << 32 | argc, ticks since the
-    // first, place, arguments.
+    // The open group. Its key: the number of its events, then for each of them kind << 32 | argc, ticks since
+    // the first, place, arguments.
     uint64_t key[EVENT_GROUP_WORDS];
     uint32_t words, count; // count 0: none is open
     uint32_t first_seq;

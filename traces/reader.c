@@ -202,10 +202,11 @@ enum trace_status trace_query(struct trace_reader *reader, const char *sql, trac
     const struct trace_row row = {columns, names, values};
 
     while ((result = sqlite3_step(statement)) == SQLITE_ROW) {
-        for (int i = 0; i < columns; i++) {
+        // Names stay where they are from the first step on.
+        for (int i = 0; i < columns && !names[i]; i++)
             names[i] = sqlite3_column_name(statement, i);
+        for (int i = 0; i < columns; i++)
             values[i] = reader_value(statement, i);
-        }
         if (!fn(context, &row))
             break;
     }

@@ -211,7 +211,8 @@ CREATE VIEW events AS SELECT
         WHEN 4 THEN json_object(k.n0, e.a0, k.n1, e.a1, k.n2, e.a2, k.n3, e.a3)
         WHEN 5 THEN json_object(k.n0, e.a0, k.n1, e.a1, k.n2, e.a2, k.n3, e.a3, k.n4, e.a4)
         ELSE json_object(k.n0, e.a0, k.n1, e.a1, k.n2, e.a2, k.n3, e.a3, k.n4, e.a4, k.n5, e.a5)
-    END AS args               -- JSON object of the arguments by name
+    END AS args,              -- JSON object of the arguments by name
+    e.cycle AS near_cycle     -- cycles, at most 65,536 before cycle: a search by it too is quick
 FROM runs r CROSS JOIN events_data e ON e.id BETWEEN r.run << 32 AND r.run << 32 | 0xffffffff
     CROSS JOIN event_tags t ON t.id = e.tag CROSS JOIN event_kinds k ON k.id = t.kind
     CROSS JOIN places p ON p.id = t.place
@@ -224,7 +225,7 @@ UNION ALL SELECT r.run, g.seq + (s.id & 7), (g.tick + s.ticks) / 16, p.pcpu, p.v
         WHEN 4 THEN json_object(k.n0, s.a0, k.n1, s.a1, k.n2, s.a2, k.n3, s.a3)
         WHEN 5 THEN json_object(k.n0, s.a0, k.n1, s.a1, k.n2, s.a2, k.n3, s.a3, k.n4, s.a4)
         ELSE json_object(k.n0, s.a0, k.n1, s.a1, k.n2, s.a2, k.n3, s.a3, k.n4, s.a4, k.n5, s.a5)
-    END
+    END, g.tick / 16
 FROM runs r CROSS JOIN event_groups_data g ON g.id BETWEEN r.run << 32 AND r.run << 32 | 0xffffffff
     CROSS JOIN event_shapes s ON s.id BETWEEN g.shape << 3 AND g.shape << 3 | 7
     CROSS JOIN event_tags t ON t.id = s.tag CROSS JOIN event_kinds k ON k.id = t.kind
@@ -232,7 +233,7 @@ FROM runs r CROSS JOIN event_groups_data g ON g.id BETWEEN r.run << 32 AND r.run
 -- The exits as kvm_exit events, so that queries for them work; their one place is the view exits.
 UNION ALL SELECT run, NULL, exit_cycle, pcpu, vm, vcpu, level, 'kvm_exit', x.number, s.rip, e.qualification, s.intr_info,
     s.error_code, NULL, json_object('exit_reason', x.number, 'guest_rip', s.rip, 'info1', e.qualification,
-    'intr_info', s.intr_info, 'error_code', s.error_code)
+    'intr_info', s.intr_info, 'error_code', s.error_code), exit_cycle
 FROM runs r CROSS JOIN exits_data e ON e.id BETWEEN r.run << 32 AND r.run << 32 | 0xffffffff
     CROSS JOIN exit_sites s ON s.id = e.site CROSS JOIN places p ON p.id = s.place
     CROSS JOIN exit_reasons x ON x.id = s.reason;

@@ -181,7 +181,8 @@ struct store *store_open(const struct trace_options *options, struct texts *text
         store->exit_site_base = store_number(store, "SELECT coalesce(max(id),0) FROM main.exit_sites");
         store->event_tag_base = store_number(store, "SELECT coalesce(max(id),0) FROM main.event_tags");
         store->span_tag_base = store_number(store, "SELECT coalesce(max(id),0) FROM main.span_tags");
-        store->event_shape_base = store_number(store, "SELECT coalesce(max(id),0) >> 3 FROM main.event_shapes");
+        store->event_shape_base =
+            store_number(store, "SELECT coalesce(max(id),0) >> 3 FROM main.event_shapes");
         if (store_works(store))
             store_prepare(store);
     }

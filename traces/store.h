@@ -53,7 +53,7 @@ struct store {
     struct event_groups groups;
     int64_t event_shape_base;
     uint32_t event_rows, event_group_rows; // last numbers of the open run
-    int64_t *kinds;                                                    // event_kinds.id of each tracepoint
+    int64_t *kinds;                        // event_kinds.id of each tracepoint
     sqlite3_stmt *text_insert, *text_find, *chunk_insert;
 };
 

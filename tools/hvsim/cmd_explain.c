@@ -188,8 +188,9 @@ static int tell_hypervisor(struct trace_reader *r, int64_t number, const struct 
              "SELECT e.cycle - %" PRId64
              ", e.kind, n0, a0, n1, a1, n2, a2, n3, a3, n4, a4, n5, a5 FROM events e "
              "JOIN event_kinds k ON k.kind = e.kind WHERE e.cycle BETWEEN %" PRId64 " AND %" PRId64
-             " AND e.pcpu = %" PRId64 " AND e.kind <> 'kvm_exit' ORDER BY e.seq",
-             s->value[BEGIN], s->value[BEGIN], s->value[END], s->value[PCPU]);
+             " AND e.near_cycle BETWEEN %" PRId64 " - 65536 AND %" PRId64 " AND e.pcpu = %" PRId64
+             " AND e.kind <> 'kvm_exit' ORDER BY e.seq",
+             s->value[BEGIN], s->value[BEGIN], s->value[END], s->value[BEGIN], s->value[END], s->value[PCPU]);
     if (trace_query(r, sql, tell_event, &events, &error) != TRACE_OK)
         return complain("%s; %s", error.message, error.hint);
     return 0;

@@ -206,7 +206,8 @@ TEST(Calls, OperationsSurvivePacking)
     stack.tick = 7 * 16 + 3;
     call_pack_start(&packer, call_pack_state(bytes, &stack));
     for (uint64_t i = 0; i < ROUNDS; i++) {
-        // Every seventh round takes longer, every fiftieth calls another function, backwards exits every ninth.
+        // Every seventh round takes longer, every fiftieth calls another function, backwards exits every
+        // ninth.
         uint32_t exit = (uint32_t)(i % 9 ? i + 1 : ROUNDS - i);
 
         call_pack(&packer, call_operation(CALL_OP_EXIT, call_exit_operand(&stack, exit)), 33);
@@ -237,7 +238,8 @@ TEST(Calls, OperationsSurvivePacking)
     call_stack_free(&read);
 }
 
-// A run of operations longer than any chunk's ends as damage, whatever the operation: no memory without bound.
+// A run of operations longer than any chunk's ends as damage, whatever the operation: no memory without
+// bound.
 TEST(Calls, EndlessRunsAreDamage)
 {
     static struct call_reader reader;

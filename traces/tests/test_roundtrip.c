@@ -137,8 +137,8 @@ TEST(RoundTrip, EventsCarryTheirKernelNamesAndArguments)
     trace_close(t, NULL);
 }
 
-// The events of ROUNDS exits, of which each looks like the one four rounds before it, or like none if the arguments
-// differ. Gives the sum of their cycles.
+// The events of ROUNDS exits, of which each looks like the one four rounds before it, or like none if the
+// arguments differ. Gives the sum of their cycles.
 enum { ROUNDS = 400, EVENTS_A_ROUND = 11 };
 
 static uint64_t repeat_events(struct trace *t, bool differ)
@@ -170,15 +170,38 @@ static void run_of_repeats(struct trace *t)
 
     fixture_end(t, 16000000);
     snprintf(expected, sizeof expected, "4400|4400|1|4400|%llu|3|0\n", (unsigned long long)sum);
-    EXPECT_STREQ(fixture_query(t, "SELECT count(*), count(DISTINCT seq), min(seq), max(seq), sum(cycle), "
-                                  "count(DISTINCT pcpu * 2 + vcpu), sum(a0 IS NOT (seq - 1) % 11) FROM events "
-                                  "WHERE kind <> 'kvm_exit' AND run = (SELECT max(run) FROM runs)"),
+    EXPECT_STREQ(fixture_query(t,
+                               "SELECT count(*), count(DISTINCT seq), min(seq), max(seq), sum(cycle), "
+                               "count(DISTINCT pcpu * 2 + vcpu), sum(a0 IS NOT (seq - 1) % 11) FROM events "
+                               "WHERE kind <> 'kvm_exit' AND run = (SELECT max(run) FROM runs)"),
                  expected);
     EXPECT_STREQ(fixture_query(t, "SELECT seq, cycle, pcpu, vcpu, kind, a0, a1, a5 FROM events WHERE "
                                   "run = (SELECT max(run) FROM runs) AND seq BETWEEN 2205 AND 2207 "
                                   "ORDER BY seq"),
                  "2205|12601|3|0|kvm_cpuid|4|0|11\n2206|12601|1|1|kvm_cpuid|5|0|11\n"
                  "2207|12602|3|0|kvm_fpu|6|-|-\n");
+    // A search by near_cycle finds the same, though groups begin before the range.
+    EXPECT_STREQ(
+        fixture_query(t, "SELECT count(*), sum(near_cycle > cycle), sum(near_cycle < cycle) > 0, "
+                         "(SELECT count(*) FROM events WHERE cycle BETWEEN 900 AND 5000 AND "
+                         "near_cycle BETWEEN 900 - 65536 AND 5000 AND run = 1 AND kind <> 'kvm_exit') - "
+                         "(SELECT count(*) FROM events WHERE cycle BETWEEN 900 AND 5000 AND run = 1 AND "
+                         "kind <> 'kvm_exit') FROM events WHERE kind <> 'kvm_exit' AND run = (SELECT "
+                         "max(run) FROM runs)"),
+        "4400|0|1|0\n");
+}
+
+// A group ends where an event would be further from its first than near_cycle may be.
+TEST(RoundTrip, GroupsAreShort)
+{
+    struct trace *t = fixture_begin(fixture_path("a.db"));
+
+    for (uint64_t n = 0; n < 100; n++)
+        trace_event(t, here, TP_KVM_FPU, (n / 2 * 200000 + n % 2 * 65535) * 16, (const uint64_t[]){7}, 1);
+    fixture_end(t, 16000000000);
+    EXPECT_STREQ(fixture_query(t, "SELECT count(*), max(cycle - near_cycle) FROM events"), "100|65535\n");
+    EXPECT_STREQ(fixture_query(t, "SELECT count(*) > 40 FROM event_groups_data"), "1\n");
+    trace_close(t, NULL);
 }
 
 TEST(RoundTrip, EventsThatRepeatAreStoredByShape)
@@ -196,10 +219,13 @@ TEST(RoundTrip, EventsThatRepeatAreStoredByShape)
     t = fixture_begin(path);
     run_of_repeats(t);
     trace_close(t, NULL);
-    // The first of each of the four kinds of rounds is single rows; a round is three groups; two stores, each with its shapes.
-    EXPECT_STREQ(fixture_plain(path, "SELECT count(*), (SELECT count(DISTINCT id >> 3) FROM event_shapes), (SELECT "
-                                     "count(*) FROM event_groups_data WHERE id >> 32 = 1) FROM events_data WHERE id >> 32 = 1"),
-                 "44|24|1188\n");
+    // The first of each of the four kinds of rounds is single rows; a round is three groups; two stores, each
+    // with its shapes.
+    EXPECT_STREQ(
+        fixture_plain(
+            path, "SELECT count(*), (SELECT count(DISTINCT id >> 3) FROM event_shapes), (SELECT "
+                  "count(*) FROM event_groups_data WHERE id >> 32 = 1) FROM events_data WHERE id >> 32 = 1"),
+        "44|24|1188\n");
 }
 
 TEST(RoundTrip, EventsThatDoNotRepeatAreRows)
@@ -210,8 +236,10 @@ TEST(RoundTrip, EventsThatDoNotRepeatAreRows)
 
     fixture_end(t, 16000000);
     snprintf(expected, sizeof expected, "4400|%llu|400\n", (unsigned long long)sum);
-    EXPECT_STREQ(fixture_query(t, "SELECT count(*), sum(cycle), count(DISTINCT a2) FROM events WHERE kind <> 'kvm_exit'"),
-                 expected);
+    EXPECT_STREQ(
+        fixture_query(t,
+                      "SELECT count(*), sum(cycle), count(DISTINCT a2) FROM events WHERE kind <> 'kvm_exit'"),
+        expected);
     EXPECT_STREQ(fixture_query(t, "SELECT count(*) > 3000 FROM events_data"), "1\n");
     trace_close(t, NULL);
 }

@@ -31,9 +31,10 @@ TEST(Size, RowsAreSmall)
     const char *path = size_path();
     long long bytes = number(path, "SELECT page_count * page_size FROM pragma_page_count, pragma_page_size");
     long long rows = number(
-        path, "SELECT (SELECT count(*) FROM exits) + (SELECT count(*) FROM events WHERE kind <> 'kvm_exit') + "
-              "(SELECT count(*) FROM spans) + (SELECT count(*) FROM irqs) + (SELECT count(*) FROM walks) + "
-              "(SELECT count(*) FROM walk_steps) + (SELECT count(*) FROM locks)");
+        path,
+        "SELECT (SELECT count(*) FROM exits) + (SELECT count(*) FROM events WHERE kind <> 'kvm_exit') + "
+        "(SELECT count(*) FROM spans) + (SELECT count(*) FROM irqs) + (SELECT count(*) FROM walks) + "
+        "(SELECT count(*) FROM walk_steps) + (SELECT count(*) FROM locks)");
     long long calls = number(path, "SELECT sum(calls) FROM functions");
 
     EXPECT_GT(rows, 6 * EXITS);
