@@ -34,6 +34,9 @@ s64 vmm_irq_line(struct vmm_vm *vm, u32 gsi, u32 level)
 static void access(struct vmm_vm *vm, u32 kind, u64 address, bool write, u8 *data, u32 size)
 {
     struct vmm_device *d = find(vm, kind, address);
+
+    if (!d && kind == VMM_DEVICE_PORT && vmm_balloon_port(vm, (u16)address, write, data, size))
+        return;
     u64 value = d ? d->config->value : ~0ull; // Nobody there: all ones.
 
     if (d)

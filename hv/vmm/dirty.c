@@ -66,7 +66,7 @@ s64 vmm_dirty_start(struct vmm_vm *vm, u32 slot)
     if (method_is(VMM_DIRTY_LOG_NONE))
         return 0;
     if (!s->dirty) {
-        s64 bitmap = hv_mmap((words_of(s) * 8 + 4095) & ~4095ull, 12, HV_MAP_DIRECT);
+        s64 bitmap = hv_mmap((2 * words_of(s) * 8 + 4095) & ~4095ull, 12, HV_MAP_DIRECT);
 
         if (bitmap < 0)
             return bitmap;
@@ -134,6 +134,29 @@ static u64 count_pages(const struct vmm_slot *s)
     return pages;
 }
 
+void vmm_dirty_mark(struct vmm_vm *vm, u32 slot, u64 offset, u64 bytes)
+{
+    const struct vmm_slot *s = vmm_find_slot(vm, slot);
+
+    if (!s || !s->dirty || bytes == 0)
+        return;
+    vmm_lock(&vm->dirty_lock);
+    for (u64 page = offset / 4096; page <= (offset + bytes - 1) / 4096; page++)
+        s->dirty[words_of(s) + page / 64] |= 1ull << (page % 64);
+    vmm_unlock(&vm->dirty_lock);
+}
+
+// To what the core has shown; dirty_lock held.
+static void add_own(const struct vmm_slot *s)
+{
+    u64 *own = s->dirty + words_of(s);
+
+    for (u64 i = 0; i < words_of(s); i++) {
+        s->dirty[i] |= own[i];
+        own[i] = 0;
+    }
+}
+
 static s64 fetch(struct vmm_vm *vm, struct vmm_slot *s)
 {
     struct hv_dirty_log log = {.slot = s->slot, .bitmap = (u64)s->dirty};
@@ -160,6 +183,7 @@ s64 vmm_dirty_get(struct vmm_vm *vm, u32 slot)
     if (result < 0)
         return result;
     vmm_lock(&vm->dirty_lock);
+    add_own(s);
     u64 pages = count_pages(s);
 
     // What a ring has shown is kept here alone.

@@ -5,6 +5,7 @@
 #define HV_VMM_VMM_H
 
 #include "hv/api.h"
+#include "hv/vmm/balloon.h"
 #include "hv/vmm/config.h"
 #include "hv/vmm/lock.h"
 
@@ -33,7 +34,7 @@ struct vmm_slot {
     u32 used;
     u64 gpa, address, bytes;
     u64 *dirty; // Bitmap of its pages: what the log has shown and nobody has asked for yet. NULL: never
-                // logged.
+                // logged. A second one behind it: what the VMM has written itself.
 };
 
 struct vmm_device {
@@ -53,6 +54,8 @@ struct vmm_vm {
     struct vmm_slot slots[VMM_SLOTS_MAX];
     u32 kicking;                // Somebody waits for vCPUs to leave RUN.
     struct vmm_lock dirty_lock; // Of the slots' dirty bitmaps and of collecting rings.
+    struct vmm_balloon balloon;
+    struct vmm_lock balloon_lock;
 };
 
 struct vmm {
@@ -90,6 +93,9 @@ s64 vmm_dirty_stop(struct vmm_vm *vm, u32 slot);
 // leaves that to us.
 s64 vmm_dirty_get(struct vmm_vm *vm, u32 slot);
 s64 vmm_dirty_clear(struct vmm_vm *vm, u32 slot);
+// The VMM itself has changed this range of the slot: the next vmm_dirty_get() shows it. Nothing if the slot
+// never logged.
+void vmm_dirty_mark(struct vmm_vm *vm, u32 slot, u64 offset, u64 bytes);
 // Makes each vCPU leave RUN once and waits for that: what its processor has logged is then in the core's log.
 void vmm_kick_all(struct vmm_vm *vm);
 // Collects all rings of the VM and gives their entries back.
