@@ -147,8 +147,7 @@ static bool next_chain(struct vmm_vm *vm, struct vmm_balloon *b, u16 *head)
 
     if (!idx || __atomic_load_n(idx, __ATOMIC_ACQUIRE) == b->last_avail)
         return false;
-    const u16 *entry =
-        guest_memory(vm, avail_gpa(b) + 4 + 2ull * (b->last_avail & (b->queue_num - 1)), 2);
+    const u16 *entry = guest_memory(vm, avail_gpa(b) + 4 + 2ull * (b->last_avail & (b->queue_num - 1)), 2);
 
     *head = entry ? *entry : 0;
     return entry != NULL;

@@ -42,10 +42,10 @@ struct vmm_slot {
     u32 slot, flags; // HV_MEM_* but LOG_DIRTY_PAGES.
     u32 used;
     u64 gpa, address, bytes;
-    u64 *dirty; // Bitmap of its pages: what the log has shown and nobody has asked for yet. NULL: never
-                // logged.
+    u64 *dirty;     // Bitmap of its pages: what the log has shown and nobody has asked for yet. NULL: never
+                    // logged.
     u64 *own_dirty; // The same of what the VMM has written itself since the last fetch. NULL: nothing ever.
-    u64 *marks; // Of a migration (hv/vmm/migration.h): a bit for each page; NULL: none.
+    u64 *marks;     // Of a migration (hv/vmm/migration.h): a bit for each page; NULL: none.
     u32 page_shift;
 };
 

@@ -104,7 +104,12 @@ static u8 *at(u64 offset)
 }
 static void describe(u32 index, u64 gpa, u32 bytes, u16 flags, u16 next)
 {
-    memcpy(at(16ull * index), &(struct { u64 a; u32 l; u16 f, n; }){gpa, bytes, flags, next}, 16);
+    memcpy(at(16ull * index), &(struct {
+               u64 a;
+               u32 l;
+               u16 f, n;
+           }){gpa, bytes, flags, next},
+           16);
 }
 // Makes `head` available as entry number `n` and notifies; returns the used index.
 static u16 submit(u16 n, u16 head)

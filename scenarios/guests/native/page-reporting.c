@@ -369,4 +369,5 @@ static void run(const struct guest_env *env, const uint64_t *arg)
         race(&h);
 }
 
-GUEST_PROGRAM("Frees memory and reports it to the balloon device; other vCPUs allocate meanwhile.", args, run);
+GUEST_PROGRAM("Frees memory and reports it to the balloon device; other vCPUs allocate meanwhile.", args,
+              run);
