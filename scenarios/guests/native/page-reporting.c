@@ -288,7 +288,7 @@ static void idle_until(const struct heap *h, uint64_t end)
     }
 }
 
-static void touch(const struct heap *h, uint64_t bytes)
+static void touch(const struct heap *h, uint64_t bytes, uint64_t content)
 {
     for (uint64_t done = 0; done + BLOCK <= bytes; done += BLOCK) {
         uint32_t block = alloc_block(h, OURS);
@@ -297,6 +297,8 @@ static void touch(const struct heap *h, uint64_t bytes)
             guest_fail("page reporting: out of memory", done, bytes);
             return;
         }
+        if (content && guest_load(block_word(h, block)) != content)
+            guest_fail("page_poison", (uint64_t)(uintptr_t)block_word(h, block), content);
         guest_store(block_word(h, block), done);
     }
 }
@@ -312,13 +314,13 @@ static void script(const struct heap *h)
 {
     heap_init(h);
     driver_init(h);
-    touch(h, h->arg[TOUCH]);
+    touch(h, h->arg[TOUCH], 0);
     guest_mark(MARK_TOUCHED);
     free_all(h);
     guest_mark(MARK_FREED);
     idle_until(h, guest_rdtsc() + h->arg[IDLE]);
     guest_mark(MARK_IDLE_OVER);
-    touch(h, h->arg[AGAIN]);
+    touch(h, h->arg[AGAIN], h->arg[POISON]);
     guest_mark(MARK_AGAIN);
 }
 
