@@ -43,6 +43,12 @@ static s64 sys_MADVISE_FREE(struct host *host, const struct syscall_args *args)
     return hostmm_discard(current_thread()->mm, args->a[0], args->a[1]);
 }
 
+static s64 sys_RESIDENT(struct host *host, const struct syscall_args *args)
+{
+    (void)host, (void)args;
+    return (s64)(READ_ONCE(current_thread()->mm->resident_pages) << PAGE_SHIFT);
+}
+
 static s64 sys_TOUCH(struct host *host, const struct syscall_args *args)
 {
     struct user_page page;

@@ -230,7 +230,9 @@ static void environment_body(void *arg)
     *p = 5;
     EXPECT_EQ((u64)p & 4095, 8);
     EXPECT_EQ(hv_syscall(HV_SYS_TOUCH, (u64)at + 4096 + 8, 0, 0, 0), (s64)(u64)p);
+    s64 resident = hv_syscall(HV_SYS_RESIDENT, 0, 0, 0, 0);
     EXPECT_EQ(hv_syscall(HV_SYS_MADVISE_FREE, (u64)at, 8192, 0, 0), 0);
+    EXPECT_EQ(hv_syscall(HV_SYS_RESIDENT, 0, 0, 0, 0), resident - 4096); // One of the two was touched.
     EXPECT_EQ(*(u64 *)hv_syscall(HV_SYS_TOUCH, (u64)at + 4096 + 8, 0, 0, 0), 0);
     EXPECT_EQ(hv_syscall(HV_SYS_TOUCH, (u64)at + 8192, 0, 0, 0), -EFAULT);
     EXPECT_EQ(hv_syscall(HV_SYS_MUNMAP, (u64)at, 4096, 0, 0), -EINVAL);

@@ -129,6 +129,12 @@ static s64 do_discard_memory(struct vmm_vm *vm, const u64 *args)
     return hv_syscall(HV_SYS_MADVISE_FREE, s->address + args[1], args[2], 0, 0);
 }
 
+static s64 do_get_resident(struct vmm_vm *vm, const u64 *args)
+{
+    (void)vm, (void)args;
+    return hv_syscall(HV_SYS_RESIDENT, 0, 0, 0, 0) >> 20;
+}
+
 static s64 do_prefault(struct vmm_vm *vm, const u64 *args)
 {
     struct vmm_vcpu *vcpu = vcpu_of(vm, args[2]);
@@ -242,6 +248,7 @@ static const action_fn handlers[VMM_OP_COUNT] = {
     [VMM_STOP_DIRTY_LOG] = do_stop_dirty_log,
     [VMM_GET_DIRTY_LOG] = do_get_dirty_log,
     [VMM_CLEAR_DIRTY_LOG] = do_clear_dirty_log,
+    [VMM_GET_RESIDENT] = do_get_resident,
     [VMM_PREFAULT] = do_prefault,
     [VMM_PAUSE_VCPU] = do_pause_vcpu,
     [VMM_RESUME_VCPU] = do_resume_vcpu,

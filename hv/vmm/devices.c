@@ -59,6 +59,8 @@ static void access(struct vmm_vm *vm, u32 kind, u64 address, bool write, u8 *dat
     struct vmm_device *d = find(vm, kind, address);
     bool lock = d && d->config->big_lock;
 
+    if (!d && kind == VMM_DEVICE_PORT && vmm_balloon_port(vm, (u16)address, write, data, size))
+        return;
     if (lock)
         vmm_big_lock(vm->vmm);
     access_device(vm, d, write, data, size);

@@ -165,7 +165,38 @@ static u64 count_pages(const struct vmm_slot *s)
     return pages;
 }
 
-s64 vmm_dirty_fetch(struct vmm_vm *vm, struct vmm_slot *s)
+void vmm_dirty_mark(struct vmm_vm *vm, u32 slot, u64 offset, u64 bytes)
+{
+    struct vmm_slot *s = vmm_find_slot(vm, slot);
+
+    if (!s || !s->dirty || bytes == 0)
+        return;
+    vmm_lock(&vm->dirty_lock);
+    if (!s->own_dirty) {
+        s64 bitmap = hv_mmap((words_of(s) * 8 + 4095) & ~4095ull, 12, HV_MAP_DIRECT);
+
+        vmm_require(bitmap, "memory for what the VMM has written itself");
+        s->own_dirty = (u64 *)bitmap;
+    }
+    for (u64 page = offset / 4096; page <= (offset + bytes - 1) / 4096; page++)
+        s->own_dirty[page / 64] |= 1ull << (page % 64);
+    vmm_unlock(&vm->dirty_lock);
+}
+
+// To what the core has shown.
+static void add_own(struct vmm_vm *vm, const struct vmm_slot *s)
+{
+    if (!s->own_dirty)
+        return;
+    vmm_lock(&vm->dirty_lock);
+    for (u64 i = 0; i < words_of(s); i++) {
+        s->dirty[i] |= s->own_dirty[i];
+        s->own_dirty[i] = 0;
+    }
+    vmm_unlock(&vm->dirty_lock);
+}
+
+static s64 fetch_from_core(struct vmm_vm *vm, struct vmm_slot *s)
 {
     struct hv_dirty_log log = {.slot = s->slot, .bitmap = (u64)s->dirty};
 
@@ -174,6 +205,15 @@ s64 vmm_dirty_fetch(struct vmm_vm *vm, struct vmm_slot *s)
     // The core empties processors' logs into rings only when they leave the guest.
     vmm_kick_all(vm);
     return vmm_dirty_collect(vm);
+}
+
+s64 vmm_dirty_fetch(struct vmm_vm *vm, struct vmm_slot *s)
+{
+    s64 result = fetch_from_core(vm, s);
+
+    if (result >= 0)
+        add_own(vm, s);
+    return result;
 }
 
 s64 vmm_dirty_get(struct vmm_vm *vm, u32 slot)

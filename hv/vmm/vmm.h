@@ -5,6 +5,7 @@
 #define HV_VMM_VMM_H
 
 #include "hv/api.h"
+#include "hv/vmm/balloon.h"
 #include "hv/vmm/config.h"
 #include "hv/vmm/lock.h"
 
@@ -41,9 +42,10 @@ struct vmm_slot {
     u32 slot, flags; // HV_MEM_* but LOG_DIRTY_PAGES.
     u32 used;
     u64 gpa, address, bytes;
-    u64 *dirty; // Bitmap of its pages: what the log has shown and nobody has asked for yet. NULL: never
-                // logged.
-    u64 *marks; // Of a migration (hv/vmm/migration.h): a bit for each page; NULL: none.
+    u64 *dirty;     // Bitmap of its pages: what the log has shown and nobody has asked for yet. NULL: never
+                    // logged.
+    u64 *own_dirty; // The same of what the VMM has written itself since the last fetch. NULL: nothing ever.
+    u64 *marks;     // Of a migration (hv/vmm/migration.h): a bit for each page; NULL: none.
     u32 page_shift;
 };
 
@@ -68,6 +70,8 @@ struct vmm_vm {
     u32 kicking;                     // Somebody waits for vCPUs to leave RUN.
     u32 ring_bytes;                  // Of each vCPU's dirty ring.
     struct vmm_lock dirty_lock;      // Of the slots' dirty bitmaps and of collecting rings.
+    struct vmm_balloon balloon;
+    struct vmm_lock balloon_lock;
 };
 
 struct vmm {
@@ -110,6 +114,9 @@ s64 vmm_dirty_stop(struct vmm_vm *vm, u32 slot);
 // leaves that to us.
 s64 vmm_dirty_get(struct vmm_vm *vm, u32 slot);
 s64 vmm_dirty_clear(struct vmm_vm *vm, u32 slot);
+// The VMM itself has changed this range of the slot: the next fetch shows it. Nothing if the slot
+// never logged.
+void vmm_dirty_mark(struct vmm_vm *vm, u32 slot, u64 offset, u64 bytes);
 // For who looks at the pages itself: brings s->dirty up to date; under vm->dirty_lock, what was taken from it
 // is then forgotten.
 s64 vmm_dirty_fetch(struct vmm_vm *vm, struct vmm_slot *s);
