@@ -423,20 +423,35 @@ static void yield_write(struct vm *vm, bool *flush)
     write_lock(&vm->mmu_lock);
 }
 
+// The heads of [first, end) of one size stand one after the other.
+struct head_range {
+    const struct rmap_head *at, *end;
+};
+static struct head_range heads_of(const struct memslot *slot, gfn_t first, gfn_t end, unsigned level)
+{
+    return (struct head_range){gfn_to_rmap(slot, first, level), gfn_to_rmap(slot, end - 1, level) + 1};
+}
+// How many heads are looked at before others get the lock.
+#define WALK_BATCH 512u
+
 void shadow_write_protect_slot(struct vm *vm, const struct memslot *slot)
 {
-    gfn_t end = slot->base_gfn + slot->npages;
-    u64 changed = 0;
+    u64 changed = 0, looked_at = 0;
     bool flush = false; // The caller does, whatever happens here.
 
     if (!vm_have_rmaps(vm))
         return;
     write_lock(&vm->mmu_lock);
-    for (unsigned level = PG_LEVEL_4K; level <= MEMSLOT_LEVELS; level++)
-        for (gfn_t gfn = slot->base_gfn; gfn < end; gfn = gfn_round(gfn, level) + pages_of_level(level)) {
-            changed += protect_head(gfn_to_rmap(slot, gfn, level));
-            yield_write(vm, &flush);
+    for (unsigned level = PG_LEVEL_4K; level <= MEMSLOT_LEVELS; level++) {
+        struct head_range r = heads_of(slot, slot->base_gfn, slot->base_gfn + slot->npages, level);
+
+        for (; r.at < r.end; r.at++) {
+            if (!rmap_empty(r.at))
+                changed += protect_head(r.at);
+            if (++looked_at % WALK_BATCH == 0)
+                yield_write(vm, &flush);
         }
+    }
     write_unlock(&vm->mmu_lock);
     hw_trace_count("dirty_log_write_locks", 1);
     hw_trace_count("shadow_sptes_write_protected", changed);
@@ -474,16 +489,22 @@ void shadow_unmap(struct vm *vm, const struct memslot *slot, gfn_t first, gfn_t 
 {
     struct list doomed; // Leaves have no pages below them: it stays empty.
     bool flush = false;
+    u64 looked_at = 0;
 
     if (!vm_have_rmaps(vm))
         return;
     list_init(&doomed);
     write_lock(&vm->mmu_lock);
-    for (unsigned level = PG_LEVEL_4K; level <= MEMSLOT_LEVELS; level++)
-        for (gfn_t gfn = first; gfn < end; gfn = gfn_round(gfn, level) + pages_of_level(level)) {
-            flush |= unmap_head(vm, gfn_to_rmap(slot, gfn, level), &doomed);
-            yield_write(vm, &flush);
+    for (unsigned level = PG_LEVEL_4K; level <= MEMSLOT_LEVELS; level++) {
+        struct head_range r = heads_of(slot, first, end, level);
+
+        for (; r.at < r.end; r.at++) {
+            if (!rmap_empty(r.at))
+                flush |= unmap_head(vm, r.at, &doomed);
+            if (++looked_at % WALK_BATCH == 0)
+                yield_write(vm, &flush);
         }
+    }
     if (flush)
         mmu_flush_remote(vm);
     write_unlock(&vm->mmu_lock);
