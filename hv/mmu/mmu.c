@@ -45,6 +45,9 @@ int mmu_vm_create(struct vm *vm)
     mmu->root->level = mmu->root_level;
     mmu->format = spte_format_of(ad);
     mmu->max_level = max_level_of(host);
+    mmu->dirty_start = (u8)knob(&host->knobs, KNOB_MMU_DIRTY_START);
+    mmu->pw_track = (u8)knob(&host->knobs, KNOB_MMU_PW_TRACK);
+    mmu->log_by_dirty = x86_host(host)->caps.pml;
     mmu->flush_generation = 1;
     mmu->eptp = va_to_hpa(host, mmu->root->spt).v | MEMTYPE_WB |
                 (mmu->root_level == 5 ? EPTP_WALK_5 : EPTP_WALK_4) | (ad ? EPTP_AD : 0);
@@ -247,7 +250,7 @@ void arch_commit_memory_region(struct vm *vm, const struct memslot *old, struct 
         mmu_collapse_slot(vm, new);
         shadow_unmap(vm, new, new->base_gfn, new->base_gfn + new->npages); // To come back large.
     } else if (!dirty_log_initially_set(vm)) { // Else every page counts as dirty until it is cleared.
-        mmu_slot_start_log(vm, new);
+        mmu_log_start(vm, new);
     }
 }
 

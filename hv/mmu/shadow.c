@@ -4,6 +4,7 @@
 
 #include "hv/core/dirty_log.h"
 #include "hv/core/requests.h"
+#include "hv/core/tlb_change.h"
 #include "hv/hw/trace.h"
 #include "hv/lib/assert.h"
 #include "hv/lib/bitmap.h"
@@ -237,6 +238,7 @@ void shadow_invept(struct x86_vcpu *v, gfn_t root)
         return;
     list_init(&doomed);
     write_lock(&vm->mmu_lock);
+    tlb_change_begin(vm);
     struct shadow_vm *shadow = vm->mmu->shadow;
 
     WRITE_ONCE(shadow->invept_seq, shadow->invept_seq + 1);
@@ -255,6 +257,7 @@ void shadow_invept(struct x86_vcpu *v, gfn_t root)
     }
     if (any)
         flush_zapped(vm);
+    tlb_change_end(vm);
     write_unlock(&vm->mmu_lock);
     shadow_free_list(vm->host, &doomed);
 }
@@ -439,11 +442,12 @@ static struct head_range heads_of(const struct memslot *slot, gfn_t first, gfn_t
 void shadow_write_protect_slot(struct vm *vm, const struct memslot *slot)
 {
     u64 changed = 0, looked_at = 0;
-    bool flush = false; // The caller does, whatever happens here.
+    bool flush = false; // Only at the end: until then nobody relies on it.
 
     if (!vm_have_rmaps(vm))
         return;
     write_lock(&vm->mmu_lock);
+    tlb_change_begin(vm);
     for (unsigned level = PG_LEVEL_4K; level <= MEMSLOT_LEVELS; level++) {
         struct head_range r = heads_of(slot, slot->base_gfn, slot->base_gfn + slot->npages, level);
 
@@ -454,6 +458,9 @@ void shadow_write_protect_slot(struct vm *vm, const struct memslot *slot)
                 yield_write(vm, &flush);
         }
     }
+    if (changed != 0)
+        mmu_flush_remote(vm);
+    tlb_change_end(vm);
     write_unlock(&vm->mmu_lock);
     hw_trace_count("dirty_log_write_locks", 1);
     hw_trace_count("shadow_sptes_write_protected", changed);
@@ -500,6 +507,7 @@ void shadow_unmap(struct vm *vm, const struct memslot *slot, gfn_t first, gfn_t 
         return;
     list_init(&doomed);
     write_lock(&vm->mmu_lock);
+    tlb_change_begin(vm);
     for (unsigned level = PG_LEVEL_4K; level <= MEMSLOT_LEVELS; level++) {
         struct head_range r = heads_of(slot, first, end, level);
 
@@ -512,5 +520,6 @@ void shadow_unmap(struct vm *vm, const struct memslot *slot, gfn_t first, gfn_t 
     }
     if (flush)
         mmu_flush_remote(vm);
+    tlb_change_end(vm);
     write_unlock(&vm->mmu_lock);
 }

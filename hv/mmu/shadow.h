@@ -80,7 +80,7 @@ void shadow_invept(struct x86_vcpu *v, gfn_t root);
 
 // --- What happens to L1's memory. All of them do nothing without reverse maps.
 
-// Takes W from what maps the pages of the slot. Takes mmu_lock. The caller flushes.
+// Takes W from what maps the pages of the slot, flushes. Takes mmu_lock, and drops it now and then.
 void shadow_write_protect_slot(struct vm *vm, const struct memslot *slot);
 // The same for the pages base + n of `mask`; mmu_lock held for writing.
 void shadow_write_protect_mask(struct vm *vm, const struct memslot *slot, gfn_t base, u64 mask);

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Faults of nested guests: from a translation by L1's tables to a shadow entry.
 #include "hv/core/dirty_log.h"
+#include "hv/core/tlb_change.h"
 #include "hv/hw/trace.h"
 #include "hv/lib/assert.h"
 #include "hv/lib/spans.h"
@@ -137,10 +138,12 @@ static enum fault_result map_locked(struct x86_vcpu *v, struct page_fault *f, co
 
     list_init(&x.doomed);
     write_lock(&vm->mmu_lock);
+    tlb_change_begin(vm);
     enum fault_result result = is_void(&x) ? FAULT_RETRY : map(&x);
 
     if (x.flush)
         mmu_flush_remote(vm);
+    tlb_change_end(vm);
     write_unlock(&vm->mmu_lock);
     shadow_free_list(vm->host, &x.doomed);
     if (result == FAULT_FIXED)
