@@ -158,8 +158,8 @@ static void apply_change(struct memslots *slots, const struct memslot *slot, enu
 }
 
 // Publishes `slots` and waits until nobody reads the version before, which is returned. While waiting the
-// generation says so: whatever readers cache meanwhile is not trusted afterwards. Copies are locked before and
-// not after: readers that are waited for may want that lock.
+// generation says so: whatever readers cache meanwhile is not trusted afterwards. Copies are locked before
+// and not after: readers that are waited for may want that lock.
 static struct memslots *install_version(struct vm *vm, unsigned as_id, struct memslots *slots)
 {
     struct memslots *old = vm->memslots[as_id];
@@ -202,8 +202,8 @@ static void retire_slot(struct vm *vm, const struct memslot *old, struct memslot
     arch_flush_shadow_memslot(vm, slot);
 }
 
-// The second phase begins: what was put into the slot since the first one's copy is the slot's, and a slot that
-// moves needs the like. 0 or -ENOMEM.
+// The second phase begins: what was put into the slot since the first one's copy is the slot's, and a slot
+// that moves needs the like. 0 or -ENOMEM.
 static int look_again(struct vm *vm, struct memslot *old, struct memslot *new, enum memslot_change change)
 {
     const struct memslot *retired = id_to_memslot(vm->memslots[old->as_id], old->id);

@@ -11,13 +11,13 @@
 enum ept12_fault { EPT12_TRANSLATED, EPT12_VIOLATION, EPT12_MISCONFIG };
 struct ept12_walk {
     enum ept12_fault fault;
-    u8 rights;        // EPT_RWX, ANDed over the entries.
-    u8 level;         // Of the leaf.
-    gfn_t gfn;        // L1's page of the access, by 4 KiB.
-    u64 invept_seq;   // shadow_vm's, before the first entry was read.
+    u8 rights;      // EPT_RWX, ANDed over the entries.
+    u8 level;       // Of the leaf.
+    gfn_t gfn;      // L1's page of the access, by 4 KiB.
+    u64 invept_seq; // shadow_vm's, before the first entry was read.
     gfn_t root;
-    gfn_t table[EPT12_LEVELS];     // By level - 1: where the entry was read.
-    u8 above[EPT12_LEVELS];        // By level - 1: rights of the entries above that table.
+    gfn_t table[EPT12_LEVELS]; // By level - 1: where the entry was read.
+    u8 above[EPT12_LEVELS];    // By level - 1: rights of the entries above that table.
 };
 
 // SDM 28.3.3.1. `caps` is the IA32_VMX_EPT_VPID_CAP that L1 sees, `width` its physical-address width.

@@ -149,7 +149,7 @@ static struct shadow_page *page_of_entry(struct vm *vm, const u64 *sptep)
 
 // --- Taking away. mmu_lock held for writing.
 
-static gfn_t mapped_gfn(const struct shadow_page *sp, unsigned index)
+gfn_t shadow_mapped_gfn(const struct shadow_page *sp, unsigned index)
 {
     return sp->gfns != NULL ? sp->gfns[index] : sp->role.gfn + index * pages_of_level(sp->role.level);
 }
@@ -157,7 +157,7 @@ static gfn_t mapped_gfn(const struct shadow_page *sp, unsigned index)
 // The slot may be gone: then so are its heads.
 static void forget_leaf(struct vm *vm, struct shadow_page *sp, unsigned index)
 {
-    gfn_t gfn = mapped_gfn(sp, index);
+    gfn_t gfn = shadow_mapped_gfn(sp, index);
     const struct memslot *slot = gfn_to_memslot(vm_memslots(vm, 0), gfn);
     struct rmap_head *head = slot != NULL ? gfn_to_rmap(slot, gfn, sp->role.level) : NULL;
 
@@ -360,8 +360,7 @@ int shadow_load_root(struct x86_vcpu *v)
     struct vm *vm = v->vcpu.vm;
     struct mmu_vcpu *m = v->vcpu.mmu;
     gfn_t gfn = (m->shadow_eptp12 & EPTP_ADDR_MASK) >> PAGE_SHIFT;
-    struct shadow_role role = {
-        .gfn = gfn, .root = gfn, .level = SHADOW_ROOT_LEVEL, .rights = (u8)EPT_RWX};
+    struct shadow_role role = {.gfn = gfn, .root = gfn, .level = SHADOW_ROOT_LEVEL, .rights = (u8)EPT_RWX};
     bool changed = false;
     int result = m->shadow != NULL ? 0 : prepare_first(v);
 

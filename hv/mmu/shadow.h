@@ -32,7 +32,7 @@ struct shadow_role {
 };
 
 struct shadow_page {
-    struct list node;       // shadow_vm.pages, newest first, or a list of pages to be freed.
+    struct list node;         // shadow_vm.pages, newest first, or a list of pages to be freed.
     struct shadow_page *next; // In the hash.
     struct shadow_role role;
     u64 *spt;
@@ -96,6 +96,8 @@ struct shadow_page *shadow_page_of(struct vm *vm, u64 spte);
 // Removes entry `index`; a page below it that nobody else refers to goes onto `doomed`. True: it was present.
 bool shadow_drop(struct vm *vm, struct shadow_page *sp, unsigned index, struct list *doomed);
 void shadow_free_list(struct host *host, struct list *doomed);
+// The page of L1 (the first, of a large one) that leaf `index` maps.
+gfn_t shadow_mapped_gfn(const struct shadow_page *sp, unsigned index);
 // May still be walked and filled?
 bool shadow_is_valid(const struct shadow_vm *shadow, const struct shadow_page *sp);
 // Fills the vCPU's caches for one fault or root. 0 or -ENOMEM.

@@ -86,24 +86,39 @@ static u64 leaf_of(const struct shadow_walk *x, unsigned level)
     return spte & ~(EPT_RWX & ~(u64)x->w->rights);
 }
 
+// Another page takes the entry's place.
+static void enter_in_books(struct shadow_walk *x, struct shadow_page *sp, unsigned index)
+{
+    struct vm *vm = x->v->vcpu.vm;
+    const struct page_fault *f = x->f;
+    struct rmap_head *head = gfn_to_rmap(f->slot, f->gfn, sp->role.level);
+
+    x->flush |= shadow_drop(vm, sp, index, &x->doomed);
+    if (head != NULL)
+        add_to_rmap(x->v->vcpu.mmu->shadow, head, &sp->spt[index]);
+    else // Nobody will find this mapping again who looks for the page.
+        hw_trace_violation("null_rmap", f->gfn, f->slot->id);
+    if (sp->gfns != NULL)
+        sp->gfns[index] = gfn_round(f->gfn, sp->role.level);
+    vm->mmu->shadow->mapped++;
+}
+
 static enum fault_result set_leaf(struct shadow_walk *x, struct shadow_page *sp, unsigned index)
 {
     struct vm *vm = x->v->vcpu.vm;
     const struct page_fault *f = x->f;
     unsigned level = sp->role.level;
     u64 *sptep = &sp->spt[index], old = *sptep, new = leaf_of(x, level);
-    struct rmap_head *head = gfn_to_rmap(f->slot, f->gfn, level);
+    // Other rights for the same page; one host page may be several pages of L1's.
+    bool same = is_present(old) && is_leaf(old, level) && spte_pfn(old) == spte_pfn(new) &&
+                shadow_mapped_gfn(sp, index) == gfn_round(f->gfn, level);
 
     if (old == new)
         return FAULT_SPURIOUS;
-    x->flush |= shadow_drop(vm, sp, index, &x->doomed);
-    if (head != NULL)
-        add_to_rmap(x->v->vcpu.mmu->shadow, head, sptep);
-    else // Nobody will find this mapping again who looks for the page.
-        hw_trace_violation("null_rmap", f->gfn, f->slot->id);
-    if (sp->gfns != NULL)
-        sp->gfns[index] = gfn_round(f->gfn, level);
-    vm->mmu->shadow->mapped++;
+    if (!same)
+        enter_in_books(x, sp, index);
+    else if (old & EPT_RWX & ~new)
+        x->flush = true;
     __atomic_store_n(sptep, new, __ATOMIC_RELEASE);
     hw_trace(TP_KVM_MMU_SPTE_SET, gfn_round(x->l2_gfn, level), level, old, new, 0, 0);
     if (is_writable(new) && !is_writable(old))

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Shadow pages of nested guests: what L2's accesses map, what L1 gets to see, what happens to L1's memory; and
-// when reverse maps come.
+// Shadow pages of nested guests: what L2's accesses map, what L1 gets to see, what happens to L1's memory;
+// and when reverse maps come.
 #include "hv/core/dirty_log.h"
 #include "hv/lib/bitmap.h"
 #include "hv/lib/errno.h"

@@ -19,8 +19,8 @@ struct vmx_insn {
 // What the instruction did. vCPU loaded.
 int run_vmx_insn(const struct vmx_insn *row);
 void put_revision(u64 at, u32 revision);
-// Capability MSRs and CPUID with VMX, 64-bit mode, revisions at 0x1000, 0x2000 and a wrong one at 0x3000. Loads
-// the vCPU.
+// Capability MSRs and CPUID with VMX, 64-bit mode, revisions at 0x1000, 0x2000 and a wrong one at 0x3000.
+// Loads the vCPU.
 void offer_vmx(void);
 
 // L1 with a VMCS for an L2 in 64-bit mode; eptp12 0: without EPT. Not loaded afterwards.

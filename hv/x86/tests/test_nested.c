@@ -96,7 +96,7 @@ static void instructions(void)
         {EXIT_REASON_INVVPID, 0, 0, VMERR_INVEPT_INVVPID_BAD_OPERAND}, // VPID 0, type 0 (RAX).
         {EXIT_REASON_INVVPID, 1, 4, VMERR_INVEPT_INVVPID_BAD_OPERAND},
         {EXIT_REASON_INVVPID, 1, 1, OK},
-        {EXIT_REASON_INVEPT, 0, 0, VMERR_INVEPT_INVVPID_BAD_OPERAND}, // Type 0 (RAX).
+        {EXIT_REASON_INVEPT, 0, 0, VMERR_INVEPT_INVVPID_BAD_OPERAND},       // Type 0 (RAX).
         {EXIT_REASON_INVEPT, 0x1001f, 1, VMERR_INVEPT_INVVPID_BAD_OPERAND}, // Memory type 7.
         {EXIT_REASON_INVEPT, 0x1005e, 1, VMERR_INVEPT_INVVPID_BAD_OPERAND}, // Accessed and dirty flags.
         {EXIT_REASON_INVEPT, 0x10026, 1, VMERR_INVEPT_INVVPID_BAD_OPERAND}, // Five levels.
@@ -136,7 +136,8 @@ static void values(void)
     for (u32 i = 0; i < 2; i++)
         EXPECT_EQ(run_vmx_insn(&on[i]), OK);
     for (u32 i = 0; i < ARRAY_COUNT(rows); i++) {
-        EXPECT_EQ(run_vmx_insn(&(struct vmx_insn){EXIT_REASON_VMWRITE, rows[i].field, rows[i].write, OK}), OK);
+        EXPECT_EQ(run_vmx_insn(&(struct vmx_insn){EXIT_REASON_VMWRITE, rows[i].field, rows[i].write, OK}),
+                  OK);
         EXPECT_EQ(run_vmx_insn(&(struct vmx_insn){EXIT_REASON_VMREAD, rows[i].field, 0, OK}), OK);
         EXPECT_EQ(t.v->gprs.r[GPR_RAX], rows[i].read);
     }
