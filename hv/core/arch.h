@@ -104,8 +104,9 @@ bool arch_vcpu_in_kernel(struct vcpu *vcpu);
 
 // --- Memory slots (slots_lock held). ---
 
-// Allocates what the new slot needs: arrays by gfn on CREATE and MOVE (NULL in `new`; else `new` has old's
-// pointers). Errors undo themselves and stop the update: -ENOMEM, -EINVAL.
+// Allocates what the new slot needs and does not have yet: arrays by gfn on CREATE and MOVE (else `new` has
+// old's pointers). Errors undo themselves and stop the update: -ENOMEM, -EINVAL. Called again for a MOVE when
+// the slot was retired: what the architecture keeps in slots may have changed meanwhile (slots_arch_lock).
 int arch_prepare_memory_region(struct vm *vm, const struct memslot *old, struct memslot *new,
                                enum memslot_change change);
 // The new version is published.
@@ -121,7 +122,9 @@ void arch_free_memslot(struct vm *vm, struct memslot *slot, const struct memslot
 // The host takes the pages of [start, end) back: zap and flush, then return. mmu_invalidate_* already set.
 void arch_unmap_hva_range(struct vm *vm, hva_t start, hva_t end);
 // Pages of the slot were taken out of its dirty log: the bits of `mask` count from page `offset` (a multiple
-// of 64). Their next write must be noticed again. mmu_lock held for writing; the caller flushes afterwards.
+// of 64). Their next write must be noticed again. mmu_lock held, for writing if arch_dirty_log_exclusive()
+// says so while it is held; the caller flushes afterwards.
+bool arch_dirty_log_exclusive(struct vm *vm);
 void arch_dirty_log_protect(struct vm *vm, const struct memslot *slot, u64 offset, u64 mask);
 // What processors have logged for themselves is on its way into the slots' logs.
 void arch_dirty_log_sync(struct vm *vm);

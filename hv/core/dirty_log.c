@@ -93,6 +93,28 @@ static s64 check_slot_number(const struct vm *vm, u32 slot)
     return slot >> 16 < HV_ADDRESS_SPACES && (slot & 0xffff) < HV_USER_MEMSLOTS ? 0 : -EINVAL;
 }
 
+bool dirty_log_lock(struct vm *vm)
+{
+    if (!arch_dirty_log_exclusive(vm)) {
+        read_lock(&vm->mmu_lock);
+        // Asked again: what makes it exclusive does so before it takes the lock for writing.
+        if (likely(!arch_dirty_log_exclusive(vm)))
+            return false;
+        read_unlock(&vm->mmu_lock);
+    }
+    write_lock(&vm->mmu_lock);
+    hw_trace_count("dirty_log_write_locks", 1);
+    return true;
+}
+
+void dirty_log_unlock(struct vm *vm, bool exclusive)
+{
+    if (exclusive)
+        write_unlock(&vm->mmu_lock);
+    else
+        read_unlock(&vm->mmu_lock);
+}
+
 // Takes all bits out of the bitmap into the scratch half and protects their pages. True: there was one.
 static bool fetch_and_protect(struct vm *vm, const struct memslot *slot)
 {
@@ -102,7 +124,8 @@ static bool fetch_and_protect(struct vm *vm, const struct memslot *slot)
 
     memset(fetched, 0, words * sizeof(u64));
     hw_trace_span_begin(SPAN_MMU_WRITE_PROTECT);
-    write_lock(&vm->mmu_lock);
+    bool exclusive = dirty_log_lock(vm);
+
     for (u64 i = 0; i < words; i++) {
         if (READ_ONCE(bits[i]) == 0)
             continue;
@@ -111,7 +134,7 @@ static bool fetch_and_protect(struct vm *vm, const struct memslot *slot)
         arch_dirty_log_protect(vm, slot, i * 64, fetched[i]);
         any = true;
     }
-    write_unlock(&vm->mmu_lock);
+    dirty_log_unlock(vm, exclusive);
     hw_trace_span_end(SPAN_MMU_WRITE_PROTECT);
     return any;
 }
@@ -179,7 +202,8 @@ static bool clear_and_protect(struct vm *vm, const struct memslot *slot, u64 fir
     bool any = false;
 
     hw_trace_span_begin(SPAN_MMU_WRITE_PROTECT);
-    write_lock(&vm->mmu_lock);
+    bool exclusive = dirty_log_lock(vm);
+
     for (u64 i = 0; i < BITMAP_WORDS(pages); i++) {
         if (clear[i] == 0)
             continue;
@@ -191,7 +215,7 @@ static bool clear_and_protect(struct vm *vm, const struct memslot *slot, u64 fir
         arch_dirty_log_protect(vm, slot, first + i * 64, cleared);
         any = true;
     }
-    write_unlock(&vm->mmu_lock);
+    dirty_log_unlock(vm, exclusive);
     hw_trace_span_end(SPAN_MMU_WRITE_PROTECT);
     return any;
 }

@@ -30,6 +30,9 @@ bool dirty_log_initially_set(const struct vm *vm);
 void mark_page_dirty_in_slot(struct vm *vm, struct vcpu *vcpu, const struct memslot *slot, gfn_t gfn);
 // The same for the core's own writes, in address space 0.
 void mark_page_dirty(struct vm *vm, gfn_t gfn);
+// mmu_lock as arch_dirty_log_protect() wants it: for writing if true is returned, which unlock wants to know.
+bool dirty_log_lock(struct vm *vm);
+void dirty_log_unlock(struct vm *vm, bool exclusive);
 
 // HV_GET_DIRTY_LOG. -ENXIO: the VM has rings. -EINVAL: slot number. -ENOENT: no such slot, or it does not
 // log. -EFAULT.

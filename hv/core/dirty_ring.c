@@ -3,6 +3,7 @@
 #include "hv/core/tlb_change.h"
 
 #include "hv/core/arch.h"
+#include "hv/core/dirty_log.h"
 #include "hv/hw/trace.h"
 #include "hv/lib/assert.h"
 #include "hv/lib/bitmap.h"
@@ -115,9 +116,10 @@ static void protect_batch(struct vm *vm, struct batch *b)
         const struct memslot *slot = id_to_memslot(vm->memslots[as_id], id);
 
         if (slot != NULL && b->offset < slot->npages && b->offset + fls64(b->mask) < slot->npages) {
-            write_lock(&vm->mmu_lock);
+            bool exclusive = dirty_log_lock(vm);
+
             arch_dirty_log_protect(vm, slot, b->offset, b->mask);
-            write_unlock(&vm->mmu_lock);
+            dirty_log_unlock(vm, exclusive);
         }
     }
     b->mask = 0;

@@ -101,14 +101,27 @@ void memslots_destroy(struct vm *vm)
 
 // --- One version from another. ---
 
-// A copy of the version in force, only as many slots as are used. NULL: no memory.
-static struct memslots *copy_version(struct vm *vm, const struct memslots *old)
+// From the first look at the version in force until a copy of it is published nobody may put anything into
+// its slots: it would be missing in the copy.
+static bool copies_are_ordered(const struct vm *vm)
 {
-    struct memslots *copy = kmalloc(vm->host, sizeof(*copy));
-    if (copy == NULL)
-        return NULL;
+    return knob(&vm->host->knobs, KNOB_MMU_RMAPS) != MMU_RMAPS_LAZY_NOCOPYLOCK;
+}
+static void lock_copies(struct vm *vm)
+{
+    if (copies_are_ordered(vm))
+        mutex_lock(&vm->slots_arch_lock);
+}
+static void unlock_copies(struct vm *vm)
+{
+    if (copies_are_ordered(vm))
+        mutex_unlock(&vm->slots_arch_lock);
+}
+
+// The version in force, only as many slots as are used.
+static void copy_version(struct memslots *copy, const struct memslots *old)
+{
     memcpy(copy, old, offsetof(struct memslots, slots) + sizeof(old->slots[0]) * old->used);
-    return copy;
 }
 
 static void reindex(struct memslots *slots, u32 from)
@@ -145,13 +158,15 @@ static void apply_change(struct memslots *slots, const struct memslot *slot, enu
 }
 
 // Publishes `slots` and waits until nobody reads the version before, which is returned. While waiting the
-// generation says so: whatever readers cache meanwhile is not trusted afterwards.
+// generation says so: whatever readers cache meanwhile is not trusted afterwards. Copies are locked before
+// and not after: readers that are waited for may want that lock.
 static struct memslots *install_version(struct vm *vm, unsigned as_id, struct memslots *slots)
 {
     struct memslots *old = vm->memslots[as_id];
     u64 generation = old->generation & ~MEMSLOT_GEN_UPDATE_IN_PROGRESS;
     slots->generation = generation | MEMSLOT_GEN_UPDATE_IN_PROGRESS;
     srcu_assign_pointer(vm->memslots[as_id], slots);
+    unlock_copies(vm);
     synchronize_srcu(&vm->srcu);
     generation += HV_ADDRESS_SPACES;
     arch_memslots_updated(vm, generation);
@@ -179,6 +194,7 @@ static void publish_final(struct vm *vm, const struct memslot *old, struct memsl
 // and then its translations go. Nobody can install another one.
 static void retire_slot(struct vm *vm, const struct memslot *old, struct memslots *invalid)
 {
+    copy_version(invalid, vm->memslots[old->as_id]);
     struct memslot *slot = id_to_memslot(invalid, old->id);
     slot->flags |= MEMSLOT_INVALID;
     struct memslots *before = install_version(vm, old->as_id, invalid);
@@ -186,16 +202,35 @@ static void retire_slot(struct vm *vm, const struct memslot *old, struct memslot
     arch_flush_shadow_memslot(vm, slot);
 }
 
-static int update_slot(struct vm *vm, const struct memslot *old, struct memslot *new,
-                       enum memslot_change change)
+// The second phase begins: what was put into the slot since the first one's copy is the slot's, and a slot
+// that moves needs the like. 0 or -ENOMEM.
+static int look_again(struct vm *vm, struct memslot *old, struct memslot *new, enum memslot_change change)
 {
-    struct memslots *current = vm->memslots[new->as_id];
+    const struct memslot *retired = id_to_memslot(vm->memslots[old->as_id], old->id);
+
+    memcpy(old->arch_rmap, retired->arch_rmap, sizeof(old->arch_rmap));
+    memcpy(old->arch_lpage, retired->arch_lpage, sizeof(old->arch_lpage));
+    return change == MEMSLOT_MOVE ? arch_prepare_memory_region(vm, old, new, change) : 0;
+}
+
+// Takes the first phase back.
+static void reinstate_slot(struct vm *vm, const struct memslot *old, struct memslots *slots)
+{
+    copy_version(slots, vm->memslots[old->as_id]);
+    id_to_memslot(slots, old->id)->flags &= ~MEMSLOT_INVALID;
+    struct memslots *before = install_version(vm, old->as_id, slots);
+    kfree(vm->host, before, sizeof(*before));
+}
+
+// Copies are locked; not any more afterwards.
+static int update_slot(struct vm *vm, struct memslot *old, struct memslot *new, enum memslot_change change)
+{
     bool retire = change == MEMSLOT_DELETE || change == MEMSLOT_MOVE;
     bool two_phase =
         retire && knob(&vm->host->knobs, KNOB_MEMSLOT_DELETE_MODE) == MEMSLOT_DELETE_MODE_TWO_PHASE;
-    // All memory first: from the first publication on there is no way back.
-    struct memslots *final = copy_version(vm, current);
-    struct memslots *invalid = two_phase ? copy_version(vm, current) : NULL;
+    // All memory first: from the first publication on there is hardly a way back.
+    struct memslots *final = kmalloc(vm->host, sizeof(*final));
+    struct memslots *invalid = two_phase ? kmalloc(vm->host, sizeof(*invalid)) : NULL;
     int result = final == NULL || (two_phase && invalid == NULL) ? -ENOMEM : 0;
     if (result == 0)
         result = dirty_bitmap_prepare(vm, old, new);
@@ -203,16 +238,27 @@ static int update_slot(struct vm *vm, const struct memslot *old, struct memslot 
         new->dirty_bitmap != old->dirty_bitmap)
         dirty_bitmap_free(vm, new);
     if (result != 0) {
+        unlock_copies(vm);
         kfree(vm->host, final, sizeof(*final));
         kfree(vm->host, invalid, sizeof(*invalid));
         return result;
     }
-    apply_change(final, new, change);
-    if (two_phase)
+    if (two_phase) {
         retire_slot(vm, old, invalid);
-    else if (retire)
-        arch_flush_shadow_memslot(
-            vm, old); // The historical order: a reader may still install what is zapped here.
+        lock_copies(vm);
+        result = look_again(vm, old, new, change);
+        if (result != 0) {
+            reinstate_slot(vm, old, final);
+            if (new->dirty_bitmap != old->dirty_bitmap)
+                dirty_bitmap_free(vm, new);
+            return result;
+        }
+    } else if (retire) {
+        // The historical order: a reader may still install what is zapped here.
+        arch_flush_shadow_memslot(vm, old);
+    }
+    copy_version(final, vm->memslots[new->as_id]);
+    apply_change(final, new, change);
     publish_final(vm, old, new, final, change);
     return 0;
 }
@@ -270,41 +316,52 @@ static bool overlaps(const struct memslots *slots, const struct memslot *new)
     return false;
 }
 
+// The slot before and after. 0; 1: nothing to do; -EINVAL, -EEXIST.
+static int describe_change(struct vm *vm, const struct hv_user_memory_region *r, struct memslot *old,
+                           struct memslot *new, enum memslot_change *change)
+{
+    u32 as_id = r->slot >> 16, id = r->slot & 0xffff;
+    struct memslots *slots = vm->memslots[as_id];
+    const struct memslot *existing = id_to_memslot(slots, id);
+    *old = existing != NULL ? *existing : (struct memslot){.id = (u16)id, .as_id = (u16)as_id};
+    *new = *old;
+    new->base_gfn = r->guest_phys_addr >> PAGE_SHIFT;
+    new->npages = r->memory_size >> PAGE_SHIFT;
+    new->hva = r->userspace_addr;
+    new->flags = r->flags;
+    int result = classify(old, new, change);
+    if (result != 0)
+        return result;
+    if (*change == MEMSLOT_DELETE) {
+        new->base_gfn = old->base_gfn;
+        new->hva = old->hva;
+    } else if (new->base_gfn + new->npages > arch_max_gfn(vm)) {
+        return -EINVAL;
+    }
+    if (*change == MEMSLOT_MOVE) {
+        // Indexed by gfn: made anew for the new place. The dirty bitmap counts from the slot's first page and
+        // stays.
+        memset(new->arch_rmap, 0, sizeof(new->arch_rmap));
+        memset(new->arch_lpage, 0, sizeof(new->arch_lpage));
+    }
+    bool placed = *change == MEMSLOT_CREATE || *change == MEMSLOT_MOVE;
+    return placed && overlaps(slots, new) ? -EEXIST : 0;
+}
+
 int set_memory_region_locked(struct vm *vm, const struct hv_user_memory_region *r)
 {
     HV_ASSERT(mutex_is_held_by_me(&vm->slots_lock));
     int result = check_region(r);
     if (result != 0)
         return result;
-    u32 as_id = r->slot >> 16, id = r->slot & 0xffff;
-    struct memslots *slots = vm->memslots[as_id];
-    const struct memslot *existing = id_to_memslot(slots, id);
-    struct memslot old = {.id = (u16)id, .as_id = (u16)as_id};
-    if (existing != NULL)
-        old = *existing;
-    struct memslot new = old;
-    new.base_gfn = r->guest_phys_addr >> PAGE_SHIFT;
-    new.npages = r->memory_size >> PAGE_SHIFT;
-    new.hva = r->userspace_addr;
-    new.flags = r->flags;
+    struct memslot old, new;
     enum memslot_change change;
-    result = classify(&old, &new, &change);
-    if (result != 0)
+    lock_copies(vm);
+    result = describe_change(vm, r, &old, &new, &change);
+    if (result != 0) {
+        unlock_copies(vm);
         return result < 0 ? result : 0;
-    if (change == MEMSLOT_DELETE) {
-        new.base_gfn = old.base_gfn;
-        new.hva = old.hva;
-    } else if (new.base_gfn + new.npages > arch_max_gfn(vm)) {
-        return -EINVAL;
     }
-    if (change == MEMSLOT_MOVE) {
-        // Indexed by gfn: made anew for the new place. The dirty bitmap counts from the slot's first page and
-        // stays.
-        memset(new.arch_rmap, 0, sizeof(new.arch_rmap));
-        memset(new.arch_lpage, 0, sizeof(new.arch_lpage));
-    }
-    if ((change == MEMSLOT_CREATE || change == MEMSLOT_MOVE) && overlaps(slots, &new))
-        return -EEXIST;
     hw_trace_span_begin(SPAN_MEMSLOT_UPDATE);
     result = update_slot(vm, &old, &new, change);
     hw_trace_span_end(SPAN_MEMSLOT_UPDATE);

@@ -30,7 +30,8 @@ struct memslot {
     u16 as_id;
 };
 
-// One published version; immutable but for last_used. Slots in use stand sorted by base_gfn, highest first.
+// One published version; immutable but for last_used, and for arch_rmap under slots_arch_lock. Slots in use
+// stand sorted by base_gfn, highest first.
 struct memslots {
     u64 generation; // Bit 63: an update is in progress. Even when idle; address spaces differ in bit 0.
     u32 used;

@@ -31,6 +31,7 @@ static void init_locks(struct vm *vm)
 {
     rwlock_init(&vm->mmu_lock, LOCK_RANK_MMU);
     mutex_init(&vm->slots_lock, LOCK_RANK_SLOTS);
+    mutex_init(&vm->slots_arch_lock, LOCK_RANK_SLOTS_ARCH);
     mutex_init(&vm->irq_lock, LOCK_RANK_IRQ_ROUTING);
     mutex_init(&vm->lock, LOCK_RANK_VM);
     list_init(&vm->irq_ack_notifiers);

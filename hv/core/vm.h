@@ -40,6 +40,8 @@ struct vm {
     struct memslots *memslots[HV_ADDRESS_SPACES] __cacheline_aligned;
     struct srcu srcu;
     struct mutex slots_lock;
+    struct mutex
+        slots_arch_lock;  // Of arch_rmap in published slots; held from copying a version to publishing it.
     u32 manual_dirty_log; // HV_DIRTY_LOG_* of HV_CAP_MANUAL_DIRTY_LOG_PROTECT2.
     u32 dirty_ring_bytes; // Of each vCPU; 0: slots have bitmaps. Constant from the first vCPU on.
 

@@ -7,7 +7,7 @@
 #include "hv/hw/trace.h"
 #include "hv/lib/bitmap.h"
 #include "hv/lib/spans.h"
-#include "hv/mmu/mmu.h"
+#include "hv/mmu/shadow.h"
 #include "hv/x86/x86.h"
 
 // The bit whose absence makes a 4 KiB leaf clean. Larger leaves always lose W: they are split before they are
@@ -100,6 +100,7 @@ void arch_dirty_log_protect(struct vm *vm, const struct memslot *slot, u64 offse
     const gfn_t base = slot->base_gfn + offset;
     u64 changed = 0;
 
+    shadow_write_protect_mask(vm, slot, base, mask);
     if (dirty_log_initially_set(vm))
         protect_large_range(vm, base + ffs64(mask), base + fls64(mask) + 1);
     while (mask != 0) {
@@ -115,6 +116,12 @@ void arch_dirty_log_protect(struct vm *vm, const struct memslot *slot, u64 offse
             changed += make_clean(sptep + (ffs64(here) - n), bit);
     }
     count_cleaned(bit, changed);
+}
+
+// Chains of reverse maps are under the lock for writing.
+bool arch_dirty_log_exclusive(struct vm *vm)
+{
+    return vm_have_rmaps(vm);
 }
 
 void arch_dirty_log_sync(struct vm *vm)

@@ -52,8 +52,7 @@ static int top_up_cache(struct x86_vcpu *v)
 
 // --- Faults.
 
-// Host mappings that f->page was taken from may have changed since (mmu_notifier_retry). mmu_lock held.
-static bool is_stale(const struct vm *vm, const struct page_fault *f)
+bool mmu_is_stale(const struct vm *vm, const struct page_fault *f)
 {
     return READ_ONCE(vm->mmu_invalidate_in_progress) != 0 ||
            READ_ONCE(vm->mmu_invalidate_seq) != f->invalidate_seq;
@@ -78,8 +77,7 @@ static enum fault_result map_mmio(struct x86_vcpu *v, gfn_t gfn)
     return result;
 }
 
-// Finds the host page. FAULT_FIXED: f->page is valid.
-static enum fault_result find_page(struct x86_vcpu *v, struct page_fault *f)
+enum fault_result mmu_find_page(struct x86_vcpu *v, struct page_fault *f)
 {
     struct vm *vm = v->vcpu.vm;
     bool read_only = (f->slot->flags & HV_MEM_READONLY) != 0;
@@ -137,7 +135,7 @@ static enum fault_result page_fault(struct x86_vcpu *v, struct page_fault *f)
         return result;
     if (top_up_cache(v) != 0)
         return FAULT_ERROR;
-    result = find_page(v, f);
+    result = mmu_find_page(v, f);
     if (result != FAULT_FIXED)
         return result;
     f->level = (u8)mmu_mapping_level(vm->mmu, f->slot, f->gfn, f->page.page_shift);
@@ -147,7 +145,7 @@ static enum fault_result page_fault(struct x86_vcpu *v, struct page_fault *f)
         push_down(vm, f->gfn);
         lock_for_fault(vm);
     }
-    result = is_stale(vm, f) ? FAULT_RETRY : f->prefetch ? tdp_map_ahead(v, f) : tdp_map(v, f);
+    result = mmu_is_stale(vm, f) ? FAULT_RETRY : f->prefetch ? tdp_map_ahead(v, f) : tdp_map(v, f);
     unlock_after_fault(vm);
     return result;
 }

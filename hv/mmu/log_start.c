@@ -3,7 +3,7 @@
 #include "hv/core/tlb_change.h"
 #include "hv/hw/trace.h"
 #include "hv/lib/spans.h"
-#include "hv/mmu/mmu.h"
+#include "hv/mmu/shadow.h"
 
 static void write_protect_all(struct vm *vm)
 {
@@ -18,6 +18,7 @@ static void write_protect_all(struct vm *vm)
 void mmu_log_start(struct vm *vm, const struct memslot *slot)
 {
     hw_trace_span_begin(SPAN_MMU_LOG_START);
+    shadow_write_protect_slot(vm, slot);
     if (mmu_tracks_writable(vm->mmu))
         write_protect_all(vm);
     else

@@ -8,6 +8,7 @@
 #include "hv/lib/assert.h"
 #include "hv/lib/errno.h"
 #include "hv/lib/spans.h"
+#include "hv/mmu/shadow.h"
 #include "hv/x86/vmcs.h"
 
 static u8 max_level_of(struct host *host)
@@ -54,6 +55,12 @@ int mmu_vm_create(struct vm *vm)
     list_init(&mmu->pages);
     xa_init(&mmu->page_of_pfn, host);
     vm->mmu = mmu;
+    // No slot is there yet; each one comes with its arrays.
+    mmu->have_rmaps = knob(&host->knobs, KNOB_MMU_RMAPS) == MMU_RMAPS_EAGER;
+    if (mmu->have_rmaps && shadow_vm_create(vm) != 0) {
+        mmu_vm_destroy(vm);
+        return -ENOMEM;
+    }
     return 0;
 }
 
@@ -66,6 +73,7 @@ void mmu_vm_destroy(struct vm *vm)
         return;
     list_for_each_safe(sp, &mmu->pages, struct mmu_page, node) mmu_page_free(vm->host, sp);
     mmu_page_free(vm->host, mmu->root);
+    shadow_vm_destroy(vm);
     xa_destroy(&mmu->page_of_pfn);
     kfree(vm->host, mmu, sizeof(*mmu));
     vm->mmu = NULL;
@@ -87,6 +95,7 @@ void mmu_vcpu_destroy(struct x86_vcpu *v)
         return;
     while (m->cached > 0)
         mmu_page_free(host, m->cache[--m->cached]);
+    shadow_vcpu_destroy(v);
     kfree(host, m, sizeof(*m));
     v->vcpu.mmu = NULL;
 }
@@ -101,17 +110,21 @@ void mmu_load_root(struct x86_vcpu *v)
 
 int arch_vcpu_mmu_reload(struct vcpu *vcpu)
 {
-    if (unlikely(!vcpu->mmu->root_loaded))
-        mmu_load_root(to_x86(vcpu));
+    if (likely(vcpu->mmu->root_loaded))
+        return 1;
+    if (vcpu->mmu->shadowing)
+        return shadow_load_root(to_x86(vcpu));
+    mmu_load_root(to_x86(vcpu));
     return 1;
 }
 
 void mmu_flush_all(struct x86_vcpu *v)
 {
-    bool single = x86_host_of(v)->caps.invept_single;
+    // Shadow roots have translations of their own.
+    bool single = x86_host_of(v)->caps.invept_single && v->vcpu.mmu->shadow == NULL;
     enum hw_vmx_status s = hw_invept(single ? INVEPT_SINGLE : INVEPT_ALL, v->vcpu.vm->mmu->eptp);
 
-    hw_trace(TP_KVM_TLB_FLUSH, INVEPT_SINGLE, 0, 0, 0, 0, 0);
+    hw_trace(TP_KVM_TLB_FLUSH, single ? INVEPT_SINGLE : INVEPT_ALL, 0, 0, 0, 0, 0);
     HV_ASSERT(s == HW_VMX_OK);
 }
 
@@ -182,11 +195,17 @@ int arch_prepare_memory_region(struct vm *vm, const struct memslot *old, struct 
                                enum memslot_change change)
 {
     (void)old;
-    if (change == MEMSLOT_CREATE || change == MEMSLOT_MOVE) {
-        if (new->base_gfn + new->npages > arch_max_gfn(vm))
-            return -EINVAL;
-    }
-    return 0;
+    if (change != MEMSLOT_CREATE && change != MEMSLOT_MOVE)
+        return 0;
+    if (new->base_gfn + new->npages > arch_max_gfn(vm))
+        return -EINVAL;
+    if (!vm_have_rmaps(vm))
+        return 0;
+    int result = rmap_alloc_slot(vm, new);
+
+    if (result != 0)
+        rmap_free_slot(vm, new, NULL);
+    return result;
 }
 
 // Counts slots that log: the first one switches page-modification logging on, on every vCPU before any page
@@ -227,10 +246,12 @@ void arch_commit_memory_region(struct vm *vm, const struct memslot *old, struct 
     // read-only one.
     if (change != MEMSLOT_FLAGS_ONLY || (new->flags &HV_MEM_READONLY))
         return;
-    if (!logs)
+    if (!logs) {
         mmu_collapse_slot(vm, new);
-    else if (!dirty_log_initially_set(vm)) // Else every page counts as dirty until it is cleared.
+        shadow_unmap(vm, new, new->base_gfn, new->base_gfn + new->npages); // To come back large.
+    } else if (!dirty_log_initially_set(vm)) { // Else every page counts as dirty until it is cleared.
         mmu_log_start(vm, new);
+    }
 }
 
 void arch_memslots_updated(struct vm *vm, u64 generation)
@@ -245,18 +266,18 @@ void arch_flush_shadow_memslot(struct vm *vm, const struct memslot *slot)
     hw_trace_span_begin(SPAN_MMU_ZAP);
     mmu_zap_range(vm, slot->base_gfn, slot->base_gfn + slot->npages);
     hw_trace_span_end(SPAN_MMU_ZAP);
+    shadow_zap_all(vm); // Its pages may also have held tables of L1.
 }
 
 void arch_flush_shadow_all(struct vm *vm)
 {
     mmu_zap_all(vm);
+    shadow_zap_all(vm);
 }
 
 void arch_free_memslot(struct vm *vm, struct memslot *slot, const struct memslot *keep)
 {
-    (void)vm;
-    (void)slot;
-    (void)keep; // Slots carry nothing of ours as long as there are no reverse maps.
+    rmap_free_slot(vm, slot, keep);
 }
 
 static void unmap_in_slot(struct vm *vm, const struct memslot *slot, hva_t start, hva_t end)
@@ -270,6 +291,7 @@ static void unmap_in_slot(struct vm *vm, const struct memslot *slot, hva_t start
     gfn_t last = slot->base_gfn + ((to - slot->hva + PAGE_SIZE - 1) >> PAGE_SHIFT);
 
     mmu_zap_range(vm, first, last);
+    shadow_unmap(vm, slot, first, last);
 }
 
 void arch_unmap_hva_range(struct vm *vm, hva_t start, hva_t end)

@@ -16,6 +16,8 @@
 #include "hv/lib/xarray.h"
 #include "hv/mmu/spte.h"
 
+struct shadow_vcpu;
+struct shadow_vm;
 struct x86_vcpu;
 
 // A page of stage-2 entries.
@@ -45,6 +47,8 @@ struct mmu_vm {
     struct xarray page_of_pfn;
     u64 page_count;
     u64 mapped[PG_LEVEL_1G + 1]; // Leaves by level.
+    bool have_rmaps;             // Every slot has reverse maps (hv/mmu/rmap.h), `shadow` is there.
+    struct shadow_vm *shadow;    // Of nested guests (hv/mmu/shadow.h); NULL until the first one.
 };
 
 // What one fault may need at most, taken before the lock: a table for each level below the root.
@@ -55,6 +59,9 @@ struct mmu_vcpu {
     bool root_loaded;     // EPT_POINTER holds the VM's root.
     u64 flush_generation; // For which it flushed last; 0: must flush at the next request whatever was flushed
                           // before.
+    bool shadowing;       // Runs a nested guest whose L1 uses EPT: its root is a shadow of shadow_eptp12.
+    u64 shadow_eptp12;
+    struct shadow_vcpu *shadow; // NULL until then.
 };
 
 // Creation and end with the VM; 0 or -ENOMEM.
@@ -147,6 +154,13 @@ void mmu_collapse_slot(struct vm *vm, const struct memslot *slot);
 enum fault_result mmu_fast_fault(struct x86_vcpu *v, struct page_fault *f);
 // Lets others have mmu_lock (held for reading) and the processor, if any of them waits. True: it was dropped.
 bool mmu_yield_read(struct vm *vm);
+
+// --- fault.c, for shadow_map.c.
+
+// Finds the host page. FAULT_FIXED: f->page, f->map_writable and f->invalidate_seq are valid.
+enum fault_result mmu_find_page(struct x86_vcpu *v, struct page_fault *f);
+// Host mappings that f->page was taken from may have changed since. mmu_lock held.
+bool mmu_is_stale(const struct vm *vm, const struct page_fault *f);
 
 // --- tdp.c, for the files above.
 

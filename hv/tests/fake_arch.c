@@ -280,6 +280,11 @@ void arch_dirty_log_protect(struct vm *vm, const struct memslot *slot, u64 offse
     (void)offset;
     (void)mask;
 }
+bool arch_dirty_log_exclusive(struct vm *vm)
+{
+    (void)vm;
+    return false;
+}
 void arch_dirty_log_sync(struct vm *vm)
 {
     (void)vm;

@@ -5,6 +5,7 @@
 #ifndef HV_X86_EXITS_H
 #define HV_X86_EXITS_H
 
+#include "hv/mmu/mmu.h"
 #include "hv/x86/inject.h"
 
 typedef int (*exit_handler)(struct x86_vcpu *v);
@@ -24,6 +25,9 @@ int internal_error(struct x86_vcpu *v, enum hv_internal_error suberror, unsigned
                    u64 d2);
 // Sets the reason and returns 0.
 int userspace_exit(struct x86_vcpu *v, enum hv_exit reason);
+
+// What becomes of the vCPU after a stage-2 fault: as handlers.
+int finish_page_fault(struct x86_vcpu *v, const struct page_fault *f, enum fault_result result);
 
 // Halts: 1, or 0 with HV_EXIT_HLT without a local APIC in the core.
 int emulate_halt(struct x86_vcpu *v);

@@ -142,6 +142,8 @@ static int complete_string_in(struct x86_vcpu *v)
 // to the end of the page as many elements are fetched as fit, as nothing can happen in between.
 static int string_in(struct x86_vcpu *v, u64 count, bool down)
 {
+    if (v->vcpu.mmu->shadowing)
+        return handle_not_modelled(v); // Its destination is an address of L2's, which L1's tables translate.
     if (!hw_guest_translate(v->pio_linear, &v->pio_gpa)) {
         queue_page_fault(v, v->pio_linear, PFERR_WRITE);
         return 1; // The guest executes the instruction again.

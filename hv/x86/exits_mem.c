@@ -4,10 +4,11 @@
 #include "hv/x86/emulate.h"
 #include "hv/x86/exits.h"
 #include "hv/x86/lapic.h"
+#include "hv/x86/nested.h"
 
-static int fault(struct x86_vcpu *v, struct page_fault *f)
+int finish_page_fault(struct x86_vcpu *v, const struct page_fault *f, enum fault_result result)
 {
-    switch (mmu_page_fault(v, f)) {
+    switch (result) {
     case FAULT_RETRY:
     case FAULT_FIXED:
     case FAULT_SPURIOUS:
@@ -22,6 +23,11 @@ static int fault(struct x86_vcpu *v, struct page_fault *f)
     return userspace_exit(v, HV_EXIT_MEMORY_FAULT);
 }
 
+static int fault(struct x86_vcpu *v, struct page_fault *f)
+{
+    return finish_page_fault(v, f, mmu_page_fault(v, f));
+}
+
 int handle_ept_violation(struct x86_vcpu *v)
 {
     u64 q = exit_qualification(v);
@@ -34,6 +40,8 @@ int handle_ept_violation(struct x86_vcpu *v)
     if (!(v->idt_vectoring & INTR_INFO_VALID) && (q & QUAL_EPT_UNBLOCK_NMI))
         set_nmi_mask(v, true);
     hw_trace(TP_KVM_PAGE_FAULT, v->vcpu.index, trace_rip(v), f.gpa.v, q, 0, 0);
+    if (unlikely(v->vcpu.mmu->shadowing))
+        return nested_ept_violation(v);
     return fault(v, &f);
 }
 

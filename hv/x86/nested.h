@@ -11,6 +11,9 @@ bool nested_allowed(const struct x86_vcpu *v);
 int nested_handle_insn(struct x86_vcpu *v, u32 reason);
 // The exit came from L2: true if L1 wanted it and it was reflected (SDM 25.1); false: L0 handles it.
 bool nested_reflect_exit(struct x86_vcpu *v);
+// An EPT violation of L2 where L1 uses EPT (mmu->shadowing): L1's to see, or an entry is missing. As exit
+// handlers.
+int nested_ept_violation(struct x86_vcpu *v);
 // Before injection while in_guest_mode: events that L1 intercepts become exits of L2. *immediate_exit: L2 was
 // just entered and must leave at once. 0 or -errno.
 int nested_check_events(struct x86_vcpu *v, bool *immediate_exit);

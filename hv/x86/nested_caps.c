@@ -2,7 +2,7 @@
 // Nested VMX: what L1 is offered (SDM appendix A).
 //
 // Of each control what the core can merge and the processor can do. Not offered, hence refused at VM entry
-// with error 7: EPT, unrestricted guest, TPR shadow and APIC virtualization, preemption timer, VMCS
+// with error 7: unrestricted guest, TPR shadow and APIC virtualization, preemption timer, VMCS
 // shadowing, PML, VM functions.
 #include "hv/x86/nested_state.h"
 #include "spec/cpuid.h"
@@ -31,8 +31,8 @@ static const struct offer offers[] = {
     {MSR_IA32_VMX_ENTRY_CTLS, MSR_IA32_VMX_TRUE_ENTRY_CTLS, ENTRY_DEFAULT1, ENTRY_CLEARABLE,
      ENTRY_IA32E_MODE_GUEST | ENTRY_LOAD_PAT | ENTRY_LOAD_EFER},
     {MSR_IA32_VMX_PROCBASED_CTLS2, 0, 0, 0,
-     CPU2_DESCRIPTOR_TABLE_EXITING | CPU2_ENABLE_RDTSCP | CPU2_ENABLE_VPID | CPU2_WBINVD_EXITING |
-         CPU2_RDRAND_EXITING | CPU2_ENABLE_INVPCID | CPU2_RDSEED_EXITING},
+     CPU2_ENABLE_EPT | CPU2_DESCRIPTOR_TABLE_EXITING | CPU2_ENABLE_RDTSCP | CPU2_ENABLE_VPID |
+         CPU2_WBINVD_EXITING | CPU2_RDRAND_EXITING | CPU2_ENABLE_INVPCID | CPU2_RDSEED_EXITING},
 };
 
 static u64 host_msr(u32 msr)
@@ -96,7 +96,7 @@ int nested_msr_read(const struct x86_vcpu *v, u32 msr, u64 *value)
         *value = (VMCS_SLOT_INDEXES - 1) << 1;
         return 0;
     case MSR_IA32_VMX_EPT_VPID_CAP:
-        *value = VPID_CAP_INVVPID | VPID_CAP_ADDRESS | VPID_CAP_SINGLE | VPID_CAP_ALL |
+        *value = nested_ept_caps(v) | VPID_CAP_INVVPID | VPID_CAP_ADDRESS | VPID_CAP_SINGLE | VPID_CAP_ALL |
                  VPID_CAP_SINGLE_RETAIN_GLOBALS;
         return 0;
     default:

@@ -44,6 +44,8 @@ static bool execution_controls(const struct x86_vcpu *v, const struct vmcs12 *c)
         return false;
     if ((cpu & CPU_NMI_WINDOW_EXITING) && !(pin & PIN_VIRTUAL_NMIS))
         return false;
+    if ((cpu2_of(c) & CPU2_ENABLE_EPT) && !nested_ept_good_pointer(v, F(EPT_POINTER)))
+        return false;
     return !(cpu2_of(c) & CPU2_ENABLE_VPID) || F(VIRTUAL_PROCESSOR_ID) != 0;
 }
 

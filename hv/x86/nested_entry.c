@@ -168,7 +168,8 @@ static void prepare_vmcs02(struct x86_vcpu *v)
     }
     // Windows and timers that an earlier L2 left behind.
     n->vmcs02.nmi_known_unmasked = false;
-    vmcs_write(EPT_POINTER, eptp);
+    if (!nested_ept_enter(v))
+        vmcs_write(EPT_POINTER, eptp);
     write_controls(v);
     vmcs_write(EXCEPTION_BITMAP, exceptions | V12(n, EXCEPTION_BITMAP));
     if (V12(n, CPU_BASED_VM_EXEC_CONTROL) & CPU_USE_TSC_OFFSETTING)

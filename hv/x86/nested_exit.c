@@ -366,6 +366,7 @@ void nested_vmexit(struct x86_vcpu *v, u32 reason, u32 intr_info, u64 qualificat
 
     v->in_guest_mode = false;
     n->run_pending = false;
+    nested_ept_leave(v);
     v->tsc_offset = n->l1_tsc_offset;
     v->cr0_guest_owned = n->l1_cr0_owned;
     v->cr4_guest_owned = n->l1_cr4_owned;

@@ -46,7 +46,7 @@ static int fail_invalid(struct x86_vcpu *v)
     nested_vmfail_invalid(v);
     return skip_instruction(v);
 }
-static int fail(struct x86_vcpu *v, enum vm_error error)
+static int fail(struct x86_vcpu *v, u32 error)
 {
     nested_vmfail_valid(v, error);
     return skip_instruction(v);
@@ -297,15 +297,32 @@ static int handle_vmwrite(struct x86_vcpu *v)
     return succeed(v);
 }
 
+static u64 invalidation_type(struct x86_vcpu *v, u32 info)
+{
+    return vcpu_gpr(v, (info & INSN_INFO_REG2_MASK) >> INSN_INFO_REG2_SHIFT) & operand_mask(v);
+}
+
 static int handle_invept(struct x86_vcpu *v)
 {
-    return fault_ud(v); // SDM 30.3, INVEPT: without EPT there is no such instruction.
+    u32 info = vmcs_read32(VMX_INSTRUCTION_INFO);
+    u64 type = invalidation_type(v, info);
+    struct {
+        u64 eptp, reserved;
+    } descriptor;
+
+    if (type != INVEPT_SINGLE && type != INVEPT_ALL)
+        return fail(v, VMERR_INVEPT_INVVPID_BAD_OPERAND);
+    if (!read_memory(v, info, &descriptor, sizeof descriptor))
+        return 1;
+    u32 error = nested_ept_invalidate(v, type, descriptor.eptp);
+
+    return error == VMERR_NONE ? succeed(v) : fail(v, error);
 }
 
 static int handle_invvpid(struct x86_vcpu *v)
 {
     u32 info = vmcs_read32(VMX_INSTRUCTION_INFO);
-    u64 type = vcpu_gpr(v, (info & INSN_INFO_REG2_MASK) >> INSN_INFO_REG2_SHIFT) & operand_mask(v);
+    u64 type = invalidation_type(v, info);
     struct {
         u64 vpid, linear;
     } descriptor;

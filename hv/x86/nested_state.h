@@ -2,8 +2,9 @@
 // What the files of nested VMX share: vmcs12 and the state of one vCPU's nesting.
 //
 // L1 is the guest that uses VMX, L2 its guest. vmcs01 runs L1; vmcs12 is the VMCS as L1 wrote it, cached here
-// while it is current; vmcs02 runs L2 and merges both. L2 uses L1's EPT tables (EPT is not offered to L1), so
-// its paging structures are guest-physical addresses of the VM.
+// while it is current; vmcs02 runs L2 and merges both. Without EPT in
+// vmcs12, L2 uses L1's tree: its guest-physical addresses are the VM's. With EPT it has shadow pages
+// (nested_ept.c).
 #ifndef HV_X86_NESTED_STATE_H
 #define HV_X86_NESTED_STATE_H
 
@@ -88,6 +89,16 @@ int nested_run(struct x86_vcpu *v, bool launch);
 // The five control words of vmcs02 from those of vmcs01 (as vmx_update_controls() makes them) and L1's.
 struct vmcs_controls nested_merge_controls(struct vmcs_controls l0, const struct vmcs12 *c,
                                            const struct vmx_caps *caps);
+
+// --- nested_ept.c
+// Bits of IA32_VMX_EPT_VPID_CAP that concern EPT, as L1 sees them.
+u64 nested_ept_caps(const struct x86_vcpu *v);
+bool nested_ept_good_pointer(const struct x86_vcpu *v, u64 eptp);
+// vmcs02 is current. False: vmcs12 enables no EPT, L2 runs on L1's tree.
+bool nested_ept_enter(struct x86_vcpu *v);
+void nested_ept_leave(struct x86_vcpu *v); // No more in L2.
+// INVEPT: VMERR_NONE or the error of a wrong operand.
+u32 nested_ept_invalidate(struct x86_vcpu *v, u64 type, u64 eptp);
 
 // --- nested_exit.c
 void nested_vmexit(struct x86_vcpu *v, u32 reason, u32 intr_info, u64 qualification);

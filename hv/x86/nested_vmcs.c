@@ -122,6 +122,7 @@ void nested_reset(struct x86_vcpu *v)
         return;
     if (v->in_guest_mode) {
         v->in_guest_mode = false;
+        nested_ept_leave(v);
         v->tsc_offset = n->l1_tsc_offset;
         v->cr0_guest_owned = n->l1_cr0_owned;
         v->cr4_guest_owned = n->l1_cr4_owned;

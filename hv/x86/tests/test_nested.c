@@ -2,8 +2,7 @@
 // Nested VMX: error numbers of the instructions, entry checks, merged controls, whose exit it is (SDM
 // 25, 26.2, 30).
 #include "hv/x86/lapic_state.h"
-#include "hv/x86/nested_state.h"
-#include "hv/x86/tests/vm_fixture.h"
+#include "hv/x86/tests/nested_fixture.h"
 
 // --- The table of exits has a row for every reason, and no other.
 
@@ -66,88 +65,9 @@ TEST(NestedMerge, ControlsOfBothSidesHold)
 
 // --- Instructions: each with its operand, and what RFLAGS and the error field then say.
 
-#define OK 0
-#define FAIL_INVALID 1000 // CF.
-#define FAULT 2000        // #UD or #GP.
-
-struct insn_row {
-    u32 reason;
-    u64 operand; // Pointer, or field in RDX.
-    u64 value;   // VMWRITE.
-    int expect;  // OK, FAIL_INVALID, FAULT or a VM-instruction error.
-};
-
-static int run_insn(const struct insn_row *row)
-{
-    struct x86_vcpu *v = t.v;
-
-    v->exception = (struct x86_exception){0};
-    v->regs_avail &= ~((1u << CACHED_INSN_LEN) | (1u << CACHED_QUALIFICATION));
-    fake_vmcs_write(VM_EXIT_INSTRUCTION_LEN, 3);
-    fake_vmcs_write(EXIT_QUALIFICATION, 0);
-    // Memory operand [rdi], 64-bit address; or registers RAX and RDX.
-    bool reg = row->reason == EXIT_REASON_VMREAD || row->reason == EXIT_REASON_VMWRITE;
-    fake_vmcs_write(VMX_INSTRUCTION_INFO, reg ? (2ull << INSN_INFO_REG2_SHIFT) | INSN_INFO_IS_REG
-                                              : (7ull << INSN_INFO_BASE_SHIFT) | INSN_INFO_NO_INDEX |
-                                                    3u << INSN_INFO_SEG_SHIFT |
-                                                    2u << INSN_INFO_ADDR_SIZE_SHIFT);
-    v->gprs.r[GPR_RDI] = 0x5000;
-    v->gprs.r[GPR_RDX] = row->operand;
-    v->gprs.r[GPR_RAX] = row->value;
-    guest_operand(row->operand, row->value);
-    nested_handle_insn(v, row->reason);
-    if (v->exception.pending)
-        return FAULT;
-    u64 rflags = vcpu_rflags(v);
-    if (rflags & X86_RFLAGS_CF)
-        return FAIL_INVALID;
-    return rflags & X86_RFLAGS_ZF ? (int)V12(v->nested, VM_INSTRUCTION_ERROR) : OK;
-}
-
-static void put_revision(u64 at, u32 revision)
-{
-    EXPECT_EQ(vm_write_guest(t.v->vcpu.vm, gpa(at), &revision, 4), 0);
-}
-
-static void offer_vmx(void)
-{
-    static const struct {
-        u32 msr;
-        u64 value;
-    } rows[] = {
-        {MSR_IA32_VMX_PINBASED_CTLS, 0xff00000016},         {MSR_IA32_VMX_PROCBASED_CTLS, 0xfff9fffe0401e172},
-        {MSR_IA32_VMX_PROCBASED_CTLS2, 0xffffffff00000000}, {MSR_IA32_VMX_EXIT_CTLS, 0x01ffffff00036dff},
-        {MSR_IA32_VMX_ENTRY_CTLS, 0x3ffff000011ff},
-    };
-    struct x86_vcpu *v = t.v;
-    static struct hv_cpuid_entry2 entries[2];
-
-    for (u32 i = 0; i < ARRAY_COUNT(rows); i++)
-        fake_set_msr(0, rows[i].msr, rows[i].value);
-    entries[0] = (struct hv_cpuid_entry2){.function = 1, .ecx = 1u << 5};
-    entries[1] = (struct hv_cpuid_entry2){.function = 0x80000001, .edx = 1u << 29};
-    struct hv_cpuid2 *c = (void *)hv_mmap(4096, 12, HV_MAP_DIRECT);
-    c->nent = 2;
-    c->entries[0] = entries[0];
-    c->entries[1] = entries[1];
-    EXPECT_EQ(hv_ioctl_ptr(t.vcpu, HV_SET_CPUID2, c), 0);
-    vcpu_load(&v->vcpu);
-    v->maxphyaddr = 46;
-    v->feature_control = FEATURE_CONTROL_LOCK | FEATURE_CONTROL_VMX_OUTSIDE_SMX;
-    vcpu_write_efer(v, EFER_LME | EFER_LMA);
-    vcpu_write_cr0(v, 0x80050033);
-    vcpu_write_cr4(v, X86_CR4_PAE | X86_CR4_VMXE);
-    fake_vmcs_write(GUEST_CS_AR_BYTES, 0xa09b);
-    fake_vmcs_write(GUEST_SS_AR_BYTES, 0xc093);
-    v->segs.avail = 0;
-    put_revision(0x1000, VMCS12_REVISION);
-    put_revision(0x2000, VMCS12_REVISION);
-    put_revision(0x3000, 7);
-}
-
 static void instructions(void)
 {
-    static const struct insn_row rows[] = {
+    static const struct vmx_insn rows[] = {
         {EXIT_REASON_VMOFF, 0, 0, FAULT},
         {EXIT_REASON_VMPTRLD, 0x2000, 0, FAULT},
         {EXIT_REASON_VMON, 0x1001, 0, FAIL_INVALID}, // Not aligned.
@@ -176,14 +96,17 @@ static void instructions(void)
         {EXIT_REASON_INVVPID, 0, 0, VMERR_INVEPT_INVVPID_BAD_OPERAND}, // VPID 0, type 0 (RAX).
         {EXIT_REASON_INVVPID, 1, 4, VMERR_INVEPT_INVVPID_BAD_OPERAND},
         {EXIT_REASON_INVVPID, 1, 1, OK},
-        {EXIT_REASON_INVEPT, 0, 0, FAULT}, // Not offered.
+        {EXIT_REASON_INVEPT, 0, 0, VMERR_INVEPT_INVVPID_BAD_OPERAND},       // Type 0 (RAX).
+        {EXIT_REASON_INVEPT, 0x1001f, 1, VMERR_INVEPT_INVVPID_BAD_OPERAND}, // Memory type 7.
+        {EXIT_REASON_INVEPT, 0x1005e, 1, VMERR_INVEPT_INVVPID_BAD_OPERAND}, // Accessed and dirty flags.
+        {EXIT_REASON_INVEPT, 0x10026, 1, VMERR_INVEPT_INVVPID_BAD_OPERAND}, // Five levels.
         {EXIT_REASON_VMOFF, 0, 0, OK},
         {EXIT_REASON_VMREAD, GUEST_RIP, 0, FAULT},
     };
 
     offer_vmx();
     for (u32 i = 0; i < ARRAY_COUNT(rows); i++) {
-        int got = run_insn(&rows[i]);
+        int got = run_vmx_insn(&rows[i]);
         EXPECT_EQ(got * 1000 + (int)i, rows[i].expect * 1000 + (int)i); // The row's number tells which one.
     }
     vcpu_put(&t.v->vcpu);
@@ -206,22 +129,23 @@ static void values(void)
         {TSC_OFFSET | 1, 0xaabbccdd, 0xaabbccdd},
         {TSC_OFFSET, 0x1, 0x1},
     };
-    static const struct insn_row on[] = {{EXIT_REASON_VMON, 0x1000, 0, OK},
+    static const struct vmx_insn on[] = {{EXIT_REASON_VMON, 0x1000, 0, OK},
                                          {EXIT_REASON_VMPTRLD, 0x2000, 0, OK}};
 
     offer_vmx();
     for (u32 i = 0; i < 2; i++)
-        EXPECT_EQ(run_insn(&on[i]), OK);
+        EXPECT_EQ(run_vmx_insn(&on[i]), OK);
     for (u32 i = 0; i < ARRAY_COUNT(rows); i++) {
-        EXPECT_EQ(run_insn(&(struct insn_row){EXIT_REASON_VMWRITE, rows[i].field, rows[i].write, OK}), OK);
-        EXPECT_EQ(run_insn(&(struct insn_row){EXIT_REASON_VMREAD, rows[i].field, 0, OK}), OK);
+        EXPECT_EQ(run_vmx_insn(&(struct vmx_insn){EXIT_REASON_VMWRITE, rows[i].field, rows[i].write, OK}),
+                  OK);
+        EXPECT_EQ(run_vmx_insn(&(struct vmx_insn){EXIT_REASON_VMREAD, rows[i].field, 0, OK}), OK);
         EXPECT_EQ(t.v->gprs.r[GPR_RAX], rows[i].read);
     }
     // VMCLEAR writes the cache to memory; loading it again finds it.
-    EXPECT_EQ(run_insn(&(struct insn_row){EXIT_REASON_VMWRITE, HOST_RIP, 0xfffff80000005678, OK}), OK);
-    EXPECT_EQ(run_insn(&(struct insn_row){EXIT_REASON_VMCLEAR, 0x2000, 0, OK}), OK);
-    EXPECT_EQ(run_insn(&on[1]), OK);
-    EXPECT_EQ(run_insn(&(struct insn_row){EXIT_REASON_VMREAD, HOST_RIP, 0, OK}), OK);
+    EXPECT_EQ(run_vmx_insn(&(struct vmx_insn){EXIT_REASON_VMWRITE, HOST_RIP, 0xfffff80000005678, OK}), OK);
+    EXPECT_EQ(run_vmx_insn(&(struct vmx_insn){EXIT_REASON_VMCLEAR, 0x2000, 0, OK}), OK);
+    EXPECT_EQ(run_vmx_insn(&on[1]), OK);
+    EXPECT_EQ(run_vmx_insn(&(struct vmx_insn){EXIT_REASON_VMREAD, HOST_RIP, 0, OK}), OK);
     EXPECT_EQ(t.v->gprs.r[GPR_RAX], 0xfffff80000005678);
     vcpu_put(&t.v->vcpu);
 }

@@ -171,7 +171,8 @@ EXEC(vmlaunch)
 
 EXEC(vmresume)
 {
-    first_time(g);
+    if (first_time(g))
+        c->x86->vmx.gpr = g->nested_gpr;
     return exit_for(c, op, EXIT_REASON_VMRESUME);
 }
 

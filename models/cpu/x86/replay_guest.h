@@ -56,6 +56,9 @@ struct replay_guest {
     uint64_t pauses_left;
     unsigned char operand[16]; // Repeats up to operand_bytes (REP OUTS)
     uint64_t operand_bytes;
+    // A hypervisor's: its guest's general registers, which it finds at an exit and loads again before
+    // VMRESUME.
+    struct hw_gprs nested_gpr;
 };
 
 struct replay_set {

@@ -238,6 +238,8 @@ static void position(struct pcpu *c, struct replay_guest *g)
     if (!g->at.started && rip > g->rip_saved && rip - g->rip_saved <= 15 && !find_rip(g, rip, &target))
         return;
     if (find_rip(g, rip, &target)) {
+        if (op->kind == REPLAY_VMLAUNCH || op->kind == REPLAY_VMRESUME)
+            g->nested_gpr = v->gpr;
         g->at.ops = g->program->ops;
         g->at.detour = 0;
         replay_goto(c, g, target);
