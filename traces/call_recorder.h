@@ -35,12 +35,12 @@ struct call_recorder {
     size_t total_capacity;
 };
 
-void call_recorder_begin(struct call_recorder *recorder, uint32_t thread, uint32_t function, uint64_t tick);
-void call_recorder_end(struct call_recorder *recorder, uint32_t thread, uint64_t tick);
+void call_recorder_begin(struct call_recorder *recorder, uint32_t number, uint32_t function, uint64_t tick);
+void call_recorder_end(struct call_recorder *recorder, uint32_t number, uint64_t tick);
 void call_recorder_switch(struct call_recorder *recorder, uint16_t pcpu, uint32_t prev, uint32_t next,
                           uint64_t tick);
-// thread handles exit seq from now on; 0: none.
-void call_recorder_exit(struct call_recorder *recorder, uint32_t thread, uint32_t seq, uint64_t tick);
+// Thread `number` handles exit `seq` from now on; 0: none.
+void call_recorder_exit(struct call_recorder *recorder, uint32_t number, uint32_t seq, uint64_t tick);
 
 // The run ends at tick: open calls end, chunks and totals are stored, all threads are forgotten.
 void call_recorder_finish(struct call_recorder *recorder, uint64_t tick);
