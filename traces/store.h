@@ -14,7 +14,7 @@
 #include "traces/text.h"
 #include "traces/trace.h"
 
-enum { STORE_APPLICATION_ID = 0x68767369, STORE_VERSION = 1 };
+enum { STORE_APPLICATION_ID = 0x68767369, STORE_VERSION = 2 };
 
 enum store_table {
     STORE_PLACES,

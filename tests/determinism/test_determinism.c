@@ -26,6 +26,7 @@ static const struct {
     {"interrupts/eoi-storm.yaml", "--variant after --trace none", true},
     {"interrupts/eoi-storm.yaml", "--variant windows --trace none", true},
     {"interrupts/eoi-storm.yaml", "--variant slices --trace none", true},
+    {"dirty/log-start.yaml", "--sweep-only first", true},
 };
 
 static char output[1 << 18];
