@@ -114,12 +114,15 @@ static void json_string(struct export_out *out, const char *text, size_t size)
 
 static void json_value(struct export_out *out, const struct trace_value *value)
 {
-    if (value->type == TRACE_VALUE_NULL)
+    // Inf and NaN have no JSON.
+    bool is_null =
+        value->type == TRACE_VALUE_NULL ||
+        (value->type == TRACE_VALUE_REAL && !isdigit((unsigned char)value->text[value->text_size - 1]));
+
+    if (is_null)
         out_text(out, "null");
     else if (value->type == TRACE_VALUE_TEXT)
         json_string(out, value->text, value->text_size);
-    else if (value->type == TRACE_VALUE_REAL && !isdigit((unsigned char)value->text[value->text_size - 1]))
-        out_text(out, "null"); // Inf and NaN have no JSON
     else
         out_bytes(out, value->text, value->text_size);
 }

@@ -203,7 +203,7 @@ static void some_ops(struct wild *w, unsigned depth, FILE *to)
         if (wild_chance(w, 25)) {
             useful_op(w, to);
         } else if (depth < 4 && wild_chance(w, 15)) {
-            fprintf(to, "loop %llu {\n", (unsigned long long)(1 + wild_below(w, 20)));
+            fprintf(to, "loop %u {\n", 1 + (unsigned)wild_below(w, 20));
             some_ops(w, depth + 1, to);
             fprintf(to, "500 rdtsc\n}\n");
         } else {

@@ -308,8 +308,8 @@ int report_expectations(struct trace *t, struct trace_reader *r, const struct sc
     for (uint32_t i = 0; i < s->expect_count; i++) {
         const struct scenario_expect *x = &s->expects[i];
         char got[200], expected[200];
-        double value;
-        bool is_number;
+        double value = 0;
+        bool is_number = false;
 
         if (x->numerator || !applies(s, x) || (x->variant && strcmp(x->variant, ran->variant->name) != 0))
             continue;
@@ -351,7 +351,7 @@ static int compare(struct trace_reader *r, const struct scenario *s, const struc
 
     for (int i = 0; i < 2; i++) {
         struct trace_error error;
-        bool is_number;
+        bool is_number = false;
 
         if (trace_reader_scope(r, side[i]->run_id, &error) != TRACE_OK)
             return user_error_at(e, s->path, x->line, "expect", "%s", error.message);

@@ -160,11 +160,9 @@ TEST(StreamErrors, BinaryAndEndlessLinesAreRefused)
 {
     static const char zero[] = HEAD "hl\0t\n";
     expect_error(zero, sizeof(zero) - 1, "not a text file");
-    char *line = malloc(STREAM_LINE_MAX + 100);
-    ASSERT_TRUE(line != NULL);
+    static char line[STREAM_LINE_MAX + 100];
     memset(line, 'a', STREAM_LINE_MAX + 100);
     expect_error(line, STREAM_LINE_MAX + 100, "more than 4096 bytes");
-    free(line);
 }
 
 // Text put together piece by piece.

@@ -201,7 +201,7 @@ static enum event_status read_exit_arm64(struct scan *scan, struct span kind, st
             event->has_info1 = next_hex(scan, &event->info1);
         } else if (word.at[0] == '(' && span_is(event->reason_text, "TRAP")) {
             size_t size = word.size - 1;
-            while (size > 0 && memchr("),", word.at[size], 2) != NULL) {
+            while (size > 0 && (word.at[size] == ')' || word.at[size] == ',')) {
                 size--;
             }
             event->reason_text = span_of(word.at + 1, size);

@@ -360,7 +360,7 @@ int import_main(int argc, char **argv)
     if (status != EXIT_DONE) {
         return status;
     }
-    if (options.help) {
+    if (options.help || options.file == NULL) {
         (void)fputs(usage, stdout);
         return EXIT_DONE;
     }

@@ -252,13 +252,13 @@ TEST(ImportLines, LineEndsOfAllKinds)
 
 TEST(ImportLines, EndlessLinesAreCutAndReadPast)
 {
-    size_t size = 5u << 20;
+    static char text[5u << 20];
+    static const char end[] = {'\n', 'e', 'n', 'd', '\n'};
+    const size_t size = sizeof(text);
     char path[300];
-    char *text = malloc(size);
-    ASSERT_TRUE(text != NULL);
     memset(text, 'x', size);
-    text[LINES_LINE_MAX] = '\n';           // Just fits.
-    memcpy(text + size - 5, "\nend\n", 5); // Behind a line of almost 5 MiB.
+    text[LINES_LINE_MAX] = '\n';     // Just fits.
+    memcpy(text + size - 5, end, 5); // Behind a line of almost 5 MiB.
     (void)snprintf(path, sizeof(path), "%s/long", test_tmpdir());
     FILE *file = fopen(path, "w+b");
     ASSERT_TRUE(file != NULL);
@@ -279,5 +279,4 @@ TEST(ImportLines, EndlessLinesAreCutAndReadPast)
     EXPECT_EQ(lines.bytes, size);
     lines_end(&lines);
     (void)fclose(file);
-    free(text);
 }
