@@ -78,7 +78,7 @@ static u64 leaf_of(const struct shadow_walk *x, unsigned level)
     const struct page_fault *f = x->f;
     // While the slot logs, only what is being written may be written: L2's dirty pages are seen by faults, as
     // the processor's log would hold L2's addresses.
-    bool write = f->map_writable && (x->w->rights & EPT_WRITE) && (f->write || !slot_logs_dirty(f->slot));
+    bool write = f->map_writable && (f->write || !slot_logs_dirty(f->slot));
     pfn_t pfn = f->page.pfn & ~(pages_of_level(level) - 1);
     u64 spte = make_spte(x->v->vcpu.vm->mmu->shadow->format, pfn, level,
                          write ? SPTE_WRITE_NOW : SPTE_READ_ONLY, false);

@@ -255,6 +255,37 @@ TEST(HvMemslots, WithoutMemoryNothingChanges)
     run_with(1, 0, NULL, nomem_body);
 }
 
+// Refuses what a slot that moves needs when it is asked for the second time, after the slot was retired.
+static int refuse_second_phase(struct vm *vm, const struct memslot *old, struct memslot *new,
+                               enum memslot_change change)
+{
+    const struct memslot *now = id_to_memslot(vm_memslots(vm, 0), old->id);
+    (void)new;
+    return change == MEMSLOT_MOVE && (now->flags & MEMSLOT_INVALID) ? -ENOMEM : 0;
+}
+
+static void reinstate_body(void *arg)
+{
+    struct vm *vm = vm_with_slots();
+    (void)arg;
+    fake_arch.prepare_memslot = refuse_second_phase;
+    EXPECT_EQ(set(vm, 0, HV_MEM_LOG_DIRTY_PAGES, 128 * MB, MB, HVA), -ENOMEM);
+    const struct memslot *slot = gfn_to_memslot(vm_memslots(vm, 0), 5);
+    ASSERT_TRUE(slot != NULL);
+    EXPECT_EQ(slot->flags, 0); // Where and as it was, and valid again.
+    EXPECT_TRUE(slot->dirty_bitmap == NULL);
+    EXPECT_EQ(vm_memslots(vm, 0)->generation & MEMSLOT_GEN_UPDATE_IN_PROGRESS, 0);
+    fake_arch.prepare_memslot = NULL;
+    EXPECT_EQ(set(vm, 0, HV_MEM_LOG_DIRTY_PAGES, 128 * MB, MB, HVA), 0);
+    EXPECT_EQ(gfn_to_memslot(vm_memslots(vm, 0), 128 * MB >> 12)->id, 0);
+    vm_put(vm);
+}
+
+TEST(HvMemslots, AMoveThatFailsInItsSecondPhaseIsTakenBack)
+{
+    run_with(1, 0, NULL, reinstate_body);
+}
+
 // --- Catalogue 001-A: a reader installs a translation of a slot that is being deleted. ---
 
 static struct vm *race_vm;
