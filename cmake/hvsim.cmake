@@ -287,6 +287,7 @@ list(FILTER HVSIM_GUEST_LINK_FLAGS EXCLUDE REGEX "Ttext-segment")
 function(hvsim_guest_programs target)
     cmake_parse_arguments(PARSE_ARGV 1 arg "" "" "SRCS")
     set(libraries "")
+    file(RELATIVE_PATH root ${CMAKE_CURRENT_BINARY_DIR} ${CMAKE_SOURCE_DIR}) # As in hvsim_hv_shared().
     file(MAKE_DIRECTORY ${CMAKE_BINARY_DIR}/lib/${target} ${CMAKE_BINARY_DIR}/guestobj)
     foreach(src IN LISTS arg_SRCS)
         file(REAL_PATH ${src} path BASE_DIRECTORY ${CMAKE_CURRENT_SOURCE_DIR})
@@ -295,8 +296,8 @@ function(hvsim_guest_programs target)
         set(library ${CMAKE_BINARY_DIR}/lib/${target}/${name}.so)
         set(object ${CMAKE_BINARY_DIR}/guestobj/${name}.o)
         add_custom_command(OUTPUT ${library}
-            COMMAND ${HVSIM_HV_CC} ${HVSIM_GUEST_FLAGS} -I${CMAKE_SOURCE_DIR} -MD -MF ${object}.d -MT ${library}
-                    -c ${CMAKE_SOURCE_DIR}/${path} -o ${object}
+            COMMAND ${HVSIM_HV_CC} ${HVSIM_GUEST_FLAGS} -ffile-prefix-map=${root}/= -I${root} -MD -MF ${object}.d
+                    -MT ${library} -c ${root}/${path} -o ${object}
             COMMAND ${HVSIM_HV_CC} ${HVSIM_GUEST_LINK_FLAGS} -Wl,-soname,${name}.so -o ${library} ${object}
             DEPENDS ${CMAKE_SOURCE_DIR}/${path} ${CMAKE_SOURCE_DIR}/cmake/hvsim.cmake
             DEPFILE ${object}.d

@@ -31,6 +31,11 @@ enum hv_ioctl_cmd {
 #define HV_MAP_DIRECT 1u   // Heap of the process: contiguous, populated, usable as a pointer.
 #define HV_MAP_POPULATE 2u // Guest memory whose pages are all brought in now.
 
+// How HV_SYS_TOUCH reaches a page.
+#define HV_TOUCH_READ 0u
+#define HV_TOUCH_WRITE 1u
+#define HV_TOUCH_RESIDENT 2u // Only if it is there: -ENOENT otherwise.
+
 enum hv_cap {
     HV_CAP_IRQCHIP = 0,
     HV_CAP_USER_MEMORY = 3,
@@ -51,6 +56,7 @@ enum hv_cap {
     HV_CAP_DIRTY_LOG_RING =
         192, // Bytes of a ring at most; args[0]: bytes of each vCPU's, before the first vCPU.
     HV_CAP_PRE_FAULT_MEMORY = 236,
+    HV_CAP_VM_NUMBER = 0x4000, // args[0] < 256: the VM's number in traces and towards assigned devices.
 };
 
 // --- Memory.
@@ -289,6 +295,30 @@ struct hv_run {
 };
 #define HV_RUN_IO_DATA_OFFSET 2048u
 _Static_assert(sizeof(struct hv_run) <= HV_RUN_IO_DATA_OFFSET, "port I/O data has the page's second half");
+
+// --- The link to another host (hv/hw/link.h has the rules).
+#define HV_LINK_HEADER_MAX 4016u
+#define HV_LINK_IOV_MAX 512u
+#define HV_LINK_PAYLOAD_MAX (2u << 20)
+// Memory of the process' own (HV_MAP_DIRECT) or a VM's. Whole pages, except the last piece's end.
+struct hv_link_iov {
+    u64 address, bytes;
+};
+struct hv_link_send {
+    u64 header; // User pointer; copied.
+    u32 header_bytes, iov_count;
+    u64 iov; // User pointer. What it names may be read until the peer has placed it.
+};
+struct hv_link_message {
+    u32 header_bytes, payload_bytes;
+    u64 zero[8]; // Bit i: page i of the payload is zeros.
+    u8 header[HV_LINK_HEADER_MAX];
+};
+struct hv_link_place {
+    u64 iov; // User pointer; bytes at address 0 are dropped. Guest pages that are not there yet come in with
+             // their content.
+    u32 iov_count, padding;
+};
 
 // --- Calls.
 static inline s64 hv_ioctl(int handle, enum hv_ioctl_cmd cmd, u64 arg)

@@ -57,7 +57,7 @@ void guest_pause(void);
 void guest_sti(void);
 void guest_cli(void);
 void guest_eoi(void);
-void guest_invlpg(uint64_t linear);
+void guest_flush_page(uint64_t linear); // INVLPG
 uint64_t guest_read_cr(unsigned n);
 void guest_write_cr(unsigned n, uint64_t value);
 

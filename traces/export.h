@@ -31,6 +31,10 @@ void trace_reader_close(struct trace_reader *reader);
 // in scenarios' expectations). 0: all runs again.
 enum trace_status trace_reader_scope(struct trace_reader *reader, int64_t run, struct trace_error *error);
 
+// The same for the runs `first` to `last`, both included. The table `calls` stays that of all runs.
+enum trace_status trace_reader_scope_runs(struct trace_reader *reader, int64_t first, int64_t last,
+                                          struct trace_error *error);
+
 // The number of the database's last run, 0 if it has none.
 int64_t trace_reader_last_run(struct trace_reader *reader);
 

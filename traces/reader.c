@@ -108,11 +108,13 @@ enum trace_status reader_prepare(struct trace_reader *reader, const char *sql, s
 
 // Temporary views go before the tables and views of the same name in the database. Those with packed rows are
 // narrowed by the view's column run too: SQLite carries it into the range of row ids.
-static const char *const reader_scoped[] = {"runs",        "expectations", "exits",   "events", "spans",
-                                            "call_chunks", "functions",    "irqs",    "walks",  "walk_steps",
-                                            "locks",       "violations",   "counters"};
+static const char *const reader_scoped[] = {"runs",        "expectations", "exits",    "events", "spans",
+                                            "call_chunks", "functions",    "irqs",     "walks",  "walk_steps",
+                                            "locks",       "violations",   "counters", "swept",  "sweep",
+                                            "migrations",  "dirty_rounds"};
 
-enum trace_status trace_reader_scope(struct trace_reader *reader, int64_t run, struct trace_error *error)
+enum trace_status trace_reader_scope_runs(struct trace_reader *reader, int64_t first, int64_t last,
+                                          struct trace_error *error)
 {
     int result = SQLITE_OK;
 
@@ -122,18 +124,27 @@ enum trace_status trace_reader_scope(struct trace_reader *reader, int64_t run, s
         size_t used =
             (size_t)snprintf(sql, sizeof sql, "PRAGMA query_only=0; DROP VIEW IF EXISTS temp.%s;", name);
 
-        if (run)
+        if (first && first == last)
             snprintf(sql + used, sizeof sql - used,
                      "CREATE TEMP VIEW %s AS SELECT * FROM main.%s WHERE run = %lld;", name, name,
-                     (long long)run);
+                     (long long)first);
+        else if (first)
+            snprintf(sql + used, sizeof sql - used,
+                     "CREATE TEMP VIEW %s AS SELECT * FROM main.%s WHERE run BETWEEN %lld AND %lld;", name,
+                     name, (long long)first, (long long)last);
         result = sqlite3_exec(reader->db, sql, NULL, NULL, NULL);
     }
     if (result != SQLITE_OK)
         return error_from_sqlite(error, reader->db, reader->path, "narrow it to a run");
-    reader->scope = run;
+    reader->scope = first == last ? first : 0;
     if (reader->owns_db)
         sqlite3_exec(reader->db, "PRAGMA query_only=1", NULL, NULL, NULL);
     return error_clear(error);
+}
+
+enum trace_status trace_reader_scope(struct trace_reader *reader, int64_t run, struct trace_error *error)
+{
+    return trace_reader_scope_runs(reader, run, run, error);
 }
 
 static bool reader_number(void *context, const struct trace_row *row)

@@ -24,8 +24,27 @@ CREATE TABLE runs (
     digest TEXT,              -- 32 hexadecimal digits over all records, stored or not
     cycles INTEGER,           -- cycles, length of the run
     verdict TEXT,             -- pass, fail or error; NULL without expectations
-    resolved TEXT             -- the scenario with every default filled in
+    resolved TEXT,            -- the scenario with every default filled in
+    setup TEXT                -- what was set up without taking simulated time, NULL for nothing
 );
+
+CREATE TABLE swept (
+    run INTEGER NOT NULL,     -- runs.run
+    path TEXT NOT NULL,       -- field of the scenario that its sweep varies, such as vms[0].memory
+    value TEXT NOT NULL,      -- what the field was in this run, as written
+    number INTEGER,           -- number, bytes or nanoseconds that this means, NULL for a word
+    PRIMARY KEY (run, path)
+) WITHOUT ROWID;
+
+CREATE VIEW sweep AS SELECT
+    r.run AS run,             -- runs.run
+    r.scenario AS scenario,   -- runs.scenario
+    r.variant AS variant,     -- runs.variant
+    s.path AS path,           -- swept.path
+    s.value AS value,         -- swept.value
+    s.number AS number,       -- swept.number
+    r.cycles AS cycles        -- cycles, length of the run
+FROM runs r JOIN swept s ON s.run = r.run;
 
 CREATE TABLE expectations (
     run INTEGER NOT NULL,     -- runs.run
@@ -343,7 +362,7 @@ CREATE VIEW walk_steps AS SELECT
     d.level AS level,         -- level of the table, 5 or 4 (root) to 1
     d.address AS address,     -- address, host-physical, of the entry that was read
     d.entry AS entry,         -- value of the entry
-    (SELECT text FROM texts x WHERE x.id = d.hit) AS hit, -- where it was found: l1, l2, llc, memory, ...
+    (SELECT text FROM texts x WHERE x.id = d.hit) AS hit, -- where it was found: l1, l2, llc, core (another core's cache), memory
     d.cycles AS cycles        -- cycles that the step took
 FROM runs r CROSS JOIN walk_steps_data d ON d.id BETWEEN r.run << 32 AND r.run << 32 | 0xffffffff;
 
@@ -407,3 +426,38 @@ CREATE TABLE counters (
     value INTEGER NOT NULL,   -- count at the end of the run
     PRIMARY KEY (run, name)
 ) WITHOUT ROWID;
+
+-- Live migrations, from the events that the VMM records.
+CREATE VIEW migrations AS SELECT
+    b.run AS run,             -- runs.run
+    b.a0 AS vm,               -- number of the VM
+    b.cycle AS begin_cycle,   -- cycles, when the source began to ask the target
+    (SELECT min(cycle) FROM events e WHERE e.run = b.run AND e.kind = 'migration_phase' AND e.a0 = b.a0 AND e.a1 = 3
+        AND e.cycle > b.cycle AND e.cycle < f.cycle) AS stop_cycle, -- cycles, when the guest was stopped, NULL if it never was
+    (SELECT min(cycle) FROM events e WHERE e.run = b.run AND e.kind = 'migration_running' AND e.a0 = b.a0
+        AND e.cycle > b.cycle AND e.cycle <= f.cycle) AS running_cycle, -- cycles, when it ran again, on either host; NULL if it was not stopped
+    f.cycle AS end_cycle,     -- cycles, when all was over
+    f.a1 AS reason            -- how it ended: hv/vmm/migration_reasons.def; 0 the guest runs on the target
+FROM events b JOIN events f ON f.run = b.run AND f.kind = 'migration_end' AND f.a0 = b.a0 AND f.cycle =
+    (SELECT min(cycle) FROM events e WHERE e.run = b.run AND e.kind = 'migration_end' AND e.a0 = b.a0 AND e.cycle > b.cycle)
+WHERE b.kind = 'migration_phase' AND b.a1 = 1;
+
+CREATE VIEW dirty_rounds AS SELECT
+    b.run AS run,             -- runs.run
+    b.a0 AS vm,               -- number of the VM
+    b.a1 AS round,            -- number of the round in its migration, 0 sends all memory; the last one while the guest stands still
+    b.cycle AS begin_cycle,   -- cycles, when it began
+    e.cycle AS end_cycle,     -- cycles, when the dirty log had been read after it
+    e.cycle - b.cycle AS cycles, -- cycles from begin to end
+    b.a2 AS wanted,           -- pages of 4 KiB that were to be sent
+    e.a2 AS sent,             -- pages that were given to the link
+    e.a3 AS bytes,            -- bytes that left the card meanwhile, framing included; zeros are not sent
+    e.a4 AS dirtied,          -- pages that the guest had written meanwhile
+    e.a5 AS throttle_percent, -- percent of its time that the guest is kept from running
+    x.a2 AS bandwidth,        -- bytes a second, as estimated last
+    x.a3 AS dirty_rate,       -- bytes a second that the guest dirties
+    x.a5 AS downtime_ns       -- nanoseconds that the guest would stand still for what is left
+FROM events b JOIN events e ON e.run = b.run AND e.kind = 'migration_round' AND e.a0 = b.a0 AND e.cycle =
+    (SELECT min(cycle) FROM events m WHERE m.run = b.run AND m.kind = 'migration_round' AND m.a0 = b.a0 AND m.cycle > b.cycle)
+    JOIN events x ON x.run = e.run AND x.kind = 'migration_estimate' AND x.a0 = e.a0 AND x.cycle = e.cycle
+WHERE b.kind = 'migration_round_begin';

@@ -220,6 +220,20 @@ void store_close(struct store *store)
 // ---- runs
 // -----------------------------------------------------------------------------------------------------------
 
+static void store_swept(struct store *store, const struct trace_run_info *info)
+{
+    for (uint32_t i = 0; i < info->swept_count; i++) {
+        const struct trace_swept *swept = &info->swept[i];
+        const int64_t number = (int64_t)swept->number;
+        const struct store_value values[] = {{.integer = &store->run},
+                                             {.text = swept->path},
+                                             {.text = swept->value},
+                                             {.integer = swept->is_number ? &number : NULL}};
+
+        store_execute(store, "INSERT INTO main.swept VALUES (?,?,?,?)", values, 4);
+    }
+}
+
 int64_t store_run_begin(struct store *store, const struct trace_run_info *info, const char *stored)
 {
     const int64_t seed = (int64_t)info->seed, quantum = (int64_t)info->quantum_cycles,
@@ -228,15 +242,16 @@ int64_t store_run_begin(struct store *store, const struct trace_run_info *info, 
         {.text = info->scenario},    {.text = info->variant}, {.integer = &seed},
         {.text = info->knobs},       {.text = info->uarch},   {.integer = &quantum},
         {.text = info->hv_build_id}, {.integer = &khz},       {.text = stored},
-        {.text = info->resolved},
+        {.text = info->resolved},    {.text = info->setup},
     };
 
     store_execute(store,
                   "INSERT INTO main.runs (scenario, variant, seed, knobs, uarch, quantum_cycles, hv_build, "
                   "clock_khz, stored, "
-                  "resolved, state) VALUES (?,?,?,?,?,?,?,?,?,?,'running')",
-                  values, 10);
+                  "resolved, setup, state) VALUES (?,?,?,?,?,?,?,?,?,?,?,'running')",
+                  values, 11);
     store->run = store_works(store) ? sqlite3_last_insert_rowid(store->db) : 0;
+    store_swept(store, info);
     store->marked = false;
     store->event_rows = store->event_group_rows = 0;
     for (size_t i = 0; i < STORE_TABLES; i++)

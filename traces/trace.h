@@ -103,6 +103,13 @@ enum trace_arch { TRACE_ARCH_X86 = 1, TRACE_ARCH_ARM64 = 2, TRACE_ARCH_S390 = 3 
 
 // Host-independent facts of a run, copied. Text may be NULL (stored as NULL). No paths of this machine in
 // here.
+// One value that a sweep gave the run.
+struct trace_swept {
+    const char *path;  // of the scenario's field
+    const char *value; // as written
+    bool is_number;
+    uint64_t number; // bytes, nanoseconds or a plain number
+};
 struct trace_run_info {
     const char *scenario;
     const char *variant;
@@ -113,6 +120,9 @@ struct trace_run_info {
     uint64_t quantum_cycles; // 0: exact order
     uint64_t clock_khz;      // of the pCPUs' core clock: turns cycles into time
     const char *resolved;    // the scenario with every default filled in
+    const char *setup;       // what was set up without taking simulated time; NULL: nothing
+    const struct trace_swept *swept;
+    uint32_t swept_count;
 };
 
 struct trace_digest {

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "hv/core/dirty_log.h"
+#include "hv/core/tlb_change.h"
 
 #include "hv/core/arch.h"
 #include "hv/hw/trace.h"
@@ -34,7 +35,9 @@ int dirty_bitmap_prepare(struct vm *vm, const struct memslot *old, struct memslo
     new->dirty_bitmap = old->dirty_bitmap;
     if (new->dirty_bitmap != NULL || READ_ONCE(vm->dirty_ring_bytes) != 0)
         return 0;
+    hw_trace_span_begin(SPAN_DIRTY_BITMAP);
     new->dirty_bitmap = kzalloc(vm->host, 2 * dirty_bitmap_bytes(new));
+    hw_trace_span_end(SPAN_DIRTY_BITMAP);
     if (new->dirty_bitmap == NULL)
         return -ENOMEM;
     if (dirty_log_initially_set(vm))
@@ -136,13 +139,15 @@ static s64 get_locked(struct vm *vm, const struct hv_dirty_log *log)
     arch_dirty_log_sync(vm);
     if (manual)
         return copy_to_user(mm, log->bitmap, slot->dirty_bitmap, bytes);
+    tlb_change_begin(vm);
     bool any = fetch_and_protect(vm, slot);
 
     result = copy_to_user(mm, log->bitmap, scratch_of(slot), bytes);
     if (result != 0)
         put_back(slot, scratch_of(slot));
-    if (any)
+    if (any && !tlb_flush_left_out(vm, MMU_SKIP_FLUSH_GET_LOG))
         flush_remote_tlbs(vm);
+    tlb_change_end(vm);
     return result;
 }
 
@@ -204,8 +209,12 @@ static s64 clear_locked(struct vm *vm, const struct hv_clear_dirty_log *log)
                        BITMAP_WORDS((u64)log->num_pages) * sizeof(u64)) != 0)
         return -EFAULT;
     arch_dirty_log_sync(vm);
-    if (clear_and_protect(vm, slot, log->first_page, log->num_pages, scratch_of(slot)))
+    tlb_change_begin(vm);
+    bool any = clear_and_protect(vm, slot, log->first_page, log->num_pages, scratch_of(slot));
+
+    if (any && !tlb_flush_left_out(vm, MMU_SKIP_FLUSH_CLEAR_LOG))
         flush_remote_tlbs(vm);
+    tlb_change_end(vm);
     return 0;
 }
 

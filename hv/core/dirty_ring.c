@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "hv/core/dirty_ring.h"
+#include "hv/core/tlb_change.h"
 
 #include "hv/core/arch.h"
 #include "hv/hw/trace.h"
@@ -177,10 +178,12 @@ s64 dirty_rings_reset(struct vm *vm)
     if (READ_ONCE(vm->dirty_ring_bytes) == 0)
         return -EINVAL;
     mutex_lock(&vm->slots_lock);
+    tlb_change_begin(vm);
     vm_for_each_vcpu(i, vcpu, vm) count += reset_ring(vm, vcpu);
     mutex_unlock(&vm->slots_lock);
     // Before user space copies a page that it has collected, no vCPU writes to it unnoticed.
-    if (count != 0)
+    if (count != 0 && !tlb_flush_left_out(vm, MMU_SKIP_FLUSH_RESET_RINGS))
         flush_remote_tlbs(vm);
+    tlb_change_end(vm);
     return (s64)count;
 }

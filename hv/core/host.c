@@ -4,6 +4,7 @@
 
 #include "hv/core/api.h"
 #include "hv/core/hostmm.h"
+#include "hv/core/link.h"
 #include "hv/hw/trace.h"
 #include "hv/lib/assert.h"
 #include "hv/lib/math.h"
@@ -130,6 +131,7 @@ __attribute__((visibility("default"))) void hv_boot(const struct hw_bootinfo *in
     hw_wrgsbase((u64)&cpu->boot_thread);
     cpu_init_this(cpu);
     cpu_boot_others(host);
+    link_init(host);
     start_init_process(host);
     cpu_idle_loop();
 }

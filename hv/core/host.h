@@ -69,6 +69,7 @@ struct host {
 
     struct waitqueue futexes[FUTEX_BUCKETS]; // Sleepers of HV_SYS_FUTEX_WAIT by a hash of the word's address.
 
+    struct link_card *link; // NULL: no network card.
     const struct hw_bootinfo *bootinfo;
     void *arch; // hv/x86's part.
     struct hw_vectors hw_vectors;
@@ -95,7 +96,8 @@ static inline void *pfn_to_va(const struct host *host, pfn_t pfn)
 // from interrupts.
 #define PFN_NONE UINT64_MAX
 pfn_t pages_alloc(struct host *host, unsigned order, enum mem_owner owner);
-// The same, zeroed. Blocks of 2 MiB and more that were never used before are zero as they come, at no cost.
+// The same, zeroed. A guest's blocks of 2 MiB and more that were never used before are zero as they come, at
+// no cost.
 pfn_t pages_alloc_zeroed(struct host *host, unsigned order, enum mem_owner owner);
 // *used_once: the block was in use before, its content is anything; else it is zero.
 pfn_t pages_alloc_block(struct host *host, unsigned order, enum mem_owner owner, bool *used_once);

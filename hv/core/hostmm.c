@@ -43,6 +43,9 @@ struct hostmm *hostmm_create(struct host *host)
     mm->users = 1;
     mm->next_hva = HOSTMM_GUEST_BASE;
     mutex_init(&mm->lock, LOCK_RANK_HOSTMM);
+    list_init(&mm->user_faults);
+    waitqueue_init(&mm->fault_readers);
+    waitqueue_init(&mm->fault_waiters);
     return mm;
 }
 
@@ -282,12 +285,22 @@ bool get_user_page_fast(struct hostmm *mm, hva_t hva, bool write, struct user_pa
     return false;
 }
 
-// The host's page fault: a page of the area's size behind hva. mm->lock held.
-static int fault_in(struct hostmm *mm, hva_t hva)
+// Maps a page of the area's size. mm->lock held. -EEXIST: somebody was faster.
+static int map_page(struct hostmm *mm, const struct hostmm_area *a, hva_t hva, pfn_t pfn)
 {
-    struct hostmm_area *a = find_area(mm, hva);
-    if (a == NULL || a->direct)
-        return -EFAULT;
+    u64 *entry = walk(mm, hva, level_of_shift(a->page_shift), true);
+    if (entry == NULL)
+        return -ENOMEM;
+    if ((*entry & PTE_PRESENT) != 0)
+        return -EEXIST;
+    store_release(entry, pfn << PAGE_SHIFT | PTE_PRESENT | (a->page_shift != PAGE_SHIFT ? PTE_LARGE : 0));
+    mm->resident_pages += 1ull << (a->page_shift - PAGE_SHIFT);
+    return 0;
+}
+
+// The host's page fault: a page of the area's size behind hva. mm->lock held.
+static int fault_in(struct hostmm *mm, const struct hostmm_area *a, hva_t hva)
+{
     unsigned order = a->page_shift - PAGE_SHIFT;
     u64 *entry = walk(mm, hva, level_of_shift(a->page_shift), true);
     if (entry == NULL)
@@ -297,9 +310,101 @@ static int fault_in(struct hostmm *mm, hva_t hva)
     pfn_t pfn = pages_alloc_zeroed(mm->host, order, MEM_GUEST);
     if (pfn == PFN_NONE)
         return -ENOMEM;
-    store_release(entry, pfn << PAGE_SHIFT | PTE_PRESENT | (order != 0 ? PTE_LARGE : 0));
-    mm->resident_pages += 1ull << order;
     mm->fault_count++;
+    return map_page(mm, a, hva, pfn);
+}
+
+bool hostmm_guest_range(struct hostmm *mm, hva_t hva, u64 bytes)
+{
+    mutex_lock(&mm->lock);
+    const struct hostmm_area *a = find_area(mm, hva);
+    bool good = a != NULL && !a->direct && bytes <= a->size - (hva - a->start);
+    mutex_unlock(&mm->lock);
+    return good;
+}
+
+bool hostmm_missing(struct hostmm *mm, hva_t hva, unsigned *order)
+{
+    mutex_lock(&mm->lock);
+    const struct hostmm_area *a = find_area(mm, hva);
+    bool missing = a != NULL && a->userfault;
+    *order = a != NULL ? a->page_shift - PAGE_SHIFT : 0;
+    mutex_unlock(&mm->lock);
+    return missing;
+}
+
+int hostmm_install(struct hostmm *mm, hva_t hva, pfn_t pfn, unsigned order)
+{
+    mutex_lock(&mm->lock);
+    const struct hostmm_area *a = find_area(mm, hva);
+    bool fits = a != NULL && !a->direct && a->page_shift == PAGE_SHIFT + order;
+    int result = fits ? map_page(mm, a, hva, pfn) : -EFAULT;
+    mutex_unlock(&mm->lock);
+    (void)wake_up_all(&mm->fault_waiters);
+    return result;
+}
+
+// --- Faults that the process resolves.
+
+struct user_fault {
+    struct list node;
+    hva_t hva;
+    bool told;
+};
+
+// Waits for the page. mm->lock held; released meanwhile.
+static void wait_for_page(struct hostmm *mm, const struct hostmm_area *a, hva_t hva)
+{
+    struct user_fault f = {.hva = hva & ~((1ull << a->page_shift) - 1)};
+    struct user_page page;
+    list_init(&f.node);
+    list_add_tail(&f.node, &mm->user_faults);
+    mm->untold_faults++;
+    mutex_unlock(&mm->lock);
+    (void)wake_up_all(&mm->fault_readers);
+    wait_event(&mm->fault_waiters, get_user_page_fast(mm, hva, true, &page) || !READ_ONCE(a->userfault));
+    mutex_lock(&mm->lock);
+    list_del(&f.node);
+    mm->untold_faults -= f.told ? 0 : 1;
+}
+
+int userfault_register(struct hostmm *mm, hva_t start, u64 size, bool on)
+{
+    mutex_lock(&mm->lock);
+    struct hostmm_area *a = find_area(mm, start);
+    bool whole = a != NULL && !a->direct && a->start == start && a->size == size;
+    if (whole)
+        WRITE_ONCE(a->userfault, on);
+    mutex_unlock(&mm->lock);
+    (void)wake_up_all(&mm->fault_waiters);
+    return whole ? 0 : -EINVAL;
+}
+
+static bool next_fault(struct hostmm *mm, hva_t *out)
+{
+    bool found = false;
+    mutex_lock(&mm->lock);
+    list_for_each(f, &mm->user_faults, struct user_fault, node)
+    {
+        if (!found && !f->told) {
+            found = f->told = true;
+            mm->untold_faults--;
+            *out = f->hva;
+        }
+    }
+    mutex_unlock(&mm->lock);
+    return found;
+}
+
+int userfault_read(struct hostmm *mm, hva_t *out)
+{
+    struct thread *self = current_thread();
+    while (!next_fault(mm, out)) {
+        wait_event(&mm->fault_readers,
+                   READ_ONCE(mm->untold_faults) != 0 || READ_ONCE(self->signal_pending) != 0);
+        if (READ_ONCE(self->signal_pending) != 0)
+            return -EINTR;
+    }
     return 0;
 }
 
@@ -308,8 +413,15 @@ int get_user_page(struct hostmm *mm, hva_t hva, bool write, struct user_page *ou
     if (hva < HOSTMM_GUEST_BASE || hva >= HOSTMM_GUEST_END)
         return -EFAULT;
     while (!get_user_page_fast(mm, hva, write, out)) {
+        int result = 0;
         mutex_lock(&mm->lock);
-        int result = fault_in(mm, hva);
+        const struct hostmm_area *a = find_area(mm, hva);
+        if (a == NULL || a->direct)
+            result = -EFAULT;
+        else if (!a->userfault)
+            result = fault_in(mm, a, hva);
+        else if (!get_user_page_fast(mm, hva, write, out))
+            wait_for_page(mm, a, hva);
         mutex_unlock(&mm->lock);
         if (result != 0)
             return result;

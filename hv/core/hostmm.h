@@ -10,6 +10,7 @@
 
 #include "hv/core/host.h"
 #include "hv/lib/rbtree.h"
+#include "hv/lib/wait.h"
 
 // Below the core's image, away from stacks and the direct map.
 #define HOSTMM_GUEST_BASE 0x180000000000ull
@@ -23,6 +24,7 @@ struct hostmm_area {
     u64 size;      // Bytes.
     u8 page_shift; // 12, 21 or 30.
     bool direct;
+    bool userfault; // Its process brings missing pages in.
 };
 
 struct hostmm {
@@ -33,6 +35,10 @@ struct hostmm {
     hva_t next_hva;
     u64 resident_pages; // 4 KiB units.
     u64 fault_count;
+    struct list user_faults; // struct user_fault, under lock.
+    u32 untold_faults;
+    struct waitqueue fault_readers; // Wait for one to be told.
+    struct waitqueue fault_waiters; // Wait for their page.
     u32 users;
     struct list threads;
 };
@@ -59,6 +65,21 @@ int hostmm_discard(struct hostmm *mm, hva_t start, u64 size);
 int get_user_page(struct hostmm *mm, hva_t hva, bool write, struct user_page *out);
 // Only if it is resident: no lock, no sleep. False: call get_user_page() in a context that may sleep.
 bool get_user_page_fast(struct hostmm *mm, hva_t hva, bool write, struct user_page *out);
+
+// Does one guest area hold all of [hva, hva + bytes)?
+bool hostmm_guest_range(struct hostmm *mm, hva_t hva, u64 bytes);
+// The page behind hva, which is in a guest area, is not there: does its process bring it in? *order is its
+// size.
+bool hostmm_missing(struct hostmm *mm, hva_t hva, unsigned *order);
+// Puts a page of the area's size, with its content, behind hva and wakes who waits for it. -EEXIST: there is
+// one.
+int hostmm_install(struct hostmm *mm, hva_t hva, pfn_t pfn, unsigned order);
+
+// Faults that the process itself resolves, as userfaultfd's missing mode: get_user_page() waits until a page
+// was installed. -EINVAL unless it is a whole guest area. Switched off, those who wait get pages of zeros.
+int userfault_register(struct hostmm *mm, hva_t start, u64 size, bool on);
+// The next fault that nobody was told of; waits for one. -EINTR.
+int userfault_read(struct hostmm *mm, hva_t *out);
 
 // May the process use [va, va + bytes) as a pointer? Copies below check it themselves.
 bool user_access_ok(struct hostmm *mm, u64 va, u64 bytes);

@@ -136,6 +136,8 @@ static s64 ioctl_enable_cap(struct vm *vm, u64 arg)
     default:
         break;
     }
+    if (cap.cap == HV_CAP_VM_NUMBER)
+        return vm_set_number(vm, cap.args[0]);
     mutex_lock(&vm->lock); // Against the first vCPU and another irqchip.
     int result = arch_vm_enable_cap(vm, &cap);
     mutex_unlock(&vm->lock);

@@ -80,9 +80,9 @@ pfn_t pages_alloc_zeroed(struct host *host, unsigned order, enum mem_owner owner
 {
     bool used_once;
     pfn_t pfn = pages_alloc_block(host, order, owner, &used_once);
-    // Small pages are cleared as every kernel does. Large ones that were never used are zero already: the
-    // arena's memory is, and clearing gigabytes would only slow the simulation down.
-    if (pfn == PFN_NONE || (order >= PAGE_ORDER_2M && !used_once))
+    // Memory is cleared as every kernel does. Large pages for a guest that were never used are zero already:
+    // the arena's memory is, and clearing a guest's gigabytes would only slow the simulation down.
+    if (pfn == PFN_NONE || (owner == MEM_GUEST && order >= PAGE_ORDER_2M && !used_once))
         return pfn;
     for (u64 i = 0; i < 1ull << order; i++)
         clear_page(pfn_to_va(host, pfn + i));

@@ -3,6 +3,7 @@
 #include "hv/core/api.h"
 #include "hv/core/arch.h"
 #include "hv/core/hostmm.h"
+#include "hv/core/link.h"
 #include "hv/core/sched.h"
 #include "hv/lib/errno.h"
 #include "hv/lib/lock_rank.h"
@@ -45,7 +46,12 @@ static s64 sys_MADVISE_FREE(struct host *host, const struct syscall_args *args)
 static s64 sys_TOUCH(struct host *host, const struct syscall_args *args)
 {
     struct user_page page;
-    int result = get_user_page(current_thread()->mm, args->a[0], args->a[1] != 0, &page);
+    if (args->a[1] > HV_TOUCH_RESIDENT)
+        return -EINVAL;
+    if (args->a[1] == HV_TOUCH_RESIDENT &&
+        !get_user_page_fast(current_thread()->mm, args->a[0], false, &page))
+        return -ENOENT;
+    int result = get_user_page(current_thread()->mm, args->a[0], args->a[1] == HV_TOUCH_WRITE, &page);
     if (result != 0)
         return result;
     return (s64)((u64)pfn_to_va(host, page.pfn) + (args->a[0] & ~PAGE_MASK));
@@ -129,6 +135,58 @@ static s64 sys_POWER_OFF(struct host *host, const struct syscall_args *args)
     (void)host, (void)args;
     hw_out(0x604, 2, 0x2000);
     return 0;
+}
+
+static s64 sys_LINK_SEND(struct host *host, const struct syscall_args *args)
+{
+    return link_send(host, args->a[0]);
+}
+
+static s64 sys_LINK_RECEIVE(struct host *host, const struct syscall_args *args)
+{
+    return link_receive(host, args->a[0]);
+}
+
+static s64 sys_LINK_PLACE(struct host *host, const struct syscall_args *args)
+{
+    return link_place(host, args->a[0]);
+}
+
+static s64 sys_LINK_CONTROL(struct host *host, const struct syscall_args *args)
+{
+    return link_control(host, args->a[0]);
+}
+
+static s64 sys_LINK_BYTES(struct host *host, const struct syscall_args *args)
+{
+    (void)args;
+    return link_bytes(host);
+}
+
+static s64 sys_LINK_DRAIN(struct host *host, const struct syscall_args *args)
+{
+    return link_drain(host, args->a[0]);
+}
+
+static s64 sys_MEMORY_FREE(struct host *host, const struct syscall_args *args)
+{
+    (void)args;
+    return (s64)(READ_ONCE(host->pages.free_pages) << PAGE_SHIFT);
+}
+
+static s64 sys_USERFAULT(struct host *host, const struct syscall_args *args)
+{
+    (void)host;
+    return args->a[2] > 1 ? -EINVAL
+                          : userfault_register(current_thread()->mm, args->a[0], args->a[1], args->a[2] != 0);
+}
+
+static s64 sys_USERFAULT_READ(struct host *host, const struct syscall_args *args)
+{
+    u64 address;
+    (void)host;
+    int result = userfault_read(current_thread()->mm, &address);
+    return result != 0 ? result : copy_to_user(current_thread()->mm, args->a[0], &address, sizeof(address));
 }
 
 static const syscall_fn syscalls[] = {

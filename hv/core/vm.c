@@ -72,6 +72,23 @@ int vm_create(struct host *host, struct hostmm *mm, u64 type, struct vm **out)
     return 0;
 }
 
+int vm_set_number(struct vm *vm, u64 number)
+{
+    struct host *host = vm->host;
+    int result = number > UINT8_MAX || vm->created_vcpus != 0 ? -EINVAL : 0;
+
+    mutex_lock(&host->handles_lock);
+    list_for_each(other, &host->vms, struct vm, node)
+    {
+        if (other != vm && other->id == number)
+            result = -EEXIST;
+    }
+    if (result == 0)
+        vm->id = (u32)number;
+    mutex_unlock(&host->handles_lock);
+    return result;
+}
+
 static void free_vcpu(struct vcpu *vcpu)
 {
     struct host *host = vcpu->vm->host;

@@ -61,6 +61,8 @@ void vm_get(struct vm *vm);
 void vm_put(struct vm *vm);
 // Handle of a new vCPU `id`: -EINVAL (id out of range, too many), -EEXIST, -ENOMEM, or the arch's refusal.
 int vm_create_vcpu(struct vm *vm, u64 id);
+// Its number beyond the host (vm->id): -EINVAL (256 and more, or it has vCPUs), -EEXIST (another VM's).
+int vm_set_number(struct vm *vm, u64 number);
 // A bug or resource that breaks it: no vCPU enters again.
 void vm_mark_dead(struct vm *vm);
 

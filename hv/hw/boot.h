@@ -18,6 +18,9 @@
 #define HW_BOOT_RANGES_MAX 8u
 #define HW_BOOT_CPUS_MAX 256u
 
+// Devices of the board that are there (ACPI's tables on silicon).
+#define HW_BOOT_LINK 0x1ull // hv/hw/link.h
+
 struct hw_boot_range {
     u64 start, size; // Bytes, page aligned: usable host memory.
 };
@@ -29,6 +32,7 @@ struct hw_bootinfo {
     u32 cpu_count;
     u32 range_count;
     struct hw_boot_range ranges[HW_BOOT_RANGES_MAX];
+    u64 devices; // HW_BOOT_*
     // The "kernel command line" and "init program's files": knob values and what the VMM is to do. Structures
     // of hv/knobs.h and hv/vmm/config.h; their size in bytes for a check.
     u64 knobs, knobs_bytes;

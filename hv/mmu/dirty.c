@@ -2,6 +2,8 @@
 // Making pages clean: taking W, or with page-modification logging D, away, so that the next write is noticed.
 #include "hv/core/arch.h"
 #include "hv/core/dirty_log.h"
+#include "hv/core/requests.h"
+#include "hv/core/tlb_change.h"
 #include "hv/hw/trace.h"
 #include "hv/lib/bitmap.h"
 #include "hv/lib/spans.h"
@@ -63,6 +65,7 @@ void mmu_slot_start_log(struct vm *vm, const struct memslot *slot)
 
     hw_trace_span_begin(SPAN_MMU_WRITE_PROTECT);
     read_lock(&vm->mmu_lock);
+    tlb_change_begin(vm);
     if (knob(&vm->host->knobs, KNOB_MMU_EAGER_SPLIT))
         mmu_split_range(vm, first, end, true);
     while (tdp_next_run(vm, &first, end, &run)) {
@@ -72,7 +75,9 @@ void mmu_slot_start_log(struct vm *vm, const struct memslot *slot)
     read_unlock(&vm->mmu_lock);
     count_cleaned(bit, changed);
     // Also if nothing was writable any more: whoever made it so may not have flushed yet.
-    mmu_flush_remote(vm);
+    if (!tlb_flush_left_out(vm, MMU_SKIP_FLUSH_START_LOG))
+        mmu_flush_remote(vm);
+    tlb_change_end(vm);
     hw_trace_span_end(SPAN_MMU_WRITE_PROTECT);
 }
 

@@ -44,6 +44,8 @@ static enum fault_result try_once(struct x86_vcpu *v, struct page_fault *f, u64 
     *seen = *made = old;
     if (!is_present(old) || !is_leaf(old, level))
         return FAULT_ERROR;
+    if (mmu_must_push_down(vm, f->gfn)) // The leaf is not what keeps it from being written.
+        return FAULT_ERROR;
     f->level = (u8)level;
     if (is_writable(old))
         return FAULT_SPURIOUS;

@@ -40,7 +40,7 @@ static int top_up_cache(struct x86_vcpu *v)
 {
     struct mmu_vcpu *m = v->vcpu.mmu;
 
-    while (m->cached < MMU_CACHE_PAGES) {
+    while (m->cached < v->vcpu.vm->mmu->root->level - 1u) {
         struct mmu_page *sp = mmu_page_alloc(v->vcpu.vm->host);
 
         if (sp == NULL)
@@ -95,6 +95,13 @@ static enum fault_result find_page(struct x86_vcpu *v, struct page_fault *f)
     return FAULT_FIXED;
 }
 
+static void push_down(struct vm *vm, gfn_t gfn)
+{
+    write_lock(&vm->mmu_lock);
+    mmu_push_down(vm, gfn);
+    write_unlock(&vm->mmu_lock);
+}
+
 static void lock_for_fault(struct vm *vm)
 {
     if (knob(&vm->host->knobs, KNOB_MMU_FAULT_LOCK) == MMU_FAULT_LOCK_WRITE)
@@ -135,7 +142,12 @@ static enum fault_result page_fault(struct x86_vcpu *v, struct page_fault *f)
         return result;
     f->level = (u8)mmu_mapping_level(vm->mmu, f->slot, f->gfn, f->page.page_shift);
     lock_for_fault(vm);
-    result = is_stale(vm, f) ? FAULT_RETRY : tdp_map(v, f);
+    if (f->write && !f->prefetch && mmu_must_push_down(vm, f->gfn)) {
+        unlock_after_fault(vm);
+        push_down(vm, f->gfn);
+        lock_for_fault(vm);
+    }
+    result = is_stale(vm, f) ? FAULT_RETRY : f->prefetch ? tdp_map_ahead(v, f) : tdp_map(v, f);
     unlock_after_fault(vm);
     return result;
 }
@@ -149,9 +161,9 @@ enum fault_result mmu_page_fault(struct x86_vcpu *v, struct page_fault *f)
     return result;
 }
 
-int mmu_prefault(struct x86_vcpu *v, gpa_t gpa, u64 *mapped_bytes)
+int mmu_prefault(struct x86_vcpu *v, gpa_t gpa, u64 bytes, u64 *mapped_bytes)
 {
-    struct page_fault f = {.gpa = gpa, .prefetch = true};
+    struct page_fault f = {.gpa = gpa, .prefetch = true, .ahead_end = (gpa.v + bytes) >> PAGE_SHIFT};
     const struct memslot *slot = vcpu_gfn_to_memslot(&v->vcpu, gpa.v >> PAGE_SHIFT);
 
     if (slot == NULL)
@@ -162,9 +174,10 @@ int mmu_prefault(struct x86_vcpu *v, gpa_t gpa, u64 *mapped_bytes)
         return -EAGAIN;
     case FAULT_FIXED:
     case FAULT_SPURIOUS: {
-        u64 bytes = pages_of_level(f.level) << PAGE_SHIFT;
+        u64 page_bytes = pages_of_level(f.level) << PAGE_SHIFT;
 
-        *mapped_bytes = bytes - (gpa.v & (bytes - 1));
+        *mapped_bytes = f.level == PG_LEVEL_4K ? (f.ahead_end << PAGE_SHIFT) - gpa.v
+                                               : page_bytes - (gpa.v & (page_bytes - 1));
         return 0;
     }
     case FAULT_EMULATE:

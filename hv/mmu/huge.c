@@ -3,6 +3,7 @@
 // together again when it has ended.
 #include "hv/core/dirty_log.h"
 #include "hv/core/requests.h"
+#include "hv/core/tlb_change.h"
 #include "hv/hw/trace.h"
 #include "hv/lib/errno.h"
 #include "hv/lib/string.h"
@@ -12,9 +13,11 @@ bool tdp_split(struct vm *vm, u64 *sptep, u64 huge, struct mmu_page *sp, gfn_t g
 {
     for (unsigned i = 0; i < PT64_ENTRIES; i++)
         sp->spt[i] = make_split_spte(huge, level, i);
+    mmu_track_entries(vm, sp, 0, PT64_ENTRIES, sp->spt[0]);
     // No flush: translations of the large page and of its parts are the same.
     if (!tdp_attach(vm, sptep, huge, sp, gfn, level)) {
         clear_page(sp->spt); // Empty, as it came.
+        memset(sp->pw_bitmap, 0, sizeof(sp->pw_bitmap));
         return false;
     }
     __atomic_fetch_sub(&vm->mmu->mapped[level], 1, __ATOMIC_RELAXED);
@@ -100,6 +103,7 @@ static bool collapse(struct vm *vm, u64 *sptep, gfn_t gfn, unsigned level, struc
         return false;
     u64 huge = make_collapsed_spte(vm->mmu->format, leaf, level);
 
+    mmu_track_entry(vm, sptep, huge);
     __atomic_store_n(sptep, huge, __ATOMIC_RELEASE);
     tdp_detach(vm, table, level, doomed);
     vm->mmu->mapped[level]++;
@@ -136,12 +140,14 @@ void mmu_collapse_slot(struct vm *vm, const struct memslot *slot)
 
         list_init(&doomed);
         write_lock(&vm->mmu_lock);
+        tlb_change_begin(vm);
         do
             gfn = collapse_at(vm, slot, gfn, &doomed);
         while (gfn < end && !need_resched() && !rwlock_is_contended(&vm->mmu_lock));
         // Paging-structure caches still name the tables.
-        if (!list_empty(&doomed))
+        if (!list_empty(&doomed) && !tlb_flush_left_out(vm, MMU_SKIP_FLUSH_COLLAPSE))
             mmu_flush_remote(vm);
+        tlb_change_end(vm);
         write_unlock(&vm->mmu_lock);
         mmu_free_list(vm->host, &doomed);
         cond_resched();

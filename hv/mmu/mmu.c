@@ -44,6 +44,9 @@ int mmu_vm_create(struct vm *vm)
     mmu->root->level = mmu->root_level;
     mmu->format = spte_format_of(ad);
     mmu->max_level = max_level_of(host);
+    mmu->dirty_start = (u8)knob(&host->knobs, KNOB_MMU_DIRTY_START);
+    mmu->pw_track = (u8)knob(&host->knobs, KNOB_MMU_PW_TRACK);
+    mmu->log_by_dirty = x86_host(host)->caps.pml;
     mmu->flush_generation = 1;
     mmu->eptp = va_to_hpa(host, mmu->root->spt).v | MEMTYPE_WB |
                 (mmu->root_level == 5 ? EPTP_WALK_5 : EPTP_WALK_4) | (ad ? EPTP_AD : 0);
@@ -227,7 +230,7 @@ void arch_commit_memory_region(struct vm *vm, const struct memslot *old, struct 
     if (!logs)
         mmu_collapse_slot(vm, new);
     else if (!dirty_log_initially_set(vm)) // Else every page counts as dirty until it is cleared.
-        mmu_slot_start_log(vm, new);
+        mmu_log_start(vm, new);
 }
 
 void arch_memslots_updated(struct vm *vm, u64 generation)

@@ -12,6 +12,7 @@
 #define HV_MMU_MMU_H
 
 #include "hv/core/vm.h"
+#include "hv/lib/bitmap.h"
 #include "hv/lib/xarray.h"
 #include "hv/mmu/spte.h"
 
@@ -23,17 +24,22 @@ struct mmu_page {
     u64 *spt;
     u64 *parent; // Entry that refers to it; NULL: root.
     gfn_t gfn;   // First one that it covers.
+    u64 wp_gen;  // Generation at which its entries were made clean (write_protect_all.c).
     u8 level;    // Of its entries.
+    u64 pw_bitmap[BITMAP_WORDS(PT64_ENTRIES)] __cacheline_aligned; // Entries that are possibly writable.
 };
 
 struct mmu_vm {
     struct mmu_page *root;
     struct spte_format format;
     u64 eptp;
-    u64 flush_generation; // Counts changes that vCPUs have to flush for, from 1.
-    u8 root_level;        // Of the root's entries: 4 or 5.
-    u8 max_level;         // Largest page by knob and processor.
-    u32 logging_slots;    // Slots that log dirty pages: page-modification logging is on while it is not 0.
+    u64 flush_generation;     // Counts changes that vCPUs have to flush for, from 1.
+    u8 root_level;            // Of the root's entries: 4 or 5.
+    u8 max_level;             // Largest page by knob and processor.
+    u8 dirty_start, pw_track; // Knobs.
+    bool log_by_dirty;        // A logged page is clean when its dirty bit is; else when it is not writable.
+    u32 logging_slots; // Slots that log dirty pages: page-modification logging is on while it is not 0.
+    u64 wp_gen;        // Times that the whole VM was write-protected.
     struct spinlock pages_lock; // Of the next four; inside mmu_lock.
     struct list pages;
     struct xarray page_of_pfn;
@@ -69,6 +75,7 @@ struct page_fault {
     bool map_writable;
     u8 level; // Chosen.
     u64 invalidate_seq;
+    gfn_t ahead_end; // With `prefetch`: how far to map, then how far was mapped.
 };
 enum fault_result {
     FAULT_RETRY,    // Somebody changed things meanwhile: let the guest try again.
@@ -79,9 +86,10 @@ enum fault_result {
 };
 // Handles an access to guest memory that stage 2 does not allow. srcu read section held; may sleep.
 enum fault_result mmu_page_fault(struct x86_vcpu *v, struct page_fault *f);
-// Maps gpa for reading (and writing where the slot allows it) before the guest does. *mapped_bytes: how far
-// from gpa the mapping reaches. 0, -ENOENT: no memory slot, -EFAULT, -EAGAIN.
-int mmu_prefault(struct x86_vcpu *v, gpa_t gpa, u64 *mapped_bytes);
+// Maps pages from gpa on, at most `bytes`, for reading (and writing where the slot allows it) before the
+// guest does. *mapped_bytes: how far from gpa the mapping reaches; a call maps a large page or what one
+// last-level table covers. 0, -ENOENT: no memory slot, -EFAULT, -EAGAIN.
+int mmu_prefault(struct x86_vcpu *v, gpa_t gpa, u64 bytes, u64 *mapped_bytes);
 // An EPT misconfiguration: true if the entry says memory-mapped I/O and is not out of date.
 bool mmu_is_mmio(struct x86_vcpu *v, gpa_t gpa);
 
@@ -96,14 +104,37 @@ void mmu_zap_range(struct vm *vm, gfn_t first, gfn_t end);
 void mmu_zap_all(struct vm *vm);
 // Is anything of [first, end) mapped? mmu_lock held, either way.
 bool mmu_any_mapped(struct vm *vm, gfn_t first, gfn_t end);
+
+// --- log_start.c, write_protect_all.c. mmu_lock held for writing, or as it says.
+
+// Dirty logging of the slot begins (knob mmu.dirty_start). Flushes. Takes mmu_lock.
+void mmu_log_start(struct vm *vm, const struct memslot *slot);
+// Does the VM keep track of possibly writable entries? Constant.
+bool mmu_tracks_writable(const struct mmu_vm *mmu);
+// The table that sptep stands in. mmu_lock held, either way.
+struct mmu_page *mmu_page_of(const struct vm *vm, const u64 *sptep);
+// Before an entry becomes `spte`: is it, or may it become, writable, then the table's bitmap names it.
+// mmu_lock held, either way.
+void mmu_track_entry(struct vm *vm, const u64 *sptep, u64 spte);
+// Before table `sp` is put under *sptep: it is of the generation of the table above. As above.
+void mmu_track_table(struct vm *vm, const u64 *sptep, struct mmu_page *sp);
+// The same for entries [first, first + count) of a table that nobody sees yet; all are like `spte`.
+void mmu_track_entries(struct vm *vm, struct mmu_page *sp, unsigned first, unsigned count, u64 spte);
+// Makes everything clean by the root's entries. True: the caller must flush.
+bool mmu_write_protect_all(struct vm *vm);
+// Is a write to gfn refused above its leaf? mmu_lock held, either way, or within a lock-less walk.
+bool mmu_must_push_down(const struct vm *vm, gfn_t gfn);
+// Makes what lies beside gfn's path clean and the path down to its leaf's table writable.
+void mmu_push_down(struct vm *vm, gfn_t gfn);
+
 // The largest level at which gfn of the slot may be mapped onto a host page of 1 << page_shift bytes.
 unsigned mmu_mapping_level(const struct mmu_vm *mmu, const struct memslot *slot, gfn_t gfn,
                            unsigned page_shift);
 
 // --- Dirty logging (dirty.c, huge.c, fast_fault.c).
 
-// A slot's log begins: pages become so that their first write is noticed, large ones are split (knob
-// mmu.eager_split) or split when they are written. Flushes. Takes mmu_lock.
+// The way of mmu.dirty_start = per_page: pages become so that their first write is noticed, large ones are
+// split (knob mmu.eager_split) or split when they are written. Flushes. Takes mmu_lock.
 void mmu_slot_start_log(struct vm *vm, const struct memslot *slot);
 // Large leaves in [first, end) become tables of 4 KiB leaves, as far as memory for tables reaches. mmu_lock
 // held, either way; `yield`: for reading, and dropped now and then.
@@ -140,7 +171,20 @@ void tdp_detach(struct vm *vm, u64 spte, unsigned level, struct list *doomed);
 void mmu_free_list(struct host *host, struct list *doomed);
 // tdp.c: installs f->page. mmu_lock held for reading, table cache filled.
 enum fault_result tdp_map(struct x86_vcpu *v, struct page_fault *f);
+// bulk.c: the same for the pages of [f->gfn, f->ahead_end) that f->page and one last-level table hold;
+// f->ahead_end becomes the first one behind them.
+enum fault_result tdp_map_ahead(struct x86_vcpu *v, struct page_fault *f);
 enum fault_result tdp_map_mmio(struct x86_vcpu *v, gfn_t gfn, u64 generation);
+// Walks down to `*level`, making tables. A larger leaf on the way is split if it refuses what `write` says;
+// *level may end higher at one that does not, or lower where a table already stands in the place of the
+// wanted large page. NULL: lost a race.
+u64 *tdp_walk_to(struct x86_vcpu *v, gfn_t gfn, bool write, unsigned *level);
+// Puts a table from the vCPU's cache under *sptep, an entry of `level` that held `old`. False: somebody else
+// was faster; the table stays in the cache.
+bool tdp_link_table(struct x86_vcpu *v, u64 *sptep, u64 old, gfn_t gfn, unsigned level);
+// A page that is brought in ahead of the guest was not written: while the slot logs, its first write shall
+// tell.
+enum spte_write tdp_write_right(const struct page_fault *f);
 struct mmu_page *mmu_page_alloc(struct host *host);
 void mmu_page_free(struct host *host, struct mmu_page *sp);
 

@@ -2,6 +2,7 @@
 // The tree of stage-2 tables: walking, installing, removing.
 #include "hv/core/dirty_log.h"
 #include "hv/core/requests.h"
+#include "hv/core/tlb_change.h"
 #include "hv/hw/trace.h"
 #include "hv/lib/assert.h"
 #include "hv/lib/errno.h"
@@ -85,6 +86,7 @@ bool mmu_any_mapped(struct vm *vm, gfn_t first, gfn_t end)
 
 // --- Installing. mmu_lock held for reading: others may install beside us.
 
+// Before the table can be seen: whoever walks into it finds its page.
 static void account_page(struct vm *vm, struct mmu_page *sp)
 {
     struct mmu_vm *mmu = vm->mmu;
@@ -99,6 +101,18 @@ static void account_page(struct vm *vm, struct mmu_page *sp)
         HV_PANIC("no memory for the index of page tables");
 }
 
+static void forget_page(struct vm *vm, struct mmu_page *sp)
+{
+    struct mmu_vm *mmu = vm->mmu;
+
+    spin_lock(&mmu->pages_lock);
+    list_unlink(&sp->node);
+    list_init(&sp->node);
+    mmu->page_count--;
+    (void)xa_store(&mmu->page_of_pfn, va_to_hpa(vm->host, sp->spt).v >> PAGE_SHIFT, NULL);
+    spin_unlock(&mmu->pages_lock);
+}
+
 bool tdp_attach(struct vm *vm, u64 *sptep, u64 old, struct mmu_page *sp, gfn_t gfn, unsigned level)
 {
     u64 new = make_table_spte(vm->mmu->format, va_to_hpa(vm->host, sp->spt));
@@ -106,17 +120,18 @@ bool tdp_attach(struct vm *vm, u64 *sptep, u64 old, struct mmu_page *sp, gfn_t g
     sp->gfn = gfn_round(gfn, level);
     sp->level = (u8)(level - 1);
     sp->parent = sptep;
-    // Release: whoever walks into the table sees its entries.
-    if (!__atomic_compare_exchange_n(sptep, &old, new, false, __ATOMIC_ACQ_REL, __ATOMIC_RELAXED))
-        return false;
     account_page(vm, sp);
+    mmu_track_table(vm, sptep, sp);
+    // Release: whoever walks into the table sees its entries.
+    if (!__atomic_compare_exchange_n(sptep, &old, new, false, __ATOMIC_ACQ_REL, __ATOMIC_RELAXED)) {
+        forget_page(vm, sp);
+        return false;
+    }
     hw_trace(TP_KVM_MMU_SPTE_SET, sp->gfn, level, old, new, 0, 0);
     return true;
 }
 
-// Puts a table from the vCPU's cache under *sptep. False: somebody else was faster; the table stays in the
-// cache.
-static bool link_table(struct x86_vcpu *v, u64 *sptep, u64 old, gfn_t gfn, unsigned level)
+bool tdp_link_table(struct x86_vcpu *v, u64 *sptep, u64 old, gfn_t gfn, unsigned level)
 {
     struct mmu_vcpu *m = v->vcpu.mmu;
 
@@ -139,10 +154,7 @@ static bool split_leaf(struct x86_vcpu *v, u64 *sptep, u64 huge, gfn_t gfn, unsi
     return true;
 }
 
-// Walks down to `*level`, making tables. A larger leaf on the way is split if it refuses what `write` says;
-// *level may end higher at one that does not, or lower where a table already stands in the place of the
-// wanted large page. NULL: lost a race.
-static u64 *walk_to(struct x86_vcpu *v, gfn_t gfn, bool write, unsigned *level)
+u64 *tdp_walk_to(struct x86_vcpu *v, gfn_t gfn, bool write, unsigned *level)
 {
     struct vm *vm = v->vcpu.vm;
     u64 *table = vm->mmu->root->spt;
@@ -160,7 +172,7 @@ static u64 *walk_to(struct x86_vcpu *v, gfn_t gfn, bool write, unsigned *level)
             return sptep;
         }
         if (leaf || !present) {
-            if (leaf ? !split_leaf(v, sptep, spte, gfn, l) : !link_table(v, sptep, spte, gfn, l))
+            if (leaf ? !split_leaf(v, sptep, spte, gfn, l) : !tdp_link_table(v, sptep, spte, gfn, l))
                 return NULL;
             spte = READ_ONCE(*sptep);
         }
@@ -174,22 +186,27 @@ static enum fault_result set_leaf(struct vm *vm, u64 *sptep, gfn_t gfn, unsigned
 
     if (old == new)
         return FAULT_SPURIOUS;
-    if (!__atomic_compare_exchange_n(sptep, &old, new, false, __ATOMIC_ACQ_REL, __ATOMIC_RELAXED))
-        return FAULT_RETRY;
-    hw_trace(TP_KVM_MMU_SPTE_SET, gfn_round(gfn, level), level, old, new, 0, 0);
-    if (!is_present(old)) {
-        __atomic_fetch_add(&vm->mmu->mapped[level], 1, __ATOMIC_RELAXED);
-        return FAULT_FIXED;
-    }
+    mmu_track_entry(vm, sptep, new);
     // Another page, or fewer rights: others may still use the old translation.
-    if (spte_pfn(old) != spte_pfn(new) || (old & EPT_RWX & ~new))
-        mmu_flush_remote(vm);
-    return FAULT_FIXED;
+    bool loses = is_present(old) && (spte_pfn(old) != spte_pfn(new) || (old & EPT_RWX & ~new));
+
+    if (loses)
+        tlb_change_begin(vm);
+    bool done = __atomic_compare_exchange_n(sptep, &old, new, false, __ATOMIC_ACQ_REL, __ATOMIC_RELAXED);
+
+    if (done) {
+        hw_trace(TP_KVM_MMU_SPTE_SET, gfn_round(gfn, level), level, old, new, 0, 0);
+        if (!is_present(old))
+            __atomic_fetch_add(&vm->mmu->mapped[level], 1, __ATOMIC_RELAXED);
+        else if (loses)
+            mmu_flush_remote(vm);
+    }
+    if (loses)
+        tlb_change_end(vm);
+    return done ? FAULT_FIXED : FAULT_RETRY;
 }
 
-// A page that is brought in ahead of the guest was not written: while the slot logs, its first write shall
-// tell.
-static enum spte_write write_right(const struct page_fault *f)
+enum spte_write tdp_write_right(const struct page_fault *f)
 {
     if (!f->map_writable)
         return SPTE_READ_ONLY;
@@ -200,7 +217,7 @@ enum fault_result tdp_map(struct x86_vcpu *v, struct page_fault *f)
 {
     struct vm *vm = v->vcpu.vm;
     unsigned level = f->level;
-    u64 *sptep = walk_to(v, f->gfn, f->write && !f->prefetch, &level);
+    u64 *sptep = tdp_walk_to(v, f->gfn, f->write && !f->prefetch, &level);
 
     if (sptep == NULL)
         return FAULT_RETRY;
@@ -214,7 +231,7 @@ enum fault_result tdp_map(struct x86_vcpu *v, struct page_fault *f)
 
     hw_trace(TP_KVM_MMU_SPTE_REQUESTED, f->gfn, level, pfn, 0, 0, 0);
     f->level = (u8)level;
-    enum spte_write write = write_right(f);
+    enum spte_write write = tdp_write_right(f);
     enum fault_result result =
         set_leaf(vm, sptep, f->gfn, level, make_spte(vm->mmu->format, pfn, level, write, f->prefetch));
 
@@ -227,7 +244,7 @@ enum fault_result tdp_map(struct x86_vcpu *v, struct page_fault *f)
 enum fault_result tdp_map_mmio(struct x86_vcpu *v, gfn_t gfn, u64 generation)
 {
     unsigned level = PG_LEVEL_4K;
-    u64 *sptep = walk_to(v, gfn, false, &level);
+    u64 *sptep = tdp_walk_to(v, gfn, false, &level);
 
     if (sptep == NULL || level != PG_LEVEL_4K)
         return FAULT_RETRY;
@@ -322,10 +339,12 @@ void mmu_zap_range(struct vm *vm, gfn_t first, gfn_t end)
 
     list_init(&z.doomed);
     write_lock(&vm->mmu_lock);
+    tlb_change_begin(vm);
     zap_table(&z, vm->mmu->root->spt, 0, vm->mmu->root_level);
     // Before the lock is dropped: who maps anew afterwards must not find old translations beside his.
-    if (z.flush)
+    if (z.flush && !tlb_flush_left_out(vm, MMU_SKIP_FLUSH_ZAP))
         mmu_flush_remote(vm);
+    tlb_change_end(vm);
     write_unlock(&vm->mmu_lock);
     mmu_free_list(vm->host, &z.doomed);
 }

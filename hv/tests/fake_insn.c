@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // The fake's instructions: MSRs, the x2APIC's command register, VMX, and the tracepoint port.
+#include "hv/hw/setup.h"
 #include "hv/tests/fake_state.h"
 #include <assert.h>
 #include <stdio.h>
@@ -472,6 +473,9 @@ void hw_trace_count(const char *name, u64 n)
         fake.counters[fake.counter_names++].name = name;
     fake.counters[i].count += n;
 }
+void hw_setup_begin(void) {}
+void hw_setup_end(void) {}
+
 void hw_trace_violation(const char *name, u64 a0, u64 a1)
 {
     u32 i = 0;

@@ -3,6 +3,7 @@
 // libhv.so is, it shows the runtime's laws without the real core. Its doors hw_test_* are the test's own.
 #include "hv/hw/boot.h"
 #include "hv/hw/cpu.h"
+#include "hv/hw/setup.h"
 #include "hv/hw/thread.h"
 #include <stdatomic.h>
 
@@ -30,7 +31,17 @@ void hw_test_end(void);
 void hw_test_wait_until(u64 cycle);
 void hv_boot(const struct hw_bootinfo *info);
 
-enum { SPIN, STORE_BUFFERING, STORE_BUFFERING_FENCED, THREADS, WORK, WORK_MORE, UNLOCKED, MESSAGE_ON_STACK };
+enum {
+    SPIN,
+    STORE_BUFFERING,
+    STORE_BUFFERING_FENCED,
+    THREADS,
+    WORK,
+    WORK_MORE,
+    UNLOCKED,
+    MESSAGE_ON_STACK,
+    SETUP,
+};
 
 static void lock(_Atomic u64 *l)
 {
@@ -125,6 +136,18 @@ __attribute__((noinline)) static u64 work(u64 n)
     return sum;
 }
 
+// Atomics and plain stores have their effect in the phase; a store from before it is seen in it.
+static void set_up(struct mini *m)
+{
+    m->seen_x = 5;
+    hw_setup_begin();
+    for (u64 i = 0; i < m->rounds; i++)
+        atomic_fetch_add_explicit(&m->x, 1, memory_order_relaxed);
+    m->seen_y = m->seen_x + 1;
+    hw_setup_end();
+    m->counter = work(100);
+}
+
 // An update that nothing protects: load (line +2 of the function) and store (+3) are apart.
 __attribute__((noinline)) static void unlocked(struct mini *m)
 {
@@ -171,6 +194,12 @@ static void program(u32 cpu)
         unlocked(m);
         atomic_thread_fence(memory_order_seq_cst);
         unlocked_done(m);
+        break;
+    case SETUP:
+        if (cpu == 0)
+            set_up(m);
+        else
+            m->pings = work(100);
         break;
     }
     // The last one ends the run; the other waits for that.

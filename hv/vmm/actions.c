@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // The timed actions of a scenario (hv/vmm/actions.def): one handler each, found by a table.
 #include "hv/hw/trace.h"
+#include "hv/lib/spans.h"
+#include "hv/vmm/migration.h"
 #include "hv/vmm/vmm.h"
 
 #define VMM_EINVAL 22
@@ -81,6 +83,33 @@ static s64 do_stop_dirty_log(struct vmm_vm *vm, const u64 *args)
     return vmm_dirty_stop(vm, (u32)args[0]);
 }
 
+// Of all slots, as migration does it: nobody else may work on the VM meanwhile.
+static s64 for_all_slots(struct vmm_vm *vm, s64 (*call)(struct vmm_vm *vm, u32 slot))
+{
+    s64 result = 0;
+
+    vmm_lock(&vm->vmm->big_lock);
+    hw_trace_span_begin(SPAN_DIRTY_LOG);
+    for (u32 i = 0; i < VMM_SLOTS_MAX && result >= 0; i++)
+        if (vm->slots[i].used)
+            result = call(vm, vm->slots[i].slot);
+    hw_trace_span_end(SPAN_DIRTY_LOG);
+    vmm_unlock(&vm->vmm->big_lock);
+    return result;
+}
+
+static s64 do_start_dirty_log_all(struct vmm_vm *vm, const u64 *args)
+{
+    (void)args;
+    return for_all_slots(vm, vmm_dirty_start);
+}
+
+static s64 do_stop_dirty_log_all(struct vmm_vm *vm, const u64 *args)
+{
+    (void)args;
+    return for_all_slots(vm, vmm_dirty_stop);
+}
+
 static s64 do_get_dirty_log(struct vmm_vm *vm, const u64 *args)
 {
     return vmm_dirty_get(vm, (u32)args[0]);
@@ -121,7 +150,7 @@ static s64 do_pause_vcpu(struct vmm_vm *vm, const u64 *args)
 
     if (!vcpu)
         return -VMM_EINVAL;
-    __atomic_store_n(&vcpu->paused, 1, __ATOMIC_RELEASE);
+    __atomic_fetch_or(&vcpu->paused, VMM_PAUSED_BY_ACTION, __ATOMIC_RELEASE);
     return do_kick_vcpu(vm, args);
 }
 
@@ -131,10 +160,11 @@ static s64 do_resume_vcpu(struct vmm_vm *vm, const u64 *args)
 
     if (!vcpu)
         return -VMM_EINVAL;
-    __atomic_store_n(&vcpu->paused, 0, __ATOMIC_RELEASE);
+    __atomic_fetch_and(&vcpu->paused, ~VMM_PAUSED_BY_ACTION, __ATOMIC_RELEASE);
     return hv_futex_wake(&vcpu->paused, 1);
 }
 
+// Until when a thread of an action works or sleeps.
 struct burn {
     u64 until_ns;
 };
@@ -157,6 +187,38 @@ static s64 do_burn_cpu(struct vmm_vm *vm, const u64 *args)
     return hv_thread_create(burn_thread, b, (u32)args[0], HV_PRIO_NORMAL);
 }
 
+static s64 do_migrate(struct vmm_vm *vm, const u64 *args)
+{
+    return migration_start(vm, args);
+}
+
+static s64 do_migrate_cancel(struct vmm_vm *vm, const u64 *args)
+{
+    (void)args;
+    return migration_cancel(vm);
+}
+
+static void link_up_thread(void *arg)
+{
+    const struct burn *b = arg;
+
+    hv_sleep_until(b->until_ns);
+    hv_syscall(HV_SYS_LINK_CONTROL, 1, 0, 0, 0);
+    hv_exit();
+}
+
+static s64 do_link_down(struct vmm_vm *vm, const u64 *args)
+{
+    s64 result = hv_syscall(HV_SYS_LINK_CONTROL, 0, 0, 0, 0);
+
+    if (result < 0 || args[0] == 0)
+        return result;
+    struct burn *b = vmm_alloc(vm->vmm, sizeof *b);
+
+    b->until_ns = hv_clock_ns() + args[0];
+    return hv_thread_create(link_up_thread, b, HV_CPU_ANY, HV_PRIO_NORMAL);
+}
+
 static s64 do_stop(struct vmm_vm *vm, const u64 *args)
 {
     (void)vm, (void)args;
@@ -172,6 +234,8 @@ static const action_fn handlers[VMM_OP_COUNT] = {
     [VMM_INTERRUPT] = do_interrupt,
     [VMM_SET_MEMORY_REGION] = do_set_memory_region,
     [VMM_DELETE_MEMORY_REGION] = do_delete_memory_region,
+    [VMM_START_DIRTY_LOG_ALL] = do_start_dirty_log_all,
+    [VMM_STOP_DIRTY_LOG_ALL] = do_stop_dirty_log_all,
     [VMM_DISCARD_MEMORY] = do_discard_memory,
     [VMM_PLUG_MEMORY] = do_plug_memory,
     [VMM_START_DIRTY_LOG] = do_start_dirty_log,
@@ -183,14 +247,23 @@ static const action_fn handlers[VMM_OP_COUNT] = {
     [VMM_RESUME_VCPU] = do_resume_vcpu,
     [VMM_KICK_VCPU] = do_kick_vcpu,
     [VMM_BURN_CPU] = do_burn_cpu,
+    [VMM_MIGRATE] = do_migrate,
+    [VMM_MIGRATE_CANCEL] = do_migrate_cancel,
+    [VMM_LINK_DOWN] = do_link_down,
 };
 
 s64 vmm_do(struct vmm *vmm, const struct vmm_action *action)
 {
     vmm_check(action->op < VMM_OP_COUNT && action->vm < vmm->config->vm_count && handlers[action->op],
               "an action without a handler");
-    s64 result = handlers[action->op](&vmm->vms[action->vm], action->args);
+    struct vmm_vm *vm = &vmm->vms[action->vm];
 
-    hw_trace(TP_VMM_ACTION, action->op, action->vm, action->args[0], (u64)result, 0, 0);
+    // What concerns the guest happens where it is; a migration itself is its source's business.
+    if (vm->migration && action->op != VMM_MIGRATE_CANCEL && action->op != VMM_LINK_DOWN &&
+        action->op != VMM_STOP && action->op != VMM_BURN_CPU && !migration_is_here(vm))
+        return migration_forward(vm, action);
+    s64 result = handlers[action->op](vm, action->args);
+
+    hw_trace(TP_VMM_ACTION, action->op, vm->config->number, action->args[0], (u64)result, 0, 0);
     return result;
 }

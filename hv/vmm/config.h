@@ -9,7 +9,7 @@
 #include "hv/hw/types.h"
 
 #define VMM_CONFIG_MAGIC 0x31464e4f434d4d56ull // "VMMCONF1"
-#define VMM_CONFIG_VERSION 1u
+#define VMM_CONFIG_VERSION 2u
 #define VMM_CPU_ANY UINT32_MAX
 #define VMM_NAME_BYTES 32u
 
@@ -44,6 +44,8 @@ struct vmm_device_config {
     u64 value;
     u64 ack_value;
     u64 work_cycles;
+    u32 big_lock; // 1: its model runs under the VMM's big lock.
+    u32 padding;
     char name[VMM_NAME_BYTES];
 };
 
@@ -59,23 +61,30 @@ struct vmm_slot_config {
 #define VMM_VM_SPLIT_IRQCHIP 0x2u // LAPIC in the core, IOAPIC in user space.
 #define VMM_VM_PREFAULT 0x4u      // All memory is mapped before the vCPUs start.
 #define VMM_VM_NESTED 0x8u        // VMX is exposed to the guest.
+// With VMM_VM_PREFAULT: that takes no simulated time (hv/hw/setup.h). Bits from 31 down are the simulator's.
+#define VMM_VM_UNTIMED 0x80000000u
+#define VMM_VM_INCOMING 0x10u // Empty: its guest runs on another host and may be migrated here.
 struct vmm_vm_config {
     char name[VMM_NAME_BYTES];
     u64 memory_bytes;
-    u32 page_shift; // Of the backing: 12, 21, 30.
-    u32 flags;      // VMM_VM_*
+    u32 page_shift;       // Of the backing: 12, 21, 30.
+    u32 flags;            // VMM_VM_*
+    u32 paging_levels;    // 4 or 5: vCPUs start with tables that map all memory to itself; 0: without.
+    u32 guest_page_shift; // Largest page that those tables map: 12, 21, 30.
     u32 vcpu_count, device_count, slot_count;
+    u32 number;         // Of the scenario's VMs: the same on every host.
     u32 vmm_pcpu;       // Where the VM's device and action threads run, or VMM_CPU_ANY.
     u64 vcpus_offset;   // struct vmm_vcpu_config[]
     u64 devices_offset; // struct vmm_device_config[]
     u64 slots_offset;   // struct vmm_slot_config[]
 };
 
+#define VMM_ACTION_ARGS 6u
 struct vmm_action {
     u64 at_ns; // Since boot of the VMM.
     u32 op;    // enum vmm_op
-    u32 vm;    // Index.
-    u64 args[4];
+    u32 vm;    // Index among the VMs of this configuration.
+    u64 args[VMM_ACTION_ARGS];
     u32 line; // In the scenario, for messages.
     u32 padding;
 };
@@ -85,10 +94,26 @@ struct vmm_config {
     u32 version;
     u32 bytes; // Of the whole block.
     u32 vm_count, action_count;
-    u64 vms_offset;     // struct vmm_vm_config[]
-    u64 actions_offset; // struct vmm_action[], by at_ns
-    u64 end_ns;         // Stop then if no action did; 0: never.
+    u32 host, host_count; // This one, and how many are joined by a link.
+    u64 vms_offset;       // struct vmm_vm_config[]
+    u64 actions_offset;   // struct vmm_action[], by at_ns
+    u64 end_ns;           // Stop then if no action did; 0: never.
 };
+
+// Guest memory lies as a PC's does: the hole below 4 GiB belongs to devices, the rest follows above.
+#define VMM_HOLE (3ull << 30)
+#define VMM_ABOVE_HOLE (4ull << 30)
+
+// Page tables for `bytes` of memory in pages of 1 << page_shift and `parts` slots and devices take at most so
+// many bytes at the end of guest memory. Each part may need a table of each level of its own, twice.
+static inline u64 vmm_guest_tables_max(u64 bytes, u32 page_shift, u32 parts)
+{
+    u64 tables = 8 + 10ull * (parts + 3);
+
+    for (u32 shift = page_shift + 9; shift < 57; shift += 9)
+        tables += bytes >> shift;
+    return tables * 4096;
+}
 
 static inline const void *vmm_config_at(const struct vmm_config *c, u64 offset)
 {

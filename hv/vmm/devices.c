@@ -31,9 +31,8 @@ s64 vmm_irq_line(struct vmm_vm *vm, u32 gsi, u32 level)
     return hv_ioctl_ptr(vm->handle, HV_IRQ_LINE, &line);
 }
 
-static void access(struct vmm_vm *vm, u32 kind, u64 address, bool write, u8 *data, u32 size)
+static void access_device(struct vmm_vm *vm, struct vmm_device *d, bool write, u8 *data, u32 size)
 {
-    struct vmm_device *d = find(vm, kind, address);
     u64 value = d ? d->config->value : ~0ull; // Nobody there: all ones.
 
     if (d)
@@ -53,6 +52,18 @@ static void access(struct vmm_vm *vm, u32 kind, u64 address, bool write, u8 *dat
         d->last |= (u64)data[i] << (8 * i);
     if (d->config->gsi != UINT32_MAX && d->last == d->config->ack_value)
         vmm_irq_line(vm, d->config->gsi, 0);
+}
+
+static void access(struct vmm_vm *vm, u32 kind, u64 address, bool write, u8 *data, u32 size)
+{
+    struct vmm_device *d = find(vm, kind, address);
+    bool lock = d && d->config->big_lock;
+
+    if (lock)
+        vmm_big_lock(vm->vmm);
+    access_device(vm, d, write, data, size);
+    if (lock)
+        vmm_big_unlock(vm->vmm);
 }
 
 void vmm_port_io(struct vmm_vm *vm, u16 port, bool write, u8 *data, u32 size)

@@ -6,6 +6,9 @@
 #include "hv/vmm/vmm.h"
 
 #define VMM_EINVAL 22
+// Values of knob vmm.dirty_ring_size: 4 KiB << value.
+#define RING_BYTES_MIN 4096u
+#define RING_SIZE_MAX 8u
 
 static u64 knob_value(enum knob k)
 {
@@ -15,9 +18,16 @@ static bool method_is(enum knob_value method)
 {
     return knob_value(KNOB_VMM_DIRTY_LOG) == method;
 }
+// Logs that begin with all bits set can be asked for by either knob.
+static bool is_all_set(void)
+{
+    return method_is(VMM_DIRTY_LOG_MANUAL_ALL_SET) ||
+           (method_is(VMM_DIRTY_LOG_BITMAP) &&
+            knob_value(KNOB_MMU_DIRTY_START) == MMU_DIRTY_START_INITIALLY_SET);
+}
 static bool is_manual(void)
 {
-    return method_is(VMM_DIRTY_LOG_MANUAL) || method_is(VMM_DIRTY_LOG_MANUAL_ALL_SET);
+    return method_is(VMM_DIRTY_LOG_MANUAL) || is_all_set();
 }
 
 static s64 enable(struct vmm_vm *vm, u32 cap, u64 argument)
@@ -27,15 +37,27 @@ static s64 enable(struct vmm_vm *vm, u32 cap, u64 argument)
     return hv_ioctl_ptr(vm->handle, HV_ENABLE_CAP, &c);
 }
 
+// From the size that was asked for on, until the core has room for its reserve.
+static void setup_rings(struct vmm_vm *vm)
+{
+    s64 result = -VMM_EINVAL;
+
+    for (u32 size = (u32)knob_value(KNOB_VMM_DIRTY_RING_SIZE); result == -VMM_EINVAL && size <= RING_SIZE_MAX;
+         size++) {
+        vm->ring_entries = (RING_BYTES_MIN << size) / (u32)sizeof(struct hv_dirty_gfn);
+        result = enable(vm, HV_CAP_DIRTY_LOG_RING, RING_BYTES_MIN << size);
+    }
+    vmm_require(result, "dirty rings were refused");
+}
+
 void vmm_dirty_setup(struct vmm_vm *vm)
 {
     if (method_is(VMM_DIRTY_LOG_RING))
-        vmm_require(enable(vm, HV_CAP_DIRTY_LOG_RING, knob_value(KNOB_VMM_DIRTY_RING_BYTES)),
-                    "the dirty ring's size was refused");
+        setup_rings(vm);
     if (method_is(VMM_DIRTY_LOG_MANUAL))
         vmm_require(enable(vm, HV_CAP_MANUAL_DIRTY_LOG_PROTECT2, HV_DIRTY_LOG_MANUAL_PROTECT_ENABLE),
                     "manual dirty log protection was refused");
-    if (method_is(VMM_DIRTY_LOG_MANUAL_ALL_SET))
+    if (is_all_set())
         vmm_require(enable(vm, HV_CAP_MANUAL_DIRTY_LOG_PROTECT2,
                            HV_DIRTY_LOG_MANUAL_PROTECT_ENABLE | HV_DIRTY_LOG_INITIALLY_SET),
                     "manual dirty log protection was refused");
@@ -66,8 +88,10 @@ s64 vmm_dirty_start(struct vmm_vm *vm, u32 slot)
     if (method_is(VMM_DIRTY_LOG_NONE))
         return 0;
     if (!s->dirty) {
+        hw_trace_span_begin(SPAN_DIRTY_BITMAP);
         s64 bitmap = hv_mmap((words_of(s) * 8 + 4095) & ~4095ull, 12, HV_MAP_DIRECT);
 
+        hw_trace_span_end(SPAN_DIRTY_BITMAP);
         if (bitmap < 0)
             return bitmap;
         s->dirty = (u64 *)bitmap;
@@ -96,7 +120,7 @@ s64 vmm_dirty_stop(struct vmm_vm *vm, u32 slot)
 
 static void collect_ring(struct vmm_vcpu *vcpu)
 {
-    u32 mask = (u32)(knob_value(KNOB_VMM_DIRTY_RING_BYTES) / sizeof(struct hv_dirty_gfn)) - 1;
+    u32 mask = vcpu->vm->ring_entries - 1;
 
     for (;; vcpu->ring_index++) {
         struct hv_dirty_gfn *e = &vcpu->ring[vcpu->ring_index & mask];
@@ -124,6 +148,13 @@ s64 vmm_dirty_collect(struct vmm_vm *vm)
 
 // --- Rounds.
 
+void vmm_dirty_forget(struct vmm_vm *vm, struct vmm_slot *s)
+{
+    // What a ring has shown is kept here alone.
+    for (u64 i = 0; vm->vcpus[0].ring && i < words_of(s); i++)
+        s->dirty[i] = 0;
+}
+
 static u64 count_pages(const struct vmm_slot *s)
 {
     u64 pages = 0;
@@ -134,7 +165,7 @@ static u64 count_pages(const struct vmm_slot *s)
     return pages;
 }
 
-static s64 fetch(struct vmm_vm *vm, struct vmm_slot *s)
+s64 vmm_dirty_fetch(struct vmm_vm *vm, struct vmm_slot *s)
 {
     struct hv_dirty_log log = {.slot = s->slot, .bitmap = (u64)s->dirty};
 
@@ -154,7 +185,7 @@ s64 vmm_dirty_get(struct vmm_vm *vm, u32 slot)
     if (!s || !s->dirty)
         return -VMM_EINVAL;
     hw_trace_span_begin(SPAN_DIRTY_GET);
-    s64 result = fetch(vm, s);
+    s64 result = vmm_dirty_fetch(vm, s);
 
     hw_trace_span_end(SPAN_DIRTY_GET);
     if (result < 0)
@@ -162,9 +193,7 @@ s64 vmm_dirty_get(struct vmm_vm *vm, u32 slot)
     vmm_lock(&vm->dirty_lock);
     u64 pages = count_pages(s);
 
-    // What a ring has shown is kept here alone.
-    for (u64 i = 0; vm->vcpus[0].ring && i < words_of(s); i++)
-        s->dirty[i] = 0;
+    vmm_dirty_forget(vm, s);
     vmm_unlock(&vm->dirty_lock);
     hw_trace_count("dirty_pages_collected", pages);
     return (s64)pages;

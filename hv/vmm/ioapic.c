@@ -282,3 +282,32 @@ s64 vmm_ioapic_start(struct vmm_ioapic *io, u32 cpu)
     // More urgent than a vCPU on the same processor: a delay ends when it is over, not at the next tick.
     return hv_thread_create(timer_thread, io, cpu, HV_PRIO_NORMAL + 1);
 }
+
+void vmm_ioapic_save(struct vmm_ioapic *io, struct vmm_ioapic_state *to)
+{
+    vmm_lock(&io->lock);
+    *to = (struct vmm_ioapic_state){
+        .select = io->select, .id = io->id, .line = io->line, .delayed = io->delayed};
+    memcpy(to->redir, io->redir, sizeof to->redir);
+    memcpy(to->eoi_count, io->eoi_count, sizeof to->eoi_count);
+    vmm_unlock(&io->lock);
+}
+
+void vmm_ioapic_load(struct vmm_ioapic *io, const struct vmm_ioapic_state *from)
+{
+    vmm_lock(&io->lock);
+    io->select = from->select;
+    io->id = from->id;
+    io->line = from->line;
+    memcpy(io->redir, from->redir, sizeof io->redir);
+    memcpy(io->eoi_count, from->eoi_count, sizeof io->eoi_count);
+    for (u32 pin = 0; pin < IOAPIC_PINS; pin++)
+        io->routing->entries[pin] = route_of(pin, io->redir[pin]);
+    set_routes(io);
+    // A delay that was under way begins anew.
+    io->delayed = 0;
+    for (u32 pin = 0; pin < IOAPIC_PINS; pin++)
+        if ((from->delayed >> pin) & 1)
+            delay(io, pin);
+    vmm_unlock(&io->lock);
+}

@@ -12,6 +12,13 @@
 
 struct vmm_ioapic;
 
+// Of one that migrates.
+struct vmm_ioapic_state {
+    u32 select, id, line, delayed;
+    u64 redir[24];
+    u32 eoi_count[24];
+};
+
 // Of a VM with VMM_VM_SPLIT_IRQCHIP, after the core's irqchip: all pins masked, edge, vector 0; routes set.
 struct vmm_ioapic *vmm_ioapic_create(struct vmm_vm *vm);
 // Upper bound of what vmm_ioapic_create() takes from the heap, in bytes.
@@ -24,6 +31,9 @@ s64 vmm_ioapic_start(struct vmm_ioapic *io, u32 cpu);
 s64 vmm_ioapic_set_line(struct vmm_ioapic *io, u32 pin, u32 level);
 // An access of a guest to 1..8 bytes of memory. False: not ours.
 bool vmm_ioapic_mmio(struct vmm_ioapic *io, u64 gpa, bool write, u8 *data, u32 size);
+// While the guest runs nowhere.
+void vmm_ioapic_save(struct vmm_ioapic *io, struct vmm_ioapic_state *to);
+void vmm_ioapic_load(struct vmm_ioapic *io, const struct vmm_ioapic_state *from);
 // A vCPU ended `vector`.
 void vmm_ioapic_eoi(struct vmm_ioapic *io, u8 vector);
 

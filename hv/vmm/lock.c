@@ -3,11 +3,17 @@
 
 enum { FREE, HELD, WAITED_FOR };
 
-void vmm_lock(struct vmm_lock *lock)
+bool vmm_trylock(struct vmm_lock *lock)
 {
     u32 expected = FREE;
 
-    if (__atomic_compare_exchange_n(&lock->state, &expected, HELD, false, __ATOMIC_ACQUIRE, __ATOMIC_RELAXED))
+    return __atomic_compare_exchange_n(&lock->state, &expected, HELD, false, __ATOMIC_ACQUIRE,
+                                       __ATOMIC_RELAXED);
+}
+
+void vmm_lock(struct vmm_lock *lock)
+{
+    if (vmm_trylock(lock))
         return;
     // Whoever sleeps here takes the lock as waited for: it cannot know whether it was the only sleeper.
     while (__atomic_exchange_n(&lock->state, WAITED_FOR, __ATOMIC_ACQUIRE) != FREE)

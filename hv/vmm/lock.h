@@ -11,6 +11,7 @@ struct vmm_lock {
 };
 
 void vmm_lock(struct vmm_lock *lock);
+bool vmm_trylock(struct vmm_lock *lock); // True: taken.
 void vmm_unlock(struct vmm_lock *lock);
 
 #endif

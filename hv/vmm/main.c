@@ -2,6 +2,7 @@
 // Entry of the VMM: builds the VMs, starts the vCPUs, carries out the timed actions.
 #include "hv/hw/trace.h"
 #include "hv/vmm/ioapic.h"
+#include "hv/vmm/migration.h"
 #include "hv/vmm/vmm.h"
 
 void vmm_check(bool ok, const char *what)
@@ -32,7 +33,8 @@ static u64 heap_bytes(const struct vmm_config *config)
 
     for (u32 i = 0; i < config->vm_count; i++)
         bytes += (u64)vms[i].vcpu_count * (sizeof(struct vmm_vcpu) + 64) +
-                 (u64)vms[i].device_count * (sizeof(struct vmm_device) + 64) + vmm_ioapic_heap_bytes() + 256;
+                 (u64)vms[i].device_count * (sizeof(struct vmm_device) + 64) + vmm_ioapic_heap_bytes() + 256 +
+                 (config->host_count > 1 ? migration_heap_bytes(&vms[i]) : 0);
     return (bytes + 4095) & ~4095ull;
 }
 
@@ -60,7 +62,8 @@ static u32 cpu_of(u32 pcpu)
 static void start_vcpus(struct vmm *vmm)
 {
     for (u32 i = 0; i < vmm->config->vm_count; i++)
-        vmm->vcpus_left += vmm->vms[i].config->vcpu_count;
+        if (!(vmm->vms[i].config->flags & VMM_VM_INCOMING))
+            vmm->vcpus_left += vmm->vms[i].config->vcpu_count;
     for (u32 i = 0; i < vmm->config->vm_count; i++) {
         struct vmm_vm *vm = &vmm->vms[i];
         const struct vmm_vcpu_config *c = vmm_config_at(vmm->config, vm->config->vcpus_offset);
@@ -69,6 +72,8 @@ static void start_vcpus(struct vmm *vmm)
             vmm_check(vmm_ioapic_start(vm->ioapic, cpu_of(vm->config->vmm_pcpu)) >= 0,
                       "the I/O APIC's timer could not be started");
         for (u32 v = 0; v < vm->config->vcpu_count; v++) {
+            if (vm->config->flags & VMM_VM_INCOMING)
+                vm->vcpus[v].paused = VMM_PAUSED_ELSEWHERE;
             vm->vcpus[v].thread =
                 hv_thread_create(vmm_vcpu_thread, &vm->vcpus[v], cpu_of(c[v].pcpu), HV_PRIO_NORMAL);
             vmm_check(vm->vcpus[v].thread >= 0, "a vCPU's thread could not be created");
@@ -89,6 +94,8 @@ void vmm_main(void *arg)
     u64 start_ns = hv_clock_ns();
 
     start_vcpus(vmm);
+    if (config->host_count > 1)
+        migration_start_threads(vmm);
     const struct vmm_action *actions = vmm_config_at(config, config->actions_offset);
 
     for (u32 i = 0; i < config->action_count; i++) {

@@ -1,9 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
 // A VM as firmware would leave it: memory, interrupt controllers, vCPUs in their first mode.
+#include "hv/hw/setup.h"
+#include "hv/hw/trace.h"
+#include "hv/lib/spans.h"
 #include "hv/lib/string.h"
 #include "hv/vmm/ioapic.h"
+#include "hv/vmm/migration.h"
 #include "hv/vmm/vmm.h"
 #include "spec/apic_bits.h"
+#include "spec/cpuid.h"
 #include "spec/x86_bits.h"
 
 // State that firmware and the guest kernel's early code have set up before a stream begins.
@@ -37,7 +42,8 @@ s64 vmm_add_slot(struct vmm_vm *vm, u32 slot, u32 flags, u64 gpa, u64 bytes, uns
         s = free_slot(vm);
         if (address < 0 || !s)
             return address < 0 ? address : -1;
-        *s = (struct vmm_slot){.slot = slot, .address = (u64)address, .bytes = bytes};
+        *s = (struct vmm_slot){
+            .slot = slot, .page_shift = page_shift, .address = (u64)address, .bytes = bytes};
     }
     s->flags = flags & ~HV_MEM_LOG_DIRTY_PAGES;
     s->gpa = gpa;
@@ -79,17 +85,14 @@ s64 vmm_plug_memory(struct vmm_vm *vm, u64 gpa, u64 bytes)
     return -VMM_ENOSPC;
 }
 
-// Guest memory lies as a PC's does: the hole below 4 GiB belongs to devices, the rest follows above.
-#define PC_HOLE (3ull << 30)
-#define PC_ABOVE_HOLE (4ull << 30)
 static void add_memory(struct vmm_vm *vm)
 {
     u64 bytes = vm->config->memory_bytes;
-    u64 low = bytes < PC_HOLE ? bytes : PC_HOLE;
+    u64 low = bytes < VMM_HOLE ? bytes : VMM_HOLE;
 
     vmm_require(vmm_add_slot(vm, 0, 0, 0, low, vm->config->page_shift), "guest memory was refused");
     if (bytes > low)
-        vmm_require(vmm_add_slot(vm, 1, 0, PC_ABOVE_HOLE, bytes - low, vm->config->page_shift),
+        vmm_require(vmm_add_slot(vm, 1, 0, VMM_ABOVE_HOLE, bytes - low, vm->config->page_shift),
                     "guest memory above 4 GiB was refused");
     const struct vmm_slot_config *slots = vmm_config_at(vm->vmm->config, vm->config->slots_offset);
 
@@ -123,8 +126,9 @@ static struct hv_segment flat_segment(u16 selector, u8 type, bool code64)
                                .db = !code64};
 }
 
-// 64-bit mode with paging on; the stream's program is named by the interrupt table's base.
-static void set_long_mode(const struct vmm_vcpu *vcpu, const struct vmm_vcpu_config *c)
+// 64-bit mode with paging on; the stream's program is named by the interrupt table's base. `root`: its page
+// tables, 0: the configuration's CR3, for a program whose addresses no tables translate.
+static void set_long_mode(const struct vmm_vcpu *vcpu, const struct vmm_vcpu_config *c, u64 root)
 {
     struct hv_sregs s;
     struct hv_regs r = {.rip = c->rip, .rsp = c->rsp, .rflags = X86_RFLAGS_FIXED | X86_RFLAGS_IF};
@@ -136,8 +140,9 @@ static void set_long_mode(const struct vmm_vcpu *vcpu, const struct vmm_vcpu_con
     s.ldt = (struct hv_segment){.unusable = 1};
     s.idt = (struct hv_dtable){.base = c->idtr_base, .limit = 0xfff};
     s.cr0 = X86_CR0_PE | X86_CR0_MP | X86_CR0_ET | X86_CR0_NE | X86_CR0_WP | X86_CR0_AM | X86_CR0_PG;
-    s.cr3 = c->cr3;
-    s.cr4 = X86_CR4_PAE | X86_CR4_PGE | X86_CR4_OSFXSR | X86_CR4_OSXMMEXCPT;
+    s.cr3 = root ? root : c->cr3;
+    s.cr4 = X86_CR4_PAE | X86_CR4_PGE | X86_CR4_OSFXSR | X86_CR4_OSXMMEXCPT |
+            (vcpu->vm->config->paging_levels == 5 ? X86_CR4_LA57 : 0);
     s.efer = EFER_SCE | EFER_LME | EFER_LMA | EFER_NXE;
     vmm_require(hv_ioctl_ptr(vcpu->handle, HV_SET_SREGS, &s), "SET_SREGS");
     vmm_require(hv_ioctl_ptr(vcpu->handle, HV_SET_REGS, &r), "SET_REGS");
@@ -158,18 +163,24 @@ static void set_lapic(struct vmm *vmm, const struct vmm_vcpu *vcpu)
     vmm_check(hv_ioctl_ptr(vcpu->handle, HV_SET_MSRS, msrs) == 4, "SET_MSRS of the local APIC");
 }
 
-static void set_cpuid(struct vmm *vmm, const struct vmm_vm *vm)
+// Returns whether the guest may use 1-GiB pages.
+static bool set_cpuid(struct vmm *vmm, struct vmm_vm *vm)
 {
-    const u32 max = 128;
-    struct hv_cpuid2 *c = vmm_alloc(vmm, sizeof *c + max * sizeof c->entries[0]);
+    bool pages_1g = false;
+    struct hv_cpuid2 *c = vmm_alloc(vmm, sizeof *c + VMM_CPUID_MAX * sizeof c->entries[0]);
 
-    c->nent = max;
+    vm->cpuid = c;
+    c->nent = VMM_CPUID_MAX;
     vmm_require(hv_ioctl_ptr(HV_HANDLE_SYSTEM, HV_GET_SUPPORTED_CPUID, c), "GET_SUPPORTED_CPUID");
-    for (u32 i = 0; i < c->nent; i++)
+    for (u32 i = 0; i < c->nent; i++) {
         if (c->entries[i].function == 1 && !(vm->config->flags & VMM_VM_NESTED))
-            c->entries[i].ecx &= ~(1u << 5); // VMX
+            c->entries[i].ecx &= ~(u32)CPUID_VMX;
+        if (c->entries[i].function == 0x80000001)
+            pages_1g = (c->entries[i].edx & CPUID_PDPE1GB) != 0;
+    }
     for (u32 v = 0; v < vm->config->vcpu_count; v++)
         vmm_require(hv_ioctl_ptr(vm->vcpus[v].handle, HV_SET_CPUID2, c), "SET_CPUID2");
+    return pages_1g;
 }
 
 static void add_vcpus(struct vmm *vmm, struct vmm_vm *vm)
@@ -188,10 +199,12 @@ static void add_vcpus(struct vmm *vmm, struct vmm_vm *vm)
         s64 ring = hv_ioctl(vcpu->handle, HV_DIRTY_RING_PAGE, 0);
         vcpu->ring = ring > 0 ? (struct hv_dirty_gfn *)ring : NULL;
     }
-    set_cpuid(vmm, vm);
+    bool pages_1g = set_cpuid(vmm, vm);
+    u64 root = vm->config->paging_levels ? vmm_guest_tables(vm, pages_1g) : 0;
+
     for (u32 v = 0; v < vm->config->vcpu_count; v++) {
         if (c[v].mode == VMM_MODE_LONG)
-            set_long_mode(&vm->vcpus[v], &c[v]);
+            set_long_mode(&vm->vcpus[v], &c[v], root);
         if (vm->config->flags & (VMM_VM_IRQCHIP | VMM_VM_SPLIT_IRQCHIP)) {
             struct hv_mp_state state = {.mp_state = c[v].wait_for_sipi ? 1u : 0u};
 
@@ -210,11 +223,18 @@ static void prefault_range(struct vmm_vm *vm, u64 gpa, u64 bytes)
 
 static void prefault(struct vmm_vm *vm)
 {
-    u64 bytes = vm->config->memory_bytes, low = bytes < PC_HOLE ? bytes : PC_HOLE;
+    u64 bytes = vm->config->memory_bytes, low = bytes < VMM_HOLE ? bytes : VMM_HOLE;
+    bool untimed = (vm->config->flags & VMM_VM_UNTIMED) != 0;
 
+    hw_trace_span_begin(SPAN_SETUP);
+    if (untimed)
+        hw_setup_begin();
     prefault_range(vm, 0, low);
     if (bytes > low)
-        prefault_range(vm, PC_ABOVE_HOLE, bytes - low);
+        prefault_range(vm, VMM_ABOVE_HOLE, bytes - low);
+    if (untimed)
+        hw_setup_end();
+    hw_trace_span_end(SPAN_SETUP);
 }
 
 void vmm_vm_setup(struct vmm *vmm, u32 index)
@@ -228,6 +248,11 @@ void vmm_vm_setup(struct vmm *vmm, u32 index)
     vm->config = &configs[index];
     vm->handle = (int)hv_ioctl(HV_HANDLE_SYSTEM, HV_CREATE_VM, 0);
     vmm_check(vm->handle >= 0, "a VM could not be created");
+    if (vmm->config->host_count > 1) {
+        struct hv_enable_cap cap = {.cap = HV_CAP_VM_NUMBER, .args = {vm->config->number}};
+
+        vmm_require(hv_ioctl_ptr(vm->handle, HV_ENABLE_CAP, &cap), "the VM's number was refused");
+    }
     vmm_dirty_setup(vm);
     add_irqchip(vm);
     add_memory(vm);
@@ -235,6 +260,8 @@ void vmm_vm_setup(struct vmm *vmm, u32 index)
     for (u32 i = 0; i < vm->config->device_count; i++)
         vm->devices[i].config = &devices[i];
     add_vcpus(vmm, vm);
-    if (vm->config->flags & VMM_VM_PREFAULT)
+    if (vmm->config->host_count > 1)
+        migration_init(vm);
+    if ((vm->config->flags & (VMM_VM_PREFAULT | VMM_VM_INCOMING)) == VMM_VM_PREFAULT)
         prefault(vm);
 }

@@ -1,12 +1,27 @@
 // SPDX-License-Identifier: Apache-2.0
 // A vCPU's thread in user space: RUN, and what RUN leaves to us.
 #include "hv/hw/trace.h"
+#include "hv/lib/spans.h"
 #include "hv/vmm/ioapic.h"
 #include "hv/vmm/vmm.h"
 
 #define VMM_EINTR 4
 #define VMM_EAGAIN 11
 #define VMM_EBUSY 16
+
+void vmm_big_lock(struct vmm *vmm)
+{
+    if (vmm_trylock(&vmm->big_lock))
+        return;
+    hw_trace_span_begin(SPAN_VCPU_STALL);
+    vmm_lock(&vmm->big_lock);
+    hw_trace_span_end(SPAN_VCPU_STALL);
+}
+
+void vmm_big_unlock(struct vmm *vmm)
+{
+    vmm_unlock(&vmm->big_lock);
+}
 
 static void handle_io(struct vmm_vcpu *vcpu)
 {
@@ -58,6 +73,44 @@ static bool handle_exit(struct vmm_vcpu *vcpu)
     }
 }
 
+// An access that user space has answered is finished by the next RUN: before the state is looked at.
+static void finish_access(struct vmm_vcpu *vcpu)
+{
+    if (!vcpu->ran)
+        return;
+    vcpu->run->immediate_exit = 1;
+    while (hv_ioctl(vcpu->handle, HV_RUN, 0) == 0)
+        handle_exit(vcpu);
+    vcpu->run->immediate_exit = 0;
+    vcpu->ran = false;
+}
+
+// Waits until nothing speaks against running.
+static void park(struct vmm_vcpu *vcpu)
+{
+    u32 paused;
+
+    if (__atomic_load_n(&vcpu->paused, __ATOMIC_ACQUIRE) & VMM_PAUSED_ELSEWHERE)
+        finish_access(vcpu);
+    __atomic_store_n(&vcpu->parked, 1, __ATOMIC_RELEASE);
+    hv_futex_wake(&vcpu->parked, 1);
+    while ((paused = __atomic_load_n(&vcpu->paused, __ATOMIC_ACQUIRE)) != 0)
+        hv_futex_wait(&vcpu->paused, paused, 0);
+    __atomic_store_n(&vcpu->parked, 0, __ATOMIC_RELEASE);
+}
+
+// Its guest is through. The thread stays only if there is a link: the VM may come back with a guest that is
+// not.
+static void end(struct vmm_vcpu *vcpu)
+{
+    // Nobody is left to wait for: a guest that shut down ends the run in good order.
+    if (__atomic_sub_fetch(&vcpu->vm->vmm->vcpus_left, 1, __ATOMIC_ACQ_REL) == 0)
+        hv_syscall(HV_SYS_POWER_OFF, 0, 0, 0, 0);
+    if (!vcpu->vm->migration)
+        hv_exit();
+    __atomic_fetch_or(&vcpu->paused, VMM_PAUSED_ENDED, __ATOMIC_RELEASE);
+}
+
 void vmm_kick_all(struct vmm_vm *vm)
 {
     __atomic_store_n(&vm->kicking, 1, __ATOMIC_SEQ_CST);
@@ -77,11 +130,17 @@ void vmm_kick_all(struct vmm_vm *vm)
 void vmm_vcpu_thread(void *arg)
 {
     struct vmm_vcpu *vcpu = arg;
-    bool go_on = true;
 
-    while (go_on) {
-        while (__atomic_load_n(&vcpu->paused, __ATOMIC_ACQUIRE))
-            hv_futex_wait(&vcpu->paused, 1, 0);
+    for (;;) {
+        if (__atomic_load_n(&vcpu->paused, __ATOMIC_ACQUIRE))
+            park(vcpu);
+        u64 sleep_ns = __atomic_exchange_n(&vcpu->throttle_ns, 0, __ATOMIC_RELAXED);
+
+        if (sleep_ns) {
+            hv_sleep_until(hv_clock_ns() + sleep_ns); // A signal ends it.
+            continue;
+        }
+        vcpu->ran = true;
         __atomic_add_fetch(&vcpu->running, 1, __ATOMIC_RELEASE);
         vcpu->result = hv_ioctl(vcpu->handle, HV_RUN, 0);
         __atomic_add_fetch(&vcpu->running, 1, __ATOMIC_SEQ_CST); // Before the look: or the waiter sees it.
@@ -92,12 +151,9 @@ void vmm_vcpu_thread(void *arg)
             continue;
         if (vcpu->result < 0) {
             hw_trace_violation("RUN failed", (u64)-vcpu->result, vcpu->index);
-            break;
+            end(vcpu);
+        } else if (!handle_exit(vcpu)) {
+            end(vcpu);
         }
-        go_on = handle_exit(vcpu);
     }
-    // Nobody is left to wait for: a guest that shut down ends the run in good order.
-    if (__atomic_sub_fetch(&vcpu->vm->vmm->vcpus_left, 1, __ATOMIC_ACQ_REL) == 0)
-        hv_syscall(HV_SYS_POWER_OFF, 0, 0, 0, 0);
-    hv_exit();
 }

@@ -9,10 +9,16 @@
 #include "hv/vmm/lock.h"
 
 #define VMM_SLOTS_MAX 64u
+#define VMM_CPUID_MAX 128u
 
 struct vmm;
 struct vmm_ioapic;
+struct vmm_migration;
 struct vmm_vm;
+
+#define VMM_PAUSED_BY_ACTION 1u
+#define VMM_PAUSED_ENDED 4u     // Its guest shut it down.
+#define VMM_PAUSED_ELSEWHERE 2u // The guest is on another host, or on its way.
 
 struct vmm_vcpu {
     struct vmm_vm *vm;
@@ -23,8 +29,11 @@ struct vmm_vcpu {
     struct hv_dirty_gfn *ring; // NULL: no dirty ring.
     u32 ring_index;            // Of the next entry to collect.
     u32 running; // Odd while the thread is in RUN: counts calls and returns. A futex while somebody waits.
-    u32 paused;  // 1: the thread waits before its next RUN. A futex.
-    s64 result;  // Of its last RUN.
+    u32 paused;  // Reasons why the thread waits before its next RUN (VMM_PAUSED_*). A futex.
+    u32 parked;  // 1: its thread waits, nothing is half done. A futex.
+    bool ran;    // Since it was here.
+    u64 throttle_ns; // It is to sleep that long before its next RUN.
+    s64 result;      // Of its last RUN.
 };
 
 // What the VMM knows of a memory slot: to move and discard its backing.
@@ -34,6 +43,8 @@ struct vmm_slot {
     u64 gpa, address, bytes;
     u64 *dirty; // Bitmap of its pages: what the log has shown and nobody has asked for yet. NULL: never
                 // logged.
+    u64 *marks; // Of a migration (hv/vmm/migration.h): a bit for each page; NULL: none.
+    u32 page_shift;
 };
 
 struct vmm_device {
@@ -48,11 +59,15 @@ struct vmm_vm {
     u32 index;
     int handle;
     struct vmm_vcpu *vcpus;
+    struct hv_cpuid2 *cpuid; // What every vCPU was given; room for VMM_CPUID_MAX.
     struct vmm_device *devices;
     struct vmm_ioapic *ioapic; // NULL: the core has it, or nobody.
     struct vmm_slot slots[VMM_SLOTS_MAX];
-    u32 kicking;                // Somebody waits for vCPUs to leave RUN.
-    struct vmm_lock dirty_lock; // Of the slots' dirty bitmaps and of collecting rings.
+    struct vmm_migration *migration; // NULL: the host has no link.
+    u32 ring_entries;                // Of each vCPU's dirty ring; 0: none.
+    u32 kicking;                     // Somebody waits for vCPUs to leave RUN.
+    u32 ring_bytes;                  // Of each vCPU's dirty ring.
+    struct vmm_lock dirty_lock;      // Of the slots' dirty bitmaps and of collecting rings.
 };
 
 struct vmm {
@@ -61,6 +76,8 @@ struct vmm {
     u8 *heap;
     u64 heap_used, heap_bytes;
     u32 vcpus_left; // Threads of vCPUs that have not ended.
+    // Held by whoever works on the VM as a whole, and by devices that have no locking of their own.
+    struct vmm_lock big_lock;
 };
 
 // Zeroed memory of the process, 64-byte aligned; never freed. Panics when the block is used up.
@@ -75,6 +92,9 @@ void vmm_vm_setup(struct vmm *vmm, u32 index);
 // Backing for `bytes` and a slot for it. The API's result.
 s64 vmm_add_slot(struct vmm_vm *vm, u32 slot, u32 flags, u64 gpa, u64 bytes, unsigned page_shift);
 struct vmm_slot *vmm_find_slot(struct vmm_vm *vm, u32 slot);
+// Writes page tables of config->paging_levels into guest memory; returns the top one's guest-physical
+// address. `pages_1g`: the guest may use 1-GiB pages (hv/vmm/guest_tables.c).
+u64 vmm_guest_tables(struct vmm_vm *vm, bool pages_1g);
 // Deletes the slot and gives its memory back. The API's result.
 s64 vmm_remove_slot(struct vmm_vm *vm, u32 slot);
 // A memory module at gpa, in the lowest slot that is free of those that the core says it has. -ENOSPC: none
@@ -90,10 +110,18 @@ s64 vmm_dirty_stop(struct vmm_vm *vm, u32 slot);
 // leaves that to us.
 s64 vmm_dirty_get(struct vmm_vm *vm, u32 slot);
 s64 vmm_dirty_clear(struct vmm_vm *vm, u32 slot);
+// For who looks at the pages itself: brings s->dirty up to date; under vm->dirty_lock, what was taken from it
+// is then forgotten.
+s64 vmm_dirty_fetch(struct vmm_vm *vm, struct vmm_slot *s);
+void vmm_dirty_forget(struct vmm_vm *vm, struct vmm_slot *s);
 // Makes each vCPU leave RUN once and waits for that: what its processor has logged is then in the core's log.
 void vmm_kick_all(struct vmm_vm *vm);
 // Collects all rings of the VM and gives their entries back.
 s64 vmm_dirty_collect(struct vmm_vm *vm);
+
+// The big lock. A vCPU's thread that waits for it is in span vcpu.stall meanwhile.
+void vmm_big_lock(struct vmm *vmm);
+void vmm_big_unlock(struct vmm *vmm);
 
 // Body of a vCPU's thread.
 void vmm_vcpu_thread(void *vcpu);

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // Control registers, EFER, XCR0 and debug registers: architectural checks and what VMX needs of them.
+#include "hv/core/tlb_change.h"
 #include "hv/mmu/mmu.h"
 #include "hv/x86/lapic.h"
 #include "hv/x86/nested.h"
@@ -158,7 +159,8 @@ int vcpu_set_cr4(struct x86_vcpu *v, u64 cr4)
     vcpu_write_cr4(v, cr4);
     if ((cr4 ^ old) & X86_CR4_OSXSAVE)
         vcpu_update_cpuid_osxsave(v);
-    if (((cr4 ^ old) & global) || (!(cr4 & X86_CR4_PCIDE) && (old & X86_CR4_PCIDE)))
+    if ((((cr4 ^ old) & global) || (!(cr4 & X86_CR4_PCIDE) && (old & X86_CR4_PCIDE))) &&
+        !tlb_flush_left_out(v->vcpu.vm, MMU_SKIP_FLUSH_CR4))
         make_request(REQ_TLB_FLUSH_GUEST, &v->vcpu);
     return 0;
 }

@@ -263,7 +263,7 @@ static s64 prefault(struct x86_vcpu *v, u64 arg)
             result = -EINTR;
             break;
         }
-        result = mmu_prefault(v, gpa(range.gpa), &bytes);
+        result = mmu_prefault(v, gpa(range.gpa), range.size, &bytes);
         if (result == -EAGAIN)
             result = 0;
         bytes = min_u64(bytes, range.size);

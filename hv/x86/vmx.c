@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // The world switch: VMX on each CPU, loading a vCPU's VMCS, VM entry and exit (SDM 23.7, 26, 27).
+#include "hv/core/tlb_change.h"
 #include "hv/core/vm.h"
 #include "hv/lib/assert.h"
 #include "hv/mmu/mmu.h"
@@ -63,7 +64,8 @@ void arch_vcpu_load(struct vcpu *vcpu, struct cpu *cpu)
     if (moved) {
         // Translations tagged with our VPID or root may have been left behind here by an earlier visit.
         vcpu->mmu->flush_generation = 0;
-        make_request(REQ_TLB_FLUSH, vcpu);
+        if (!tlb_flush_left_out(vcpu->vm, MMU_SKIP_FLUSH_VCPU_MOVE))
+            make_request(REQ_TLB_FLUSH, vcpu);
         v->vmcs->host.tr_base = 0;
     }
     vmcs_write_cpu_state(v, cpu);

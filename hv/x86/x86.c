@@ -2,6 +2,7 @@
 // Hosts, VMs and vCPUs of the architecture: creation, end, and the run path's hooks that are neither entry
 // nor exit.
 #include "hv/x86/x86.h"
+#include "hv/core/tlb_change.h"
 #include "hv/lib/assert.h"
 #include "hv/lib/errno.h"
 #include "hv/mmu/mmu.h"
@@ -284,11 +285,12 @@ int arch_vcpu_handle_requests(struct vcpu *vcpu)
         vcpu->mmu->root_loaded = false;
     bool all = check_request(REQ_TLB_FLUSH, vcpu), current = check_request(REQ_TLB_FLUSH_CURRENT, vcpu);
 
-    if (all)
+    if (all && !tlb_flush_left_out(vcpu->vm, MMU_SKIP_FLUSH_REQUEST))
         mmu_flush_requested(v);
     if (current)
         mmu_flush_all(v);
-    if (check_request(REQ_TLB_FLUSH_GUEST, vcpu))
+    if (check_request(REQ_TLB_FLUSH_GUEST, vcpu) &&
+        !tlb_flush_left_out(vcpu->vm, MMU_SKIP_FLUSH_GUEST_REQUEST))
         mmu_flush_guest(v);
     if (check_request(REQ_UPDATE_DIRTY_LOGGING, vcpu))
         pml_update(v);

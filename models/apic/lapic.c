@@ -185,9 +185,15 @@ static void reset_registers(struct pcpu *c)
     *lapic_reg(l, APIC_VERSION) = VERSION;
 }
 
+// The boot processor comes first among its host's.
+static bool first_of_host(const struct pcpu *c)
+{
+    return c->index == 0 || c->machine->cpus[c->index - 1]->host != c->host;
+}
+
 void lapic_reset(struct pcpu *c)
 {
-    c->lapic->base = APIC_BASE_RESET_ADDR | APIC_BASE_EN | (c->index == 0 ? APIC_BASE_BSP : 0);
+    c->lapic->base = APIC_BASE_RESET_ADDR | APIC_BASE_EN | (first_of_host(c) ? APIC_BASE_BSP : 0);
     reset_registers(c);
     c->irq_pending = false;
     pcpu_timer_disarm(c, PCPU_TIMER_LAPIC);

@@ -10,7 +10,7 @@
 #include <assert.h>
 #include <string.h>
 
-struct pcpu *pcpu_current;
+struct pcpu *pcpu_current, *pcpu_hooked;
 
 #define PS_PER_MS 1000000000ull // With a clock in kHz: cycles * PS_PER_MS / khz are picoseconds.
 
@@ -81,6 +81,11 @@ static void update_next_local(struct pcpu *c)
     c->next_local_ticks = next;
 }
 
+static bool host_is_off(const struct pcpu *c)
+{
+    return (c->machine->hosts_off >> c->host) & 1;
+}
+
 void pcpu_update_limit(struct pcpu *c)
 {
     uint64_t limit = pcpu_ps_to_ticks(c, sim_horizon_ps());
@@ -98,7 +103,7 @@ void pcpu_update_limit(struct pcpu *c)
     if (mem_hidden_drain_ticks < limit)
         limit = mem_hidden_drain_ticks;
     if ((c->irq_pending && c->irqs_enabled) || (c->nmi_pending && !c->nmi_blocked) || c->machine->stopping ||
-        c->machine->order)
+        host_is_off(c) || c->machine->order)
         limit = 0;
     c->limit_ticks = limit;
 }
@@ -130,6 +135,8 @@ static bool merge_message(const struct pcpu *to, enum pcpu_message_kind kind, ui
 
 void pcpu_send(struct pcpu *to, enum pcpu_message_kind kind, uint8_t vector, bool level, uint64_t at_ticks)
 {
+    if (host_is_off(to))
+        return;
     if (to->mode == PCPU_OFF) { // It waits for SIPI since reset (SDM 8.4.3) and takes nothing else.
         if (kind == PCPU_MSG_SIPI)
             native_start_ap(to, at_ticks);
@@ -231,7 +238,7 @@ static void give_way(struct pcpu *c)
 {
     mem_store_hide(c);
     sim_wait_until(pcpu_ticks_to_ps(c, c->now_ticks));
-    pcpu_current = c;
+    pcpu_set_current(c);
     mem_store_show(c);
 }
 
@@ -255,6 +262,29 @@ void machine_stop_now(struct machine *machine)
         pcpu_update_limit(pcpu_current);
 }
 
+void machine_host_off(struct machine *machine, uint32_t host)
+{
+    machine->hosts_off |= 1u << host;
+    if (pcpu_current)
+        pcpu_update_limit(pcpu_current);
+}
+
+// A processor without power: nothing reaches it until the run ends.
+_Noreturn static void stay_off(struct pcpu *c)
+{
+    mem_store_drain(c);
+    pcpu_set_mode(c, PCPU_OFF);
+    while (!c->machine->stopping) {
+        mem_store_hide(c);
+        c->sleeps = true;
+        sim_wait_event_until(c->wake, SIM_PS_NEVER);
+        c->sleeps = false;
+        pcpu_current = c;
+        mem_store_show(c);
+    }
+    native_unwind(c);
+}
+
 // What does not depend on simulated events: the end of the run, and whoever waits outside of it.
 static void look_up(struct pcpu *c)
 {
@@ -266,6 +296,8 @@ static void look_up(struct pcpu *c)
         machine_stop_now(m);
     if (m->stopping)
         native_unwind(c);
+    if (host_is_off(c))
+        stay_off(c);
 }
 
 void pcpu_slow_path(struct pcpu *c, bool take_interrupts)
@@ -306,7 +338,7 @@ static void sleep_until(struct pcpu *c, uint64_t at_ticks)
     c->sleeps = true;
     sim_wait_event_until(c->wake, due > now ? due : now);
     c->sleeps = false;
-    pcpu_current = c;
+    pcpu_set_current(c);
     mem_store_show(c);
     now = pcpu_ps_to_ticks(c, sim_now_ps());
     if (now > c->now_ticks)

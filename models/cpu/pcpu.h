@@ -63,6 +63,7 @@ struct pcpu {
     bool irq_pending;  // LAPIC has a deliverable vector (kept by models/apic)
     bool nmi_pending;
     bool nmi_blocked;
+    bool untimed; // The thread that it executes is in an untimed set-up phase.
     bool init_pending;
     bool sipi_pending; // In non-root operation only: a guest in the wait-for-SIPI state takes it
     uint8_t sipi_vector;
@@ -97,18 +98,29 @@ struct pcpu {
 
 // The processor that executes now; NULL outside of hv code (start-up, module constructors).
 extern struct pcpu *pcpu_current;
+// The same for the compiler's hooks: NULL as well while the thread on it is in an untimed set-up phase
+// (hv/hw/setup.h), so that they charge nothing and touch no caches.
+extern struct pcpu *pcpu_hooked;
+
+static inline void pcpu_set_current(struct pcpu *c)
+{
+    pcpu_current = c;
+    pcpu_hooked = c && !c->untimed ? c : NULL;
+}
 
 // One chip (or several hosts' chips) under one scenario.
 struct machine {
     struct pcpu **cpus; // All hosts' processors; index order.
     uint32_t cpu_count;
     uint32_t host_count;
-    uint64_t memory_bytes; // Per host.
+    uint32_t hosts_off; // Bit h: host h was switched off; nothing of it executes any more.
     const struct uarch *uarch;
     struct trace *trace;
     const struct native_image *image; // libhv.so
     struct replay_set *replays;       // models/cpu/x86/replay.h: guest programs by IDTR base
     struct trace_port *trace_port;    // models/cpu/x86/trace_port.h
+    struct link *link;                // models/dev/link.h: between two hosts; NULL: none
+    struct mmu_check *tlb_check;      // models/mmu/check.h: compares hits of translation caches; NULL: off
     struct assigned_msi *assigned;    // models/apic/assigned_msi.h: the device that `msi` ops belong to
     uint64_t seed;
     bool exact; // false: `quantum_ticks` of run-ahead are allowed beyond the horizon
@@ -120,12 +132,14 @@ struct machine {
     // PCPU_LOOK_TICKS.
     const volatile int *attention;
     void (*on_attention)(struct machine *machine, uint64_t now_ticks);
-    // The board's power switch (port 0x604 of hv/hw/cpu.h), or the guests' programs ended.
-    void (*power_off)(struct machine *machine);
+    // The power switch of a host's board (port 0x604 of hv/hw/cpu.h).
+    void (*power_off)(struct machine *machine, uint32_t host);
     void *owner; // Of the callbacks.
 };
 #define PCPU_LOOK_TICKS (1u << 24)
 
+// Switches one host off: nothing of hv executes there after the hooks that its processors are in.
+void machine_host_off(struct machine *machine, uint32_t host);
 // Ends the run: nothing of hv executes after the hooks that the processors are in.
 void machine_stop_now(struct machine *machine);
 

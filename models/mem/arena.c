@@ -3,7 +3,10 @@
 #include "models/mem/mem.h"
 #include <assert.h>
 #include <errno.h>
+#include <fcntl.h>
+#include <string.h>
 #include <sys/mman.h>
+#include <unistd.h>
 
 static struct arena {
     uint64_t bytes;
@@ -46,6 +49,14 @@ void mem_arena_reset(void)
             assert(!"madvise of the arena");
 }
 
+void mem_arena_dense(bool dense)
+{
+    // Only advice: a kernel without large pages refuses it.
+    for (unsigned h = 0; h < HW_ARENA_HOSTS_MAX; h++)
+        if (arenas[h].bytes)
+            (void)madvise(arena_base(h), arenas[h].bytes, dense ? MADV_HUGEPAGE : MADV_NOHUGEPAGE);
+}
+
 void mem_arena_destroy(void)
 {
     for (unsigned h = 0; h < HW_ARENA_HOSTS_MAX; h++) {
@@ -58,6 +69,41 @@ void mem_arena_destroy(void)
 uint64_t mem_arena_bytes(unsigned host)
 {
     return arenas[host].bytes;
+}
+
+// The operating system's page table as it shows it to us: 8 bytes a page, bit 63 present, bit 62 swapped out.
+// An open file shows the process that opened it, so a forked child opens its own.
+#define PAGEMAP_HELD (3ull << 62)
+static struct {
+    int file;
+    pid_t owner; // 0: not opened yet.
+} pagemap;
+
+static bool pagemap_read(uint64_t address, uint32_t pages, uint64_t *entries)
+{
+    if (pagemap.owner != getpid()) {
+        if (pagemap.owner && pagemap.file >= 0)
+            close(pagemap.file);
+        pagemap.file = open("/proc/self/pagemap", O_RDONLY | O_CLOEXEC);
+        pagemap.owner = getpid();
+    }
+    ssize_t bytes = (ssize_t)(pages * sizeof *entries);
+
+    return pagemap.file >= 0 &&
+           pread(pagemap.file, entries, (size_t)bytes, (off_t)(address / 4096 * 8)) == bytes;
+}
+
+void mem_arena_untouched(unsigned host, uint64_t hpa, uint32_t pages, uint64_t untouched[8])
+{
+    uint64_t entries[MEM_UNTOUCHED_PAGES_MAX];
+
+    assert(pages <= MEM_UNTOUCHED_PAGES_MAX && hpa % 4096 == 0);
+    memset(untouched, 0, MEM_UNTOUCHED_PAGES_MAX / 8);
+    if (!pagemap_read(HW_ARENA_BASE + host * HW_ARENA_STRIDE + hpa, pages, entries))
+        return;
+    for (uint32_t i = 0; i < pages; i++)
+        if (!(entries[i] & PAGEMAP_HELD))
+            untouched[i / 64] |= 1ull << i % 64;
 }
 
 void *mem_hpa_to_ptr(const struct pcpu *c, uint64_t hpa, uint64_t size_bytes)

@@ -18,7 +18,17 @@ int mem_arena_create(unsigned host, uint64_t bytes);
 // proportion to the touched pages, not to the size.
 void mem_arena_reset(void);
 void mem_arena_destroy(void);
+// A hint for the machine that simulates, without effect on what is simulated: memory that is touched for the
+// first time from now on lies densely (page tables being filled), or may lie far apart again. Dense memory
+// comes in large pages, which saves most of the time that bringing gigabytes of it in takes.
+void mem_arena_dense(bool dense);
 uint64_t mem_arena_bytes(unsigned host);
+
+// Which of up to 512 pages from `hpa` on certainly hold zeros because nobody ever wrote to them: bit i % 64
+// of untouched[i / 64]. Spares reading them (64 GiB of a guest that are never touched); says nothing of the
+// others.
+#define MEM_UNTOUCHED_PAGES_MAX 512u
+void mem_arena_untouched(unsigned host, uint64_t hpa, uint32_t pages, uint64_t untouched[8]);
 
 // Pointer for an HPA of the processor's host; NULL if outside of its memory. No cost.
 void *mem_hpa_to_ptr(const struct pcpu *c, uint64_t hpa, uint64_t size_bytes);

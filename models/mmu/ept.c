@@ -3,13 +3,14 @@
 
 #include "models/cpu/uarch/uarch.h"
 #include "models/mem/mem.h"
+#include "spec/vmx_bits.h"
 #include "spec/vmx_controls.h"
 #include <assert.h>
 #include <string.h>
 
 const char *ept_where_str(enum ept_where where)
 {
-    static const char *const names[] = {"l1", "l2", "llc", "memory"};
+    static const char *const names[] = {"l1", "l2", "llc", "core", "memory"};
 
     return names[where];
 }
@@ -79,17 +80,17 @@ static uint8_t entry_rights(uint64_t entry)
     return (uint8_t)((entry & 7) | (entry & EPT_EXEC_USER ? 8 : 0));
 }
 
-static enum ept_where classify(const struct uarch *u, uint64_t ticks)
+enum ept_where ept_where_of(const struct uarch *u, uint64_t ticks)
 {
     uint64_t cycles = ticks / TICKS_PER_CYCLE;
 
-    if (cycles == 0)
+    if (cycles <= u->l1d.latency_cycles)
         return EPT_WHERE_L1;
-    if (cycles + u->l1d.latency_cycles <= u->l2.latency_cycles)
+    if (cycles <= u->l2.latency_cycles)
         return EPT_WHERE_L2;
-    if (cycles + u->l1d.latency_cycles < u->memory.dram_cycles)
+    if (cycles <= u->l3.latency_cycles)
         return EPT_WHERE_L3;
-    return EPT_WHERE_MEMORY;
+    return cycles < u->memory.dram_cycles ? EPT_WHERE_CORE : EPT_WHERE_MEMORY;
 }
 
 static uint64_t read_entry(struct pcpu *c, uint64_t address, unsigned level, struct ept_walk *w)
@@ -101,24 +102,28 @@ static uint64_t read_entry(struct pcpu *c, uint64_t address, unsigned level, str
     s->level = (uint8_t)level;
     s->entry = mem_read64(c, address);
     s->ticks = c->now_ticks - begin;
-    s->where = (uint8_t)classify(c->uarch, s->ticks);
+    s->where = (uint8_t)ept_where_of(c->uarch, s->ticks);
     w->entry_address = address;
     w->level = (uint8_t)level;
     return s->entry;
 }
 
 // SDM table 27-7: what was attempted, what the entries allow, and what the address was.
-static void fail_violation(const struct ept_request *rq, uint8_t rights, struct ept_walk *w)
+static void fail_violation(const struct uarch *u, const struct ept_request *rq, uint8_t rights,
+                           struct ept_walk *w)
 {
     uint64_t q = rq->access & 7;
 
-    q |= (uint64_t)(rights & 7) << 3;
+    q |= (uint64_t)(rights & 7) << QUAL_EPT_ALLOWED_SHIFT;
     if (rq->mode_based_exec && (rights & 8))
-        q |= 1ull << 6;
+        q |= QUAL_EPT_USER_EXECUTABLE;
     if (rq->linear_valid)
-        q |= 1ull << 7;
-    if (rq->linear_valid && rq->translates_linear)
-        q |= 1ull << 8;
+        q |= QUAL_EPT_LINEAR_VALID;
+    if (rq->linear_valid && rq->translates_linear) {
+        q |= QUAL_EPT_TRANSLATED;
+        if (u->vmx_cap.ept_vpid & EPT_CAP_EXIT_INFO)
+            q |= (uint64_t)rq->linear_rights << 9;
+    }
     w->fault = EPT_FAULT_VIOLATION;
     w->qualification = q;
 }
@@ -133,26 +138,40 @@ static bool access_allowed(const struct ept_request *rq, uint8_t rights)
 }
 
 // SDM 28.3.5: accessed in every entry that was used, dirty in the leaf of a write.
+static uint64_t wanted_flags(const struct ept_request *rq, bool leaf)
+{
+    return EPT_A | (leaf && (rq->access & EPT_ACCESS_WRITE) ? EPT_D : 0);
+}
+
+static bool flags_missing(const struct ept_request *rq, const struct ept_walk *w)
+{
+    for (unsigned i = 0; i < w->step_count; i++)
+        if (wanted_flags(rq, i + 1u == w->step_count) & ~w->steps[i].entry)
+            return true;
+    return false;
+}
+
 static void set_flags(struct pcpu *c, const struct ept_request *rq, struct ept_walk *w)
 {
     const struct ept_step *last = &w->steps[w->step_count - 1];
 
-    if ((rq->access & EPT_ACCESS_WRITE) && !(last->entry & EPT_D) && rq->keep_clean) {
+    w->dirty = (rq->access & EPT_ACCESS_WRITE) || (last->entry & EPT_D);
+    if (!flags_missing(rq, w))
+        return;
+    if (rq->keep_clean) {
         w->kept_clean = true;
         return;
     }
     for (unsigned i = 0; i < w->step_count; i++) {
         struct ept_step *s = &w->steps[i];
-        bool leaf = i + 1u == w->step_count;
-        uint64_t wanted = EPT_A | (leaf && (rq->access & EPT_ACCESS_WRITE) ? EPT_D : 0);
+        uint64_t wanted = wanted_flags(rq, s == last);
 
         if ((s->entry & wanted) == wanted)
             continue;
-        if (leaf && (wanted & ~s->entry & EPT_D))
+        if (s == last && (wanted & ~s->entry & EPT_D))
             w->dirty_set = true;
         mem_write64(c, s->address, s->entry | wanted, true);
     }
-    w->dirty = (rq->access & EPT_ACCESS_WRITE) || (last->entry & EPT_D);
 }
 
 static void finish(struct pcpu *c, const struct ept_request *rq, uint64_t entry, uint8_t rights,
@@ -165,7 +184,7 @@ static void finish(struct pcpu *c, const struct ept_request *rq, uint64_t entry,
     w->memory_type = (uint8_t)((entry >> EPT_MEMTYPE_SHIFT) & 7);
     w->ignore_pat = entry & EPT_IPAT;
     if (!access_allowed(rq, rights)) {
-        fail_violation(rq, rights, w);
+        fail_violation(c->uarch, rq, rights, w);
         return;
     }
     in_page = rq->gpa & ((1ull << w->page_bits) - 1);
@@ -190,13 +209,18 @@ void ept_walk(struct pcpu *c, const struct ept_request *request, const struct ep
     // With the flags on, reads of the guest's paging structures count as writes (SDM 28.3.3.2).
     if ((rq.eptp & EPTP_AD) && rq.linear_valid && !rq.translates_linear)
         rq.access |= EPT_ACCESS_WRITE;
-    pcpu_charge_cycles(c, u->paging_cache.walk_start_cycles);
+    // Bits beyond what the tables translate: as if nothing were present there (SDM 28.3.2).
+    if (rq.gpa >> (12 + 9 * EPTP_LEVELS(rq.eptp))) {
+        w->level = (uint8_t)level;
+        fail_violation(u, &rq, 0, w);
+        return;
+    }
     for (;;) {
         uint64_t index = (rq.gpa >> (12 + 9 * (level - 1))) & 0x1ff;
         uint64_t entry = read_entry(c, table + index * 8, level, w);
 
         if (!is_present(entry, rq.mode_based_exec)) {
-            fail_violation(&rq, 0, w);
+            fail_violation(u, &rq, 0, w);
             return;
         }
         if (ept_entry_misconfigured(entry, level, u->vmx_cap.ept_vpid, (unsigned)u->address.physical_bits,

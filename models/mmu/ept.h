@@ -23,8 +23,8 @@
 
 enum ept_access { EPT_ACCESS_READ = 1, EPT_ACCESS_WRITE = 2, EPT_ACCESS_FETCH = 4 };
 enum ept_fault { EPT_TRANSLATED, EPT_FAULT_VIOLATION, EPT_FAULT_MISCONFIG };
-// Where a table entry was found.
-enum ept_where { EPT_WHERE_L1, EPT_WHERE_L2, EPT_WHERE_L3, EPT_WHERE_MEMORY };
+// Where a table entry was found; CORE: in another core's cache.
+enum ept_where { EPT_WHERE_L1, EPT_WHERE_L2, EPT_WHERE_L3, EPT_WHERE_CORE, EPT_WHERE_MEMORY };
 
 #define EPT_LEVELS_MAX 5u
 
@@ -36,13 +36,17 @@ struct ept_request {
     bool translates_linear; // ... and is to its translation, not to a paging-structure entry of the guest.
     bool user;              // The linear address is a user-mode one: for mode-based execute control.
     bool mode_based_exec;   // That control of the VMCS.
-    bool keep_clean;        // The dirty flag must not be set now: the PML log is full (SDM 28.3.6).
+    bool keep_clean;        // No accessed or dirty flag may be set now: the PML log is full (SDM 28.3.6).
+    // Rights of the linear address by the guest's tables: bits 11:9 of the qualification, where the processor
+    // has advanced exit information and translates_linear is set; 0: no guest tables.
+    uint8_t linear_rights; // enum ept_linear
 };
+enum ept_linear { EPT_LINEAR_USER = 1, EPT_LINEAR_WRITABLE = 2, EPT_LINEAR_XD = 4 };
 
 struct ept_step {
     uint64_t address; // HPA of the entry
     uint64_t entry;   // Its value when read
-    uint64_t ticks;   // Of the reference, beyond an L1 hit
+    uint64_t ticks;   // Of the reference
     uint8_t level;    // 5 or 4 .. 1
     uint8_t where;    // enum ept_where
 };
@@ -50,7 +54,7 @@ struct ept_step {
 struct ept_walk {
     enum ept_fault fault;
     uint64_t hpa;           // Of the byte, valid if translated
-    uint64_t qualification; // Exit qualification of a violation, bits 8:0 (SDM table 27-7)
+    uint64_t qualification; // Exit qualification of a violation, bits 11:0 (SDM table 27-7)
     uint64_t entry_address; // The entry that ended the walk
     uint8_t level;          // Its level
     uint8_t page_bits;      // 12, 21 or 30, valid if translated
@@ -58,7 +62,7 @@ struct ept_walk {
     uint8_t memory_type;    // Of the leaf, bits 5:3
     bool ignore_pat;
     bool dirty_set;  // This access turned the dirty flag from 0 to 1: to be logged where PML is on
-    bool kept_clean; // It would have, but for `keep_clean`: the access has not happened
+    bool kept_clean; // A flag would have been set, but for `keep_clean`: the access has not happened
     bool dirty;      // The leaf's dirty flag is set (or flags are off)
     uint8_t step_count;
     struct ept_step steps[EPT_LEVELS_MAX];
@@ -72,7 +76,7 @@ struct ept_start {
 };
 
 // Walks. `start` NULL: from the root. Sets accessed and dirty flags by locked writes if EPTP bit 6 is 1 and
-// the access is permitted.
+// the access is permitted. Takes the time of its references, nothing else.
 void ept_walk(struct pcpu *c, const struct ept_request *rq, const struct ept_start *start,
               struct ept_walk *w);
 
@@ -84,6 +88,8 @@ bool ept_entry_misconfigured(uint64_t entry, unsigned level, uint64_t caps, unsi
 // SDM 26.2.1.1 on the EPTP: memory type, levels, flags, reserved bits.
 bool ept_pointer_valid(uint64_t eptp, uint64_t caps, unsigned phys_bits);
 
+// Where a reference that took `ticks` was found.
+enum ept_where ept_where_of(const struct uarch *u, uint64_t ticks);
 const char *ept_where_str(enum ept_where where);
 
 #endif

@@ -1,388 +1,334 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "models/mmu/tlb.h"
 
-#include <assert.h>
-#include <stdlib.h>
 #include <string.h>
 
-struct tlb_entry {
-    struct tlb_mapping m;
-    uint64_t used; // Of tlb.clock at the last use; 0: not valid.
-};
+static const uint8_t page_bits[] = {[ARRAY_4K] = 12, [ARRAY_2M] = 21, [ARRAY_1G] = 30};
 
-struct tlb_array {
-    struct tlb_entry *entries; // sets * ways
-    uint32_t sets, ways;
-};
+typedef void (*array_fn)(struct array *a, void *arg);
 
-enum tlb_array_name { D_4K, D_2M, D_1G, I_4K, I_2M, S_4K, S_2M, S_1G, ARRAYS };
-
-struct table_entry {
-    uint64_t ep4ta, prefix; // gpa >> bits of the level above the table
-    struct ept_start start;
-    uint64_t used;
-};
-
-#define TABLE_LEVELS 4u // Tables of level 1 .. 4
-
-struct tlb {
-    const struct uarch *u;
-    uint64_t clock;
-    struct tlb_array arrays[ARRAYS];
-    struct table_entry *tables[TABLE_LEVELS + 1]; // By level of the table that the entry points to.
-    uint32_t table_count[TABLE_LEVELS + 1];
-};
-
-static void array_make(struct tlb_array *a, uint64_t entries, uint64_t ways)
+static void each_array(struct tlb *t, array_fn fn, void *arg)
 {
-    if (!entries)
-        return;
-    a->ways = (uint32_t)(ways && ways <= entries ? ways : entries);
-    a->sets = (uint32_t)(entries / a->ways);
-    a->entries = calloc((size_t)a->sets * a->ways, sizeof *a->entries);
-    assert(a->entries);
-}
-
-struct tlb *tlb_create(const struct uarch *u)
-{
-    struct tlb *t = calloc(1, sizeof *t);
-
-    assert(t);
-    t->u = u;
-    array_make(&t->arrays[D_4K], u->dtlb.entries_4k, u->dtlb.ways_4k);
-    array_make(&t->arrays[D_2M], u->dtlb.entries_2m, u->dtlb.ways_2m);
-    array_make(&t->arrays[D_1G], u->dtlb.entries_1g, u->dtlb.ways_1g);
-    array_make(&t->arrays[I_4K], u->itlb.entries_4k, u->itlb.ways_4k);
-    array_make(&t->arrays[I_2M], u->itlb.entries_2m, u->itlb.ways_2m);
-    array_make(&t->arrays[S_4K], u->stlb.entries, u->stlb.ways);
-    array_make(&t->arrays[S_1G], u->stlb.entries_1g, u->stlb.ways_1g);
-    t->table_count[1] = (uint32_t)u->paging_cache.pd_entries;
-    t->table_count[2] = (uint32_t)u->paging_cache.pdpt_entries;
-    t->table_count[3] = (uint32_t)u->paging_cache.pml4_entries;
-    t->table_count[4] = t->table_count[3];
-    for (unsigned l = 1; l <= TABLE_LEVELS; l++)
-        t->tables[l] = t->table_count[l] ? calloc(t->table_count[l], sizeof *t->tables[l]) : NULL;
-    return t;
-}
-
-void tlb_reset(struct tlb *t)
-{
-    t->clock = 0;
-    for (unsigned i = 0; i < ARRAYS; i++) {
-        struct tlb_array *a = &t->arrays[i];
-
-        if (a->entries)
-            memset(a->entries, 0, (size_t)a->sets * a->ways * sizeof *a->entries);
+    for (unsigned i = 0; i < 3; i++) {
+        fn(&t->data[i], arg);
+        fn(&t->fetch[i], arg);
     }
-    for (unsigned l = 1; l <= TABLE_LEVELS; l++)
-        if (t->tables[l])
-            memset(t->tables[l], 0, t->table_count[l] * sizeof *t->tables[l]);
+    fn(&t->second, arg);
+    fn(&t->second_1g, arg);
+    for (unsigned l = 1; l <= TLB_TABLE_LEVELS; l++) {
+        fn(&t->table[l], arg);
+        fn(&t->ept_table[l], arg);
+    }
+    fn(&t->nested, arg);
+}
+
+static void purge_one(struct array *a, void *slot)
+{
+    array_purge(a, *(const uint32_t *)slot);
+}
+
+static void purge(void *owner, uint32_t slot)
+{
+    each_array(owner, purge_one, &slot);
+}
+
+void tlb_create(struct tlb *t, const struct uarch *u)
+{
+    const struct uarch_paging_cache *p = &u->paging_cache;
+
+    memset(t, 0, sizeof *t);
+    t->u = u;
+    array_make(&t->data[0], u->dtlb.entries_4k, u->dtlb.ways_4k);
+    array_make(&t->data[1], u->dtlb.entries_2m, u->dtlb.ways_2m);
+    array_make(&t->data[2], u->dtlb.entries_1g, u->dtlb.ways_1g);
+    array_make(&t->fetch[0], u->itlb.entries_4k, u->itlb.ways_4k);
+    array_make(&t->fetch[1], u->itlb.entries_2m, u->itlb.ways_2m);
+    array_make(&t->second, u->stlb.entries, u->stlb.ways);
+    array_make(&t->second_1g, u->stlb.entries_1g, u->stlb.ways_1g);
+    array_make(&t->table[1], p->pd_entries, 0);
+    array_make(&t->table[2], p->pdpt_entries, 0);
+    array_make(&t->table[3], p->pml4_entries, 0);
+    array_make(&t->table[4], p->pml5_entries, 0);
+    array_make(&t->ept_table[1], p->ept_pd_entries, 0);
+    array_make(&t->ept_table[2], p->ept_pdpt_entries, 0);
+    array_make(&t->ept_table[3], p->ept_pml4_entries, 0);
+    array_make(&t->ept_table[4], p->ept_pml5_entries, 0);
+    array_make(&t->nested, p->nested_entries, p->nested_ways);
+    contexts_reset(&t->contexts, purge, t);
+}
+
+static void free_one(struct array *a, void *arg)
+{
+    (void)arg;
+    array_free(a);
 }
 
 void tlb_destroy(struct tlb *t)
 {
-    if (!t)
-        return;
-    for (unsigned i = 0; i < ARRAYS; i++)
-        free(t->arrays[i].entries);
-    for (unsigned l = 1; l <= TABLE_LEVELS; l++)
-        free(t->tables[l]);
-    free(t);
+    each_array(t, free_one, NULL);
 }
 
-// The second-level array for a page size; NULL where the core has none.
-static struct tlb_array *second_level(struct tlb *t, unsigned page_bits)
+void tlb_reset(struct tlb *t, const struct uarch *u)
 {
-    struct tlb_array *a = &t->arrays[page_bits == 30 ? S_1G : S_4K];
-
-    if (page_bits == 21 && !t->u->stlb.holds_2m)
-        return NULL;
-    return a->entries ? a : NULL;
+    tlb_destroy(t);
+    tlb_create(t, u);
 }
 
-static struct tlb_array *first_level(struct tlb *t, unsigned page_bits, bool fetch)
+void tlb_numbers_make(struct tlb *t, const struct tlb_tag *tag, bool ept, struct tlb_numbers *out)
 {
-    struct tlb_array *a;
+    struct context_tag c = {.ep4ta = ept ? tag->ep4ta : 0,
+                            .vpid = tag->vpid,
+                            .pcid = tag->pcid,
+                            .kind = ept ? CONTEXT_COMBINED : CONTEXT_LINEAR};
 
-    if (fetch)
-        a = &t->arrays[page_bits == 12 ? I_4K : I_2M];
-    else
-        a = &t->arrays[page_bits == 12 ? D_4K : page_bits == 21 ? D_2M : D_1G];
-    return a->entries ? a : NULL;
+    do {
+        // Taking a slot may cost another context its own: again until none of ours changed.
+        out->epoch = t->contexts.epoch;
+        out->translation = context_number(&t->contexts, &c);
+        c.kind = ept ? CONTEXT_COMBINED_TABLE : CONTEXT_LINEAR_TABLE;
+        out->table = context_number(&t->contexts, &c);
+        c.kind = ept ? CONTEXT_COMBINED : CONTEXT_LINEAR;
+        c.pcid = 0;
+        c.global = true;
+        out->global = context_number(&t->contexts, &c);
+        c.pcid = tag->pcid;
+        c.global = false;
+        out->physical = out->physical_table = 0;
+        if (ept) {
+            struct context_tag p = {.ep4ta = tag->ep4ta, .kind = CONTEXT_PHYSICAL};
+
+            out->physical = context_number(&t->contexts, &p);
+            p.kind = CONTEXT_PHYSICAL_TABLE;
+            out->physical_table = context_number(&t->contexts, &p);
+        }
+    } while (out->epoch != t->contexts.epoch);
 }
 
-static bool matches(const struct tlb_entry *e, enum tlb_kind kind, const struct tlb_tag *tag,
-                    uint64_t address, unsigned page_bits)
+// --- TLBs.
+
+// The second-level array for a page size; one without entries where the core has none.
+static struct array *second_level(struct tlb *t, enum array_size size)
 {
-    if (!e->used || e->m.kind != kind || e->m.page_bits != page_bits)
-        return false;
-    if ((e->m.address ^ address) >> page_bits)
-        return false;
-    if (e->m.tag.ep4ta != tag->ep4ta)
-        return false;
-    if (kind == TLB_GUEST_PHYSICAL)
-        return true;
-    return e->m.tag.vpid == tag->vpid && (e->m.tag.pcid == tag->pcid || e->m.global);
+    if (size == ARRAY_1G)
+        return &t->second_1g;
+    return size == ARRAY_2M && !t->u->stlb.holds_2m ? &t->none : &t->second;
 }
 
-static struct tlb_entry *set_of(struct tlb_array *a, uint64_t address, unsigned page_bits)
+static struct array *first_level(struct tlb *t, enum array_size size, bool fetch)
 {
-    return &a->entries[(address >> page_bits) % a->sets * a->ways];
+    if (!fetch)
+        return &t->data[size - 1];
+    return &t->fetch[size == ARRAY_4K ? 0 : 1];
 }
 
-static struct tlb_entry *array_find(struct tlb_array *a, enum tlb_kind kind, const struct tlb_tag *tag,
-                                    uint64_t address, unsigned page_bits)
+struct array_value *tlb_find(struct tlb *t, const struct tlb_numbers *n, uint64_t linear, bool fetch,
+                             enum tlb_where *where)
 {
-    struct tlb_entry *set = set_of(a, address, page_bits);
+    struct array_value *v = tlb_find_first(t, n, linear, fetch);
 
-    for (uint32_t w = 0; w < a->ways; w++)
-        if (matches(&set[w], kind, tag, address, page_bits))
-            return &set[w];
+    *where = TLB_HIT_L1;
+    if (v)
+        return v;
+    for (enum array_size size = ARRAY_4K; size <= ARRAY_1G; size++) {
+        uint64_t number = linear >> page_bits[size];
+        uint64_t key = array_key(n->translation, number, size), global = array_key(n->global, number, size);
+
+        if (!(t->sizes >> size & 1))
+            continue;
+        v = array_find(second_level(t, size), number, key, global);
+        if (!v)
+            continue;
+        array_insert(first_level(t, size, fetch), &t->contexts, number, v->rights & MMU_GLOBAL ? global : key,
+                     v);
+        *where = TLB_HIT_L2;
+        return v;
+    }
+    *where = TLB_MISS;
     return NULL;
 }
 
-static void array_insert(struct tlb *t, struct tlb_array *a, const struct tlb_mapping *m)
+void tlb_insert(struct tlb *t, const struct tlb_numbers *n, uint64_t linear, bool fetch,
+                const struct array_value *v)
 {
-    struct tlb_entry *set = set_of(a, m->address, m->page_bits);
-    struct tlb_entry *victim = array_find(a, m->kind, &m->tag, m->address, m->page_bits);
+    enum array_size size = ARRAY_SIZE_OF(v->page_bits);
+    uint64_t number = linear >> v->page_bits;
+    uint64_t key = array_key(v->rights & MMU_GLOBAL ? n->global : n->translation, number, size);
 
-    for (uint32_t w = 0; !victim && w < a->ways; w++)
-        if (!set[w].used)
-            victim = &set[w];
-    if (!victim) {
-        victim = set;
-        for (uint32_t w = 1; w < a->ways; w++)
-            if (set[w].used < victim->used)
-                victim = &set[w];
-    }
-    victim->m = *m;
-    victim->used = ++t->clock;
+    t->sizes |= (uint8_t)(1u << size);
+    array_insert(first_level(t, size, fetch), &t->contexts, number, key, v);
+    array_insert(second_level(t, size), &t->contexts, number, key, v);
 }
 
-enum tlb_where tlb_lookup(struct tlb *t, enum tlb_kind kind, const struct tlb_tag *tag, uint64_t address,
-                          bool fetch, struct tlb_mapping *out)
-{
-    static const uint8_t sizes[] = {12, 21, 30};
+// --- Paging-structure caches and nested TLB.
 
-    for (unsigned level = 1; level <= 2; level++) {
-        for (unsigned i = 0; i < 3; i++) {
-            struct tlb_array *a = level == 1 ? first_level(t, sizes[i], fetch) : second_level(t, sizes[i]);
-            struct tlb_entry *e = a ? array_find(a, kind, tag, address, sizes[i]) : NULL;
-
-            if (!e)
-                continue;
-            e->used = ++t->clock;
-            *out = e->m;
-            if (level == 1)
-                return TLB_HIT_L1;
-            a = first_level(t, sizes[i], fetch);
-            if (a)
-                array_insert(t, a, out);
-            return TLB_HIT_L2;
-        }
-    }
-    return TLB_MISS;
-}
-
-void tlb_insert(struct tlb *t, const struct tlb_mapping *m, bool fetch)
-{
-    struct tlb_array *first = first_level(t, m->page_bits, fetch);
-    struct tlb_array *second = second_level(t, m->page_bits);
-
-    if (first)
-        array_insert(t, first, m);
-    if (second)
-        array_insert(t, second, m);
-}
-
-// --- Paging-structure caches. ---
-
-static unsigned table_prefix_bits(unsigned level)
+static unsigned region_bits(unsigned level)
 {
     return 12 + 9 * level; // A table of level n maps this much.
 }
 
-bool tlb_table_lookup(struct tlb *t, uint64_t ep4ta, unsigned levels, uint64_t gpa, struct ept_start *out)
+struct array_value *tlb_find_table(struct tlb *t, const struct tlb_numbers *n, bool ept, unsigned levels,
+                                   uint64_t address, unsigned *level)
 {
-    for (unsigned l = 1; l < levels && l <= TABLE_LEVELS; l++) {
-        for (uint32_t i = 0; i < t->table_count[l]; i++) {
-            struct table_entry *e = &t->tables[l][i];
+    uint32_t context = ept ? n->physical_table : n->table;
 
-            if (e->used && e->ep4ta == ep4ta && e->prefix == gpa >> table_prefix_bits(l)) {
-                e->used = ++t->clock;
-                *out = e->start;
-                return true;
-            }
-        }
+    for (unsigned l = 1; l < levels && l <= TLB_TABLE_LEVELS; l++) {
+        uint64_t number = address >> region_bits(l), key = array_key(context, number, ARRAY_4K);
+        struct array_value *v = array_find(ept ? &t->ept_table[l] : &t->table[l], number, key, key);
+
+        *level = l;
+        if (v)
+            return v;
     }
-    return false;
+    return NULL;
 }
 
-static void table_put(struct tlb *t, unsigned level, uint64_t ep4ta, uint64_t gpa,
-                      const struct ept_start *start)
+void tlb_insert_table(struct tlb *t, const struct tlb_numbers *n, bool ept, unsigned level, uint64_t address,
+                      const struct array_value *v)
 {
-    uint64_t prefix = gpa >> table_prefix_bits(level);
-    struct table_entry *victim = t->tables[level];
+    uint64_t number = address >> region_bits(level);
+    uint64_t key = array_key(ept ? n->physical_table : n->table, number, ARRAY_4K);
 
-    if (!t->table_count[level])
-        return;
-    for (uint32_t i = 0; i < t->table_count[level]; i++) {
-        struct table_entry *e = &t->tables[level][i];
+    array_insert(ept ? &t->ept_table[level] : &t->table[level], &t->contexts, number, key, v);
+}
 
-        if (e->used && e->ep4ta == ep4ta && e->prefix == prefix) {
-            victim = e;
-            break;
-        }
-        if (e->used < victim->used)
-            victim = e;
+struct array_value *tlb_find_nested(struct tlb *t, const struct tlb_numbers *n, uint64_t gpa)
+{
+    for (enum array_size size = ARRAY_4K; size <= ARRAY_1G; size++) {
+        uint64_t number = gpa >> page_bits[size], key = array_key(n->physical, number, size);
+        struct array_value *v = t->nested_sizes >> size & 1 ? array_find(&t->nested, number, key, key) : NULL;
+
+        if (v)
+            return v;
     }
-    *victim = (struct table_entry){ep4ta, prefix, *start, ++t->clock};
+    return NULL;
 }
 
-void tlb_table_insert(struct tlb *t, uint64_t ep4ta, unsigned levels, uint64_t gpa,
-                      const struct ept_start *from, const struct ept_walk *w)
+void tlb_insert_nested(struct tlb *t, const struct tlb_numbers *n, uint64_t gpa, const struct array_value *v)
 {
-    uint8_t rights = from ? from->rights : 0xf;
+    enum array_size size = ARRAY_SIZE_OF(v->page_bits);
+    uint64_t number = gpa >> v->page_bits;
 
-    // The last step is the leaf (or what failed): it is not a table.
-    for (unsigned i = 0; i + 1u < w->step_count; i++) {
-        const struct ept_step *s = &w->steps[i];
-        struct ept_start start;
-
-        rights &= (uint8_t)((s->entry & 7) | (s->entry & EPT_EXEC_USER ? 8 : 0));
-        start = (struct ept_start){(uint8_t)(s->level - 1), rights, s->entry & EPT_ADDR_MASK};
-        if (start.level < levels && start.level <= TABLE_LEVELS)
-            table_put(t, start.level, ep4ta, gpa, &start);
-    }
+    t->nested_sizes |= (uint8_t)(1u << size);
+    array_insert(&t->nested, &t->contexts, number, array_key(n->physical, number, size), v);
 }
 
-// --- Invalidation. ---
-
-struct flush {
-    bool kinds[3];
-    bool by_ep4ta, by_vpid, by_pcid, by_address, all_but_vpid0, keep_globals;
-    struct tlb_tag tag;
-    uint64_t address;
-};
-
-static bool flush_hits(const struct flush *f, const struct tlb_mapping *m)
-{
-    if (!f->kinds[m->kind])
-        return false;
-    if (f->by_ep4ta && m->tag.ep4ta != f->tag.ep4ta)
-        return false;
-    if (f->by_vpid && m->tag.vpid != f->tag.vpid)
-        return false;
-    if (f->all_but_vpid0 && m->tag.vpid == 0)
-        return false;
-    if (f->keep_globals && m->global)
-        return false;
-    if (f->by_pcid && m->tag.pcid != f->tag.pcid && !m->global)
-        return false;
-    return !f->by_address || (m->address ^ f->address) >> m->page_bits == 0;
-}
-
-static void flush(struct tlb *t, const struct flush *f)
-{
-    for (unsigned i = 0; i < ARRAYS; i++) {
-        struct tlb_array *a = &t->arrays[i];
-        uint32_t n = a->entries ? a->sets * a->ways : 0;
-
-        for (uint32_t k = 0; k < n; k++)
-            if (a->entries[k].used && flush_hits(f, &a->entries[k].m))
-                a->entries[k].used = 0;
-    }
-}
-
-static void flush_tables(struct tlb *t, bool all, uint64_t ep4ta)
-{
-    for (unsigned l = 1; l <= TABLE_LEVELS; l++)
-        for (uint32_t i = 0; i < t->table_count[l]; i++)
-            if (all || t->tables[l][i].ep4ta == ep4ta)
-                t->tables[l][i].used = 0;
-}
+// --- Invalidation.
 
 void tlb_invept_single(struct tlb *t, uint64_t ep4ta)
 {
-    flush(t, &(struct flush){.kinds = {false, true, true}, .by_ep4ta = true, .tag.ep4ta = ep4ta});
-    flush_tables(t, false, ep4ta);
+    contexts_drop(&t->contexts,
+                  &(struct context_filter){.kinds = CONTEXT_PHYSICAL_MAPPINGS | CONTEXT_COMBINED_MAPPINGS,
+                                           .by_ep4ta = true,
+                                           .ep4ta = ep4ta});
 }
 
 void tlb_invept_all(struct tlb *t)
 {
-    flush(t, &(struct flush){.kinds = {false, true, true}});
-    flush_tables(t, true, 0);
+    contexts_drop(&t->contexts,
+                  &(struct context_filter){.kinds = CONTEXT_PHYSICAL_MAPPINGS | CONTEXT_COMBINED_MAPPINGS});
 }
+
+// Translations of the page that `linear` lies in, of whatever size.
+static void drop_page(struct tlb *t, uint64_t linear, const struct context_filter *f)
+{
+    for (enum array_size size = ARRAY_4K; size <= ARRAY_1G; size++) {
+        uint64_t number = linear >> page_bits[size];
+
+        array_drop(first_level(t, size, false), &t->contexts, number, size, f);
+        array_drop(first_level(t, size, true), &t->contexts, number, size, f);
+        array_drop(second_level(t, size), &t->contexts, number, size, f);
+    }
+}
+
+static void drop_tables(struct tlb *t, bool ept, uint64_t address, const struct context_filter *f)
+{
+    for (unsigned l = 1; l <= TLB_TABLE_LEVELS; l++)
+        array_drop(ept ? &t->ept_table[l] : &t->table[l], &t->contexts, address >> region_bits(l), ARRAY_4K,
+                   f);
+}
+
+#define LINEAR_AND_COMBINED (CONTEXT_LINEAR_MAPPINGS | CONTEXT_COMBINED_MAPPINGS)
 
 void tlb_invvpid_address(struct tlb *t, uint16_t vpid, uint64_t linear)
 {
-    flush(t, &(struct flush){.kinds = {true, false, true},
-                             .by_vpid = true,
-                             .by_address = true,
-                             .tag.vpid = vpid,
-                             .address = linear});
+    const struct context_filter f = {.kinds = LINEAR_AND_COMBINED, .by_vpid = true, .vpid = vpid};
+
+    drop_page(t, linear, &f);
+    drop_tables(t, false, linear, &f);
 }
 
 void tlb_invvpid_single(struct tlb *t, uint16_t vpid, bool retain_globals)
 {
-    flush(t, &(struct flush){.kinds = {true, false, true},
-                             .by_vpid = true,
-                             .tag.vpid = vpid,
-                             .keep_globals = retain_globals});
+    contexts_drop(&t->contexts, &(struct context_filter){.kinds = LINEAR_AND_COMBINED,
+                                                         .by_vpid = true,
+                                                         .vpid = vpid,
+                                                         .spare_globals = retain_globals});
 }
 
 void tlb_invvpid_all(struct tlb *t)
 {
-    flush(t, &(struct flush){.kinds = {true, false, true}, .all_but_vpid0 = true});
+    contexts_drop(&t->contexts, &(struct context_filter){.kinds = LINEAR_AND_COMBINED, .spare_vpid0 = true});
 }
 
-void tlb_flush_pcid(struct tlb *t, const struct tlb_tag *tag)
+void tlb_flush_pcid(struct tlb *t, uint16_t vpid, uint16_t pcid)
 {
-    flush(t, &(struct flush){.kinds = {true, false, true},
-                             .by_vpid = true,
-                             .by_ep4ta = true,
-                             .by_pcid = true,
-                             .keep_globals = true,
-                             .tag = *tag});
+    contexts_drop(&t->contexts, &(struct context_filter){.kinds = LINEAR_AND_COMBINED,
+                                                         .by_vpid = true,
+                                                         .vpid = vpid,
+                                                         .by_pcid = true,
+                                                         .pcid = pcid,
+                                                         .spare_globals = true});
 }
 
-void tlb_flush_linear(struct tlb *t, const struct tlb_tag *tag, uint64_t linear)
+void tlb_flush_linear(struct tlb *t, uint16_t vpid, uint16_t pcid, uint64_t linear)
 {
-    flush(t, &(struct flush){.kinds = {true, false, true},
-                             .by_vpid = true,
-                             .by_ep4ta = true,
-                             .by_pcid = true,
-                             .by_address = true,
-                             .tag = *tag,
-                             .address = linear});
+    struct context_filter f = {.kinds = CONTEXT_BIT(CONTEXT_LINEAR) | CONTEXT_BIT(CONTEXT_COMBINED),
+                               .by_vpid = true,
+                               .vpid = vpid,
+                               .by_pcid = true,
+                               .pcid = pcid};
+
+    drop_page(t, linear, &f);
+    f.kinds = CONTEXT_BIT(CONTEXT_LINEAR_TABLE) | CONTEXT_BIT(CONTEXT_COMBINED_TABLE);
+    contexts_drop(&t->contexts, &f);
 }
 
-void tlb_flush_violation(struct tlb *t, const struct tlb_tag *tag, uint64_t gpa, uint64_t linear)
+void tlb_flush_pcid_linear(struct tlb *t, uint16_t vpid, uint16_t pcid, uint64_t linear, bool spare_globals)
 {
-    flush(t, &(struct flush){.kinds = {false, true, false},
-                             .by_ep4ta = true,
-                             .by_address = true,
-                             .tag = *tag,
-                             .address = gpa});
-    flush(t, &(struct flush){.kinds = {false, false, true},
-                             .by_ep4ta = true,
-                             .by_vpid = true,
-                             .by_pcid = true,
-                             .by_address = true,
-                             .tag = *tag,
-                             .address = linear});
+    const struct context_filter f = {.kinds = LINEAR_AND_COMBINED,
+                                     .by_vpid = true,
+                                     .vpid = vpid,
+                                     .by_pcid = true,
+                                     .pcid = pcid,
+                                     .spare_globals = spare_globals};
+
+    drop_page(t, linear, &f);
+    drop_tables(t, false, linear, &f);
 }
 
-unsigned tlb_count(const struct tlb *t, enum tlb_kind kind)
+void tlb_flush_violation(struct tlb *t, const struct tlb_tag *tag, uint64_t gpa, bool linear_valid,
+                         uint64_t linear)
 {
-    unsigned count = 0;
+    struct context_filter f = {.kinds = CONTEXT_PHYSICAL_MAPPINGS, .by_ep4ta = true, .ep4ta = tag->ep4ta};
 
-    for (unsigned i = S_4K; i < ARRAYS; i++) {
-        const struct tlb_array *a = &t->arrays[i];
-        uint32_t n = a->entries ? a->sets * a->ways : 0;
+    for (enum array_size size = ARRAY_4K; size <= ARRAY_1G; size++)
+        array_drop(&t->nested, &t->contexts, gpa >> page_bits[size], size, &f);
+    drop_tables(t, true, gpa, &f);
+    if (!linear_valid)
+        return;
+    f.kinds = CONTEXT_COMBINED_MAPPINGS;
+    f.by_vpid = f.by_pcid = true;
+    f.vpid = tag->vpid;
+    f.pcid = tag->pcid;
+    drop_page(t, linear, &f);
+    drop_tables(t, false, linear, &f);
+}
 
-        for (uint32_t k = 0; k < n; k++)
-            count += a->entries[k].used && a->entries[k].m.kind == kind;
-    }
-    return count;
+unsigned tlb_count(const struct tlb *t, enum context_kind kind)
+{
+    const struct context_filter f = {.kinds = CONTEXT_BIT(kind)};
+
+    if (kind == CONTEXT_PHYSICAL)
+        return array_count(&t->nested, &t->contexts, &f);
+    return array_count(&t->second, &t->contexts, &f) + array_count(&t->second_1g, &t->contexts, &f);
 }

@@ -11,10 +11,15 @@
 
 #define BOOT_RESERVED_BYTES (16ull << 20) // Memory below is not given to the page allocator.
 
-// Writes everything below BOOT_RESERVED_BYTES of host 0's arena. `streams` are the programs of every vCPU, in
-// the order of VMs and vCPUs. Returns the boot information's address; NULL if it does not fit (`e`).
-const struct hw_bootinfo *boot_info_write(const struct scenario *s, const struct knobs *knobs,
-                                          uint64_t tsc_khz, const struct stream_set *streams,
-                                          struct user_error *e);
+struct boot_host {
+    const struct scenario *scenario;
+    uint32_t host;                    // Index in the scenario.
+    const struct stream_set *streams; // Programs of every vCPU, in the order of VMs and vCPUs.
+};
+
+// Writes everything below BOOT_RESERVED_BYTES of the host's arena. `knobs` are those of the run; the host's
+// own go on top. Returns the boot information's address; NULL if it does not fit (`e`).
+const struct hw_bootinfo *boot_info_write(const struct boot_host *h, const struct knobs *knobs,
+                                          uint64_t tsc_khz, struct user_error *e);
 
 #endif

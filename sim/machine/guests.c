@@ -15,10 +15,7 @@
 #define SUFFIX ".so"
 #define NAMES_MAX 256
 
-// Of a PC: firmware's memory below, the hole for devices from 3 GiB on (hv/vmm/setup.c).
-#define FIRMWARE_BYTES (1ull << 20)
-#define HOLE (3ull << 30)
-#define ABOVE_HOLE (4ull << 30)
+#define FIRMWARE_BYTES (1ull << 20) // Of a PC: firmware's memory is below.
 
 enum { FIELD_BYTES = 160 };
 
@@ -126,12 +123,22 @@ struct native_program *guest_open(const char *name, struct user_error *e)
 // Memory that is the program's.
 static void program_memory(const struct scenario_vm *vm, struct guest_env *env)
 {
-    uint64_t low = vm->memory_bytes < HOLE ? vm->memory_bytes : HOLE;
+    uint64_t low = vm->memory_bytes < VMM_HOLE ? vm->memory_bytes : VMM_HOLE, tables = 0;
 
     env->memory[0].base = FIRMWARE_BYTES;
     env->memory[0].bytes = low - FIRMWARE_BYTES;
-    env->memory[1].base = ABOVE_HOLE;
+    env->memory[1].base = VMM_ABOVE_HOLE;
     env->memory[1].bytes = vm->memory_bytes - low;
+    if (vm->paging_levels) { // The VMM's page tables are at the end.
+        uint64_t mapped = vm->memory_bytes;
+
+        for (uint32_t i = 0; i < vm->slot_count; i++)
+            mapped += vm->slots[i].size;
+        tables = vmm_guest_tables_max(mapped, vm->guest_page_shift, vm->slot_count + vm->device_count);
+    }
+    uint64_t *last = &env->memory[env->memory[1].bytes ? 1 : 0].bytes;
+
+    *last -= tables < *last ? tables : *last;
 }
 
 static int bad_value(const struct scenario *s, const struct scenario_arg *given, const char *field,
@@ -250,20 +257,20 @@ int guests_resolve(struct scenario *s, struct user_error *e)
 
 // --- Loading. ---
 
-// A mistake in a stream has its own place; a stream that is not there is a mistake of the scenario.
+// A mistake in a stream has its own place; one that is no stream at all is a mistake of the scenario.
 static int stream_fault(const struct scenario *s, uint32_t vm, uint32_t vcpu,
                         const struct stream_error *error, struct user_error *e)
 {
     const struct scenario_vcpu *from = &s->vms[vm].vcpus[vcpu];
     char field[64];
 
-    if (access(from->stream, R_OK) == 0) {
+    if (error->line) {
         snprintf(e->text, sizeof e->text, "%s", error->text);
         return -1;
     }
     snprintf(field, sizeof field, "vms[%u].vcpus[%u].stream", vm, vcpu);
-    return user_error_at(e, s->path, from->line, field, "%s; paths are relative to the scenario's folder",
-                         error->text);
+    return user_error_at(e, s->path, from->line, field, "%s%s", error->text,
+                         access(from->stream, R_OK) ? "; paths are relative to the scenario's folder" : "");
 }
 
 static int load_stream(struct stream_set *to, const struct scenario *s, uint32_t vm, uint32_t vcpu,
@@ -272,11 +279,13 @@ static int load_stream(struct stream_set *to, const struct scenario *s, uint32_t
     const struct stream_target target = {.clock_khz = (uint32_t)u->clock.core_khz,
                                          .tsc_khz = (uint32_t)u->clock.tsc_khz,
                                          .vm = vm,
-                                         .vcpu = vcpu};
+                                         .vcpu = vcpu,
+                                         .linear = s->vms[vm].paging_levels != 0};
     struct stream_error error;
 
     if (!stream_load(s->vms[vm].vcpus[vcpu].stream, &target, to, &error))
         return stream_fault(s, vm, vcpu, &error, e);
+    to->programs[0].linear = target.linear;
     return 0;
 }
 
@@ -312,6 +321,7 @@ static int load_native(struct guest_set *set, uint32_t at, const struct scenario
         if (info->args[i].kind == GUEST_TIME)
             c->args[i] = (uint64_t)((unsigned __int128)c->args[i] * u->clock.tsc_khz / 1000000);
     c->program = p;
+    c->linear = s->vms[vm].paging_levels != 0;
     c->env =
         (struct guest_env){.vcpu = vcpu, .vcpu_count = s->vms[vm].vcpu_count, .seed = vm * 256ull + vcpu};
     program_memory(&s->vms[vm], &c->env);

@@ -5,9 +5,12 @@
 #include "models/cpu/native/native.h"
 #include "models/cpu/uarch/uarch.h"
 #include "models/cpu/x86/replay_run.h"
+#include "models/cpu/x86/trace_exit.h"
 #include "models/cpu/x86/trace_port.h"
 #include "models/cpu/x86/x86.h"
+#include "models/dev/link.h"
 #include "models/mem/mem.h"
+#include "models/mmu/check.h"
 #include "sim/machine/boot_info.h"
 #include "sim/machine/guests.h"
 #include "sim/machine/orders.h"
@@ -21,6 +24,7 @@ struct sim_machine {
     struct machine machine;
     const struct scenario *scenario;
     struct uarch *uarch;
+    struct uarch run_uarch; // With what the variant in progress replaces.
     struct native_image *image;
     struct guest_set guests; // Programs of every vCPU, in the order of VMs and vCPUs.
     struct orders *orders;
@@ -90,7 +94,7 @@ static int open_image(struct sim_machine *m, const struct machine_options *o, st
     return m->image ? 0 : -1;
 }
 
-static struct pcpu *create_cpu(struct sim_machine *m, uint32_t index)
+static struct pcpu *create_cpu(struct sim_machine *m, uint32_t index, uint32_t host)
 {
     struct pcpu *c = aligned_alloc(64, (sizeof *c + 63) & ~63ul);
 
@@ -98,6 +102,7 @@ static struct pcpu *create_cpu(struct sim_machine *m, uint32_t index)
         return NULL;
     memset(c, 0, sizeof *c);
     c->index = index;
+    c->host = host;
     c->machine = &m->machine;
     c->uarch = m->uarch;
     pcpu_set_clock(c);
@@ -121,15 +126,22 @@ static struct pcpu *create_cpu(struct sim_machine *m, uint32_t index)
 static int create_cpus(struct sim_machine *m, struct user_error *e)
 {
     struct machine *hw = &m->machine;
+    const struct scenario *s = m->scenario;
+    uint32_t count = 0;
 
-    hw->cpus = calloc(m->scenario->cpus, sizeof *hw->cpus);
-    for (uint32_t i = 0; hw->cpus && i < m->scenario->cpus; i++, hw->cpu_count++) {
-        hw->cpus[i] = create_cpu(m, i);
-        if (!hw->cpus[i])
-            break;
-    }
-    if (hw->cpu_count != m->scenario->cpus)
-        return user_error_at(e, m->scenario->path, 0, "machine.cpus", "out of memory");
+    for (uint32_t h = 0; h < s->host_count; h++)
+        count += s->hosts[h].cpus;
+    hw->cpus = calloc(count, sizeof *hw->cpus);
+    for (uint32_t h = 0; hw->cpus && h < s->host_count; h++)
+        for (uint32_t i = 0; i < s->hosts[h].cpus; i++) {
+            struct pcpu *c = create_cpu(m, hw->cpu_count, h);
+
+            if (!c)
+                break;
+            hw->cpus[hw->cpu_count++] = c;
+        }
+    if (hw->cpu_count != count)
+        return user_error_at(e, s->path, 0, "machine.cpus", "out of memory");
     return 0;
 }
 
@@ -144,12 +156,16 @@ static void guest_done(void *ctx, uint64_t idtr_base)
     }
 }
 
-static void power_off(struct machine *machine)
+// The run goes on while another host may have guests.
+static void power_off(struct machine *machine, uint32_t host)
 {
     struct sim_machine *m = machine->owner;
 
-    m->end = MACHINE_POWER_OFF;
-    machine_stop_now(machine);
+    machine_host_off(machine, host);
+    if (machine->hosts_off + 1 == 1u << machine->host_count) {
+        m->end = MACHINE_POWER_OFF;
+        machine_stop_now(machine);
+    }
 }
 
 static void attention(struct machine *machine, uint64_t now_ticks)
@@ -177,26 +193,49 @@ static int register_programs(struct sim_machine *m, struct user_error *e)
     return 0;
 }
 
+static int create_arenas(const struct scenario *s, struct user_error *e)
+{
+    for (uint32_t h = 0; h < s->host_count; h++)
+        if (mem_arena_create(h, s->hosts[h].memory_bytes))
+            return user_error_at(e, s->path, 0, "machine.memory", "cannot reserve address space for it: %m");
+    return 0;
+}
+
+static void create_link(struct sim_machine *m)
+{
+    const struct scenario_link *k = &m->scenario->link;
+    const struct link_config config = {.bits_per_second = k->bits_per_second,
+                                       .latency_ps = k->latency_ns * 1000,
+                                       .packet_ps = k->packet_ns * 1000,
+                                       .queue_bytes = k->queue_bytes,
+                                       .mtu_bytes = k->mtu_bytes};
+
+    if (m->scenario->host_count > 1)
+        m->machine.link = link_create(&config);
+}
+
 static int build(struct sim_machine *m, const struct machine_options *o, struct user_error *e)
 {
     if (sim_init())
         return user_error_at(e, "SystemC", 0, NULL, "could not be started");
     if (open_uarch(m, o, e) || guests_load(&m->guests, m->scenario, m->uarch, e) || open_image(m, o, e))
         return -1;
-    if (mem_arena_create(0, m->scenario->memory_bytes))
-        return user_error_at(e, m->scenario->path, 0, "machine.memory",
-                             "cannot reserve address space for it: %m");
+    if (create_arenas(m->scenario, e))
+        return -1;
     if (o->vcd_path && sim_vcd_open(o->vcd_path))
-        return user_error_at(e, o->vcd_path, 0, NULL, "cannot be written");
+        return user_error_at(e, o->vcd_path, 0, NULL,
+                             "is no place for a value change dump; name a file that can be written");
     m->quantum_cycles = o->quantum_cycles;
     m->machine.exact = o->quantum_cycles == 0;
     m->machine.quantum_ticks = o->quantum_cycles * TICKS_PER_CYCLE;
-    m->machine.host_count = 1;
-    m->machine.memory_bytes = m->scenario->memory_bytes;
+    m->machine.host_count = m->scenario->host_count;
     m->machine.uarch = m->uarch;
     m->machine.owner = m;
     m->machine.power_off = power_off;
     m->machine.on_attention = attention;
+    create_link(m);
+    if (o->check_tlb)
+        m->machine.tlb_check = mmu_check_create(trace_guest_violation);
     if (create_cpus(m, e) || register_programs(m, e))
         return -1;
     return orders_create(m->scenario, &m->machine, &m->orders, e);
@@ -236,10 +275,12 @@ void machine_destroy(struct sim_machine *m)
         free(c);
     }
     free(m->machine.cpus);
+    link_destroy(m->machine.link);
     orders_destroy(m->orders);
     replay_forget(&m->machine);
     trace_port_destroy(&m->machine);
     assigned_msi_destroy(m->machine.assigned);
+    mmu_check_destroy(m->machine.tlb_check);
     guests_free(&m->guests);
     sim_vcd_close();
     native_image_close(m->image);
@@ -258,6 +299,7 @@ static void reset_cpu(struct sim_machine *m, struct pcpu *c)
     c->mode = PCPU_OFF;
     c->irqs_enabled = c->irq_pending = c->nmi_pending = c->nmi_blocked = c->init_pending = c->sipi_pending =
         c->sleeps = c->held = false;
+    c->untimed = false;
     c->vectors = NULL;
     c->trace = trace;
     for (unsigned s = 0; s < PCPU_TIMER_COUNT; s++)
@@ -274,6 +316,33 @@ static void reset_cpu(struct sim_machine *m, struct pcpu *c)
     x86_reset(c);
 }
 
+// The micro-architecture of the variant. False with `e`.
+static bool choose_uarch(struct sim_machine *m, struct user_error *e)
+{
+    const struct scenario_variant *v = m->run->variant;
+    char error[700];
+
+    m->run_uarch = *m->uarch;
+    for (uint32_t i = 0; i < v->uarch_count; i++)
+        uarch_replace(&m->run_uarch, v->uarch[i].param, v->uarch[i].value);
+    if (!uarch_sound(&m->run_uarch, error, sizeof error)) {
+        snprintf(e->text, sizeof e->text, "%s: variant %s: what `uarch` replaces does not fit: %s",
+                 m->scenario->path, v->name, error);
+        return false;
+    }
+    for (uint32_t i = 0; i < m->scenario->vm_count; i++)
+        if (m->scenario->vms[i].paging_levels == 5 && m->run_uarch.address.linear_bits < 57) {
+            user_error_at(e, m->scenario->path, m->scenario->vms[i].line, "vms.paging",
+                          "5 levels need 57 linear address bits, and %s has %u (uarch address.linear_bits)",
+                          m->uarch->name, (unsigned)m->run_uarch.address.linear_bits);
+            return false;
+        }
+    m->machine.uarch = &m->run_uarch;
+    for (uint32_t i = 0; i < m->machine.cpu_count; i++)
+        m->machine.cpus[i]->uarch = &m->run_uarch;
+    return true;
+}
+
 // Brings everything back to reset. A run after it cannot tell whether there was one before.
 static void reset(struct sim_machine *m)
 {
@@ -286,6 +355,7 @@ static void reset(struct sim_machine *m)
     }
     m->ran = true;
     hw->stopping = false;
+    hw->hosts_off = 0;
     hw->trace = m->run->trace;
     hw->seed = m->run->seed;
     hw->attention = m->run->attention;
@@ -295,8 +365,12 @@ static void reset(struct sim_machine *m)
     m->guests_left = m->guests.vcpu_count;
     m->end = MACHINE_IDLE;
     replay_reset(hw);
+    if (hw->link)
+        link_reset(hw->link);
     trace_port_begin(hw);
     assigned_msi_reset(hw->assigned);
+    if (hw->tlb_check)
+        mmu_check_reset(hw->tlb_check);
     for (uint32_t i = 0; i < hw->cpu_count; i++)
         reset_cpu(m, hw->cpus[i]);
 }
@@ -310,8 +384,9 @@ static void knob_values(const struct machine_run *run, struct knobs *values)
         values->v[run->knobs[i].knob] = run->knobs[i].value;
 }
 
-// "name=value" lines of every knob that is not at its default.
-static char *knob_text(const struct knobs *values)
+// "name=value" lines of every knob that is not at its default, "uarch group.name=value" of what the variant
+// replaces.
+static char *knob_text(const struct sim_machine *m, const struct knobs *values)
 {
     static const char *const names[] = {
 #define KNOB(id, name, type, values, def, about, source) name,
@@ -327,15 +402,47 @@ static char *knob_text(const struct knobs *values)
     for (uint32_t i = 0; out && i < KNOB_COUNT; i++)
         if (values->v[i] != defaults.v[i])
             fprintf(out, "%s=%llu\n", names[i], (unsigned long long)values->v[i]);
+    for (uint32_t i = 0; out && i < m->run->variant->uarch_count; i++) {
+        const struct scenario_uarch *r = &m->run->variant->uarch[i];
+        struct uarch_param p = uarch_param_at(m->uarch, r->param);
+
+        fprintf(out, "uarch %s.%s=%llu\n", p.group, p.name, (unsigned long long)r->value);
+    }
     if (out)
         fclose(out);
+    return text;
+}
+
+// What an untimed set-up phase does before the vCPUs start; NULL: there is none.
+static char *setup_text(const struct scenario *s)
+{
+    char *text = NULL;
+    size_t size = 0;
+    FILE *out = open_memstream(&text, &size);
+
+    for (uint32_t i = 0; out && i < s->vm_count; i++)
+        if (s->vms[i].flags & VMM_VM_UNTIMED)
+            fprintf(out, "%suntimed prefault of %s", ftell(out) ? ", " : "", s->vms[i].name);
+    if (out)
+        fclose(out);
+    if (text && !*text) {
+        free(text);
+        text = NULL;
+    }
     return text;
 }
 
 static int begin_trace(struct sim_machine *m, const struct knobs *values, struct user_error *e)
 {
     struct machine_run *run = m->run;
-    char *knobs = knob_text(values);
+    char *knobs = knob_text(m, values), *setup = setup_text(m->scenario);
+    struct trace_swept swept[SCENARIO_AXES_MAX];
+
+    for (uint32_t i = 0; i < m->scenario->swept_count; i++) {
+        const struct scenario_swept *from = &m->scenario->swept[i];
+
+        swept[i] = (struct trace_swept){from->path, from->value, from->is_number, from->number};
+    }
     struct trace_run_info info = {.scenario = m->scenario->name,
                                   .variant = run->variant->name,
                                   .seed = run->seed,
@@ -344,13 +451,17 @@ static int begin_trace(struct sim_machine *m, const struct knobs *values, struct
                                   .hv_build_id = m->image->build_id,
                                   .quantum_cycles = m->quantum_cycles,
                                   .clock_khz = m->uarch->clock.core_khz,
-                                  .resolved = run->resolved};
+                                  .resolved = run->resolved,
+                                  .setup = setup,
+                                  .swept = swept,
+                                  .swept_count = m->scenario->swept_count};
     struct trace_error error;
     int result = 0;
 
     if (trace_run_begin(run->trace, &info, &run->run_id, &error) != TRACE_OK)
         result = user_error_at(e, "database", 0, NULL, "%s; %s", error.message, error.hint);
     free(knobs);
+    free(setup);
     return result;
 }
 
@@ -364,7 +475,16 @@ static uint64_t latest_ticks(const struct machine *hw)
     return latest;
 }
 
-static void simulate(struct sim_machine *m, const struct hw_bootinfo *info)
+static struct pcpu *boot_processor(const struct machine *hw, uint32_t host)
+{
+    uint32_t i = 0;
+
+    while (hw->cpus[i]->host != host)
+        i++;
+    return hw->cpus[i];
+}
+
+static void simulate(struct sim_machine *m, const struct hw_bootinfo *const *info)
 {
     struct machine *hw = &m->machine;
     sim_ps_t until =
@@ -372,9 +492,12 @@ static void simulate(struct sim_machine *m, const struct hw_bootinfo *info)
     struct schedule *order = orders_of(m->orders, m->scenario, m->run->variant);
 
     schedule_begin(order, hw);
-    native_boot(hw->cpus[0], info);
+    for (uint32_t h = 0; h < hw->host_count; h++)
+        native_boot(boot_processor(hw, h), info[h]);
     enum sim_run_result result = sim_run(until);
 
+    if (result == SIM_RUN_IDLE && hw->hosts_off) // The hosts that are left have nothing to do.
+        m->end = MACHINE_POWER_OFF;
     if (result == SIM_RUN_LIMIT || (hw->stopping && m->end == MACHINE_IDLE))
         m->end = MACHINE_TIME_LIMIT;
     m->end_cycles = latest_ticks(hw) / TICKS_PER_CYCLE;
@@ -394,12 +517,20 @@ int machine_run(struct sim_machine *m, struct machine_run *run, struct user_erro
     int result = 0;
 
     m->run = run;
+    if (!choose_uarch(m, e))
+        return -1;
     reset(m);
     knob_values(run, &values);
-    const struct hw_bootinfo *info =
-        boot_info_write(m->scenario, &values, m->uarch->clock.tsc_khz, m->guests.streams, e);
+    const struct hw_bootinfo *info[SCENARIO_HOSTS_MAX];
 
-    if (!info || (run->trace && begin_trace(m, &values, e)))
+    for (uint32_t h = 0; h < m->scenario->host_count; h++) {
+        const struct boot_host host = {m->scenario, h, m->guests.streams};
+
+        info[h] = boot_info_write(&host, &values, m->uarch->clock.tsc_khz, e);
+        if (!info[h])
+            return -1;
+    }
+    if (run->trace && begin_trace(m, &values, e))
         return -1;
     native_image_intern(m->image, run->trace);
     simulate(m, info);

@@ -18,6 +18,7 @@ struct machine_options {
     const char *uarch_folder; // NULL: ../share/hvsim/uarch beside the executable
     const char *vcd_path;     // NULL: no value changes
     uint64_t quantum_cycles;  // 0: exact order
+    bool check_tlb; // Compare every hit of a translation cache with the tables (docs/tlb-checker.md)
 };
 
 // Builds the machine. NULL with `e`: unknown micro-architecture, unusable libhv.so, stream errors, memory.

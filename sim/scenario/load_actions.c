@@ -13,6 +13,7 @@ static const struct action_row rows[] = {
 #include "hv/vmm/actions.def"
 #undef ACTION
 };
+#define DOWNTIME_LIMIT_NS 300000000ull // QEMU's default.
 enum { ROWS = sizeof rows / sizeof *rows };
 
 // Position of `name` in "gsi,level?" (0..), or -1. *optional: it may be left out.
@@ -31,8 +32,78 @@ static int position(const char *args, const char *name, bool *optional)
     return -1;
 }
 
-static int load_args(struct loader *l, const struct raw_action *raw, const struct action_row *row,
-                     const char *base, struct vmm_action *to)
+static int load_host_name(struct loader *l, const struct scenario *s, const char *field, const char *text,
+                          uint64_t *to)
+{
+    const char *hosts[SCENARIO_HOSTS_MAX];
+    size_t word = 0;
+
+    for (uint32_t i = 0; i < s->host_count; i++)
+        hosts[i] = s->hosts[i].name;
+    if (load_word(l, field, text, hosts, s->host_count, &word))
+        return -1;
+    *to = word;
+    return 0;
+}
+
+// Choices are counted from 1: 0 leaves them to a knob.
+static int load_choice(struct loader *l, const char *field, const char *text, const char *const *words,
+                       uint64_t *to)
+{
+    size_t word = 0;
+
+    if (load_word(l, field, text, words, 2, &word))
+        return -1;
+    *to = word + 1;
+    return 0;
+}
+
+// Parameters that are not plain numbers.
+static int load_arg(struct loader *l, const struct scenario *s, const char *field, const char *name,
+                    const char *text, uint64_t *to)
+{
+    static const char *const methods[] = {"precopy", "postcopy"}, *const switches[] = {"off", "on"};
+    uint32_t flag = 0;
+
+    if (strcmp(name, "size") == 0)
+        return load_bytes(l, field, text, 0, SCENARIO_MEMORY_MAX, to);
+    if (strcmp(name, "downtime_limit") == 0)
+        return load_time(l, field, text, to);
+    if (strcmp(name, "max_bandwidth") == 0)
+        return load_rate(l, field, text, to);
+    if (strcmp(name, "to") == 0)
+        return load_host_name(l, s, field, text, to);
+    if (strcmp(name, "method") == 0)
+        return load_choice(l, field, text, methods, to);
+    if (strcmp(name, "auto_converge") == 0)
+        return load_choice(l, field, text, switches, to);
+    if (strcmp(name, "verify") != 0)
+        return load_number(l, field, text, 0, UINT64_MAX, to);
+    if (load_flag(l, field, text, 1, &flag))
+        return -1;
+    *to = flag;
+    return 0;
+}
+
+// A migration without a destination goes to the other host.
+static int load_migration(struct loader *l, const struct scenario *s, const struct raw_action *raw,
+                          const char *base, struct vmm_action *to)
+{
+    uint32_t home = s->vms[to->vm].host;
+
+    if (s->host_count < 2)
+        return load_error(l, base, "`migrate` needs a second host; write `hosts:` with two of them");
+    for (unsigned i = 0; schema_action_arg(i); i++) {
+        if (strcmp(schema_action_arg(i), "to") == 0 && !raw->args[i])
+            to->args[0] = 1 - home;
+        if (strcmp(schema_action_arg(i), "downtime_limit") == 0 && !raw->args[i])
+            to->args[2] = DOWNTIME_LIMIT_NS;
+    }
+    return 0;
+}
+
+static int load_args(struct loader *l, const struct scenario *s, const struct raw_action *raw,
+                     const struct action_row *row, const char *base, struct vmm_action *to)
 {
     const char *name;
     char field[128];
@@ -53,10 +124,7 @@ static int load_args(struct loader *l, const struct raw_action *raw, const struc
                 return load_error(l, base, "`%s` needs `%s`", row->word, name);
             continue;
         }
-        bool bytes = strcmp(name, "size") == 0;
-
-        if (bytes ? load_bytes(l, field, raw->args[i], 0, SCENARIO_MEMORY_MAX, &to->args[at])
-                  : load_number(l, field, raw->args[i], 0, UINT64_MAX, &to->args[at]))
+        if (load_arg(l, s, field, name, raw->args[i], &to->args[at]))
             return -1;
     }
     return 0;
@@ -87,7 +155,9 @@ static int load_action(struct loader *l, const struct scenario *s, const struct 
     to->op = (uint32_t)op;
     to->vm = (uint32_t)vm;
     to->line = yaml_line(&l->y, base);
-    return load_args(l, raw, &rows[op], base, to);
+    if (load_args(l, s, raw, &rows[op], base, to))
+        return -1;
+    return op == VMM_MIGRATE ? load_migration(l, s, raw, base, to) : 0;
 }
 
 static int by_time(const void *a, const void *b)

@@ -78,8 +78,8 @@ int scenario_knob_parse(const char *name, const char *value, const char *file, u
                          near ? "; did you mean `" : "", near ? near : "", near ? "`" : "");
 }
 
-static int load_knobs(struct loader *l, const struct raw_knobs *raw, const char *base,
-                      struct scenario_variant *v)
+int load_knobs(struct loader *l, const struct raw_knobs *raw, const char *base, struct scenario_knob *knobs,
+               uint32_t *count)
 {
     char field[200];
 
@@ -87,7 +87,7 @@ static int load_knobs(struct loader *l, const struct raw_knobs *raw, const char 
         if (!raw->v[i])
             continue;
         snprintf(field, sizeof field, "%.100s.%s", base, rows[i].name);
-        struct scenario_knob *to = &v->knobs[v->knob_count++];
+        struct scenario_knob *to = &knobs[(*count)++];
 
         if (scenario_knob_parse(rows[i].name, raw->v[i], l->y.path, yaml_line(&l->y, field), to, l->e))
             return -1;
@@ -132,14 +132,31 @@ int load_variants(struct loader *l, struct scenario *s)
         v->violation = raw && raw->violation ? load_copy(raw->violation) : NULL;
         v->knobs = load_array(2 * KNOB_COUNT, sizeof *v->knobs);
         snprintf(base, sizeof base, "variants.%.100s.knobs", v->name);
-        if (load_knobs(l, l->raw->knobs, "knobs", v) || load_knobs(l, raw ? raw->knobs : NULL, base, v) ||
+        if (load_knobs(l, l->raw->knobs, "knobs", v->knobs, &v->knob_count))
+            return -1;
+        v->own_count = v->knob_count;
+        if (load_knobs(l, raw ? raw->knobs : NULL, base, v->knobs, &v->knob_count) ||
             load_schedule(l, raw, v))
+            return -1;
+        v->uarch = load_array(2 * SCHEMA_UARCH_PARAMS, sizeof *v->uarch);
+        snprintf(base, sizeof base, "variants.%.100s.uarch", v->name);
+        if (load_uarch(l, l->raw->uarch, "uarch", v) || load_uarch(l, raw ? raw->uarch : NULL, base, v))
             return -1;
     }
     return 0;
 }
 
 // --- Expectations. ---
+
+// Does some axis have what `at` names?
+static bool axis_has(const struct scenario *s, const char *at)
+{
+    for (uint32_t a = 0; a < s->axis_count; a++)
+        for (uint32_t v = 0; v < s->axes[a].value_count; v++)
+            if (sweep_names(s->axes[a].path, s->axes[a].values[v], at))
+                return true;
+    return false;
+}
 
 struct bounds {
     const char *equals, *at_least, *at_most;
@@ -202,6 +219,30 @@ static int load_compare(struct loader *l, const struct scenario *s, const struct
     return 0;
 }
 
+// Where in a sweep it is judged.
+static int load_place(struct loader *l, const struct scenario *s, const struct raw_expect *raw,
+                      const char *base, struct scenario_expect *x)
+{
+    static const char *const words[] = {"sweep"};
+    char field[128];
+    size_t word;
+
+    snprintf(field, sizeof field, "%s.over", base);
+    if (load_word(l, field, raw->over, words, 1, &word))
+        return -1;
+    x->whole = raw->over != NULL;
+    x->at = raw->at ? load_copy(raw->at) : NULL;
+    if ((raw->over || raw->at) && s->axis_count == 0)
+        return load_error(l, base, "`at` and `over` are for scenarios with a `sweep`");
+    if (x->whole && (raw->at || raw->variant || raw->compare))
+        return load_error(l, field,
+                          "goes with neither `at`, `variant` nor `compare`: the query sees every run");
+    snprintf(field, sizeof field, "%s.at", base);
+    if (raw->at && !axis_has(s, raw->at))
+        return load_error(l, field, "`%s` is no value of the sweep; expected VALUE or PATH=VALUE", raw->at);
+    return 0;
+}
+
 static int load_expect(struct loader *l, const struct scenario *s, const struct raw_expect *raw,
                        const char *base, struct scenario_expect *x)
 {
@@ -210,6 +251,8 @@ static int load_expect(struct loader *l, const struct scenario *s, const struct 
 
     x->about = load_copy(raw->about);
     x->line = yaml_line(&l->y, base);
+    if (load_place(l, s, raw, base, x))
+        return -1;
     if (!raw->sql == !raw->compare)
         return load_error(l, base, "an expectation has either `sql` or `compare`");
     if (raw->compare)

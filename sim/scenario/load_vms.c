@@ -27,12 +27,13 @@ static int load_page(struct loader *l, const char *field, const char *text, uint
     return 0;
 }
 
-static int load_pcpu(struct loader *l, const struct scenario *s, const char *field, const char *text,
+// A physical CPU of the VM's host, counted there.
+static int load_pcpu(struct loader *l, const struct scenario_host *h, const char *field, const char *text,
                      uint32_t *pcpu)
 {
     *pcpu = VMM_CPU_ANY;
     if (text && strcmp(text, "any") != 0)
-        return load_u32(l, field, text, 0, s->cpus - 1, pcpu);
+        return load_u32(l, field, text, 0, h->cpus - 1, pcpu);
     return 0;
 }
 
@@ -103,7 +104,7 @@ static int load_vcpus(struct loader *l, struct scenario *s, struct scenario_vm *
         snprintf(list, sizeof list, "%.80s.vcpus[%u]", base, i);
         if (load_program(l, s, &raw->vcpus[i], list, to))
             return -1;
-        if (load_pcpu(l, s, at(field, list, "pcpu"), raw->vcpus[i].pcpu, &to->pcpu))
+        if (load_pcpu(l, &s->hosts[vm->host], at(field, list, "pcpu"), raw->vcpus[i].pcpu, &to->pcpu))
             return -1;
     }
     return 0;
@@ -128,6 +129,7 @@ static int load_device(struct loader *l, struct vmm_device_config *d, const stru
         load_number(l, at(field, base, "value"), raw->value, 0, UINT64_MAX, &d->value) ||
         load_number(l, at(field, base, "ack"), raw->ack, 0, UINT64_MAX, &d->ack_value) ||
         load_number(l, at(field, base, "work"), raw->work, 0, 1000000000, &d->work_cycles) ||
+        load_flag(l, at(field, base, "big_lock"), raw->big_lock, 1, &d->big_lock) ||
         load_u32(l, at(field, base, "gsi"), raw->gsi, 0, 1023, &d->gsi))
         return -1;
     uint64_t number;
@@ -226,16 +228,44 @@ static int load_parts(struct loader *l, struct scenario_vm *vm, const struct raw
     return 0;
 }
 
+static int load_prefault(struct loader *l, const char *field, const char *text, uint32_t *flags)
+{
+    static const char *const words[] = {"off", "on", "untimed"};
+    static const uint32_t word_flags[] = {0, VMM_VM_PREFAULT, VMM_VM_PREFAULT | VMM_VM_UNTIMED};
+    size_t word = 0;
+
+    if (load_word(l, field, text, words, 3, &word))
+        return -1;
+    *flags |= word_flags[word];
+    return 0;
+}
+
+static int load_host_of(struct loader *l, const struct scenario *s, const char *field, const char *text,
+                        uint32_t *host)
+{
+    const char *names[SCENARIO_HOSTS_MAX];
+    size_t word = 0;
+
+    for (uint32_t i = 0; i < s->host_count; i++)
+        names[i] = s->hosts[i].name;
+    if (load_word(l, field, text, names, s->host_count, &word))
+        return -1;
+    *host = (uint32_t)word;
+    return 0;
+}
+
 static int load_vm(struct loader *l, struct scenario *s, struct scenario_vm *vm, const struct raw_vm *raw,
                    const char *base)
 {
     static const char *const irqchips[] = {"core", "split", "none"};
     static const uint32_t irqchip_flags[] = {VMM_VM_IRQCHIP, VMM_VM_SPLIT_IRQCHIP, 0};
+    static const char *const pagings[] = {"off", "4", "5"};
+    static const uint8_t levels[] = {0, 4, 5};
     char field[FIELD_BYTES];
-    size_t irqchip = 0;
+    size_t irqchip = 0, paging = 0;
 
     vm->line = yaml_line(&l->y, base);
-    vm->page_shift = 12;
+    vm->page_shift = vm->guest_page_shift = 12;
     vm->name = load_copy(raw->name);
     if (!*vm->name || strlen(vm->name) >= VMM_NAME_BYTES)
         return load_error(l, at(field, base, "name"), "expected a name of 1 to %u characters",
@@ -243,24 +273,30 @@ static int load_vm(struct loader *l, struct scenario *s, struct scenario_vm *vm,
     for (uint32_t i = 0; i + 1 < s->vm_count; i++)
         if (strcmp(s->vms[i].name, vm->name) == 0)
             return load_error(l, at(field, base, "name"), "there is a VM `%s` already", vm->name);
-    if (load_bytes(l, at(field, base, "memory"), raw->memory, 1u << 20, s->memory_bytes, &vm->memory_bytes) ||
+    if (load_host_of(l, s, at(field, base, "host"), raw->host, &vm->host))
+        return -1;
+    if (load_bytes(l, at(field, base, "memory"), raw->memory, 1u << 20, s->hosts[vm->host].memory_bytes,
+                   &vm->memory_bytes) ||
         load_page(l, at(field, base, "page"), raw->page, &vm->page_shift) ||
-        load_word(l, at(field, base, "irqchip"), raw->irqchip, irqchips, 3, &irqchip))
+        load_word(l, at(field, base, "irqchip"), raw->irqchip, irqchips, 3, &irqchip) ||
+        load_word(l, at(field, base, "paging"), raw->paging, pagings, 3, &paging) ||
+        load_page(l, at(field, base, "guest_page"), raw->guest_page, &vm->guest_page_shift))
         return -1;
     vm->flags = irqchip_flags[irqchip];
+    vm->paging_levels = levels[paging];
     if (vm->memory_bytes & ((1ull << vm->page_shift) - 1))
         return load_error(l, at(field, base, "memory"), "%s is not a multiple of `page`, %llu KiB",
                           raw->memory, 1ull << (vm->page_shift - 10));
-    if (load_flag(l, at(field, base, "prefault"), raw->prefault, VMM_VM_PREFAULT, &vm->flags) ||
+    if (load_prefault(l, at(field, base, "prefault"), raw->prefault, &vm->flags) ||
         load_flag(l, at(field, base, "nested"), raw->nested, VMM_VM_NESTED, &vm->flags) ||
-        load_pcpu(l, s, at(field, base, "pcpu"), raw->pcpu, &vm->pcpu))
+        load_pcpu(l, &s->hosts[vm->host], at(field, base, "pcpu"), raw->pcpu, &vm->pcpu))
         return -1;
     return load_vcpus(l, s, vm, raw, base) || load_parts(l, vm, raw, base) ? -1 : 0;
 }
 
 int load_vms(struct loader *l, struct scenario *s)
 {
-    uint64_t total = 0;
+    uint64_t totals[SCENARIO_HOSTS_MAX] = {0};
     char base[32], field[FIELD_BYTES];
 
     if (l->raw->vms_count > SCENARIO_VMS_MAX)
@@ -274,14 +310,16 @@ int load_vms(struct loader *l, struct scenario *s)
         // Large host pages must be aligned: the one that holds the host's own memory cannot be given away.
         uint64_t page = 1ull << s->vms[i].page_shift, own = page > HOST_OWN_BYTES ? page : HOST_OWN_BYTES;
 
-        total += s->vms[i].memory_bytes;
-        if (total > s->memory_bytes || s->memory_bytes - total < own)
+        const struct scenario_host *h = &s->hosts[s->vms[i].host];
+        uint64_t total = totals[s->vms[i].host] += s->vms[i].memory_bytes;
+
+        if (total > h->memory_bytes || h->memory_bytes - total < own)
             return load_error(
                 l, at(field, base, "memory"),
                 "the VMs together have %llu MiB, and the host of %llu MiB needs %llu MiB for itself; raise "
-                "machine.memory",
-                (unsigned long long)(total >> 20), (unsigned long long)(s->memory_bytes >> 20),
-                (unsigned long long)(own >> 20));
+                "the %s memory",
+                (unsigned long long)(total >> 20), (unsigned long long)(h->memory_bytes >> 20),
+                (unsigned long long)(own >> 20), l->raw->hosts_count ? "host's" : "machine's");
     }
     return 0;
 }

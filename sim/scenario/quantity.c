@@ -104,6 +104,17 @@ bool quantity_ns(const char *text, uint64_t *out)
     return with_unit(text, units, sizeof units / sizeof *units, true, out);
 }
 
+bool quantity_rate(const char *text, uint64_t *out)
+{
+    static const struct unit units[] = {{"bit/s", 1},
+                                        {"kbit/s", 1000},
+                                        {"Mbit/s", 1000000},
+                                        {"Gbit/s", 1000000000},
+                                        {"Tbit/s", 1000000000000}};
+
+    return with_unit(text, units, sizeof units / sizeof *units, true, out);
+}
+
 bool quantity_bool(const char *text, bool *out)
 {
     static const char *const yes[] = {"yes", "true", "on", "1"}, *const no[] = {"no", "false", "off", "0"};

@@ -10,6 +10,8 @@
 bool quantity_number(const char *text, uint64_t *out); // Decimal or 0x hexadecimal, underscores allowed.
 bool quantity_bytes(const char *text, uint64_t *out);  // With B, KiB, MiB, GiB or TiB; hexadecimal without.
 bool quantity_ns(const char *text, uint64_t *out);     // With ns, us, ms or s; a decimal fraction is allowed.
-bool quantity_bool(const char *text, bool *out);       // yes no true false on off 1 0
+// Bits a second with bit/s, kbit/s, Mbit/s, Gbit/s or Tbit/s; a decimal fraction is allowed.
+bool quantity_rate(const char *text, uint64_t *out);
+bool quantity_bool(const char *text, bool *out); // yes no true false on off 1 0
 
 #endif

@@ -108,6 +108,11 @@ static const char *page_word(uint32_t shift)
     return shift == 30 ? "1GiB" : shift == 21 ? "2MiB" : "4KiB";
 }
 
+static const char *prefault_word(uint32_t flags)
+{
+    return !(flags & VMM_VM_PREFAULT) ? "off" : flags & VMM_VM_UNTIMED ? "untimed" : "on";
+}
+
 static void print_device(FILE *out, const struct vmm_device_config *d)
 {
     bool port = d->kind == VMM_DEVICE_PORT;
@@ -118,6 +123,7 @@ static void print_device(FILE *out, const struct vmm_device_config *d)
         out,
         ", %s: 0x%" PRIx64 ", size: %" PRIu64 "%s, value: 0x%" PRIx64 ", ack: 0x%" PRIx64 ", work: %" PRIu64,
         port ? "port" : "mmio", d->base, d->size, port ? "" : "B", d->value, d->ack_value, d->work_cycles);
+    fputs(d->big_lock ? ", big_lock: on" : "", out);
     if (d->gsi != UINT32_MAX)
         fprintf(out, ", gsi: %" PRIu32, d->gsi);
     fputs(" }\n", out);
@@ -149,14 +155,19 @@ static void print_vm(const struct scenario *s, const struct scenario_vm *vm, FIL
 {
     fputs("  - name: ", out);
     quoted(out, vm->name);
-    fprintf(out,
-            "\n    memory: %" PRIu64
-            "B\n    page: %s\n    irqchip: %s\n    nested: %s\n    prefault: %s\n    ",
-            vm->memory_bytes, page_word(vm->page_shift),
+    if (s->host_count > 1) {
+        fputs("\n    host: ", out);
+        quoted(out, s->hosts[vm->host].name);
+    }
+    fprintf(out, "\n    memory: %" PRIu64 "B\n    page: %s\n    paging: ", vm->memory_bytes,
+            page_word(vm->page_shift));
+    fprintf(out, vm->paging_levels ? "%" PRIu32 : "off", vm->paging_levels);
+    fprintf(out, "\n    guest_page: %s\n    irqchip: %s\n    nested: %s\n    prefault: %s\n    ",
+            page_word(vm->guest_page_shift),
             vm->flags & VMM_VM_IRQCHIP         ? "core"
             : vm->flags & VMM_VM_SPLIT_IRQCHIP ? "split"
                                                : "none",
-            vm->flags & VMM_VM_NESTED ? "on" : "off", vm->flags & VMM_VM_PREFAULT ? "on" : "off");
+            vm->flags & VMM_VM_NESTED ? "on" : "off", prefault_word(vm->flags));
     pcpu(out, vm->pcpu);
     fputs("\n    vcpus:\n", out);
     for (uint32_t v = 0; v < vm->vcpu_count; v++) {
@@ -181,28 +192,58 @@ static void print_vm(const struct scenario *s, const struct scenario_vm *vm, FIL
                 vm->slots[i].flags & HV_MEM_LOG_DIRTY_PAGES ? "on" : "off");
 }
 
+// How a parameter's value is written; plain numbers are not here. `words` are those of values from 1 on.
+static const struct {
+    const char *name, *format, *words[2];
+} arg_rows[] = {
+    {"size", "%" PRIu64 "B", {NULL}},
+    {"downtime_limit", "%" PRIu64 "ns", {NULL}},
+    {"max_bandwidth", "%" PRIu64 "bit/s", {NULL}},
+    {"verify", "%" PRIu64, {NULL}},
+    {"method", NULL, {"precopy", "postcopy"}},
+    {"auto_converge", NULL, {"off", "on"}},
+};
+
+static void print_arg(const struct scenario *s, const char *name, size_t span, uint64_t value, FILE *out)
+{
+    const char *format = "0x%" PRIx64, *word = NULL;
+
+    for (size_t i = 0; i < sizeof arg_rows / sizeof *arg_rows; i++) {
+        if (strlen(arg_rows[i].name) != span || strncmp(name, arg_rows[i].name, span) != 0)
+            continue;
+        format = arg_rows[i].format;
+        if (!format && value == 0)
+            return; // Left to a knob.
+        word = format ? NULL : arg_rows[i].words[value - 1];
+    }
+    fprintf(out, ", %.*s: ", (int)span, name);
+    if (span == 2 && strncmp(name, "to", span) == 0)
+        quoted(out, s->hosts[value].name);
+    else if (word)
+        fputs(word, out);
+    else
+        fprintf(out, format, value);
+}
+
 static void print_action(const struct scenario *s, const struct vmm_action *a, FILE *out)
 {
     const char *args = action_params[a->op];
 
     fprintf(out, "  - { at: %" PRIu64 "ns, do: %s, vm: ", a->at_ns, action_words[a->op]);
     quoted(out, s->vms[a->vm].name);
-    for (int i = 0; *args && i < 4; i++) {
-        int span = (int)strcspn(args, ",?");
-
-        fprintf(out, ", %.*s: ", span, args);
-        fprintf(out, strncmp(args, "size", (size_t)span) == 0 ? "%" PRIu64 "B" : "0x%" PRIx64, a->args[i]);
+    for (uint32_t i = 0; *args && i < VMM_ACTION_ARGS; i++) {
+        print_arg(s, args, strcspn(args, ",?"), a->args[i], out);
         args += strcspn(args, ",");
         args += *args == ',';
     }
     fputs(" }\n", out);
 }
 
-static void print_knob(FILE *out, const struct scenario_knob *k)
+static void print_knob(FILE *out, const char *indent, const struct scenario_knob *k)
 {
     const char *word = knob_rows[k->knob].values;
 
-    fprintf(out, "      %s: ", schema_knob_name(k->knob));
+    fprintf(out, "%s%s: ", indent, schema_knob_name(k->knob));
     if (knob_rows[k->knob].type == KNOB_INT) {
         fprintf(out, "%" PRIu64 "\n", k->value);
         return;
@@ -212,24 +253,29 @@ static void print_knob(FILE *out, const struct scenario_knob *k)
     fprintf(out, "%.*s\n", (int)strcspn(word, "|"), word);
 }
 
-// In the order of hv/knobs.def; the scenario's own value may be followed by the variant's.
-static void print_knobs(const struct scenario_variant *v, FILE *out)
+// In the order of the parameters, as reading them back gives them; the variant's own come last and count.
+static void print_uarch(const struct scenario_variant *v, FILE *out)
 {
-    if (v->knob_count)
-        fputs("    knobs:\n", out);
-    for (uint32_t knob = 0; knob < KNOB_COUNT; knob++) {
-        const struct scenario_knob *last = NULL;
+    if (v->uarch_count)
+        fputs("    uarch:\n", out);
+    for (uint32_t param = 0; param < SCHEMA_UARCH_PARAMS; param++) {
+        const struct scenario_uarch *last = NULL;
 
-        for (uint32_t k = 0; k < v->knob_count; k++)
-            if (v->knobs[k].knob == knob)
-                last = &v->knobs[k];
+        for (uint32_t k = 0; k < v->uarch_count; k++)
+            if (v->uarch[k].param == param)
+                last = &v->uarch[k];
         if (last)
-            print_knob(out, last);
+            fprintf(out, "      %s: 0x%" PRIx64 "\n", schema_uarch_name(param), last->value);
     }
 }
 
 static void print_variants(const struct scenario *s, FILE *out)
 {
+    const struct scenario_variant *first = s->variants; // All have the scenario's own knobs.
+
+    fputs(first->own_count ? "knobs:\n" : "", out);
+    for (uint32_t k = 0; k < first->own_count; k++)
+        print_knob(out, "  ", &first->knobs[k]);
     fputs("variants:\n", out);
     for (uint32_t i = 0; i < s->variant_count; i++) {
         const struct scenario_variant *v = &s->variants[i];
@@ -251,7 +297,11 @@ static void print_variants(const struct scenario *s, FILE *out)
             quoted(out, v->steps[step].text);
             fputc('\n', out);
         }
-        print_knobs(v, out);
+        if (v->knob_count > v->own_count)
+            fputs("    knobs:\n", out);
+        for (uint32_t k = v->own_count; k < v->knob_count; k++)
+            print_knob(out, "      ", &v->knobs[k]);
+        print_uarch(v, out);
     }
 }
 
@@ -274,11 +324,53 @@ static void print_bounds(FILE *out, const char *indent, const struct scenario_ex
     fputc('\n', out);
 }
 
-static void print_expect(const struct scenario_expect *x, FILE *out)
+static void print_sweep(const struct scenario *s, FILE *out)
+{
+    if (s->swept_count) // A point of it: its values stand in their places.
+        return;
+    fputs(s->axis_count ? "sweep:\n" : "", out);
+    for (uint32_t a = 0; a < s->axis_count; a++) {
+        fputs("  ", out);
+        quoted(out, s->axes[a].path);
+        fputs(": [", out);
+        for (uint32_t v = 0; v < s->axes[a].value_count; v++) {
+            fputs(v ? ", " : "", out);
+            quoted(out, s->axes[a].values[v]);
+        }
+        fputs("]\n", out);
+    }
+}
+
+static void print_shows(const struct scenario *s, FILE *out)
+{
+    fputs(s->show_count ? "show:\n" : "", out);
+    for (uint32_t i = 0; i < s->show_count; i++) {
+        fputs("  - as: ", out);
+        quoted(out, s->shows[i].as);
+        fputs("\n    sql: ", out);
+        quoted(out, s->shows[i].sql);
+        fputc('\n', out);
+    }
+}
+
+// At a point of a sweep only what is judged there is left.
+static bool is_left(const struct scenario *s, const struct scenario_expect *x)
+{
+    return s->swept_count == 0 || (!x->whole && (!x->at || scenario_is_at(s, x->at)));
+}
+
+static void print_expect(const struct scenario *s, const struct scenario_expect *x, FILE *out)
 {
     fputs("  - about: ", out);
     quoted(out, x->about);
     fputc('\n', out);
+    if (x->at && s->swept_count == 0) {
+        fputs("    at: ", out);
+        quoted(out, x->at);
+        fputc('\n', out);
+    }
+    if (x->whole)
+        fputs("    over: sweep\n", out);
     if (x->numerator) {
         fputs("    compare:\n      ratio: ", out);
         quoted_pair(out, x->numerator, x->denominator);
@@ -296,6 +388,38 @@ static void print_expect(const struct scenario_expect *x, FILE *out)
     print_bounds(out, "    ", x);
 }
 
+static void print_hosts(const struct scenario *s, FILE *out)
+{
+    const struct scenario_link *k = &s->link;
+
+    if (s->host_count == 1 && s->hosts[0].knob_count == 0 && strcmp(s->hosts[0].name, "host") == 0) {
+        fputs("machine: { arch: x86, uarch: ", out);
+        quoted(out, s->uarch);
+        fprintf(out, ", cpus: %" PRIu32 ", memory: %" PRIu64 "B }\n", s->hosts[0].cpus,
+                s->hosts[0].memory_bytes);
+        return;
+    }
+    fputs("machine: { arch: x86, uarch: ", out);
+    quoted(out, s->uarch);
+    fputs(" }\nhosts:\n", out);
+    for (uint32_t i = 0; i < s->host_count; i++) {
+        const struct scenario_host *h = &s->hosts[i];
+
+        fputs("  - name: ", out);
+        quoted(out, h->name);
+        fprintf(out, "\n    cpus: %" PRIu32 "\n    memory: %" PRIu64 "B\n", h->cpus, h->memory_bytes);
+        if (h->knob_count)
+            fputs("    knobs:\n", out);
+        for (uint32_t n = 0; n < h->knob_count; n++)
+            print_knob(out, "      ", &h->knobs[n]);
+    }
+    if (s->host_count > 1)
+        fprintf(out,
+                "link: { bandwidth: %" PRIu64 "bit/s, latency: %" PRIu64 "ns, mtu: %" PRIu32
+                ", packet: %" PRIu64 "ns, queue: %" PRIu64 "B }\n",
+                k->bits_per_second, k->latency_ns, k->mtu_bytes, k->packet_ns, k->queue_bytes);
+}
+
 static void print_recorded(const struct scenario_recorded *r, FILE *out)
 {
     fputs("  - { reason: ", out);
@@ -309,9 +433,7 @@ void scenario_print_resolved(const struct scenario *s, FILE *out)
     field(out, "scenario", s->name);
     field(out, "about", s->about);
     field(out, "source", s->source);
-    fputs("machine: { arch: x86, uarch: ", out);
-    quoted(out, s->uarch);
-    fprintf(out, ", cpus: %" PRIu32 ", memory: %" PRIu64 "B }\n", s->cpus, s->memory_bytes);
+    print_hosts(s, out);
     fputs("vms:\n", out);
     for (uint32_t i = 0; i < s->vm_count; i++)
         print_vm(s, &s->vms[i], out);
@@ -321,11 +443,18 @@ void scenario_print_resolved(const struct scenario *s, FILE *out)
         print_action(s, &s->actions[i], out);
     if (s->until_ns)
         fprintf(out, "run: { until: %" PRIu64 "ns }\n", s->until_ns);
+    print_sweep(s, out);
     print_variants(s, out);
-    if (s->expect_count)
-        fputs("expect:\n", out);
-    for (uint32_t i = 0; i < s->expect_count; i++)
-        print_expect(&s->expects[i], out);
+    print_shows(s, out);
+    bool any = false;
+
+    for (uint32_t i = 0; i < s->expect_count; i++) {
+        if (!is_left(s, &s->expects[i]))
+            continue;
+        fputs(any ? "" : "expect:\n", out);
+        any = true;
+        print_expect(s, &s->expects[i], out);
+    }
     if (s->recorded_count)
         fputs("recorded:\n", out);
     for (uint32_t i = 0; i < s->recorded_count; i++)

@@ -90,6 +90,15 @@ int load_time(struct loader *l, const char *field, const char *text, uint64_t *o
     return 0;
 }
 
+int load_rate(struct loader *l, const char *field, const char *text, uint64_t *out)
+{
+    if (text && !quantity_rate(text, out))
+        return load_error(l, field,
+                          "expected a rate with a unit (kbit/s, Mbit/s, Gbit/s) such as 10Gbit/s, got `%s`",
+                          text);
+    return 0;
+}
+
 int load_flag(struct loader *l, const char *field, const char *text, uint32_t flag, uint32_t *flags)
 {
     bool on;
@@ -130,17 +139,10 @@ static int load_machine(struct loader *l, struct scenario *s)
     const struct raw_machine *m = l->raw->machine;
     size_t arch;
 
-    s->cpus = 1;
-    s->memory_bytes = 4ull << 30;
     if (m && load_word(l, "machine.arch", m->arch, arches, 1, &arch))
         return -1;
     s->uarch = load_copy(m && m->uarch ? m->uarch : "skylake-sp");
     s->uarch_line = yaml_line(&l->y, "machine.uarch");
-    if (m && (load_u32(l, "machine.cpus", m->cpus, 1, SCENARIO_CPUS_MAX, &s->cpus) ||
-              load_bytes(l, "machine.memory", m->memory, 64u << 20, SCENARIO_MEMORY_MAX, &s->memory_bytes)))
-        return -1;
-    if (s->memory_bytes % 4096)
-        return load_error(l, "machine.memory", "is not a multiple of 4KiB");
     if (strchr(s->uarch, '/') || *s->uarch == '.')
         return load_error(l, "machine.uarch", "expected the name of a micro-architecture such as skylake-sp");
     if (l->raw->run && load_time(l, "run.until", l->raw->run->until, &s->until_ns))
@@ -191,8 +193,8 @@ static int load_all(struct loader *l, struct scenario *s)
         return load_error(l, "scenario", "expected a short name");
     if (l->raw->vms_count == 0)
         return load_error(l, "vms", "a scenario needs at least one VM");
-    if (load_machine(l, s) || load_vms(l, s) || load_actions(l, s) || load_variants(l, s) ||
-        load_expects(l, s))
+    if (load_machine(l, s) || load_hosts(l, s) || load_vms(l, s) || load_actions(l, s) ||
+        load_variants(l, s) || load_shows(l, s) || load_expects(l, s))
         return -1;
     return load_recorded(l, s);
 }
@@ -241,11 +243,11 @@ static void free_vcpu(struct scenario_vcpu *v)
     free(v->native);
 }
 
-// The scenario of an opened file, which is closed.
-static struct scenario *load_opened(struct loader *l)
+// Loads what the file's text says by now. -1 with the loader's error.
+static int load_said(struct loader *l, struct scenario *s)
 {
-    struct scenario *s = NULL;
     struct schema *schema = load_array(1, sizeof *schema);
+    int result = -1;
 
     if (!load_names(l)) {
         void *raw;
@@ -253,17 +255,25 @@ static struct scenario *load_opened(struct loader *l)
         schema_make(schema, &l->names);
         if (!yaml_load(&l->y, &schema->root, &raw, l->e)) {
             l->raw = raw;
-            s = load_array(1, sizeof *s);
-            s->path = load_copy(l->y.path);
-            s->folder = folder_of(l->y.path);
-            if (load_all(l, s)) {
-                scenario_free(s);
-                s = NULL;
-            }
+            result = load_all(l, s);
             cyaml_free(yaml_config(), &schema->root, raw, 0);
         }
     }
     free(schema);
+    return result;
+}
+
+// The scenario of an opened file, which is closed; `point`: at that point of its sweep, NULL: as written.
+static struct scenario *load_opened(struct loader *l, const uint32_t *point)
+{
+    struct scenario *s = load_array(1, sizeof *s);
+
+    s->path = load_copy(l->y.path);
+    s->folder = folder_of(l->y.path);
+    if (load_axes(l, s) || (point && load_point(l, s, *point)) || load_said(l, s)) {
+        scenario_free(s);
+        s = NULL;
+    }
     yaml_close(&l->y);
     return s;
 }
@@ -272,20 +282,31 @@ struct scenario *scenario_load(const char *path, struct user_error *e)
 {
     struct loader l = {.e = e};
 
-    return yaml_open(&l.y, path, e) ? NULL : load_opened(&l);
+    return yaml_open(&l.y, path, e) ? NULL : load_opened(&l, NULL);
+}
+
+struct scenario *scenario_load_point(const char *path, uint32_t point, struct user_error *e)
+{
+    struct loader l = {.e = e};
+
+    return yaml_open(&l.y, path, e) ? NULL : load_opened(&l, &point);
 }
 
 struct scenario *scenario_load_text(const char *path, const void *text, size_t bytes, struct user_error *e)
 {
     struct loader l = {.e = e};
 
-    return yaml_open_text(&l.y, path, text, bytes, e) ? NULL : load_opened(&l);
+    return yaml_open_text(&l.y, path, text, bytes, e) ? NULL : load_opened(&l, NULL);
 }
 
 void scenario_free(struct scenario *s)
 {
     if (!s)
         return;
+    for (uint32_t i = 0; i < s->host_count; i++) {
+        free(s->hosts[i].name);
+        free(s->hosts[i].knobs);
+    }
     for (uint32_t i = 0; i < s->vm_count; i++) {
         for (uint32_t v = 0; v < s->vms[i].vcpu_count; v++)
             free_vcpu(&s->vms[i].vcpus[v]);
@@ -299,6 +320,7 @@ void scenario_free(struct scenario *s)
         free(s->variants[i].about);
         free(s->variants[i].violation);
         free(s->variants[i].knobs);
+        free(s->variants[i].uarch);
         for (uint32_t step = 0; step < s->variants[i].step_count; step++)
             free(s->variants[i].steps[step].text);
         free(s->variants[i].steps);
@@ -306,12 +328,13 @@ void scenario_free(struct scenario *s)
     for (uint32_t i = 0; i < s->expect_count; i++) {
         struct scenario_expect *x = &s->expects[i];
 
-        free(x->about), free(x->variant), free(x->sql), free(x->low), free(x->high);
+        free(x->about), free(x->variant), free(x->at), free(x->sql), free(x->low), free(x->high);
         free(x->numerator), free(x->denominator);
     }
     for (uint32_t i = 0; i < s->recorded_count; i++)
         free(s->recorded[i].reason);
-    free(s->vms), free(s->actions), free(s->variants), free(s->expects), free(s->recorded);
+    sweep_free(s);
+    free(s->hosts), free(s->vms), free(s->actions), free(s->variants), free(s->expects), free(s->recorded);
     free(s->path), free(s->folder), free(s->name), free(s->about), free(s->source), free(s->uarch);
     free(s);
 }

@@ -15,8 +15,12 @@
 
 #define SCENARIO_CPUS_MAX 64u
 #define SCENARIO_VMS_MAX 16u
+#define SCENARIO_HOSTS_MAX 2u // A link has two ends.
 #define SCENARIO_VCPUS_MAX 64u
 #define SCENARIO_VARIANTS_MAX 32u
+#define SCENARIO_AXES_MAX 4u
+#define SCENARIO_POINTS_MAX 256u
+#define SCENARIO_SHOWS_MAX 8u
 #define SCENARIO_STEPS_MAX 255u
 #define SCENARIO_SLOTS_MAX 48u           // Of a VM in the scenario; actions may add some.
 #define SCENARIO_MEMORY_MAX (4ull << 40) // Bytes of a host.
@@ -37,9 +41,12 @@ struct scenario_vcpu {
 
 struct scenario_vm {
     char *name;
+    uint32_t host; // Where it starts.
     uint64_t memory_bytes;
     uint32_t page_shift;
-    uint32_t flags; // VMM_VM_*
+    uint32_t flags;            // VMM_VM_*
+    uint32_t paging_levels;    // Of the guest's tables: 0 (streams give guest-physical addresses), 4, 5
+    uint32_t guest_page_shift; // Of the pages that they map
     uint32_t pcpu;
     struct scenario_vcpu *vcpus;
     uint32_t vcpu_count;
@@ -54,6 +61,29 @@ struct scenario_knob {
     uint32_t knob; // enum knob_id
     uint64_t value;
 };
+
+struct scenario_host {
+    char *name; // "host" where the scenario names none
+    uint32_t cpus;
+    uint64_t memory_bytes;
+    struct scenario_knob *knobs; // On top of the variant's.
+    uint32_t knob_count;
+};
+
+// The network link between two hosts (models/dev/link.h).
+struct scenario_link {
+    uint64_t bits_per_second;
+    uint64_t latency_ns;
+    uint64_t packet_ns; // Of either network card, for each packet.
+    uint64_t queue_bytes;
+    uint32_t mtu_bytes;
+};
+
+// A parameter of the micro-architecture that the scenario replaces.
+struct scenario_uarch {
+    uint32_t param; // Position in models/cpu/uarch/uarch_params.def
+    uint64_t value;
+};
 // A step of a pinned order (docs/schedules.md), as written.
 struct scenario_step {
     char *text;
@@ -66,17 +96,40 @@ struct scenario_variant {
     struct scenario_step *steps; // The variant's own order, or the scenario's where it gives none.
     uint32_t step_count;
     struct scenario_knob *knobs; // The scenario's own, then the variant's.
-    uint32_t knob_count;
+    uint32_t knob_count, own_count;
+    struct scenario_uarch *uarch; // The same.
+    uint32_t uarch_count;
 };
 
 enum expect_kind { EXPECT_TRUE_VALUE, EXPECT_EQUALS, EXPECT_AT_LEAST, EXPECT_AT_MOST, EXPECT_BETWEEN };
 struct scenario_expect {
     char *about;
     char *variant; // NULL: every variant. Of a comparison: NULL.
+    char *at;      // Only at the points of the sweep that have this value (or PATH=VALUE). NULL: at each.
+    bool whole;    // Judged once, after all of the sweep's points, over all of their runs.
     char *sql;     // Its first column of its first row is the value.
     enum expect_kind kind;
     char *low, *high;              // As written: numbers or text. EQUALS and AT_LEAST use low, AT_MOST high.
     char *numerator, *denominator; // Comparison of two variants' values: numerator / denominator. NULL: none.
+    uint32_t line;
+};
+
+// A field and the values that a sweep gives it.
+struct scenario_axis {
+    char *path;
+    char **values;
+    uint32_t value_count;
+    uint32_t line;
+};
+// What one point of a sweep gives a field.
+struct scenario_swept {
+    char *path, *value;
+    bool is_number;
+    uint64_t number; // Bytes, nanoseconds or a plain number.
+};
+// A column of the table that ends a run: a value of each variant's.
+struct scenario_show {
+    char *as, *sql;
     uint32_t line;
 };
 
@@ -90,8 +143,9 @@ struct scenario {
     char *name, *about, *source;
     char *uarch;
     uint32_t uarch_line;
-    uint32_t cpus;
-    uint64_t memory_bytes;
+    struct scenario_host *hosts; // At least one.
+    uint32_t host_count;
+    struct scenario_link link; // Where there are two hosts.
     uint64_t until_ns; // Simulated time at which the run ends at the latest; 0: when the guests are done
     struct scenario_vm *vms;
     uint32_t vm_count;
@@ -99,6 +153,12 @@ struct scenario {
     uint32_t action_count;
     struct scenario_variant *variants; // At least one.
     uint32_t variant_count;
+    struct scenario_axis *axes;
+    uint32_t axis_count;
+    struct scenario_swept *swept; // Of this point; none in the scenario as written.
+    uint32_t swept_count;
+    struct scenario_show *shows;
+    uint32_t show_count;
     struct scenario_expect *expects;
     uint32_t expect_count;
     struct scenario_recorded *recorded;
@@ -109,6 +169,13 @@ struct scenario {
 struct scenario *scenario_load(const char *path, struct user_error *e);
 // The same for text in memory; `path` names it in messages, and its folder is where streams are.
 struct scenario *scenario_load_text(const char *path, const void *text, size_t bytes, struct user_error *e);
+// The same at point `point` of its sweep: as if the file had the point's values in place of its own.
+struct scenario *scenario_load_point(const char *path, uint32_t point, struct user_error *e);
+// Points of the sweep: every combination of the axes' values, the last axis turning fastest. 1 without a
+// sweep.
+uint32_t scenario_point_count(const struct scenario *s);
+// Does `at` ("VALUE", or "PATH=VALUE") name this point? `axes` gives the words that exist, for messages.
+bool scenario_is_at(const struct scenario *s, const char *at);
 void scenario_free(struct scenario *s);
 // The variant called `name`, or NULL.
 const struct scenario_variant *scenario_variant_find(const struct scenario *s, const char *name);

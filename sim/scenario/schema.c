@@ -4,8 +4,10 @@
 
 enum { TEXT_MAX = 64 << 10 };
 
-static const char *const action_args[] = {"gsi",  "level", "vector", "dest", "mode", "vcpu",  "slot", "gpa",
-                                          "size", "flags", "offset", "cpu",  "ns",   "count", NULL};
+static const char *const action_args[] = {
+    "gsi",    "level",          "vector",        "dest",          "mode",   "vcpu",  "slot",
+    "gpa",    "size",           "flags",         "offset",        "cpu",    "ns",    "to",
+    "method", "downtime_limit", "max_bandwidth", "auto_converge", "verify", "count", NULL};
 
 static const char *const knob_names[] = {
 #define KNOB(id, name, type, values, def, about, source) name,
@@ -35,7 +37,7 @@ static const cyaml_schema_value_t text_entry = {CYAML_VALUE_STRING(CYAML_FLAG_PO
 static const cyaml_schema_field_t device_fields[] = {
     TEXT_NEEDED(struct raw_device, name), TEXT(struct raw_device, port), TEXT(struct raw_device, mmio),
     TEXT(struct raw_device, size),        TEXT(struct raw_device, value), TEXT(struct raw_device, gsi),
-    TEXT(struct raw_device, ack),         TEXT(struct raw_device, work),  CYAML_FIELD_END};
+    TEXT(struct raw_device, ack),         TEXT(struct raw_device, work), TEXT(struct raw_device, big_lock), CYAML_FIELD_END};
 static const cyaml_schema_value_t device_entry = ENTRY(struct raw_device, device_fields);
 
 static const cyaml_schema_field_t slot_fields[] = {
@@ -49,11 +51,16 @@ static const cyaml_schema_field_t compare_fields[] = {
 
 static const cyaml_schema_field_t expect_fields[] = {
     TEXT_NEEDED(struct raw_expect, about), TEXT(struct raw_expect, variant), TEXT(struct raw_expect, sql),
+    TEXT(struct raw_expect, at), TEXT(struct raw_expect, over),
     TEXT(struct raw_expect, equals), TEXT(struct raw_expect, at_least), TEXT(struct raw_expect, at_most),
     LIST("between", struct raw_expect, between, &text_entry),
     PART("compare", struct raw_expect, compare, compare_fields),
     CYAML_FIELD_END};
 static const cyaml_schema_value_t expect_entry = ENTRY(struct raw_expect, expect_fields);
+
+static const cyaml_schema_field_t show_fields[] = {
+    TEXT_NEEDED(struct raw_show, as), TEXT_NEEDED(struct raw_show, sql), CYAML_FIELD_END};
+static const cyaml_schema_value_t show_entry = ENTRY(struct raw_show, show_fields);
 
 static const cyaml_schema_field_t recorded_fields[] = {
     TEXT_NEEDED(struct raw_recorded, reason), TEXT_NEEDED(struct raw_recorded, count),
@@ -63,6 +70,10 @@ static const cyaml_schema_value_t recorded_entry = ENTRY(struct raw_recorded, re
 static const cyaml_schema_field_t machine_fields[] = {
     TEXT(struct raw_machine, arch), TEXT(struct raw_machine, uarch), TEXT(struct raw_machine, cpus),
     TEXT(struct raw_machine, memory), CYAML_FIELD_END};
+
+static const cyaml_schema_field_t link_fields[] = {
+    TEXT(struct raw_link, bandwidth), TEXT(struct raw_link, latency), TEXT(struct raw_link, mtu),
+    TEXT(struct raw_link, packet), TEXT(struct raw_link, queue), CYAML_FIELD_END};
 
 static const cyaml_schema_field_t run_fields[] = {TEXT(struct raw_run, until), CYAML_FIELD_END};
 // clang-format on
@@ -90,6 +101,17 @@ static void make_action(struct schema *s)
         (cyaml_schema_value_t){CYAML_VALUE_MAPPING(CYAML_FLAG_DEFAULT, struct raw_action, s->action)};
 }
 
+// A host's knobs are those of variants.
+static void make_host(struct schema *s)
+{
+    s->host[0] = text_field("name", offsetof(struct raw_host, name));
+    s->host[1] = text_field("cpus", offsetof(struct raw_host, cpus));
+    s->host[2] = text_field("memory", offsetof(struct raw_host, memory));
+    s->host[3] = (cyaml_schema_field_t)PART("knobs", struct raw_host, knobs, s->knobs);
+    s->host[4] = (cyaml_schema_field_t)CYAML_FIELD_END;
+    s->host_entry = (cyaml_schema_value_t){CYAML_VALUE_MAPPING(CYAML_FLAG_DEFAULT, struct raw_host, s->host)};
+}
+
 static void make_vm(struct schema *s, const struct schema_names *names)
 {
     for (size_t i = 0; i < names->arg_count; i++)
@@ -103,11 +125,14 @@ static void make_vm(struct schema *s, const struct schema_names *names)
     memcpy(s->vcpu, vcpu, sizeof vcpu);
     s->vcpu_entry = (cyaml_schema_value_t)ENTRY(struct raw_vcpu, s->vcpu);
     const cyaml_schema_field_t vm[] = {TEXT_NEEDED(struct raw_vm, name),
+                                       TEXT(struct raw_vm, host),
                                        TEXT_NEEDED(struct raw_vm, memory),
                                        TEXT(struct raw_vm, page),
                                        TEXT(struct raw_vm, prefault),
                                        TEXT(struct raw_vm, irqchip),
                                        TEXT(struct raw_vm, nested),
+                                       TEXT(struct raw_vm, paging),
+                                       TEXT(struct raw_vm, guest_page),
                                        TEXT(struct raw_vm, pcpu),
                                        LIST("vcpus", struct raw_vm, vcpus, &s->vcpu_entry),
                                        LIST("devices", struct raw_vm, devices, &device_entry),
@@ -124,11 +149,19 @@ static void make_variants(struct schema *s, const struct schema_names *names)
     for (unsigned i = 0; i < KNOB_COUNT; i++)
         s->knobs[i] = text_field(knob_names[i], i * sizeof(char *));
     s->knobs[KNOB_COUNT] = (cyaml_schema_field_t)CYAML_FIELD_END;
+    size_t at = 0;
+
+    for (unsigned i = 0; i < SCHEMA_UARCH_PARAMS; i++)
+        if (schema_uarch_name(i))
+            s->uarch[at++] = text_field(schema_uarch_name(i), i * sizeof(char *));
+    s->uarch[at] = (cyaml_schema_field_t)CYAML_FIELD_END;
     s->variant[0] = text_field("about", offsetof(struct raw_variant, about));
     s->variant[1] = (cyaml_schema_field_t)PART("knobs", struct raw_variant, knobs, s->knobs);
     s->variant[2] = (cyaml_schema_field_t)LIST("schedule", struct raw_variant, schedule, &text_entry);
     s->variant[3] = text_field("violation", offsetof(struct raw_variant, violation));
-    s->variant[4] = (cyaml_schema_field_t)CYAML_FIELD_END;
+    s->variant[4] = (cyaml_schema_field_t)PART("uarch", struct raw_variant, uarch, s->uarch);
+    s->variant[5] = (cyaml_schema_field_t)CYAML_FIELD_END;
+    make_host(s);
     for (size_t i = 0; i < names->variant_count; i++)
         s->variants[i] =
             (cyaml_schema_field_t){.key = names->variants[i],
@@ -148,15 +181,20 @@ void schema_make(struct schema *s, const struct schema_names *names)
         TEXT(struct raw_scenario, about),
         TEXT(struct raw_scenario, source),
         PART("machine", struct raw_scenario, machine, machine_fields),
+        LIST("hosts", struct raw_scenario, hosts, &s->host_entry),
+        PART("link", struct raw_scenario, link, link_fields),
         LIST("vms", struct raw_scenario, vms, &s->vm_entry),
         LIST("vmm", struct raw_scenario, vmm, &s->action_entry),
         PART("run", struct raw_scenario, run, run_fields),
         PART("knobs", struct raw_scenario, knobs, s->knobs),
+        PART("uarch", struct raw_scenario, uarch, s->uarch),
         LIST("schedule", struct raw_scenario, schedule, &text_entry),
         {.key = "variants",
          .data_offset = (uint32_t)offsetof(struct raw_scenario, variants),
          .value = {CYAML_VALUE_MAPPING(CYAML_FLAG_OPTIONAL, struct raw_variant *[SCENARIO_VARIANTS_MAX],
                                        s -> variants)}},
+        CYAML_FIELD_IGNORE("sweep", CYAML_FLAG_OPTIONAL), // By load_sweep(): its keys are fields' paths.
+        LIST("show", struct raw_scenario, show, &show_entry),
         LIST("expect", struct raw_scenario, expect, &expect_entry),
         LIST("recorded", struct raw_scenario, recorded, &recorded_entry),
         CYAML_FIELD_END};

@@ -11,7 +11,7 @@
 #include "sim/scenario/scenario.h"
 #include "sim/scenario/yaml.h"
 
-#define SCHEMA_ACTION_ARGS 16u
+#define SCHEMA_ACTION_ARGS 24u
 #define SCHEMA_GUEST_ARGS 64u // Different names of arguments of native guests in a file.
 
 struct raw_args {
@@ -22,13 +22,13 @@ struct raw_vcpu {
     struct raw_args *args;
 };
 struct raw_device {
-    char *name, *port, *mmio, *size, *value, *gsi, *ack, *work;
+    char *name, *port, *mmio, *size, *value, *gsi, *ack, *work, *big_lock;
 };
 struct raw_slot {
     char *slot, *gpa, *size, *page, *readonly, *log_dirty;
 };
 struct raw_vm {
-    char *name, *memory, *page, *prefault, *irqchip, *nested, *pcpu;
+    char *name, *host, *memory, *page, *prefault, *irqchip, *nested, *paging, *guest_page, *pcpu;
     struct raw_vcpu *vcpus;
     unsigned vcpus_count;
     struct raw_device *devices;
@@ -43,11 +43,26 @@ struct raw_action {
 struct raw_knobs {
     char *v[KNOB_COUNT];
 };
+// Parameters of the micro-architecture, in the order of models/cpu/uarch/uarch_params.def.
+enum schema_uarch_param {
+#define GROUP(g, about)
+#define P(g, name, unit, min, max, about) SCHEMA_UARCH_##g##_##name,
+#define END(g)
+#include "models/cpu/uarch/uarch_params.def"
+#undef GROUP
+#undef P
+#undef END
+    SCHEMA_UARCH_PARAMS
+};
+struct raw_uarch_values {
+    char *v[SCHEMA_UARCH_PARAMS];
+};
 struct raw_variant {
     char *about, *violation;
     char **schedule;
     unsigned schedule_count;
     struct raw_knobs *knobs;
+    struct raw_uarch_values *uarch;
 };
 struct raw_compare {
     char *sql, *ratio, *at_least, *at_most;
@@ -55,10 +70,13 @@ struct raw_compare {
     unsigned between_count;
 };
 struct raw_expect {
-    char *about, *variant, *sql, *equals, *at_least, *at_most;
+    char *about, *variant, *at, *over, *sql, *equals, *at_least, *at_most;
     char **between;
     unsigned between_count;
     struct raw_compare *compare;
+};
+struct raw_show {
+    char *as, *sql;
 };
 struct raw_recorded {
     char *reason, *count, *p50_ns, *p99_ns;
@@ -66,21 +84,34 @@ struct raw_recorded {
 struct raw_machine {
     char *arch, *uarch, *cpus, *memory;
 };
+struct raw_host {
+    char *name, *cpus, *memory;
+    struct raw_knobs *knobs;
+};
+struct raw_link {
+    char *bandwidth, *latency, *mtu, *packet, *queue;
+};
 struct raw_run {
     char *until;
 };
 struct raw_scenario {
     char *scenario, *about, *source;
     struct raw_machine *machine;
+    struct raw_host *hosts;
+    unsigned hosts_count;
+    struct raw_link *link;
     struct raw_vm *vms;
     unsigned vms_count;
     struct raw_action *vmm;
     unsigned vmm_count;
     struct raw_run *run;
     struct raw_knobs *knobs;
+    struct raw_uarch_values *uarch;
     char **schedule;
     unsigned schedule_count;
     struct raw_variant *variants[SCENARIO_VARIANTS_MAX];
+    struct raw_show *show;
+    unsigned show_count;
     struct raw_expect *expect;
     unsigned expect_count;
     struct raw_recorded *recorded;
@@ -90,8 +121,11 @@ struct raw_scenario {
 // Fields of every mapping that is made at run time.
 struct schema {
     cyaml_schema_field_t knobs[KNOB_COUNT + 1];
-    cyaml_schema_field_t variant[5];
+    cyaml_schema_field_t uarch[SCHEMA_UARCH_PARAMS + 1];
+    cyaml_schema_field_t variant[6];
     cyaml_schema_field_t variants[SCENARIO_VARIANTS_MAX + 1];
+    cyaml_schema_field_t host[5];
+    cyaml_schema_value_t host_entry;
     cyaml_schema_field_t action[SCHEMA_ACTION_ARGS + 4];
     cyaml_schema_value_t action_entry;
     cyaml_schema_field_t args[SCHEMA_GUEST_ARGS + 1];
@@ -99,13 +133,15 @@ struct schema {
     cyaml_schema_value_t vcpu_entry;
     cyaml_schema_field_t vm[16];
     cyaml_schema_value_t vm_entry;
-    cyaml_schema_field_t top[16];
+    cyaml_schema_field_t top[20];
     cyaml_schema_value_t root;
 };
 
 // Name of argument i of actions ("gsi", "level", ...), NULL beyond the last.
 const char *schema_action_arg(unsigned i);
 const char *schema_knob_name(unsigned knob);
+// "group.name" of a parameter of the micro-architecture that a scenario may replace, else NULL.
+const char *schema_uarch_name(unsigned param);
 // Keys that are the file's own choice.
 struct schema_names {
     const char *variants[SCENARIO_VARIANTS_MAX + 1];

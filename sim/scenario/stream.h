@@ -40,6 +40,7 @@ struct stream_target {
     unsigned vm;        // < 256
     unsigned vcpu;      // < 256
     uint32_t ops_max;   // 0: STREAM_OPS_MAX.
+    bool linear;        // Addresses of the first program's memory accesses are linear, not guest-physical.
 };
 
 struct stream_error {

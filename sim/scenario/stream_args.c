@@ -292,6 +292,10 @@ static bool read_arg(struct parser *p, struct replay_op *op, char letter, struct
     case 's':
         return arg_size(p, word, value);
     case 'g':
+        // Linear addresses may be any; the processor says which are canonical.
+        if (p->target.linear &&
+            (op->kind == REPLAY_READ || op->kind == REPLAY_WRITE || op->kind == REPLAY_FETCH))
+            return plain(p, word, "linear address", UINT64_MAX, value);
         return arg_gpa(p, word, value);
     case 'v':
         return stream_vector(p, word, value);

@@ -2,6 +2,8 @@
 // Stream files from disk.
 #include "sim/scenario/stream.h"
 
+#include "sim/scenario/input.h"
+
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
@@ -42,9 +44,11 @@ bool stream_load(const char *path, const struct stream_target *target, struct st
                  struct stream_error *error)
 {
     *set = (struct stream_set){0};
-    FILE *file = fopen(path, "rb");
+    const char *why;
+    int fd = input_open(path, &why);
+    FILE *file = fd < 0 ? NULL : fdopen(fd, "rb");
     if (file == NULL) {
-        return load_fail(error, path, strerror(errno));
+        return load_fail(error, path, fd < 0 ? why : strerror(errno));
     }
     char *text = NULL;
     size_t size = 0, capacity = 0;

@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "sim/scenario/yaml.h"
+#include "sim/scenario/input.h"
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
 #include <yaml.h>
 
 enum { DEPTH_MAX = 32, PATH_BYTES = 512 };
@@ -33,15 +33,14 @@ static bool read_all(struct yaml_file *y, FILE *f)
 
 static int read_text(struct yaml_file *y, struct user_error *e)
 {
-    FILE *f = fopen(y->path, "rb");
-    struct stat st;
+    const char *why;
+    int fd = input_open(y->path, &why);
+    FILE *f = fd < 0 ? NULL : fdopen(fd, "rb");
 
     if (!f)
-        return user_error_at(e, y->path, 0, NULL, "%s", strerror(errno));
-    if (fstat(fileno(f), &st) == 0 && S_ISDIR(st.st_mode)) {
-        fclose(f);
-        return user_error_at(e, y->path, 0, NULL, "is a folder; name a scenario file (*.yaml) in it");
-    }
+        return user_error_at(e, y->path, 0, NULL,
+                             "%s; name a scenario file (*.yaml), `hvsim list` finds them",
+                             fd < 0 ? why : strerror(errno));
     bool good = read_all(y, f);
 
     fclose(f);
@@ -68,7 +67,7 @@ struct placer {
     unsigned depth;
 };
 
-static int add_field(struct placer *p, const char *path, size_t line)
+static int add_field(struct placer *p, const char *path, size_t line, const yaml_node_t *value)
 {
     struct yaml_file *y = p->y;
 
@@ -83,8 +82,15 @@ static int add_field(struct placer *p, const char *path, size_t line)
 
     if (!copy)
         return user_error_at(p->e, y->path, 0, NULL, "out of memory");
-    y->fields[y->field_count++] = (struct yaml_field){.path = copy, .line = (unsigned)line + 1};
-    return 0;
+    struct yaml_field *field = &y->fields[y->field_count++];
+
+    *field = (struct yaml_field){.path = copy, .line = (unsigned)line + 1, .depth = p->depth};
+    if (!value || value->type != YAML_SCALAR_NODE)
+        return 0;
+    field->value = strdup((const char *)value->data.scalar.value);
+    field->begin = value->start_mark.index;
+    field->end = value->end_mark.index;
+    return field->value ? 0 : user_error_at(p->e, y->path, 0, NULL, "out of memory");
 }
 
 static int place_node(struct placer *p, int id, const char *path);
@@ -101,7 +107,8 @@ static int place_mapping(struct placer *p, const yaml_node_t *node, const char *
                                  "a key must be a word");
         snprintf(child, sizeof child, "%s%s%.100s", path, *path ? "." : "",
                  (const char *)key->data.scalar.value);
-        if (add_field(p, child, key->start_mark.line) || place_node(p, pair->value, child))
+        if (add_field(p, child, key->start_mark.line, yaml_document_get_node(&p->document, pair->value)) ||
+            place_node(p, pair->value, child))
             return -1;
     }
     return 0;
@@ -126,7 +133,7 @@ static int place_node(struct placer *p, int id, const char *path)
             char child[PATH_BYTES];
 
             snprintf(child, sizeof child, "%s[%d]", path, index++);
-            result = add_field(p, child, item ? item->start_mark.line : node->start_mark.line);
+            result = add_field(p, child, item ? item->start_mark.line : node->start_mark.line, item);
             if (!result)
                 result = place_node(p, *i, child);
         }
@@ -230,11 +237,71 @@ int yaml_open_text(struct yaml_file *y, const char *path, const void *text, size
     return understand(y, e);
 }
 
-void yaml_close(struct yaml_file *y)
+static void forget_fields(struct yaml_file *y)
+{
+    for (size_t i = 0; i < y->field_count; i++) {
+        free(y->fields[i].path);
+        free(y->fields[i].value);
+    }
+    free(y->fields);
+    y->fields = NULL;
+    y->field_count = 0;
+}
+
+const struct yaml_field *yaml_find(const struct yaml_file *y, const char *path)
 {
     for (size_t i = 0; i < y->field_count; i++)
-        free(y->fields[i].path);
-    free(y->fields);
+        if (strcmp(y->fields[i].path, path) == 0)
+            return &y->fields[i];
+    return NULL;
+}
+
+// Where a character of the text begins: libyaml counts characters.
+static size_t byte_of(const struct yaml_file *y, size_t character)
+{
+    size_t at = 0;
+
+    while (at < y->text_bytes && (character > 0 || (y->text[at] & 0xc0) == 0x80))
+        character -= (y->text[at++] & 0xc0) != 0x80;
+    return at;
+}
+
+// The value as a YAML string in double quotes, which may stand wherever a value may.
+static size_t quote(char *to, const char *value)
+{
+    char *p = to;
+
+    *p++ = '"';
+    for (; *value; value++) {
+        if (*value == '"' || *value == '\\')
+            *p++ = '\\';
+        *p++ = *value;
+    }
+    *p++ = '"';
+    return (size_t)(p - to);
+}
+
+int yaml_replace(struct yaml_file *y, const struct yaml_field *field, const char *value, struct user_error *e)
+{
+    size_t begin = byte_of(y, field->begin), end = byte_of(y, field->end), rest = y->text_bytes - end;
+    unsigned char *text = malloc(begin + 2 * strlen(value) + 2 + rest + 1);
+
+    if (!text)
+        return user_error_at(e, y->path, 0, NULL, "out of memory");
+    memcpy(text, y->text, begin);
+    size_t quoted = quote((char *)text + begin, value);
+
+    memcpy(text + begin + quoted, y->text + end, rest);
+    free(y->text);
+    y->text = text;
+    y->text_bytes = begin + quoted + rest;
+    forget_fields(y);
+    return place_fields(y, e);
+}
+
+void yaml_close(struct yaml_file *y)
+{
+    forget_fields(y);
     free(y->text);
     free(y->path);
     *y = (struct yaml_file){0};

@@ -14,6 +14,9 @@
 struct yaml_field {
     char *path; // "vms[0].vcpus[1].stream"
     unsigned line;
+    unsigned depth;    // 1 for keys of the top mapping.
+    char *value;       // As written; NULL where it is a list or a mapping.
+    size_t begin, end; // Characters of the text between which the value stands.
 };
 // A file in memory and the place of each of its fields, in the order of the file.
 struct yaml_file {
@@ -32,6 +35,12 @@ int yaml_open(struct yaml_file *y, const char *path, struct user_error *e);
 // The same for a file whose text is in memory already; `path` is what messages call it.
 int yaml_open_text(struct yaml_file *y, const char *path, const void *text, size_t bytes,
                    struct user_error *e);
+// The field called `path`, or NULL.
+const struct yaml_field *yaml_find(const struct yaml_file *y, const char *path);
+// Writes `value` into the text in place of the one that `field` has; places are found anew. 0, or -1 with
+// `e`.
+int yaml_replace(struct yaml_file *y, const struct yaml_field *field, const char *value,
+                 struct user_error *e);
 void yaml_close(struct yaml_file *y);
 // Loads it into a structure that the caller frees with cyaml_free(yaml_config(), ...).
 int yaml_load(const struct yaml_file *y, const cyaml_schema_value_t *schema, void **out,

@@ -7,6 +7,7 @@
 
 #include <stdio.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #define HEAD "scenario: s\n"
@@ -126,6 +127,72 @@ TEST(BadInput, IsToldWithPlaceExpectationAndHint)
         EXPECT_EQ(strncmp(cli_err, "hvsim: ", 7), 0);
         EXPECT_EQ(strchr(cli_err, '\n'), cli_err + strlen(cli_err) - 1);
         EXPECT_NE(access(cli_path("s.db"), F_OK), 0);
+    }
+}
+
+// What is not a file to read is told at once; nobody waits for a pipe's writer. Pipes that are written to
+// work.
+TEST(BadInput, WhatIsNoFileIsTold)
+{
+    static const struct {
+        const char *words, *message;
+    } rows[] = {
+        {"run nowhere.yaml",
+         "nowhere.yaml: No such file or directory; name a scenario file (*.yaml), `hvsim list`"},
+        {"run .", ".: is a folder; name a scenario file"},
+        {"run pipe", "pipe: is a pipe that nobody writes to; name a scenario file"},
+        {"run by-pipe.yaml",
+         "by-pipe.yaml:6: vms[0].vcpus[0].stream: ./pipe: is a pipe that nobody writes to"},
+        {"run /dev/null", "/dev/null: is empty"},
+        {"run /dev/zero", "/dev/zero: is larger than 16 MiB"},
+        {"run by-zero.yaml", "/dev/zero:1: the line has more than 4096 bytes"},
+        {"import pipe", "pipe: is a pipe that nobody writes to; expected the text of a KVM trace"},
+        {"import .", ".: is a folder; expected the text of a KVM trace"},
+        {"import nowhere.txt", "nowhere.txt: No such file or directory; expected the text"},
+        {"run by-pipe.yaml --db pipe", "pipe"},
+        {"explain pipe --exit 1", "pipe: a device, pipe or socket, not a file"},
+        {"export pipe", "pipe: a device, pipe or socket, not a file"},
+    };
+    static const char by[] =
+        HEAD "vms:\n  - name: a\n    memory: 64MiB\n    vcpus:\n      - { stream: %s }\n";
+    char text[400];
+
+    snprintf(text, sizeof text, by, "pipe");
+    cli_write_text("by-pipe.yaml", text);
+    snprintf(text, sizeof text, by, "/dev/zero");
+    cli_write_text("by-zero.yaml", text);
+    ASSERT_EQ(mkfifo(cli_path("pipe"), 0600), 0);
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+        test_row("%s", rows[i].words);
+        EXPECT_EQ(hvsim_under("ulimit -t 10", "%s", rows[i].words), 2);
+        EXPECT_STRSTR(cli_err, rows[i].message);
+        EXPECT_STREQ(cli_out, "");
+    }
+    cli_write_text("a.stream", GOOD_STREAM);
+    cli_write_text("s.yaml", HEAD VMS);
+    EXPECT_EQ(hvsim_under("{ cat s.yaml > pipe 2>/dev/null & }; sleep 0.2", "run pipe --print-resolved"), 0);
+    EXPECT_STRSTR(cli_out, "a.stream");
+}
+
+// Root may read whatever the mode says; without its capabilities it is a user like others.
+TEST(BadInput, WhatMayNotBeReadIsTold)
+{
+    static const char *const closed[] = {"s.yaml", "a.stream"};
+    char command[1600], output[4096];
+
+    for (size_t i = 0; i < 2; i++) {
+        test_row("%s", closed[i]);
+        cli_write_text("s.yaml", HEAD VMS);
+        cli_write_text("a.stream", GOOD_STREAM);
+        snprintf(command, sizeof command, "cd '%s' && chmod 0 %s && %s '%s/bin/hvsim' run s.yaml",
+                 test_tmpdir(), closed[i],
+                 geteuid() ? ""
+                           : "chown 12345 s.yaml a.stream && setpriv --bounding-set=-all --inh-caps=-all",
+                 test_build_dir());
+        EXPECT_EQ(test_shell(command, output, sizeof output), 2);
+        EXPECT_STRSTR(output, closed[i]);
+        EXPECT_STRSTR(output, "Permission denied");
+        EXPECT_EQ(unlink(cli_path(closed[i])), 0);
     }
 }
 

@@ -162,18 +162,31 @@ TEST(Database, QueriesThatDoNotWorkAreTold)
         {"export a.db --table exit", "exit"},
         {"export a.db --sql 'SELEC 1'", "syntax error"},
         {"export a.db --sql 'DELETE FROM runs'", "only reads"},
-        {"export a.db --run 99", "99"},
-        {"explain a.db --exit 99999", "99999"},
+        {"export a.db --run 99", "has no run 99"},
+        {"explain a.db --exit 99999", "run 1 of a.db has no exit 99999; it has 1 to 3"},
+        {"explain a.db --exit 1 --run 99", "a.db: has no run 99"},
+        {"explain none.db --exit 1",
+         "run 1 of none.db has no exits; were they stored (--trace exits or all)?"},
+        {"export a.db >/dev/full", "hvsim: standard output: cannot write: No space left on device"},
     };
 
     NEEDS_CORE;
     cli_scenario("s", 3);
     EXPECT_EQ(hvsim("run s.yaml --db a.db"), 0);
+    hvsim("run s.yaml --db none.db --trace none"); // What it expects is not there.
     for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
         test_row("%s", rows[i].words);
         EXPECT_EQ(hvsim("%s", rows[i].words), 2);
         EXPECT_STRSTR(cli_err, rows[i].message);
+        EXPECT_EQ(strchr(cli_err, '\n'), cli_err + strlen(cli_err) - 1);
     }
+    // Who reads no further is no error to speak of.
+    char command[1200], output[4096];
+
+    snprintf(command, sizeof command, "cd '%s' && '%s/bin/hvsim' export a.db --table events 2>&1 | true",
+             test_tmpdir(), test_build_dir());
+    EXPECT_EQ(test_shell(command, output, sizeof output), 0);
+    EXPECT_STREQ(output, "");
     EXPECT_EQ(cli_query(cli_path("a.db"), "SELECT count(*) FROM runs"), 1);
 }
 

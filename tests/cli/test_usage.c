@@ -76,6 +76,7 @@ static const struct {
     {"run --no-such-option", "unknown option"},
     {"run s.yaml --variant", "needs a value"},
     {"run s.yaml --json=1", "--json takes no value"},
+    {"run s.yaml --db ''", "--db wants the name of a file"},
     {"run s.yaml --seed many", "--seed wants a number, got `many`"},
     {"run s.yaml --seed -1", "--seed wants a number, got `-1`"},
     {"run s.yaml --seed 99999999999999999999", "--seed wants a number"},

@@ -21,36 +21,55 @@ static uint64_t from_environment(const char *name, uint64_t otherwise)
     return text ? strtoull(text, NULL, 0) : otherwise;
 }
 
-// Violations which guests and streams of random words bring upon themselves: an instruction that cannot be
-// emulated, a physical interrupt that nobody in the host expects (the op `intr`), a nested hypervisor that
-// enters its guest nowhere.
-static const char *const self_inflicted[] = {
-    "\"internal error\"",
-    "\"unexpected_interrupt\"",
-    "\"guest handlers are nested too deeply\"",
-    "\"guest program loops without an event\"",
-    "\"no guest program at this IDTR base\"",
-    "\"await never satisfied\"",
-    "\"guest RIP is outside of its program\"",
+// Violations which guests and streams of random words bring upon themselves; any other is the core's or the
+// model's.
+static const struct {
+    const char *kind, *detail; // The detail begins so.
+} self_inflicted[] = {
+    // HV_INTERNAL_ERROR_EMULATION: an instruction that cannot be emulated on device memory.
+    {"internal error", "0x1, "},
+    // HV_INTERNAL_ERROR_UNEXPECTED_EXIT_REASON: a task switch, which the core does not model.
+    {"internal error", "0x4, 0x9"},
+    // The op `intr`: a physical interrupt that nobody in the host expects.
+    {"unexpected_interrupt", ""},
+    // Handlers of faults that fault themselves.
+    {"guest handlers are nested too deeply", ""},
+    // The op `await`, for an exit that does not come.
+    {"await never satisfied", ""},
+    // A hypervisor as a guest whose VMCS lacks GUEST_IDTR_BASE, GUEST_RIP or HOST_RIP.
+    {"no guest program at this IDTR base", ""},
+    {"guest RIP is outside of its program", ""},
 };
 
-// Is there no other violation in the report? Such a run ends with status 1, as does one whose guests sleep
-// for ever.
-static bool only_self_inflicted(const char *output)
+static bool known(const char *row)
 {
-    static const char head[] = "\"violations\": [";
-    const char *at = strstr(output, head);
-    bool known = at != NULL;
+    for (size_t i = 0; i < sizeof self_inflicted / sizeof *self_inflicted; i++) {
+        size_t kind = strlen(self_inflicted[i].kind);
 
-    for (at = known ? at + strlen(head) : ""; known && *at != ']'; at += strspn(at, ", ")) {
-        known = false;
-        for (size_t i = 0; i < sizeof self_inflicted / sizeof *self_inflicted && !known; i++)
-            if (strncmp(at, self_inflicted[i], strlen(self_inflicted[i])) == 0) {
-                at += strlen(self_inflicted[i]);
-                known = true;
-            }
+        if (strncmp(row, self_inflicted[i].kind, kind) == 0 && row[kind] == ':' &&
+            strncmp(row + kind + 1, self_inflicted[i].detail, strlen(self_inflicted[i].detail)) == 0)
+            return true;
     }
-    return known;
+    return false;
+}
+
+// Is there no other violation in the run's database? Such a run ends with status 1, as does one whose guests
+// sleep for ever. `output` gets the ones that are there.
+static bool only_self_inflicted(char *output, size_t size)
+{
+    char command[3000];
+    bool all_known = true;
+
+    snprintf(
+        command, sizeof command,
+        "cd '%s' && '%s/bin/hvsim' export wild.db --csv --sql \"SELECT kind || ':' || detail FROM violations "
+        "GROUP BY 1\" | tail -n +2 | tr -d '\"\\r'",
+        test_tmpdir(), test_build_dir());
+    if (test_shell(command, output, size) != 0)
+        return false;
+    for (const char *row = output; *row; row += strcspn(row, "\n"), row += *row == '\n')
+        all_known = all_known && known(row);
+    return all_known;
 }
 
 static void run_once(uint64_t seed, char output[OUTPUT_BYTES])
@@ -62,8 +81,12 @@ static void run_once(uint64_t seed, char output[OUTPUT_BYTES])
              test_tmpdir(), WALL_LIMIT_S, test_build_dir(), test_hv_lib());
     int status = test_shell(command, output, OUTPUT_BYTES);
 
-    if (status != 0 && (status != 1 || !only_self_inflicted(output)))
-        TEST_FAIL("seed %llu: exit status %d (137: it hangs)\n%s", (unsigned long long)seed, status, output);
+    static char violations[OUTPUT_BYTES];
+
+    violations[0] = 0;
+    if (status != 0 && (status != 1 || !only_self_inflicted(violations, sizeof violations)))
+        TEST_FAIL("seed %llu: exit status %d (137: it hangs)\n%s\n%s", (unsigned long long)seed, status,
+                  output, violations);
 }
 
 // Fails, and leaves the files, unless this guest's run ends well and its twin ends equally.

@@ -22,7 +22,7 @@ static const struct {
 };
 
 struct shape {
-    unsigned cpus, vms, vcpus[2];
+    unsigned hosts, cpus, vms, vcpus[2];
 };
 
 // "a|b|c" gives one of the words, "1..9" a number of that range.
@@ -95,6 +95,26 @@ static uint64_t parameter(struct wild *w, const char *name, size_t length, unsig
     return wild_number(w);
 }
 
+// A parameter that is written in words. False: it is a number.
+static bool word_parameter(struct wild *w, const char *name, size_t length, FILE *to)
+{
+    static const struct {
+        const char *name, *words[2];
+    } rows[] = {{"to", {"one", "two"}},
+                {"method", {"precopy", "postcopy"}},
+                {"downtime_limit", {"10us", "300ms"}},
+                {"max_bandwidth", {"0bit/s", "1Gbit/s"}},
+                {"auto_converge", {"on", "off"}},
+                {"verify", {"on", "off"}}};
+
+    for (size_t i = 0; i < COUNT(rows); i++)
+        if (strlen(rows[i].name) == length && strncmp(rows[i].name, name, length) == 0) {
+            fprintf(to, ", %s: %s", rows[i].name, rows[i].words[wild_below(w, 2)]);
+            return true;
+        }
+    return false;
+}
+
 static void some_actions(struct wild *w, const struct shape *shape, FILE *to)
 {
     uint64_t at_us = 1;
@@ -104,6 +124,8 @@ static void some_actions(struct wild *w, const struct shape *shape, FILE *to)
         size_t i = 1 + wild_below(w, COUNT(actions) - 1); // All but `stop`.
         unsigned vm = (unsigned)wild_below(w, shape->vms);
 
+        if (shape->hosts < 2 && strcmp(actions[i].word, "migrate") == 0)
+            continue;
         at_us += wild_below(w, 200);
         fprintf(to, "  - { at: %lluus, do: %s, vm: vm%u", (unsigned long long)at_us, actions[i].word, vm);
         for (const char *name = actions[i].args; *name;) {
@@ -111,7 +133,7 @@ static void some_actions(struct wild *w, const struct shape *shape, FILE *to)
             bool optional = length > 0 && name[length - 1] == '?';
             size_t bare = length - optional;
 
-            if (!optional || wild_chance(w, 50))
+            if ((!optional || wild_chance(w, 50)) && !word_parameter(w, name, bare, to))
                 fprintf(to, ", %.*s: %#llx", (int)bare, name,
                         (unsigned long long)parameter(w, name, bare, shape->vcpus[vm], shape->cpus));
             name += length + (name[length] == ',');
@@ -185,8 +207,13 @@ bool wild_scenario(uint64_t seed, const char *folder)
     struct shape shape = {.cpus = 1 + (unsigned)wild_below(&w, 3), .vms = wild_chance(&w, 20) ? 2 : 1};
     bool good = true;
 
-    fprintf(to, "scenario: wild\nabout: Seed %llu.\nmachine: { arch: x86, cpus: %u, memory: 8GiB }\nvms:\n",
+    shape.hosts = wild_chance(&w, 30) ? 2 : 1;
+    fprintf(to, "scenario: wild\nabout: Seed %llu.\nmachine: { arch: x86, cpus: %u, memory: 8GiB }\n",
             (unsigned long long)seed, shape.cpus);
+    if (shape.hosts == 2)
+        fprintf(to, "hosts: [{ name: one }, { name: two }]\nlink: { latency: %uus }\n",
+                (unsigned)wild_below(&w, 100));
+    fprintf(to, "vms:\n");
     for (unsigned i = 0; i < shape.vms; i++)
         good = one_vm(&w, &shape, i, folder, to) && good;
     if (wild_chance(&w, 70))

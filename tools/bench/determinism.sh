@@ -25,7 +25,8 @@ if [ "${1:-}" = --builds ]; then
     done
 fi
 if [ $# -eq 0 ]; then
-    set -- "$top/scenarios/exits/quickstart.yaml" "$top/scenarios/mmu/native-tour.yaml"
+    set -- "$top/scenarios/exits/quickstart.yaml" "$top/scenarios/mmu/native-tour.yaml" \
+        "$top/scenarios/interrupts/eoi-storm.yaml"
 fi
 
 # digests COMMAND...: digest and cycles of each variant, as one line.
@@ -37,6 +38,15 @@ digests() {
     rm -f "$work/run.db"
 }
 
+# same GOT NAME: is it the reference? Of `trace:` rows the beginning will do: where nothing is stored an expectation
+# cannot be judged, and the variants behind it are not run.
+same() {
+    case $2 in
+    trace:*) [ -n "$1" ] && [ "${reference#"$1"}" != "$reference" ] ;;
+    *) [ "$1" = "$reference" ] ;;
+    esac
+}
+
 # row NAME TIMES COMMAND...: runs it so often; every time the digests must be those of the first row.
 row() {
     name=$1
@@ -45,7 +55,7 @@ row() {
     verdict=equal
     i=0
     while [ $i -lt "$times" ]; do
-        if [ "$(digests "$@")" != "$reference" ]; then
+        if ! same "$(digests "$@")" "$name"; then
             verdict=DIFFERENT
             failed=1
         fi
@@ -61,7 +71,10 @@ for scenario in "$@"; do
     case $reference in
     '') exit 1 ;;
     esac
-    row 'again' 20 "$hvsim" run "$scenario"
+    # Scenarios of several variants take longer.
+    again=20
+    [ "${reference#* ?}" = "$reference" ] || again=3
+    row 'again' $again "$hvsim" run "$scenario"
     cd "$work"
     row 'another working folder' 1 "$hvsim" run "$scenario"
     mkdir -p "$work/copy/bin" "$work/copy/share" "$work/copy/lib"

@@ -1,6 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
-// hvsim explain: one VM exit as a story, from the guest's instruction to the next entry.
+// hvsim explain: one VM exit as a story, from the guest's instruction to the next entry; one page walk as a
+// table.
 #include "tools/hvsim/command.h"
+#include "tools/hvsim/explain_migration.h"
+#include "tools/hvsim/explain_walk.h"
 #include "tools/hvsim/qualification.h"
 #include "traces/export.h"
 #include <inttypes.h>
@@ -8,20 +11,25 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { OPT_EXIT, OPT_RUN };
+enum { OPT_EXIT, OPT_WALK, OPT_MIGRATION, OPT_RUN };
 static const struct option_row options[] = {
     [OPT_EXIT] = {"--exit", "N", "which exit of the run, from 1"},
+    [OPT_WALK] = {"--walk", "N", "which address translation of the run, from 1"},
+    [OPT_MIGRATION] = {"--migration", NULL, "the run's live migrations, a bar for each round"},
     [OPT_RUN] = {"--run", "N", "which run of the database (default: the last)"},
 };
 static const struct usage usage = {
-    .synopsis = "explain DB --exit N [options]",
+    .synopsis = "explain DB --exit N | --walk N | --migration [options]",
     .about =
         "Tells one VM exit as a story: what the guest did, what the processor saved, each hypervisor "
         "function with\n"
-        "its cycles, what was written back, and the entry. Sections are of the Intel SDM (spec/SOURCES.md).",
+        "its cycles, what was written back, and the entry. Or draws one address translation, a row for "
+        "each table\n"
+        "entry that it read, or the rounds of a migration. Sections are of the Intel SDM (spec/SOURCES.md).",
     .options = options,
     .option_count = sizeof options / sizeof *options,
-    .examples = "  hvsim explain quickstart.db --exit 1\n"};
+    .examples = "  hvsim explain quickstart.db --exit 1\n  hvsim explain walk-2d.db --walk 1\n"
+                "  hvsim explain precopy.db --migration\n"};
 
 // The columns of one row of `exits`, by position in `columns`.
 enum {
@@ -208,35 +216,66 @@ static void tell_entry(const struct story *s)
     putchar('\n');
 }
 
-static int explain(const char *db, int64_t run, int64_t number)
+// Why there is nothing to tell.
+static int no_exit(struct trace_reader *r, const char *db, int64_t run, int64_t number)
 {
     struct trace_error error;
-    struct trace_reader *r = trace_reader_open(db, &error);
+    struct trace_value runs, exits;
+    char sql[160], text[40];
+
+    snprintf(sql, sizeof sql, "SELECT count(*) FROM runs WHERE run = %" PRId64, run);
+    if (trace_query_value(r, sql, &runs, text, sizeof text, &error) != TRACE_OK ||
+        trace_query_value(r, "SELECT count(*) FROM exits", &exits, text, sizeof text, &error) != TRACE_OK)
+        return complain("%s; %s", error.message, error.hint);
+    if (!runs.integer)
+        return complain("%s: has no run %" PRId64 "; `hvsim run SCENARIO --db %s` adds one", db, run, db);
+    if (!exits.integer)
+        return complain("run %" PRId64 " of %s has no exits; were they stored (--trace exits or all)?", run,
+                        db);
+    return complain("run %" PRId64 " of %s has no exit %" PRId64 "; it has 1 to %" PRId64, run, db, number,
+                    exits.integer);
+}
+
+static int explain_exit(struct trace_reader *r, int64_t run, const char *db, int64_t number)
+{
+    struct trace_error error;
     struct story *s = calloc(1, sizeof *s);
     char sql[600];
     int status = STATUS_USAGE;
 
-    if (!r || !s) {
-        free(s);
-        return complain("%s; %s", error.message, error.hint);
-    }
-    run = run ? run : trace_reader_last_run(r);
+    if (!s)
+        abort();
     snprintf(sql, sizeof sql, "SELECT %s FROM exits WHERE seq = %" PRId64, columns, number);
-    if (trace_reader_scope(r, run, &error) != TRACE_OK ||
-        trace_query(r, sql, take_exit, s, &error) != TRACE_OK) {
+    if (trace_query(r, sql, take_exit, s, &error) != TRACE_OK) {
         complain("%s; %s", error.message, error.hint);
     } else if (!s->found) {
-        complain("run %" PRId64 " of %s has no exit %" PRId64
-                 "; `SELECT max(seq) FROM exits` tells how many it has",
-                 run, db, number);
+        no_exit(r, db, run, number);
     } else {
         tell_guest(s, number);
         tell_hardware_exit(s);
         status = tell_hypervisor(r, number, s);
         tell_entry(s);
     }
-    trace_reader_close(r);
     free(s);
+    return status;
+}
+
+static int explain(const char *db, int64_t run, int64_t exit_number, int64_t walk_number)
+{
+    struct trace_error error;
+    struct trace_reader *r = trace_reader_open(db, &error);
+    int status = STATUS_OK;
+
+    if (!r)
+        return complain("%s; %s", error.message, error.hint);
+    run = run ? run : trace_reader_last_run(r);
+    if (trace_reader_scope(r, run, &error) != TRACE_OK)
+        status = complain("%s; %s", error.message, error.hint);
+    if (status == STATUS_OK && exit_number)
+        status = explain_exit(r, run, db, exit_number);
+    if (status == STATUS_OK && walk_number)
+        status = explain_walk(r, run, db, walk_number);
+    trace_reader_close(r);
     return status;
 }
 
@@ -251,7 +290,8 @@ static bool parse_number(const char *text, int64_t *out)
 int explain_main(int argc, char **argv)
 {
     const char *value, *db = NULL;
-    int64_t number = 0, run = 0;
+    int64_t numbers[] = {[OPT_EXIT] = 0, [OPT_WALK] = 0, [OPT_RUN] = 0};
+    bool migration = false;
     int at = 1, option;
 
     while ((option = usage_next(&usage, argc, argv, &at, &value)) != OPTION_END) {
@@ -263,12 +303,17 @@ int explain_main(int argc, char **argv)
             if (db)
                 return complain("explain: one database at a time");
             db = value;
-        } else if (!parse_number(value, option == OPT_EXIT ? &number : &run)) {
+        } else if (option == OPT_MIGRATION) {
+            migration = true;
+        } else if (!parse_number(value, &numbers[option])) {
             return complain("%s wants a number from 1, got `%s`", options[option].name, value);
         }
     }
-    if (!db || !number)
+    if (db && migration)
+        return explain_migration(db, numbers[OPT_RUN]);
+    if (!db || !(numbers[OPT_EXIT] || numbers[OPT_WALK]))
         return complain(
-            "explain: name a database and an exit, such as `hvsim explain quickstart.db --exit 1`");
-    return explain(db, run, number);
+            "explain: name a database and an exit or a walk, such as `hvsim explain quickstart.db "
+            "--exit 1`");
+    return explain(db, numbers[OPT_RUN], numbers[OPT_EXIT], numbers[OPT_WALK]);
 }

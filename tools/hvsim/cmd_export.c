@@ -70,7 +70,7 @@ static int export(const struct arguments *a)
         status = trace_export(r, a->what, a->format, print_text, NULL, &error);
     trace_reader_close(r);
     if (fflush(stdout) || ferror(stdout))
-        return complain("stdout: cannot write");
+        return STATUS_USAGE; // Told at the end of every verb.
     return status == TRACE_OK ? STATUS_OK : complain("%s; %s", error.message, error.hint);
 }
 

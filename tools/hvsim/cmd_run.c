@@ -5,17 +5,18 @@
 #include "sim/machine/machine.h"
 #include "tools/hvsim/command.h"
 #include "tools/hvsim/report.h"
+#include "tools/hvsim/run_table.h"
+#include "tools/hvsim/watch.h"
 #include <errno.h>
 #include <inttypes.h>
-#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/time.h>
 #include <unistd.h>
 
 enum {
     OPT_VARIANT,
+    OPT_SWEEP_ONLY,
     OPT_KNOB,
     OPT_SEED,
     OPT_DB,
@@ -23,11 +24,15 @@ enum {
     OPT_QUANTUM,
     OPT_HV,
     OPT_VCD,
+    OPT_CHECK_TLB,
     OPT_JSON,
     OPT_RESOLVED
 };
 static const struct option_row options[] = {
     [OPT_VARIANT] = {"--variant", "NAME", "only this variant (default: every one)"},
+    [OPT_SWEEP_ONLY] =
+        {"--sweep-only", "VALUE",
+         "of a sweep only the points with this value, or PATH=VALUE, or the `first` (default: every one)"},
     [OPT_KNOB] = {"--knob", "NAME=VALUE",
                   "a switch of the hypervisor core, on top of the variant's; repeatable"},
     [OPT_SEED] = {"--seed", "N", "what random choices start from (default 0)"},
@@ -38,6 +43,8 @@ static const struct option_row options[] = {
                      "let processors run ahead of each other by this; 0 is exact (default)"},
     [OPT_HV] = {"--hv", "LIB", "another build of the hypervisor core (default: the libhv.so of this build)"},
     [OPT_VCD] = {"--vcd", "FILE", "value changes of processor modes and interrupt lines, for a wave viewer"},
+    [OPT_CHECK_TLB] = {"--check-tlb", NULL,
+                       "compare every hit of a translation cache with the tables; a stale one fails the run"},
     [OPT_JSON] = {"--json", NULL, "one JSON object per scenario on stdout"},
     [OPT_RESOLVED] = {"--print-resolved", NULL, "print the scenario with every default filled in, and stop"},
 };
@@ -54,76 +61,15 @@ static const struct usage usage = {
                 "  hvsim run s.yaml --knob x86.apicv=off --trace exits,calls\n"};
 
 struct arguments {
-    const char *variant, *db, *hv, *vcd;
+    const char *variant, *sweep_only, *db, *hv, *vcd;
     struct scenario_knob knobs[64];
     uint32_t knob_count;
     uint64_t seed, quantum;
     uint32_t store;
-    bool json, resolved;
+    bool json, resolved, check_tlb;
     const char *paths[256];
     unsigned path_count;
 };
-
-// --- What happens outside of simulated time. ---
-
-static volatile int attention;
-static volatile sig_atomic_t interrupted, tick;
-
-static void on_signal(int number)
-{
-    if (number == SIGALRM)
-        tick++;
-    else
-        interrupted = 1;
-    attention = 1;
-}
-
-struct watch {
-    struct sim_machine *machine;
-    struct trace *trace;
-    const struct scenario *scenario;
-    const struct scenario_variant *variant;
-    uint64_t clock_khz;
-    bool shown;
-};
-
-static void on_attention(void *ctx, uint64_t cycles)
-{
-    struct watch *w = ctx;
-    struct trace_error error;
-
-    attention = 0;
-    if (interrupted || (w->trace && trace_error(w->trace, &error) != TRACE_OK)) {
-        machine_interrupt(w->machine);
-        return;
-    }
-    if (isatty(STDERR_FILENO)) {
-        fprintf(stderr, "\r%s %s: %" PRIu64 ".%03" PRIu64 " ms simulated, %d s ", w->scenario->name,
-                w->variant->name, cycles / w->clock_khz, cycles * 1000 / w->clock_khz % 1000, (int)tick);
-        w->shown = true;
-    }
-}
-
-static void start_watching(void)
-{
-    struct sigaction action = {.sa_handler = on_signal};
-    const struct itimerval second = {{1, 0}, {1, 0}};
-
-    tick = 0;
-    attention = 0;
-    sigaction(SIGALRM, &action, NULL);
-    action.sa_flags = (int)SA_RESETHAND; // A second Ctrl-C kills.
-    sigaction(SIGINT, &action, NULL);
-    sigaction(SIGTERM, &action, NULL);
-    setitimer(ITIMER_REAL, &second, NULL);
-}
-
-static void stop_watching(void)
-{
-    const struct itimerval never = {{0, 0}, {0, 0}};
-
-    setitimer(ITIMER_REAL, &never, NULL);
-}
 
 // --- Arguments. ---
 
@@ -162,13 +108,16 @@ static int take_option(struct arguments *a, int option, const char *value)
     case OPT_VARIANT:
         a->variant = value;
         return 0;
+    case OPT_SWEEP_ONLY:
+        a->sweep_only = value;
+        return 0;
     case OPT_KNOB:
         return parse_knob(a, value);
     case OPT_SEED:
         return parse_u64("--seed", value, &a->seed);
     case OPT_DB:
         a->db = value;
-        return 0;
+        return *value ? 0 : complain("--db wants the name of a file, got ``");
     case OPT_TRACE:
         return trace_category_parse(value, &a->store, message, sizeof message)
                    ? 0
@@ -180,6 +129,9 @@ static int take_option(struct arguments *a, int option, const char *value)
         return 0;
     case OPT_VCD:
         a->vcd = value;
+        return 0;
+    case OPT_CHECK_TLB:
+        a->check_tlb = true;
         return 0;
     case OPT_JSON:
         a->json = true;
@@ -214,24 +166,45 @@ static void print_head(const struct arguments *a, const struct scenario *s, cons
     if (a->json) {
         printf("    \"variant\": ");
         report_json_text(ran->variant->name);
-        printf(", \"run\": %" PRId64 ", \"digest\": \"%s\", \"cycles\": %" PRIu64 ", \"end\": \"%s\", "
-               "\"steps\": %" PRIu32 ", \"steps_passed\": %" PRIu32 ",\n",
-               ran->run_id, digest, ran->cycles, machine_end_str(ran->end), ran->steps, ran->steps_passed);
+        for (uint32_t i = 0; i < s->swept_count; i++) {
+            printf(i ? ", " : ", \"sweep\": {");
+            report_json_text(s->swept[i].path);
+            printf(": ");
+            report_json_text(s->swept[i].value);
+        }
+        printf("%s, \"run\": %" PRId64 ", \"digest\": \"%s\", \"cycles\": %" PRIu64
+               ", \"end\": \"%s\", \"steps\": %" PRIu32 ", \"steps_passed\": %" PRIu32 ",\n",
+               s->swept_count ? "}" : "", ran->run_id, digest, ran->cycles, machine_end_str(ran->end),
+               ran->steps, ran->steps_passed);
         return;
     }
-    printf("\n%s, variant %s: %" PRIu64 " cycles (%" PRIu64 ".%03" PRIu64 " ms), %s\n", s->name,
-           ran->variant->name, ran->cycles, ran->cycles / clock_khz, ran->cycles * 1000 / clock_khz % 1000,
-           machine_end_str(ran->end));
+    char point[128];
+
+    run_table_point(s, point, sizeof point);
+    printf("\n%s%s%s, variant %s: %" PRIu64 " cycles (%" PRIu64 ".%03" PRIu64 " ms), %s\n", s->name,
+           *point ? " at " : "", point, ran->variant->name, ran->cycles, ran->cycles / clock_khz,
+           ran->cycles * 1000 / clock_khz % 1000, machine_end_str(ran->end));
     if (*ran->variant->about)
         printf("  %s\n", ran->variant->about);
     if (ran->steps)
         printf("  order pinned: %" PRIu32 " of %" PRIu32 " steps passed\n", ran->steps_passed, ran->steps);
 }
 
+// One scenario being run: what holds for all points of its sweep and all variants.
+struct session {
+    const struct arguments *a;
+    struct trace *trace;
+    struct run_table table;
+    unsigned runs, failed, checked;
+    int64_t first_run, last_run;
+};
+
 // The report of one variant. Its verdict goes into the database. -1 with `e`.
-static int report(const struct arguments *a, struct trace *trace, const struct scenario *s, struct ran *ran,
-                  uint64_t clock_khz, struct user_error *e)
+static int report(struct session *session, const struct scenario *s, struct ran *ran, uint64_t clock_khz,
+                  struct user_error *e)
 {
+    const struct arguments *a = session->a;
+    struct trace *trace = session->trace;
     struct trace_error error;
     struct trace_reader *r = trace_reader_of(trace, &error);
     char digest[TRACE_DIGEST_TEXT];
@@ -253,6 +226,8 @@ static int report(const struct arguments *a, struct trace *trace, const struct s
     }
     if (ran->end != MACHINE_INTERRUPTED)
         result = report_expectations(trace, r, s, ran, a->json, e);
+    if (!result)
+        result = run_table_add(&session->table, r, s, ran, e);
     ran->failed += violations;
     trace_digest_text(ran->digest, digest);
     if (!a->json)
@@ -263,24 +238,25 @@ static int report(const struct arguments *a, struct trace *trace, const struct s
     return result;
 }
 
-static int run_variant(const struct arguments *a, struct sim_machine *m, struct trace *trace,
-                       const struct scenario *s, const char *resolved, struct ran *ran, struct user_error *e)
+static int run_variant(struct session *session, struct sim_machine *m, const struct scenario *s,
+                       const char *resolved, struct ran *ran, struct user_error *e)
 {
-    struct watch watch = {m, trace, s, ran->variant, machine_uarch(m)->clock.core_khz, false};
+    const struct arguments *a = session->a;
+    struct watch watch = {m, session->trace, s, ran->variant, machine_uarch(m)->clock.core_khz, false};
     struct machine_run run = {.variant = ran->variant,
                               .knobs = a->knobs,
                               .knob_count = a->knob_count,
                               .seed = a->seed,
-                              .trace = trace,
+                              .trace = session->trace,
                               .resolved = resolved,
-                              .attention = &attention,
-                              .on_attention = on_attention,
+                              .attention = &watch_attention,
+                              .on_attention = watch_look,
                               .ctx = &watch};
 
-    start_watching();
+    watch_start();
     int result = machine_run(m, &run, e);
 
-    stop_watching();
+    watch_stop();
     if (watch.shown)
         fprintf(stderr, "\r%*s\r", 79, "");
     ran->run_id = run.run_id;
@@ -291,7 +267,9 @@ static int run_variant(const struct arguments *a, struct sim_machine *m, struct 
     ran->steps_passed = run.steps_passed;
     if (result)
         return -1;
-    return report(a, trace, s, ran, watch.clock_khz, e);
+    session->first_run = session->first_run ? session->first_run : ran->run_id;
+    session->last_run = ran->run_id;
+    return report(session, s, ran, watch.clock_khz, e);
 }
 
 static int compare_variants(const struct arguments *a, struct trace *trace, const struct scenario *s,
@@ -306,49 +284,103 @@ static int compare_variants(const struct arguments *a, struct trace *trace, cons
     return failed;
 }
 
-// Every chosen variant. Returns an exit status.
-static int run_variants(const struct arguments *a, struct sim_machine *m, struct trace *trace,
-                        const struct scenario *s)
+static struct sim_machine *create_machine(const struct arguments *a, const struct scenario *s,
+                                          struct user_error *e)
 {
+    const struct machine_options o = {
+        .hv_path = a->hv, .vcd_path = a->vcd, .quantum_cycles = a->quantum, .check_tlb = a->check_tlb};
+
+    return machine_create(s, &o, e);
+}
+
+// Every chosen variant at one point. 0, or -1 with `e`.
+static int run_variants(struct session *session, struct sim_machine *m, const struct scenario *s,
+                        struct user_error *e)
+{
+    const struct arguments *a = session->a;
     struct ran ran[SCENARIO_VARIANTS_MAX];
     char *resolved = resolved_text(s);
+    unsigned count = 0;
+    int result = 0;
+
+    for (uint32_t i = 0; i < s->variant_count && !result && !watch_interrupted(); i++) {
+        if (a->variant && strcmp(a->variant, s->variants[i].name) != 0)
+            continue;
+        ran[count] = (struct ran){.variant = &s->variants[i]};
+        if (a->json)
+            printf("%s\n  {\n", session->runs ? "," : "");
+        result = run_variant(session, m, s, resolved, &ran[count], e);
+        if (a->json && !result)
+            printf(", \"checked\": %u, \"failed\": %u }", ran[count].checked, ran[count].failed);
+        session->runs++;
+        session->failed += ran[count].failed;
+        session->checked += ran[count++].checked;
+    }
+    free(resolved);
+    if (result || watch_interrupted())
+        return result;
+    int comparisons = compare_variants(a, session->trace, s, ran, count, e);
+
+    session->failed += comparisons > 0 ? (unsigned)comparisons : 0;
+    return comparisons < 0 ? -1 : 0;
+}
+
+// What ends the report of a scenario: the table, and what is expected of the whole sweep if all of it ran.
+static int finish_sweep(struct session *session, const struct scenario *s, struct user_error *e)
+{
+    const struct arguments *a = session->a;
+    struct trace_error error;
+    unsigned checked = 0;
+    int failed = 0;
+
+    if (!a->json)
+        run_table_print(&session->table, s);
+    if (!s->axis_count || a->sweep_only || a->variant)
+        return 0;
+    struct trace_reader *r = trace_reader_of(session->trace, &error);
+
+    if (!r)
+        return user_error_at(e, "database", 0, NULL, "%s; %s", error.message, error.hint);
+    printf(a->json ? "\n], \"sweep\": [" : "");
+    failed = report_sweep(r, s, session->first_run, session->last_run, a->json, &checked, e);
+    trace_reader_close(r);
+    session->checked += checked;
+    session->failed += failed > 0 ? (unsigned)failed : 0;
+    return failed < 0 ? -1 : 0;
+}
+
+// Every chosen point; the machine of the first is there already. Returns an exit status.
+static int run_points(struct session *session, struct sim_machine **m, struct scenario *const *points,
+                      unsigned count, const struct scenario *s)
+{
+    const struct arguments *a = session->a;
     struct user_error e = {""};
-    unsigned count = 0, failed = 0, checked = 0;
-    int comparisons = 0, result = 0;
+    int result = 0;
 
     if (a->json) {
         printf("{\"scenario\": ");
         report_json_text(s->name);
         printf(", \"runs\": [");
     }
-    for (uint32_t i = 0; i < s->variant_count && !result && !interrupted; i++) {
-        if (a->variant && strcmp(a->variant, s->variants[i].name) != 0)
-            continue;
-        ran[count] = (struct ran){.variant = &s->variants[i]};
-        if (a->json)
-            printf("%s\n  {\n", count ? "," : "");
-        result = run_variant(a, m, trace, s, resolved, &ran[count], &e);
-        if (a->json && !result)
-            printf(", \"checked\": %u, \"failed\": %u }", ran[count].checked, ran[count].failed);
-        failed += ran[count].failed;
-        checked += ran[count++].checked;
+    for (unsigned i = 0; i < count && !result && !watch_interrupted(); i++) {
+        if (i) {
+            machine_destroy(*m);
+            *m = create_machine(a, points[i], &e);
+        }
+        result = *m ? run_variants(session, *m, points[i], &e) : -1;
     }
-    if (!result && !interrupted) {
-        comparisons = compare_variants(a, trace, s, ran, count, &e);
-        result = comparisons < 0 ? -1 : 0;
-    }
-    free(resolved);
-    failed += comparisons > 0 ? (unsigned)comparisons : 0;
+    if (!result && !watch_interrupted())
+        result = finish_sweep(session, s, &e);
+    unsigned failed = session->failed;
+
     if (a->json)
         printf("\n], \"verdict\": \"%s\"}\n", result ? "error" : failed ? "fail" : "pass");
     if (result)
-        return complain("%s", e.text);
-    if (interrupted)
+        return complain("%s%s", e.text, a->store == TRACE_ALL ? "" : " (--trace left some categories out)");
+    if (watch_interrupted())
         return complain("interrupted; the database says so and holds what was recorded");
     if (!a->json)
-        printf("verdict: %s\n", failed                   ? "FAIL"
-                                : checked || comparisons ? "pass"
-                                                         : "pass (nothing expected)");
+        printf("verdict: %s\n", failed ? "FAIL" : session->checked ? "pass" : "pass (nothing expected)");
     return failed ? STATUS_FAILED : STATUS_OK;
 }
 
@@ -367,7 +399,8 @@ static int clear_default(const char *path)
     return unlink(path) ? complain("%s: %s", path, strerror(errno)) : 0;
 }
 
-static int with_database(const struct arguments *a, struct sim_machine *m, const struct scenario *s)
+static int with_database(const struct arguments *a, struct sim_machine **m, struct scenario *const *points,
+                         unsigned count, const struct scenario *s)
 {
     char path[300];
     struct trace_error error;
@@ -385,8 +418,10 @@ static int with_database(const struct arguments *a, struct sim_machine *m, const
 
     if (!trace)
         return complain("%s; %s", error.message, error.hint);
-    int status = run_variants(a, m, trace, s);
+    struct session session = {.a = a, .trace = trace};
+    int status = run_points(&session, m, points, count, s);
 
+    run_table_free(&session.table);
     if (trace_close(trace, &error) != TRACE_OK)
         return complain("%s; %s", error.message, error.hint);
     if (!a->json)
@@ -394,11 +429,60 @@ static int with_database(const struct arguments *a, struct sim_machine *m, const
     return status;
 }
 
-static int run_scenario(const struct arguments *a, const char *path)
+static int check_variant(const struct arguments *a, const struct scenario *s)
+{
+    const char *names[SCENARIO_VARIANTS_MAX];
+
+    if (!a->variant || scenario_variant_find(s, a->variant))
+        return 0;
+    for (uint32_t i = 0; i < s->variant_count; i++)
+        names[i] = s->variants[i].name;
+    const char *near = nearest_word(a->variant, names, s->variant_count);
+
+    return complain("%s has no variant `%s`; %s `%s`", s->path, a->variant,
+                    near ? "did you mean" : "its first is", near ? near : names[0]);
+}
+
+static bool is_chosen(const struct arguments *a, const struct scenario *point, uint32_t index)
+{
+    if (!a->sweep_only || (index == 0 && strcmp(a->sweep_only, "first") == 0))
+        return true;
+    return scenario_is_at(point, a->sweep_only);
+}
+
+// Loads every chosen point of the scenario's sweep, so that a mistake in one is told before any is run. Their
+// number, or -1.
+static int load_points(const struct arguments *a, const struct scenario *s, struct scenario **points)
 {
     struct user_error e = {""};
+    int count = 0;
+
+    for (uint32_t i = 0; i < scenario_point_count(s); i++) {
+        struct scenario *point = scenario_load_point(s->path, i, &e);
+
+        if (!point) {
+            complain("%s", e.text);
+            count = -1;
+            break;
+        }
+        if (!is_chosen(a, point, i))
+            scenario_free(point);
+        else
+            points[count++] = point;
+    }
+    if (count == 0) {
+        complain("%s has no point `%s` in its sweep; its `sweep:` lists them", s->path, a->sweep_only);
+        count = -1;
+    }
+    return count;
+}
+
+static int run_scenario(const struct arguments *a, const char *path)
+{
+    struct scenario *points[SCENARIO_POINTS_MAX] = {NULL};
+    struct user_error e = {""};
     struct scenario *s = scenario_load(path, &e);
-    int status;
+    int status = STATUS_OK;
 
     if (!s || guests_resolve(s, &e)) {
         scenario_free(s);
@@ -409,23 +493,18 @@ static int run_scenario(const struct arguments *a, const char *path)
         scenario_free(s);
         return STATUS_OK;
     }
-    if (a->variant && !scenario_variant_find(s, a->variant)) {
-        const char *names[SCENARIO_VARIANTS_MAX];
+    int count = check_variant(a, s) ? -1 : load_points(a, s, points);
 
-        for (uint32_t i = 0; i < s->variant_count; i++)
-            names[i] = s->variants[i].name;
-        const char *near = nearest_word(a->variant, names, s->variant_count);
+    if (count > 0) {
+        struct sim_machine *m = create_machine(a, points[0], &e);
 
-        complain("%s has no variant `%s`; %s `%s`", path, a->variant, near ? "did you mean" : "its first is",
-                 near ? near : names[0]);
-        scenario_free(s);
-        return STATUS_USAGE;
+        status = m ? with_database(a, &m, points, (unsigned)count, s) : complain("%s", e.text);
+        machine_destroy(m);
+    } else {
+        status = STATUS_USAGE;
     }
-    const struct machine_options o = {.hv_path = a->hv, .vcd_path = a->vcd, .quantum_cycles = a->quantum};
-    struct sim_machine *m = machine_create(s, &o, &e);
-
-    status = m ? with_database(a, m, s) : complain("%s", e.text);
-    machine_destroy(m);
+    for (unsigned i = 0; i < SCENARIO_POINTS_MAX; i++)
+        scenario_free(points[i]);
     scenario_free(s);
     return status;
 }
@@ -451,7 +530,7 @@ int run_main(int argc, char **argv)
     if (!a.path_count)
         return complain(
             "run: name a scenario, such as scenarios/exits/quickstart.yaml; `hvsim list` shows them");
-    for (unsigned i = 0; i < a.path_count && !interrupted; i++) {
+    for (unsigned i = 0; i < a.path_count && !watch_interrupted(); i++) {
         int one = run_scenario(&a, a.paths[i]);
 
         status = one > status ? one : status;

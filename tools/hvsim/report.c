@@ -294,6 +294,12 @@ static int value_of(struct trace_reader *r, const struct scenario *s, const stru
     return 0;
 }
 
+// Is it judged at this point of a sweep?
+static bool applies(const struct scenario *s, const struct scenario_expect *x)
+{
+    return !x->whole && (!x->at || scenario_is_at(s, x->at));
+}
+
 int report_expectations(struct trace *t, struct trace_reader *r, const struct scenario *s, struct ran *ran,
                         bool json, struct user_error *e)
 {
@@ -305,7 +311,7 @@ int report_expectations(struct trace *t, struct trace_reader *r, const struct sc
         double value;
         bool is_number;
 
-        if (x->numerator || (x->variant && strcmp(x->variant, ran->variant->name) != 0))
+        if (x->numerator || !applies(s, x) || (x->variant && strcmp(x->variant, ran->variant->name) != 0))
             continue;
         if (value_of(r, s, x, got, sizeof got, &value, &is_number, e))
             return -1;
@@ -374,7 +380,7 @@ int report_comparisons(struct trace_reader *r, const struct scenario *s, const s
     for (uint32_t i = 0; i < s->expect_count; i++) {
         const struct scenario_expect *x = &s->expects[i];
 
-        if (!x->numerator)
+        if (!x->numerator || !applies(s, x))
             continue;
         const struct ran *a = find_ran(ran, ran_count, x->numerator),
                          *b = find_ran(ran, ran_count, x->denominator);
@@ -386,6 +392,37 @@ int report_comparisons(struct trace_reader *r, const struct scenario *s, const s
         if (result < 0)
             return -1;
         failed += result;
+    }
+    return failed;
+}
+
+int report_sweep(struct trace_reader *r, const struct scenario *s, int64_t first, int64_t last, bool json,
+                 unsigned *checked, struct user_error *e)
+{
+    struct trace_error error;
+    int failed = 0;
+
+    if (trace_reader_scope_runs(r, first, last, &error) != TRACE_OK)
+        return user_error_at(e, s->path, 0, "sweep", "%s", error.message);
+    for (uint32_t i = 0; i < s->expect_count; i++) {
+        const struct scenario_expect *x = &s->expects[i];
+        char got[200], expected[200];
+        double value;
+        bool is_number;
+
+        if (!x->whole)
+            continue;
+        if (value_of(r, s, x, got, sizeof got, &value, &is_number, e))
+            return -1;
+        bool pass = within(x, got, value, is_number);
+
+        describe(x, expected, sizeof expected);
+        if (json)
+            print_json_verdict(x, pass, expected, got, *checked == 0);
+        else
+            print_verdict(s, x, pass, expected, got);
+        ++*checked;
+        failed += !pass;
     }
     return failed;
 }

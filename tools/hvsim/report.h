@@ -30,6 +30,10 @@ int report_expectations(struct trace *t, struct trace_reader *r, const struct sc
 // Returns how many failed, or -1 with `e`.
 int report_comparisons(struct trace_reader *r, const struct scenario *s, const struct ran *ran,
                        unsigned ran_count, bool json, struct user_error *e);
+// Checks what the scenario expects of its whole sweep, over the runs `first` to `last`. Returns how many
+// failed, or -1 with `e`; *checked counts.
+int report_sweep(struct trace_reader *r, const struct scenario *s, int64_t first, int64_t last, bool json,
+                 unsigned *checked, struct user_error *e);
 // A JSON string with quotes.
 void report_json_text(const char *text);
 

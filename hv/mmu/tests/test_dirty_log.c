@@ -24,6 +24,7 @@ struct setup {
 static int with_logging(struct setup s, void (*body)(void))
 {
     knobs_defaults(&knobs);
+    knobs.v[KNOB_MMU_DIRTY_START] = MMU_DIRTY_START_PER_PAGE; // Leaves are looked at.
     knobs.v[KNOB_X86_PML] = s.pml;
     knobs.v[KNOB_MMU_EAGER_SPLIT] = !s.lazy_split;
     knobs.v[KNOB_MMU_EPT_LEVELS] = s.levels;
@@ -439,4 +440,25 @@ TEST(DirtyLog, InitiallySetProtectsWhatIsClearedChunkByChunk)
 {
     EXPECT_EQ(with_logging((struct setup){.page_shift = 21}, all_set), 0);
     EXPECT_EQ(with_logging((struct setup){.page_shift = 21, .lazy_split = true}, all_set), 0);
+}
+
+static void no_leak(void)
+{
+    static const u64 sizes[] = {1, 1, 1, 0}; // Logs, does not, logs, is gone.
+    static const u32 flags[] = {HV_MEM_LOG_DIRTY_PAGES, 0, HV_MEM_LOG_DIRTY_PAGES, 0};
+    struct hv_user_memory_region *region = (void *)hv_mmap(4096, 12, HV_MAP_DIRECT);
+    const u64 bytes = vm_of()->host->heap.bytes_in_use, bitmap_bytes = 2 * t.memory_bytes / PAGE_SIZE / 8;
+
+    for (u32 i = 0; i < 4; i++) {
+        *region = (struct hv_user_memory_region){
+            .flags = flags[i], .memory_size = sizes[i] * t.memory_bytes, .userspace_addr = t.memory};
+        EXPECT_EQ(hv_ioctl_ptr(t.vm, HV_SET_USER_MEMORY_REGION, region), 0);
+        // The bits, and room to fetch them into.
+        EXPECT_EQ(vm_of()->host->heap.bytes_in_use, bytes + (flags[i] ? bitmap_bytes : 0));
+    }
+    EXPECT_EQ(vm_of()->mmu->logging_slots, 0);
+}
+TEST(DirtyLog, ItsMemoryIsGivenBackWhenItEndsOrTheSlotGoes)
+{
+    EXPECT_EQ(with_logging((struct setup){0}, no_leak), 0);
 }

@@ -14,6 +14,7 @@ static struct knobs knobs;
 static int with_rings(bool pml, u64 bytes, void (*body)(void))
 {
     knobs_defaults(&knobs);
+    knobs.v[KNOB_MMU_DIRTY_START] = MMU_DIRTY_START_PER_PAGE; // Leaves are looked at.
     knobs.v[KNOB_X86_PML] = pml;
     return with_vm(&(struct test_vm_options){.knobs = &knobs, .dirty_ring_bytes = bytes}, body);
 }
@@ -114,15 +115,16 @@ static void forged(void)
     static const struct {
         u32 slot;
         u64 offset;
-    } rows[] = {{7, 0}, {0x20000, 0}, {HV_USER_MEMSLOTS, 0}, {0, 1ull << 60}, {0, 1024}, {0, UINT64_MAX}};
+    } rows[] = {{7, 0},          {0x20000, 0}, {HV_USER_MEMSLOTS, 0}, {0, 1ull << 60}, {0, 1024},
+                {0, UINT64_MAX}, {0, 0}};
 
     start();
-    for (u32 i = 0; i < 6; i++) {
+    for (u32 i = 0; i < 7; i++) {
         fault((gfn_t)i << 12, QUAL_EPT_WRITE);
         ring[i] = (struct hv_dirty_gfn){HV_DIRTY_GFN_F_RESET, rows[i].slot, rows[i].offset};
     }
-    EXPECT_EQ(hv_ioctl(t.vm, HV_RESET_DIRTY_RINGS, 0), 6);
-    for (gfn_t gfn = 0; gfn < 6; gfn++)
+    EXPECT_EQ(hv_ioctl(t.vm, HV_RESET_DIRTY_RINGS, 0), 7);
+    for (gfn_t gfn = 0; gfn < 7; gfn++)
         EXPECT_TRUE(is_writable(leaf(gfn)));
 }
 TEST(DirtyRing, ForgedEntriesProtectNothing)

@@ -9,7 +9,7 @@ enum { ORDER_SEQ_CST = 5 };
 
 static void before_locked(const volatile void *p, unsigned size_bytes, const void *pc)
 {
-    struct pcpu *c = pcpu_current;
+    struct pcpu *c = pcpu_hooked;
 
     if (!c)
         return;
@@ -93,7 +93,7 @@ ATOMICS(64, uint64_t)
 void __tsan_atomic_thread_fence(int order);
 void __tsan_atomic_thread_fence(int order)
 {
-    struct pcpu *c = pcpu_current;
+    struct pcpu *c = pcpu_hooked;
 
     if (!c)
         return;

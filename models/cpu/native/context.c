@@ -242,6 +242,8 @@ static void switch_accounts(struct pcpu *c, struct native_context *to)
     to->off_ticks += c->now_ticks - to->since_ticks;
     to->since_ticks = c->now_ticks;
     c->native->current = to;
+    c->untimed = to->untimed;
+    pcpu_set_current(c);
     sim_process_set_rank(to->process, c->index);
     if (c->trace)
         trace_switch(c->trace, (uint16_t)c->index, from->trace_thread, to->trace_thread, c->now_ticks);
@@ -393,7 +395,7 @@ static void boot_body(void *arg)
 {
     struct pcpu *c = arg;
 
-    pcpu_current = c;
+    pcpu_set_current(c);
     pcpu_update_limit(c);
     c->native->current->process = sim_process_self();
     context_body(c->native->current);
@@ -458,10 +460,10 @@ static void reap(void *arg)
 void native_stop(struct machine *machine)
 {
     assert(machine->stopping);
-    pcpu_current = NULL;
+    pcpu_set_current(NULL);
     sim_process_start("reaper", UINT32_MAX - 1, 64u << 10, reap, machine);
     sim_run(SIM_PS_NEVER);
-    pcpu_current = NULL;
+    pcpu_set_current(NULL);
 }
 
 void native_reset(void)

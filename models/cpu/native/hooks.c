@@ -13,7 +13,7 @@ void __tsan_init(void) {}
 
 void __sanitizer_cov_trace_pc(void)
 {
-    struct pcpu *c = pcpu_current;
+    struct pcpu *c = pcpu_hooked;
 
     if (!c)
         return;
@@ -29,7 +29,7 @@ static void learn_function(struct native_function *f, uint32_t offset)
 void __tsan_func_entry(void *caller)
 {
     (void)caller;
-    struct pcpu *c = pcpu_current;
+    struct pcpu *c = pcpu_hooked;
 
     if (!c || !native_hot.calls)
         return;
@@ -46,7 +46,7 @@ void __tsan_func_entry(void *caller)
 
 void __tsan_func_exit(void)
 {
-    struct pcpu *c = pcpu_current;
+    struct pcpu *c = pcpu_hooked;
 
     if (c && native_hot.calls)
         trace_call_end(c->trace, native_thread(c), c->now_ticks);

@@ -66,7 +66,7 @@ NATIVE_HOT native_checkpoint(struct pcpu *c, const void *pc)
 NATIVE_HOT native_load(const volatile void *address, unsigned size_bytes)
 {
     const void *p = (const void *)(uintptr_t)address;
-    struct pcpu *c = pcpu_current;
+    struct pcpu *c = pcpu_hooked;
 
     if (!c)
         return;
@@ -93,7 +93,7 @@ static inline bool native_hides(const struct pcpu *c, const void *p)
 NATIVE_HOT native_store(volatile void *address, unsigned size_bytes)
 {
     void *p = (void *)(uintptr_t)address;
-    struct pcpu *c = pcpu_current;
+    struct pcpu *c = pcpu_hooked;
 
     if (!c)
         return;

@@ -36,7 +36,8 @@ struct native_image {
 struct native_context {
     uint32_t index; // Lowest free number at creation: names stack region and trace thread. 0 is not used.
     bool live, dead;
-    bool reaped; // Unwinding was asked for by native_stop(), which waits for control to come back.
+    bool untimed; // In a set-up phase (hv/hw/setup.h).
+    bool reaped;  // Unwinding was asked for by native_stop(), which waits for control to come back.
     char name[32];
     struct sim_process *process;
     void (*entry)(void *arg);

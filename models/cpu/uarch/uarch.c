@@ -123,6 +123,16 @@ struct uarch_param uarch_param_at(const struct uarch *u, size_t index)
                                 p->about, value,   param.source != NULL ? param.source : group_source};
 }
 
+void uarch_replace(struct uarch *u, size_t index, uint64_t value)
+{
+    memcpy((char *)u + places[index].value_offset, &value, sizeof value);
+}
+
+bool uarch_sound(const struct uarch *u, char *error, size_t error_size)
+{
+    return uarch_check(u, &(struct uarch_report){u->path, error, error_size});
+}
+
 // IA32_VMX_BASIC, SDM A.1: revision, region size, no 32-bit restriction, no dual-monitor bit, write-back (6)
 // access, INS/OUTS information and TRUE control MSRs.
 static uint64_t vmx_basic(const struct uarch_vmx_cap *c)

@@ -120,6 +120,12 @@ const struct uarch_cpuid *uarch_cpuid_find(const struct uarch *u, uint32_t leaf,
 size_t uarch_param_count(void);
 struct uarch_param uarch_param_at(const struct uarch *u, size_t index);
 
+// Gives parameter `index` of `u` another value, in range by uarch_params.def. For copies of a loaded struct
+// (u->path and the tables stay those of the file); uarch_sound() afterwards.
+void uarch_replace(struct uarch *u, size_t index, uint64_t value);
+// Do the parameters agree with each other? False with `error` as uarch_load().
+bool uarch_sound(const struct uarch *u, char *error, size_t error_size);
+
 // The value of capability MSR `index` (IA32_VMX_BASIC 480H .. IA32_VMX_PROCBASED_CTLS3 492H), put together
 // from u->vmx_cap. False where the core does not have the MSR: then *value stays as it was and RDMSR raises
 // #GP(0). SDM appendix A.

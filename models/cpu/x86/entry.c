@@ -67,21 +67,13 @@ static void load_registers(struct pcpu *c)
     v->delivering_info = 0;
 }
 
-static void load_translation(struct pcpu *c)
+static void load_tables(struct pcpu *c)
 {
     struct vmx *v = &c->x86->vmx;
-    bool ept = v->ctl.cpu2 & CPU2_ENABLE_EPT;
-    bool vpid = v->ctl.cpu2 & CPU2_ENABLE_VPID;
 
-    v->eptp = ept ? vmcs_get(v, EPT_POINTER) : 0;
-    v->tag = (struct tlb_tag){
-        .ep4ta = ept ? EPTP_EP4TA(v->eptp) : 0,
-        .vpid = vpid ? (uint16_t)vmcs_get(v, VIRTUAL_PROCESSOR_ID) : 0,
-        .pcid = c->x86->cr[4] & X86_CR4_PCIDE ? (uint16_t)(c->x86->cr[3] & X86_CR3_PCID_MASK) : 0,
-    };
-    if (!vpid) {
+    if (!(v->ctl.cpu2 & CPU2_ENABLE_VPID)) {
         // SDM 28.4.3.1: without VPIDs, entries and exits invalidate those of VPID 0000H.
-        tlb_invvpid_single(c->x86->tlb, 0, false);
+        tlb_invvpid_single(&c->x86->mmu->tlb, 0, false);
         pcpu_charge_cycles(c, c->uarch->vmx.no_vpid_cycles);
     }
     v->msr_bitmap = vmcs_get(v, MSR_BITMAP);
@@ -165,7 +157,7 @@ bool vmx_load_guest(struct pcpu *c)
         return entry_failure(c, EXIT_REASON_INVALID_STATE, broken->qualification);
     v->ctl = entry_controls(v);
     load_registers(c);
-    load_translation(c);
+    load_tables(c);
     failed =
         vmx_load_msrs(c, vmcs_get(v, VM_ENTRY_MSR_LOAD_ADDR), vmcs_get32(v, VM_ENTRY_MSR_LOAD_COUNT), false);
     if (failed)
@@ -177,5 +169,7 @@ bool vmx_load_guest(struct pcpu *c)
     pcpu_set_mode(c, PCPU_GUEST);
     start_timer(c);
     v->guest = replay_enter(c, vmcs_get(v, GUEST_IDTR_BASE));
+    v->linear = v->guest && v->guest->program->linear;
+    guest_space_load(c);
     return true;
 }

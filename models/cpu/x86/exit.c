@@ -141,7 +141,7 @@ static void load_host(struct pcpu *c)
     if (exit & EXIT_LOAD_PAT)
         MSR_VALUE(c, IA32_PAT) = vmcs_get(v, HOST_IA32_PAT);
     if (!(v->ctl.cpu2 & CPU2_ENABLE_VPID)) {
-        tlb_invvpid_single(s->tlb, 0, false);
+        tlb_invvpid_single(&s->mmu->tlb, 0, false);
         pcpu_charge_cycles(c, c->uarch->vmx.no_vpid_cycles);
     }
 }

@@ -6,6 +6,7 @@
 #include "models/apic/lapic.h"
 #include "models/cpu/native/native.h"
 #include "models/cpu/uarch/uarch.h"
+#include "models/dev/link.h"
 #include "models/mem/mem.h"
 #include <assert.h>
 
@@ -140,6 +141,8 @@ uint32_t x86_port_in(struct pcpu *c, uint16_t port, unsigned size)
 
     if (assigned_msi_port(port))
         value = assigned_msi_in(c, port);
+    else if (link_port(port))
+        value = link_in(c, port);
     return size == 4 ? value : value & ((1u << (8 * size)) - 1);
 }
 
@@ -147,7 +150,9 @@ void x86_port_out(struct pcpu *c, uint16_t port, unsigned size, uint32_t value)
 {
     // The board's power management register: SLP_EN (bit 13) switches the machine off.
     if (port == POWER_PORT && size == 2 && (value & POWER_SLP_EN) && c->machine->power_off)
-        c->machine->power_off(c->machine);
+        c->machine->power_off(c->machine, c->host);
+    else if (link_port(port))
+        link_out(c, port, value);
 }
 
 u32 hw_in(u16 port, unsigned size_bytes)
@@ -173,7 +178,7 @@ void hw_invlpg(u64 linear)
     // Root translations of hv are models/mem's, whose mappings never change.
     struct pcpu *c = x86_instruction(COST(invlpg), true);
 
-    tlb_flush_linear(c->x86->tlb, &(struct tlb_tag){0, 0, 0}, linear);
+    tlb_flush_linear(&c->x86->mmu->tlb, 0, 0, linear);
 }
 
 void hw_wbinvd(void)

@@ -299,7 +299,8 @@ const char *native_guest_register(struct machine *m, uint64_t idtr_base,
     n->program = (struct replay_program){.name = "native",
                                          .ops = n->slots,
                                          .op_count = NATIVE_SLOTS + 1,
-                                         .initial_rip = native_program_entry(config->program)};
+                                         .initial_rip = native_program_entry(config->program),
+                                         .linear = config->linear};
     memset(n->program.handler, 0xff, sizeof n->program.handler); // REPLAY_NO_HANDLER
     wrong = replay_register(m, idtr_base, &n->program);
     if (wrong) {

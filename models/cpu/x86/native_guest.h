@@ -29,6 +29,7 @@ uint64_t native_program_entry(const struct native_program *p);
 struct native_guest_config {
     const struct native_program *program; // Must outlive the machine.
     uint64_t args[GUEST_ARGS_MAX];        // As the program's table names them; times in TSC cycles
+    bool linear;                          // Its addresses go through the guest's page tables.
     struct guest_env env;                 // The seed is the vCPU's share: the run's is mixed in.
 };
 // Makes it the program of the guest whose IDTR base is `idtr_base`. NULL, or what is wrong.

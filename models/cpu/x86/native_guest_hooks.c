@@ -36,19 +36,14 @@ static unsigned char *ordinary(struct native_guest *n, uint64_t linear, unsigned
                                uint64_t *hpa)
 {
     struct pcpu *c = n->cpu;
-    struct tlb_mapping m;
-    enum tlb_where where;
+    struct mmu *m = c->x86->mmu;
 
     if (n->careful || (linear & 0xfff) + size > 0x1000)
         return NULL;
-    where = tlb_lookup(c->x86->tlb, TLB_COMBINED, &c->x86->vmx.tag, linear, false, &m);
-    if (where == TLB_MISS || (m.rights & access) != access || (!m.dirty && (access & EPT_ACCESS_WRITE)))
+    if (!mmu_hit(m, linear, access, m->user, hpa) && !mmu_find(m, linear, access, m->user, hpa))
         return NULL;
-    *hpa = m.hpa | (linear & ((1ull << m.page_bits) - 1));
     if (*hpa >> 12 == n->apart[0] - 1 || *hpa >> 12 == n->apart[1] - 1)
         return NULL;
-    if (where == TLB_HIT_L2)
-        pcpu_charge_cycles(c, c->uarch->stlb.latency_cycles);
     return mem_hpa_to_ptr(c, *hpa, size);
 }
 

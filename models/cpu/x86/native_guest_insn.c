@@ -104,7 +104,7 @@ void guest_eoi(void)
     execute(REPLAY_EOI, 0, 0, 0, HERE);
 }
 
-void guest_invlpg(uint64_t linear)
+void guest_flush_page(uint64_t linear)
 {
     execute(REPLAY_INVLPG, linear, 0, 0, HERE);
 }

@@ -6,8 +6,9 @@
 // non-root mode executes from the program's cursor whenever GUEST_IDTR_BASE (or, before a VM, IDTR) is that
 // base; the cursor belongs to the program, so a vCPU may move between processors. Delivering vector v through
 // the IDT continues at the program's handler for v, if it has one (until `iret`); a vector without handler is
-// accepted and, with no time spent, ended with EOI. Does not model: registers' data flow, paging inside the
-// guest (guest physical addresses are given).
+// accepted and, with no time spent, ended with EOI. Addresses of memory accesses are guest-physical ones, as
+// if paging were off, or linear ones, as the program says. Does not model: registers' data flow; where the
+// instructions lie in memory.
 #ifndef MODELS_CPU_X86_REPLAY_H
 #define MODELS_CPU_X86_REPLAY_H
 
@@ -48,6 +49,7 @@ struct replay_program {
     uint32_t op_count;
     uint32_t handler[256]; // Op index of the handler of each vector, or REPLAY_NO_HANDLER.
     uint64_t initial_rip;
+    bool linear; // Addresses go through the guest's page tables; else they are guest-physical.
 };
 
 #define REPLAY_IDTR_BASE 0xfffffe0000000000ull

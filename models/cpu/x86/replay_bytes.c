@@ -1,9 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 // Machine code and text of replay ops, and the doors of hv/hw/guest.h.
+#include "models/cpu/x86/entry_checks.h"
 #include "models/cpu/x86/replay_exec.h"
 
 #include "hv/hw/guest.h"
 #include "models/cpu/uarch/uarch.h"
+#include "models/mmu/check.h"
 #include <stdio.h>
 
 #define BYTES_MAX 15u
@@ -307,13 +309,24 @@ bool hw_guest_read_operand(u64 linear, void *buf, unsigned size)
     return true;
 }
 
-// Linear addresses of a guest that is a stream are its physical ones.
+// By the guest's tables as the VMCS names them, where its program's addresses are linear.
 bool hw_guest_translate(u64 linear, u64 *gpa)
 {
     struct pcpu *c = walk_of_software(0);
+    const struct vmx *v = &c->x86->vmx;
+    const struct replay_guest *g = current_guest(c);
+    struct mmu_space s = {0};
 
-    if (!current_guest(c) || linear >> REPLAY_GPA_BITS)
+    if (!g || (!g->program->linear && linear >> REPLAY_GPA_BITS))
         return false;
-    *gpa = linear;
-    return true;
+    if (!g->program->linear) {
+        *gpa = linear;
+        return true;
+    }
+    s.paging.cr3 = vmcs_get(v, GUEST_CR3);
+    s.paging.levels = vmcs_get(v, GUEST_CR4) & X86_CR4_LA57 ? 5 : 4;
+    s.paging.nxe = s.paging.pages_1g = true;
+    s.ept = entry_controls(v).cpu2 & CPU2_ENABLE_EPT;
+    s.eptp = s.ept ? vmcs_get(v, EPT_POINTER) : 0;
+    return mmu_peek(c, &s, linear, gpa);
 }

@@ -135,10 +135,7 @@ EXEC(eoi)
             v->gpr.r[RDI] = apic;
             v->gpr.r[RAX] = 0;
         }
-        if (!guest_access(c, apic, apic, 4, EPT_ACCESS_WRITE, &zero))
-            return STEP_RETIRED;
-        v->exit.insn_length = replay_length(op);
-        return STEP_EXIT;
+        return replay_access(c, op, guest_access(c, apic, 4, EPT_ACCESS_WRITE, &zero));
     }
     if (first_time(g)) {
         v->gpr.r[RCX] = MSR_IA32_X2APIC_EOI;
@@ -192,19 +189,19 @@ static enum replay_step rep_ins(struct pcpu *c, const struct replay_op *op)
 
     for (; v->gpr.r[RCX]; v->gpr.r[RCX]--, v->gpr.r[RDI] += size) {
         uint64_t to = v->gpr.r[RDI], last = to + size - 1, hpa, value;
+        enum guest_access result = guest_translate(c, to, EPT_ACCESS_WRITE, &hpa);
 
-        if (guest_translate(c, to, to, EPT_ACCESS_WRITE, &hpa) ||
-            (last >> 12 != to >> 12 && guest_translate(c, last, last, EPT_ACCESS_WRITE, &hpa)))
-            break;
-        pcpu_charge_cycles(c, c->uarch->op.in_cycles);
-        value = x86_port_in(c, (uint16_t)op->args[0], size);
-        if (guest_access(c, to, to, size, EPT_ACCESS_WRITE, &value))
-            break;
+        if (result == GUEST_DONE && last >> 12 != to >> 12)
+            result = guest_translate(c, last, EPT_ACCESS_WRITE, &hpa);
+        if (result == GUEST_DONE) {
+            pcpu_charge_cycles(c, c->uarch->op.in_cycles);
+            value = x86_port_in(c, (uint16_t)op->args[0], size);
+            result = guest_access(c, to, size, EPT_ACCESS_WRITE, &value);
+        }
+        if (result != GUEST_DONE)
+            return replay_access(c, op, result);
     }
-    if (!v->gpr.r[RCX])
-        return STEP_RETIRED;
-    v->exit.insn_length = replay_length(op);
-    return STEP_EXIT;
+    return STEP_RETIRED;
 }
 
 static enum replay_step rep_outs(struct pcpu *c, const struct replay_op *op)

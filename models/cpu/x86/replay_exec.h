@@ -34,6 +34,23 @@ static inline enum replay_step fault(struct pcpu *c, unsigned vector, uint32_t e
     return vmx_exception(c, vector, error, 0) ? STEP_EXIT : STEP_FAULT;
 }
 
+// What an access of memory makes of its instruction.
+static inline enum replay_step replay_access(struct pcpu *c, const struct replay_op *op,
+                                             enum guest_access result)
+{
+    switch (result) {
+    case GUEST_DONE:
+        return STEP_RETIRED;
+    case GUEST_EXIT:
+        // Reported by processors for these exits too, which the manual leaves undefined (SDM 27.2.5).
+        c->x86->vmx.exit.insn_length = replay_length(op);
+        return STEP_EXIT;
+    case GUEST_FAULT:
+        break;
+    }
+    return STEP_FAULT;
+}
+
 static inline void set_edx_eax(struct hw_gprs *r, uint64_t value)
 {
     r->r[RAX] = (uint32_t)value;

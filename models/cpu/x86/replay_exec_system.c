@@ -5,6 +5,7 @@
 
 #include "models/apic/lapic.h"
 #include "models/cpu/uarch/uarch.h"
+#include "models/mmu/check.h"
 #include "spec/apic_bits.h"
 
 static enum replay_step cr_exit(struct pcpu *c, const struct replay_op *op, unsigned type, unsigned cr,
@@ -29,9 +30,14 @@ static uint32_t shadow_of(unsigned cr)
 static enum replay_step write_cr(struct pcpu *c, unsigned cr, uint64_t value, uint64_t mask)
 {
     uint64_t merged = (value & ~mask) | (c->x86->cr[cr] & mask);
+    uint64_t cr0 = c->x86->cr[0], cr4 = c->x86->cr[4];
 
     pcpu_charge_cycles(c, cr == 3 ? c->uarch->op.mov_cr3_cycles : c->uarch->op.mov_cr_write_cycles);
-    return x86_write_cr(c, cr, merged) == HW_DONE ? STEP_RETIRED : fault(c, GP_VECTOR, 0);
+    if (x86_write_cr(c, cr, merged) != HW_DONE)
+        return fault(c, GP_VECTOR, 0);
+    if (cr == 0 || cr == 4)
+        guest_tlb_cr(c, cr0, cr4);
+    return STEP_RETIRED;
 }
 
 static bool cr3_is_target(const struct vmx *v, uint64_t value)
@@ -54,10 +60,7 @@ static enum replay_step to_cr3(struct pcpu *c, const struct replay_op *op, uint6
     step = write_cr(c, 3, value, 0);
     if (step != STEP_RETIRED)
         return step;
-    if (c->x86->cr[4] & X86_CR4_PCIDE)
-        v->tag.pcid = (uint16_t)(value & X86_CR3_PCID_MASK);
-    if (!(c->x86->cr[4] & X86_CR4_PCIDE) || !(value & X86_CR3_NO_FLUSH))
-        tlb_flush_pcid(c->x86->tlb, &v->tag);
+    guest_tlb_cr3(c, value);
     return STEP_RETIRED;
 }
 
@@ -76,14 +79,41 @@ static enum replay_step to_cr8(struct pcpu *c, const struct replay_op *op, uint6
     return vapic_write_tpr(c) ? STEP_EXIT : STEP_RETIRED;
 }
 
+// What MOV to CR invalidates (SDM 4.10.4.1), whoever carries it out: for the TLB checker.
+static void note_cr_write(struct pcpu *c, unsigned cr, uint64_t value)
+{
+    const struct vmx *v = &c->x86->vmx;
+    struct mmu *m = c->x86->mmu;
+    uint64_t mask, old;
+
+    if (cr == 3) {
+        bool pcide = c->x86->cr[4] & X86_CR4_PCIDE;
+
+        if (!pcide || !(value & X86_CR3_NO_FLUSH))
+            mmu_check_guest_flush(m, MMU_FLUSH_PCID, pcide ? (uint16_t)(value & X86_CR3_PCID_MASK) : 0, 0);
+        return;
+    }
+    if (cr != 0 && cr != 4)
+        return;
+    mask = vmcs_get(v, mask_of(cr));
+    old = (c->x86->cr[cr] & ~mask) | (vmcs_get(v, shadow_of(cr)) & mask);
+    if (cr == 0 ? (old & ~value & X86_CR0_PG) != 0
+                : ((old ^ value) & X86_CR4_PGE) || (old & ~value & X86_CR4_PCIDE))
+        mmu_check_guest_flush(m, MMU_FLUSH_ALL, 0, 0);
+    else if (cr == 4 && (((old ^ value) & X86_CR4_PAE) || (value & ~old & X86_CR4_SMEP)))
+        mmu_check_guest_flush(m, MMU_FLUSH_PCID, m->space.tag.pcid, 0);
+}
+
 EXEC(movtocr)
 {
     struct vmx *v = &c->x86->vmx;
     unsigned cr = (unsigned)op->args[0];
     uint64_t value, mask;
 
-    if (first_time(g))
+    if (first_time(g)) {
         v->gpr.r[RAX] = op->args[1];
+        note_cr_write(c, cr, op->args[1]);
+    }
     value = v->gpr.r[RAX];
     switch (cr) {
     case 0:
@@ -212,28 +242,42 @@ EXEC(invlpg)
 {
     struct vmx *v = &c->x86->vmx;
 
-    if (first_time(g))
+    if (first_time(g)) {
         v->gpr.r[RDI] = op->args[0];
+        mmu_check_guest_flush(c->x86->mmu, MMU_FLUSH_PAGE, c->x86->mmu->space.tag.pcid, op->args[0]);
+    }
     if (v->ctl.cpu & CPU_INVLPG_EXITING) {
         replay_exit(c, op, EXIT_REASON_INVLPG)->qualification = v->gpr.r[RDI];
         return STEP_EXIT;
     }
     pcpu_charge_cycles(c, c->uarch->op.invlpg_cycles);
-    tlb_flush_linear(c->x86->tlb, &v->tag, v->gpr.r[RDI]);
+    guest_tlb_invlpg(c, v->gpr.r[RDI]);
     return STEP_RETIRED;
+}
+
+static void note_invpcid(struct pcpu *c, const struct replay_op *op)
+{
+    static const enum mmu_flush what[] = {MMU_FLUSH_PCID_PAGE, MMU_FLUSH_PCID, MMU_FLUSH_ALL,
+                                          MMU_FLUSH_ALL_BUT_GLOBALS};
+
+    if (op->args[0] <= 3)
+        mmu_check_guest_flush(c->x86->mmu, what[op->args[0]], (uint16_t)(op->args[2] & X86_CR3_PCID_MASK),
+                              op->args[1]);
 }
 
 EXEC(invpcid)
 {
     struct vmx *v = &c->x86->vmx;
-    struct tlb_tag tag = v->tag;
+    uint16_t pcid = (uint16_t)(op->args[2] & X86_CR3_PCID_MASK);
     uint64_t type;
 
     if (first_time(g)) {
         v->gpr.r[RAX] = op->args[0];
         v->gpr.r[RDI] = REPLAY_OPERAND_LINEAR;
         memset(g->operand, 0, sizeof g->operand);
-        memcpy(g->operand + 8, &op->args[1], 8); // Descriptor: PCID 0, linear address.
+        memcpy(g->operand, &op->args[2], 8); // Descriptor: PCID, linear address.
+        memcpy(g->operand + 8, &op->args[1], 8);
+        note_invpcid(c, op);
         g->operand_bytes = 16;
     }
     type = v->gpr.r[RAX];
@@ -243,16 +287,12 @@ EXEC(invpcid)
         replay_exit(c, op, EXIT_REASON_INVPCID)->insn_info = INFO_RDI | (uint32_t)RAX << INSN_INFO_REG2_SHIFT;
         return STEP_EXIT;
     }
-    if (type > 3)
+    // Of another PCID than 0 only with CR4.PCIDE; of one address, a canonical one (SDM vol. 2, INVPCID).
+    if (type > 3 || (type < 2 && op->args[2] && !(c->x86->cr[4] & X86_CR4_PCIDE)) ||
+        (type == 0 && !x86_canonical(c, op->args[1])))
         return fault(c, GP_VECTOR, 0);
     pcpu_charge_cycles(c, c->uarch->op.invpcid_cycles);
-    tag.pcid = 0;
-    if (type == 0)
-        tlb_flush_linear(c->x86->tlb, &tag, op->args[1]);
-    else if (type == 1)
-        tlb_flush_pcid(c->x86->tlb, &tag);
-    else
-        tlb_invvpid_single(c->x86->tlb, tag.vpid, type == 3);
+    guest_tlb_invpcid(c, type, pcid, op->args[1]);
     return STEP_RETIRED;
 }
 

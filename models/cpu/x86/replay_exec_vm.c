@@ -12,14 +12,7 @@
 #define AWAIT_MS_MAX 1000u
 #define NANOSECOND_KHZ 1000000u // A clock of one period each nanosecond.
 
-// --- Memory (SDM 28.3.3). Linear addresses are the guest-physical ones. ---
-
-static enum replay_step memory_exit(struct pcpu *c, const struct replay_op *op)
-{
-    // Reported by processors for these exits too, which the manual leaves undefined (SDM 27.2.5).
-    c->x86->vmx.exit.insn_length = replay_length(op);
-    return STEP_EXIT;
-}
+// --- Memory (SDM 28.3.3). Addresses are linear where the program says so, else guest-physical. ---
 
 static unsigned size_of(const struct replay_op *op)
 {
@@ -38,11 +31,13 @@ EXEC(read)
     struct vmx *v = &c->x86->vmx;
     unsigned size = size_of(op);
     uint64_t value = 0;
+    enum guest_access result;
 
     if (first_time(g))
         v->gpr.r[RDI] = op->args[0];
-    if (guest_access(c, v->gpr.r[RDI], v->gpr.r[RDI], size, EPT_ACCESS_READ, &value))
-        return memory_exit(c, op);
+    result = guest_access(c, v->gpr.r[RDI], size, EPT_ACCESS_READ, &value);
+    if (result != GUEST_DONE)
+        return replay_access(c, op, result);
     v->gpr.r[RAX] = merge(v->gpr.r[RAX], value, size);
     return STEP_RETIRED;
 }
@@ -55,9 +50,8 @@ EXEC(write)
         v->gpr.r[RDI] = op->args[0];
         v->gpr.r[RAX] = op->args[2];
     }
-    if (guest_access(c, v->gpr.r[RDI], v->gpr.r[RDI], size_of(op), EPT_ACCESS_WRITE, &v->gpr.r[RAX]))
-        return memory_exit(c, op);
-    return STEP_RETIRED;
+    return replay_access(c, op,
+                         guest_access(c, v->gpr.r[RDI], size_of(op), EPT_ACCESS_WRITE, &v->gpr.r[RAX]));
 }
 
 EXEC(fetch)
@@ -65,9 +59,7 @@ EXEC(fetch)
     uint64_t ignored = 0;
 
     first_time(g);
-    if (guest_access(c, op->args[0], op->args[0], 1, EPT_ACCESS_FETCH, &ignored))
-        return memory_exit(c, op);
-    return STEP_RETIRED;
+    return replay_access(c, op, guest_access(c, op->args[0], 1, EPT_ACCESS_FETCH, &ignored));
 }
 
 // Locked read-modify-writes of [rdi] (SDM 8.1.2); the old value comes in RAX.
@@ -77,11 +69,11 @@ static enum replay_step locked(struct pcpu *c, const struct replay_op *op, enum 
     struct vmx *v = &c->x86->vmx;
     unsigned size = size_of(op);
     uint64_t old = v->gpr.r[RAX];
+    enum guest_access result = guest_rmw(c, v->gpr.r[RDI], size, what, operand, &old);
 
-    if (guest_rmw(c, v->gpr.r[RDI], v->gpr.r[RDI], size, what, operand, &old))
-        return memory_exit(c, op);
-    v->gpr.r[RAX] = merge(v->gpr.r[RAX], old, size);
-    return STEP_RETIRED;
+    if (result == GUEST_DONE)
+        v->gpr.r[RAX] = merge(v->gpr.r[RAX], old, size);
+    return replay_access(c, op, result);
 }
 
 EXEC(xadd)

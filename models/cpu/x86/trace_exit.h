@@ -14,6 +14,8 @@ void trace_vm_entry_failed(struct pcpu *c, uint64_t begin_ticks);
 void trace_vm_exit(struct pcpu *c, uint64_t begin_ticks);
 // Behaviour that the manual leaves undefined, or a guest program that cannot go on: a violations row.
 void trace_vmx_violation(struct pcpu *c, const char *name, uint64_t a0, uint64_t a1);
+// The same of a guest's access, in words.
+void trace_guest_violation(struct pcpu *c, const char *kind, uint64_t address, const char *detail);
 // End of the run: rows of exits without a next entry.
 void trace_exits_finish(struct machine *m);
 

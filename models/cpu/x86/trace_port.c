@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // The tracepoint port of hv/hw/trace.h: events, spans, counters, violations. Nothing here takes simulated
-// time.
+// time. What happens in an untimed set-up phase (hv/hw/setup.h) leaves counters and violations, nothing else.
 #include "models/cpu/x86/trace_port.h"
 #include "models/cpu/x86/trace_exit.h"
 #include "models/cpu/x86/trace_state.h"
@@ -8,6 +8,7 @@
 #include "hv/hw/trace.h"
 #include "models/cpu/native/native.h"
 #include "models/cpu/x86/x86_state.h"
+#include "models/mmu/check.h"
 #include "traces/trace.h"
 #include <assert.h>
 #include <inttypes.h>
@@ -70,6 +71,26 @@ void trace_port_destroy(struct machine *m)
     m->trace_port = NULL;
 }
 
+// "mmu.walks" and the like, over all processors.
+static void mmu_counter(void *ctx, const char *name, uint64_t value)
+{
+    char full[48];
+
+    if (!value)
+        return;
+    snprintf(full, sizeof full, "mmu.%s", name);
+    trace_counter(ctx, trace_text(ctx, full), value);
+}
+
+static void mmu_counters(struct machine *m)
+{
+    struct mmu_counters sum = {0};
+
+    for (uint32_t i = 0; i < m->cpu_count; i++)
+        mmu_counters_add(&sum, &m->cpus[i]->x86->mmu->counters);
+    mmu_counters_each(&sum, mmu_counter, m->trace);
+}
+
 void trace_port_end(struct machine *m)
 {
     struct trace_port *p = trace_port_of(m);
@@ -77,6 +98,8 @@ void trace_port_end(struct machine *m)
     trace_exits_finish(m);
     for (size_t i = 0; m->trace && i < p->counter_count; i++)
         trace_counter(m->trace, trace_text(m->trace, p->counters[i].name), p->counters[i].value);
+    if (m->trace)
+        mmu_counters(m);
 }
 
 static uint64_t filled_in(const struct pcpu *c, u64 argument)
@@ -92,7 +115,9 @@ void hw_trace(enum hw_tracepoint tp, u64 a0, u64 a1, u64 a2, u64 a3, u64 a4, u64
 {
     const struct pcpu *c = pcpu_current;
 
-    if (!c || !c->trace)
+    if (c && c->machine->tlb_check && (tp == TP_MMU_CHANGE_BEGIN || tp == TP_MMU_CHANGE_END))
+        mmu_check_change(c->machine->tlb_check, (uint32_t)a0, tp == TP_MMU_CHANGE_BEGIN);
+    if (!c || !c->trace || c->untimed)
         return;
     // RIP is the second argument or the third.
     const uint64_t args[TRACE_EVENT_ARGS] = {a0, filled_in(c, a1), filled_in(c, a2), a3, a4, a5};
@@ -131,6 +156,8 @@ void hw_trace_span_begin(u32 span)
     struct span_stack *s = span_stack(trace_port_of(c->machine), native_context_thread(c));
 
     assert(span < SPAN_KINDS && "hw_trace_span_begin: no such span");
+    if (c->untimed)
+        return;
     if (s->depth < SPAN_DEPTH_MAX)
         s->open[s->depth] = (struct span_open){span, c->now_ticks};
     s->depth++;
@@ -141,6 +168,8 @@ void hw_trace_span_end(u32 span)
     struct pcpu *c = pcpu_current;
     struct span_stack *s = span_stack(trace_port_of(c->machine), native_context_thread(c));
 
+    if (c->untimed)
+        return;
     assert(s->depth && "hw_trace_span_end: no span is open");
     if (--s->depth >= SPAN_DEPTH_MAX)
         return;
@@ -174,19 +203,23 @@ void hw_trace_count(const char *name, u64 n)
 
 // --- Violations, bugs. ---
 
+static void violation_text(struct pcpu *c, const char *name, uint64_t address, const char *detail, bool guest)
+{
+    if (c->trace)
+        trace_violation(c->trace, &(struct trace_violation){.where = trace_where_of(c, guest),
+                                                            .thread = native_context_thread(c),
+                                                            .kind = trace_text(c->trace, name),
+                                                            .detail = trace_text(c->trace, detail),
+                                                            .address = address,
+                                                            .tick = c->now_ticks});
+}
+
 static void violation(struct pcpu *c, const char *name, uint64_t a0, uint64_t a1, bool guest)
 {
     char detail[64];
 
-    if (!c->trace)
-        return;
     snprintf(detail, sizeof detail, "%#" PRIx64 ", %#" PRIx64, a0, a1);
-    trace_violation(c->trace, &(struct trace_violation){.where = trace_where_of(c, guest),
-                                                        .thread = native_context_thread(c),
-                                                        .kind = trace_text(c->trace, name),
-                                                        .detail = trace_text(c->trace, detail),
-                                                        .address = a0,
-                                                        .tick = c->now_ticks});
+    violation_text(c, name, a0, detail, guest);
 }
 
 void hw_trace_violation(const char *name, u64 a0, u64 a1)
@@ -197,6 +230,11 @@ void hw_trace_violation(const char *name, u64 a0, u64 a1)
 void trace_vmx_violation(struct pcpu *c, const char *name, uint64_t a0, uint64_t a1)
 {
     violation(c, name, a0, a1, c->x86->vmx.in_guest);
+}
+
+void trace_guest_violation(struct pcpu *c, const char *kind, uint64_t address, const char *detail)
+{
+    violation_text(c, kind, address, detail, true);
 }
 
 void hw_panic(const char *what, const char *file, u32 line)

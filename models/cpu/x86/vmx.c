@@ -287,9 +287,9 @@ enum hw_vmx_status hw_invept(u64 type, u64 eptp)
     if (type == INVEPT_SINGLE && (caps & EPT_CAP_INVEPT_SINGLE)) {
         if (!ept_pointer_valid(eptp, caps, (unsigned)c->uarch->address.physical_bits))
             return fail(c, VMERR_INVEPT_INVVPID_BAD_OPERAND);
-        tlb_invept_single(c->x86->tlb, EPTP_EP4TA(eptp));
+        tlb_invept_single(&c->x86->mmu->tlb, EPTP_EP4TA(eptp));
     } else if (type == INVEPT_ALL && (caps & EPT_CAP_INVEPT_ALL)) {
-        tlb_invept_all(c->x86->tlb);
+        tlb_invept_all(&c->x86->mmu->tlb);
     } else {
         return fail(c, VMERR_INVEPT_INVVPID_BAD_OPERAND);
     }
@@ -306,10 +306,10 @@ enum hw_vmx_status hw_invvpid(u64 type, u16 vpid, u64 linear)
         (type != INVVPID_ALL && vpid == 0) || (type == INVVPID_ADDRESS && !x86_canonical(c, linear)))
         return fail(c, VMERR_INVEPT_INVVPID_BAD_OPERAND);
     if (type == INVVPID_ADDRESS)
-        tlb_invvpid_address(c->x86->tlb, vpid, linear);
+        tlb_invvpid_address(&c->x86->mmu->tlb, vpid, linear);
     else if (type == INVVPID_ALL)
-        tlb_invvpid_all(c->x86->tlb);
+        tlb_invvpid_all(&c->x86->mmu->tlb);
     else
-        tlb_invvpid_single(c->x86->tlb, vpid, type == INVVPID_SINGLE_RETAIN_GLOBALS);
+        tlb_invvpid_single(&c->x86->mmu->tlb, vpid, type == INVVPID_SINGLE_RETAIN_GLOBALS);
     return HW_VMX_OK;
 }

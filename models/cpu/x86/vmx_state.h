@@ -5,7 +5,7 @@
 
 #include "hv/hw/vmx.h"
 #include "models/cpu/pcpu.h"
-#include "models/mmu/tlb.h"
+#include "models/mmu/mmu.h"
 #include "spec/exit_reasons.h"
 #include "spec/vm_errors.h"
 #include "spec/vmcs.h"
@@ -88,8 +88,6 @@ struct vmx {
     uint64_t pending_debug;
     bool mtf_pending;
     struct vmx_controls ctl;
-    uint64_t eptp;
-    struct tlb_tag tag;
     uint64_t timer_start_tsc; // Of the VMX-preemption timer
     uint64_t timer_at_ticks;  // When it expires
     uint32_t timer_value;
@@ -100,6 +98,7 @@ struct vmx {
     uint32_t delivering_info, delivering_error, delivering_length; // The event being delivered; info 0: none
 
     struct replay_guest *guest;  // The program that runs
+    bool linear;                 // Its addresses are linear, not guest-physical
     bool delivered;              // An event went through the IDT at this boundary
     uint32_t trap_exit;          // Reason of an exit that follows the current instruction (0: none) ...
     uint64_t trap_qualification; // ... and its qualification
@@ -226,17 +225,34 @@ bool vapic_page_access(struct pcpu *c, uint32_t offset, unsigned size, unsigned 
 bool vapic_read_msr(struct pcpu *c, uint32_t msr, uint64_t *value, bool *handled);
 bool vapic_write_msr(struct pcpu *c, uint32_t msr, uint64_t value, bool *handled);
 
-// --- guest_mem.c: accesses of the guest through EPT ---
+// --- guest_mem.c: accesses of the guest ---
 
-// Translates; true: exit. Then *hpa is valid. `linear` is the guest-linear address of the access.
-bool guest_translate(struct pcpu *c, uint64_t linear, uint64_t gpa, unsigned access, uint64_t *hpa);
-// Reads or writes `size` bytes at a guest-physical address; true: exit.
-bool guest_access(struct pcpu *c, uint64_t linear, uint64_t gpa, unsigned size, unsigned access,
-                  uint64_t *value);
-// A locked read-modify-write of `size` bytes; true: exit. *value: what COMPARE expects; the old value.
+// The processor's memory-management unit, once.
+void guest_mem_create(struct pcpu *c);
+// Translation follows registers and VMCS from now on: after VM entry, and after a write of a control
+// register, EFER or RFLAGS.AC in non-root operation.
+void guest_space_load(struct pcpu *c);
+// What the guest's own instructions invalidate (SDM 4.10.4.1). `from`, `to`: CR0 and CR4.
+void guest_tlb_invlpg(struct pcpu *c, uint64_t linear);
+void guest_tlb_cr(struct pcpu *c, uint64_t cr0_from, uint64_t cr4_from);
+// MOV to CR3 of `value`, bit 63 included.
+void guest_tlb_cr3(struct pcpu *c, uint64_t value);
+// INVPCID of a legal type.
+void guest_tlb_invpcid(struct pcpu *c, uint64_t type, uint16_t pcid, uint64_t linear);
+
+// What became of an access.
+enum guest_access { GUEST_DONE, GUEST_EXIT, GUEST_FAULT }; // FAULT: an exception was delivered to the guest
+
+// Translates. `address` is linear where the guest's program says so, else guest-physical. DONE: *hpa is
+// valid.
+enum guest_access guest_translate(struct pcpu *c, uint64_t address, unsigned access, uint64_t *hpa);
+// Reads or writes `size` bytes.
+enum guest_access guest_access(struct pcpu *c, uint64_t address, unsigned size, unsigned access,
+                               uint64_t *value);
+// A locked read-modify-write of `size` bytes. *value: what COMPARE expects; the old value.
 enum guest_rmw { GUEST_RMW_ADD, GUEST_RMW_EXCHANGE, GUEST_RMW_COMPARE };
-bool guest_rmw(struct pcpu *c, uint64_t linear, uint64_t gpa, unsigned size, enum guest_rmw what,
-               uint64_t operand, uint64_t *value);
+enum guest_access guest_rmw(struct pcpu *c, uint64_t address, unsigned size, enum guest_rmw what,
+                            uint64_t operand, uint64_t *value);
 // Its data: returns the old value.
 uint64_t guest_rmw_bytes(unsigned char *p, unsigned size, enum guest_rmw what, uint64_t expected,
                          uint64_t operand);

@@ -28,7 +28,7 @@ void x86_reset(struct pcpu *c)
     s->rsp = 0;
     s->rflags = X86_RFLAGS_FIXED;
     msrs_reset(c);
-    tlb_reset(s->tlb);
+    mmu_reset(s->mmu);
     vmx_reset(c);
 }
 
@@ -36,7 +36,8 @@ struct x86_state *x86_create(struct pcpu *c)
 {
     c->x86 = calloc(1, sizeof *c->x86);
     assert(c->x86);
-    c->x86->tlb = tlb_create(c->uarch);
+    c->x86->mmu = mmu_create(c);
+    guest_mem_create(c);
     msrs_create(c);
     vmx_create(c);
     x86_reset(c);
@@ -47,7 +48,7 @@ void x86_destroy(struct x86_state *s)
 {
     if (!s)
         return;
-    tlb_destroy(s->tlb);
+    mmu_destroy(s->mmu);
     msrs_destroy(&s->msrs);
     vmx_destroy(&s->vmx);
     free(s);
@@ -113,12 +114,16 @@ static void cpuid_dynamic(const struct pcpu *c, uint32_t leaf, uint32_t subleaf,
             out->edx &= ~(1u << 9);
         break;
     case 7:
-        if (subleaf == 0)
-            out->ecx = (out->ecx & ~(1u << 4)) | (s->cr[4] & X86_CR4_PKE ? 1u << 4 : 0);
+        if (subleaf == 0) // OSPKE, LA57
+            out->ecx = (out->ecx & ~(1u << 4 | 1u << 16)) | (s->cr[4] & X86_CR4_PKE ? 1u << 4 : 0) |
+                       (c->uarch->address.linear_bits == 57 ? 1u << 16 : 0);
         break;
     case 11:
         out->ecx = (out->ecx & ~0xffu) | (subleaf & 0xff);
         out->edx = lapic_id(c);
+        break;
+    case 0x80000008:
+        out->eax = (uint32_t)(c->uarch->address.linear_bits << 8 | c->uarch->address.physical_bits);
         break;
     case 13:
         if (subleaf <= 1)
@@ -169,7 +174,7 @@ uint64_t x86_cr4_allowed(const struct pcpu *c)
         {X86_CR4_VMXE, 1, 2, 5},     {X86_CR4_SMXE, 1, 2, 6},     {X86_CR4_PCIDE, 1, 2, 17},
         {X86_CR4_OSXSAVE, 1, 2, 26}, {X86_CR4_FSGSBASE, 7, 1, 0}, {X86_CR4_SMEP, 7, 1, 7},
         {X86_CR4_SMAP, 7, 1, 20},    {X86_CR4_UMIP, 7, 2, 2},     {X86_CR4_PKE, 7, 2, 3},
-        {X86_CR4_CET, 7, 2, 7},      {X86_CR4_LA57, 7, 2, 16},
+        {X86_CR4_CET, 7, 2, 7},
     };
     uint64_t allowed = X86_CR4_VME | X86_CR4_PVI | X86_CR4_TSD | X86_CR4_DE | X86_CR4_PSE | X86_CR4_PAE |
                        X86_CR4_MCE | X86_CR4_PGE | X86_CR4_PCE | X86_CR4_OSFXSR | X86_CR4_OSXMMEXCPT;
@@ -177,6 +182,8 @@ uint64_t x86_cr4_allowed(const struct pcpu *c)
     for (unsigned i = 0; i < sizeof rows / sizeof *rows; i++)
         if (cpuid_bit(c, rows[i].leaf, rows[i].reg, rows[i].bit))
             allowed |= rows[i].cr4;
+    if (c->uarch->address.linear_bits == 57)
+        allowed |= X86_CR4_LA57;
     return allowed;
 }
 

@@ -6,7 +6,7 @@
 #include "models/cpu/x86/msrs.h"
 #include "models/cpu/x86/vmx_state.h"
 #include "models/cpu/x86/x86.h"
-#include "models/mmu/tlb.h"
+#include "models/mmu/mmu.h"
 #include "spec/x86_bits.h"
 
 struct x86_state {
@@ -16,9 +16,19 @@ struct x86_state {
     uint64_t tsc_adjust;
     uint64_t rsp, rflags; // Of root mode, as VM exits load them
     struct msr_file msrs;
-    struct tlb *tlb;
+    struct mmu *mmu;
+    bool pages_1g; // CPUID says that guests may have 1-GByte pages
     struct vmx vmx;
 };
+
+// guest_translate() for the usual case alone: a hit in the first-level TLB that allows the access takes no
+// time. False: nothing happened, guest_translate() has to be asked.
+static inline bool guest_translate_fast(struct pcpu *c, uint64_t address, unsigned access, uint64_t *hpa)
+{
+    struct mmu *m = c->x86->mmu;
+
+    return mmu_hit(m, address, access, m->user, hpa);
+}
 
 // Prologue of an instruction of root mode: drains (if serializing), charges, is a scheduling point. Returns
 // the processor on which the effect takes place: the thread may have moved meanwhile.

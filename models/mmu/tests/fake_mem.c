@@ -48,3 +48,9 @@ void mem_write64(struct pcpu *c, uint64_t hpa, uint64_t value, bool locked)
     note(hpa, true, locked);
     fake_set64(hpa, value);
 }
+
+void *mem_hpa_to_ptr(const struct pcpu *c, uint64_t hpa, uint64_t size_bytes)
+{
+    (void)c;
+    return hpa + size_bytes <= sizeof fake_memory ? fake_memory + hpa : NULL;
+}

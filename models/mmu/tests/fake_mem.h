@@ -6,8 +6,8 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-#define FAKE_MEMORY_BYTES (64u << 10)
-#define FAKE_ACCESSES_MAX 64u
+#define FAKE_MEMORY_BYTES (1u << 20)
+#define FAKE_ACCESSES_MAX 128u
 
 struct fake_access {
     uint64_t hpa;

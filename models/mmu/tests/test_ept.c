@@ -240,13 +240,65 @@ TEST(Ept, WalkTakesTheTimeOfItsReferences)
     struct ept_walk w;
 
     tables();
-    uarch.paging_cache.walk_start_cycles = 5;
     fake_ticks_of_read = 10 * TICKS_PER_CYCLE;
     begin = cpu.now_ticks;
     w = walk(EPTP4, EPT_ACCESS_READ);
-    EXPECT_EQ(cpu.now_ticks - begin, (5 + 4 * 10) * TICKS_PER_CYCLE);
+    EXPECT_EQ(cpu.now_ticks - begin, 4 * 10 * TICKS_PER_CYCLE);
     EXPECT_EQ(w.steps[2].ticks, 10 * TICKS_PER_CYCLE);
     EXPECT_EQ(w.steps[2].where, EPT_WHERE_L2);
+}
+
+TEST(Ept, FullLogKeepsEveryFlag) // SDM 28.3.6: "needs to set an accessed or dirty flag"
+{
+    struct ept_request rq = {
+        .eptp = EPTP4 | EPTP_AD, .gpa = GPA, .access = EPT_ACCESS_READ, .keep_clean = true};
+    struct ept_walk w;
+
+    tables();
+    ept_walk(&cpu, &rq, NULL, &w);
+    EXPECT_TRUE(w.kept_clean);
+    EXPECT_EQ(fake_get64(0x2000 + 0xf7 * 8), 0x3007);
+    rq.keep_clean = false;
+    ept_walk(&cpu, &rq, NULL, &w);
+    EXPECT_FALSE(w.kept_clean);
+    rq.keep_clean = true; // All flags that a read needs are set now.
+    ept_walk(&cpu, &rq, NULL, &w);
+    EXPECT_FALSE(w.kept_clean);
+    EXPECT_EQ(w.fault, EPT_TRANSLATED);
+}
+
+TEST(Ept, AddressesBeyondTheTablesAreNotPresent)
+{
+    struct ept_request rq = {.eptp = EPTP4, .gpa = 1ull << 48 | GPA, .access = EPT_ACCESS_READ};
+    struct ept_walk w;
+
+    tables();
+    ept_walk(&cpu, &rq, NULL, &w);
+    EXPECT_EQ(w.fault, EPT_FAULT_VIOLATION);
+    EXPECT_EQ(w.qualification, 1);
+    EXPECT_EQ(w.step_count, 0);
+}
+
+TEST(Ept, AdvancedInformationTellsTheGuestsRights) // SDM table 27-7, bits 11:9
+{
+    struct ept_request rq = {.eptp = EPTP4,
+                             .gpa = GPA,
+                             .access = EPT_ACCESS_READ,
+                             .linear_valid = true,
+                             .translates_linear = true,
+                             .linear_rights = EPT_LINEAR_USER | EPT_LINEAR_XD};
+    struct ept_walk w;
+
+    tables();
+    fake_set64(0x5000 + 0x1ab * 8, 0);
+    ept_walk(&cpu, &rq, NULL, &w);
+    EXPECT_EQ(w.qualification, 0x181); // The processor has none.
+    uarch.vmx_cap.ept_vpid |= EPT_CAP_EXIT_INFO;
+    ept_walk(&cpu, &rq, NULL, &w);
+    EXPECT_EQ(w.qualification, 0xb81);
+    rq.translates_linear = false;
+    ept_walk(&cpu, &rq, NULL, &w);
+    EXPECT_EQ(w.qualification, 0x81);
 }
 
 TEST(Ept, PointerRules) // SDM 26.2.1.1

@@ -56,6 +56,25 @@ static const struct {
     {"scenario: s\n" VMS "vmm:\n  - { at: 5ms, do: stop, gsi: 1 }\n",
      ":8: vmm[0].gsi: ", "no such parameter"},
     {"scenario: s\n" VMS "vmm:\n  - { at: 5ms, do: stop, vm: b }\n", ":8: vmm[0].vm: ", "one of: a"},
+    {"scenario: s\nhosts:\n  - { cpus: 2 }\n" VMS, ":3: hosts[0]: ", "needs a `name`"},
+    {"scenario: s\nhosts:\n  - { name: x }\n  - { name: x }\n" VMS, ":4: hosts[1].name: ", "already"},
+    {"scenario: s\nhosts:\n  - { name: x, cpus: 40 }\n  - { name: y, cpus: 40 }\n" VMS,
+     ":2: hosts: ", "80 CPUs"},
+    {"scenario: s\nhosts:\n  - { name: x }\n  - { name: y }\n  - { name: z }\n" VMS,
+     ":2: hosts: ", "more than 2"},
+    {"scenario: s\nhosts:\n  - { name: x, knobs: { irq.storm_gard: none } }\n" VMS,
+     ":3: hosts[0].knobs.irq.storm_gard: ", "did you mean `irq.storm_guard`"},
+    {"scenario: s\nlink: { bandwidth: 1Gbit/s }\n" VMS, ":2: link: ", "has one"},
+    {"scenario: s\nhosts: [{ name: x }, { name: y }]\nlink: { bandwidth: 1GB }\n" VMS,
+     ":3: link.bandwidth: ", "expected a rate with a unit"},
+    {"scenario: s\nhosts: [{ name: x }, { name: y }]\nlink: { bandwidth: 1kbit/s }\n" VMS,
+     ":3: link.bandwidth: ", "out of range"},
+    {"scenario: s\n" VMS "vmm:\n  - { at: 5ms, do: migrate }\n", ":8: vmm[0]: ", "needs a second host"},
+    {"scenario: s\nhosts: [{ name: x }, { name: y }]\n" VMS "vmm:\n  - { at: 5ms, do: migrate, to: z }\n",
+     ":9: vmm[0].to: ", "one of: x, y"},
+    {"scenario: s\nhosts: [{ name: x }, { name: y }]\n" VMS
+     "vmm:\n  - { at: 5ms, do: migrate, method: copy }\n",
+     ":9: vmm[0].method: ", "precopy"},
     {"scenario: s\n" VMS "knobs: { irq.storm_gard: none }\n",
      ":7: knobs.irq.storm_gard: ", "did you mean `irq.storm_guard`"},
     {"scenario: s\n" VMS "knobs: { irq.storm_guard: off }\n",
@@ -155,7 +174,7 @@ TEST(Scenario, ResolvedFormReadsBackTheSame)
 
     EXPECT_STREQ(e.text, "");
     ASSERT_TRUE(s != NULL);
-    EXPECT_EQ(s->cpus, 3);
+    EXPECT_EQ(s->hosts[0].cpus, 3);
     EXPECT_EQ(s->actions[0].at_ns, 1500);
     EXPECT_EQ(s->actions[1].args[0], 23);
     EXPECT_EQ(s->variants[0].knob_count, 4);

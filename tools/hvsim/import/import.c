@@ -2,6 +2,7 @@
 // The command: options, the loop over lines with progress, the summary.
 #include "tools/hvsim/import/import.h"
 
+#include "sim/scenario/input.h"
 #include "sim/scenario/stream.h"
 #include "tools/hvsim/import/lines.h"
 #include "tools/hvsim/import/output.h"
@@ -364,9 +365,10 @@ int import_main(int argc, char **argv)
         return EXIT_DONE;
     }
     bool standard = strcmp(options.file, "-") == 0;
-    int fd = standard ? STDIN_FILENO : open(options.file, O_RDONLY | O_CLOEXEC);
+    const char *why;
+    int fd = standard ? STDIN_FILENO : input_open(options.file, &why);
     if (fd < 0) {
-        (void)fprintf(stderr, "hvsim import: %s: %s\n", options.file, strerror(errno));
+        (void)fprintf(stderr, "hvsim import: %s: %s; expected the text of a KVM trace\n", options.file, why);
         return EXIT_INPUT;
     }
     struct sigaction action = {.sa_handler = on_interrupt}, before_int, before_term;

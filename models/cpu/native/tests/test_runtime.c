@@ -11,7 +11,17 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { SPIN, STORE_BUFFERING, STORE_BUFFERING_FENCED, THREADS, WORK, WORK_MORE, UNLOCKED, MESSAGE_ON_STACK };
+enum {
+    SPIN,
+    STORE_BUFFERING,
+    STORE_BUFFERING_FENCED,
+    THREADS,
+    WORK,
+    WORK_MORE,
+    UNLOCKED,
+    MESSAGE_ON_STACK,
+    SETUP,
+};
 
 // The layout of mini_hv.c's state.
 struct mini {
@@ -107,7 +117,6 @@ static bool open_machine(struct fixture *f)
     f->machine = (struct machine){.cpus = f->cpus,
                                   .cpu_count = 2,
                                   .host_count = 1,
-                                  .memory_bytes = 64 << 20,
                                   .uarch = f->uarch,
                                   .image = f->image,
                                   .exact = true,
@@ -139,7 +148,7 @@ static void close_machine(struct fixture *f)
 }
 
 struct outcome {
-    uint64_t ticks[2], counter, irqs, pings, seen_x, seen_y;
+    uint64_t ticks[2], counter, irqs, pings, seen_x, seen_y, x;
 };
 
 static struct outcome run(struct fixture *f, uint64_t program, uint64_t rounds, uint64_t irq_at_ticks)
@@ -171,7 +180,8 @@ static struct outcome run(struct fixture *f, uint64_t program, uint64_t rounds, 
                         mini->irqs,
                         mini->pings,
                         mini->seen_x,
-                        mini->seen_y};
+                        mini->seen_y,
+                        mini->x};
 
     native_stop(&f->machine);
     native_reset();
@@ -238,6 +248,25 @@ TEST(Runtime, ContextsTakeTurns)
     struct outcome o = run(&f, THREADS, 10, 0);
 
     EXPECT_EQ(o.pings, 20);
+    close_machine(&f);
+}
+
+TEST(Runtime, SetUpTakesNoTimeHoweverMuchItIs)
+{
+    struct fixture f;
+
+    ASSERT_TRUE(open_machine(&f));
+    struct outcome little = run(&f, SETUP, 1, 0);
+    struct outcome much = run(&f, SETUP, 1000000, 0);
+
+    EXPECT_EQ(little.x, 1);
+    EXPECT_EQ(much.x, 1000000);
+    EXPECT_EQ(much.seen_x, 5);
+    EXPECT_EQ(much.seen_y, 6);
+    EXPECT_EQ(much.ticks[0], little.ticks[0]);
+    EXPECT_EQ(much.ticks[1], little.ticks[1]);
+    // What follows it is timed as ever, and so is the other processor.
+    EXPECT_GT(little.ticks[0], 100 * TICKS_PER_CYCLE);
     close_machine(&f);
 }
 

@@ -112,7 +112,7 @@ void bench_program(const struct replay_op *ops, uint32_t count, const struct ben
 {
     const char *wrong;
 
-    program = (struct replay_program){"vcpu0", (struct replay_op *)(uintptr_t)ops, count, {0}, 0x1000};
+    program = (struct replay_program){"vcpu0", (struct replay_op *)(uintptr_t)ops, count, {0}, 0x1000, false};
     for (unsigned v = 0; v < 256; v++)
         program.handler[v] = REPLAY_NO_HANDLER;
     for (; handlers && handlers->vector; handlers++)
@@ -120,6 +120,11 @@ void bench_program(const struct replay_op *ops, uint32_t count, const struct ben
     wrong = replay_register(&bench.machine, replay_idtr_base(0, 0, 0), &program);
     if (wrong)
         TEST_FAIL("%s", wrong);
+}
+
+void bench_linear(void)
+{
+    program.linear = true;
 }
 
 void bench_ept(void)

@@ -13,7 +13,7 @@
 #include <string.h>
 
 struct bench bench;
-struct pcpu *pcpu_current;
+struct pcpu *pcpu_current, *pcpu_hooked;
 uint64_t bench_access_ticks;
 unsigned bench_violations;
 char bench_violation[64];
@@ -145,6 +145,11 @@ uint64_t pcpu_ticks_to_ps(const struct pcpu *c, uint64_t ticks)
     return clock_from_ticks(ticks, 1000000000, c->uarch->clock.core_khz);
 }
 
+uint64_t pcpu_ps_to_ticks(const struct pcpu *c, uint64_t ps)
+{
+    return clock_to_ticks(ps, 1000000000, c->uarch->clock.core_khz);
+}
+
 uint64_t pcpu_tsc(const struct pcpu *c)
 {
     return tsc_from_ticks(c->now_ticks, c->uarch->clock.core_khz, c->uarch->clock.tsc_khz) +
@@ -164,6 +169,17 @@ void *mem_hpa_to_ptr(const struct pcpu *c, uint64_t hpa, uint64_t size_bytes)
 {
     (void)c;
     return hpa < BENCH_MEMORY_BYTES && size_bytes <= BENCH_MEMORY_BYTES - hpa ? bench.memory + hpa : NULL;
+}
+
+uint64_t mem_arena_bytes(unsigned host)
+{
+    return host == 0 ? BENCH_MEMORY_BYTES : 0;
+}
+
+void mem_arena_untouched(unsigned host, uint64_t hpa, uint32_t pages, uint64_t untouched[8])
+{
+    (void)host, (void)hpa, (void)pages;
+    memset(untouched, 0, 64);
 }
 
 uint64_t native_pointer_hpa(const struct pcpu *c, const void *p)
@@ -292,7 +308,7 @@ void bench_start(unsigned count)
         x86_create(c);
         pcpu_update_limit(c);
     }
-    pcpu_current = &bench.cpus[0];
+    pcpu_set_current(&bench.cpus[0]);
     bench_access_ticks = 0;
     bench_violations = 0;
     bench_violation[0] = 0;
@@ -309,7 +325,7 @@ void bench_end(void)
     trace_port_destroy(&bench.machine);
     free(bench.memory);
     bench.memory = NULL;
-    pcpu_current = NULL;
+    pcpu_set_current(NULL);
     uarch_free(loaded);
     loaded = NULL;
 }

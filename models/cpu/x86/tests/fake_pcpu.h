@@ -68,6 +68,8 @@ struct bench_handler {
     uint32_t vector, op;
 };
 void bench_program(const struct replay_op *ops, uint32_t count, const struct bench_handler *handlers);
+// The program's addresses are linear ones: through the tables at GUEST_CR3. Before the first entry.
+void bench_linear(void);
 #define BENCH_PROGRAM(ops) bench_program(ops, sizeof(ops) / sizeof *(ops), NULL)
 
 void bench_vmwrite(uint32_t field, uint64_t value);

@@ -96,7 +96,7 @@ TEST(Cpuid, DynamicBits) // SDM vol. 2, CPUID
     struct hw_cpuid_regs r;
 
     start();
-    pcpu_current = &bench.cpus[1];
+    pcpu_set_current(&bench.cpus[1]);
     hw_cpuid(1, 0, &r);
     EXPECT_EQ(r.ebx >> 24, 1);
     EXPECT_EQ(r.ecx & (1u << 27), 0);
@@ -195,8 +195,9 @@ TEST(Ports, NobodyThereReadsAllOnes)
 }
 
 static unsigned switched_off;
-static void power_off(struct machine *m)
+static void power_off(struct machine *m, uint32_t host)
 {
+    EXPECT_EQ(host, 0);
     (void)m;
     switched_off++;
 }

@@ -201,7 +201,7 @@ TEST(TwoGuests, EachGoesOnWhereItWas)
     static struct replay_op second[] = {{.kind = REPLAY_CPUID, .length = 2, .gap_cycles = 500},
                                         {.kind = REPLAY_VMCALL, .length = 3, .gap_cycles = 500},
                                         {.kind = REPLAY_END}};
-    static struct replay_program nested = {"l2", second, 3, {0}, 0x2000};
+    static struct replay_program nested = {"l2", second, 3, {0}, 0x2000, false};
     unsigned char *copy;
 
     START(first);
@@ -249,7 +249,7 @@ TEST(Registration, RefusesBadPrograms)
     ASSERT_TRUE(bench_load("skylake-sp"));
     bench_start(1);
     for (unsigned i = 0; i < 4; i++) {
-        struct replay_program p = {"bad", cases[i].ops, cases[i].count, {0}, 0};
+        struct replay_program p = {"bad", cases[i].ops, cases[i].count, {0}, 0, false};
 
         memset(p.handler, 0xff, sizeof p.handler);
         EXPECT_STREQ(replay_register(&bench.machine, replay_idtr_base(1, 0, 0), &p), cases[i].wrong);

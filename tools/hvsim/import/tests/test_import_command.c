@@ -103,7 +103,7 @@ TEST(ImportCommand, BadUseIsStatusTwo)
         {{{"import", "a", "-o", ""}}, "-o needs a value"},
         {{{"import", "a", "--uarch", "../x y"}}, "--uarch: no such name"},
         {{{"import", "/nonexistent/trace"}}, "/nonexistent/trace: No such file or directory"},
-        {{{"import", "/"}}, "Is a directory"},
+        {{{"import", "/"}}, "is a folder; expected the text of a KVM trace"},
     };
     for (size_t i = 0; i < sizeof(rows) / sizeof(rows)[0]; i++) {
         test_row("row %zu", i);

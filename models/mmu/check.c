@@ -1,0 +1,357 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "models/mmu/check.h"
+
+#include "models/cpu/uarch/uarch.h"
+#include "models/mem/mem.h"
+#include "spec/x86_bits.h"
+#include <assert.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define REPORTS_MAX 64u // Of a run: a stale entry in a loop must not fill the disk.
+#define VMS_MAX 64u
+#define PAGES_MAX 64u // Single-page invalidations remembered of a vCPU, and PCIDs.
+
+struct page_flush {
+    uint64_t page;
+    uint32_t when;
+    uint16_t pcid;
+    bool spares_globals, whole; // whole: every page of the PCID
+};
+
+// What a vCPU has invalidated: the last of each.
+struct guest {
+    uint32_t owner;
+    uint32_t all, all_but_globals; // When; 0: never
+    struct page_flush pages[PAGES_MAX];
+    uint32_t page_count;
+};
+
+struct mmu_check {
+    mmu_check_report report;
+    uint32_t now; // Counts fills and invalidations
+    uint32_t reports;
+    uint32_t changing[VMS_MAX];
+    struct guest *guests;
+    size_t guest_count;
+};
+
+struct mmu_check *mmu_check_create(mmu_check_report report)
+{
+    struct mmu_check *k = calloc(1, sizeof *k);
+
+    assert(k);
+    k->report = report;
+    mmu_check_reset(k);
+    return k;
+}
+
+void mmu_check_reset(struct mmu_check *k)
+{
+    free(k->guests);
+    *k = (struct mmu_check){.report = k->report, .now = 1};
+}
+
+void mmu_check_destroy(struct mmu_check *k)
+{
+    if (k)
+        free(k->guests);
+    free(k);
+}
+
+void mmu_check_change(struct mmu_check *k, uint32_t vm, bool begin)
+{
+    uint32_t *count = &k->changing[vm % VMS_MAX];
+
+    assert((begin || *count) && "mmu_change_end without its begin");
+    *count += begin ? 1u : ~0u;
+}
+
+// --- The tables as they are, without time and without flags.
+
+static bool peek(const struct pcpu *c, uint64_t hpa, uint64_t *entry)
+{
+    const uint64_t *p = mem_hpa_to_ptr(c, hpa, 8);
+
+    if (p)
+        *entry = *p;
+    return p != NULL;
+}
+
+// Down to level `to` (1: to the leaf) of the EPT; `v`: the page, or the table of that level. False: nothing
+// there.
+static bool peek_ept(const struct pcpu *c, const struct mmu_space *space, uint64_t gpa, unsigned to,
+                     struct array_value *v)
+{
+    const struct uarch *u = c->uarch;
+    uint64_t eptp = space->eptp, entry, table = EPTP_EP4TA(eptp);
+    uint16_t rights = MMU_EPT_RIGHTS;
+
+    *v = (struct array_value){.hpa = gpa & ~0xfffull,
+                              .gpa = gpa & ~0xfffull,
+                              .rights = MMU_EPT_RIGHTS | MMU_DIRTY,
+                              .page_bits = 12};
+    if (!space->ept)
+        return true;
+    for (unsigned level = EPTP_LEVELS(eptp); level >= 1; level--) {
+        bool leaf;
+
+        if (!peek(c, table + (gpa >> (12 + 9 * (level - 1)) & 0x1ff) * 8, &entry) || !(entry & EPT_RWX) ||
+            ept_entry_misconfigured(entry, level, u->vmx_cap.ept_vpid, (unsigned)u->address.physical_bits,
+                                    space->mode_based_exec))
+            return false;
+        rights &= (uint16_t)((entry & EPT_RWX) | (entry & EPT_EXEC_USER ? MMU_XU : 0));
+        leaf = level == 1 || (level <= 3 && (entry & EPT_PS));
+        table = entry & EPT_ADDR_MASK;
+        v->rights = rights;
+        v->hpa = table;
+        if (leaf) {
+            uint64_t in_page = (1ull << (12 + 9 * (level - 1))) - 1;
+
+            v->hpa = (table & ~in_page) | (gpa & in_page & ~0xfffull);
+            v->rights |= !(eptp & EPTP_AD) || (entry & EPT_D) ? MMU_DIRTY : 0;
+            return to == 1;
+        }
+        if (level == to)
+            return true;
+    }
+    return false;
+}
+
+enum peeked { PEEK_FOUND, PEEK_NOTHING, PEEK_UNREACHABLE }; // UNREACHABLE: the EPT lacks a table of the guest
+
+// Down to level `to` of the guest's tables. `v`: gpa of the 4-KByte page or of the table, and the guest's
+// rights.
+static enum peeked peek_guest(const struct pcpu *c, const struct mmu_space *space, uint64_t linear,
+                              unsigned to, struct array_value *v)
+{
+    const struct paging *p = &space->paging;
+    unsigned phys_bits = (unsigned)c->uarch->address.physical_bits;
+    uint64_t table = p->cr3 & X86_CR3_ADDR_MASK, entry;
+    uint16_t rights = MMU_GW | MMU_GU | MMU_GX;
+
+    *v = (struct array_value){.gpa = linear & ~0xfffull, .rights = MMU_GW | MMU_GX | MMU_GDIRTY};
+    for (unsigned level = p->levels; level >= 1; level--) {
+        uint64_t gpa = table + (linear >> (12 + 9 * (level - 1)) & 0x1ff) * 8;
+        struct array_value page;
+
+        if (!peek_ept(c, space, gpa, 1, &page) || !peek(c, page.hpa | (gpa & 0xfff), &entry))
+            return PEEK_UNREACHABLE;
+        if (!(entry & X86_PTE_P) || paging_reserved_set(p, entry, level, phys_bits))
+            return PEEK_NOTHING;
+        rights = paging_rights(p, rights, entry);
+        table = entry & X86_PTE_ADDR_MASK;
+        *v = (struct array_value){.gpa = table, .rights = rights};
+        if (paging_is_leaf(entry, level)) {
+            uint64_t in_page = (1ull << (12 + 9 * (level - 1))) - 1;
+
+            v->gpa = (table & ~in_page) | (linear & in_page & ~0xfffull);
+            v->rights |= entry & X86_PTE_D ? MMU_GDIRTY : 0;
+            return to == 1 ? PEEK_FOUND : PEEK_NOTHING;
+        }
+        if (level == to)
+            return PEEK_FOUND;
+    }
+    return p->levels ? PEEK_NOTHING : PEEK_FOUND;
+}
+
+bool mmu_peek(const struct pcpu *c, const struct mmu_space *space, uint64_t linear, uint64_t *gpa)
+{
+    struct array_value v;
+
+    if (space->paging.levels && !paging_canonical(linear, space->paging.levels))
+        return false;
+    if (peek_guest(c, space, linear, 1, &v) != PEEK_FOUND)
+        return false;
+    *gpa = v.gpa | (linear & 0xfff);
+    return true;
+}
+
+// --- Who had to invalidate.
+
+static uint32_t owner_of(const struct mmu *m)
+{
+    return (m->cpu->note_vm & 0xffff) << 16 | (m->cpu->note_vcpu & 0xffff);
+}
+
+void mmu_check_stamp(const struct mmu *m, struct array_value *v)
+{
+    v->filled = ++m->check->now;
+    v->owner = owner_of(m);
+}
+
+static struct guest *guest_of(struct mmu_check *k, uint32_t owner)
+{
+    for (size_t i = 0; i < k->guest_count; i++)
+        if (k->guests[i].owner == owner)
+            return &k->guests[i];
+    k->guests = realloc(k->guests, (k->guest_count + 1) * sizeof *k->guests);
+    assert(k->guests);
+    k->guests[k->guest_count] = (struct guest){.owner = owner};
+    return &k->guests[k->guest_count++];
+}
+
+void mmu_check_guest_flush(struct mmu *m, enum mmu_flush what, uint16_t pcid, uint64_t linear)
+{
+    struct mmu_check *k = m->check;
+    struct guest *g;
+    struct page_flush *f;
+
+    if (!k)
+        return;
+    g = guest_of(k, owner_of(m));
+    k->now++;
+    switch (what) {
+    case MMU_FLUSH_ALL:
+        g->all = k->now;
+        return;
+    case MMU_FLUSH_ALL_BUT_GLOBALS:
+        g->all_but_globals = k->now;
+        return;
+    case MMU_FLUSH_PCID:
+    case MMU_FLUSH_PAGE:
+    case MMU_FLUSH_PCID_PAGE:
+        break;
+    }
+    f = &g->pages[g->page_count++ % PAGES_MAX]; // The oldest is forgotten: some staleness is not seen then.
+    *f = (struct page_flush){.page = linear >> 12,
+                             .when = k->now,
+                             .pcid = pcid,
+                             .spares_globals = what != MMU_FLUSH_PAGE,
+                             .whole = what == MMU_FLUSH_PCID};
+}
+
+// Has the vCPU that runs now executed something that must have ended this entry of `page_bits`?
+static bool was_flushed(struct mmu *m, uint64_t linear, const struct array_value *v)
+{
+    const struct guest *g = guest_of(m->check, owner_of(m));
+    bool global = v->rights & MMU_GLOBAL;
+
+    if (v->owner != g->owner || g->all > v->filled || (!global && g->all_but_globals > v->filled))
+        return true;
+    for (uint32_t i = 0; i < PAGES_MAX && i < g->page_count; i++) {
+        const struct page_flush *f = &g->pages[i];
+
+        if (f->when <= v->filled || (global && f->spares_globals) ||
+            (!global && f->pcid != m->space.tag.pcid))
+            continue;
+        if (f->whole || ((f->page ^ linear >> 12) << 12) >> v->page_bits == 0)
+            return true;
+    }
+    return false;
+}
+
+static bool change_in_progress(const struct mmu *m)
+{
+    return m->check->changing[m->cpu->note_vm % VMS_MAX] != 0;
+}
+
+// --- Comparing.
+
+static void rights_text(uint16_t rights, char text[8])
+{
+    snprintf(text, 8, "%c%c%c%c%c%c%c", rights & MMU_R ? 'r' : '-', rights & MMU_W ? 'w' : '-',
+             rights & (MMU_X | MMU_XU) ? 'x' : '-', rights & MMU_DIRTY ? 'd' : '-',
+             rights & MMU_GW ? 'W' : '-', rights & MMU_GX ? 'X' : '-', rights & MMU_GU ? 'U' : '-');
+}
+
+static void report(struct mmu *m, const char *kind, uint64_t address, const struct array_value *cached,
+                   const struct array_value *tables)
+{
+    struct mmu_check *k = m->check;
+    char detail[200], was[8], is[8] = "nothing";
+
+    if (k->reports++ >= REPORTS_MAX)
+        return;
+    rights_text(cached->rights, was);
+    if (tables)
+        rights_text(tables->rights, is);
+    snprintf(detail, sizeof detail,
+             "address %#" PRIx64 ": cached gpa %#" PRIx64 " hpa %#" PRIx64 " %s; tables gpa %#" PRIx64
+             " hpa %#" PRIx64 " %s",
+             address, cached->gpa, cached->hpa, was, tables ? tables->gpa : 0, tables ? tables->hpa : 0, is);
+    k->report(m->cpu, kind, address, detail);
+}
+
+// The 4-KByte piece of a page that `address` lies in.
+static struct array_value piece_of(const struct array_value *v, uint64_t address)
+{
+    struct array_value p = *v;
+    uint64_t offset = address & ((1ull << v->page_bits) - 1) & ~0xfffull;
+
+    p.hpa += offset;
+    p.gpa += offset;
+    return p;
+}
+
+void mmu_check_hit(struct mmu *m, uint64_t linear, unsigned access, bool user, const struct array_value *v)
+{
+    const uint16_t guest_rights = MMU_GW | MMU_GU | MMU_GX | MMU_GDIRTY;
+    uint16_t need = m->need[user][access], forbid = m->forbid[user][access];
+    struct array_value cached = piece_of(v, linear), guest, ept;
+    enum peeked found;
+    bool mapped;
+
+    if ((v->rights & need) != need || (v->rights & forbid))
+        return; // Not used: the tables are walked.
+    found = peek_guest(m->cpu, &m->space, linear, 1, &guest);
+    if (found == PEEK_NOTHING ||
+        (found == PEEK_FOUND && (guest.gpa != cached.gpa || (guest.rights & forbid) ||
+                                 (guest.rights & need & guest_rights) != (need & guest_rights)))) {
+        if (was_flushed(m, linear, v) && !change_in_progress(m))
+            report(m, "stale tlb hit, guest tables", linear, &cached, found == PEEK_FOUND ? &guest : NULL);
+        return;
+    }
+    mapped = peek_ept(m->cpu, &m->space, cached.gpa, 1, &ept);
+    // A right to execute was resolved for the mode of the address when the entry was made.
+    need &= m->space.mode_based_exec ? (uint16_t) ~(MMU_X | MMU_XU) : (uint16_t)~MMU_XU;
+    need &= (uint16_t)~guest_rights;
+    if (mapped && ept.hpa == cached.hpa && (ept.rights & need) == need)
+        return;
+    if (!change_in_progress(m))
+        report(m, "stale tlb hit", linear, &cached, mapped ? &ept : NULL);
+}
+
+void mmu_check_nested(struct mmu *m, uint64_t gpa, const struct array_value *v)
+{
+    struct array_value cached = piece_of(v, gpa), ept;
+    uint16_t need = m->space.eptp & EPTP_AD ? MMU_R | MMU_W | MMU_DIRTY : MMU_R;
+    bool mapped = peek_ept(m->cpu, &m->space, gpa, 1, &ept);
+
+    if (mapped && ept.hpa == cached.hpa && (ept.rights & need) == need)
+        return;
+    if (!change_in_progress(m))
+        report(m, "stale nested tlb hit", gpa, &cached, mapped ? &ept : NULL);
+}
+
+// Cached rights must not exceed those of the tables; dirty of a guest's table counts with flags on.
+void mmu_check_table(struct mmu *m, bool ept, unsigned level, uint64_t address, const struct array_value *v)
+{
+    struct array_value tables, page;
+    enum peeked found;
+    bool mapped;
+
+    if (ept) {
+        mapped = peek_ept(m->cpu, &m->space, address, level + 1, &tables);
+        if (!(mapped && tables.hpa == v->hpa && !(v->rights & ~tables.rights & MMU_EPT_RIGHTS)) &&
+            !change_in_progress(m))
+            report(m, "stale ept paging-structure-cache hit", address, v, mapped ? &tables : NULL);
+        return;
+    }
+    found = peek_guest(m->cpu, &m->space, address, level + 1, &tables);
+    if (found == PEEK_NOTHING ||
+        (found == PEEK_FOUND &&
+         (tables.gpa != v->gpa || (v->rights & ~tables.rights & (MMU_GW | MMU_GU | MMU_GX))))) {
+        if (was_flushed(m, address, v) && !change_in_progress(m))
+            report(m, "stale paging-structure-cache hit, guest tables", address, v,
+                   found == PEEK_FOUND ? &tables : NULL);
+        return;
+    }
+    mapped = peek_ept(m->cpu, &m->space, v->gpa, 1, &page);
+    if (!(mapped && page.hpa == v->hpa &&
+          (!(m->space.eptp & EPTP_AD) || (page.rights & (MMU_W | MMU_DIRTY)) == (MMU_W | MMU_DIRTY))) &&
+        !change_in_progress(m))
+        report(m, "stale paging-structure-cache hit", address, v, mapped ? &page : NULL);
+}

@@ -1,0 +1,177 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "models/mmu/mmu.h"
+
+#include "models/mmu/check.h"
+#include "spec/vmx_bits.h"
+#include <assert.h>
+#include <stdlib.h>
+#include <string.h>
+
+const char *mmu_result_str(enum mmu_result result)
+{
+    static const char *const names[MMU_RESULTS] = {
+        [MMU_OK] = "ok",
+        [MMU_NOT_CANONICAL] = "not canonical",
+        [MMU_PAGE_FAULT] = "page fault",
+        [MMU_EPT_VIOLATION] = "ept violation",
+        [MMU_EPT_MISCONFIG] = "ept misconfiguration",
+        [MMU_LOG_FULL] = "pml full",
+    };
+
+    return names[result];
+}
+
+struct mmu *mmu_create(struct pcpu *c)
+{
+    struct mmu *m = calloc(1, sizeof *m);
+
+    assert(m);
+    m->cpu = c;
+    m->check = c->machine->tlb_check;
+    tlb_create(&m->tlb, c->uarch);
+    return m;
+}
+
+void mmu_reset(struct mmu *m)
+{
+    tlb_reset(&m->tlb, m->cpu->uarch);
+    m->counters = (struct mmu_counters){0};
+    m->walked = false;
+    m->ready = false;
+}
+
+void mmu_destroy(struct mmu *m)
+{
+    if (!m)
+        return;
+    tlb_destroy(&m->tlb);
+    free(m);
+}
+
+static uint16_t ept_demands(const struct mmu_space *s, unsigned access, bool user)
+{
+    uint16_t need = access & (EPT_ACCESS_READ | EPT_ACCESS_WRITE); // MMU_R, MMU_W
+
+    if (access & EPT_ACCESS_FETCH) // Where the guest's tables tell, entries of both modes say what holds.
+        need |= s->mode_based_exec && user ? MMU_XU : MMU_X;
+    if (access & EPT_ACCESS_WRITE)
+        need |= MMU_DIRTY | MMU_GDIRTY;
+    return need;
+}
+
+void mmu_set_space(struct mmu *m, const struct mmu_space *s)
+{
+    // The usual VM entry: what was in force before the exit still is.
+    if (memcmp(&m->space, s, sizeof *s) == 0 && m->numbers.epoch == m->tlb.contexts.epoch && m->ready)
+        return;
+    m->space = *s;
+    m->ready = true;
+    for (unsigned user = 0; user < 2; user++)
+        for (unsigned access = 0; access < 8; access++) {
+            paging_demands(&s->paging, access, user, &m->need[user][access], &m->forbid[user][access]);
+            m->need[user][access] |= ept_demands(s, access, user);
+        }
+    tlb_numbers_make(&m->tlb, &s->tag, s->ept, &m->numbers);
+}
+
+// What the event itself invalidates.
+static void invalidate(struct mmu *m, uint64_t linear)
+{
+    const struct tlb_tag *tag = &m->space.tag;
+
+    if (m->walk.result == MMU_PAGE_FAULT)
+        tlb_flush_pcid_linear(&m->tlb, tag->vpid, tag->pcid, linear, false);
+    else if (m->walk.result == MMU_EPT_VIOLATION)
+        tlb_flush_violation(&m->tlb, tag, m->walk.gpa, m->walk.qualification & QUAL_EPT_TRANSLATED, linear);
+}
+
+static bool allows(const struct mmu *m, const struct array_value *v, unsigned access, bool user)
+{
+    uint16_t need = m->need[user][access];
+
+    return (v->rights & need) == need && !(v->rights & m->forbid[user][access]);
+}
+
+static void refresh(struct mmu *m)
+{
+    if (m->numbers.epoch != m->tlb.contexts.epoch)
+        tlb_numbers_make(&m->tlb, &m->space.tag, m->space.ept, &m->numbers);
+}
+
+// Counts a look-up and takes its time.
+static void account(struct mmu *m, bool fetch, enum tlb_where where)
+{
+    struct mmu_counters *k = &m->counters;
+
+    if (fetch)
+        where == TLB_HIT_L1 ? k->itlb_hits++ : k->itlb_misses++;
+    else
+        where == TLB_HIT_L1 ? k->dtlb_hits++ : k->dtlb_misses++;
+    if (where == TLB_HIT_L2) {
+        k->stlb_hits++;
+        pcpu_charge_cycles(m->cpu, m->cpu->uarch->stlb.latency_cycles);
+    } else if (where == TLB_MISS) {
+        k->stlb_misses++;
+    }
+}
+
+bool mmu_find(struct mmu *m, uint64_t linear, unsigned access, bool user, uint64_t *hpa)
+{
+    bool fetch = access & EPT_ACCESS_FETCH;
+    const struct array_value *v;
+    enum tlb_where where;
+
+    refresh(m);
+    v = tlb_find(&m->tlb, &m->numbers, linear, fetch, &where);
+    if (!v || !allows(m, v, access, user))
+        return false;
+    account(m, fetch, where);
+    if (m->check)
+        mmu_check_hit(m, linear, access, user, v);
+    *hpa = v->hpa | (linear & ((1ull << v->page_bits) - 1));
+    return true;
+}
+
+enum mmu_result mmu_translate(struct mmu *m, uint64_t linear, unsigned access, bool user, uint64_t *hpa)
+{
+    const struct array_value *v;
+    enum tlb_where where;
+
+    m->walked = false;
+    refresh(m);
+    if (m->space.paging.levels && !paging_canonical(linear, m->space.paging.levels))
+        return MMU_NOT_CANONICAL;
+    v = tlb_find(&m->tlb, &m->numbers, linear, access & EPT_ACCESS_FETCH, &where);
+    account(m, access & EPT_ACCESS_FETCH, where);
+    if (v && m->check)
+        mmu_check_hit(m, linear, access, user, v);
+    if (v && !allows(m, v, access, user)) {
+        m->counters.rights_misses++;
+        v = NULL;
+    }
+    if (!v) {
+        m->walked = true;
+        if (mmu_walk_tables(m, linear, access, user) != MMU_OK) {
+            invalidate(m, linear);
+            return m->walk.result;
+        }
+        v = &m->walk.value;
+    }
+    *hpa = v->hpa | (linear & ((1ull << v->page_bits) - 1));
+    return MMU_OK;
+}
+
+void mmu_counters_add(struct mmu_counters *to, const struct mmu_counters *k)
+{
+#define MMU_COUNTER(name, about) to->name += k->name;
+#include "models/mmu/counters.def"
+#undef MMU_COUNTER
+}
+
+void mmu_counters_each(const struct mmu_counters *k, void (*fn)(void *ctx, const char *name, uint64_t value),
+                       void *ctx)
+{
+#define MMU_COUNTER(name, about) fn(ctx, #name, k->name);
+#include "models/mmu/counters.def"
+#undef MMU_COUNTER
+}

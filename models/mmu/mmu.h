@@ -1,0 +1,141 @@
+// SPDX-License-Identifier: Apache-2.0
+// The memory-management unit of one processor in non-root operation: from a guest's linear address to memory.
+//
+// A translation is looked up in the TLBs (models/mmu/tlb.h) and else made by a two-dimensional walk: the
+// guest's tables (SDM 4.5), each of whose entries has a guest-physical address that the EPT translates
+// (SDM 28.3), and then the EPT for the page itself. n guest levels and m EPT levels are n*m + n + m
+// references when nothing is cached: 24, 29, 35. Each goes through the modelled caches and takes its time.
+//
+// Choices where the manual leaves one:
+// - A TLB entry that does not allow an access is walked again before anything faults.
+// - Accessed and dirty flags of the guest's tables are set after the last EPT walk, so an access that exits
+// sets
+//   none of them; paging-structure caches take entries of walks that succeeded only.
+// - References of one walk do not overlap, nor do walks.
+// Called in the processor's own process; simulated time of the processor advances.
+#ifndef MODELS_MMU_MMU_H
+#define MODELS_MMU_MMU_H
+
+#include "models/mmu/ept.h"
+#include "models/mmu/paging.h"
+#include "models/mmu/tlb.h"
+
+// What translates now, by control registers and VMCS.
+struct mmu_space {
+    struct paging paging;
+    struct tlb_tag tag;
+    bool ept;
+    bool mode_based_exec;
+    uint64_t eptp;
+};
+
+enum mmu_result {
+    MMU_OK,
+    MMU_NOT_CANONICAL, // #GP(0), or #SS(0) of a stack access
+    MMU_PAGE_FAULT,    // walk.error_code
+    MMU_EPT_VIOLATION, // walk.gpa, walk.qualification
+    MMU_EPT_MISCONFIG, // walk.gpa
+    MMU_LOG_FULL,      // Page-modification log-full event (SDM 28.3.6)
+    MMU_RESULTS
+};
+const char *mmu_result_str(enum mmu_result result);
+
+#define MMU_STEPS_MAX 35u // 5 * 5 + 5 + 5
+
+struct mmu_step {
+    uint64_t address; // HPA of the entry
+    uint64_t entry;   // Its value when read
+    uint64_t ticks;   // Of the reference
+    uint8_t stage;    // 1 the guest's tables, 2 the EPT's
+    uint8_t level;    // 5 .. 1
+    uint8_t where;    // enum ept_where
+};
+
+struct mmu_walk {
+    enum mmu_result result;
+    uint64_t linear;
+    uint64_t gpa; // Of the byte; of what could not be reached after a violation or misconfiguration
+    uint64_t qualification;
+    uint32_t error_code;
+    uint32_t step_count;
+    uint64_t begin_ticks, ticks;
+    struct array_value value; // The translation, valid if MMU_OK
+    struct mmu_step steps[MMU_STEPS_MAX];
+};
+
+// Of a run; a hit or miss of a structure each.
+struct mmu_counters {
+#define MMU_COUNTER(name, about) uint64_t name;
+#include "models/mmu/counters.def"
+#undef MMU_COUNTER
+};
+
+// The page-modification log, which the processor's VMCS holds. NULL functions: there is none.
+struct mmu_log {
+    bool (*full)(struct pcpu *c); // Logging is on and has no room.
+    void (*append)(struct pcpu *c, uint64_t gpa);
+};
+
+struct mmu_check; // models/mmu/check.h
+
+struct mmu {
+    struct pcpu *cpu;
+    struct tlb tlb;
+    struct mmu_space space;
+    struct tlb_numbers numbers;
+    uint16_t need[2][8], forbid[2][8]; // By user mode and access bits
+    struct mmu_log log;
+    struct mmu_counters counters;
+    struct mmu_check *check; // The machine's; NULL: hits are not compared with the tables
+    bool user;               // For the caller: CPL is 3
+    bool ready;              // A space was set since the reset
+    bool walked;             // The last mmu_translate() walked: `walk` is of it.
+    struct mmu_walk walk;
+};
+
+struct mmu *mmu_create(struct pcpu *c);
+// Empties everything and takes on the sizes of the processor's uarch.
+void mmu_reset(struct mmu *m);
+void mmu_destroy(struct mmu *m);
+
+// From now on this translates; spaces are compared as bytes, padding is to be 0. Invalidates nothing.
+void mmu_set_space(struct mmu *m, const struct mmu_space *s);
+
+// Translates the byte at `linear` for an access (enum ept_access bits) in user (CPL 3) or supervisor mode.
+// MMU_OK: *hpa is its address. Else `walk` says what went wrong, and what that event itself invalidates
+// (SDM 4.10.4.1, 28.4.3.1) is done.
+enum mmu_result mmu_translate(struct mmu *m, uint64_t linear, unsigned access, bool user, uint64_t *hpa);
+
+// The same for the usual case alone, a hit in the first level that allows the access: takes no time. False:
+// nothing happened, mmu_translate() has to be asked.
+static inline bool mmu_hit(struct mmu *m, uint64_t linear, unsigned access, bool user, uint64_t *hpa)
+{
+    bool fetch = access & EPT_ACCESS_FETCH;
+    const struct array_value *v;
+
+    if (__builtin_expect(m->numbers.epoch != m->tlb.contexts.epoch || m->check != NULL, 0))
+        return false;
+    v = tlb_find_first(&m->tlb, &m->numbers, linear, fetch);
+    if (!v || (v->rights & m->need[user][access]) != m->need[user][access] ||
+        (v->rights & m->forbid[user][access]))
+        return false;
+    *hpa = v->hpa | (linear & ((1ull << v->page_bits) - 1));
+    if (fetch)
+        m->counters.itlb_hits++;
+    else
+        m->counters.dtlb_hits++;
+    return true;
+}
+
+// A hit in either level that allows the access, with its time. False: nothing happened.
+bool mmu_find(struct mmu *m, uint64_t linear, unsigned access, bool user, uint64_t *hpa);
+
+// walk.c: makes the translation from the tables; fills m->walk. Caches what it found.
+enum mmu_result mmu_walk_tables(struct mmu *m, uint64_t linear, unsigned access, bool user);
+
+void mmu_counters_add(struct mmu_counters *to, const struct mmu_counters *k);
+// Calls `fn` for every counter of the unit, by its name ("dtlb_hits").
+void mmu_counters_each(const struct mmu_counters *k, void (*fn)(void *ctx, const char *name, uint64_t value),
+                       void *ctx);
+
+#endif
