@@ -15,7 +15,7 @@
 #include "traces/text.h"
 #include "traces/trace.h"
 
-enum { STORE_APPLICATION_ID = 0x68767369, STORE_VERSION = 2 };
+enum { STORE_APPLICATION_ID = 0x68767369, STORE_VERSION = 3 };
 
 enum store_table {
     STORE_PLACES,

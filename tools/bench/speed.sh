@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 #
 # Simulated exits per wall second by kind of exit, with everything traced and with nothing stored; what tracing costs
-# and how many bytes a row (of a table, or a call) takes: speed.sh [EXITS]. Start-up (pricing libhv.so) is measured apart and taken off.
+# and how many bytes a row (stored calls are not counted as rows) takes: speed.sh [EXITS]. Start-up (pricing libhv.so) is measured apart and taken off.
 set -eu
 
 top=$(CDPATH='' cd -- "$(dirname -- "$0")/../.." && pwd -P)
@@ -49,7 +49,7 @@ row() {
     all=$(fastest_us row.yaml)
     rows=$(sqlite3 run.db "SELECT (SELECT count(*) FROM exits) + (SELECT count(*) FROM events) + (SELECT count(*) FROM irqs)
         + (SELECT count(*) FROM walks) + (SELECT count(*) FROM walk_steps) + (SELECT count(*) FROM locks)
-        + (SELECT count(*) FROM spans) + (SELECT sum(calls) FROM functions)")
+        + (SELECT count(*) FROM spans)")
     seen=$(sqlite3 run.db 'SELECT count(*) FROM exits')
     bytes=$(wc -c <run.db)
     none=$(fastest_us row.yaml --trace none)
