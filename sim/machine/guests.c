@@ -212,19 +212,28 @@ static int read_args(const struct scenario *s, uint32_t vm, uint32_t vcpu, const
     return 0;
 }
 
-static void add_arg(struct scenario_vcpu *v, const struct guest_arg *arg)
+// Every argument, in the order of the program's own table: what was given, or its default.
+static void complete_args(struct scenario_vcpu *v, const struct guest_program *info)
 {
     static const char *const units[] = {[GUEST_NUMBER] = "", [GUEST_BYTES] = "B", [GUEST_TIME] = "ns"};
+    struct scenario_arg *all = calloc(info->arg_count + 1, sizeof *all);
     char value[40];
 
-    for (uint32_t k = 0; k < v->arg_count; k++)
-        if (strcmp(v->args[k].name, arg->name) == 0)
-            return;
-    snprintf(value, sizeof value, "%" PRIu64 "%s", arg->fallback, units[arg->kind]);
-    v->args = realloc(v->args, (v->arg_count + 1) * sizeof *v->args);
-    if (!v->args)
+    if (!all)
         abort();
-    v->args[v->arg_count++] = (struct scenario_arg){strdup(arg->name), strdup(value), v->line};
+    for (uint32_t a = 0; a < info->arg_count; a++) {
+        const struct guest_arg *arg = &info->args[a];
+        uint32_t k = 0;
+
+        while (k < v->arg_count && strcmp(v->args[k].name, arg->name) != 0)
+            k++;
+        snprintf(value, sizeof value, "%" PRIu64 "%s", arg->fallback, units[arg->kind]);
+        all[a] =
+            k < v->arg_count ? v->args[k] : (struct scenario_arg){strdup(arg->name), strdup(value), v->line};
+    }
+    free(v->args);
+    v->args = all;
+    v->arg_count = info->arg_count;
 }
 
 int guests_resolve(struct scenario *s, struct user_error *e)
@@ -246,8 +255,8 @@ int guests_resolve(struct scenario *s, struct user_error *e)
             const struct guest_program *info = native_program_info(p);
             int result = read_args(s, i, v, info, values, e);
 
-            for (uint32_t a = 0; result == 0 && a < info->arg_count; a++)
-                add_arg(vcpu, &info->args[a]);
+            if (result == 0)
+                complete_args(vcpu, info);
             native_program_close(p);
             if (result)
                 return -1;
