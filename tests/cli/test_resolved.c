@@ -69,5 +69,5 @@ TEST(Resolved, ShowsTheArgumentsOfNativeGuests)
                              "      - { native: io-ping, args: { count: 7 } }\n");
     EXPECT_EQ(hvsim("run s.yaml --print-resolved"), 0);
     EXPECT_STRSTR(cli_out,
-                  "{ native: \"io-ping\", args: { port: \"1016\", period: \"10000ns\", count: \"7\" }");
+                  "{ native: \"io-ping\", args: { port: \"1016\", count: \"7\", period: \"10000ns\" }");
 }
