@@ -16,7 +16,7 @@ cd "$work"
 # Wall time and the largest resident size, as /usr/bin/time has them; without it the wall time alone.
 begin=$(date +%s%N)
 if [ -x /usr/bin/time ]; then
-    /usr/bin/time -f '%e %U %S %M' -o time "$hvsim" run "$top/scenarios/dirty/log-start.yaml" --sweep-only "$point" >report
+    /usr/bin/time -f '%e %U %S %M' -o time.txt "$hvsim" run "$top/scenarios/dirty/log-start.yaml" --sweep-only "$point" >report
 else
     "$hvsim" run "$top/scenarios/dirty/log-start.yaml" --sweep-only "$point" >report
     echo "$(($(date +%s%N) - begin)) - - -" | awk '{ printf "%.1f - - -\n", $1 / 1e9 }' >time.txt

@@ -12,7 +12,7 @@ static const struct verb table[] = {
     {"run", run_main, "run scenarios and check what they expect"},
     {"list", list_main, "list scenarios and their variants"},
     {"knobs", knobs_main, "list the switches of the hypervisor core"},
-    {"explain", explain_main, "tell one VM exit of a run as a story"},
+    {"explain", explain_main, "tell a VM exit as a story, draw a page walk or a migration"},
     {"import", import_main, "turn a trace recorded on a real host into a scenario"},
     {"export", export_main, "print tables of a run as CSV, JSON or folded stacks"},
 };
