@@ -58,7 +58,7 @@ static void load_registers(struct pcpu *c)
     s->cr[4] = vmcs_get(v, GUEST_CR4);
     load_msrs_of_state(c);
     v->rip = vmcs_get(v, GUEST_RIP);
-    v->rsp = vmcs_get(v, GUEST_RSP);
+    v->gpr.r[4] = vmcs_get(v, GUEST_RSP);
     v->rflags = vmcs_get(v, GUEST_RFLAGS);
     v->activity = vmcs_get32(v, GUEST_ACTIVITY_STATE);
     v->blocking = vmcs_get32(v, GUEST_INTERRUPTIBILITY_INFO);
@@ -169,7 +169,9 @@ bool vmx_load_guest(struct pcpu *c)
     pcpu_set_mode(c, PCPU_GUEST);
     start_timer(c);
     v->guest = replay_enter(c, vmcs_get(v, GUEST_IDTR_BASE));
-    v->linear = v->guest && v->guest->program->linear;
+    v->linear = !v->guest || v->guest->program->linear;
+    if (!v->guest)
+        segments_load(c);
     guest_space_load(c);
     return true;
 }

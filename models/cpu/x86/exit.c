@@ -79,8 +79,10 @@ static void save_guest(struct pcpu *c)
     vmcs_put(v, GUEST_CR3, s->cr[3]);
     vmcs_put(v, GUEST_CR4, s->cr[4]);
     save_msrs_of_state(c);
+    if (!v->guest)
+        segments_save(c);
     vmcs_put(v, GUEST_RIP, v->rip);
-    vmcs_put(v, GUEST_RSP, v->rsp);
+    vmcs_put(v, GUEST_RSP, v->gpr.r[4]);
     vmcs_put(v, GUEST_RFLAGS, v->rflags);
     vmcs_put(v, GUEST_ACTIVITY_STATE, v->activity);
     vmcs_put(v, GUEST_INTERRUPTIBILITY_INFO, v->blocking);

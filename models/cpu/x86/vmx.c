@@ -45,8 +45,11 @@ void vmx_reset(struct pcpu *c)
 {
     struct vmx *v = &c->x86->vmx;
     struct vmcs_layout layout = v->layout;
+    struct interp *interp = v->interp;
 
     memset(v, 0, sizeof *v);
+    v->cpu = c;
+    v->interp = interp;
     v->layout = layout;
     v->current.hpa = v->shadow.hpa = v->vmxon_pointer = VMX_NO_POINTER;
 }
@@ -260,6 +263,7 @@ static enum hw_vmx_status enter(struct hw_gprs *gprs, bool launch)
         trace_vm_entry_failed(c, begin);
     }
     vmx_do_exit(c);
+    v->gpr.r[4] = gprs->r[4]; // RSP is the VMCS's.
     *gprs = v->gpr;
     gprs->cr2 = c->x86->cr[2];
     pcpu_checkpoint(c);

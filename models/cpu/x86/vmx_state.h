@@ -5,6 +5,7 @@
 
 #include "hv/hw/vmx.h"
 #include "models/cpu/pcpu.h"
+#include "models/cpu/x86/segment.h"
 #include "models/mmu/mmu.h"
 #include "spec/exit_reasons.h"
 #include "spec/vm_errors.h"
@@ -58,6 +59,16 @@ struct vmx_controls {
 };
 
 struct entry_rule; // entry_checks.h
+struct interp;     // interp/interp.h
+
+// The result of the last arithmetic instruction, from which its flags can be had (SDM vol. 1 3.4.3.1).
+struct lazy_flags {
+    bool on;          // False: rflags has them all
+    uint8_t bits;     // Of the operands
+    uint8_t cf;       // 0 or 1
+    uint64_t carries; // Carry or borrow out of each bit
+    int64_t result;   // Sign-extended
+};
 
 // What the last successful checks of a VM entry looked at: as long as it is the same, they would succeed
 // again.
@@ -70,6 +81,8 @@ struct entry_memo {
 };
 
 struct vmx {
+    struct pcpu *cpu; // Whose it is
+    struct interp *interp; // interp/interp.h: decoded code
     bool on;       // Between VMXON and VMXOFF
     bool in_guest; // Non-root operation
     uint64_t vmxon_pointer;
@@ -81,8 +94,8 @@ struct vmx {
 
     // Registers in non-root operation; CRs, DRs and MSRs are x86_state's, which a guest shares with root
     // mode.
-    struct hw_gprs gpr;
-    uint64_t rip, rsp, rflags;
+    struct hw_gprs gpr; // r[4] is RSP, which VM entry and exit load and save
+    uint64_t rip, rflags;
     uint32_t blocking; // As GUEST_INTERRUPTIBILITY_INFO
     uint32_t activity;
     uint64_t pending_debug;
@@ -97,7 +110,12 @@ struct vmx {
     bool virtual_interrupt; // A virtual interrupt is recognized (SDM 29.2.1)
     uint32_t delivering_info, delivering_error, delivering_length; // The event being delivered; info 0: none
 
-    struct replay_guest *guest;  // The program that runs
+    // Of machine code only (guest == NULL): loaded at entry, saved at exit (segment.h).
+    struct segment seg[SEGMENTS];
+    struct descriptor_table gdtr, idtr;
+    struct lazy_flags lazy; // interp/flags.h: arithmetic flags that rflags does not have yet
+
+    struct replay_guest *guest;  // The program that runs; NULL: machine code
     bool linear;                 // Its addresses are linear, not guest-physical
     bool delivered;              // An event went through the IDT at this boundary
     uint32_t trap_exit;          // Reason of an exit that follows the current instruction (0: none) ...
