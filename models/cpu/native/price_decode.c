@@ -18,6 +18,8 @@
 #define R8 (1u << 8)
 #define R9 (1u << 9)
 
+static void index_rules(void);
+
 bool price_classes_open(struct price_classes *c, const struct uarch *u, char *error, size_t error_size)
 {
     static const char *const names[PRICE_CLASS_COUNT] = {
@@ -34,6 +36,7 @@ bool price_classes_open(struct price_classes *c, const struct uarch *u, char *er
             return false;
         }
     }
+    index_rules();
     return true;
 }
 
@@ -426,13 +429,18 @@ static void recognize_hook(struct price_insn *p, const struct price_elf *elf)
     }
 }
 
-static void decode_one(struct price_insn *p, csh handle, const cs_insn *in, const struct price_elf *elf,
-                       const struct price_classes *c)
+void price_insn_decode(struct price_insn *p, csh handle, const cs_insn *in, const struct price_classes *c)
 {
     *p = (struct price_insn){.address = in->address, .id = (uint16_t)in->id, .size = (uint8_t)in->size};
     registers(p, handle, in);
     memory(p, in);
     classify(p, in, c);
+}
+
+static void decode_one(struct price_insn *p, csh handle, const cs_insn *in, const struct price_elf *elf,
+                       const struct price_classes *c)
+{
+    price_insn_decode(p, handle, in, c);
     recognize_hook(p, elf);
     if (p->hook == PRICE_HOOK_RETURN)
         p->class = c->by_id[PRICE_CLASS_ret];
@@ -449,7 +457,6 @@ bool price_decode(const struct price_elf *elf, const struct price_classes *c, st
     if (cs_open(CS_ARCH_X86, CS_MODE_64, &handle) != CS_ERR_OK)
         abort();
     cs_option(handle, CS_OPT_DETAIL, CS_OPT_ON);
-    index_rules();
     struct price_insn *insns = malloc(capacity * sizeof *insns);
     cs_insn *in = cs_malloc(handle);
     while (insns != NULL && cs_disasm_iter(handle, &code, &left, &address, in)) {

@@ -96,6 +96,9 @@ struct price_classes {
 
 bool price_classes_open(struct price_classes *c, const struct uarch *u, char *error, size_t error_size);
 
+// One instruction, decoded with details, of whatever code: what price_bound() needs of it.
+void price_insn_decode(struct price_insn *p, csh handle, const cs_insn *in, const struct price_classes *c);
+
 // Decodes all of the text. The caller frees *out.
 bool price_decode(const struct price_elf *elf, const struct price_classes *c, struct price_insn **out,
                   size_t *count, char *error, size_t error_size);

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Events at instruction boundaries of a guest, in the manual's order of priority, and their delivery
 // (SDM 25.2, 6.9).
+#include "models/cpu/x86/deliver.h"
 #include "models/cpu/x86/replay_guest.h"
 #include "models/cpu/x86/x86_state.h"
 
@@ -78,6 +79,8 @@ bool vmx_deliver(struct pcpu *c, uint32_t info, uint32_t error, uint32_t length)
         if (!(v->ctl.pin & PIN_VIRTUAL_NMIS))
             c->nmi_blocked = true;
     }
+    if (!v->guest && !idt_deliver(c, info, error, length))
+        return true;
     replay_deliver(c, v->guest, info, length);
     v->delivering_info = 0;
     v->delivered = true;

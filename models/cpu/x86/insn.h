@@ -4,8 +4,9 @@
 // struct vmx and struct x86_state.
 //
 // The caller has decoded: replay ops (replay_exec*.c) have set up the registers that their instruction reads,
-// the interpreter (interp/) has them anyway. `length` is the instruction's in bytes, for the exit. v->rip is at
-// the instruction when it is called and stays there but after INSN_BRANCH: the caller moves on after INSN_DONE.
+// the interpreter (interp/) has them anyway. `length` is the instruction's in bytes, for the exit. v->rip is
+// at the instruction when it is called and stays there but after INSN_BRANCH: the caller moves on after
+// INSN_DONE.
 #ifndef MODELS_CPU_X86_INSN_H
 #define MODELS_CPU_X86_INSN_H
 

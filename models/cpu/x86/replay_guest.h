@@ -68,7 +68,8 @@ struct replay_set {
     void *done_ctx;
 };
 
-// The guest whose IDTR base this is, positioned by v->rip. NULL: no such program (a violation was recorded).
+// The guest whose IDTR base this is, positioned by v->rip. NULL: no such
+// program, the guest is machine code.
 struct replay_guest *replay_enter(struct pcpu *c, uint64_t idtr_base);
 // An exit was made.
 void replay_leave(struct pcpu *c, struct replay_guest *g);

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // The cursor of a replay guest: time, control flow, handlers, entry and exit.
+#include "models/cpu/x86/interp/interp.h"
 #include "models/cpu/x86/native_guest_run.h"
 #include "models/cpu/x86/replay_guest.h"
 #include "models/cpu/x86/trace_exit.h"
@@ -254,10 +255,8 @@ struct replay_guest *replay_enter(struct pcpu *c, uint64_t idtr_base)
     struct vmx *v = &c->x86->vmx;
     struct replay_guest *g = replay_find(c->machine, idtr_base);
 
-    if (!g) {
-        trace_vmx_violation(c, "no guest program at this IDTR base", idtr_base, v->rip);
-        return NULL;
-    }
+    if (!g)
+        return NULL; // Machine code.
     position(c, g);
     if (g->fresh && g->at.op == 0)
         replay_goto(c, g, 0); // Through leading control ops.
@@ -366,8 +365,12 @@ void replay_run(struct pcpu *c)
 
         if (vmx_boundary(c))
             return;
-        if (!g || v->activity != ACTIVITY_ACTIVE)
+        if (v->activity != ACTIVITY_ACTIVE)
             idle(c);
+        else if (!g && interp_run(c))
+            return;
+        else if (!g)
+            continue;
         else if (g->at.gap_left_ticks)
             pass(c, &g->at.gap_left_ticks);
         else if (replay_current(g)->flags & REPLAY_RUNS)

@@ -31,8 +31,10 @@ void segments_load(struct pcpu *c)
         s->ar = vmcs_get32(v, GUEST_ES_AR_BYTES + 2 * i);
         segment_changed(v, (enum segment_name)i);
     }
-    v->gdtr = (struct descriptor_table){vmcs_get(v, GUEST_GDTR_BASE), (uint16_t)vmcs_get(v, GUEST_GDTR_LIMIT)};
-    v->idtr = (struct descriptor_table){vmcs_get(v, GUEST_IDTR_BASE), (uint16_t)vmcs_get(v, GUEST_IDTR_LIMIT)};
+    v->gdtr =
+        (struct descriptor_table){vmcs_get(v, GUEST_GDTR_BASE), (uint16_t)vmcs_get(v, GUEST_GDTR_LIMIT)};
+    v->idtr =
+        (struct descriptor_table){vmcs_get(v, GUEST_IDTR_BASE), (uint16_t)vmcs_get(v, GUEST_IDTR_LIMIT)};
 }
 
 void segments_save(struct pcpu *c)

@@ -81,10 +81,10 @@ struct entry_memo {
 };
 
 struct vmx {
-    struct pcpu *cpu; // Whose it is
+    struct pcpu *cpu;      // Whose it is
     struct interp *interp; // interp/interp.h: decoded code
-    bool on;       // Between VMXON and VMXOFF
-    bool in_guest; // Non-root operation
+    bool on;               // Between VMXON and VMXOFF
+    bool in_guest;         // Non-root operation
     uint64_t vmxon_pointer;
     uint64_t epoch; // Number of VMXONs
     struct vmcs_ref current;

@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
+#include "models/cpu/x86/interp/interp.h"
 #include "models/cpu/x86/x86_state.h"
 
 #include "models/apic/lapic.h"
@@ -30,6 +31,7 @@ void x86_reset(struct pcpu *c)
     msrs_reset(c);
     mmu_reset(s->mmu);
     vmx_reset(c);
+    interp_reset(s->vmx.interp);
 }
 
 struct x86_state *x86_create(struct pcpu *c)
@@ -40,6 +42,7 @@ struct x86_state *x86_create(struct pcpu *c)
     guest_mem_create(c);
     msrs_create(c);
     vmx_create(c);
+    c->x86->vmx.interp = interp_create(c);
     x86_reset(c);
     return c->x86;
 }
@@ -48,6 +51,7 @@ void x86_destroy(struct x86_state *s)
 {
     if (!s)
         return;
+    interp_destroy(s->vmx.interp);
     mmu_destroy(s->mmu);
     msrs_destroy(&s->msrs);
     vmx_destroy(&s->vmx);

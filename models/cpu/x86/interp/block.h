@@ -1,0 +1,42 @@
+// SPDX-License-Identifier: Apache-2.0
+// Decoded blocks: found by where they are in memory, and believed only while memory still has their bytes.
+#ifndef MODELS_CPU_X86_INTERP_BLOCK_H
+#define MODELS_CPU_X86_INTERP_BLOCK_H
+
+#include "models/cpu/x86/interp/cost.h"
+#include "models/cpu/x86/interp/uop.h"
+
+#define BLOCKS_MAX (1u << 14) // Direct-mapped
+
+// A read-modify-write between its two halves.
+struct rmw {
+    unsigned char *p; // Where the bytes are, if it is locked and they are in one page of memory
+    uint64_t linear;
+};
+
+struct interp {
+    struct block *running; // The block being executed
+    struct decoder *decoder;
+    struct cost cost;
+    struct block **blocks; // By block_slot()
+    struct rmw rmw;
+    bool page_written; // The guest has stored into a page of the running block: what follows is read anew
+};
+
+// What decoding depends on: code size, stack size.
+uint32_t block_mode(const struct vmx *v);
+// The block at v->rip: fetched through the MMU, decoded if need be. NULL: *result says what came of the
+// fetch.
+struct block *block_find(struct vmx *v, enum insn_result *result);
+
+struct decoder *decoder_create(void);
+// The instruction that decode_one() read last, for its price.
+void decoder_price(const struct decoder *d, const struct cost *k, const struct uop *u, struct price_insn *p);
+void decoder_destroy(struct decoder *d);
+
+static inline struct block *block_running(const struct vmx *v)
+{
+    return v->interp->running;
+}
+
+#endif

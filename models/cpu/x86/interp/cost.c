@@ -1,0 +1,69 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "models/cpu/x86/interp/cost.h"
+#include "models/cpu/x86/interp/block.h"
+
+#include "models/cpu/uarch/uarch.h"
+
+bool cost_open(struct cost *k, const struct pcpu *c)
+{
+    char error[256];
+
+    if (!price_classes_open(&k->classes, c->uarch, error, sizeof error))
+        return false;
+    price_ports_open(&k->ports, c->uarch);
+    return true;
+}
+
+void cost_reset(struct cost *k)
+{
+    memset(k->taken, 1, sizeof k->taken); // Weakly not taken.
+    memset(k->target, 0, sizeof k->target);
+}
+
+// Each uop is charged what the block costs more with it than without it.
+void cost_block(struct cost *k, struct block *b, const struct price_insn *insns)
+{
+    const struct price_insn *run[BLOCK_UOPS_MAX];
+    const struct uop *last = &b->uops[b->uop_count - 1];
+    bool loop = last->kind[0] == OPERAND_IMM && (last->flags & UOP_ENDS) && last->imm == b->rip;
+    struct price_bound bound;
+    uint32_t charged = 0;
+
+    for (unsigned i = 0; i < b->uop_count; i++) {
+        uint32_t total;
+
+        run[i] = &insns[i];
+        price_bound(&bound, &k->classes, &k->ports, run, i + 1, loop && i + 1 == b->uop_count);
+        total = bound.front_ticks > bound.port_ticks ? bound.front_ticks : bound.port_ticks;
+        if (bound.chain_ticks > total)
+            total = bound.chain_ticks;
+        b->uops[i].ticks = total > charged ? total - charged : 0;
+        charged += b->uops[i].ticks;
+    }
+}
+
+static unsigned predictor(uint64_t rip)
+{
+    return (unsigned)(rip ^ rip >> 12) % COST_PREDICTORS;
+}
+
+void cost_conditional(struct pcpu *c, struct cost *k, uint64_t rip, bool taken)
+{
+    uint8_t *counter = &k->taken[predictor(rip)];
+
+    if ((*counter >= 2) != taken)
+        pcpu_charge_cycles(c, c->uarch->branch.mispredict_cycles);
+    if (taken && *counter < 3)
+        ++*counter;
+    if (!taken && *counter > 0)
+        --*counter;
+}
+
+void cost_indirect(struct pcpu *c, struct cost *k, uint64_t rip, uint64_t target)
+{
+    uint64_t *last = &k->target[predictor(rip)];
+
+    if (*last != target)
+        pcpu_charge_cycles(c, c->uarch->branch.mispredict_cycles);
+    *last = target;
+}

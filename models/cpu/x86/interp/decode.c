@@ -1,0 +1,227 @@
+// SPDX-License-Identifier: Apache-2.0
+// From bytes to uops. Capstone reads the instruction; here its operands become register numbers and
+// addresses, and the table of its mnemonic says who executes it.
+#include "models/cpu/x86/interp/block.h"
+#include "models/cpu/x86/interp/operand.h"
+
+#include <assert.h>
+#include <stdlib.h>
+
+struct decoder {
+    csh handle[3]; // By enum code_size
+    cs_insn *insn;
+    const struct uop_row *row[X86_INS_ENDING];
+};
+
+struct reg_name {
+    uint8_t kind, number; // enum uop_kind
+};
+
+static struct reg_name names[X86_REG_ENDING];
+
+static void name_registers(void)
+{
+    static const uint16_t general[16][4] = {{X86_REG_RAX, X86_REG_EAX, X86_REG_AX, X86_REG_AL},
+                                            {X86_REG_RCX, X86_REG_ECX, X86_REG_CX, X86_REG_CL},
+                                            {X86_REG_RDX, X86_REG_EDX, X86_REG_DX, X86_REG_DL},
+                                            {X86_REG_RBX, X86_REG_EBX, X86_REG_BX, X86_REG_BL},
+                                            {X86_REG_RSP, X86_REG_ESP, X86_REG_SP, X86_REG_SPL},
+                                            {X86_REG_RBP, X86_REG_EBP, X86_REG_BP, X86_REG_BPL},
+                                            {X86_REG_RSI, X86_REG_ESI, X86_REG_SI, X86_REG_SIL},
+                                            {X86_REG_RDI, X86_REG_EDI, X86_REG_DI, X86_REG_DIL},
+                                            {X86_REG_R8, X86_REG_R8D, X86_REG_R8W, X86_REG_R8B},
+                                            {X86_REG_R9, X86_REG_R9D, X86_REG_R9W, X86_REG_R9B},
+                                            {X86_REG_R10, X86_REG_R10D, X86_REG_R10W, X86_REG_R10B},
+                                            {X86_REG_R11, X86_REG_R11D, X86_REG_R11W, X86_REG_R11B},
+                                            {X86_REG_R12, X86_REG_R12D, X86_REG_R12W, X86_REG_R12B},
+                                            {X86_REG_R13, X86_REG_R13D, X86_REG_R13W, X86_REG_R13B},
+                                            {X86_REG_R14, X86_REG_R14D, X86_REG_R14W, X86_REG_R14B},
+                                            {X86_REG_R15, X86_REG_R15D, X86_REG_R15W, X86_REG_R15B}};
+    static const uint16_t high[4] = {X86_REG_AH, X86_REG_CH, X86_REG_DH, X86_REG_BH};
+    static const uint16_t segments[6] = {X86_REG_ES, X86_REG_CS, X86_REG_SS,
+                                         X86_REG_DS, X86_REG_FS, X86_REG_GS};
+
+    for (unsigned i = 0; i < 16; i++) {
+        for (unsigned width = 0; width < 4; width++)
+            names[general[i][width]] = (struct reg_name){OPERAND_GPR, (uint8_t)i};
+        names[X86_REG_CR0 + i] = (struct reg_name){OPERAND_CR, (uint8_t)i};
+        names[X86_REG_DR0 + i] = (struct reg_name){OPERAND_DR, (uint8_t)i};
+        names[X86_REG_XMM0 + i] = (struct reg_name){OPERAND_XMM, (uint8_t)i};
+    }
+    for (unsigned i = 0; i < 4; i++)
+        names[high[i]] = (struct reg_name){OPERAND_GPR, (uint8_t)(i | REG_HIGH)};
+    for (unsigned i = 0; i < 6; i++)
+        names[segments[i]] = (struct reg_name){OPERAND_SEGMENT, (uint8_t)i};
+    for (unsigned i = 0; i < 8; i++) {
+        names[X86_REG_MM0 + i] = (struct reg_name){OPERAND_MMX, (uint8_t)i};
+        names[X86_REG_ST0 + i] = (struct reg_name){OPERAND_ST, (uint8_t)i};
+    }
+}
+
+struct decoder *decoder_create(void)
+{
+    static const struct {
+        const struct uop_row *rows;
+        const unsigned *count;
+    } tables[] = {
+#define TABLE(name) {exec_##name##_rows, &exec_##name##_count},
+        UOP_TABLES(TABLE)
+#undef TABLE
+    };
+    static const cs_mode modes[3] = {CS_MODE_16, CS_MODE_32, CS_MODE_64};
+    struct decoder *d = calloc(1, sizeof *d);
+
+    if (!d)
+        return NULL;
+    name_registers();
+    for (unsigned i = 0; i < 3; i++) {
+        if (cs_open(CS_ARCH_X86, modes[i], &d->handle[i]) != CS_ERR_OK)
+            abort();
+        cs_option(d->handle[i], CS_OPT_DETAIL, CS_OPT_ON);
+    }
+    d->insn = cs_malloc(d->handle[0]);
+    for (unsigned t = 0; t < sizeof tables / sizeof *tables; t++)
+        for (unsigned i = 0; i < *tables[t].count; i++) {
+            assert(!d->row[tables[t].rows[i].id] && "two rows for one mnemonic");
+            d->row[tables[t].rows[i].id] = &tables[t].rows[i];
+        }
+    return d;
+}
+
+void decoder_destroy(struct decoder *d)
+{
+    if (!d)
+        return;
+    cs_free(d->insn, 1);
+    for (unsigned i = 0; i < 3; i++)
+        cs_close(&d->handle[i]);
+    free(d);
+}
+
+void decoder_price(const struct decoder *d, const struct cost *k, const struct uop *u, struct price_insn *p)
+{
+    if (u->id)
+        price_insn_decode(p, d->handle[u->code_size], d->insn, &k->classes);
+    else
+        *p = (struct price_insn){.size = u->length};
+}
+
+// --- Operands. ---
+
+static uint8_t general(unsigned reg)
+{
+    return names[reg].kind == OPERAND_GPR ? names[reg].number : REG_NONE;
+}
+
+// Without an override: SS for what the stack pointers address, DS for the rest (SDM vol. 1 3.7.4).
+static void memory_operand(struct uop *u, const cs_insn *in, const x86_op_mem *m, uint64_t rip)
+{
+    static const uint8_t shift[9] = {[1] = 0, [2] = 1, [4] = 2, [8] = 3};
+
+    u->base = general(m->base);
+    u->index = general(m->index);
+    u->scale = shift[m->scale & 15 ? m->scale : 1];
+    u->disp = m->disp;
+    if (m->base == X86_REG_RIP || m->base == X86_REG_EIP) {
+        u->disp = (int64_t)(rip + in->size + (uint64_t)m->disp);
+        u->flags |= UOP_RIP;
+    }
+    u->segment = u->base == REG_RSP || u->base == REG_RBP ? SEG_SS : SEG_DS;
+    if (m->segment != X86_REG_INVALID) {
+        enum segment_name s = (enum segment_name)names[m->segment].number;
+
+        // In 64-bit mode only FS and GS override.
+        if (u->code_size != CODE_64 || s >= SEG_FS)
+            u->segment = (uint8_t)s;
+    }
+    if (u->segment == SEG_SS)
+        u->flags |= UOP_STACK;
+}
+
+static void operands(struct uop *u, const cs_insn *in, uint64_t rip)
+{
+    const cs_x86 *x = &in->detail->x86;
+
+    for (unsigned i = 0; i < x->op_count && i < 3; i++) {
+        const cs_x86_op *o = &x->operands[i];
+
+        switch (o->type) {
+        case X86_OP_REG:
+            u->kind[i] = names[o->reg].kind;
+            u->reg[i] = names[o->reg].number;
+            break;
+        case X86_OP_MEM:
+            u->kind[i] = OPERAND_MEMORY;
+            memory_operand(u, in, &o->mem, rip);
+            break;
+        case X86_OP_IMM:
+            u->kind[i] = OPERAND_IMM;
+            u->imm = (uint64_t)o->imm;
+            break;
+        default:
+            break;
+        }
+    }
+    u->size = x->op_count ? x->operands[0].size : 0;
+    u->source_size = x->op_count > 1 ? x->operands[1].size : u->size;
+}
+
+static void prefixes(struct uop *u, const cs_insn *in)
+{
+    for (unsigned i = 0; i < 4; i++) {
+        switch (in->detail->x86.prefix[i]) {
+        case X86_PREFIX_LOCK:
+            u->flags |= UOP_LOCK;
+            break;
+        case X86_PREFIX_REP:
+            u->flags |= UOP_REP;
+            break;
+        case X86_PREFIX_REPNE:
+            u->flags |= UOP_REPNE;
+            break;
+        default:
+            break;
+        }
+    }
+}
+
+static enum insn_result undefined(struct vmx *v, const struct uop *u)
+{
+    return uop_fault(v, u, UD_VECTOR, 0);
+}
+
+// Bytes that are no instruction, or end before it does.
+static void decode_undefined(struct uop *u)
+{
+    u->fn = undefined;
+    u->length = 1;
+    u->flags |= UOP_ENDS;
+}
+
+bool decode_one(struct decoder *d, struct uop *u, const unsigned char *bytes, unsigned count, uint64_t rip,
+                uint32_t mode)
+{
+    size_t left = count;
+    uint64_t address = rip;
+    const uint8_t *p = bytes;
+    const struct uop_row *row;
+
+    memset(u, 0, sizeof *u);
+    u->code_size = (uint8_t)(mode & 3);
+    u->stack_size = (uint8_t)(mode >> 4 & 15);
+    u->base = u->index = REG_NONE;
+    if (!cs_disasm_iter(d->handle[u->code_size], &p, &left, &address, d->insn)) {
+        decode_undefined(u);
+        return count >= 15;
+    }
+    row = d->insn->id < X86_INS_ENDING ? d->row[d->insn->id] : NULL;
+    u->id = (uint16_t)d->insn->id;
+    u->length = (uint8_t)d->insn->size;
+    u->address_size = d->insn->detail->x86.addr_size;
+    operands(u, d->insn, rip);
+    prefixes(u, d->insn);
+    u->fn = !row ? NULL : row->choose ? row->choose(u, d->insn) : row->fn;
+    if (!u->fn)
+        decode_undefined(u);
+    return true;
+}

@@ -1,0 +1,215 @@
+// SPDX-License-Identifier: Apache-2.0
+// Binary arithmetic and logic (SDM vol. 1 7.3.3, 7.3.5).
+#include "models/cpu/x86/interp/flags.h"
+#include "models/cpu/x86/interp/operand.h"
+
+// --- What each operation makes of its operands; flags as the manual's page says. ---
+
+static inline __attribute__((always_inline)) uint64_t alu_adc(struct vmx *v, unsigned size, uint64_t a,
+                                                              uint64_t b, uint64_t carry)
+{
+    uint64_t mask = size_mask(size), result = (a + b + carry) & mask;
+    uint64_t carries = (a & b) | ((a | b) & ~result);
+
+    flags_result(v, 8 * size, result, carries, (carries >> (8 * size - 1)) & 1);
+    return result;
+}
+
+static inline __attribute__((always_inline)) uint64_t alu_sbb(struct vmx *v, unsigned size, uint64_t a,
+                                                              uint64_t b, uint64_t borrow)
+{
+    uint64_t mask = size_mask(size), result = (a - b - borrow) & mask;
+    uint64_t borrows = (~a & b) | ((~a | b) & result);
+
+    flags_result(v, 8 * size, result, borrows, (borrows >> (8 * size - 1)) & 1);
+    return result;
+}
+
+static inline __attribute__((always_inline)) uint64_t alu_logic(struct vmx *v, unsigned size, uint64_t result)
+{
+    flags_result(v, 8 * size, result, 0, false);
+    return result;
+}
+
+#define ALU(name, expression)                                                                                \
+    static inline __attribute__((always_inline))                                                             \
+    uint64_t alu_##name(struct vmx *v, unsigned size, uint64_t a, uint64_t b)                                \
+    {                                                                                                        \
+        return expression;                                                                                   \
+    }
+ALU(add, alu_adc(v, size, a, b, 0))
+ALU(sub, alu_sbb(v, size, a, b, 0))
+ALU(addc, alu_adc(v, size, a, b, flags_cf(v)))
+ALU(subb, alu_sbb(v, size, a, b, flags_cf(v)))
+ALU(and, alu_logic(v, size, a &b))
+ALU(or, alu_logic(v, size, a | b))
+ALU(xor, alu_logic(v, size, a ^ b))
+#undef ALU
+
+// --- Each operation for each size and kind of operands. CMP and TEST write nothing. ---
+
+#define OPERATION(name, size, alu, writes)                                                                   \
+    static enum insn_result name##_rr_##size(struct vmx *v, const struct uop *u)                             \
+    {                                                                                                        \
+        uint64_t result = alu(v, size, reg_read(v, u->reg[0], size), reg_read(v, u->reg[1], size));          \
+                                                                                                             \
+        if (writes)                                                                                          \
+            reg_write(v, u->reg[0], size, result);                                                           \
+        return INSN_DONE;                                                                                    \
+    }                                                                                                        \
+    static enum insn_result name##_ri_##size(struct vmx *v, const struct uop *u)                             \
+    {                                                                                                        \
+        uint64_t result = alu(v, size, reg_read(v, u->reg[0], size), u->imm & size_mask(size));              \
+                                                                                                             \
+        if (writes)                                                                                          \
+            reg_write(v, u->reg[0], size, result);                                                           \
+        return INSN_DONE;                                                                                    \
+    }                                                                                                        \
+    static enum insn_result name##_rm_##size(struct vmx *v, const struct uop *u)                             \
+    {                                                                                                        \
+        uint64_t b, result;                                                                                  \
+        enum insn_result r = memory_load(v, u, size, &b);                                                    \
+                                                                                                             \
+        if (r != INSN_DONE)                                                                                  \
+            return r;                                                                                        \
+        result = alu(v, size, reg_read(v, u->reg[0], size), b);                                              \
+        if (writes)                                                                                          \
+            reg_write(v, u->reg[0], size, result);                                                           \
+        return INSN_DONE;                                                                                    \
+    }                                                                                                        \
+    static enum insn_result name##_mx_##size(struct vmx *v, const struct uop *u)                             \
+    {                                                                                                        \
+        uint64_t b = u->kind[1] == OPERAND_GPR ? reg_read(v, u->reg[1], size) : u->imm & size_mask(size);    \
+        uint64_t a;                                                                                          \
+        enum insn_result r = writes ? operand_rmw_begin(v, u, size, &a) : memory_load(v, u, size, &a);       \
+                                                                                                             \
+        if (r != INSN_DONE)                                                                                  \
+            return r;                                                                                        \
+        a = alu(v, size, a, b);                                                                              \
+        if (writes)                                                                                          \
+            operand_rmw_end(v, u, size, a);                                                                  \
+        return INSN_DONE;                                                                                    \
+    }
+#define ALL_SIZES(name, alu, writes)                                                                         \
+    OPERATION(name, 1, alu, writes)                                                                          \
+    OPERATION(name, 2, alu, writes)                                                                          \
+    OPERATION(name, 4, alu, writes)                                                                          \
+    OPERATION(name, 8, alu, writes)
+
+// Mnemonic, function, whether it writes its first operand.
+#define OPERATIONS(X)                                                                                        \
+    X(ADD, add, alu_add, true)                                                                               \
+    X(SUB, sub, alu_sub, true)                                                                               \
+    X(ADC, adc, alu_addc, true)                                                                              \
+    X(SBB, sbb, alu_subb, true)                                                                              \
+    X(AND, and, alu_and, true)                                                                               \
+    X(OR, or, alu_or, true)                                                                                  \
+    X(XOR, xor, alu_xor, true)                                                                               \
+    X(CMP, cmp, alu_sub, false)                                                                              \
+    X(TEST, test, alu_and, false)
+#define DEFINE(id, name, alu, writes) ALL_SIZES(name, alu, writes)
+OPERATIONS(DEFINE)
+#undef DEFINE
+
+struct forms {
+    uint16_t id;
+    bool writes;
+    uop_fn rr[4], ri[4], rm[4], mx[4];
+};
+
+#define BY_SIZE(name, form)                                                                                  \
+    {                                                                                                        \
+        name##_##form##_1, name##_##form##_2, name##_##form##_4, name##_##form##_8                           \
+    }
+static const struct forms forms[] = {
+#define ROW(id, name, alu, writes)                                                                           \
+    {X86_INS_##id, writes, BY_SIZE(name, rr), BY_SIZE(name, ri), BY_SIZE(name, rm), BY_SIZE(name, mx)},
+    OPERATIONS(ROW)
+#undef ROW
+};
+
+static uop_fn choose_alu(struct uop *u, const cs_insn *in)
+{
+    const struct forms *f = forms;
+    unsigned size = u->size == 8 ? 3 : u->size / 2;
+
+    while (f->id != in->id)
+        f++;
+    if (u->kind[0] == OPERAND_MEMORY)
+        return (u->flags & UOP_LOCK) && !f->writes ? NULL : f->mx[size];
+    if (u->flags & UOP_LOCK)
+        return NULL;
+    if (u->kind[1] == OPERAND_MEMORY)
+        return f->rm[size];
+    return u->kind[1] == OPERAND_IMM ? f->ri[size] : f->rr[size];
+}
+
+// --- One operand. INC and DEC leave CF alone. ---
+
+static uint64_t alu_inc(struct vmx *v, unsigned size, uint64_t a)
+{
+    bool cf = flags_cf(v);
+    uint64_t result = alu_adc(v, size, a, 1, 0);
+
+    v->lazy.cf = cf;
+    return result;
+}
+
+static uint64_t alu_dec(struct vmx *v, unsigned size, uint64_t a)
+{
+    bool cf = flags_cf(v);
+    uint64_t result = alu_sbb(v, size, a, 1, 0);
+
+    v->lazy.cf = cf;
+    return result;
+}
+
+static uint64_t alu_neg(struct vmx *v, unsigned size, uint64_t a)
+{
+    return alu_sbb(v, size, 0, a, 0);
+}
+
+static uint64_t alu_not(struct vmx *v, unsigned size, uint64_t a)
+{
+    (void)v;
+    return ~a & size_mask(size);
+}
+
+#define UNARY(name)                                                                                          \
+    static enum insn_result name##_(struct vmx *v, const struct uop *u)                                      \
+    {                                                                                                        \
+        uint64_t a;                                                                                          \
+        enum insn_result r;                                                                                  \
+                                                                                                             \
+        if (u->kind[0] == OPERAND_GPR) {                                                                     \
+            reg_write(v, u->reg[0], u->size, alu_##name(v, u->size, reg_read(v, u->reg[0], u->size)));       \
+            return INSN_DONE;                                                                                \
+        }                                                                                                    \
+        r = operand_rmw_begin(v, u, u->size, &a);                                                            \
+        if (r == INSN_DONE)                                                                                  \
+            operand_rmw_end(v, u, u->size, alu_##name(v, u->size, a));                                       \
+        return r;                                                                                            \
+    }
+UNARY(inc)
+UNARY(dec)
+UNARY(neg)
+UNARY(not )
+#undef UNARY
+
+static enum insn_result nop(struct vmx *v, const struct uop *u)
+{
+    (void)v, (void)u;
+    return INSN_DONE;
+}
+
+const struct uop_row exec_alu_rows[] = {
+#define ROW(id, name, alu, writes) {X86_INS_##id, choose_alu, NULL},
+    OPERATIONS(ROW)
+#undef ROW
+        {X86_INS_INC, NULL, inc_},
+    {X86_INS_DEC, NULL, dec_},
+    {X86_INS_NEG, NULL, neg_},
+    {X86_INS_NOT, NULL, not_},
+    {X86_INS_NOP, NULL, nop},
+};
+const unsigned exec_alu_count = sizeof exec_alu_rows / sizeof *exec_alu_rows;
