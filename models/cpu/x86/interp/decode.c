@@ -100,10 +100,12 @@ void decoder_destroy(struct decoder *d)
 
 void decoder_price(const struct decoder *d, const struct cost *k, const struct uop *u, struct price_insn *p)
 {
-    if (u->id)
-        price_insn_decode(p, d->handle[u->code_size], d->insn, &k->classes);
-    else
-        *p = (struct price_insn){.size = u->length};
+    *p = (struct price_insn){.size = u->length};
+    if (!u->id)
+        return;
+    price_insn_decode(p, d->handle[u->code_size], d->insn, &k->classes);
+    if (p->start)
+        p->class = NULL; // Elements are charged as they are carried out.
 }
 
 // --- Operands. ---
@@ -111,6 +113,30 @@ void decoder_price(const struct decoder *d, const struct cost *k, const struct u
 static uint8_t general(unsigned reg)
 {
     return names[reg].kind == OPERAND_GPR ? names[reg].number : REG_NONE;
+}
+
+enum segment_name decode_segment(const struct uop *u, const cs_insn *in, enum segment_name without)
+{
+    static const struct {
+        uint8_t prefix, segment;
+    } overrides[] = {{X86_PREFIX_CS, SEG_CS}, {X86_PREFIX_SS, SEG_SS}, {X86_PREFIX_DS, SEG_DS},
+                     {X86_PREFIX_ES, SEG_ES}, {X86_PREFIX_FS, SEG_FS}, {X86_PREFIX_GS, SEG_GS}};
+
+    for (unsigned i = 0; i < 6; i++)
+        // In 64-bit mode only FS and GS override.
+        if (in->detail->x86.prefix[1] == overrides[i].prefix &&
+            (u->code_size != CODE_64 || overrides[i].segment >= SEG_FS))
+            return (enum segment_name)overrides[i].segment;
+    return without;
+}
+
+unsigned decode_stack_size(const struct uop *u, const cs_insn *in)
+{
+    bool prefix = in->detail->x86.prefix[2] == X86_PREFIX_OPSIZE;
+
+    if (u->code_size == CODE_64)
+        return prefix ? 2 : 8;
+    return (u->code_size == CODE_32) != prefix ? 4 : 2;
 }
 
 // Without an override: SS for what the stack pointers address, DS for the rest (SDM vol. 1 3.7.4).
@@ -126,14 +152,7 @@ static void memory_operand(struct uop *u, const cs_insn *in, const x86_op_mem *m
         u->disp = (int64_t)(rip + in->size + (uint64_t)m->disp);
         u->flags |= UOP_RIP;
     }
-    u->segment = u->base == REG_RSP || u->base == REG_RBP ? SEG_SS : SEG_DS;
-    if (m->segment != X86_REG_INVALID) {
-        enum segment_name s = (enum segment_name)names[m->segment].number;
-
-        // In 64-bit mode only FS and GS override.
-        if (u->code_size != CODE_64 || s >= SEG_FS)
-            u->segment = (uint8_t)s;
-    }
+    u->segment = (uint8_t)decode_segment(u, in, u->base == REG_RSP || u->base == REG_RBP ? SEG_SS : SEG_DS);
     if (u->segment == SEG_SS)
         u->flags |= UOP_STACK;
 }
@@ -220,7 +239,7 @@ bool decode_one(struct decoder *d, struct uop *u, const unsigned char *bytes, un
     u->address_size = d->insn->detail->x86.addr_size;
     operands(u, d->insn, rip);
     prefixes(u, d->insn);
-    u->fn = !row ? NULL : row->choose ? row->choose(u, d->insn) : row->fn;
+    u->fn = !row ? NULL : row->choose ? row->choose(u, d->insn, row) : u->flags & UOP_LOCK ? NULL : row->fn;
     if (!u->fn)
         decode_undefined(u);
     return true;

@@ -81,7 +81,7 @@ ALU(xor, alu_logic(v, size, a ^ b))
     {                                                                                                        \
         uint64_t b = u->kind[1] == OPERAND_GPR ? reg_read(v, u->reg[1], size) : u->imm & size_mask(size);    \
         uint64_t a;                                                                                          \
-        enum insn_result r = writes ? operand_rmw_begin(v, u, size, &a) : memory_load(v, u, size, &a);       \
+        enum insn_result r = writes ? memory_rmw_begin(v, u, size, &a) : memory_load(v, u, size, &a);        \
                                                                                                              \
         if (r != INSN_DONE)                                                                                  \
             return r;                                                                                        \
@@ -128,8 +128,9 @@ static const struct forms forms[] = {
 #undef ROW
 };
 
-static uop_fn choose_alu(struct uop *u, const cs_insn *in)
+static uop_fn choose_alu(struct uop *u, const cs_insn *in, const struct uop_row *row)
 {
+    (void)row;
     const struct forms *f = forms;
     unsigned size = u->size == 8 ? 3 : u->size / 2;
 
@@ -146,55 +147,96 @@ static uop_fn choose_alu(struct uop *u, const cs_insn *in)
 
 // --- One operand. INC and DEC leave CF alone. ---
 
-static uint64_t alu_inc(struct vmx *v, unsigned size, uint64_t a)
+static uint64_t alu_inc(struct vmx *v, unsigned size, uint64_t a, uint64_t unused)
 {
     bool cf = flags_cf(v);
     uint64_t result = alu_adc(v, size, a, 1, 0);
 
+    (void)unused;
     v->lazy.cf = cf;
     return result;
 }
 
-static uint64_t alu_dec(struct vmx *v, unsigned size, uint64_t a)
+static uint64_t alu_dec(struct vmx *v, unsigned size, uint64_t a, uint64_t unused)
 {
     bool cf = flags_cf(v);
     uint64_t result = alu_sbb(v, size, a, 1, 0);
 
+    (void)unused;
     v->lazy.cf = cf;
     return result;
 }
 
-static uint64_t alu_neg(struct vmx *v, unsigned size, uint64_t a)
+static uint64_t alu_neg(struct vmx *v, unsigned size, uint64_t a, uint64_t unused)
 {
+    (void)unused;
     return alu_sbb(v, size, 0, a, 0);
 }
 
-static uint64_t alu_not(struct vmx *v, unsigned size, uint64_t a)
+static uint64_t alu_not(struct vmx *v, unsigned size, uint64_t a, uint64_t unused)
 {
-    (void)v;
+    (void)v, (void)unused;
     return ~a & size_mask(size);
 }
 
-#define UNARY(name)                                                                                          \
-    static enum insn_result name##_(struct vmx *v, const struct uop *u)                                      \
-    {                                                                                                        \
-        uint64_t a;                                                                                          \
-        enum insn_result r;                                                                                  \
-                                                                                                             \
-        if (u->kind[0] == OPERAND_GPR) {                                                                     \
-            reg_write(v, u->reg[0], u->size, alu_##name(v, u->size, reg_read(v, u->reg[0], u->size)));       \
-            return INSN_DONE;                                                                                \
-        }                                                                                                    \
-        r = operand_rmw_begin(v, u, u->size, &a);                                                            \
-        if (r == INSN_DONE)                                                                                  \
-            operand_rmw_end(v, u, u->size, alu_##name(v, u->size, a));                                       \
-        return r;                                                                                            \
+static enum insn_result inc(struct vmx *v, const struct uop *u)
+{
+    return operand_modify(v, u, alu_inc, 0);
+}
+
+static enum insn_result dec(struct vmx *v, const struct uop *u)
+{
+    return operand_modify(v, u, alu_dec, 0);
+}
+
+static enum insn_result neg(struct vmx *v, const struct uop *u)
+{
+    return operand_modify(v, u, alu_neg, 0);
+}
+
+static enum insn_result not(struct vmx * v, const struct uop *u) { return operand_modify(v, u, alu_not, 0); }
+
+// XADD: the sum goes to the destination, the old value to the source.
+static enum insn_result xadd(struct vmx *v, const struct uop *u)
+{
+    uint64_t a, b = reg_read(v, u->reg[1], u->size);
+    enum insn_result r;
+
+    if (u->kind[0] == OPERAND_GPR) {
+        a = reg_read(v, u->reg[0], u->size);
+        reg_write(v, u->reg[1], u->size, a);
+        reg_write(v, u->reg[0], u->size, alu_add(v, u->size, a, b));
+        return INSN_DONE;
     }
-UNARY(inc)
-UNARY(dec)
-UNARY(neg)
-UNARY(not )
-#undef UNARY
+    r = memory_rmw_begin(v, u, u->size, &a);
+    if (r != INSN_DONE)
+        return r;
+    operand_rmw_end(v, u, u->size, alu_add(v, u->size, a, b));
+    reg_write(v, u->reg[1], u->size, a);
+    return INSN_DONE;
+}
+
+// CMPXCHG: memory is written in any case (SDM vol. 2).
+static enum insn_result cmpxchg(struct vmx *v, const struct uop *u)
+{
+    uint64_t old, expected = reg_read(v, REG_RAX, u->size), source = reg_read(v, u->reg[1], u->size);
+    enum insn_result r = INSN_DONE;
+
+    if (u->kind[0] == OPERAND_GPR)
+        old = reg_read(v, u->reg[0], u->size);
+    else
+        r = memory_rmw_begin(v, u, u->size, &old);
+    if (r != INSN_DONE)
+        return r;
+    alu_sub(v, u->size, expected, old);
+    if (u->kind[0] == OPERAND_MEMORY)
+        operand_rmw_end(v, u, u->size, expected == old ? source : old);
+    else if (expected == old)
+        reg_write(v, u->reg[0], u->size, source);
+    if (expected != old)
+        reg_write(v, REG_RAX, u->size, old);
+    return INSN_DONE;
+}
 
 static enum insn_result nop(struct vmx *v, const struct uop *u)
 {
@@ -202,14 +244,23 @@ static enum insn_result nop(struct vmx *v, const struct uop *u)
     return INSN_DONE;
 }
 
+// LOCK is for memory only (SDM 8.1.2.2).
+static uop_fn choose_one(struct uop *u, const cs_insn *in, const struct uop_row *row)
+{
+    (void)in;
+    return (u->flags & UOP_LOCK) && u->kind[0] != OPERAND_MEMORY ? NULL : row->fn;
+}
+
 const struct uop_row exec_alu_rows[] = {
 #define ROW(id, name, alu, writes) {X86_INS_##id, choose_alu, NULL},
     OPERATIONS(ROW)
 #undef ROW
-        {X86_INS_INC, NULL, inc_},
-    {X86_INS_DEC, NULL, dec_},
-    {X86_INS_NEG, NULL, neg_},
-    {X86_INS_NOT, NULL, not_},
+        {X86_INS_INC, choose_one, inc},
+    {X86_INS_DEC, choose_one, dec},
+    {X86_INS_NEG, choose_one, neg},
+    {X86_INS_NOT, choose_one, not },
+    {X86_INS_XADD, choose_one, xadd},
+    {X86_INS_CMPXCHG, choose_one, cmpxchg},
     {X86_INS_NOP, NULL, nop},
 };
 const unsigned exec_alu_count = sizeof exec_alu_rows / sizeof *exec_alu_rows;

@@ -76,8 +76,9 @@ static unsigned opcode_condition(const cs_insn *in)
     return opcode[opcode[0] == 0x0f ? 1 : 0] & 15;
 }
 
-static uop_fn choose_jcc(struct uop *u, const cs_insn *in)
+static uop_fn choose_jcc(struct uop *u, const cs_insn *in, const struct uop_row *row)
 {
+    (void)row;
 #define ROW(cc) jcc_##cc,
     static const uop_fn by_condition[16] = {CONDITIONS(ROW)};
 #undef ROW
@@ -110,8 +111,9 @@ static enum insn_result loop(struct vmx *v, const struct uop *u)
     return INSN_BRANCH;
 }
 
-static uop_fn choose_loop(struct uop *u, const cs_insn *in)
+static uop_fn choose_loop(struct uop *u, const cs_insn *in, const struct uop_row *row)
 {
+    (void)row;
     (void)in;
     u->flags |= UOP_ENDS;
     return loop;
@@ -159,8 +161,9 @@ static enum insn_result call_indirect(struct vmx *v, const struct uop *u)
     return call_to(v, u, target);
 }
 
-static uop_fn choose_near(struct uop *u, const cs_insn *in)
+static uop_fn choose_near(struct uop *u, const cs_insn *in, const struct uop_row *row)
 {
+    (void)row;
     bool call = in->id == X86_INS_CALL;
 
     u->flags |= UOP_ENDS;
@@ -184,8 +187,9 @@ static enum insn_result ret(struct vmx *v, const struct uop *u)
     return r;
 }
 
-static uop_fn choose_ret(struct uop *u, const cs_insn *in)
+static uop_fn choose_ret(struct uop *u, const cs_insn *in, const struct uop_row *row)
 {
+    (void)row;
     u->flags |= UOP_ENDS;
     u->size = (uint8_t)branch_size(u, in);
     return ret;
@@ -210,14 +214,16 @@ static enum insn_result cmov(struct vmx *v, const struct uop *u)
     return r;
 }
 
-static uop_fn choose_setcc(struct uop *u, const cs_insn *in)
+static uop_fn choose_setcc(struct uop *u, const cs_insn *in, const struct uop_row *row)
 {
+    (void)row;
     u->condition = (uint8_t)opcode_condition(in);
     return setcc;
 }
 
-static uop_fn choose_cmov(struct uop *u, const cs_insn *in)
+static uop_fn choose_cmov(struct uop *u, const cs_insn *in, const struct uop_row *row)
 {
+    (void)row;
     u->condition = (uint8_t)opcode_condition(in);
     return cmov;
 }

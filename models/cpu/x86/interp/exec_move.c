@@ -49,8 +49,9 @@ static unsigned size_index(unsigned size)
     {                                                                                                        \
         name##_1, name##_2, name##_4, name##_8                                                               \
     }
-static uop_fn choose_mov(struct uop *u, const cs_insn *in)
+static uop_fn choose_mov(struct uop *u, const cs_insn *in, const struct uop_row *row)
 {
+    (void)row;
     static const uop_fn rr[4] = BY_SIZE(mov_rr), ri[4] = BY_SIZE(mov_ri), rm[4] = BY_SIZE(mov_rm),
                         mr[4] = BY_SIZE(mov_mr), mi[4] = BY_SIZE(mov_mi);
     unsigned size = size_index(u->size);
@@ -81,13 +82,6 @@ static enum insn_result movzx(struct vmx *v, const struct uop *u)
     return r;
 }
 
-static int64_t sign_extend(uint64_t value, unsigned size)
-{
-    unsigned shift = 64 - 8 * size;
-
-    return (int64_t)(value << shift) >> shift;
-}
-
 static enum insn_result movsx(struct vmx *v, const struct uop *u)
 {
     uint64_t value;
@@ -104,8 +98,9 @@ static enum insn_result lea(struct vmx *v, const struct uop *u)
     return INSN_DONE;
 }
 
-static uop_fn choose_lea(struct uop *u, const cs_insn *in)
+static uop_fn choose_lea(struct uop *u, const cs_insn *in, const struct uop_row *row)
 {
+    (void)row;
     (void)in;
     return u->kind[1] == OPERAND_MEMORY ? lea : NULL;
 }
@@ -125,8 +120,9 @@ static enum insn_result convert_double(struct vmx *v, const struct uop *u)
     return INSN_DONE;
 }
 
-static uop_fn choose_convert(struct uop *u, const cs_insn *in)
+static uop_fn choose_convert(struct uop *u, const cs_insn *in, const struct uop_row *row)
 {
+    (void)row;
     static const struct {
         uint16_t id;
         uint8_t size;
@@ -158,7 +154,7 @@ static enum insn_result xchg_memory(struct vmx *v, const struct uop *u)
 {
     unsigned reg = u->reg[u->kind[0] == OPERAND_GPR ? 0 : 1];
     uint64_t old;
-    enum insn_result r = operand_rmw_begin(v, u, u->size, &old);
+    enum insn_result r = memory_rmw_begin(v, u, u->size, &old);
 
     if (r != INSN_DONE)
         return r;
@@ -167,8 +163,9 @@ static enum insn_result xchg_memory(struct vmx *v, const struct uop *u)
     return INSN_DONE;
 }
 
-static uop_fn choose_xchg(struct uop *u, const cs_insn *in)
+static uop_fn choose_xchg(struct uop *u, const cs_insn *in, const struct uop_row *row)
 {
+    (void)row;
     (void)in;
     if (u->kind[0] != OPERAND_MEMORY && u->kind[1] != OPERAND_MEMORY)
         return u->flags & UOP_LOCK ? NULL : xchg_rr;
@@ -201,19 +198,10 @@ static enum insn_result pop(struct vmx *v, const struct uop *u)
     return r;
 }
 
-// In 64-bit mode there are no 32-bit pushes: the operand size is 8, or 2 with a prefix.
-static unsigned push_size(const struct uop *u, const cs_insn *in)
+static uop_fn choose_stack(struct uop *u, const cs_insn *in, const struct uop_row *row)
 {
-    bool prefix = in->detail->x86.prefix[2] == X86_PREFIX_OPSIZE;
-
-    if (u->code_size == CODE_64)
-        return prefix ? 2 : 8;
-    return (u->code_size == CODE_32) != prefix ? 4 : 2;
-}
-
-static uop_fn choose_stack(struct uop *u, const cs_insn *in)
-{
-    u->size = (uint8_t)push_size(u, in);
+    (void)row;
+    u->size = (uint8_t)decode_stack_size(u, in);
     if (u->kind[0] == OPERAND_SEGMENT)
         return system_choose_segment_stack(u, in->id == X86_INS_POP);
     return in->id == X86_INS_PUSH ? push : pop;
@@ -231,9 +219,10 @@ static enum insn_result leave(struct vmx *v, const struct uop *u)
     return INSN_DONE;
 }
 
-static uop_fn choose_leave(struct uop *u, const cs_insn *in)
+static uop_fn choose_leave(struct uop *u, const cs_insn *in, const struct uop_row *row)
 {
-    u->size = (uint8_t)push_size(u, in);
+    (void)row;
+    u->size = (uint8_t)decode_stack_size(u, in);
     return leave;
 }
 

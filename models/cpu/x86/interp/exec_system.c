@@ -32,8 +32,9 @@ static enum insn_result hlt(struct vmx *v, const struct uop *u)
     return INSN_EXIT;
 }
 
-static uop_fn choose_hlt(struct uop *u, const cs_insn *in)
+static uop_fn choose_hlt(struct uop *u, const cs_insn *in, const struct uop_row *row)
 {
+    (void)row;
     (void)in;
     u->flags |= UOP_ENDS;
     return hlt;

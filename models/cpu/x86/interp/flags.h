@@ -76,6 +76,15 @@ static inline bool flags_pf(const struct vmx *v)
     return v->lazy.on ? flags_parity((uint8_t)v->lazy.result) : (v->rflags & X86_RFLAGS_PF) != 0;
 }
 
+// SF, ZF and PF of a result of `size` bytes.
+static inline uint64_t flags_szp(uint64_t result, unsigned size)
+{
+    uint64_t masked = size == 8 ? result : result & ((1ull << 8 * size) - 1);
+
+    return (masked >> (8 * size - 1) ? X86_RFLAGS_SF : 0) | (masked == 0 ? X86_RFLAGS_ZF : 0) |
+           (flags_parity((uint8_t)masked) ? X86_RFLAGS_PF : 0);
+}
+
 // Condition codes as encoded (SDM vol. 1 appendix B): o no b ae e ne be a s ns p np l ge le g.
 static inline __attribute__((always_inline)) bool flags_condition(const struct vmx *v, unsigned cc)
 {

@@ -79,14 +79,15 @@ enum insn_result operand_store(struct vmx *v, const struct uop *u, enum segment_
 
 // --- Read-modify-write (SDM 8.1.2). ---
 
-enum insn_result operand_rmw_begin(struct vmx *v, const struct uop *u, unsigned size, uint64_t *value)
+enum insn_result operand_rmw_begin(struct vmx *v, const struct uop *u, uint64_t offset, unsigned size,
+                                   uint64_t *value)
 {
     struct rmw *rmw = &v->interp->rmw;
     struct pcpu *c = v->cpu;
     uint64_t hpa, hpa2;
     unsigned first;
-    enum insn_result r = operand_linear(v, u, (enum segment_name)u->segment, effective_address(v, u), size,
-                                        EPT_ACCESS_WRITE, &rmw->linear);
+    enum insn_result r =
+        operand_linear(v, u, (enum segment_name)u->segment, offset, size, EPT_ACCESS_WRITE, &rmw->linear);
 
     if (r != INSN_DONE)
         return r;

@@ -81,9 +81,10 @@ enum insn_result operand_load(struct vmx *v, const struct uop *u, enum segment_n
                               unsigned size, uint64_t *value);
 enum insn_result operand_store(struct vmx *v, const struct uop *u, enum segment_name segment, uint64_t offset,
                                unsigned size, uint64_t value);
-// A read-modify-write of the memory operand: begin gives the old value after all checks for both; end writes,
-// and cannot fail. Locked if the instruction has the prefix, or is XCHG.
-enum insn_result operand_rmw_begin(struct vmx *v, const struct uop *u, unsigned size, uint64_t *value);
+// A read-modify-write at an offset in the memory operand's segment: begin gives the old value after all
+// checks for both; end writes, and cannot fail. Locked if UOP_LOCK says so.
+enum insn_result operand_rmw_begin(struct vmx *v, const struct uop *u, uint64_t offset, unsigned size,
+                                   uint64_t *value);
 void operand_rmw_end(struct vmx *v, const struct uop *u, unsigned size, uint64_t value);
 
 static inline enum insn_result memory_load(struct vmx *v, const struct uop *u, unsigned size, uint64_t *value)
@@ -94,6 +95,12 @@ static inline enum insn_result memory_load(struct vmx *v, const struct uop *u, u
 static inline enum insn_result memory_store(struct vmx *v, const struct uop *u, unsigned size, uint64_t value)
 {
     return operand_store(v, u, (enum segment_name)u->segment, effective_address(v, u), size, value);
+}
+
+static inline enum insn_result memory_rmw_begin(struct vmx *v, const struct uop *u, unsigned size,
+                                                uint64_t *value)
+{
+    return operand_rmw_begin(v, u, effective_address(v, u), size, value);
 }
 
 // --- Any operand: 0 is the first. ---
@@ -120,6 +127,31 @@ static inline enum insn_result operand_write(struct vmx *v, const struct uop *u,
         return memory_store(v, u, size, value);
     reg_write(v, u->reg[n], size, value);
     return INSN_DONE;
+}
+
+// Replaces operand 0, a register or memory, by a function of it and `operand`.
+typedef uint64_t (*modify_fn)(struct vmx *v, unsigned size, uint64_t a, uint64_t operand);
+static inline __attribute__((always_inline)) enum insn_result
+operand_modify(struct vmx *v, const struct uop *u, modify_fn fn, uint64_t operand)
+{
+    uint64_t a;
+    enum insn_result r;
+
+    if (u->kind[0] == OPERAND_GPR) {
+        reg_write(v, u->reg[0], u->size, fn(v, u->size, reg_read(v, u->reg[0], u->size), operand));
+        return INSN_DONE;
+    }
+    r = memory_rmw_begin(v, u, u->size, &a);
+    if (r == INSN_DONE)
+        operand_rmw_end(v, u, u->size, fn(v, u->size, a, operand));
+    return r;
+}
+
+static inline int64_t sign_extend(uint64_t value, unsigned size)
+{
+    unsigned shift = 64 - 8 * size;
+
+    return (int64_t)(value << shift) >> shift;
 }
 
 // --- The stack (SDM vol. 1 6.2). ---

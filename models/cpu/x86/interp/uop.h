@@ -86,12 +86,12 @@ struct block {
 
 // --- decode.c ---
 
-// One row for each mnemonic that is executed. `choose` completes the uop and returns its function; NULL: this
-// form does not exist (#UD).
+// One row for each mnemonic that is executed. `choose` completes the uop and returns its function, or NULL
+// where this form does not exist (#UD). Without it the function is `fn`, and LOCK is not allowed.
 struct uop_row {
     uint16_t id;
-    uop_fn (*choose)(struct uop *u, const cs_insn *in);
-    uop_fn fn; // Without choose
+    uop_fn (*choose)(struct uop *u, const cs_insn *in, const struct uop_row *row);
+    uop_fn fn;
 };
 // Fills *u but `ticks`; its fn is that of an undefined instruction where there is none. `rip` of the
 // instruction. Returns false if the bytes run out before the instruction ends.
@@ -99,12 +99,18 @@ struct decoder;
 bool decode_one(struct decoder *d, struct uop *u, const unsigned char *bytes, unsigned count, uint64_t rip,
                 uint32_t mode);
 
+// The segment of a memory operand: that of a prefix, else `without`.
+enum segment_name decode_segment(const struct uop *u, const cs_insn *in, enum segment_name without);
+
+// Operand size of a push or pop: in 64-bit mode 8, or 2 with a prefix.
+unsigned decode_stack_size(const struct uop *u, const cs_insn *in);
+
 // MOV, PUSH and POP of what is no general register: exec_system.c.
 uop_fn system_choose_mov(struct uop *u);
 uop_fn system_choose_segment_stack(struct uop *u, bool pop);
 
 // Lists of rows, each by the file that executes them.
-#define UOP_TABLES(X) X(move) X(alu) X(branch) X(system)
+#define UOP_TABLES(X) X(move) X(alu) X(shift) X(multiply) X(bits) X(string) X(flags) X(branch) X(system)
 #define TABLE(name)                                                                                          \
     extern const struct uop_row exec_##name##_rows[];                                                        \
     extern const unsigned exec_##name##_count;
