@@ -32,28 +32,33 @@ static bool idt_has(const struct vmx *v, unsigned vector)
     return vector * gate + gate - 1 <= vmcs_get32(v, GUEST_IDTR_LIMIT);
 }
 
-// SDM 6.15, interrupt 8: benign, contributory and page-fault classes.
-static bool contributory(uint32_t info)
+// SDM 6.15, interrupt 8, tables 6-4 and 6-5: benign, contributory and page-fault classes.
+static bool contributory(unsigned vector)
 {
-    uint32_t vector = info & INTR_INFO_VECTOR_MASK;
-
-    if ((info & INTR_INFO_TYPE_MASK) != INTR_TYPE_HARD_EXCEPTION)
-        return false;
-    return vector == DE_VECTOR || (vector >= TS_VECTOR && vector <= PF_VECTOR);
+    return vector == DE_VECTOR || (vector >= TS_VECTOR && vector <= GP_VECTOR);
 }
 
-// The gate of the event being delivered lies beyond the IDT's limit: #GP, #DF or triple fault.
+// What an exception during the delivery of another event makes of both.
+enum escalation { BOTH, DOUBLE_FAULT, SHUTDOWN };
+static enum escalation escalation(uint32_t first, unsigned second)
+{
+    uint32_t vector = first & INTR_INFO_VECTOR_MASK;
+
+    if ((first & INTR_INFO_TYPE_MASK) != INTR_TYPE_HARD_EXCEPTION)
+        return BOTH;
+    if (vector == DF_VECTOR)
+        return SHUTDOWN;
+    if (contributory(second) && (contributory(vector) || vector == PF_VECTOR))
+        return DOUBLE_FAULT;
+    return second == PF_VECTOR && vector == PF_VECTOR ? DOUBLE_FAULT : BOTH;
+}
+
+// The gate of the event being delivered lies beyond the IDT's limit.
 static bool delivery_faults(struct pcpu *c)
 {
-    struct vmx *v = &c->x86->vmx;
-    uint32_t info = v->delivering_info, vector = info & INTR_INFO_VECTOR_MASK;
-    uint32_t type = info & INTR_INFO_TYPE_MASK;
-    uint32_t error = vector << 3 | X86_ERROR_IDT;
+    uint32_t info = c->x86->vmx.delivering_info, type = info & INTR_INFO_TYPE_MASK;
+    uint32_t error = (info & INTR_INFO_VECTOR_MASK) << 3 | X86_ERROR_IDT;
 
-    if (type == INTR_TYPE_HARD_EXCEPTION && vector == DF_VECTOR)
-        return exit_plain(c, EXIT_REASON_TRIPLE_FAULT);
-    if (contributory(info))
-        return vmx_exception(c, DF_VECTOR, 0, 0);
     // EXT: the event was not caused by the program (SDM 6.13).
     if (type == INTR_TYPE_EXTERNAL || type == INTR_TYPE_NMI || type == INTR_TYPE_HARD_EXCEPTION)
         error |= X86_ERROR_EXT;
@@ -69,7 +74,7 @@ bool vmx_deliver(struct pcpu *c, uint32_t info, uint32_t error, uint32_t length)
     v->delivering_info = info & ~INTR_INFO_UNBLOCK_NMI;
     v->delivering_error = info & INTR_INFO_DELIVER_CODE ? error : 0;
     v->delivering_length = length;
-    if (!idt_has(v, vector))
+    if (v->guest && !idt_has(v, vector))
         return delivery_faults(c);
     pcpu_charge_cycles(c, exception ? c->uarch->op.exception_cycles : c->uarch->op.interrupt_cycles);
     v->activity = ACTIVITY_ACTIVE;
@@ -79,9 +84,14 @@ bool vmx_deliver(struct pcpu *c, uint32_t info, uint32_t error, uint32_t length)
         if (!(v->ctl.pin & PIN_VIRTUAL_NMIS))
             c->nmi_blocked = true;
     }
-    if (!v->guest && !idt_deliver(c, info, error, length))
-        return true;
-    replay_deliver(c, v->guest, info, length);
+    if (v->guest) {
+        replay_deliver(c, v->guest, info, length);
+    } else {
+        enum insn_result r = idt_deliver(c, info, error, length);
+
+        if (r != INSN_DONE)
+            return r == INSN_EXIT;
+    }
     v->delivering_info = 0;
     v->delivered = true;
     return false;
@@ -114,9 +124,24 @@ static uint32_t exception_info(unsigned vector)
 bool vmx_exception(struct pcpu *c, unsigned vector, uint32_t error, uint64_t detail)
 {
     struct vmx *v = &c->x86->vmx;
-    uint32_t info = exception_info(vector);
     bool soft = vector == BP_VECTOR || vector == OF_VECTOR;
+    uint32_t info;
 
+    if (vector == PF_VECTOR && v->delivering_info && !exception_exits(v, vector, error))
+        c->x86->cr[2] = detail; // Also of one that becomes a double fault.
+    if (v->delivering_info) {
+        switch (escalation(v->delivering_info, vector)) {
+        case SHUTDOWN:
+            return exit_plain(c, EXIT_REASON_TRIPLE_FAULT);
+        case DOUBLE_FAULT:
+            vector = DF_VECTOR;
+            error = 0;
+            break;
+        case BOTH:
+            break;
+        }
+    }
+    info = exception_info(vector);
     if (exception_exits(v, vector, error)) {
         struct vmexit *x = vmx_exit_begin(c, EXIT_REASON_EXCEPTION_NMI);
 
