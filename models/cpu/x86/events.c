@@ -97,6 +97,19 @@ bool vmx_deliver(struct pcpu *c, uint32_t info, uint32_t error, uint32_t length)
     return false;
 }
 
+void vmx_unblock_nmi(struct pcpu *c)
+{
+    struct vmx *v = &c->x86->vmx;
+
+    if (!(v->ctl.pin & PIN_VIRTUAL_NMIS) && (v->ctl.pin & PIN_NMI_EXITING))
+        return;
+    v->blocking &= ~INTERRUPTIBILITY_NMI;
+    if (!(v->ctl.pin & PIN_VIRTUAL_NMIS)) {
+        c->nmi_blocked = false;
+        pcpu_update_limit(c);
+    }
+}
+
 // --- Exceptions of instructions. ---
 
 static bool exception_exits(const struct vmx *v, unsigned vector, uint32_t error)

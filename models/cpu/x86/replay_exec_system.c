@@ -388,16 +388,9 @@ EXEC(cli)
 
 EXEC(iret)
 {
-    struct vmx *v = &c->x86->vmx;
-
     (void)op;
     pcpu_charge_cycles(c, c->uarch->op.iret_cycles);
-    // IRET ends blocking by NMI, virtual where NMIs are virtual (SDM 25.3).
-    if ((v->ctl.pin & PIN_VIRTUAL_NMIS) || !(v->ctl.pin & PIN_NMI_EXITING)) {
-        v->blocking &= ~INTERRUPTIBILITY_NMI;
-        if (!(v->ctl.pin & PIN_VIRTUAL_NMIS))
-            c->nmi_blocked = false;
-    }
+    vmx_unblock_nmi(c);
     if (!replay_return(c, g))
         replay_advance(c, g);
     return STEP_RETIRED;

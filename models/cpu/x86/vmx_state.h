@@ -215,6 +215,9 @@ bool vmx_deliver(struct pcpu *c, uint32_t info, uint32_t error, uint32_t length)
 // An exception that the current instruction raises: exception bitmap, then delivery. True: exit.
 bool vmx_exception(struct pcpu *c, unsigned vector, uint32_t error, uint64_t detail);
 
+// IRET ends blocking by NMI, virtual where NMIs are virtual (SDM 25.3).
+void vmx_unblock_nmi(struct pcpu *c);
+
 // Processes what passed-in time may have brought, without letting any pass.
 void vmx_sync(struct pcpu *c);
 // TSC as the guest reads it.

@@ -67,7 +67,9 @@ static uop_fn choose_mov(struct uop *u, const cs_insn *in, const struct uop_row 
         return mr[size];
     if (u->kind[0] == OPERAND_MEMORY && u->kind[1] == OPERAND_IMM)
         return mi[size];
-    return system_choose_mov(u); // Segment, control and debug registers.
+    if (u->kind[0] == OPERAND_SEGMENT || u->kind[1] == OPERAND_SEGMENT)
+        return segment_choose_mov(u);
+    return system_choose_mov(u); // Control and debug registers.
 }
 
 // --- Widening. ---
@@ -203,7 +205,7 @@ static uop_fn choose_stack(struct uop *u, const cs_insn *in, const struct uop_ro
     (void)row;
     u->size = (uint8_t)decode_stack_size(u, in);
     if (u->kind[0] == OPERAND_SEGMENT)
-        return system_choose_segment_stack(u, in->id == X86_INS_POP);
+        return segment_choose_stack(u, in->id == X86_INS_POP);
     return in->id == X86_INS_PUSH ? push : pop;
 }
 

@@ -9,12 +9,6 @@ uop_fn system_choose_mov(struct uop *u)
     return NULL;
 }
 
-uop_fn system_choose_segment_stack(struct uop *u, bool pop)
-{
-    (void)u, (void)pop;
-    return NULL;
-}
-
 static enum insn_result cli(struct vmx *v, const struct uop *u)
 {
     (void)u;

@@ -105,12 +105,15 @@ enum segment_name decode_segment(const struct uop *u, const cs_insn *in, enum se
 // Operand size of a push or pop: in 64-bit mode 8, or 2 with a prefix.
 unsigned decode_stack_size(const struct uop *u, const cs_insn *in);
 
-// MOV, PUSH and POP of what is no general register: exec_system.c.
+// MOV, PUSH and POP of segment registers (exec_segment.c), MOV of control and debug registers
+// (exec_system.c).
+uop_fn segment_choose_mov(struct uop *u);
+uop_fn segment_choose_stack(struct uop *u, bool pop);
 uop_fn system_choose_mov(struct uop *u);
-uop_fn system_choose_segment_stack(struct uop *u, bool pop);
 
 // Lists of rows, each by the file that executes them.
-#define UOP_TABLES(X) X(move) X(alu) X(shift) X(multiply) X(bits) X(string) X(flags) X(branch) X(system)
+#define UOP_TABLES(X)                                                                                        \
+    X(move) X(alu) X(shift) X(multiply) X(bits) X(string) X(flags) X(branch) X(far) X(segment) X(system)
 #define TABLE(name)                                                                                          \
     extern const struct uop_row exec_##name##_rows[];                                                        \
     extern const unsigned exec_##name##_count;
