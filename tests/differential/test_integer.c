@@ -71,15 +71,23 @@ static uint64_t interesting(void)
 
 // --- The two machines. ---
 
+static bool mode_64; // Else compatibility mode, 32-bit code
 static uc_engine *uc;
 static csh capstone;
 static uc_context *uc_fresh; // Without a trace of an earlier exception
 static unsigned uc_vector;
 
-static const int uc_regs[16] = {UC_X86_REG_RAX, UC_X86_REG_RCX, UC_X86_REG_RDX, UC_X86_REG_RBX,
-                                UC_X86_REG_RSP, UC_X86_REG_RBP, UC_X86_REG_RSI, UC_X86_REG_RDI,
-                                UC_X86_REG_R8,  UC_X86_REG_R9,  UC_X86_REG_R10, UC_X86_REG_R11,
-                                UC_X86_REG_R12, UC_X86_REG_R13, UC_X86_REG_R14, UC_X86_REG_R15};
+static int uc_reg(unsigned n)
+{
+    static const int wide[16] = {UC_X86_REG_RAX, UC_X86_REG_RCX, UC_X86_REG_RDX, UC_X86_REG_RBX,
+                                 UC_X86_REG_RSP, UC_X86_REG_RBP, UC_X86_REG_RSI, UC_X86_REG_RDI,
+                                 UC_X86_REG_R8,  UC_X86_REG_R9,  UC_X86_REG_R10, UC_X86_REG_R11,
+                                 UC_X86_REG_R12, UC_X86_REG_R13, UC_X86_REG_R14, UC_X86_REG_R15};
+    static const int narrow[8] = {UC_X86_REG_EAX, UC_X86_REG_ECX, UC_X86_REG_EDX, UC_X86_REG_EBX,
+                                  UC_X86_REG_ESP, UC_X86_REG_EBP, UC_X86_REG_ESI, UC_X86_REG_EDI};
+
+    return mode_64 ? wide[n] : narrow[n];
+}
 
 static void on_interrupt(uc_engine *engine, uint32_t vector, void *unused)
 {
@@ -88,10 +96,11 @@ static void on_interrupt(uc_engine *engine, uint32_t vector, void *unused)
     uc_emu_stop(engine);
 }
 
-static void open_both(void)
+static void open_both(bool mode)
 {
     uc_hook hook;
 
+    mode_64 = mode;
     ASSERT_TRUE(bench_load("skylake-sp"));
     bench_start(1);
     bench_vmx();
@@ -102,9 +111,17 @@ static void open_both(void)
     bench_vmwrite(GUEST_CR3, PML4);
     bench_vmwrite(GUEST_IDTR_BASE, 0x1000);
     bench_vmwrite(EXCEPTION_BITMAP, UINT32_MAX);
-    ASSERT_EQ(cs_open(CS_ARCH_X86, CS_MODE_64, &capstone), CS_ERR_OK);
+    if (!mode_64) {
+        bench_vmwrite(GUEST_CS_AR_BYTES, 0xc09b);
+        for (unsigned name = SEG_ES; name <= SEG_DS; name += SEG_DS - SEG_ES) { // Flat.
+            bench_vmwrite(GUEST_ES_SELECTOR + 2 * name, 0x18);
+            bench_vmwrite(GUEST_ES_AR_BYTES + 2 * name, 0xc093);
+            bench_vmwrite(GUEST_ES_LIMIT + 2 * name, UINT32_MAX);
+        }
+    }
+    ASSERT_EQ(cs_open(CS_ARCH_X86, mode_64 ? CS_MODE_64 : CS_MODE_32, &capstone), CS_ERR_OK);
     cs_option(capstone, CS_OPT_DETAIL, CS_OPT_ON);
-    ASSERT_EQ(uc_open(UC_ARCH_X86, UC_MODE_64, &uc), UC_ERR_OK);
+    ASSERT_EQ(uc_open(UC_ARCH_X86, mode_64 ? UC_MODE_64 : UC_MODE_32, &uc), UC_ERR_OK);
     uc_ctl_set_cpu_model(uc, UC_CPU_X86_SKYLAKE_CLIENT);
     uc_mem_map(uc, CODE, 0x1000, UC_PROT_ALL);
     uc_mem_map(uc, DATA, DATA_BYTES, UC_PROT_READ | UC_PROT_WRITE);
@@ -131,17 +148,17 @@ static void run_unicorn(struct state *s, const unsigned char *code, unsigned len
     uc_mem_write(uc, CODE, code, length);
     uc_mem_write(uc, CODE + length, &hlt, 1);
     uc_mem_write(uc, DATA, s->data, DATA_BYTES);
-    for (unsigned i = 0; i < 16; i++)
-        uc_reg_write(uc, uc_regs[i], &s->gpr[i]);
-    uc_reg_write(uc, UC_X86_REG_RFLAGS, &s->rflags);
+    for (unsigned i = 0; i < (mode_64 ? 16 : 8); i++)
+        uc_reg_write(uc, uc_reg(i), &s->gpr[i]);
+    uc_reg_write(uc, UC_X86_REG_EFLAGS, &s->rflags);
     uc_ctl_remove_cache(uc, CODE, CODE + 0x1000);
     error = uc_emu_start(uc, CODE, CODE + length, 0, 0);
     s->vector = error == UC_ERR_INSN_INVALID ? UD_VECTOR : uc_vector;
     if (error == UC_ERR_READ_UNMAPPED || error == UC_ERR_WRITE_UNMAPPED)
         s->vector = PF_VECTOR;
-    for (unsigned i = 0; i < 16; i++)
-        uc_reg_read(uc, uc_regs[i], &s->gpr[i]);
-    uc_reg_read(uc, UC_X86_REG_RFLAGS, &s->rflags);
+    for (unsigned i = 0; i < (mode_64 ? 16 : 8); i++)
+        uc_reg_read(uc, uc_reg(i), &s->gpr[i]);
+    uc_reg_read(uc, UC_X86_REG_EFLAGS, &s->rflags);
     uc_mem_read(uc, DATA, s->data, DATA_BYTES);
 }
 
@@ -183,7 +200,9 @@ static unsigned assemble(const struct form *f, unsigned char *code)
     unsigned n = 0, skip = 0;
     uint64_t r = random64();
     bool memory = has(f->operands, 'X') || (has(f->operands, 'M') && (r & 1));
-    unsigned width = has(f->sizes, 'B') ? 1 : has(f->sizes, 'W') ? 4u << (r >> 1 & 1) : 2u << (r >> 1) % 3;
+    unsigned width = has(f->sizes, 'B')   ? 1
+                     : has(f->sizes, 'W') ? 4u << (mode_64 ? r >> 1 & 1 : 0)
+                                          : 2u << (r >> 1) % (mode_64 ? 3 : 2);
     int immediate = f->immediate;
 
     if (has(f->sizes, 'L') && memory && (r >> 4 & 3) == 0)
@@ -201,7 +220,7 @@ static unsigned assemble(const struct form *f, unsigned char *code)
     // Where Unicorn is wrong by SDM vol. 2 and processors: REX with SAHF and LAHF makes AH into SPL, and
     // REX.R counts in an opcode extension. (LOCK NEG, whose flags it takes from the old value: no L in
     // cases.def.)
-    if (width == 8 || ((r >> 8 & 3) == 0 && (f->bytes[0] & 0xfe) != 0x9e))
+    if (width == 8 || (mode_64 && (r >> 8 & 3) == 0 && (f->bytes[0] & 0xfe) != 0x9e))
         code[n++] = (unsigned char)(0x40 | (width == 8 ? 8 : 0) | (r >> 10 & (f->ext == 8 ? 7 : 3)));
     memcpy(code + n, f->bytes + skip, f->byte_count - skip);
     n += f->byte_count - skip;
@@ -269,6 +288,8 @@ static bool aim(struct state *s, unsigned char *code, unsigned length)
         if (index >= 0)
             s->gpr[index] = random64() & 0xff;
         s->gpr[base] = target - (uint64_t)m->disp - (index >= 0 ? s->gpr[index] * (unsigned)m->scale : 0);
+        if (!mode_64)
+            s->gpr[base] = (uint32_t)s->gpr[base];
     }
     cs_free(in, 1);
     return ok;
@@ -321,6 +342,11 @@ static bool unicorn_cuts(const struct form *f, const struct state *theirs)
 
 // Shifts by a masked count of 0 change no flag, those by more than the width have an undefined CF in narrow
 // operands: the mask of undefined flags is for all counts.
+static bool exists(const struct form *f)
+{
+    return mode_64 ? !has(f->sizes, '3') : !has(f->sizes, '6');
+}
+
 static void try_one(const struct form *f, unsigned *done)
 {
     static struct state before, ours, theirs;
@@ -331,6 +357,8 @@ static void try_one(const struct form *f, unsigned *done)
         before.gpr[i] = interesting();
     if (f->name[0] == 's' || f->name[0] == 'r')
         before.gpr[1] = random64() & 0x3f;
+    for (unsigned i = 0; i < 16 && !mode_64; i++)
+        before.gpr[i] = i < 8 ? (uint32_t)before.gpr[i] : 0;
     before.gpr[4] = DATA + DATA_BYTES / 2;
     for (unsigned i = 0; i < DATA_BYTES; i += 8) {
         uint64_t value = interesting();
@@ -356,15 +384,25 @@ static void try_one(const struct form *f, unsigned *done)
         report(f, code, length, &before, &ours, &theirs);
 }
 
-TEST(Differential, IntegerInstructionsIn64BitMode)
+static void try_all(bool mode)
 {
     unsigned done = 0;
 
-    open_both();
+    open_both(mode);
     for (unsigned i = 0; i < sizeof forms / sizeof *forms; i++)
-        for (unsigned try = 0; try < TRIES_EACH; try++)
+        for (unsigned try = 0; try < TRIES_EACH && exists(&forms[i]); try++)
             try_one(&forms[i], &done);
     printf("%u instructions\n", done);
     EXPECT_GT(done, (unsigned)(sizeof forms / sizeof *forms) * TRIES_EACH / 2);
     close_both();
+}
+
+TEST(Differential, IntegerInstructionsIn64BitMode)
+{
+    try_all(true);
+}
+
+TEST(Differential, IntegerInstructionsIn32BitCode)
+{
+    try_all(false);
 }
