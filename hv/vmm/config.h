@@ -63,6 +63,7 @@ struct vmm_slot_config {
 #define VMM_VM_NESTED 0x8u        // VMX is exposed to the guest.
 // With VMM_VM_PREFAULT: that takes no simulated time (hv/hw/setup.h). Bits from 31 down are the simulator's.
 #define VMM_VM_UNTIMED 0x80000000u
+#define VMM_VM_PC 0x20u       // With the devices of hv/vmm/pc.h.
 #define VMM_VM_INCOMING 0x10u // Empty: its guest runs on another host and may be migrated here.
 struct vmm_vm_config {
     char name[VMM_NAME_BYTES];

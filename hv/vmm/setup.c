@@ -6,6 +6,7 @@
 #include "hv/lib/string.h"
 #include "hv/vmm/ioapic.h"
 #include "hv/vmm/migration.h"
+#include "hv/vmm/pc.h"
 #include "hv/vmm/vmm.h"
 #include "spec/apic_bits.h"
 #include "spec/cpuid.h"
@@ -256,6 +257,8 @@ void vmm_vm_setup(struct vmm *vmm, u32 index)
     vmm_dirty_setup(vm);
     add_irqchip(vm);
     add_memory(vm);
+    if (vm->config->flags & VMM_VM_PC)
+        vmm_pc_create(vm);
     vm->devices = vmm_alloc(vmm, vm->config->device_count * sizeof *vm->devices);
     for (u32 i = 0; i < vm->config->device_count; i++)
         vm->devices[i].config = &devices[i];

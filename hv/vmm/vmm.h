@@ -15,6 +15,7 @@
 struct vmm;
 struct vmm_ioapic;
 struct vmm_migration;
+struct vmm_pc_device;
 struct vmm_vm;
 
 #define VMM_PAUSED_BY_ACTION 1u
@@ -72,6 +73,7 @@ struct vmm_vm {
     struct vmm_lock dirty_lock;      // Of the slots' dirty bitmaps and of collecting rings.
     struct vmm_balloon balloon;
     struct vmm_lock balloon_lock;
+    struct vmm_pc_device *pc; // hv/vmm/pc.h; NULL: without VMM_VM_PC.
 };
 
 struct vmm {
@@ -99,6 +101,8 @@ struct vmm_slot *vmm_find_slot(struct vmm_vm *vm, u32 slot);
 // Writes page tables of config->paging_levels into guest memory; returns the top one's guest-physical
 // address. `pages_1g`: the guest may use 1-GiB pages (hv/vmm/guest_tables.c).
 u64 vmm_guest_tables(struct vmm_vm *vm, bool pages_1g);
+// Copies into the guest's memory: 0, or -EFAULT if part of the range is none (what is before it is written).
+s64 vmm_write_guest(struct vmm_vm *vm, u64 gpa, const void *from, u64 bytes);
 // Deletes the slot and gives its memory back. The API's result.
 s64 vmm_remove_slot(struct vmm_vm *vm, u32 slot);
 // A memory module at gpa, in the lowest slot that is free of those that the core says it has. -ENOSPC: none
