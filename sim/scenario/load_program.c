@@ -94,6 +94,9 @@ int load_program(struct loader *l, const struct scenario *s, struct scenario_vm 
     if (load_number(l, at(field, base, "program.load"), r->load, 0, UINT64_MAX, &p->load) ||
         load_modules(l, s, r, base, p))
         return -1;
+    if (s->host_count > 1)
+        return load_error(l, at(field, base, "program"),
+                          "devices of an image's VM cannot be migrated: it is for a machine of one host");
     if (vm->paging_levels)
         return load_error(l, at(field, base, "paging"),
                           "an image brings its own page tables; leave `paging` out");

@@ -6,7 +6,6 @@
 #include <string.h>
 
 enum { FIELD_BYTES = 128 };
-#define HOST_OWN_BYTES (48ull << 20) // Firmware's data, the core's heap and tables.
 
 // "vms[1]" + ".memory"
 static const char *at(char *field, const char *base, const char *key)
@@ -309,7 +308,8 @@ int load_vms(struct loader *l, struct scenario *s)
         if (load_vm(l, s, &s->vms[i], &l->raw->vms[i], base))
             return -1;
         // Large host pages must be aligned: the one that holds the host's own memory cannot be given away.
-        uint64_t page = 1ull << s->vms[i].page_shift, own = page > HOST_OWN_BYTES ? page : HOST_OWN_BYTES;
+        uint64_t page = 1ull << s->vms[i].page_shift,
+                 own = page > SCENARIO_HOST_OWN_BYTES ? page : SCENARIO_HOST_OWN_BYTES;
 
         const struct scenario_host *h = &s->hosts[s->vms[i].host];
         uint64_t total = totals[s->vms[i].host] += s->vms[i].memory_bytes;

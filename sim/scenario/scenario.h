@@ -22,8 +22,9 @@
 #define SCENARIO_POINTS_MAX 256u
 #define SCENARIO_SHOWS_MAX 8u
 #define SCENARIO_STEPS_MAX 255u
-#define SCENARIO_SLOTS_MAX 48u           // Of a VM in the scenario; actions may add some.
-#define SCENARIO_MEMORY_MAX (4ull << 40) // Bytes of a host.
+#define SCENARIO_SLOTS_MAX 48u                // Of a VM in the scenario; actions may add some.
+#define SCENARIO_MEMORY_MAX (4ull << 40)      // Bytes of a host.
+#define SCENARIO_HOST_OWN_BYTES (48ull << 20) // Firmware's data, the core's heap and tables.
 
 struct scenario_arg {
     char *name, *value; // As written: what they mean is the program's affair.
