@@ -4,6 +4,7 @@
 #include "sim/scenario/scenario.h"
 #include "sim/scenario/schema.h"
 #include <inttypes.h>
+#include <stdlib.h>
 #include <string.h>
 
 static const char *const action_words[] = {
@@ -481,4 +482,17 @@ void scenario_print_resolved(const struct scenario *s, FILE *out)
         fputs("recorded:\n", out);
     for (uint32_t i = 0; i < s->recorded_count; i++)
         print_recorded(&s->recorded[i], out);
+}
+
+char *scenario_resolved_text(const struct scenario *s)
+{
+    char *text = NULL;
+    size_t size = 0;
+    FILE *out = open_memstream(&text, &size);
+
+    if (!out)
+        abort();
+    scenario_print_resolved(s, out);
+    fclose(out);
+    return text;
 }

@@ -195,6 +195,8 @@ void scenario_free(struct scenario *s);
 const struct scenario_variant *scenario_variant_find(const struct scenario *s, const char *name);
 // Writes the scenario with every default filled in, as YAML that scenario_load() reads back to the same.
 void scenario_print_resolved(const struct scenario *s, FILE *out);
+// The same as a text that the caller frees.
+char *scenario_resolved_text(const struct scenario *s);
 
 // Writes text as a YAML string in double quotes.
 void scenario_quote(FILE *out, const char *text);
