@@ -92,8 +92,9 @@ TEST(Boot, TheImageIsPartOfTheRunsIdentity)
 {
     if (!cli_can_run())
         test_skip("there is no libhv.so in this build");
-    char first[200];
+    char first[200], db[300];
 
+    snprintf(db, sizeof db, "%s", cli_path("d.db"));
     mkdir(cli_path("folder"), 0777);
     cli_write("loop.img", loop, sizeof loop);
     cli_write("folder/loop.img", loop, sizeof loop);
@@ -101,9 +102,9 @@ TEST(Boot, TheImageIsPartOfTheRunsIdentity)
     EXPECT_EQ(hvsim("boot folder/loop.img --load 0x7c00 --until 1ms --db d.db"), 124);
     cli_write("loop.img", "\xf4\xeb\xfd", 3);
     EXPECT_EQ(hvsim("boot loop.img --load 0x7c00 --until 1ms --db d.db"), 124);
-    snprintf(first, sizeof first, "%s", cli_query_text("d.db", "SELECT setup FROM runs WHERE run = 1"));
+    snprintf(first, sizeof first, "%s", cli_query_text(db, "SELECT setup FROM runs WHERE run = 1"));
     EXPECT_TRUE(strncmp(first, "untimed load of loop.img (flat, 2 bytes, digest ", 48) == 0);
-    EXPECT_STREQ(cli_query_text("d.db", "SELECT setup FROM runs WHERE run = 2"), first);
-    EXPECT_EQ(cli_query("d.db", "SELECT count(DISTINCT setup) FROM runs"), 2);
-    EXPECT_EQ(cli_query("d.db", "SELECT count(DISTINCT digest) FROM runs WHERE run < 3"), 1);
+    EXPECT_STREQ(cli_query_text(db, "SELECT setup FROM runs WHERE run = 2"), first);
+    EXPECT_EQ(cli_query(db, "SELECT count(DISTINCT setup) FROM runs"), 2);
+    EXPECT_EQ(cli_query(db, "SELECT count(DISTINCT digest) FROM runs WHERE run < 3"), 1);
 }
