@@ -8,6 +8,7 @@
 #   hvsim_fuzzer(NAME SRCS ... [DEPS ...])                  libFuzzer binary bin/fuzz_NAME (preset fuzz only)
 #   hvsim_hv_library(NAME SRCS ... [DEFINES ...] [PLAIN])   lib/libNAME.so (instrumented), or static hvsim_NAME (PLAIN)
 #   hvsim_guest_programs(TARGET SRCS ...)                   lib/TARGET/NAME.so of each NAME.c (instrumented)
+#   hvsim_guest_images(TARGET SRCS ...)                     lib/TARGET/NAME.elf of each NAME.S: machine code, multiboot
 #
 # DEPS name modules (mem), the libraries systemc, capstone, dw, sqlite3, cyaml, yaml, m, or any CMake target. They may be
 # defined later or in another room.
@@ -45,6 +46,14 @@ hvsim_find_package(dw libdw)
 hvsim_find_package(sqlite3 sqlite3)
 hvsim_find_package(cyaml libcyaml)
 hvsim_find_package(yaml yaml-0.1)
+# An independent emulator, for differential tests only.
+pkg_check_modules(hvsim_pkg_unicorn IMPORTED_TARGET GLOBAL unicorn)
+if(hvsim_pkg_unicorn_FOUND)
+    add_library(hvsim_unicorn INTERFACE)
+    target_link_libraries(hvsim_unicorn INTERFACE PkgConfig::hvsim_pkg_unicorn)
+else()
+    message(STATUS "Unicorn is not installed: building no differential tests")
+endif()
 find_package(Threads REQUIRED)
 # Without GoogleTest (a user who only runs scenarios) there are no tests; `./dev test` installs it.
 find_package(GTest QUIET)
@@ -306,4 +315,30 @@ function(hvsim_guest_programs target)
         list(APPEND libraries ${library})
     endforeach()
     add_custom_target(${target} ALL DEPENDS ${libraries})
+endfunction()
+
+# ---------------------------------------------------------------------------------------------------------------
+# Guests that are machine code: a 32-bit ELF file with a multiboot header, whatever code it then runs.
+function(hvsim_guest_images target)
+    cmake_parse_arguments(PARSE_ARGV 1 arg "" "" "SRCS")
+    set(images "")
+    file(MAKE_DIRECTORY ${CMAKE_BINARY_DIR}/lib/${target} ${CMAKE_BINARY_DIR}/guestobj)
+    foreach(src IN LISTS arg_SRCS)
+        file(REAL_PATH ${src} path BASE_DIRECTORY ${CMAKE_CURRENT_SOURCE_DIR})
+        get_filename_component(name ${path} NAME_WE)
+        get_filename_component(folder ${path} DIRECTORY)
+        set(image ${CMAKE_BINARY_DIR}/lib/${target}/${name}.elf)
+        set(object ${CMAKE_BINARY_DIR}/guestobj/${name}.image.o)
+        # Assembled as 64-bit code, which can hold all kinds, linked, and wrapped as 32-bit ELF, which multiboot wants.
+        add_custom_command(OUTPUT ${image}
+            COMMAND ${HVSIM_HV_CC} -c -x assembler-with-cpp -I${folder} -MD -MF ${object}.d -MT ${image} ${path} -o ${object}
+            COMMAND ${HVSIM_HV_CC} -nostdlib -static -Wl,--build-id=none -Wl,-T,${folder}/image.lds -o ${object}.64 ${object}
+            COMMAND ${CMAKE_OBJCOPY} -O elf32-i386 -S ${object}.64 ${image}
+            DEPENDS ${path} ${folder}/image.lds ${CMAKE_SOURCE_DIR}/cmake/hvsim.cmake
+            DEPFILE ${object}.d
+            COMMENT "Building lib/${target}/${name}.elf"
+            VERBATIM)
+        list(APPEND images ${image})
+    endforeach()
+    add_custom_target(${target} ALL DEPENDS ${images})
 endfunction()

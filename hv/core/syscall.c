@@ -5,6 +5,7 @@
 #include "hv/core/hostmm.h"
 #include "hv/core/link.h"
 #include "hv/core/sched.h"
+#include "hv/hw/board.h"
 #include "hv/lib/errno.h"
 #include "hv/lib/lock_rank.h"
 
@@ -139,7 +140,7 @@ static s64 sys_CONFIG(struct host *host, const struct syscall_args *args)
 static s64 sys_POWER_OFF(struct host *host, const struct syscall_args *args)
 {
     (void)host, (void)args;
-    hw_out(0x604, 2, 0x2000);
+    hw_out(BOARD_PORT_POWER, 2, BOARD_POWER_SLP_EN);
     return 0;
 }
 
@@ -193,6 +194,22 @@ static s64 sys_USERFAULT_READ(struct host *host, const struct syscall_args *args
     (void)host;
     int result = userfault_read(current_thread()->mm, &address);
     return result != 0 ? result : copy_to_user(current_thread()->mm, args->a[0], &address, sizeof(address));
+}
+
+static s64 sys_CONSOLE(struct host *host, const struct syscall_args *args)
+{
+    (void)host;
+    hw_out(BOARD_PORT_CONSOLE, 4, board_console((u32)args->a[0], (u8)args->a[1]));
+    return 0;
+}
+
+static s64 sys_GUEST_END(struct host *host, const struct syscall_args *args)
+{
+    (void)host;
+    if (args->a[1] == BOARD_END_NONE || args->a[1] >= BOARD_END_COUNT)
+        return -EINVAL;
+    hw_out(BOARD_PORT_END, 4, board_end((u32)args->a[0], (enum board_end)args->a[1], args->a[2]));
+    return 0;
 }
 
 static const syscall_fn syscalls[] = {

@@ -9,7 +9,7 @@
 #include "hv/hw/types.h"
 
 #define VMM_CONFIG_MAGIC 0x31464e4f434d4d56ull // "VMMCONF1"
-#define VMM_CONFIG_VERSION 2u
+#define VMM_CONFIG_VERSION 3u
 #define VMM_CPU_ANY UINT32_MAX
 #define VMM_NAME_BYTES 32u
 
@@ -57,12 +57,31 @@ struct vmm_slot_config {
     u32 padding;
 };
 
+// Machine code: what a boot loader has put into memory, and the registers with which the boot processor
+// enters it. The other vCPUs wait for their SIPI.
+struct vmm_segment_config {
+    u64 gpa, bytes;
+    u64 source; // In the host's direct map.
+};
+struct vmm_program_config {
+    u32 mode; // enum vmm_cpu_mode. LONG: paging is on, with the tables of paging_levels.
+    u32 segment_count;
+    u64 rip; // REAL: linear; at most 0xfffff.
+    u64 rax, rbx, rsi, rsp;
+    u64 gdt;             // PROTECTED, LONG: guest-physical address of its GDT; code is 0x10, data 0x18.
+    u64 segments_offset; // struct vmm_segment_config[]
+};
+#define VMM_PROGRAM_CODE 0x10u
+#define VMM_PROGRAM_DATA 0x18u
+#define VMM_PROGRAM_GDT_BYTES 32u
+
 #define VMM_VM_IRQCHIP 0x1u       // PIC, IOAPIC and LAPIC in the core.
 #define VMM_VM_SPLIT_IRQCHIP 0x2u // LAPIC in the core, IOAPIC in user space.
 #define VMM_VM_PREFAULT 0x4u      // All memory is mapped before the vCPUs start.
 #define VMM_VM_NESTED 0x8u        // VMX is exposed to the guest.
 // With VMM_VM_PREFAULT: that takes no simulated time (hv/hw/setup.h). Bits from 31 down are the simulator's.
 #define VMM_VM_UNTIMED 0x80000000u
+#define VMM_VM_PC 0x20u       // With the devices of hv/vmm/pc.h.
 #define VMM_VM_INCOMING 0x10u // Empty: its guest runs on another host and may be migrated here.
 struct vmm_vm_config {
     char name[VMM_NAME_BYTES];
@@ -77,6 +96,7 @@ struct vmm_vm_config {
     u64 vcpus_offset;   // struct vmm_vcpu_config[]
     u64 devices_offset; // struct vmm_device_config[]
     u64 slots_offset;   // struct vmm_slot_config[]
+    u64 program_offset; // struct vmm_program_config of machine code; 0: vCPUs have streams or native guests.
 };
 
 #define VMM_ACTION_ARGS 6u

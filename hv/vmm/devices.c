@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Devices of a scenario: a range of ports or memory that answers a value and may hold an interrupt line.
 #include "hv/vmm/ioapic.h"
+#include "hv/vmm/pc.h"
 #include "hv/vmm/vmm.h"
 #include "spec/apic_bits.h"
 
@@ -60,6 +61,8 @@ static void access(struct vmm_vm *vm, u32 kind, u64 address, bool write, u8 *dat
     bool lock = d && d->config->big_lock;
 
     if (!d && kind == VMM_DEVICE_PORT && vmm_balloon_port(vm, (u16)address, write, data, size))
+        return;
+    if (!d && vm->pc && vmm_pc_access(vm, kind, address, write, data, size))
         return;
     if (lock)
         vmm_big_lock(vm->vmm);

@@ -3,6 +3,7 @@
 #include "hv/hw/trace.h"
 #include "hv/vmm/ioapic.h"
 #include "hv/vmm/migration.h"
+#include "hv/vmm/pc.h"
 #include "hv/vmm/vmm.h"
 
 void vmm_check(bool ok, const char *what)
@@ -34,6 +35,7 @@ static u64 heap_bytes(const struct vmm_config *config)
     for (u32 i = 0; i < config->vm_count; i++)
         bytes += (u64)vms[i].vcpu_count * (sizeof(struct vmm_vcpu) + 64) +
                  (u64)vms[i].device_count * (sizeof(struct vmm_device) + 64) + vmm_ioapic_heap_bytes() + 256 +
+                 (vms[i].flags & VMM_VM_PC ? vmm_pc_heap_bytes() : 0) +
                  (config->host_count > 1 ? migration_heap_bytes(&vms[i]) : 0);
     return (bytes + 4095) & ~4095ull;
 }
@@ -71,6 +73,8 @@ static void start_vcpus(struct vmm *vmm)
         if (vm->ioapic)
             vmm_check(vmm_ioapic_start(vm->ioapic, cpu_of(vm->config->vmm_pcpu)) >= 0,
                       "the I/O APIC's timer could not be started");
+        if (vm->pc)
+            vmm_pc_start(vm, cpu_of(vm->config->vmm_pcpu));
         for (u32 v = 0; v < vm->config->vcpu_count; v++) {
             if (vm->config->flags & VMM_VM_INCOMING)
                 vm->vcpus[v].paused = VMM_PAUSED_ELSEWHERE;

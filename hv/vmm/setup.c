@@ -6,6 +6,7 @@
 #include "hv/lib/string.h"
 #include "hv/vmm/ioapic.h"
 #include "hv/vmm/migration.h"
+#include "hv/vmm/pc.h"
 #include "hv/vmm/vmm.h"
 #include "spec/apic_bits.h"
 #include "spec/cpuid.h"
@@ -114,18 +115,6 @@ static void add_irqchip(struct vmm_vm *vm)
     }
 }
 
-static struct hv_segment flat_segment(u16 selector, u8 type, bool code64)
-{
-    return (struct hv_segment){.limit = 0xffffffff,
-                               .selector = selector,
-                               .type = type,
-                               .present = 1,
-                               .s = 1,
-                               .g = 1,
-                               .l = code64,
-                               .db = !code64};
-}
-
 // 64-bit mode with paging on; the stream's program is named by the interrupt table's base. `root`: its page
 // tables, 0: the configuration's CR3, for a program whose addresses no tables translate.
 static void set_long_mode(const struct vmm_vcpu *vcpu, const struct vmm_vcpu_config *c, u64 root)
@@ -134,8 +123,8 @@ static void set_long_mode(const struct vmm_vcpu *vcpu, const struct vmm_vcpu_con
     struct hv_regs r = {.rip = c->rip, .rsp = c->rsp, .rflags = X86_RFLAGS_FIXED | X86_RFLAGS_IF};
 
     vmm_require(hv_ioctl_ptr(vcpu->handle, HV_GET_SREGS, &s), "GET_SREGS");
-    s.cs = flat_segment(0x10, 0xb, true);
-    s.ds = s.es = s.fs = s.gs = s.ss = flat_segment(0x18, 0x3, false);
+    s.cs = vmm_flat_segment(0x10, 0xb, true);
+    s.ds = s.es = s.fs = s.gs = s.ss = vmm_flat_segment(0x18, 0x3, false);
     s.tr = (struct hv_segment){.limit = 0x67, .selector = 0x40, .type = 0xb, .present = 1};
     s.ldt = (struct hv_segment){.unusable = 1};
     s.idt = (struct hv_dtable){.base = c->idtr_base, .limit = 0xfff};
@@ -178,6 +167,8 @@ static bool set_cpuid(struct vmm *vmm, struct vmm_vm *vm)
         if (c->entries[i].function == 0x80000001)
             pages_1g = (c->entries[i].edx & CPUID_PDPE1GB) != 0;
     }
+    if (vmm_program_of(vm))
+        vmm_guest_cpuid(c, vm->config->vcpu_count);
     for (u32 v = 0; v < vm->config->vcpu_count; v++)
         vmm_require(hv_ioctl_ptr(vm->vcpus[v].handle, HV_SET_CPUID2, c), "SET_CPUID2");
     return pages_1g;
@@ -203,12 +194,15 @@ static void add_vcpus(struct vmm *vmm, struct vmm_vm *vm)
     u64 root = vm->config->paging_levels ? vmm_guest_tables(vm, pages_1g) : 0;
 
     for (u32 v = 0; v < vm->config->vcpu_count; v++) {
-        if (c[v].mode == VMM_MODE_LONG)
+        if (vmm_program_of(vm))
+            vmm_program_enter(&vm->vcpus[v], root);
+        else if (c[v].mode == VMM_MODE_LONG)
             set_long_mode(&vm->vcpus[v], &c[v], root);
         if (vm->config->flags & (VMM_VM_IRQCHIP | VMM_VM_SPLIT_IRQCHIP)) {
             struct hv_mp_state state = {.mp_state = c[v].wait_for_sipi ? 1u : 0u};
 
-            set_lapic(vmm, &vm->vcpus[v]);
+            if (!vmm_program_of(vm))
+                set_lapic(vmm, &vm->vcpus[v]);
             vmm_require(hv_ioctl_ptr(vm->vcpus[v].handle, HV_SET_MP_STATE, &state), "SET_MP_STATE");
         }
     }
@@ -256,6 +250,10 @@ void vmm_vm_setup(struct vmm *vmm, u32 index)
     vmm_dirty_setup(vm);
     add_irqchip(vm);
     add_memory(vm);
+    if (vm->config->flags & VMM_VM_PC)
+        vmm_pc_create(vm);
+    if (vmm_program_of(vm))
+        vmm_program_load(vm);
     vm->devices = vmm_alloc(vmm, vm->config->device_count * sizeof *vm->devices);
     for (u32 i = 0; i < vm->config->device_count; i++)
         vm->devices[i].config = &devices[i];

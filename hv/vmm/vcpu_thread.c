@@ -109,10 +109,38 @@ static void park(struct vmm_vcpu *vcpu)
     __atomic_store_n(&vcpu->parked, 0, __ATOMIC_RELEASE);
 }
 
+void vmm_guest_end(struct vmm_vm *vm, enum board_end how, u64 code)
+{
+    if (__atomic_exchange_n(&vm->ended, 1, __ATOMIC_ACQ_REL))
+        return;
+    hw_trace(TP_GUEST_END, vm->config->number, how, code, 0, 0, 0);
+    vmm_require(hv_syscall(HV_SYS_GUEST_END, vm->config->number, how, code, 0), "GUEST_END");
+    if (__atomic_sub_fetch(&vm->vmm->vcpus_left, vm->config->vcpu_count, __ATOMIC_ACQ_REL) == 0)
+        hv_syscall(HV_SYS_POWER_OFF, 0, 0, 0, 0);
+    for (u32 i = 0; i < vm->config->vcpu_count; i++) {
+        __atomic_fetch_or(&vm->vcpus[i].paused, VMM_PAUSED_ENDED, __ATOMIC_RELEASE);
+        hv_syscall(HV_SYS_THREAD_SIGNAL, (u64)vm->vcpus[i].thread, 0, 0, 0);
+    }
+}
+
+// The guest of a PC cannot go on: what the last RUN says of it.
+static enum board_end end_of(const struct vmm_vcpu *vcpu)
+{
+    if (vcpu->result < 0)
+        return BOARD_END_ERROR;
+    return vcpu->run->exit_reason == HV_EXIT_SHUTDOWN       ? BOARD_END_TRIPLE_FAULT
+           : vcpu->run->exit_reason == HV_EXIT_SYSTEM_EVENT ? BOARD_END_POWER_OFF
+                                                            : BOARD_END_ERROR;
+}
+
 // Its guest is through. The thread stays only if there is a link: the VM may come back with a guest that is
 // not.
 static void end(struct vmm_vcpu *vcpu)
 {
+    if (vcpu->vm->pc) {
+        vmm_guest_end(vcpu->vm, end_of(vcpu), 0);
+        return;
+    }
     // Nobody is left to wait for: a guest that shut down ends the run in good order.
     if (__atomic_sub_fetch(&vcpu->vm->vmm->vcpus_left, 1, __ATOMIC_ACQ_REL) == 0)
         hv_syscall(HV_SYS_POWER_OFF, 0, 0, 0, 0);

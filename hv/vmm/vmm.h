@@ -5,6 +5,7 @@
 #define HV_VMM_VMM_H
 
 #include "hv/api.h"
+#include "hv/hw/board.h"
 #include "hv/vmm/balloon.h"
 #include "hv/vmm/config.h"
 #include "hv/vmm/lock.h"
@@ -15,6 +16,7 @@
 struct vmm;
 struct vmm_ioapic;
 struct vmm_migration;
+struct vmm_pc_device;
 struct vmm_vm;
 
 #define VMM_PAUSED_BY_ACTION 1u
@@ -72,6 +74,8 @@ struct vmm_vm {
     struct vmm_lock dirty_lock;      // Of the slots' dirty bitmaps and of collecting rings.
     struct vmm_balloon balloon;
     struct vmm_lock balloon_lock;
+    struct vmm_pc_device *pc; // hv/vmm/pc.h; NULL: without VMM_VM_PC.
+    u32 ended;                // vmm_guest_end() was called.
 };
 
 struct vmm {
@@ -99,6 +103,17 @@ struct vmm_slot *vmm_find_slot(struct vmm_vm *vm, u32 slot);
 // Writes page tables of config->paging_levels into guest memory; returns the top one's guest-physical
 // address. `pages_1g`: the guest may use 1-GiB pages (hv/vmm/guest_tables.c).
 u64 vmm_guest_tables(struct vmm_vm *vm, bool pages_1g);
+// A segment of base 0 and limit 4 GiB - 1, present, of privilege level 0.
+struct hv_segment vmm_flat_segment(u16 selector, u8 type, bool code64);
+// Machine code (hv/vmm/program.c): copies it into guest memory in no simulated time; then gives a vCPU the
+// registers that the loader's protocol wants, or what it has after reset. `root`: page tables of LONG mode.
+void vmm_program_load(struct vmm_vm *vm);
+void vmm_program_enter(const struct vmm_vcpu *vcpu, u64 root);
+const struct vmm_program_config *vmm_program_of(const struct vmm_vm *vm); // NULL: the VM has none.
+// What of the processor a machine-code guest sees: clears the rest in `c` (hv/vmm/guest_cpuid.c).
+void vmm_guest_cpuid(struct hv_cpuid2 *c, u32 vcpu_count);
+// Copies into the guest's memory: 0, or -EFAULT if part of the range is none (what is before it is written).
+s64 vmm_write_guest(struct vmm_vm *vm, u64 gpa, const void *from, u64 bytes);
 // Deletes the slot and gives its memory back. The API's result.
 s64 vmm_remove_slot(struct vmm_vm *vm, u32 slot);
 // A memory module at gpa, in the lowest slot that is free of those that the core says it has. -ENOSPC: none
@@ -129,6 +144,11 @@ s64 vmm_dirty_collect(struct vmm_vm *vm);
 // The big lock. A vCPU's thread that waits for it is in span vcpu.stall meanwhile.
 void vmm_big_lock(struct vmm *vmm);
 void vmm_big_unlock(struct vmm *vmm);
+
+// The guest of a VM with VMM_VM_PC has ended: it is told to the host's board, no vCPU of it runs again, and
+// the host switches itself off if nobody else runs (then this does not return). Only the first call counts.
+// On a thread of one of its vCPUs, which stops when it comes back to its loop.
+void vmm_guest_end(struct vmm_vm *vm, enum board_end how, u64 code);
 
 // Body of a vCPU's thread.
 void vmm_vcpu_thread(void *arg);

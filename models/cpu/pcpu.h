@@ -8,6 +8,7 @@
 #ifndef MODELS_CPU_PCPU_H
 #define MODELS_CPU_PCPU_H
 
+#include "hv/hw/board.h"
 #include "hv/hw/boot.h"
 #include "hv/hw/cpu.h"
 #include "sim/sim.h"
@@ -132,8 +133,11 @@ struct machine {
     // PCPU_LOOK_TICKS.
     const volatile int *attention;
     void (*on_attention)(struct machine *machine, uint64_t now_ticks);
-    // The power switch of a host's board (port 0x604 of hv/hw/cpu.h).
+    // What a host's board does (hv/hw/board.h): its power switch, a byte on the console of a VM, the end of a
+    // VM's guest. Each may be NULL.
     void (*power_off)(struct machine *machine, uint32_t host);
+    void (*console)(struct machine *machine, uint32_t vm, uint8_t byte);
+    void (*guest_end)(struct machine *machine, uint32_t vm, enum board_end how, uint32_t code);
     void *owner; // Of the callbacks.
 };
 #define PCPU_LOOK_TICKS (1u << 24)

@@ -356,8 +356,10 @@ int guests_load(struct guest_set *set, const struct scenario *s, const struct ua
         return user_error_at(e, s->path, 0, NULL, "out of memory");
     for (uint32_t i = 0; i < s->vm_count; i++)
         for (uint32_t v = 0; v < s->vms[i].vcpu_count; v++, at++)
-            if (s->vms[i].vcpus[v].native ? load_native(set, at, s, i, v, u, e)
-                                          : load_stream(&set->streams[at], s, i, v, u, e))
+            if (s->vms[i].program)
+                continue;
+            else if (s->vms[i].vcpus[v].native ? load_native(set, at, s, i, v, u, e)
+                                               : load_stream(&set->streams[at], s, i, v, u, e))
                 return -1;
     return 0;
 }
@@ -381,6 +383,8 @@ int guests_register(const struct guest_set *set, const struct scenario *s, struc
 
     for (uint32_t i = 0; i < s->vm_count; i++)
         for (uint32_t v = 0; v < s->vms[i].vcpu_count; v++, at++) {
+            if (s->vms[i].program) // Machine code is in memory, not here.
+                continue;
             const char *stream = s->vms[i].vcpus[v].stream;
             const char *wrong = stream
                                     ? register_streams(&set->streams[at], i, v, m)

@@ -13,6 +13,7 @@
 #include "models/mmu/check.h"
 #include "sim/machine/boot_info.h"
 #include "sim/machine/guests.h"
+#include "sim/machine/images.h"
 #include "sim/machine/orders.h"
 #include <assert.h>
 #include <limits.h>
@@ -27,8 +28,9 @@ struct sim_machine {
     struct uarch run_uarch; // With what the variant in progress replaces.
     struct native_image *image;
     struct guest_set guests; // Programs of every vCPU, in the order of VMs and vCPUs.
+    struct image_set images; // Machine code, by VM.
     struct orders *orders;
-    uint32_t guests_left;
+    uint32_t guests_left; // Streams and native guests of vCPUs, images of VMs.
     uint64_t quantum_cycles;
     bool ran; // Since the last start-over.
     enum machine_end end;
@@ -145,15 +147,37 @@ static int create_cpus(struct sim_machine *m, struct user_error *e)
     return 0;
 }
 
-static void guest_done(void *ctx, uint64_t idtr_base)
+static void one_guest_done(struct sim_machine *m)
 {
-    struct sim_machine *m = ctx;
-
-    // Nested guests' programs have numbers above 0 in the low bits and are not waited for.
-    if ((idtr_base >> 12) % 16 == 0 && m->guests_left && --m->guests_left == 0) {
+    if (m->guests_left && --m->guests_left == 0) {
         m->end = MACHINE_GUESTS_DONE;
         machine_stop_now(&m->machine);
     }
+}
+
+static void guest_done(void *ctx, uint64_t idtr_base)
+{
+    // Nested guests' programs have numbers above 0 in the low bits and are not waited for.
+    if ((idtr_base >> 12) % 16 == 0)
+        one_guest_done(ctx);
+}
+
+static void guest_end(struct machine *machine, uint32_t vm, enum board_end how, uint32_t code)
+{
+    struct sim_machine *m = machine->owner;
+
+    if (vm >= m->images.vm_count || !m->images.vms[vm].used || m->run->guest_ends[vm].how != BOARD_END_NONE)
+        return;
+    m->run->guest_ends[vm] = (struct machine_guest_end){how, code};
+    one_guest_done(m);
+}
+
+static void console(struct machine *machine, uint32_t vm, uint8_t byte)
+{
+    struct sim_machine *m = machine->owner;
+
+    if (m->run->on_console)
+        m->run->on_console(m->run->ctx, vm, byte);
 }
 
 // The run goes on while another host may have guests.
@@ -218,7 +242,8 @@ static int build(struct sim_machine *m, const struct machine_options *o, struct 
 {
     if (sim_init())
         return user_error_at(e, "SystemC", 0, NULL, "could not be started");
-    if (open_uarch(m, o, e) || guests_load(&m->guests, m->scenario, m->uarch, e) || open_image(m, o, e))
+    if (open_uarch(m, o, e) || guests_load(&m->guests, m->scenario, m->uarch, e) ||
+        images_load(&m->images, m->scenario, e) || open_image(m, o, e))
         return -1;
     if (create_arenas(m->scenario, e))
         return -1;
@@ -232,6 +257,8 @@ static int build(struct sim_machine *m, const struct machine_options *o, struct 
     m->machine.uarch = m->uarch;
     m->machine.owner = m;
     m->machine.power_off = power_off;
+    m->machine.console = console;
+    m->machine.guest_end = guest_end;
     m->machine.on_attention = attention;
     create_link(m);
     if (o->check_tlb)
@@ -282,6 +309,7 @@ void machine_destroy(struct sim_machine *m)
     assigned_msi_destroy(m->machine.assigned);
     mmu_check_destroy(m->machine.tlb_check);
     guests_free(&m->guests);
+    images_free(&m->images);
     sim_vcd_close();
     native_image_close(m->image);
     uarch_free(m->uarch);
@@ -362,7 +390,10 @@ static void reset(struct sim_machine *m)
     hw->end_ticks = TICKS_NEVER;
     if (m->scenario->until_ns)
         hw->end_ticks = pcpu_ps_to_ticks(hw->cpus[0], m->scenario->until_ns * 1000);
-    m->guests_left = m->guests.vcpu_count;
+    m->guests_left = m->images.image_count;
+    for (uint32_t i = 0; i < m->scenario->vm_count; i++)
+        m->guests_left += m->scenario->vms[i].program ? 0 : m->scenario->vms[i].vcpu_count;
+    memset(m->run->guest_ends, 0, sizeof m->run->guest_ends);
     m->end = MACHINE_IDLE;
     replay_reset(hw);
     if (hw->link)
@@ -414,8 +445,10 @@ static char *knob_text(const struct sim_machine *m, const struct knobs *values)
 }
 
 // What an untimed set-up phase does before the vCPUs start; NULL: there is none.
-static char *setup_text(const struct scenario *s)
+static char *setup_text(const struct sim_machine *m)
 {
+    const struct scenario *s = m->scenario;
+    char *images = images_text(&m->images, s);
     char *text = NULL;
     size_t size = 0;
     FILE *out = open_memstream(&text, &size);
@@ -423,6 +456,9 @@ static char *setup_text(const struct scenario *s)
     for (uint32_t i = 0; out && i < s->vm_count; i++)
         if (s->vms[i].flags & VMM_VM_UNTIMED)
             fprintf(out, "%suntimed prefault of %s", ftell(out) ? ", " : "", s->vms[i].name);
+    if (out && images)
+        fprintf(out, "%s%s", ftell(out) ? ", " : "", images);
+    free(images);
     if (out)
         fclose(out);
     if (text && !*text) {
@@ -435,7 +471,7 @@ static char *setup_text(const struct scenario *s)
 static int begin_trace(struct sim_machine *m, const struct knobs *values, struct user_error *e)
 {
     struct machine_run *run = m->run;
-    char *knobs = knob_text(m, values), *setup = setup_text(m->scenario);
+    char *knobs = knob_text(m, values), *setup = setup_text(m);
     struct trace_swept swept[SCENARIO_AXES_MAX];
 
     for (uint32_t i = 0; i < m->scenario->swept_count; i++) {
@@ -524,7 +560,7 @@ int machine_run(struct sim_machine *m, struct machine_run *run, struct user_erro
     const struct hw_bootinfo *info[SCENARIO_HOSTS_MAX];
 
     for (uint32_t h = 0; h < m->scenario->host_count; h++) {
-        const struct boot_host host = {m->scenario, h, m->guests.streams};
+        const struct boot_host host = {m->scenario, h, m->guests.streams, &m->images};
 
         info[h] = boot_info_write(&host, &values, m->uarch->clock.tsc_khz, e);
         if (!info[h])

@@ -27,13 +27,19 @@ struct sim_machine *machine_create(const struct scenario *s, const struct machin
 void machine_destroy(struct sim_machine *m);
 
 enum machine_end {
-    MACHINE_GUESTS_DONE, // Every vCPU's stream came to its end.
+    MACHINE_GUESTS_DONE, // Every vCPU's stream came to its end, every image's guest ended itself.
     MACHINE_POWER_OFF,   // The VMM switched the host off (action `stop`).
     MACHINE_TIME_LIMIT,  // run.until was reached.
     MACHINE_IDLE, // Nothing can ever happen again although guests are not done: a lost wake-up or deadlock.
     MACHINE_INTERRUPTED, // machine_interrupt() was called.
 };
 const char *machine_end_str(enum machine_end end);
+
+// How the guest of a VM with an image ended; BOARD_END_NONE: it has not.
+struct machine_guest_end {
+    enum board_end how;
+    uint32_t code; // Of BOARD_END_EXIT; 0xffff: that or more.
+};
 
 struct machine_run {
     const struct scenario_variant *variant;
@@ -45,10 +51,14 @@ struct machine_run {
     // Called about every 10^6 cycles of simulated time while *attention is set; may call machine_interrupt().
     const volatile int *attention;
     void (*on_attention)(void *ctx, uint64_t cycles);
+    // A byte that the guest of a VM (its number in the scenario) sends to its console, as it appears. NULL:
+    // nobody looks.
+    void (*on_console)(void *ctx, uint32_t vm, uint8_t byte);
     void *ctx;
     // Out.
     enum machine_end end;
-    uint64_t cycles;              // Of the core clock, at the end.
+    uint64_t cycles; // Of the core clock, at the end.
+    struct machine_guest_end guest_ends[SCENARIO_VMS_MAX];
     uint32_t steps, steps_passed; // Of the variant's pinned order; 0 where it has none.
     int64_t run_id;
     struct trace_digest digest;

@@ -33,6 +33,15 @@ int load_word(struct loader *l, const char *field, const char *text, const char 
 int load_knobs(struct loader *l, const struct raw_knobs *raw, const char *base, struct scenario_knob *knobs,
                uint32_t *count);
 
+// A physical CPU of the VM's host, counted there.
+int load_pcpu(struct loader *l, const struct scenario_host *h, const char *field, const char *text,
+              uint32_t *pcpu);
+// A path in the file: relative ones are resolved against the scenario's folder.
+char *load_path(const struct scenario *s, const char *path);
+// A VM's machine code; `base` names the VM. Fills vm->program and vm->vcpus.
+int load_program(struct loader *l, const struct scenario *s, struct scenario_vm *vm, const struct raw_vm *raw,
+                 const char *base);
+void program_free(struct scenario_program *p);
 int load_hosts(struct loader *l, struct scenario *s);
 int load_vms(struct loader *l, struct scenario *s);
 int load_actions(struct loader *l, struct scenario *s);

@@ -6,7 +6,6 @@
 #include <string.h>
 
 enum { FIELD_BYTES = 128 };
-#define HOST_OWN_BYTES (48ull << 20) // Firmware's data, the core's heap and tables.
 
 // "vms[1]" + ".memory"
 static const char *at(char *field, const char *base, const char *key)
@@ -27,9 +26,8 @@ static int load_page(struct loader *l, const char *field, const char *text, uint
     return 0;
 }
 
-// A physical CPU of the VM's host, counted there.
-static int load_pcpu(struct loader *l, const struct scenario_host *h, const char *field, const char *text,
-                     uint32_t *pcpu)
+int load_pcpu(struct loader *l, const struct scenario_host *h, const char *field, const char *text,
+              uint32_t *pcpu)
 {
     *pcpu = VMM_CPU_ANY;
     if (text && strcmp(text, "any") != 0)
@@ -40,10 +38,7 @@ static int load_pcpu(struct loader *l, const struct scenario_host *h, const char
 static void load_stream(struct loader *l, const struct scenario *s, const char *stream, const char *field,
                         struct scenario_vcpu *to)
 {
-    size_t size = strlen(s->folder) + strlen(stream) + 2;
-
-    to->stream = load_array(size, 1);
-    snprintf(to->stream, size, "%s%s%s", *stream == '/' ? "" : s->folder, *stream == '/' ? "" : "/", stream);
+    to->stream = load_path(s, stream);
     to->line = yaml_line(&l->y, field);
 }
 
@@ -62,8 +57,8 @@ static void load_args(struct loader *l, const struct raw_args *raw, const char *
     }
 }
 
-static int load_program(struct loader *l, const struct scenario *s, const struct raw_vcpu *raw,
-                        const char *base, struct scenario_vcpu *to)
+static int load_vcpu(struct loader *l, const struct scenario *s, const struct raw_vcpu *raw, const char *base,
+                     struct scenario_vcpu *to)
 {
     char field[FIELD_BYTES];
 
@@ -91,9 +86,10 @@ static int load_vcpus(struct loader *l, struct scenario *s, struct scenario_vm *
     char list[FIELD_BYTES], field[FIELD_BYTES];
 
     if (raw->vcpus_count == 0)
-        return load_error(
-            l, at(field, base, "vcpus"),
-            "a VM needs at least one vCPU (- { stream: FILE.stream } or - { native: PROGRAM })");
+        return load_error(l, at(field, base, "vcpus"),
+                          "a VM needs at least one vCPU (- { stream: FILE.stream } or - { native: PROGRAM "
+                          "}), or a `program` "
+                          "with `cpus`");
     if (raw->vcpus_count > SCENARIO_VCPUS_MAX)
         return load_error(l, at(field, base, "vcpus"), "more than %u vCPUs", SCENARIO_VCPUS_MAX);
     vm->vcpus = load_array(raw->vcpus_count, sizeof *vm->vcpus);
@@ -102,7 +98,7 @@ static int load_vcpus(struct loader *l, struct scenario *s, struct scenario_vm *
 
         vm->vcpu_count = i + 1;
         snprintf(list, sizeof list, "%.80s.vcpus[%u]", base, i);
-        if (load_program(l, s, &raw->vcpus[i], list, to))
+        if (load_vcpu(l, s, &raw->vcpus[i], list, to))
             return -1;
         if (load_pcpu(l, &s->hosts[vm->host], at(field, list, "pcpu"), raw->vcpus[i].pcpu, &to->pcpu))
             return -1;
@@ -291,7 +287,11 @@ static int load_vm(struct loader *l, struct scenario *s, struct scenario_vm *vm,
         load_flag(l, at(field, base, "nested"), raw->nested, VMM_VM_NESTED, &vm->flags) ||
         load_pcpu(l, &s->hosts[vm->host], at(field, base, "pcpu"), raw->pcpu, &vm->pcpu))
         return -1;
-    return load_vcpus(l, s, vm, raw, base) || load_parts(l, vm, raw, base) ? -1 : 0;
+    if (raw->cpus && !raw->program)
+        return load_error(l, at(field, base, "cpus"), "is for a VM with a `program`; list `vcpus` instead");
+    if (raw->program ? load_program(l, s, vm, raw, base) : load_vcpus(l, s, vm, raw, base))
+        return -1;
+    return load_parts(l, vm, raw, base);
 }
 
 int load_vms(struct loader *l, struct scenario *s)
@@ -308,7 +308,8 @@ int load_vms(struct loader *l, struct scenario *s)
         if (load_vm(l, s, &s->vms[i], &l->raw->vms[i], base))
             return -1;
         // Large host pages must be aligned: the one that holds the host's own memory cannot be given away.
-        uint64_t page = 1ull << s->vms[i].page_shift, own = page > HOST_OWN_BYTES ? page : HOST_OWN_BYTES;
+        uint64_t page = 1ull << s->vms[i].page_shift,
+                 own = page > SCENARIO_HOST_OWN_BYTES ? page : SCENARIO_HOST_OWN_BYTES;
 
         const struct scenario_host *h = &s->hosts[s->vms[i].host];
         uint64_t total = totals[s->vms[i].host] += s->vms[i].memory_bytes;

@@ -4,6 +4,7 @@
 #include "sim/scenario/scenario.h"
 #include "sim/scenario/schema.h"
 #include <inttypes.h>
+#include <stdlib.h>
 #include <string.h>
 
 static const char *const action_words[] = {
@@ -71,8 +72,7 @@ static void escaped(FILE *out, const char *text)
     }
 }
 
-// A YAML string in double quotes.
-static void quoted(FILE *out, const char *text)
+void scenario_quote(FILE *out, const char *text)
 {
     fputc('"', out);
     escaped(out, text);
@@ -91,7 +91,7 @@ static void quoted_pair(FILE *out, const char *a, const char *b)
 static void field(FILE *out, const char *key, const char *text)
 {
     fprintf(out, "%s: ", key);
-    quoted(out, text);
+    scenario_quote(out, text);
     fputc('\n', out);
 }
 
@@ -118,7 +118,7 @@ static void print_device(FILE *out, const struct vmm_device_config *d)
     bool port = d->kind == VMM_DEVICE_PORT;
 
     fputs("      - { name: ", out);
-    quoted(out, d->name);
+    scenario_quote(out, d->name);
     fprintf(
         out,
         ", %s: 0x%" PRIx64 ", size: %" PRIu64 "%s, value: 0x%" PRIx64 ", ack: 0x%" PRIx64 ", work: %" PRIu64,
@@ -140,24 +140,43 @@ static const char *relative(const struct scenario *s, const char *path)
 static void print_program(const struct scenario *s, const struct scenario_vcpu *v, FILE *out)
 {
     fputs(v->stream ? "stream: " : "native: ", out);
-    quoted(out, v->stream ? relative(s, v->stream) : v->native);
+    scenario_quote(out, v->stream ? relative(s, v->stream) : v->native);
     if (v->arg_count)
         fputs(", args: { ", out);
     for (uint32_t i = 0; i < v->arg_count; i++) {
         fprintf(out, "%s%s: ", i ? ", " : "", v->args[i].name);
-        quoted(out, v->args[i].value);
+        scenario_quote(out, v->args[i].value);
     }
     if (v->arg_count)
         fputs(" }", out);
 }
 
+static void print_image(const struct scenario *s, const struct scenario_program *p, FILE *out)
+{
+    fputs("\n    program:\n      image: ", out);
+    scenario_quote(out, relative(s, p->image));
+    fputs("\n      append: ", out);
+    scenario_quote(out, p->append);
+    if (p->initrd) {
+        fputs("\n      initrd: ", out);
+        scenario_quote(out, relative(s, p->initrd));
+    }
+    for (uint32_t i = 0; i < p->module_count; i++) {
+        fputs(i ? ", " : "\n      modules: [", out);
+        scenario_quote(out, relative(s, p->modules[i]));
+    }
+    fputs(p->module_count ? "]" : "", out);
+    if (p->flat)
+        fprintf(out, "\n      load: 0x%" PRIx64, p->load);
+}
+
 static void print_vm(const struct scenario *s, const struct scenario_vm *vm, FILE *out)
 {
     fputs("  - name: ", out);
-    quoted(out, vm->name);
+    scenario_quote(out, vm->name);
     if (s->host_count > 1) {
         fputs("\n    host: ", out);
-        quoted(out, s->hosts[vm->host].name);
+        scenario_quote(out, s->hosts[vm->host].name);
     }
     fprintf(out, "\n    memory: %" PRIu64 "B\n    page: %s\n    paging: ", vm->memory_bytes,
             page_word(vm->page_shift));
@@ -169,11 +188,15 @@ static void print_vm(const struct scenario *s, const struct scenario_vm *vm, FIL
                                                : "none",
             vm->flags & VMM_VM_NESTED ? "on" : "off", prefault_word(vm->flags));
     pcpu(out, vm->pcpu);
+    if (vm->program)
+        print_image(s, vm->program, out);
     fputs("\n    vcpus:\n", out);
     for (uint32_t v = 0; v < vm->vcpu_count; v++) {
         fputs("      - { ", out);
-        print_program(s, &vm->vcpus[v], out);
-        fputs(", ", out);
+        if (!vm->program) {
+            print_program(s, &vm->vcpus[v], out);
+            fputs(", ", out);
+        }
         pcpu(out, vm->vcpus[v].pcpu);
         fputs(" }\n", out);
     }
@@ -218,7 +241,7 @@ static void print_arg(const struct scenario *s, const char *name, size_t span, u
     }
     fprintf(out, ", %.*s: ", (int)span, name);
     if (span == 2 && strncmp(name, "to", span) == 0)
-        quoted(out, s->hosts[value].name);
+        scenario_quote(out, s->hosts[value].name);
     else if (word)
         fputs(word, out);
     else
@@ -230,7 +253,7 @@ static void print_action(const struct scenario *s, const struct vmm_action *a, F
     const char *args = action_params[a->op];
 
     fprintf(out, "  - { at: %" PRIu64 "ns, do: %s, vm: ", a->at_ns, action_words[a->op]);
-    quoted(out, s->vms[a->vm].name);
+    scenario_quote(out, s->vms[a->vm].name);
     for (uint32_t i = 0; *args && i < VMM_ACTION_ARGS; i++) {
         print_arg(s, args, strcspn(args, ",?"), a->args[i], out);
         args += strcspn(args, ",");
@@ -281,20 +304,20 @@ static void print_variants(const struct scenario *s, FILE *out)
         const struct scenario_variant *v = &s->variants[i];
 
         fputs("  ", out);
-        quoted(out, v->name);
+        scenario_quote(out, v->name);
         fputs(":\n    about: ", out);
-        quoted(out, v->about);
+        scenario_quote(out, v->about);
         fputc('\n', out);
         if (v->violation) {
             fputs("    violation: ", out);
-            quoted(out, v->violation);
+            scenario_quote(out, v->violation);
             fputc('\n', out);
         }
         if (v->step_count)
             fputs("    schedule:\n", out);
         for (uint32_t step = 0; step < v->step_count; step++) {
             fputs("      - ", out);
-            quoted(out, v->steps[step].text);
+            scenario_quote(out, v->steps[step].text);
             fputc('\n', out);
         }
         if (v->knob_count > v->own_count)
@@ -314,13 +337,13 @@ static void print_bounds(FILE *out, const char *indent, const struct scenario_ex
     fprintf(out, "%s%s: ", indent, words[x->kind]);
     if (x->kind == EXPECT_BETWEEN) {
         fputc('[', out);
-        quoted(out, x->low);
+        scenario_quote(out, x->low);
         fputs(", ", out);
-        quoted(out, x->high);
+        scenario_quote(out, x->high);
         fputs("]\n", out);
         return;
     }
-    quoted(out, x->low ? x->low : x->high);
+    scenario_quote(out, x->low ? x->low : x->high);
     fputc('\n', out);
 }
 
@@ -331,11 +354,11 @@ static void print_sweep(const struct scenario *s, FILE *out)
     fputs(s->axis_count ? "sweep:\n" : "", out);
     for (uint32_t a = 0; a < s->axis_count; a++) {
         fputs("  ", out);
-        quoted(out, s->axes[a].path);
+        scenario_quote(out, s->axes[a].path);
         fputs(": [", out);
         for (uint32_t v = 0; v < s->axes[a].value_count; v++) {
             fputs(v ? ", " : "", out);
-            quoted(out, s->axes[a].values[v]);
+            scenario_quote(out, s->axes[a].values[v]);
         }
         fputs("]\n", out);
     }
@@ -346,9 +369,9 @@ static void print_shows(const struct scenario *s, FILE *out)
     fputs(s->show_count ? "show:\n" : "", out);
     for (uint32_t i = 0; i < s->show_count; i++) {
         fputs("  - as: ", out);
-        quoted(out, s->shows[i].as);
+        scenario_quote(out, s->shows[i].as);
         fputs("\n    sql: ", out);
-        quoted(out, s->shows[i].sql);
+        scenario_quote(out, s->shows[i].sql);
         fputc('\n', out);
     }
 }
@@ -362,11 +385,11 @@ static bool is_left(const struct scenario *s, const struct scenario_expect *x)
 static void print_expect(const struct scenario *s, const struct scenario_expect *x, FILE *out)
 {
     fputs("  - about: ", out);
-    quoted(out, x->about);
+    scenario_quote(out, x->about);
     fputc('\n', out);
     if (x->at && s->swept_count == 0) {
         fputs("    at: ", out);
-        quoted(out, x->at);
+        scenario_quote(out, x->at);
         fputc('\n', out);
     }
     if (x->whole)
@@ -375,7 +398,7 @@ static void print_expect(const struct scenario *s, const struct scenario_expect 
         fputs("    compare:\n      ratio: ", out);
         quoted_pair(out, x->numerator, x->denominator);
         fputs("\n      sql: ", out);
-        quoted(out, x->sql);
+        scenario_quote(out, x->sql);
         fputc('\n', out);
         print_bounds(out, "      ", x);
         return;
@@ -383,7 +406,7 @@ static void print_expect(const struct scenario *s, const struct scenario_expect 
     if (x->variant)
         field(out, "    variant", x->variant);
     fputs("    sql: ", out);
-    quoted(out, x->sql);
+    scenario_quote(out, x->sql);
     fputc('\n', out);
     print_bounds(out, "    ", x);
 }
@@ -394,19 +417,19 @@ static void print_hosts(const struct scenario *s, FILE *out)
 
     if (s->host_count == 1 && s->hosts[0].knob_count == 0 && strcmp(s->hosts[0].name, "host") == 0) {
         fputs("machine: { arch: x86, uarch: ", out);
-        quoted(out, s->uarch);
+        scenario_quote(out, s->uarch);
         fprintf(out, ", cpus: %" PRIu32 ", memory: %" PRIu64 "B }\n", s->hosts[0].cpus,
                 s->hosts[0].memory_bytes);
         return;
     }
     fputs("machine: { arch: x86, uarch: ", out);
-    quoted(out, s->uarch);
+    scenario_quote(out, s->uarch);
     fputs(" }\nhosts:\n", out);
     for (uint32_t i = 0; i < s->host_count; i++) {
         const struct scenario_host *h = &s->hosts[i];
 
         fputs("  - name: ", out);
-        quoted(out, h->name);
+        scenario_quote(out, h->name);
         fprintf(out, "\n    cpus: %" PRIu32 "\n    memory: %" PRIu64 "B\n", h->cpus, h->memory_bytes);
         if (h->knob_count)
             fputs("    knobs:\n", out);
@@ -423,7 +446,7 @@ static void print_hosts(const struct scenario *s, FILE *out)
 static void print_recorded(const struct scenario_recorded *r, FILE *out)
 {
     fputs("  - { reason: ", out);
-    quoted(out, r->reason);
+    scenario_quote(out, r->reason);
     fprintf(out, ", count: %" PRIu64 ", p50_ns: %" PRIu64 ", p99_ns: %" PRIu64 " }\n", r->count, r->p50_ns,
             r->p99_ns);
 }
@@ -459,4 +482,17 @@ void scenario_print_resolved(const struct scenario *s, FILE *out)
         fputs("recorded:\n", out);
     for (uint32_t i = 0; i < s->recorded_count; i++)
         print_recorded(&s->recorded[i], out);
+}
+
+char *scenario_resolved_text(const struct scenario *s)
+{
+    char *text = NULL;
+    size_t size = 0;
+    FILE *out = open_memstream(&text, &size);
+
+    if (!out)
+        abort();
+    scenario_print_resolved(s, out);
+    fclose(out);
+    return text;
 }

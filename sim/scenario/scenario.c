@@ -311,6 +311,7 @@ void scenario_free(struct scenario *s)
         for (uint32_t v = 0; v < s->vms[i].vcpu_count; v++)
             free_vcpu(&s->vms[i].vcpus[v]);
         free(s->vms[i].vcpus);
+        program_free(s->vms[i].program);
         free(s->vms[i].devices);
         free(s->vms[i].slots);
         free(s->vms[i].name);

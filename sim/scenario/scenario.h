@@ -22,14 +22,27 @@
 #define SCENARIO_POINTS_MAX 256u
 #define SCENARIO_SHOWS_MAX 8u
 #define SCENARIO_STEPS_MAX 255u
-#define SCENARIO_SLOTS_MAX 48u           // Of a VM in the scenario; actions may add some.
-#define SCENARIO_MEMORY_MAX (4ull << 40) // Bytes of a host.
+#define SCENARIO_SLOTS_MAX 48u                // Of a VM in the scenario; actions may add some.
+#define SCENARIO_MEMORY_MAX (4ull << 40)      // Bytes of a host.
+#define SCENARIO_HOST_OWN_BYTES (48ull << 20) // Firmware's data, the core's heap and tables.
 
 struct scenario_arg {
     char *name, *value; // As written: what they mean is the program's affair.
     uint32_t line;
 };
-// A vCPU's program is a stream or a native guest: the other is NULL.
+#define SCENARIO_MODULES_MAX 32u
+// Machine code that a VM boots (docs/machine-code-guests.md). Paths as those of streams.
+struct scenario_program {
+    char *image;
+    char *append; // "" where none is given.
+    char *initrd; // NULL: none.
+    char **modules;
+    uint32_t module_count;
+    bool flat;     // A flat binary.
+    uint64_t load; // Its address.
+    uint32_t line;
+};
+// A vCPU's program is a stream or a native guest: the other is NULL. Both are, in a VM that boots an image.
 struct scenario_vcpu {
     char *stream; // Path of the replay stream, relative paths resolved against the scenario's folder.
     char *native; // Name of the native guest's program.
@@ -48,6 +61,7 @@ struct scenario_vm {
     uint32_t paging_levels;    // Of the guest's tables: 0 (streams give guest-physical addresses), 4, 5
     uint32_t guest_page_shift; // Of the pages that they map
     uint32_t pcpu;
+    struct scenario_program *program; // NULL: vCPUs have theirs.
     struct scenario_vcpu *vcpus;
     uint32_t vcpu_count;
     struct vmm_device_config *devices;
@@ -181,6 +195,11 @@ void scenario_free(struct scenario *s);
 const struct scenario_variant *scenario_variant_find(const struct scenario *s, const char *name);
 // Writes the scenario with every default filled in, as YAML that scenario_load() reads back to the same.
 void scenario_print_resolved(const struct scenario *s, FILE *out);
+// The same as a text that the caller frees.
+char *scenario_resolved_text(const struct scenario *s);
+
+// Writes text as a YAML string in double quotes.
+void scenario_quote(FILE *out, const char *text);
 
 // Parses "group.name" and its value as written ("on", "two_phase", "10000"). -1 with `e` (file and line as
 // given).

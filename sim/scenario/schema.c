@@ -75,6 +75,10 @@ static const cyaml_schema_field_t link_fields[] = {
     TEXT(struct raw_link, bandwidth), TEXT(struct raw_link, latency), TEXT(struct raw_link, mtu),
     TEXT(struct raw_link, packet), TEXT(struct raw_link, queue), CYAML_FIELD_END};
 
+static const cyaml_schema_field_t program_fields[] = {
+    TEXT_NEEDED(struct raw_program, image), TEXT(struct raw_program, append), TEXT(struct raw_program, initrd),
+    TEXT(struct raw_program, load), LIST("modules", struct raw_program, modules, &text_entry), CYAML_FIELD_END};
+
 static const cyaml_schema_field_t run_fields[] = {TEXT(struct raw_run, until), CYAML_FIELD_END};
 // clang-format on
 
@@ -134,6 +138,8 @@ static void make_vm(struct schema *s, const struct schema_names *names)
                                        TEXT(struct raw_vm, paging),
                                        TEXT(struct raw_vm, guest_page),
                                        TEXT(struct raw_vm, pcpu),
+                                       TEXT(struct raw_vm, cpus),
+                                       PART("program", struct raw_vm, program, program_fields),
                                        LIST("vcpus", struct raw_vm, vcpus, &s->vcpu_entry),
                                        LIST("devices", struct raw_vm, devices, &device_entry),
                                        LIST("slots", struct raw_vm, slots, &slot_entry),

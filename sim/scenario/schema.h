@@ -27,8 +27,14 @@ struct raw_device {
 struct raw_slot {
     char *slot, *gpa, *size, *page, *readonly, *log_dirty;
 };
+struct raw_program {
+    char *image, *append, *initrd, *load;
+    char **modules;
+    unsigned modules_count;
+};
 struct raw_vm {
-    char *name, *host, *memory, *page, *prefault, *irqchip, *nested, *paging, *guest_page, *pcpu;
+    char *name, *host, *memory, *page, *prefault, *irqchip, *nested, *paging, *guest_page, *pcpu, *cpus;
+    struct raw_program *program;
     struct raw_vcpu *vcpus;
     unsigned vcpus_count;
     struct raw_device *devices;
@@ -131,7 +137,7 @@ struct schema {
     cyaml_schema_field_t args[SCHEMA_GUEST_ARGS + 1];
     cyaml_schema_field_t vcpu[5];
     cyaml_schema_value_t vcpu_entry;
-    cyaml_schema_field_t vm[16];
+    cyaml_schema_field_t vm[18];
     cyaml_schema_value_t vm_entry;
     cyaml_schema_field_t top[20];
     cyaml_schema_value_t root;

@@ -4,6 +4,7 @@
 #include "sim/machine/guests.h"
 #include "sim/machine/machine.h"
 #include "tools/hvsim/command.h"
+#include "tools/hvsim/knob_option.h"
 #include "tools/hvsim/report.h"
 #include "tools/hvsim/run_table.h"
 #include "tools/hvsim/watch.h"
@@ -62,8 +63,7 @@ static const struct usage usage = {
 
 struct arguments {
     const char *variant, *sweep_only, *db, *hv, *vcd;
-    struct scenario_knob knobs[64];
-    uint32_t knob_count;
+    struct knob_options knobs;
     uint64_t seed, quantum;
     uint32_t store;
     bool json, resolved, check_tlb;
@@ -72,22 +72,6 @@ struct arguments {
 };
 
 // --- Arguments. ---
-
-static int parse_knob(struct arguments *a, const char *text)
-{
-    const char *equals = strchr(text, '=');
-    struct user_error e;
-    char name[100];
-
-    if (!equals || equals == text || equals - text >= (int)sizeof name)
-        return complain("--knob wants NAME=VALUE, got `%s`", text);
-    if (a->knob_count == sizeof a->knobs / sizeof *a->knobs)
-        return complain("more than 64 --knob options");
-    snprintf(name, sizeof name, "%.*s", (int)(equals - text), text);
-    if (scenario_knob_parse(name, equals + 1, "--knob", 0, &a->knobs[a->knob_count++], &e))
-        return complain("%s", e.text);
-    return 0;
-}
 
 static int parse_u64(const char *option, const char *text, uint64_t *out)
 {
@@ -112,7 +96,7 @@ static int take_option(struct arguments *a, int option, const char *value)
         a->sweep_only = value;
         return 0;
     case OPT_KNOB:
-        return parse_knob(a, value);
+        return knob_option(&a->knobs, value);
     case OPT_SEED:
         return parse_u64("--seed", value, &a->seed);
     case OPT_DB:
@@ -143,19 +127,6 @@ static int take_option(struct arguments *a, int option, const char *value)
 }
 
 // --- Running. ---
-
-static char *resolved_text(const struct scenario *s)
-{
-    char *text = NULL;
-    size_t size = 0;
-    FILE *out = open_memstream(&text, &size);
-
-    if (!out)
-        abort();
-    scenario_print_resolved(s, out);
-    fclose(out);
-    return text;
-}
 
 static void print_head(const struct arguments *a, const struct scenario *s, const struct ran *ran,
                        uint64_t clock_khz)
@@ -242,10 +213,14 @@ static int run_variant(struct session *session, struct sim_machine *m, const str
                        const char *resolved, struct ran *ran, struct user_error *e)
 {
     const struct arguments *a = session->a;
-    struct watch watch = {m, session->trace, s, ran->variant, machine_uarch(m)->clock.core_khz, false};
+    struct watch watch = {.machine = m,
+                          .trace = session->trace,
+                          .scenario = s,
+                          .variant = ran->variant,
+                          .clock_khz = machine_uarch(m)->clock.core_khz};
     struct machine_run run = {.variant = ran->variant,
-                              .knobs = a->knobs,
-                              .knob_count = a->knob_count,
+                              .knobs = a->knobs.knobs,
+                              .knob_count = a->knobs.count,
                               .seed = a->seed,
                               .trace = session->trace,
                               .resolved = resolved,
@@ -299,7 +274,7 @@ static int run_variants(struct session *session, struct sim_machine *m, const st
 {
     const struct arguments *a = session->a;
     struct ran ran[SCENARIO_VARIANTS_MAX];
-    char *resolved = resolved_text(s);
+    char *resolved = scenario_resolved_text(s);
     unsigned count = 0;
     int result = 0;
 

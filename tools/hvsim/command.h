@@ -17,6 +17,7 @@ struct verb {
 const struct verb *verbs(size_t *count);
 
 int run_main(int argc, char **argv);
+int boot_main(int argc, char **argv);
 int list_main(int argc, char **argv);
 int knobs_main(int argc, char **argv);
 int explain_main(int argc, char **argv);

@@ -29,7 +29,7 @@ void watch_look(void *ctx, uint64_t cycles)
         machine_interrupt(w->machine);
         return;
     }
-    if (isatty(STDERR_FILENO)) {
+    if (!w->quiet && isatty(STDERR_FILENO)) {
         fprintf(stderr, "\r%s %s: %" PRIu64 ".%03" PRIu64 " ms simulated, %d s ", w->scenario->name,
                 w->variant->name, cycles / w->clock_khz, cycles * 1000 / w->clock_khz % 1000, (int)tick);
         w->shown = true;

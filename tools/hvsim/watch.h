@@ -12,6 +12,7 @@ struct watch {
     const struct scenario *scenario;
     const struct scenario_variant *variant;
     uint64_t clock_khz;
+    bool quiet; // No line of progress: the terminal belongs to somebody else.
     bool shown; // A line of progress stands on the terminal.
 };
 

@@ -176,14 +176,17 @@ static void memory(struct price_insn *p, const cs_insn *in)
 typedef void rule(struct price_insn *p, const cs_insn *in, const struct price_classes *c);
 #define TO(name) (c->by_id[PRICE_CLASS_##name])
 
+// An operand that the instruction does not have is of type X86_OP_INVALID.
 static const cs_x86_op *operand(const cs_insn *in, unsigned index)
 {
-    return index < in->detail->x86.op_count ? &in->detail->x86.operands[index] : NULL;
+    static const cs_x86_op none;
+
+    return index < in->detail->x86.op_count ? &in->detail->x86.operands[index] : &none;
 }
 
 static bool is_reg(const cs_x86_op *o)
 {
-    return o != NULL && o->type == X86_OP_REG;
+    return o->type == X86_OP_REG;
 }
 
 static bool has_immediate(const cs_insn *in)
@@ -235,7 +238,7 @@ static void classify_move(struct price_insn *p, const cs_insn *in, const struct 
         p->copy = true;
         if (a->size >= 4 && c->u->front_end.move_elimination)
             p->class = TO(move_eliminated);
-    } else if (is_reg(a) && b != NULL && b->type == X86_OP_IMM) {
+    } else if (is_reg(a) && b->type == X86_OP_IMM) {
         p->constant = true;
         p->immediate = b->imm;
     }
@@ -323,7 +326,7 @@ static void classify_control(struct price_insn *p, const cs_insn *in, const stru
     p->ends = in->id == X86_INS_JMP;
     if (p->conditional)
         p->condition = in->detail->x86.opcode[in->detail->x86.opcode[0] == 0x0f ? 1 : 0] & 15;
-    if (o != NULL && o->type == X86_OP_IMM)
+    if (o->type == X86_OP_IMM)
         p->target = (uint64_t)o->imm;
 }
 

@@ -2,6 +2,7 @@
 // The instructions of hv/hw/cpu.h in root operation.
 #include "models/cpu/x86/x86_state.h"
 
+#include "hv/hw/board.h"
 #include "models/apic/assigned_msi.h"
 #include "models/apic/lapic.h"
 #include "models/cpu/native/native.h"
@@ -9,9 +10,6 @@
 #include "models/dev/link.h"
 #include "models/mem/mem.h"
 #include <assert.h>
-
-#define POWER_PORT 0x604u
-#define POWER_SLP_EN (1u << 13)
 
 struct pcpu *x86_instruction(uint64_t cycles, bool serializing)
 {
@@ -148,9 +146,14 @@ uint32_t x86_port_in(struct pcpu *c, uint16_t port, unsigned size)
 
 void x86_port_out(struct pcpu *c, uint16_t port, unsigned size, uint32_t value)
 {
-    // The board's power management register: SLP_EN (bit 13) switches the machine off.
-    if (port == POWER_PORT && size == 2 && (value & POWER_SLP_EN) && c->machine->power_off)
-        c->machine->power_off(c->machine, c->host);
+    struct machine *m = c->machine;
+
+    if (port == BOARD_PORT_POWER && size == 2 && (value & BOARD_POWER_SLP_EN) && m->power_off)
+        m->power_off(m, c->host);
+    else if (port == BOARD_PORT_CONSOLE && size == 4 && m->console)
+        m->console(m, value >> 8, (uint8_t)value);
+    else if (port == BOARD_PORT_END && size == 4 && m->guest_end)
+        m->guest_end(m, value & 0xff, (enum board_end)(value >> 8 & 0xff), value >> 16);
     else if (link_port(port))
         link_out(c, port, value);
 }

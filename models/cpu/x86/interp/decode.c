@@ -185,20 +185,25 @@ static void operands(struct uop *u, const cs_insn *in, uint64_t rip)
     u->source_size = x->op_count > 1 ? x->operands[1].size : u->size;
 }
 
-static void prefixes(struct uop *u, const cs_insn *in)
+// Legacy prefixes from the bytes themselves: Capstone hides those which it takes for a part of the opcode.
+static void prefixes(struct uop *u, const unsigned char *bytes)
 {
-    for (unsigned i = 0; i < 4; i++) {
-        switch (in->detail->x86.prefix[i]) {
-        case X86_PREFIX_LOCK:
+    static const uint8_t segments[] = {0x26, 0x2e, 0x36, 0x3e, 0x64, 0x65, 0x66, 0x67};
+
+    for (unsigned i = 0; i < u->length; i++) {
+        switch (bytes[i]) {
+        case 0xf0:
             u->flags |= UOP_LOCK;
             break;
-        case X86_PREFIX_REP:
-            u->flags |= UOP_REP;
+        case 0xf2:
+            u->flags = (uint8_t)((u->flags & ~UOP_REP) | UOP_REPNE);
             break;
-        case X86_PREFIX_REPNE:
-            u->flags |= UOP_REPNE;
+        case 0xf3:
+            u->flags = (uint8_t)((u->flags & ~UOP_REPNE) | UOP_REP);
             break;
         default:
+            if (!memchr(segments, bytes[i], sizeof segments))
+                return;
             break;
         }
     }
@@ -238,7 +243,7 @@ bool decode_one(struct decoder *d, struct uop *u, const unsigned char *bytes, un
     u->length = (uint8_t)d->insn->size;
     u->address_size = d->insn->detail->x86.addr_size;
     operands(u, d->insn, rip);
-    prefixes(u, d->insn);
+    prefixes(u, bytes);
     u->fn = !row ? NULL : row->choose ? row->choose(u, d->insn, row) : u->flags & UOP_LOCK ? NULL : row->fn;
     if (!u->fn)
         decode_undefined(u);

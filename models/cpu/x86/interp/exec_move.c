@@ -94,6 +94,16 @@ static enum insn_result movsx(struct vmx *v, const struct uop *u)
     return r;
 }
 
+// Capstone takes the destination for a 64-bit one whatever the prefixes are.
+static uop_fn choose_movsxd(struct uop *u, const cs_insn *in, const struct uop_row *row)
+{
+    const cs_x86 *x = &in->detail->x86;
+
+    u->size = x->rex & 8 ? 8 : x->prefix[2] == X86_PREFIX_OPSIZE ? 2 : 4;
+    u->source_size = u->size == 2 ? 2 : 4;
+    return u->flags & UOP_LOCK ? NULL : row->fn;
+}
+
 static enum insn_result lea(struct vmx *v, const struct uop *u)
 {
     reg_write(v, u->reg[0], u->size, effective_address(v, u));
@@ -229,13 +239,13 @@ static uop_fn choose_leave(struct uop *u, const cs_insn *in, const struct uop_ro
 }
 
 const struct uop_row exec_move_rows[] = {
-    {X86_INS_MOV, choose_mov, NULL},      {X86_INS_MOVABS, choose_mov, NULL},
-    {X86_INS_MOVZX, NULL, movzx},         {X86_INS_MOVSX, NULL, movsx},
-    {X86_INS_MOVSXD, NULL, movsx},        {X86_INS_LEA, choose_lea, NULL},
-    {X86_INS_CBW, choose_convert, NULL},  {X86_INS_CWDE, choose_convert, NULL},
-    {X86_INS_CDQE, choose_convert, NULL}, {X86_INS_CWD, choose_convert, NULL},
-    {X86_INS_CDQ, choose_convert, NULL},  {X86_INS_CQO, choose_convert, NULL},
-    {X86_INS_XCHG, choose_xchg, NULL},    {X86_INS_PUSH, choose_stack, NULL},
-    {X86_INS_POP, choose_stack, NULL},    {X86_INS_LEAVE, choose_leave, NULL},
+    {X86_INS_MOV, choose_mov, NULL},        {X86_INS_MOVABS, choose_mov, NULL},
+    {X86_INS_MOVZX, NULL, movzx},           {X86_INS_MOVSX, NULL, movsx},
+    {X86_INS_MOVSXD, choose_movsxd, movsx}, {X86_INS_LEA, choose_lea, NULL},
+    {X86_INS_CBW, choose_convert, NULL},    {X86_INS_CWDE, choose_convert, NULL},
+    {X86_INS_CDQE, choose_convert, NULL},   {X86_INS_CWD, choose_convert, NULL},
+    {X86_INS_CDQ, choose_convert, NULL},    {X86_INS_CQO, choose_convert, NULL},
+    {X86_INS_XCHG, choose_xchg, NULL},      {X86_INS_PUSH, choose_stack, NULL},
+    {X86_INS_POP, choose_stack, NULL},      {X86_INS_LEAVE, choose_leave, NULL},
 };
 const unsigned exec_move_count = sizeof exec_move_rows / sizeof *exec_move_rows;

@@ -1,0 +1,389 @@
+// SPDX-License-Identifier: Apache-2.0
+// hvsim boot: runs a machine-code image as a guest, its console as this command's output and its exit status
+// as this command's own.
+#include "models/cpu/uarch/uarch.h"
+#include "sim/machine/machine.h"
+#include "tools/hvsim/boot_scenario.h"
+#include "tools/hvsim/command.h"
+#include "tools/hvsim/knob_option.h"
+#include "tools/hvsim/report.h"
+#include "tools/hvsim/watch.h"
+#include "traces/export.h"
+#include <errno.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+// As timeout(1) says it.
+#define STATUS_TIME_LIMIT 124
+#define STATUS_CODE_MAX 255u
+
+enum {
+    OPT_APPEND,
+    OPT_CPUS,
+    OPT_MEMORY,
+    OPT_MODULE,
+    OPT_INITRD,
+    OPT_LOAD,
+    OPT_NESTED,
+    OPT_UARCH,
+    OPT_KNOB,
+    OPT_UNTIL,
+    OPT_CONSOLE,
+    OPT_DB,
+    OPT_TRACE,
+    OPT_HV,
+    OPT_JSON,
+    OPT_RESOLVED
+};
+static const struct option_row options[] = {
+    [OPT_APPEND] = {"--append", "ARGS", "command line behind the image's name"},
+    [OPT_CPUS] = {"--cpus", "N", "virtual processors, 1 to 64 (default 1)"},
+    [OPT_MEMORY] = {"--memory", "SIZE", "of the guest (default 128MiB)"},
+    [OPT_MODULE] = {"--module", "FILE", "a module for a multiboot or PVH image; repeatable"},
+    [OPT_INITRD] = {"--initrd", "FILE", "initial ramdisk of a Linux kernel; the first module of others"},
+    [OPT_LOAD] = {"--load", "ADDRESS", "the image is flat real-mode code for this address, such as 0x7c00"},
+    [OPT_NESTED] = {"--nested", NULL, "the guest has VMX, to be a hypervisor itself"},
+    [OPT_UARCH] = {"--uarch", "NAME", "micro-architecture (default skylake-sp)"},
+    [OPT_KNOB] = {"--knob", "NAME=VALUE",
+                  "a switch of the hypervisor core (`hvsim knobs` lists them); repeatable"},
+    [OPT_UNTIL] = {"--until", "TIME",
+                   "end then, in simulated time, such as 2s (default: when the guest does)"},
+    [OPT_CONSOLE] = {"--console", "FILE", "write the guest's console there (default: standard output)"},
+    [OPT_DB] = {"--db", "FILE", "append the run to this trace database (default: none is kept)"},
+    [OPT_TRACE] = {"--trace", "LIST",
+                   "categories to store with --db: exits,events,calls,spans,... (default exits,events)"},
+    [OPT_HV] = {"--hv", "LIB", "another build of the hypervisor core"},
+    [OPT_JSON] = {"--json", NULL,
+                  "one JSON object on standard output; the console, if no --console, goes to standard error"},
+    [OPT_RESOLVED] = {"--print-resolved", NULL, "print the scenario that this is, for `hvsim run`, and stop"},
+};
+static const struct usage usage = {
+    .synopsis = "boot IMAGE [options]",
+    .about = "Runs real machine code as a guest of the hypervisor core on the modelled machine: a multiboot "
+             "image, a\n"
+             "Linux bzImage, an ELF file (with a PVH entry, or plain), or flat code with --load. What it "
+             "writes to its\n"
+             "serial port appears on standard output, a summary on standard error.\n\n"
+             "exit status: the code that the guest writes to the debug-exit port 0xf4 (255: that or more); 0 "
+             "also when\n"
+             "it switches itself off; 1 after a triple fault, when it halts for ever, or on a violation; 124 "
+             "at --until;\n"
+             "2 bad usage or image. The summary says which.",
+    .options = options,
+    .option_count = sizeof options / sizeof *options,
+    .examples = "  hvsim boot vmexit.flat --append cpuid\n"
+                "  hvsim boot smptest.flat --cpus 4 --knob x86.apicv=off --db smp.db\n"
+                "  hvsim boot bzImage --initrd initramfs.cpio --append 'console=ttyS0' --memory 512MiB\n"};
+
+struct arguments {
+    struct boot_options boot;
+    struct knob_options knobs;
+    const char *db, *console, *hv;
+    uint32_t store;
+    bool json, resolved;
+};
+
+// --- Arguments. ---
+
+static int take_file_option(struct arguments *a, int option, const char *value)
+{
+    switch (option) {
+    case OPT_MODULE:
+        if (a->boot.module_count == SCENARIO_MODULES_MAX)
+            return complain("more than %u --module options", SCENARIO_MODULES_MAX);
+        a->boot.modules[a->boot.module_count++] = value;
+        return 0;
+    case OPT_INITRD:
+        a->boot.initrd = value;
+        return 0;
+    case OPT_CONSOLE:
+        a->console = value;
+        return 0;
+    case OPT_HV:
+        a->hv = value;
+        return 0;
+    default:
+        a->db = value;
+        return *value ? 0 : complain("--db wants the name of a file, got ``");
+    }
+}
+
+static int take_option(struct arguments *a, int option, const char *value)
+{
+    const char **const texts[] = {
+        [OPT_APPEND] = &a->boot.append, [OPT_CPUS] = &a->boot.cpus,   [OPT_MEMORY] = &a->boot.memory,
+        [OPT_LOAD] = &a->boot.load,     [OPT_UARCH] = &a->boot.uarch, [OPT_UNTIL] = &a->boot.until};
+    char message[300];
+
+    if (option < (int)(sizeof texts / sizeof *texts) && texts[option]) {
+        *texts[option] = value;
+        return 0;
+    }
+    switch (option) {
+    case OPT_NESTED:
+        a->boot.nested = true;
+        return 0;
+    case OPT_JSON:
+        a->json = true;
+        return 0;
+    case OPT_RESOLVED:
+        a->resolved = true;
+        return 0;
+    case OPT_KNOB:
+        return knob_option(&a->knobs, value);
+    case OPT_TRACE:
+        return trace_category_parse(value, &a->store, message, sizeof message)
+                   ? 0
+                   : complain("--trace: %s", message);
+    default:
+        return take_file_option(a, option, value);
+    }
+}
+
+// --- The run. ---
+
+struct session {
+    struct watch watch; // First: watch_look() gets this address.
+    FILE *console;
+    bool broken; // The console cannot be written.
+};
+
+// Lines appear when they are complete, the rest of one within a second.
+static void on_console(void *ctx, uint32_t vm, uint8_t byte)
+{
+    struct session *s = ctx;
+
+    (void)vm;
+    if (fputc(byte, s->console) == EOF || (byte == '\n' && fflush(s->console)))
+        s->broken = true;
+}
+
+static void on_attention(void *ctx, uint64_t cycles)
+{
+    struct session *s = ctx;
+
+    fflush(s->console);
+    watch_look(&s->watch, cycles);
+    if (s->broken) // Nobody listens any more.
+        machine_interrupt(s->watch.machine);
+}
+
+struct outcome {
+    int status;
+    char text[120];
+};
+
+static struct outcome outcome_of(const struct machine_run *run, unsigned violations)
+{
+    const struct machine_guest_end *end = &run->guest_ends[0];
+    struct outcome o = {STATUS_FAILED, ""};
+
+    if (end->how == BOARD_END_EXIT) {
+        o.status = end->code < STATUS_CODE_MAX ? (int)end->code : (int)STATUS_CODE_MAX;
+        snprintf(o.text, sizeof o.text, "exit with code %" PRIu32 "%s", end->code,
+                 end->code == UINT16_MAX ? " or more" : "");
+    } else if (end->how == BOARD_END_POWER_OFF) {
+        o.status = STATUS_OK;
+        snprintf(o.text, sizeof o.text, "power off");
+    } else if (end->how == BOARD_END_TRIPLE_FAULT) {
+        snprintf(o.text, sizeof o.text, "triple fault");
+    } else if (end->how == BOARD_END_ERROR) {
+        snprintf(o.text, sizeof o.text, "the core could not go on with it");
+    } else if (run->end == MACHINE_TIME_LIMIT) {
+        o.status = STATUS_TIME_LIMIT;
+        snprintf(o.text, sizeof o.text, "time limit");
+    } else if (run->end == MACHINE_IDLE) {
+        snprintf(o.text, sizeof o.text, "halted for ever: nothing can wake any of its processors");
+    } else {
+        snprintf(o.text, sizeof o.text, "%s", machine_end_str(run->end));
+    }
+    if (violations && o.status == STATUS_OK)
+        o.status = STATUS_FAILED;
+    return o;
+}
+
+static bool add_exits(void *ctx, const struct trace_exit_row *r)
+{
+    *(uint64_t *)ctx += r->count;
+    return true;
+}
+
+static bool print_violation(void *ctx, const struct trace_row *row)
+{
+    unsigned *count = ctx;
+
+    if (*count < 20)
+        fprintf(stderr, "hvsim: violation: %s (%s), %s times\n", row->values[0].text,
+                row->values[1].text ? row->values[1].text : "", row->values[2].text);
+    ++*count;
+    return true;
+}
+
+static int count_violations(struct trace *trace, unsigned *count)
+{
+    struct trace_error error;
+    struct trace_reader *r = trace_reader_of(trace, &error);
+    int64_t last = r ? trace_reader_last_run(r) : 0;
+    bool good = r && trace_reader_scope(r, last, &error) == TRACE_OK &&
+                trace_query(r,
+                            "SELECT kind, detail, count(*) FROM violations GROUP BY kind, detail ORDER BY "
+                            "min(cycle)",
+                            print_violation, count, &error) == TRACE_OK;
+
+    trace_reader_close(r);
+    return good ? 0 : complain("%s; %s", error.message, error.hint);
+}
+
+static void summarize(const struct arguments *a, const struct session *session, struct trace *trace,
+                      const struct machine_run *run, const struct outcome *o, unsigned violations)
+{
+    uint64_t khz = session->watch.clock_khz, exits = 0;
+    char digest[TRACE_DIGEST_TEXT];
+
+    trace_digest_text(run->digest, digest);
+    trace_exit_summary(trace, add_exits, &exits);
+    if (!a->json) {
+        fprintf(stderr,
+                "hvsim: %s: %s; %" PRIu64 " cycles (%" PRIu64 ".%03" PRIu64 " ms), %" PRIu64
+                " exits, digest %s\n",
+                session->watch.scenario->name, o->text, run->cycles, run->cycles / khz,
+                run->cycles * 1000 / khz % 1000, exits, digest);
+        return;
+    }
+    printf("{\"image\": ");
+    report_json_text(session->watch.scenario->name);
+    printf(", \"end\": ");
+    report_json_text(o->text);
+    printf(", \"status\": %d, \"cycles\": %" PRIu64 ", \"digest\": \"%s\", \"violations\": %u,\n", o->status,
+           run->cycles, digest, violations);
+    report_exits(trace, session->watch.scenario, khz, true);
+    puts("}");
+}
+
+static int report(const struct arguments *a, struct session *session, struct trace *trace,
+                  const struct machine_run *run)
+{
+    struct trace_error error;
+    unsigned violations = 0;
+    int status = count_violations(trace, &violations);
+
+    if (status)
+        return status;
+    const struct outcome o = outcome_of(run, violations);
+
+    if (trace_run_verdict(trace, run->run_id, o.status == STATUS_OK ? "pass" : "fail", &error) != TRACE_OK)
+        return complain("%s; %s", error.message, error.hint);
+    summarize(a, session, trace, run, &o, violations);
+    if (session->broken)
+        return complain("the console cannot be written: %s", strerror(errno));
+    return watch_interrupted() ? complain("interrupted") : o.status;
+}
+
+static int simulate(const struct arguments *a, struct session *session, struct trace *trace)
+{
+    char *resolved = scenario_resolved_text(session->watch.scenario);
+    struct machine_run run = {.variant = session->watch.variant,
+                              .knobs = a->knobs.knobs,
+                              .knob_count = a->knobs.count,
+                              .trace = trace,
+                              .resolved = resolved,
+                              .attention = &watch_attention,
+                              .on_attention = on_attention,
+                              .on_console = on_console,
+                              .ctx = session};
+    struct user_error e = {""};
+
+    session->watch.trace = trace;
+    watch_start();
+    int result = machine_run(session->watch.machine, &run, &e);
+
+    watch_stop();
+    if (fflush(session->console))
+        session->broken = true;
+    result = result ? complain("%s", e.text) : report(a, session, trace, &run);
+    free(resolved);
+    return result;
+}
+
+static int with_database(const struct arguments *a, struct session *session)
+{
+    struct trace_error error;
+    struct trace_options o = trace_options_defaults(a->db ? a->db : "");
+
+    // Violations fail the run, whatever else is looked at.
+    o.store = TRACE_VIOLATIONS | (a->db ? a->store : 0);
+    struct trace *trace = trace_open(&o, &error);
+
+    if (!trace)
+        return complain("%s; %s", error.message, error.hint);
+    int status = simulate(a, session, trace);
+
+    if (trace_close(trace, &error) != TRACE_OK)
+        return complain("%s; %s", error.message, error.hint);
+    if (a->db && !a->json)
+        fprintf(stderr, "database: %s   (hvsim explain %s --exit 1 tells an exit's story)\n", a->db, a->db);
+    return status;
+}
+
+static int with_machine(const struct arguments *a, const struct scenario *s)
+{
+    const struct machine_options o = {.hv_path = a->hv};
+    struct user_error e = {""};
+    struct sim_machine *m = machine_create(s, &o, &e);
+    struct session session = {.console = a->json ? stderr : stdout};
+    int status;
+
+    if (!m)
+        return complain("%s", e.text);
+    session.watch = (struct watch){.machine = m,
+                                   .scenario = s,
+                                   .variant = s->variants,
+                                   .clock_khz = machine_uarch(m)->clock.core_khz,
+                                   .quiet = !a->console};
+    if (a->console)
+        session.console = fopen(a->console, "we");
+    status = session.console ? with_database(a, &session)
+                             : complain("--console %s: cannot be written: %s", a->console, strerror(errno));
+    if (a->console && session.console && fclose(session.console))
+        status = complain("--console %s: cannot be written: %s", a->console, strerror(errno));
+    machine_destroy(m);
+    return status;
+}
+
+int boot_main(int argc, char **argv)
+{
+    struct arguments a = {.store = TRACE_EXITS | TRACE_EVENTS};
+    struct user_error e = {""};
+    const char *value;
+    int at = 1, option;
+
+    while ((option = usage_next(&usage, argc, argv, &at, &value)) != OPTION_END) {
+        if (option == OPTION_HELP)
+            return STATUS_OK;
+        if (option == OPTION_BAD)
+            return STATUS_USAGE;
+        if (option == OPTION_WORD && a.boot.image)
+            return complain("boot takes one image; arguments for it go into --append '%s'", value);
+        if (option == OPTION_WORD)
+            a.boot.image = value;
+        else if (take_option(&a, option, value))
+            return STATUS_USAGE;
+    }
+    if (!a.boot.image)
+        return complain("boot: name an image, such as a kvm-unit-tests .flat or a Linux bzImage");
+    struct scenario *s = boot_scenario(&a.boot, &e);
+
+    if (!s)
+        return complain("%s", e.text);
+    int status = STATUS_OK;
+
+    if (a.resolved)
+        scenario_print_resolved(s, stdout);
+    else
+        status = with_machine(&a, s);
+    scenario_free(s);
+    return status;
+}
