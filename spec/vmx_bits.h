@@ -225,7 +225,8 @@
 #define INSN_INFO_ADDR_SIZE_SHIFT 7
 #define INSN_INFO_ADDR_SIZE_MASK (7u << 7)
 #define INSN_INFO_IS_REG (1u << 10)
-#define INSN_INFO_SEG_SHIFT 15 // ES CS SS DS FS GS.
+#define INSN_INFO_OPERAND_32 (1u << 11) // LGDT, LIDT, SGDT, SIDT outside of 64-bit mode: 0 is 16 bits.
+#define INSN_INFO_SEG_SHIFT 15          // ES CS SS DS FS GS.
 #define INSN_INFO_SEG_MASK (7u << 15)
 #define INSN_INFO_INDEX_SHIFT 18
 #define INSN_INFO_INDEX_MASK (0xfu << 18)

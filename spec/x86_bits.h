@@ -159,6 +159,7 @@ enum x86_vector {
 //     |LEN3 |R/W3 |LEN2 |R/W2 |LEN1 |R/W1 |LEN0 |R/W0 |  0  |GD| 0|RTM| 1 |GE|LE|G3|L3|G2|L2|G1|L1|G0|L0|
 //     +-----+-----+-----+-----+-----+-----+-----+-----+-----+--+--+---+---+--+--+--+--+--+--+--+--+--+--+
 #define X86_DR6_B(n) (1ull << (n))
+#define X86_DR6_BREAKPOINTS 0xfull
 #define X86_DR6_BLD (1ull << 11)
 #define X86_DR6_BD (1ull << 13)
 #define X86_DR6_BS (1ull << 14)
@@ -167,6 +168,7 @@ enum x86_vector {
 #define X86_DR6_RESET 0xffff0ff0ull
 #define X86_DR7_L(n) (1ull << (2 * (n)))
 #define X86_DR7_G(n) (2ull << (2 * (n)))
+#define X86_DR7_ENABLES 0xffull
 #define X86_DR7_LE (1ull << 8)
 #define X86_DR7_GE (1ull << 9)
 #define X86_DR7_FIXED_1 (1ull << 10)

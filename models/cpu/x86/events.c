@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Events at instruction boundaries of a guest, in the manual's order of priority, and their delivery
 // (SDM 25.2, 6.9).
+#include "models/cpu/x86/debug.h"
 #include "models/cpu/x86/deliver.h"
 #include "models/cpu/x86/replay_guest.h"
 #include "models/cpu/x86/x86_state.h"
@@ -94,6 +95,8 @@ bool vmx_deliver(struct pcpu *c, uint32_t info, uint32_t error, uint32_t length)
     }
     v->delivering_info = 0;
     v->delivered = true;
+    if (v->ctl.cpu & CPU_MONITOR_TRAP_FLAG)
+        v->mtf_pending = true; // Follows the delivery (SDM 25.5.2).
     return false;
 }
 
@@ -134,11 +137,38 @@ static uint32_t exception_info(unsigned vector)
                                                                         : info;
 }
 
+// An exception as `info` says. `length` of the instruction, of software exceptions.
+static bool raise(struct pcpu *c, uint32_t info, uint32_t error, uint64_t detail, uint32_t length)
+{
+    unsigned vector = info & INTR_INFO_VECTOR_MASK;
+
+    if (exception_exits(&c->x86->vmx, vector, error)) {
+        struct vmexit *x = vmx_exit_begin(c, EXIT_REASON_EXCEPTION_NMI);
+
+        x->intr_info = info;
+        x->intr_error = info & INTR_INFO_DELIVER_CODE ? error : 0;
+        if (vector == PF_VECTOR || vector == DB_VECTOR)
+            x->qualification = detail;
+        if (length)
+            x->insn_length = length;
+        return true;
+    }
+    if (vector == PF_VECTOR)
+        c->x86->cr[2] = detail;
+    if (vector == DB_VECTOR && (info & INTR_INFO_TYPE_MASK) == INTR_TYPE_HARD_EXCEPTION)
+        debug_delivered(c, detail);
+    return vmx_deliver(c, info, error, length);
+}
+
+bool vmx_software_exception(struct pcpu *c, uint32_t type, unsigned vector, unsigned length)
+{
+    return raise(c, INTR_INFO_VALID | type | vector, 0, 0, length);
+}
+
 bool vmx_exception(struct pcpu *c, unsigned vector, uint32_t error, uint64_t detail)
 {
     struct vmx *v = &c->x86->vmx;
     bool soft = vector == BP_VECTOR || vector == OF_VECTOR;
-    uint32_t info;
 
     if (vector == PF_VECTOR && v->delivering_info && !exception_exits(v, vector, error))
         c->x86->cr[2] = detail; // Also of one that becomes a double fault.
@@ -154,23 +184,7 @@ bool vmx_exception(struct pcpu *c, unsigned vector, uint32_t error, uint64_t det
             break;
         }
     }
-    info = exception_info(vector);
-    if (exception_exits(v, vector, error)) {
-        struct vmexit *x = vmx_exit_begin(c, EXIT_REASON_EXCEPTION_NMI);
-
-        x->intr_info = info;
-        x->intr_error = info & INTR_INFO_DELIVER_CODE ? error : 0;
-        if (vector == PF_VECTOR || vector == DB_VECTOR)
-            x->qualification = detail;
-        if (soft)
-            x->insn_length = 1;
-        return true;
-    }
-    if (vector == PF_VECTOR)
-        c->x86->cr[2] = detail;
-    if (vector == DB_VECTOR)
-        c->x86->dr[6] = (c->x86->dr[6] & ~0xfull) | (detail & 0xe00f);
-    return vmx_deliver(c, info, error, soft ? 1 : 0);
+    return raise(c, exception_info(vector), error, detail, soft ? 1 : 0);
 }
 
 // --- Boundaries. ---
@@ -347,9 +361,40 @@ bool vmx_boundary(struct pcpu *c)
         vmx_sync(c);
         if (look(c))
             return true;
-        // An event that was delivered is followed by the MTF exit (SDM 25.5.2).
-        if (v->delivered && (v->ctl.cpu & CPU_MONITOR_TRAP_FLAG))
-            v->mtf_pending = true;
+        // Of lower priority than all of these: faults of the instruction that would be next (SDM table 6-2).
+        if (!v->delivered && !v->look_again && !v->guest && v->activity == ACTIVITY_ACTIVE &&
+            debug_instruction(c))
+            return true;
     } while (v->delivered || v->look_again);
     return false;
+}
+
+// --- The end of an instruction. ---
+
+// SDM 17.3.1.4; 17.4.3: with IA32_DEBUGCTL.BTF only branches are followed by the trap.
+static void single_step(struct pcpu *c, bool branched)
+{
+    struct vmx *v = &c->x86->vmx;
+
+    if (branched || !(MSR_VALUE(c, IA32_DEBUGCTL) & DEBUGCTL_BTF))
+        v->pending_debug |= DEBUG_INFO_BS;
+}
+
+bool vmx_retired(struct pcpu *c, uint32_t blocking, uint64_t rflags, bool branched)
+{
+    struct vmx *v = &c->x86->vmx;
+
+    v->blocking &= ~(blocking & STI_OR_MOV_SS);
+    if (rflags & X86_RFLAGS_RF) // RF hides breakpoints for one instruction (SDM 17.3.1.1).
+        v->rflags &= ~X86_RFLAGS_RF;
+    if (v->ctl.cpu & CPU_MONITOR_TRAP_FLAG)
+        v->mtf_pending = true;
+    if ((rflags & X86_RFLAGS_TF) && !v->trap_held)
+        single_step(c, branched);
+    v->trap_held = false;
+    if (!v->trap_exit)
+        return false;
+    vmx_exit_begin(c, v->trap_exit)->qualification = v->trap_qualification;
+    v->trap_exit = 0;
+    return true;
 }

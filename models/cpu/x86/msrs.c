@@ -9,7 +9,6 @@
 #define X2APIC_LAST 0x8ffu
 
 enum access { RW, RO, WO };
-enum cpuid_reg { EAX, EBX, ECX, EDX };
 
 // 0: always there.
 struct gate {
@@ -178,11 +177,11 @@ static enum hw_fault write_efer(struct pcpu *c, unsigned row, uint64_t value, bo
 
 #define ALWAYS                                                                                               \
     {                                                                                                        \
-        false, 0, 0, EAX, 0                                                                                  \
+        false, 0, 0, CPUID_EAX, 0                                                                            \
     }
 #define GATE(leaf, subleaf, reg, bit)                                                                        \
     {                                                                                                        \
-        true, leaf, subleaf, reg, bit                                                                        \
+        true, leaf, subleaf, CPUID_##reg, bit                                                                \
     }
 static const struct msr_row rows[MSR_ROW_COUNT] = {
 #define MSR_ROW(name, access, reserved, reset, gate, read, write)                                            \
@@ -212,13 +211,7 @@ static int row_of(const struct pcpu *c, uint32_t msr)
 
 static bool gate_open(const struct pcpu *c, const struct gate *g)
 {
-    const struct uarch_cpuid *row = g->gated ? uarch_cpuid_find(c->uarch, g->leaf, g->subleaf) : NULL;
-    uint32_t value;
-
-    if (!g->gated || !row)
-        return !g->gated;
-    value = g->reg == EAX ? row->eax : g->reg == EBX ? row->ebx : g->reg == ECX ? row->ecx : row->edx;
-    return (value >> g->bit) & 1;
+    return !g->gated || x86_has(c, g->leaf, g->subleaf, g->reg, g->bit);
 }
 
 void msrs_create(struct pcpu *c)

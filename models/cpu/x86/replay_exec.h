@@ -3,11 +3,8 @@
 #ifndef MODELS_CPU_X86_REPLAY_EXEC_H
 #define MODELS_CPU_X86_REPLAY_EXEC_H
 
+#include "models/cpu/x86/insn_common.h"
 #include "models/cpu/x86/replay_guest.h"
-#include "models/cpu/x86/x86_state.h"
-
-// x86 encodings of the general registers.
-enum { RAX, RCX, RDX, RBX, RSP, RBP, RSI, RDI };
 
 #define EXEC(name)                                                                                           \
     enum replay_step exec_##name(struct pcpu *c, struct replay_guest *g, const struct replay_op *op)
@@ -22,46 +19,45 @@ static inline bool first_time(struct replay_guest *g)
     return first;
 }
 
-static inline enum replay_step exit_for(struct pcpu *c, const struct replay_op *op, uint32_t reason)
+// What an instruction's result makes of its op.
+static inline enum replay_step replay_result(enum insn_result r)
 {
-    replay_exit(c, op, reason);
-    return STEP_EXIT;
-}
-
-// An exception of the current instruction: an exit, or delivered.
-static inline enum replay_step fault(struct pcpu *c, unsigned vector, uint32_t error)
-{
-    return vmx_exception(c, vector, error, 0) ? STEP_EXIT : STEP_FAULT;
+    switch (r) {
+    case INSN_DONE:
+        return STEP_RETIRED;
+    case INSN_EXIT:
+        return STEP_EXIT;
+    case INSN_BRANCH:
+    case INSN_FAULT:
+    case INSN_AGAIN:
+        break;
+    }
+    return STEP_FAULT;
 }
 
 // What an access of memory makes of its instruction.
 static inline enum replay_step replay_access(struct pcpu *c, const struct replay_op *op,
                                              enum guest_access result)
 {
-    switch (result) {
-    case GUEST_DONE:
-        return STEP_RETIRED;
-    case GUEST_EXIT:
-        // Reported by processors for these exits too, which the manual leaves undefined (SDM 27.2.5).
+    // Reported by processors for these exits too, which the manual leaves undefined (SDM 27.2.5).
+    if (result == GUEST_EXIT)
         c->x86->vmx.exit.insn_length = replay_length(op);
-        return STEP_EXIT;
-    case GUEST_FAULT:
-        break;
-    }
-    return STEP_FAULT;
+    return replay_result(insn_access(result));
 }
 
-static inline void set_edx_eax(struct hw_gprs *r, uint64_t value)
+// The register operand of 64 bits, and the memory operand [rdi], whose bytes are those of the op.
+static inline struct insn_operand register_operand(unsigned reg)
 {
-    r->r[RAX] = (uint32_t)value;
-    r->r[RDX] = value >> 32;
+    return (struct insn_operand){.reg = (uint8_t)reg, .size = 8};
 }
-
-// Instruction information of a memory operand [rdi] (SDM table 27-13 and its like): 64-bit address, segment
-// DS, no index, no displacement.
-#define INFO_RDI                                                                                             \
-    (2u << INSN_INFO_ADDR_SIZE_SHIFT | 3u << INSN_INFO_SEG_SHIFT | INSN_INFO_NO_INDEX |                      \
-     (uint32_t)RDI << INSN_INFO_BASE_SHIFT)
+static inline struct insn_operand memory_operand(const struct vmx *v, const struct replay_guest *g)
+{
+    return (struct insn_operand){.memory = true,
+                                 .segment = SEG_DS,
+                                 .offset = v->gpr.r[RDI],
+                                 .info = insn_memory_info(RDI, INSN_NO_REG, 0, 8, SEG_DS),
+                                 .bytes = g->operand};
+}
 
 EXEC(cpuid);
 EXEC(rdmsr);

@@ -8,6 +8,7 @@
 #include "models/mem/mem.h"
 #include "models/timer/tsc.h"
 
+#define LENGTH replay_length(op)
 // An `await` that lasts longer than this many milliseconds of simulated time is a mistake of the stream.
 #define AWAIT_MS_MAX 1000u
 #define NANOSECOND_KHZ 1000000u // A clock of one period each nanosecond.
@@ -112,68 +113,82 @@ EXEC(cmpxchg)
 
 // --- VM instructions (SDM 25.1.2, 25.1.3, 30.3). ---
 
-// One with a memory operand [rdi] of up to 16 bytes; `reg2` in bits 31:28 of the instruction information.
-static enum replay_step vm_memory(struct pcpu *c, struct replay_guest *g, const struct replay_op *op,
-                                  uint32_t reason, uint64_t low, uint64_t high)
+// The memory operand [rdi] of up to 16 bytes.
+static struct insn_operand vm_operand(struct pcpu *c, struct replay_guest *g, uint64_t low, uint64_t high,
+                                      uint64_t bytes)
 {
     struct vmx *v = &c->x86->vmx;
-    bool descriptor = reason == EXIT_REASON_INVEPT || reason == EXIT_REASON_INVVPID;
 
     if (first_time(g)) {
         v->gpr.r[RDI] = REPLAY_OPERAND_LINEAR;
-        if (descriptor)
-            v->gpr.r[RAX] = op->args[0];
         memcpy(g->operand, &low, 8);
         memcpy(g->operand + 8, &high, 8);
-        g->operand_bytes = descriptor ? 16 : 8;
+        g->operand_bytes = bytes;
     }
-    replay_exit(c, op, reason)->insn_info =
-        INFO_RDI | (descriptor ? (uint32_t)RAX << INSN_INFO_REG2_SHIFT : 0);
-    return STEP_EXIT;
+    return memory_operand(v, g);
+}
+
+static enum replay_step vm_pointer(struct pcpu *c, struct replay_guest *g, const struct replay_op *op,
+                                   uint32_t reason)
+{
+    const struct insn_operand o = vm_operand(c, g, op->args[0], 0, 8);
+
+    return replay_result(insn_vmx_pointer(c, LENGTH, reason, &o));
+}
+
+static enum replay_step vm_invalidate(struct pcpu *c, struct replay_guest *g, const struct replay_op *op,
+                                      uint32_t reason, uint64_t low, uint64_t high)
+{
+    bool first = !g->at.started;
+    const struct insn_operand o = vm_operand(c, g, low, high, 16);
+
+    if (first)
+        c->x86->vmx.gpr.r[RAX] = op->args[0];
+    return replay_result(insn_vmx_invalidate(c, LENGTH, reason, RAX, &o));
 }
 
 EXEC(vmxon)
 {
-    return vm_memory(c, g, op, EXIT_REASON_VMON, op->args[0], 0);
+    return vm_pointer(c, g, op, EXIT_REASON_VMON);
 }
 
 EXEC(vmclear)
 {
-    return vm_memory(c, g, op, EXIT_REASON_VMCLEAR, op->args[0], 0);
+    return vm_pointer(c, g, op, EXIT_REASON_VMCLEAR);
 }
 
 EXEC(vmptrld)
 {
-    return vm_memory(c, g, op, EXIT_REASON_VMPTRLD, op->args[0], 0);
+    return vm_pointer(c, g, op, EXIT_REASON_VMPTRLD);
 }
 
 EXEC(invept)
 {
-    return vm_memory(c, g, op, EXIT_REASON_INVEPT, op->args[1], 0);
+    return vm_invalidate(c, g, op, EXIT_REASON_INVEPT, op->args[1], 0);
 }
 
 EXEC(invvpid)
 {
-    return vm_memory(c, g, op, EXIT_REASON_INVVPID, op->args[1] & 0xffff, op->args[2]);
+    return vm_invalidate(c, g, op, EXIT_REASON_INVVPID, op->args[1] & 0xffff, op->args[2]);
 }
 
 EXEC(vmxoff)
 {
     first_time(g);
-    return exit_for(c, op, EXIT_REASON_VMOFF);
+    return replay_result(insn_vmx_plain(c, LENGTH, EXIT_REASON_VMOFF));
 }
 
 EXEC(vmlaunch)
 {
     first_time(g);
-    return exit_for(c, op, EXIT_REASON_VMLAUNCH);
+    return replay_result(insn_vmx_plain(c, LENGTH, EXIT_REASON_VMLAUNCH));
 }
 
 EXEC(vmresume)
 {
     if (first_time(g))
         c->x86->vmx.gpr = g->nested_gpr;
-    return exit_for(c, op, EXIT_REASON_VMRESUME);
+    return replay_result(insn_vmx_plain(c, LENGTH, EXIT_REASON_VMRESUME));
 }
 
 EXEC(vmcall)
@@ -184,94 +199,43 @@ EXEC(vmcall)
     if (first_time(g))
         for (unsigned i = 0; i < 5; i++)
             v->gpr.r[order[i]] = op->args[i];
-    pcpu_charge_cycles(c, c->uarch->vmx.vmcall_cycles);
-    return exit_for(c, op, EXIT_REASON_VMCALL);
+    return replay_result(insn_vmcall(c, LENGTH));
 }
 
-// SDM 25.1.3: without shadowing, for encodings above 14 bits and for set bits of the bitmap.
-static bool vm_access_exits(struct pcpu *c, uint64_t field, uint32_t bitmap)
+// Register operands: field in RDX, data in RAX.
+static enum insn_result vmread(struct pcpu *c, struct replay_guest *g, const struct replay_op *op)
 {
-    const struct vmx *v = &c->x86->vmx;
-    uint64_t bit = field & 0x7fff;
+    const struct insn_operand o = register_operand(RAX);
 
-    if (!(v->ctl.cpu2 & CPU2_VMCS_SHADOWING) || field >> 15)
-        return true;
-    return (mem_read64(c, vmcs_get(v, bitmap) + bit / 64 * 8) >> (bit % 64)) & 1;
-}
-
-// Register operands: field in RDX (reg2), data in RAX (reg1); SDM table 27-14.
-static enum replay_step vm_access_exit(struct pcpu *c, const struct replay_op *op, uint32_t reason)
-{
-    replay_exit(c, op, reason)->insn_info =
-        INSN_INFO_IS_REG | (uint32_t)RAX << INSN_INFO_REG1_SHIFT | (uint32_t)RDX << INSN_INFO_REG2_SHIFT;
-    return STEP_EXIT;
-}
-
-// VMfail of a shadow access: in the shadow VMCS, as the guest sees it (SDM 30.2).
-static void shadow_flags(struct vmx *v, enum vm_error error)
-{
-    v->rflags &=
-        ~(X86_RFLAGS_CF | X86_RFLAGS_PF | X86_RFLAGS_AF | X86_RFLAGS_ZF | X86_RFLAGS_SF | X86_RFLAGS_OF);
-    if (v->shadow.mem == NULL)
-        v->rflags |= X86_RFLAGS_CF;
-    else if (error != VMERR_NONE)
-        v->rflags |= X86_RFLAGS_ZF;
-    if (v->shadow.mem && error != VMERR_NONE)
-        vmcs_put_ref(v, &v->shadow, VM_INSTRUCTION_ERROR, (uint64_t)error);
-}
-
-static enum replay_step shadow_read(struct pcpu *c)
-{
-    struct vmx *v = &c->x86->vmx;
-    enum vm_error error = VMERR_NONE;
-
-    pcpu_charge_cycles(c, c->uarch->vmx.vmread_cycles);
-    if (v->shadow.mem)
-        error = vmcs_access_read(v, &v->shadow, v->gpr.r[RDX], &v->gpr.r[RAX]);
-    shadow_flags(v, error);
-    return STEP_RETIRED;
+    if (first_time(g))
+        c->x86->vmx.gpr.r[RDX] = op->args[0];
+    return insn_vmread(c, LENGTH, RDX, &o);
 }
 
 EXEC(vmread)
 {
-    struct vmx *v = &c->x86->vmx;
-
-    if (first_time(g))
-        v->gpr.r[RDX] = op->args[0];
-    if (vm_access_exits(c, v->gpr.r[RDX], VMREAD_BITMAP))
-        return vm_access_exit(c, op, EXIT_REASON_VMREAD);
-    return shadow_read(c);
+    return replay_result(vmread(c, g, op));
 }
 
 EXEC(vmwrite)
 {
+    const struct insn_operand o = register_operand(RAX);
     struct vmx *v = &c->x86->vmx;
-    enum vm_error error = VMERR_NONE;
 
     if (first_time(g)) {
         v->gpr.r[RDX] = op->args[0];
         v->gpr.r[RAX] = op->args[1];
     }
-    if (vm_access_exits(c, v->gpr.r[RDX], VMWRITE_BITMAP))
-        return vm_access_exit(c, op, EXIT_REASON_VMWRITE);
-    pcpu_charge_cycles(c, c->uarch->vmx.vmwrite_cycles);
-    if (v->shadow.mem)
-        error = vmcs_access_write(v, &v->shadow, c->uarch, v->gpr.r[RDX], v->gpr.r[RAX]);
-    shadow_flags(v, error);
-    return STEP_RETIRED;
+    return replay_result(insn_vmwrite(c, LENGTH, RDX, &o));
 }
 
 EXEC(branch)
 {
-    struct vmx *v = &c->x86->vmx;
+    enum insn_result r = vmread(c, g, op);
 
-    if (first_time(g))
-        v->gpr.r[RDX] = op->args[0];
-    if (vm_access_exits(c, v->gpr.r[RDX], VMREAD_BITMAP))
-        return vm_access_exit(c, op, EXIT_REASON_VMREAD);
-    shadow_read(c);
-    replay_branch(c, g, op);
-    return STEP_RETIRED;
+    if (r == INSN_DONE)
+        replay_branch(c, g, op);
+    return replay_result(r);
 }
 
 void replay_branch(struct pcpu *c, struct replay_guest *g, const struct replay_op *op)
@@ -299,16 +263,14 @@ EXEC(exception)
 EXEC(taskswitch)
 {
     first_time(g);
-    replay_exit(c, op, EXIT_REASON_TASK_SWITCH)->qualification =
-        (op->args[0] & QUAL_TASK_SELECTOR_MASK) | (uint64_t)QUAL_TASK_SOURCE_JMP << QUAL_TASK_SOURCE_SHIFT;
-    return STEP_EXIT;
+    return replay_result(task_switch(&c->x86->vmx, (uint16_t)op->args[0], QUAL_TASK_SOURCE_JMP, LENGTH));
 }
 
 EXEC(triple)
 {
+    (void)op;
     first_time(g);
-    replay_exit(c, op, EXIT_REASON_TRIPLE_FAULT)->insn_length = 0;
-    return STEP_EXIT;
+    return replay_result(insn_exit(c, EXIT_REASON_TRIPLE_FAULT, 0));
 }
 
 // --- Events from outside. ---

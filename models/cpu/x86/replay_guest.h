@@ -108,8 +108,6 @@ void replay_goto(struct pcpu *c, struct replay_guest *g, uint32_t op);
 bool replay_return(struct pcpu *c, struct replay_guest *g);
 // BRANCH: the value is in RAX. Moves on or to the label.
 void replay_branch(struct pcpu *c, struct replay_guest *g, const struct replay_op *op);
-// Starts an exit caused by the current instruction.
-struct vmexit *replay_exit(struct pcpu *c, const struct replay_op *op, uint32_t reason);
 
 // Instruction bytes of an op (replay_bytes.c); at most 15. Registers as replay_exec*.c use them.
 unsigned replay_encode(const struct replay_op *op, unsigned char bytes[15]);

@@ -307,27 +307,13 @@ static void idle(struct pcpu *c)
     pass(c, &forever);
 }
 
-// The end of an instruction: traps that follow it.
-static bool retire(struct pcpu *c, struct replay_guest *g, const struct replay_op *op,
-                   uint32_t blocking_before)
+// The end of an instruction.
+static bool retire(struct pcpu *c, struct replay_guest *g, const struct replay_op *op, uint32_t blocking,
+                   uint64_t rflags)
 {
-    struct vmx *v = &c->x86->vmx;
-
     if (g->at.ops + g->at.op == op && op->kind != REPLAY_IRET && op->kind != REPLAY_BRANCH)
         replay_advance(c, g);
-    v->blocking &= ~(blocking_before & STI_OR_MOV_SS);
-    if (v->ctl.cpu & CPU_MONITOR_TRAP_FLAG)
-        v->mtf_pending = true;
-    if (v->rflags & X86_RFLAGS_TF)
-        v->pending_debug |= DEBUG_INFO_BS;
-    if (v->trap_exit) {
-        uint32_t reason = v->trap_exit;
-
-        v->trap_exit = 0;
-        vmx_exit_begin(c, reason)->qualification = v->trap_qualification;
-        return true;
-    }
-    return false;
+    return vmx_retired(c, blocking, rflags, true);
 }
 
 // One op. True: exit.
@@ -336,6 +322,7 @@ static bool step(struct pcpu *c, struct replay_guest *g)
     struct vmx *v = &c->x86->vmx;
     const struct replay_op *op = replay_current(g);
     uint32_t blocking = v->blocking;
+    uint64_t rflags = v->rflags;
 
     if (op->kind != REPLAY_AWAIT && !g->frame_count)
         g->seen[0] = g->seen[1] = 0;
@@ -345,7 +332,7 @@ static bool step(struct pcpu *c, struct replay_guest *g)
     case STEP_EXIT:
         return true;
     case STEP_RETIRED:
-        return retire(c, g, op, blocking);
+        return retire(c, g, op, blocking, rflags);
     case STEP_EVENT:
         if (g->at.ops + g->at.op == op)
             replay_advance(c, g);
@@ -394,11 +381,8 @@ static bool inject(struct pcpu *c)
         return false;
     }
     pcpu_charge_cycles(c, c->uarch->vmx.inject_cycles);
-    if (vmx_deliver(c, info, vmcs_get32(v, VM_ENTRY_EXCEPTION_ERROR_CODE),
-                    software ? vmcs_get32(v, VM_ENTRY_INSTRUCTION_LEN) : 0))
-        return true;
-    v->mtf_pending = v->ctl.cpu & CPU_MONITOR_TRAP_FLAG;
-    return false;
+    return vmx_deliver(c, info, vmcs_get32(v, VM_ENTRY_EXCEPTION_ERROR_CODE),
+                       software ? vmcs_get32(v, VM_ENTRY_INSTRUCTION_LEN) : 0);
 }
 
 void vmx_run_guest(struct pcpu *c)

@@ -118,6 +118,7 @@ struct vmx {
     struct replay_guest *guest;  // The program that runs; NULL: machine code
     bool linear;                 // Its addresses are linear, not guest-physical
     bool delivered;              // An event went through the IDT at this boundary
+    bool trap_held;              // SYSCALL has cleared RFLAGS.TF: no single-step trap follows it
     uint32_t trap_exit;          // Reason of an exit that follows the current instruction (0: none) ...
     uint64_t trap_qualification; // ... and its qualification
     bool look_again;             // Something changed: higher priorities are to be looked at first
@@ -212,8 +213,15 @@ bool vmx_boundary(struct pcpu *c);
 // Delivers through the guest's IDT, with the faults of delivery (SDM 6.14, 25.4.1): true if that makes an
 // exit. `info` as VM_ENTRY_INTR_INFO_FIELD.
 bool vmx_deliver(struct pcpu *c, uint32_t info, uint32_t error, uint32_t length);
-// An exception that the current instruction raises: exception bitmap, then delivery. True: exit.
+// An exception that the current instruction raises: exception bitmap, then delivery. True: exit. `detail`:
+// the address of #PF, DEBUG_INFO_* of #DB.
 bool vmx_exception(struct pcpu *c, unsigned vector, uint32_t error, uint64_t detail);
+// The same for INT3, INTO and INT1, of `type` INTR_TYPE_SOFT_EXCEPTION or INTR_TYPE_PRIV_SOFT_EXCEPTION,
+// whose instruction has `length` bytes.
+bool vmx_software_exception(struct pcpu *c, uint32_t type, unsigned vector, unsigned length);
+// An instruction is done: traps that follow it (SDM 6.9, 25.5.2). `blocking` and `rflags` are those before
+// it, `branched` says whether it was a taken branch. True: v->exit is to be made.
+bool vmx_retired(struct pcpu *c, uint32_t blocking, uint64_t rflags, bool branched);
 
 // IRET ends blocking by NMI, virtual where NMIs are virtual (SDM 25.3).
 void vmx_unblock_nmi(struct pcpu *c);

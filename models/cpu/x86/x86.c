@@ -25,6 +25,7 @@ void x86_reset(struct pcpu *c)
     s->dr[6] = X86_DR6_RESET;
     s->dr[7] = X86_DR7_RESET;
     s->xcr0 = XFEATURE_X87;
+    s->pkru = 0;
     s->tsc_adjust = 0;
     s->rsp = 0;
     s->rflags = X86_RFLAGS_FIXED;
@@ -159,32 +160,39 @@ void x86_cpuid(const struct pcpu *c, uint32_t leaf, uint32_t subleaf, struct hw_
 
 // --- Control and debug registers. ---
 
-static bool cpuid_bit(const struct pcpu *c, uint32_t leaf, unsigned reg, unsigned bit)
+bool x86_has(const struct pcpu *c, uint32_t leaf, uint32_t subleaf, enum cpuid_reg reg, unsigned bit)
 {
-    const struct uarch_cpuid *row = uarch_cpuid_find(c->uarch, leaf, 0);
-    uint32_t value = !row ? 0 : reg == 1 ? row->ebx : reg == 2 ? row->ecx : row->edx;
+    const struct uarch_cpuid *row = uarch_cpuid_find(c->uarch, leaf, subleaf);
+    uint32_t value;
 
+    if (!row)
+        return false;
+    value = reg == CPUID_EAX   ? row->eax
+            : reg == CPUID_EBX ? row->ebx
+            : reg == CPUID_ECX ? row->ecx
+                               : row->edx;
     return (value >> bit) & 1;
 }
 
 uint64_t x86_cr4_allowed(const struct pcpu *c)
 {
-    // CR4 bits by the CPUID bit that enumerates them (SDM 2.5): leaf, register (1 EBX, 2 ECX, 3 EDX), bit.
+    // CR4 bits by the CPUID bit that enumerates them (SDM 2.5).
     static const struct {
         uint64_t cr4;
         uint32_t leaf;
         uint8_t reg, bit;
     } rows[] = {
-        {X86_CR4_VMXE, 1, 2, 5},     {X86_CR4_SMXE, 1, 2, 6},     {X86_CR4_PCIDE, 1, 2, 17},
-        {X86_CR4_OSXSAVE, 1, 2, 26}, {X86_CR4_FSGSBASE, 7, 1, 0}, {X86_CR4_SMEP, 7, 1, 7},
-        {X86_CR4_SMAP, 7, 1, 20},    {X86_CR4_UMIP, 7, 2, 2},     {X86_CR4_PKE, 7, 2, 3},
-        {X86_CR4_CET, 7, 2, 7},
+        {X86_CR4_VMXE, 1, CPUID_ECX, 5},     {X86_CR4_SMXE, 1, CPUID_ECX, 6},
+        {X86_CR4_PCIDE, 1, CPUID_ECX, 17},   {X86_CR4_OSXSAVE, 1, CPUID_ECX, 26},
+        {X86_CR4_FSGSBASE, 7, CPUID_EBX, 0}, {X86_CR4_SMEP, 7, CPUID_EBX, 7},
+        {X86_CR4_SMAP, 7, CPUID_EBX, 20},    {X86_CR4_UMIP, 7, CPUID_ECX, 2},
+        {X86_CR4_PKE, 7, CPUID_ECX, 3},      {X86_CR4_CET, 7, CPUID_ECX, 7},
     };
     uint64_t allowed = X86_CR4_VME | X86_CR4_PVI | X86_CR4_TSD | X86_CR4_DE | X86_CR4_PSE | X86_CR4_PAE |
                        X86_CR4_MCE | X86_CR4_PGE | X86_CR4_PCE | X86_CR4_OSFXSR | X86_CR4_OSXMMEXCPT;
 
     for (unsigned i = 0; i < sizeof rows / sizeof *rows; i++)
-        if (cpuid_bit(c, rows[i].leaf, rows[i].reg, rows[i].bit))
+        if (x86_has(c, rows[i].leaf, 0, (enum cpuid_reg)rows[i].reg, rows[i].bit))
             allowed |= rows[i].cr4;
     if (c->uarch->address.linear_bits == 57)
         allowed |= X86_CR4_LA57;

@@ -7,12 +7,14 @@
 #include "models/cpu/x86/vmx_state.h"
 #include "models/cpu/x86/x86.h"
 #include "models/mmu/mmu.h"
+#include "spec/cpuid.h"
 #include "spec/x86_bits.h"
 
 struct x86_state {
     uint64_t cr[9]; // 0, 2, 3, 4; CR8 is the local APIC's
     uint64_t dr[8]; // 0-3, 6, 7
     uint64_t xcr0;
+    uint32_t pkru; // Only a register: no page has a protection key
     uint64_t tsc_adjust;
     uint64_t rsp, rflags; // Of root mode, as VM exits load them
     struct msr_file msrs;
@@ -36,6 +38,9 @@ struct pcpu *x86_instruction(uint64_t cycles, bool serializing);
 
 // What CPUID returns on this processor now (no cost).
 void x86_cpuid(const struct pcpu *c, uint32_t leaf, uint32_t subleaf, struct hw_cpuid_regs *out);
+
+// A bit of what CPUID enumerates for this micro-architecture.
+bool x86_has(const struct pcpu *c, uint32_t leaf, uint32_t subleaf, enum cpuid_reg reg, unsigned bit);
 
 // Writes with the checks of MOV to CR and DR, XSETBV; the mode's own registers, no cost.
 enum hw_fault x86_write_cr(struct pcpu *c, unsigned n, uint64_t value);
