@@ -16,7 +16,7 @@ int finish_page_fault(struct x86_vcpu *v, const struct page_fault *f, enum fault
     case FAULT_EMULATE:
         if (f->exec) // Code in device memory.
             return internal_error(v, HV_INTERNAL_ERROR_EMULATION, 1, f->gpa.v, 0, 0);
-        return emulate_mmio(v, f->gpa);
+        return emulate_mmio(v, f->gpa, false);
     case FAULT_ERROR:
         break;
     }
@@ -50,7 +50,7 @@ int handle_ept_misconfig(struct x86_vcpu *v)
     gpa_t a = exit_gpa(v);
 
     if (likely(mmu_is_mmio(v, a)))
-        return emulate_mmio(v, a);
+        return emulate_mmio(v, a, true);
     // The entry is out of date: slots changed since. Ask for the memory again.
     struct page_fault f = {.gpa = a};
 
@@ -67,5 +67,5 @@ int handle_apic_access(struct x86_vcpu *v)
 
     if (result >= 0)
         return result;
-    return emulate_mmio(v, gpa((v->apic_base & APIC_BASE_ADDR_MASK) + (q & QUAL_APIC_OFFSET_MASK)));
+    return emulate_mmio(v, gpa((v->apic_base & APIC_BASE_ADDR_MASK) + (q & QUAL_APIC_OFFSET_MASK)), true);
 }
