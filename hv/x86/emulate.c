@@ -350,17 +350,24 @@ static int stopped(struct x86_vcpu *v)
     return failed(v);
 }
 
+static void write_rflags(struct x86_vcpu *v, u64 after)
+{
+    u64 before = vcpu_rflags(v);
+
+    if ((after ^ before) & X86_RFLAGS_IF)
+        vcpu_set_rflags(v, after);
+    else if (after != before)
+        vcpu_write_rflags(v, after);
+}
+
 // Registers, RIP and flags become the guest's. `again`: the string instruction is not at its end.
 static void commit(struct x86_vcpu *v, bool again)
 {
     struct emulation *e = &v->emu;
-    u64 before = vcpu_rflags(v), after = e->d.op == INSN_IRET ? e->rflags : e->rflags & ~X86_RFLAGS_RF;
+    u64 before = vcpu_rflags(v);
 
     commit_registers(v);
-    if (again)
-        after |= X86_RFLAGS_RF; // A breakpoint at the instruction has had its chance (SDM 17.3.1.1).
-    if (after != before)
-        vcpu_set_rflags(v, after);
+    write_rflags(v, e->d.op == INSN_IRET ? e->rflags : e->rflags & ~X86_RFLAGS_RF);
     vcpu_complete_instruction(v, again ? vcpu_rip(v) : e->rip, before, e->shadow);
     e->reads_count = 0;
 }
@@ -373,7 +380,7 @@ static bool may_go_on(struct x86_vcpu *v)
 
 static int run(struct x86_vcpu *v)
 {
-    bool again;
+    bool again = false;
 
     for (unsigned i = 0; i < REP_BATCH; i++) {
         if (!execute(v, &again))
@@ -382,6 +389,8 @@ static int run(struct x86_vcpu *v)
         if (!again || !may_go_on(v))
             break;
     }
+    if (again) // A breakpoint at the instruction has had its chance (SDM 17.3.1.1).
+        write_rflags(v, vcpu_rflags(v) | X86_RFLAGS_RF);
     if (unlikely(v->emu.then != NULL))
         return v->emu.then(v);
     return write_devices(v);

@@ -227,7 +227,7 @@ bool emu_xadd(struct x86_vcpu *v)
     return emu_put(v, &e->d.b, a) && emu_put(v, &e->d.a, sum);
 }
 
-// Writes the destination either way.
+// Memory is written either way; a register only if equal: its upper half stays otherwise, as on processors.
 bool emu_cmpxchg(struct x86_vcpu *v)
 {
     struct emulation *e = &v->emu;
@@ -239,7 +239,7 @@ bool emu_cmpxchg(struct x86_vcpu *v)
     (void)alu(INSN_CMP, rax, a, bytes, &e->rflags);
     if (rax == a)
         return emu_put(v, &e->d.a, b);
-    if (!emu_put(v, &e->d.a, a))
+    if (e->d.a.kind == OPD_MEM && !emu_put(v, &e->d.a, a))
         return false;
     emu_set_reg(v, GPR_RAX, bytes, a);
     return true;

@@ -41,11 +41,16 @@ u64 vcpu_cr4(struct x86_vcpu *v)
     return vcpu_cached(v, CACHED_CR4);
 }
 
-void vcpu_set_rflags(struct x86_vcpu *v, u64 rflags)
+void vcpu_write_rflags(struct x86_vcpu *v, u64 rflags)
 {
     v->cached[CACHED_RFLAGS] = rflags;
     v->regs_avail |= 1u << CACHED_RFLAGS;
     vmcs_write(GUEST_RFLAGS, rflags);
+}
+
+void vcpu_set_rflags(struct x86_vcpu *v, u64 rflags)
+{
+    vcpu_write_rflags(v, rflags);
     make_request(REQ_EVENT, &v->vcpu);
 }
 
