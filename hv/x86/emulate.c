@@ -332,7 +332,7 @@ static __cold int failed(struct x86_vcpu *v)
 }
 
 // The instruction could not be finished.
-static int stopped(struct x86_vcpu *v)
+int emu_stopped(struct x86_vcpu *v)
 {
     switch ((enum emu_stop)v->emu.stop) {
     case EMU_FAULT:
@@ -384,7 +384,7 @@ static int run(struct x86_vcpu *v)
 
     for (unsigned i = 0; i < REP_BATCH; i++) {
         if (!execute(v, &again))
-            return stopped(v);
+            return emu_stopped(v);
         commit(v, again);
         if (!again || !may_go_on(v))
             break;
@@ -405,9 +405,33 @@ static int emulate(struct x86_vcpu *v)
     e->reads_count = 0;
     e->stop = EMU_DONE;
     if (!decode(v))
-        return stopped(v);
+        return emu_stopped(v);
     hw_trace(TP_KVM_EMULATE_INSN, vcpu_rip(v), e->d.length, first_bytes(e), 0, 0, 0);
     return run(v);
+}
+
+// --- Task switches.
+
+void emu_begin_task(struct x86_vcpu *v, unsigned length)
+{
+    struct emulation *e = &v->emu;
+
+    e->stream = false;
+    e->mmio_gfn = EMU_NO_GFN;
+    e->mode = (u8)mode_of(v);
+    e->cpl = (u8)vcpu_cpl(v);
+    e->byte_count = 0;
+    e->reads_count = 0;
+    e->d = (struct decoded){.op = INSN_NOP, .length = (u8)length};
+    begin(v);
+}
+
+void emu_commit_task(struct x86_vcpu *v)
+{
+    commit_registers(v);
+    vcpu_set_rip(v, v->emu.rip);
+    vcpu_set_rflags(v, v->emu.rflags);
+    vcpu_set_interrupt_shadow(v, 0);
 }
 
 int emulate_mmio(struct x86_vcpu *v, gpa_t address, bool known)

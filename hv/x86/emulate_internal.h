@@ -78,6 +78,15 @@ u64 emu_writable_flags(struct x86_vcpu *v, unsigned bytes); // By POPF and IRET.
 // INT of real mode through the vector table at IDTR (SDM 20.1.4); `rip`: to return to.
 bool emu_real_interrupt(struct x86_vcpu *v, u8 vector, u64 rip);
 
+// --- For what is no instruction (task_switch.c, real mode's events).
+
+// As at the start of an instruction of `length` bytes, of which emulation.rip is then the end.
+void emu_begin_task(struct x86_vcpu *v, unsigned length);
+// General registers, RIP and RFLAGS become the guest's.
+void emu_commit_task(struct x86_vcpu *v);
+// What follows from emulation.stop, as exit handlers.
+int emu_stopped(struct x86_vcpu *v);
+
 // IN or OUT of `bytes` at `port` allowed (SDM vol. 1, 18.5)?
 bool emu_io_allowed(struct x86_vcpu *v, u16 port, unsigned bytes);
 

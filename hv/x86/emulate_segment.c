@@ -164,8 +164,11 @@ bool emu_check_segment(struct x86_vcpu *v, u16 selector, enum x86_segment which,
         return emu_unhandled(v); // A gate, or a task.
     if (!type_allowed(v, out, which, kind, cpl))
         return emu_fault_e(v, vector, error);
-    if (!out->present)
-        return emu_fault_e(v, which == SEG_SS ? SS_VECTOR : NP_VECTOR, error);
+    if (!out->present) {
+        u8 absent = which == SEG_LDTR && kind == LOAD_TASK ? TS_VECTOR : NP_VECTOR;
+
+        return emu_fault_e(v, which == SEG_SS ? SS_VECTOR : absent, error);
+    }
     if (which == SEG_CS && kind <= LOAD_CALL)
         out->selector = (u16)(error | cpl);
     return read_high_base(v, at, out) && mark(v, at, descriptor, which, out);

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // Exits of guest-physical memory: EPT violation and misconfiguration, APIC page (SDM 28.3.3, 29.4).
+#include "hv/hw/guest.h"
 #include "hv/mmu/mmu.h"
 #include "hv/x86/emulate.h"
 #include "hv/x86/exits.h"
@@ -68,4 +69,11 @@ int handle_apic_access(struct x86_vcpu *v)
     if (result >= 0)
         return result;
     return emulate_mmio(v, gpa((v->apic_base & APIC_BASE_ADDR_MASK) + (q & QUAL_APIC_OFFSET_MASK)), true);
+}
+
+// Only with "descriptor-table exiting". The operand is wherever the instruction says (SDM 27.2.5, tables 27-10,
+// 27-11): carried out whole.
+int handle_descriptor_table(struct x86_vcpu *v)
+{
+    return hw_guest_is_stream() ? handle_not_modelled(v) : emulate_instruction(v);
 }

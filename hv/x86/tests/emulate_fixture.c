@@ -130,13 +130,10 @@ static void answer_device(void)
     memcpy(&a->value, m.device + at, a->len);
 }
 
-void guest_emulate(const u8 *code, unsigned count)
+void guest_one_exit(guest_step exit)
 {
-    static const guest_step steps[] = {touches_device, look};
-    u64 linear = m.regs->rip + m.sregs->cs.base;
+    guest_step steps[] = {exit, look};
 
-    if (count > 0)
-        guest_store(linear, code, count);
     m.access_count = 0;
     m.intr_info = m.error_code = 0;
     EXPECT_EQ(hv_ioctl_ptr(t.vcpu, HV_SET_SREGS, m.sregs), 0);
@@ -149,4 +146,10 @@ void guest_emulate(const u8 *code, unsigned count)
     } while (t.run->exit_reason == HV_EXIT_MMIO);
     EXPECT_EQ(hv_ioctl_ptr(t.vcpu, HV_GET_REGS, m.regs), 0);
     EXPECT_EQ(hv_ioctl_ptr(t.vcpu, HV_GET_SREGS, m.sregs), 0);
+}
+
+void guest_emulate(const u8 *code, unsigned count)
+{
+    guest_store(m.regs->rip + m.sregs->cs.base, code, count);
+    guest_one_exit(touches_device);
 }

@@ -45,6 +45,8 @@ u64 guest_load(u64 gpa, unsigned bytes);
 // user's exit reason: HV_EXIT_SHUTDOWN where all went well (the script's end).
 void guest_emulate(const u8 *code, unsigned count);
 #define EMULATE(...) guest_emulate((const u8[]){__VA_ARGS__}, sizeof((const u8[]){__VA_ARGS__}))
+// An exit that `exit` makes, with registers as m.regs and m.sregs say, until the guest runs again.
+void guest_one_exit(guest_step exit);
 // PTE of the 4 KiB page at `linear` (below 2 MiB).
 void guest_map(u64 linear, u64 pte);
 
