@@ -64,7 +64,7 @@ bool emu_push_value(struct x86_vcpu *v, u64 value, unsigned bytes);
 bool emu_pop_value(struct x86_vcpu *v, unsigned bytes, u64 *value);
 
 // --- Segments, far transfers, interrupts (emulate_segment.c).
-enum emu_load { LOAD_DATA, LOAD_JMP, LOAD_CALL, LOAD_RET, LOAD_IRET, LOAD_TASK };
+enum emu_load { LOAD_DATA, LOAD_JMP, LOAD_CALL, LOAD_RET, LOAD_IRET, LOAD_TASK, LOAD_INTERRUPT };
 // Segment register `s` as `selector` makes it, after all checks of the instruction's kind; the descriptor is
 // then marked (accessed, busy). emu_load_segment() puts it into the register besides.
 bool emu_check_segment(struct x86_vcpu *v, u16 selector, enum x86_segment s, enum emu_load kind, unsigned cpl,
@@ -77,6 +77,10 @@ bool emu_far_pointer(struct x86_vcpu *v, const struct operand *o, u16 *selector,
 u64 emu_writable_flags(struct x86_vcpu *v, unsigned bytes); // By POPF and IRET.
 // INT of real mode through the vector table at IDTR (SDM 20.1.4); `rip`: to return to.
 bool emu_real_interrupt(struct x86_vcpu *v, u8 vector, u64 rip);
+
+// The same in protected mode, to a handler of the same privilege; with `error_code` unless NULL. `soft`: INT n,
+// whose gate has a privilege.
+bool emu_protected_interrupt(struct x86_vcpu *v, u8 vector, bool soft, const u32 *error_code, u64 rip);
 
 // --- For what is no instruction (task_switch.c, real mode's events).
 

@@ -2,8 +2,8 @@
 // Loading of segment registers with all checks (SDM 5.5 to 5.8; vol. 2 MOV, JMP, CALL, RET, LLDT, LTR), far
 // transfers and real mode's interrupts.
 //
-// Call gates, task gates and returns to an outer level are not carried out here: a guest that the processor can
-// run does them itself, and those that it cannot run have no use for them.
+// Call gates, task gates, and whatever changes the privilege level are not carried out here: a guest that the
+// processor can run does them itself, and those that it cannot run are on their way to one that it can.
 #include "hv/hw/guest.h"
 #include "hv/lib/string.h"
 #include "hv/x86/emulate_internal.h"
@@ -11,6 +11,12 @@
 #define DESC_TYPE_SHIFT 40
 #define DESC_ACCESSED (1ull << DESC_TYPE_SHIFT)
 #define DESC_BUSY (2ull << DESC_TYPE_SHIFT)
+#define DESC_DPL_SHIFT 45
+#define DESC_PRESENT (1ull << 47)
+#define GATE_TASK 5u // Of the type; the others are an interrupt gate of 16 bits with:
+#define GATE_INTERRUPT_16 6u
+#define GATE_IS_TRAP 1u
+#define GATE_IS_32 8u
 #define SYS_TSS_AVAILABLE_16 1u
 #define SYS_TSS_AVAILABLE 9u
 #define SELECTOR_ERROR_MASK 0xfffcu
@@ -66,6 +72,8 @@ static bool code_allowed(const struct hv_segment *s, unsigned rpl, unsigned cpl,
         return rpl >= cpl && (conforming ? s->dpl <= rpl : s->dpl == rpl);
     if (kind == LOAD_TASK)
         return conforming ? s->dpl <= rpl : s->dpl == rpl;
+    if (kind == LOAD_INTERRUPT)
+        return s->dpl <= cpl;
     return conforming ? s->dpl <= cpl : rpl <= cpl && s->dpl == cpl;
 }
 
@@ -169,7 +177,7 @@ bool emu_check_segment(struct x86_vcpu *v, u16 selector, enum x86_segment which,
 
         return emu_fault_e(v, which == SEG_SS ? SS_VECTOR : absent, error);
     }
-    if (which == SEG_CS && kind <= LOAD_CALL)
+    if (which == SEG_CS && (kind <= LOAD_CALL || kind == LOAD_INTERRUPT))
         out->selector = (u16)(error | cpl);
     return read_high_base(v, at, out) && mark(v, at, descriptor, which, out);
 }
@@ -270,7 +278,7 @@ bool emu_ret_far(struct x86_vcpu *v)
     return true;
 }
 
-// --- Interrupts of real mode.
+// --- Interrupts.
 
 bool emu_real_interrupt(struct x86_vcpu *v, u8 vector, u64 rip)
 {
@@ -290,23 +298,68 @@ bool emu_real_interrupt(struct x86_vcpu *v, u8 vector, u64 rip)
     return true;
 }
 
-// In protected mode through the descriptor table: with privilege changes, which are the processor's.
+// An interrupt or trap gate of protected mode that leads to the same privilege (SDM 6.12.1).
+static bool read_gate(struct x86_vcpu *v, u8 vector, bool soft, u64 *gate)
+{
+    u32 error = 8u * vector | X86_ERROR_IDT | (soft ? 0 : X86_ERROR_EXT);
+    u64 at = vmcs_read(GUEST_IDTR_BASE) + 8u * vector;
+
+    *gate = 0;
+    if (8u * vector + 7 > vmcs_read32(GUEST_IDTR_LIMIT))
+        return emu_fault_e(v, GP_VECTOR, error);
+    if (!emu_read(v, (u32)at, gate, 8, WALK_IMPLICIT))
+        return false;
+    unsigned type = *gate >> DESC_TYPE_SHIFT & 0x1f, dpl = *gate >> DESC_DPL_SHIFT & 3;
+
+    if (type == GATE_TASK)
+        return emu_unhandled(v);
+    if ((type & ~(GATE_IS_32 | GATE_IS_TRAP)) != GATE_INTERRUPT_16 || (soft && v->emu.cpl > dpl))
+        return emu_fault_e(v, GP_VECTOR, error);
+    return (*gate & DESC_PRESENT) || emu_fault_e(v, NP_VECTOR, error);
+}
+
+bool emu_protected_interrupt(struct x86_vcpu *v, u8 vector, bool soft, const u32 *error_code, u64 rip)
+{
+    struct emulation *e = &v->emu;
+    struct hv_segment cs;
+    u64 gate;
+
+    if (vcpu_long_mode(v) || e->mode == EMU_V86)
+        return emu_unhandled(v);
+    if (!read_gate(v, vector, soft, &gate))
+        return false;
+    unsigned bytes = gate & (u64)GATE_IS_32 << DESC_TYPE_SHIFT ? 4 : 2;
+    u64 target = (gate & 0xffff) | (bytes == 4 ? gate >> 32 & 0xffff0000 : 0);
+
+    if (!emu_check_segment(v, (u16)(gate >> 16), SEG_CS, LOAD_INTERRUPT, e->cpl, &cs))
+        return false;
+    if (!(cs.type & X86_SEG_CONFORMING) && cs.dpl != e->cpl)
+        return emu_unhandled(v); // To another stack.
+    if (target > cs.limit)
+        return emu_fault_e(v, GP_VECTOR, soft ? 0 : X86_ERROR_EXT);
+    if (!emu_push_value(v, e->rflags, bytes) || !emu_push_value(v, vcpu_segment_selector(v, SEG_CS), bytes) ||
+        !emu_push_value(v, rip, bytes) || (error_code != NULL && !emu_push_value(v, *error_code, bytes)))
+        return false;
+    far_commit(v, &cs, target);
+    e->rflags &= ~(X86_RFLAGS_TF | X86_RFLAGS_NT | X86_RFLAGS_RF | X86_RFLAGS_VM |
+                   (gate & (u64)GATE_IS_TRAP << DESC_TYPE_SHIFT ? 0 : X86_RFLAGS_IF));
+    return true;
+}
+
+static bool soft_interrupt(struct x86_vcpu *v, u8 vector)
+{
+    return v->emu.mode == EMU_REAL ? emu_real_interrupt(v, vector, v->emu.rip)
+                                   : emu_protected_interrupt(v, vector, true, NULL, v->emu.rip);
+}
+
 bool emu_int(struct x86_vcpu *v)
 {
-    const struct emulation *e = &v->emu;
-
-    if (e->mode != EMU_REAL)
-        return emu_unhandled(v);
-    return emu_real_interrupt(v, e->d.op == INSN_INT3 ? BP_VECTOR : (u8)e->d.immediate, e->rip);
+    return soft_interrupt(v, v->emu.d.op == INSN_INT3 ? BP_VECTOR : (u8)v->emu.d.immediate);
 }
 
 bool emu_into(struct x86_vcpu *v)
 {
-    if (!(v->emu.rflags & X86_RFLAGS_OF))
-        return true;
-    if (v->emu.mode != EMU_REAL)
-        return emu_unhandled(v);
-    return emu_real_interrupt(v, OF_VECTOR, v->emu.rip);
+    return !(v->emu.rflags & X86_RFLAGS_OF) || soft_interrupt(v, OF_VECTOR);
 }
 
 #define IRET_FLAGS                                                                                           \

@@ -196,6 +196,7 @@ struct x86_vcpu {
     bool immediate_exit;      // This entry leaves before an instruction of the guest.
     bool fail;                // VM entry failed as an instruction (VMfail).
     u8 fail_status;           // enum hw_vmx_status
+    bool emulating; // The last entry was none: the core carries the guest's instructions out.
     bool guest_msrs_loaded;
     bool in_guest_mode; // Runs a nested guest (L2).
     bool apicv_active;
