@@ -62,17 +62,18 @@ static bool exchange(void *at, u64 *expected, u64 value, unsigned bytes)
 
     switch (bytes) {
     case 1:
-        done = __atomic_compare_exchange_n((u8 *)at, &e1, (u8)value, false, __ATOMIC_SEQ_CST, __ATOMIC_SEQ_CST);
+        done =
+            __atomic_compare_exchange_n((u8 *)at, &e1, (u8)value, false, __ATOMIC_SEQ_CST, __ATOMIC_SEQ_CST);
         *expected = e1;
         return done;
     case 2:
-        done =
-            __atomic_compare_exchange_n((u16 *)at, &e2, (u16)value, false, __ATOMIC_SEQ_CST, __ATOMIC_SEQ_CST);
+        done = __atomic_compare_exchange_n((u16 *)at, &e2, (u16)value, false, __ATOMIC_SEQ_CST,
+                                           __ATOMIC_SEQ_CST);
         *expected = e2;
         return done;
     case 4:
-        done =
-            __atomic_compare_exchange_n((u32 *)at, &e4, (u32)value, false, __ATOMIC_SEQ_CST, __ATOMIC_SEQ_CST);
+        done = __atomic_compare_exchange_n((u32 *)at, &e4, (u32)value, false, __ATOMIC_SEQ_CST,
+                                           __ATOMIC_SEQ_CST);
         *expected = e4;
         return done;
     default:

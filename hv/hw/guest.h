@@ -14,8 +14,8 @@
 #define HW_GUEST_INSTRUCTION_MAX 15u
 
 // Is the guest of the current VMCS such a stream? False: its memory holds page tables and machine code, and
-// software walks and reads them itself; hw_guest_fetch(), hw_guest_read_operand() and hw_guest_translate() are
-// then not for it. Costs nothing and is no scheduling point: software on silicon has no such question.
+// software walks and reads them itself; hw_guest_fetch(), hw_guest_read_operand() and hw_guest_translate()
+// are then not for it. Costs nothing and is no scheduling point: software on silicon has no such question.
 bool hw_guest_is_stream(void);
 
 // XMM register of the guest that ran last on this processor, two 64-bit halves: MOVDQU, as the core itself

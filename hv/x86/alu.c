@@ -97,7 +97,8 @@ static u64 rotate(u8 op, u64 a, unsigned count, unsigned bytes, u64 *rflags)
     if (n != 0)
         result = (a << n | a >> (bits - n)) & size_mask(bytes);
     carry = (op == INSN_ROL ? result : result >> (bits - 1)) & 1;
-    u64 top = result >> (bits - 1) & 1, overflow = op == INSN_ROL ? top ^ carry : top ^ (result >> (bits - 2) & 1);
+    u64 top = result >> (bits - 1) & 1,
+        overflow = op == INSN_ROL ? top ^ carry : top ^ (result >> (bits - 2) & 1);
 
     set_flags(rflags, X86_RFLAGS_CF | X86_RFLAGS_OF, carry | (overflow ? X86_RFLAGS_OF : 0));
     return result;
@@ -182,7 +183,8 @@ u64 alu_double_shift(u8 op, u64 a, u64 b, u64 count, unsigned bytes, u64 *rflags
     }
     u64 overflow = (result ^ a) & sign_bit(bytes) ? X86_RFLAGS_OF : 0;
 
-    set_flags(rflags, X86_RFLAGS_CF | X86_RFLAGS_OF | RESULT_FLAGS, carry | overflow | of_result(result, bytes));
+    set_flags(rflags, X86_RFLAGS_CF | X86_RFLAGS_OF | RESULT_FLAGS,
+              carry | overflow | of_result(result, bytes));
     return result;
 }
 
@@ -190,8 +192,8 @@ u64 alu_double_shift(u8 op, u64 a, u64 b, u64 count, unsigned bytes, u64 *rflags
 
 void alu_multiply(bool is_signed, u64 a, u64 b, unsigned bytes, u64 *low, u64 *high, u64 *rflags)
 {
-    u128 product = is_signed ? (u128)((s128)(s64)sign_extend(a, bytes) * (s64)sign_extend(b, bytes))
-                             : (u128)a * b;
+    u128 product =
+        is_signed ? (u128)((s128)(s64)sign_extend(a, bytes) * (s64)sign_extend(b, bytes)) : (u128)a * b;
     u64 mask = size_mask(bytes);
 
     *low = (u64)product & mask;

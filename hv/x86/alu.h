@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// Integer arithmetic with flags, as the emulator needs it (SDM vol. 2; vol. 1, 3.4.3.1). `bytes` is 1, 2, 4 or 8;
-// operands are zero-extended, so are results. Flags that the manual leaves undefined stay as they are, or
-// follow the result where that is simpler.
+// Integer arithmetic with flags, as the emulator needs it (SDM vol. 2; vol. 1, 3.4.3.1). `bytes` is 1, 2, 4
+// or 8; operands are zero-extended, so are results. Flags that the manual leaves undefined stay as they are,
+// or follow the result where that is simpler.
 #ifndef HV_X86_ALU_H
 #define HV_X86_ALU_H
 

@@ -98,7 +98,8 @@ int vcpu_set_cr0(struct x86_vcpu *v, u64 cr0)
     }
     if (!(cr0 & X86_CR0_PG) && ((vcpu_cr4(v) & X86_CR4_PCIDE) || vcpu_64bit(v)))
         return 1;
-    if (((old ^ cr0) & (X86_CR0_PG | X86_CR0_CD | X86_CR0_NW)) && !load_pdptrs(v, cr0, vcpu_cr3(v), vcpu_cr4(v)))
+    if (((old ^ cr0) & (X86_CR0_PG | X86_CR0_CD | X86_CR0_NW)) &&
+        !load_pdptrs(v, cr0, vcpu_cr3(v), vcpu_cr4(v)))
         return 1;
     vcpu_write_cr0(v, cr0);
     if ((old ^ cr0) & X86_CR0_PG)

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Decoder of x86 instructions: what can touch device memory or ports, and what real mode needs (SDM vol. 2,
-// chapter 2, appendix A). Bytes in, a description out: no registers, no memory, no mode but the width of code.
+// chapter 2, appendix A). Bytes in, a description out: no registers, no memory, no mode but the width of
+// code.
 #ifndef HV_X86_DECODE_H
 #define HV_X86_DECODE_H
 
@@ -37,7 +38,7 @@ struct operand {
 
 #define DECODE_NO_REG 0xffu
 struct decoded_mem {
-    u8 segment; // enum x86_segment, override included.
+    u8 segment;            // enum x86_segment, override included.
     u8 base, index, scale; // Shift of the index; DECODE_NO_REG.
     bool rip_relative;
     u64 displacement; // Sign-extended.
@@ -49,24 +50,24 @@ struct decoded {
     u8 length; // Bytes of the instruction.
     u8 operand_bytes, address_bytes;
     u8 modrm;
-    bool lock, rep, repne; // f0, f3, f2.
-    u16 flags;             // OP_*
+    bool lock, rep, repne;  // f0, f3, f2.
+    u16 flags;              // OP_*
     struct operand a, b, c; // In the manual's order: destination first.
     struct decoded_mem mem;
-    u64 immediate; // Sign-extended.
+    u64 immediate;  // Sign-extended.
     u64 immediate2; // Selector of a far pointer, level of ENTER.
 };
 
 // Rows' flags.
 enum {
-    OP_D64 = 0x01,     // 64-bit mode: operand size 8 without prefix (SDM vol. 2, 2.2.1.7).
-    OP_F64 = 0x02,     // 64-bit mode: operand size 8 always.
-    OP_I64 = 0x04,     // Not in 64-bit mode.
-    OP_LOCK = 0x08,    // LOCK allowed if the destination is memory.
-    OP_CPL0 = 0x10,    // #GP(0) with CPL above 0.
-    OP_PROT = 0x20,    // #UD in real and virtual-8086 mode.
-    OP_STRING = 0x40,  // REP counts by rCX.
-    OP_BY_REG = 0x80,  // The operation is op + ModRM.reg.
+    OP_D64 = 0x01,       // 64-bit mode: operand size 8 without prefix (SDM vol. 2, 2.2.1.7).
+    OP_F64 = 0x02,       // 64-bit mode: operand size 8 always.
+    OP_I64 = 0x04,       // Not in 64-bit mode.
+    OP_LOCK = 0x08,      // LOCK allowed if the destination is memory.
+    OP_CPL0 = 0x10,      // #GP(0) with CPL above 0.
+    OP_PROT = 0x20,      // #UD in real and virtual-8086 mode.
+    OP_STRING = 0x40,    // REP counts by rCX.
+    OP_BY_REG = 0x80,    // The operation is op + ModRM.reg.
     OP_VEX_LIKE = 0x100, // Group is by mandatory prefix: none, 66, f3, f2.
     OP_MEM_ONLY = 0x200, // A register operand is #UD.
     OP_Z = 0x400,        // REP ends by ZF too: CMPS, SCAS.

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // From the bytes at RIP to the end of an instruction: fetch, decode, checks that all share, the function of
 // its row, and what follows from how that ended. Device memory that only user space knows is asked for one
-// read at a time, and the instruction done again with the answer (KVM: mmio_needed); writes are collected, and
-// leave when the instruction has ended.
+// read at a time, and the instruction done again with the answer (KVM: mmio_needed); writes are collected,
+// and leave when the instruction has ended.
 #include "hv/x86/emulate.h"
 #include "hv/core/vm.h"
 #include "hv/lib/string.h"

@@ -115,7 +115,8 @@ bool emu_multiply(struct x86_vcpu *v)
 
     if (!emu_get(v, &e->d.a, &a))
         return false;
-    alu_multiply(e->d.op == INSN_IMUL, emu_reg(v, GPR_RAX) & size_mask(bytes), a, bytes, &low, &high, &e->rflags);
+    alu_multiply(e->d.op == INSN_IMUL, emu_reg(v, GPR_RAX) & size_mask(bytes), a, bytes, &low, &high,
+                 &e->rflags);
     set_pair(v, bytes, low, high);
     return true;
 }

@@ -78,8 +78,8 @@ u64 emu_writable_flags(struct x86_vcpu *v, unsigned bytes); // By POPF and IRET.
 // INT of real mode through the vector table at IDTR (SDM 20.1.4); `rip`: to return to.
 bool emu_real_interrupt(struct x86_vcpu *v, u8 vector, u64 rip);
 
-// The same in protected mode, to a handler of the same privilege; with `error_code` unless NULL. `soft`: INT n,
-// whose gate has a privilege.
+// The same in protected mode, to a handler of the same privilege; with `error_code` unless NULL. `soft`: INT
+// n, whose gate has a privilege.
 bool emu_protected_interrupt(struct x86_vcpu *v, u8 vector, bool soft, const u32 *error_code, u64 rip);
 
 // --- For what is no instruction (task_switch.c, real mode's events).

@@ -106,7 +106,8 @@ static bool translate_pieces(struct x86_vcpu *v, u64 linear, unsigned bytes, u32
         return true;
     u64 second = linear + p->bytes[0];
 
-    return emu_translate(v, v->emu.mode == EMU_LONG || v->emu.stream ? second : (u32)second, access, &p->gpa[1]);
+    return emu_translate(v, v->emu.mode == EMU_LONG || v->emu.stream ? second : (u32)second, access,
+                         &p->gpa[1]);
 }
 
 // --- Memory, devices in the core, user space.

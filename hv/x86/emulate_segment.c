@@ -86,8 +86,8 @@ static bool data_allowed(const struct hv_segment *s, unsigned rpl, unsigned cpl)
     return (code && (s->type & X86_SEG_CONFORMING)) || (rpl <= s->dpl && cpl <= s->dpl);
 }
 
-static bool type_allowed(struct x86_vcpu *v, const struct hv_segment *s, enum x86_segment which, enum emu_load kind,
-                         unsigned cpl)
+static bool type_allowed(struct x86_vcpu *v, const struct hv_segment *s, enum x86_segment which,
+                         enum emu_load kind, unsigned cpl)
 {
     unsigned rpl = s->selector & X86_SEL_RPL_MASK;
 
@@ -95,11 +95,13 @@ static bool type_allowed(struct x86_vcpu *v, const struct hv_segment *s, enum x8
     case SEG_CS:
         return s->s && code_allowed(s, rpl, cpl, kind) && !(vcpu_long_mode(v) && s->l && s->db);
     case SEG_SS:
-        return s->s && !(s->type & X86_SEG_CODE) && (s->type & X86_SEG_WRITABLE) && rpl == cpl && s->dpl == cpl;
+        return s->s && !(s->type & X86_SEG_CODE) && (s->type & X86_SEG_WRITABLE) && rpl == cpl &&
+               s->dpl == cpl;
     case SEG_LDTR:
         return !s->s && s->type == X86_SYS_LDT;
     case SEG_TR:
-        return !s->s && (s->type == SYS_TSS_AVAILABLE || (s->type == SYS_TSS_AVAILABLE_16 && !vcpu_long_mode(v)));
+        return !s->s &&
+               (s->type == SYS_TSS_AVAILABLE || (s->type == SYS_TSS_AVAILABLE_16 && !vcpu_long_mode(v)));
     default:
         return s->s && data_allowed(s, rpl, cpl);
     }
@@ -125,7 +127,13 @@ static void real_segment(struct x86_vcpu *v, u16 selector, enum x86_segment whic
     out->selector = selector;
     out->base = (u64)selector << 4;
     if (v->emu.mode == EMU_V86)
-        *out = (struct hv_segment){.base = out->base, .selector = selector, .limit = 0xffff, .type = 3, .s = 1, .dpl = 3, .present = 1};
+        *out = (struct hv_segment){.base = out->base,
+                                   .selector = selector,
+                                   .limit = 0xffff,
+                                   .type = 3,
+                                   .s = 1,
+                                   .dpl = 3,
+                                   .present = 1};
 }
 
 // The descriptor's own mark that it is in use.
@@ -150,8 +158,8 @@ static bool read_high_base(struct x86_vcpu *v, u64 at, struct hv_segment *s)
     return is_canonical(s->base) || emu_fault_e(v, GP_VECTOR, s->selector & SELECTOR_ERROR_MASK);
 }
 
-bool emu_check_segment(struct x86_vcpu *v, u16 selector, enum x86_segment which, enum emu_load kind, unsigned cpl,
-                       struct hv_segment *out)
+bool emu_check_segment(struct x86_vcpu *v, u16 selector, enum x86_segment which, enum emu_load kind,
+                       unsigned cpl, struct hv_segment *out)
 {
     u8 vector = kind == LOAD_TASK ? TS_VECTOR : GP_VECTOR;
     u32 error = selector & SELECTOR_ERROR_MASK;
@@ -182,7 +190,8 @@ bool emu_check_segment(struct x86_vcpu *v, u16 selector, enum x86_segment which,
     return read_high_base(v, at, out) && mark(v, at, descriptor, which, out);
 }
 
-bool emu_load_segment(struct x86_vcpu *v, u16 selector, enum x86_segment which, enum emu_load kind, unsigned cpl)
+bool emu_load_segment(struct x86_vcpu *v, u16 selector, enum x86_segment which, enum emu_load kind,
+                      unsigned cpl)
 {
     struct hv_segment s;
 
@@ -195,7 +204,8 @@ bool emu_load_segment(struct x86_vcpu *v, u16 selector, enum x86_segment which, 
 // --- Far transfers.
 
 // Checks the target; emu_far_commit() goes there.
-static bool far_target(struct x86_vcpu *v, u16 selector, u64 offset, enum emu_load kind, struct hv_segment *cs)
+static bool far_target(struct x86_vcpu *v, u16 selector, u64 offset, enum emu_load kind,
+                       struct hv_segment *cs)
 {
     if (!emu_check_segment(v, selector, SEG_CS, kind, v->emu.cpl, cs))
         return false;
@@ -241,7 +251,8 @@ bool emu_jmp_far(struct x86_vcpu *v)
     u16 selector;
     u64 offset;
 
-    if (!emu_far_pointer(v, &v->emu.d.a, &selector, &offset) || !far_target(v, selector, offset, LOAD_JMP, &cs))
+    if (!emu_far_pointer(v, &v->emu.d.a, &selector, &offset) ||
+        !far_target(v, selector, offset, LOAD_JMP, &cs))
         return false;
     far_commit(v, &cs, offset);
     return true;
@@ -363,7 +374,7 @@ bool emu_into(struct x86_vcpu *v)
 }
 
 #define IRET_FLAGS                                                                                           \
-    (X86_RFLAGS_CF | X86_RFLAGS_PF | X86_RFLAGS_AF | X86_RFLAGS_ZF | X86_RFLAGS_SF | X86_RFLAGS_TF |          \
+    (X86_RFLAGS_CF | X86_RFLAGS_PF | X86_RFLAGS_AF | X86_RFLAGS_ZF | X86_RFLAGS_SF | X86_RFLAGS_TF |         \
      X86_RFLAGS_DF | X86_RFLAGS_OF | X86_RFLAGS_NT)
 
 // Flags that IRET and POPF of `bytes` may write at this privilege (SDM vol. 2 POPF, table 4-15).
@@ -389,7 +400,8 @@ bool emu_iret(struct x86_vcpu *v)
         return emu_unhandled(v);
     if (e->mode == EMU_V86 && (e->rflags & X86_RFLAGS_IOPL) != X86_RFLAGS_IOPL)
         return emu_fault_e(v, GP_VECTOR, 0);
-    if (!emu_pop_value(v, bytes, &offset) || !emu_pop_value(v, bytes, &selector) || !emu_pop_value(v, bytes, &flags))
+    if (!emu_pop_value(v, bytes, &offset) || !emu_pop_value(v, bytes, &selector) ||
+        !emu_pop_value(v, bytes, &flags))
         return false;
     if (emu_protected(v) && (flags & X86_RFLAGS_VM) && bytes > 2)
         return emu_unhandled(v);

@@ -181,7 +181,8 @@ bool emu_loop(struct x86_vcpu *v)
     const struct emulation *e = &v->emu;
     unsigned bytes = e->d.address_bytes;
     u64 count = (emu_reg(v, GPR_RCX) - 1) & size_mask(bytes);
-    bool zero = (e->rflags & X86_RFLAGS_ZF) != 0, holds = e->d.opcode == 0xe2 || zero == (e->d.opcode == 0xe1);
+    bool zero = (e->rflags & X86_RFLAGS_ZF) != 0,
+         holds = e->d.opcode == 0xe2 || zero == (e->d.opcode == 0xe1);
 
     if (count != 0 && holds && !emu_jmp(v))
         return false;

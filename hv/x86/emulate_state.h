@@ -29,17 +29,17 @@ enum emu_mode { EMU_REAL, EMU_V86, EMU_PROT16, EMU_PROT32, EMU_LONG };
 struct emulation {
     struct decoded d;
     u8 mode, cpl, stop;
-    bool stream;       // The guest has no memory operands of its own: they are at stream_gpa.
+    bool stream; // The guest has no memory operands of its own: they are at stream_gpa.
     u64 stream_gpa;
-    u64 mmio_gfn;      // Known to be no memory; EMU_NO_GFN.
-    u64 r[16];         // By their bits in `known`; `changed` ones are written back at the end.
+    u64 mmio_gfn; // Known to be no memory; EMU_NO_GFN.
+    u64 r[16];    // By their bits in `known`; `changed` ones are written back at the end.
     u16 known, changed;
-    u64 rip, rflags;   // After the instruction.
-    u64 bit_offset;    // Added to the memory operand's address by BT and its like.
+    u64 rip, rflags;      // After the instruction.
+    u64 bit_offset;       // Added to the memory operand's address by BT and its like.
     u64 rmw_old, rmw_gpa; // What a read-modify-write found, for the locked write.
     bool rmw_memory;
-    u32 shadow;        // Interruptibility after it: INTERRUPTIBILITY_*.
-    int result;        // EMU_RESULT
+    u32 shadow;                      // Interruptibility after it: INTERRUPTIBILITY_*.
+    int result;                      // EMU_RESULT
     int (*then)(struct x86_vcpu *v); // After it, as an exit handler; NULL.
     u8 byte_count, bytes[EMU_INSN_MAX];
     struct {

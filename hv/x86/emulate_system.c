@@ -362,7 +362,8 @@ bool emu_string_io(struct x86_vcpu *v)
     u16 port = (u16)emu_reg(v, GPR_RDX);
     u64 linear;
 
-    if (!emu_io_allowed(v, port, memory->bytes) || !emu_operand_linear(v, memory, in ? PFERR_WRITE : 0, &linear))
+    if (!emu_io_allowed(v, port, memory->bytes) ||
+        !emu_operand_linear(v, memory, in ? PFERR_WRITE : 0, &linear))
         return false;
     vcpu_set_insn_len(v, d->length);
     return emu_result(v, pio_string(v, &(struct pio_string){.port = port,

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // Port I/O (SDM 27.2.1 table 27-5): to devices in the core, else to user space.
+#include "hv/x86/exits_io.h"
 #include "hv/core/vm.h"
 #include "hv/lib/string.h"
-#include "hv/x86/exits_io.h"
 #include "hv/x86/alu.h"
 #include "hv/x86/exits.h"
 #include "hv/x86/guest_access.h"

@@ -71,8 +71,8 @@ int handle_apic_access(struct x86_vcpu *v)
     return emulate_mmio(v, gpa((v->apic_base & APIC_BASE_ADDR_MASK) + (q & QUAL_APIC_OFFSET_MASK)), true);
 }
 
-// Only with "descriptor-table exiting". The operand is wherever the instruction says (SDM 27.2.5, tables 27-10,
-// 27-11): carried out whole.
+// Only with "descriptor-table exiting". The operand is wherever the instruction says (SDM 27.2.5, tables
+// 27-10, 27-11): carried out whole.
 int handle_descriptor_table(struct x86_vcpu *v)
 {
     return hw_guest_is_stream() ? handle_not_modelled(v) : emulate_instruction(v);

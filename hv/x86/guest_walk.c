@@ -18,7 +18,7 @@ struct walk {
     u32 access;
     u64 cr0, cr4;
     u8 levels, entry_bytes;
-    bool nx;              // XD counts.
+    bool nx;                 // XD counts.
     bool user, writable, xd; // Of all entries so far.
     u32 error;
 };
@@ -179,7 +179,9 @@ enum walk_result guest_walk(struct x86_vcpu *v, u64 linear, u32 access, u64 *out
     if (w.cr0 & X86_CR0_PG) {
         u64 cr3 = vcpu_cr3(v);
 
-        at = cr3 & (w.levels == 3 ? X86_CR3_PAE_ADDR_MASK : w.levels == 2 ? 0xfffff000ull : X86_CR3_ADDR_MASK);
+        at = cr3 & (w.levels == 3   ? X86_CR3_PAE_ADDR_MASK
+                    : w.levels == 2 ? 0xfffff000ull
+                                    : X86_CR3_ADDR_MASK);
         if (w.levels == 3)
             w.linear = (u32)linear;
         for (unsigned level = w.levels; level > 0 && !leaf; level--) {

@@ -8,7 +8,8 @@
 #include "hv/x86/x86.h"
 
 // `access`: PFERR_WRITE, PFERR_USER, PFERR_FETCH as in a page fault's error code, and:
-#define WALK_IMPLICIT (1u << 16) // The processor's own access to a system structure: SMAP without AC's consent.
+#define WALK_IMPLICIT                                                                                        \
+    (1u << 16) // The processor's own access to a system structure: SMAP without AC's consent.
 
 enum walk_result {
     WALK_DONE,

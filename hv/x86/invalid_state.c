@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
-// Guests that the processor cannot run without "unrestricted guest": real mode, protected mode without paging,
-// and the steps between modes in which segment registers are not yet what VM entry asks (SDM 26.3.1.2). Their
-// instructions are carried out one by one, and events delivered in the processor's place (KVM:
-// emulate_invalid_guest_state; KVM runs real mode in virtual-8086 mode and unpaged code on an identity map
-// where it can, which is faster).
+// Guests that the processor cannot run without "unrestricted guest": real mode, protected mode without
+// paging, and the steps between modes in which segment registers are not yet what VM entry asks
+// (SDM 26.3.1.2). Their instructions are carried out one by one, and events delivered in the processor's
+// place (KVM: emulate_invalid_guest_state; KVM runs real mode in virtual-8086 mode and unpaged code on an
+// identity map where it can, which is faster).
 #include "hv/hw/guest.h"
 #include "hv/x86/emulate.h"
 #include "hv/x86/emulate_internal.h"
@@ -16,8 +16,8 @@
 static bool v86_valid(struct x86_vcpu *v)
 {
     for (enum x86_segment s = SEG_ES; s <= SEG_GS; s++)
-        if (vcpu_segment_base(v, s) != (u64)vcpu_segment_selector(v, s) << 4 || vcpu_segment_limit(v, s) != 0xffff ||
-            vcpu_segment_ar(v, s) != V86_AR)
+        if (vcpu_segment_base(v, s) != (u64)vcpu_segment_selector(v, s) << 4 ||
+            vcpu_segment_limit(v, s) != 0xffff || vcpu_segment_ar(v, s) != V86_AR)
             return false;
     return true;
 }
@@ -39,7 +39,8 @@ static bool code_and_stack_valid(struct x86_vcpu *v)
         return false;
     if (cs_rpl != ss_rpl || dpl_of(ss) != ss_rpl)
         return false;
-    return (ss & AR_UNUSABLE) || (ss & (AR_TYPE_MASK & ~X86_SEG_EXPAND_DOWN)) == (X86_SEG_WRITABLE | X86_SEG_ACCESSED);
+    return (ss & AR_UNUSABLE) ||
+           (ss & (AR_TYPE_MASK & ~X86_SEG_EXPAND_DOWN)) == (X86_SEG_WRITABLE | X86_SEG_ACCESSED);
 }
 
 static bool data_valid(struct x86_vcpu *v, enum x86_segment s)
@@ -73,8 +74,8 @@ bool emulation_required(struct x86_vcpu *v)
         return true;
     if (!vcpu_long_mode(v) && (vcpu_rflags(v) & X86_RFLAGS_VM))
         return !v86_valid(v);
-    return !(code_and_stack_valid(v) && data_valid(v, SEG_DS) && data_valid(v, SEG_ES) && data_valid(v, SEG_FS) &&
-             data_valid(v, SEG_GS) && system_valid(v));
+    return !(code_and_stack_valid(v) && data_valid(v, SEG_DS) && data_valid(v, SEG_ES) &&
+             data_valid(v, SEG_FS) && data_valid(v, SEG_GS) && system_valid(v));
 }
 
 // --- Events: what injection has put into the entry that does not take place.

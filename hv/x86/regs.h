@@ -56,8 +56,8 @@ static inline void vcpu_set_rsp(struct x86_vcpu *v, u64 rsp)
 void vcpu_set_rflags(struct x86_vcpu *v, u64 rflags);
 // Where IF stays as it is: no event can have become deliverable.
 void vcpu_write_rflags(struct x86_vcpu *v, u64 rflags);
-// For skip_instruction() where the VMCS's instruction length is not that of the instruction (SDM 27.2.5: undefined
-// after EPT misconfigurations and violations).
+// For skip_instruction() where the VMCS's instruction length is not that of the instruction (SDM 27.2.5:
+// undefined after EPT misconfigurations and violations).
 static inline void vcpu_set_insn_len(struct x86_vcpu *v, unsigned bytes)
 {
     v->cached[CACHED_INSN_LEN] = bytes;

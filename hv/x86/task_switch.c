@@ -15,15 +15,31 @@
 // Where things are in a task-state segment (SDM figures 7-2, 7-10). General registers and then segment
 // registers follow each other in the order of their numbers.
 struct tss_layout {
-    u8 bytes;      // Of EIP, EFLAGS, a general register.
-    u8 slot;       // From one segment selector to the next.
+    u8 bytes;                                                   // Of EIP, EFLAGS, a general register.
+    u8 slot;                                                    // From one segment selector to the next.
     u8 ip, flags, gpr, segments, segment_count, ldt, cr3, trap; // cr3, trap: 0 if there is none.
     u8 size;
 };
-static const struct tss_layout layout_16 = {
-    .bytes = 2, .slot = 2, .ip = 0x0e, .flags = 0x10, .gpr = 0x12, .segments = 0x22, .segment_count = 4, .ldt = 0x2a, .size = 0x2c};
-static const struct tss_layout layout_32 = {.bytes = 4, .slot = 4, .ip = 0x20, .flags = 0x24, .gpr = 0x28, .segments = 0x48,
-    .segment_count = 6, .ldt = 0x60, .cr3 = 0x1c, .trap = 0x64, .size = 0x68};
+static const struct tss_layout layout_16 = {.bytes = 2,
+                                            .slot = 2,
+                                            .ip = 0x0e,
+                                            .flags = 0x10,
+                                            .gpr = 0x12,
+                                            .segments = 0x22,
+                                            .segment_count = 4,
+                                            .ldt = 0x2a,
+                                            .size = 0x2c};
+static const struct tss_layout layout_32 = {.bytes = 4,
+                                            .slot = 4,
+                                            .ip = 0x20,
+                                            .flags = 0x24,
+                                            .gpr = 0x28,
+                                            .segments = 0x48,
+                                            .segment_count = 6,
+                                            .ldt = 0x60,
+                                            .cr3 = 0x1c,
+                                            .trap = 0x64,
+                                            .size = 0x68};
 
 struct task_switch {
     unsigned source; // QUAL_TASK_SOURCE_*
@@ -97,7 +113,8 @@ static bool save_old_task(struct x86_vcpu *v, const struct task_switch *t)
         if (!write_field(v, t->old_base, l->gpr + n * l->bytes, l->bytes, emu_reg(v, n)))
             return false;
     for (unsigned s = 0; s < l->segment_count; s++)
-        if (!write_field(v, t->old_base, l->segments + s * l->slot, 2, vcpu_segment_selector(v, (enum x86_segment)s)))
+        if (!write_field(v, t->old_base, l->segments + s * l->slot, 2,
+                         vcpu_segment_selector(v, (enum x86_segment)s)))
             return false;
     return true;
 }
@@ -236,7 +253,8 @@ static void take_event(struct x86_vcpu *v, struct task_switch *t)
     v->interrupt.injected = false;
 }
 
-// Instructions save the next one's address in the old task, faults and interrupts that of the interrupted one.
+// Instructions save the next one's address in the old task, faults and interrupts that of the interrupted
+// one.
 static unsigned saved_length(struct x86_vcpu *v, const struct task_switch *t)
 {
     u32 type = v->idt_vectoring & INTR_INFO_TYPE_MASK;

@@ -20,10 +20,10 @@ static const struct vmx_control_request cpu_request = {
 };
 static const struct vmx_control_request cpu2_request = {
     .required = CPU2_ENABLE_EPT,
-    .optional = CPU2_UNRESTRICTED_GUEST | CPU2_VIRTUALIZE_APIC_ACCESSES | CPU2_VIRTUALIZE_X2APIC_MODE | CPU2_APIC_REGISTER_VIRT |
-                CPU2_VIRTUAL_INTR_DELIVERY | CPU2_ENABLE_VPID | CPU2_PAUSE_LOOP_EXITING | CPU2_ENABLE_RDTSCP |
-                CPU2_ENABLE_INVPCID | CPU2_ENABLE_XSAVES | CPU2_WBINVD_EXITING | CPU2_RDRAND_EXITING |
-                CPU2_RDSEED_EXITING | CPU2_ENABLE_PML,
+    .optional = CPU2_UNRESTRICTED_GUEST | CPU2_VIRTUALIZE_APIC_ACCESSES | CPU2_VIRTUALIZE_X2APIC_MODE |
+                CPU2_APIC_REGISTER_VIRT | CPU2_VIRTUAL_INTR_DELIVERY | CPU2_ENABLE_VPID |
+                CPU2_PAUSE_LOOP_EXITING | CPU2_ENABLE_RDTSCP | CPU2_ENABLE_INVPCID | CPU2_ENABLE_XSAVES |
+                CPU2_WBINVD_EXITING | CPU2_RDRAND_EXITING | CPU2_RDSEED_EXITING | CPU2_ENABLE_PML,
 };
 static const struct vmx_control_request exit_request = {
     .required =
@@ -98,8 +98,8 @@ static void decide_features(struct vmx_caps *c, const struct knobs *knobs)
     if (!c->unrestricted_guest)
         c->cpu2 &= ~(u32)CPU2_UNRESTRICTED_GUEST;
     // An emulated guest never enters, which is where the processor would deliver virtual interrupts.
-    c->apicv =
-        c->unrestricted_guest && knob(knobs, KNOB_X86_APICV) && (c->cpu2 & apicv2) == apicv2 && (c->pin & PIN_POSTED_INTERRUPTS);
+    c->apicv = c->unrestricted_guest && knob(knobs, KNOB_X86_APICV) && (c->cpu2 & apicv2) == apicv2 &&
+               (c->pin & PIN_POSTED_INTERRUPTS);
     c->posted_interrupts = c->apicv;
     if (!c->apicv) {
         c->cpu2 &= ~apicv2;

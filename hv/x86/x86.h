@@ -196,7 +196,7 @@ struct x86_vcpu {
     bool immediate_exit;      // This entry leaves before an instruction of the guest.
     bool fail;                // VM entry failed as an instruction (VMfail).
     u8 fail_status;           // enum hw_vmx_status
-    bool emulating; // The last entry was none: the core carries the guest's instructions out.
+    bool emulating;           // The last entry was none: the core carries the guest's instructions out.
     bool guest_msrs_loaded;
     bool in_guest_mode; // Runs a nested guest (L2).
     bool apicv_active;
@@ -251,8 +251,8 @@ struct x86_vcpu {
     u16 pio_port;
     bool pio_in, pio_rep;
     u64 pio_linear, pio_gpa;
-    u64 pio_address_mask;    // Of the string's registers, by address size.
-    struct emulation emu;    // The instruction being emulated.
+    u64 pio_address_mask;                      // Of the string's registers, by address size.
+    struct emulation emu;                      // The instruction being emulated.
     struct mmio_fragment mmio[MMIO_FRAGMENTS]; // Its writes, or the one read that is asked for.
     u32 mmio_count, mmio_done;
     // Last address that was found to be MMIO.

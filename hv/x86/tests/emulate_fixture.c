@@ -47,8 +47,13 @@ static void make_tables(void)
 
 static struct hv_segment flat(u8 type)
 {
-    return (struct hv_segment){
-        .limit = 0xffffffff, .selector = type & X86_SEG_CODE ? 8 : 16, .type = type, .present = 1, .s = 1, .db = 1, .g = 1};
+    return (struct hv_segment){.limit = 0xffffffff,
+                               .selector = type & X86_SEG_CODE ? 8 : 16,
+                               .type = type,
+                               .present = 1,
+                               .s = 1,
+                               .db = 1,
+                               .g = 1};
 }
 
 static void set_mode(struct hv_sregs *s)

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// A guest in machine code whose instructions the core carries out: a VM (vm_fixture.h) in a mode of the test's
-// choice, with page tables that map linear addresses below 1 GiB to themselves, and a device.
+// A guest in machine code whose instructions the core carries out: a VM (vm_fixture.h) in a mode of the
+// test's choice, with page tables that map linear addresses below 1 GiB to themselves, and a device.
 #ifndef HV_X86_TESTS_EMULATE_FIXTURE_H
 #define HV_X86_TESTS_EMULATE_FIXTURE_H
 

@@ -5,13 +5,13 @@
 #include "spec/x86_bits.h"
 #include "tests/shim/shim.h"
 
-#define STATUS                                                                                               \
-    (X86_RFLAGS_CF | X86_RFLAGS_PF | X86_RFLAGS_AF | X86_RFLAGS_ZF | X86_RFLAGS_SF | X86_RFLAGS_OF)
+#define STATUS (X86_RFLAGS_CF | X86_RFLAGS_PF | X86_RFLAGS_AF | X86_RFLAGS_ZF | X86_RFLAGS_SF | X86_RFLAGS_OF)
 #define NO_AF (STATUS & ~X86_RFLAGS_AF)
 
-static const u64 values[] = {0,          1,          2,          0x0f,       0x10,       0x7f,        0x80,
-                             0x81,       0xff,       0x100,      0x7fff,     0x8000,     0xffff,      0x7fffffff,
-                             0x80000000, 0xffffffff, 0x12345678, 1ull << 63, ~(1ull << 63), ~0ull,    0xdeadbeefcafef00d};
+static const u64 values[] = {
+    0,          1,          2,          0x0f,       0x10,          0x7f,   0x80,
+    0x81,       0xff,       0x100,      0x7fff,     0x8000,        0xffff, 0x7fffffff,
+    0x80000000, 0xffffffff, 0x12345678, 1ull << 63, ~(1ull << 63), ~0ull,  0xdeadbeefcafef00d};
 #define VALUES (sizeof(values) / sizeof(values[0]))
 
 // Runs `insn` with a in rAX, b in rDX, c in rCX and the given flags; results in *a and *b.
@@ -74,24 +74,29 @@ struct operation {
     u64 care;
 };
 
-static const u64 flags_before[] = {X86_RFLAGS_FIXED, X86_RFLAGS_FIXED | STATUS, X86_RFLAGS_FIXED | X86_RFLAGS_CF};
+static const u64 flags_before[] = {X86_RFLAGS_FIXED, X86_RFLAGS_FIXED | STATUS,
+                                   X86_RFLAGS_FIXED | X86_RFLAGS_CF};
 
 TEST(Alu, TwoOperandsAreTheProcessors)
 {
     static const struct operation ops[] = {
-        {"add", INSN_ADD, host_add, STATUS}, {"or", INSN_OR, host_or, NO_AF},    {"adc", INSN_ADC, host_adc, STATUS},
-        {"sbb", INSN_SBB, host_sbb, STATUS}, {"and", INSN_AND, host_and, NO_AF}, {"sub", INSN_SUB, host_sub, STATUS},
-        {"xor", INSN_XOR, host_xor, NO_AF},  {"cmp", INSN_CMP, host_cmp, STATUS}, {"test", INSN_TEST, host_test, NO_AF},
+        {"add", INSN_ADD, host_add, STATUS},   {"or", INSN_OR, host_or, NO_AF},
+        {"adc", INSN_ADC, host_adc, STATUS},   {"sbb", INSN_SBB, host_sbb, STATUS},
+        {"and", INSN_AND, host_and, NO_AF},    {"sub", INSN_SUB, host_sub, STATUS},
+        {"xor", INSN_XOR, host_xor, NO_AF},    {"cmp", INSN_CMP, host_cmp, STATUS},
+        {"test", INSN_TEST, host_test, NO_AF},
     };
     for (u32 o = 0; o < sizeof(ops) / sizeof(ops[0]); o++)
         for (unsigned bytes = 1; bytes <= 8; bytes *= 2)
             for (u32 i = 0; i < VALUES * VALUES * 3; i++) {
                 u64 mask = size_mask(bytes), before = flags_before[i % 3];
-                u64 a = values[i / 3 / VALUES] & mask, b = values[i / 3 % VALUES] & mask, x = a, y = b, got = before;
+                u64 a = values[i / 3 / VALUES] & mask, b = values[i / 3 % VALUES] & mask, x = a, y = b,
+                    got = before;
                 u64 want = ops[o].host(bytes, &x, &y, 0, before);
                 u64 result = alu(ops[o].op, a, b, bytes, &got);
 
-                test_row("%s %u bytes %llx %llx", ops[o].name, bytes, (unsigned long long)a, (unsigned long long)b);
+                test_row("%s %u bytes %llx %llx", ops[o].name, bytes, (unsigned long long)a,
+                         (unsigned long long)b);
                 if (ops[o].op != INSN_CMP && ops[o].op != INSN_TEST)
                     EXPECT_EQ(result, x & mask);
                 EXPECT_EQ(got & ops[o].care, want & ops[o].care);
@@ -137,8 +142,9 @@ static u64 shift_care(const struct operation *o, unsigned bytes, unsigned count)
 TEST(Alu, ShiftsAreTheProcessors)
 {
     static const struct operation ops[] = {
-        {"rol", INSN_ROL, host_rol, STATUS}, {"ror", INSN_ROR, host_ror, STATUS}, {"rcl", INSN_RCL, host_rcl, STATUS},
-        {"rcr", INSN_RCR, host_rcr, STATUS}, {"shl", INSN_SHL, host_shl, NO_AF},  {"shr", INSN_SHR, host_shr, NO_AF},
+        {"rol", INSN_ROL, host_rol, STATUS}, {"ror", INSN_ROR, host_ror, STATUS},
+        {"rcl", INSN_RCL, host_rcl, STATUS}, {"rcr", INSN_RCR, host_rcr, STATUS},
+        {"shl", INSN_SHL, host_shl, NO_AF},  {"shr", INSN_SHR, host_shr, NO_AF},
         {"sar", INSN_SAR, host_sar, NO_AF},
     };
     for (u32 o = 0; o < sizeof(ops) / sizeof(ops[0]); o++)
@@ -147,7 +153,8 @@ TEST(Alu, ShiftsAreTheProcessors)
                 for (u32 i = 0; i < VALUES * 2; i++) {
                     u64 mask = size_mask(bytes), before = flags_before[i % 2], got = before;
                     u64 a = values[i / 2] & mask, x = a, y = 0;
-                    u64 want = ops[o].host(bytes, &x, &y, count, before), care = shift_care(&ops[o], bytes, count);
+                    u64 want = ops[o].host(bytes, &x, &y, count, before),
+                        care = shift_care(&ops[o], bytes, count);
 
                     test_row("%s %u bytes %llx by %u", ops[o].name, bytes, (unsigned long long)a, count);
                     EXPECT_EQ(alu_shift(ops[o].op, a, count, bytes, &got), x & mask);
@@ -218,8 +225,8 @@ TEST(Alu, QuotientsAreTheProcessorsAndTheRestRaises)
                 x = bytes == 1 ? high << 8 | low : low;
                 y = high;
                 (void)(is_signed ? host_idiv : host_div)(bytes, &x, &y, divisor, X86_RFLAGS_FIXED);
-                test_row("%u bytes %llx:%llx / %llx", bytes, (unsigned long long)high, (unsigned long long)low,
-                         (unsigned long long)divisor);
+                test_row("%u bytes %llx:%llx / %llx", bytes, (unsigned long long)high,
+                         (unsigned long long)low, (unsigned long long)divisor);
                 EXPECT_EQ(quotient, x & mask);
                 EXPECT_EQ(rest, (bytes == 1 ? x >> 8 : y) & mask);
             }
@@ -240,21 +247,22 @@ TEST(Alu, DivisionsThatOverflow)
         {false, 4, 0xffffffff, 5, 4, true},
         {true, 0xff, 0x80, 0xff, 1, false}, // -128 / -1
         {true, 0xff, 0x80, 1, 1, true},
-        {true, 0x00, 0x80, 1, 1, false},   // 128
-        {true, 0xff, 0x7f, 1, 1, false},   // -129
+        {true, 0x00, 0x80, 1, 1, false}, // 128
+        {true, 0xff, 0x7f, 1, 1, false}, // -129
         {true, ~0ull, 1ull << 63, ~0ull, 8, false},
     };
     u64 quotient, rest;
 
     for (u32 i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
         test_row("row %u", i);
-        EXPECT_EQ(alu_divide(rows[i].is_signed, rows[i].high, rows[i].low, rows[i].divisor, rows[i].bytes, &quotient,
-                             &rest),
+        EXPECT_EQ(alu_divide(rows[i].is_signed, rows[i].high, rows[i].low, rows[i].divisor, rows[i].bytes,
+                             &quotient, &rest),
                   rows[i].fits);
     }
 }
 
-// SDM vol. 2, the pseudocode's own examples and the edges of each instruction (they do not run in 64-bit mode).
+// SDM vol. 2, the pseudocode's own examples and the edges of each instruction (they do not run in 64-bit
+// mode).
 TEST(Alu, DecimalAdjustment)
 {
     static const struct {
@@ -295,12 +303,11 @@ TEST(Alu, DecimalAdjustment)
 TEST(Alu, ConditionsAreTheProcessors)
 {
     for (u64 i = 0; i < 64; i++) {
-        u64 in = X86_RFLAGS_FIXED | (i & 1 ? X86_RFLAGS_CF : 0) | (i & 2 ? X86_RFLAGS_PF : 0) | (i & 4 ? X86_RFLAGS_ZF : 0) |
-                 (i & 8 ? X86_RFLAGS_SF : 0) | (i & 16 ? X86_RFLAGS_OF : 0);
+        u64 in = X86_RFLAGS_FIXED | (i & 1 ? X86_RFLAGS_CF : 0) | (i & 2 ? X86_RFLAGS_PF : 0) |
+                 (i & 4 ? X86_RFLAGS_ZF : 0) | (i & 8 ? X86_RFLAGS_SF : 0) | (i & 16 ? X86_RFLAGS_OF : 0);
         u8 r[16];
 
-#define CONDITION(n, cc)                                                                                     \
-    __asm__ volatile("pushq %1\n\tpopfq\n\tset" cc " %0" : "=q"(r[n]) : "r"(in) : "cc")
+#define CONDITION(n, cc) __asm__ volatile("pushq %1\n\tpopfq\n\tset" cc " %0" : "=q"(r[n]) : "r"(in) : "cc")
         CONDITION(0, "o");
         CONDITION(1, "no");
         CONDITION(2, "b");

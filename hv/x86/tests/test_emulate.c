@@ -5,8 +5,7 @@
 #include <string.h>
 #include <sys/mman.h>
 
-#define STATUS                                                                                               \
-    (X86_RFLAGS_CF | X86_RFLAGS_PF | X86_RFLAGS_AF | X86_RFLAGS_ZF | X86_RFLAGS_SF | X86_RFLAGS_OF)
+#define STATUS (X86_RFLAGS_CF | X86_RFLAGS_PF | X86_RFLAGS_AF | X86_RFLAGS_ZF | X86_RFLAGS_SF | X86_RFLAGS_OF)
 
 // --- The host's processor.
 
@@ -28,8 +27,9 @@ __asm__(".pushsection .text\n"
         "  pop %r13\n  pop %r12\n  pop %rbx\n  ret\n"
         ".popsection\n");
 
-static const u64 interesting[] = {0,      1,          2,          0x0f,         0x7f,       0x80,  0xff, 0x7fff, 0x8000,
-                                  0xffff, 0x7fffffff, 0x80000000, 0xffffffff,   1ull << 63, ~0ull, 33,   5,      0x123456789abcdef0};
+static const u64 interesting[] = {0,          1,          2,      0x0f,   0x7f,       0x80,
+                                  0xff,       0x7fff,     0x8000, 0xffff, 0x7fffffff, 0x80000000,
+                                  0xffffffff, 1ull << 63, ~0ull,  33,     5,          0x123456789abcdef0};
 
 // A small linear congruential generator: the same values in every run.
 static u64 next_value(u64 *state)
@@ -94,7 +94,8 @@ static const struct form forms[] = {
 static u8 native_data[64] __attribute__((aligned(64)));
 
 // size: 0 none, 1 66, 2 REX.W. modrm_reg and rm as encoded; memory: [rdi + 16].
-static unsigned encode(const struct form *o, unsigned size, unsigned reg, bool memory, unsigned rm, u64 seed, u8 *out)
+static unsigned encode(const struct form *o, unsigned size, unsigned reg, bool memory, unsigned rm, u64 seed,
+                       u8 *out)
 {
     unsigned n = 0, immediate = o->immediate_bytes == 4 ? (size == 1 ? 2 : 4) : o->immediate_bytes;
 
@@ -157,7 +158,8 @@ static bool host_has_movbe(void)
 static void one_form(const struct form *o, u8 *code, u64 *seed)
 {
     bool memory = *seed >> 40 & 1 || o->opcode_count == 3;
-    unsigned size = o->byte ? 0 : (unsigned)(*seed >> 44) % 3, reg = o->reg < 8 ? o->reg : (unsigned)(*seed >> 48) & 3;
+    unsigned size = o->byte ? 0 : (unsigned)(*seed >> 44) % 3,
+             reg = o->reg < 8 ? o->reg : (unsigned)(*seed >> 48) & 3;
     unsigned rm = (unsigned)(*seed >> 52) & 3, count;
     struct native n;
     u8 data[64], bytes[16];
@@ -320,8 +322,8 @@ TEST(Emulate, SixteenByteMovesAreTwoAccessesAndKnowAlignment)
 static void crossing(void)
 {
     guest_setup(GUEST_LONG);
-    guest_map(0x100000, G_DATA | 3);                    // Memory,
-    guest_map(0x101000, G_DEVICE | 3);                  // then the device.
+    guest_map(0x100000, G_DATA | 3);   // Memory,
+    guest_map(0x101000, G_DEVICE | 3); // then the device.
     guest_store(G_DATA + 0xffe, (const u8[]){0xaa, 0xbb}, 2);
     memcpy(m.device, (const u8[]){0xcc, 0xdd}, 2);
     m.regs->rdi = 0x100ffe;
@@ -561,7 +563,7 @@ static void shadow(void)
     guest_store(G_GDT + 0x10, &descriptor, 8);
     m.regs->rax = 0x10;
     m.regs->rflags |= X86_RFLAGS_TF;
-    EMULATE(0x8e, 0xd0); // mov ss, ax
+    EMULATE(0x8e, 0xd0);       // mov ss, ax
     EXPECT_EQ(m.intr_info, 0); // Held back.
     EXPECT_EQ(fake_vmcs_read(GUEST_INTERRUPTIBILITY_INFO), INTERRUPTIBILITY_MOV_SS);
     m.regs->rip = G_CODE;

@@ -3,7 +3,15 @@
 #include "hv/x86/tests/emulate_fixture.h"
 #include <string.h>
 
-enum { SEL_CODE = 0x08, SEL_DATA = 0x10, SEL_OLD = 0x20, SEL_NEW = 0x28, SEL_LDT = 0x30, SEL_16 = 0x38, SEL_USER = 0x43 };
+enum {
+    SEL_CODE = 0x08,
+    SEL_DATA = 0x10,
+    SEL_OLD = 0x20,
+    SEL_NEW = 0x28,
+    SEL_LDT = 0x30,
+    SEL_16 = 0x38,
+    SEL_USER = 0x43
+};
 enum { OLD_TSS = 0x50000, NEW_TSS = 0x51000, TSS_16 = 0x52000, NEW_STACK = 0x60000 };
 
 #define FAULT_E(vector) (INTR_INFO_VALID | INTR_TYPE_HARD_EXCEPTION | INTR_INFO_DELIVER_CODE | (vector))
@@ -19,13 +27,14 @@ static void task_switch_exit(struct hw_gprs *r)
     (void)r;
     fake_vmcs_write(IDT_VECTORING_INFO_FIELD, exit_of.vectoring);
     fake_vmcs_write(IDT_VECTORING_ERROR_CODE, exit_of.error_code);
-    guest_exit(EXIT_REASON_TASK_SWITCH, (u64)exit_of.source << QUAL_TASK_SOURCE_SHIFT | exit_of.selector, exit_of.length);
+    guest_exit(EXIT_REASON_TASK_SWITCH, (u64)exit_of.source << QUAL_TASK_SOURCE_SHIFT | exit_of.selector,
+               exit_of.length);
 }
 
 static void descriptor(u16 selector, u32 base, u32 limit, u8 access, u8 flags)
 {
-    u64 d = (limit & 0xffff) | (u64)(base & 0xffffff) << 16 | (u64)access << 40 | (u64)(limit >> 16 & 15) << 48 |
-            (u64)flags << 52 | (u64)(base >> 24) << 56;
+    u64 d = (limit & 0xffff) | (u64)(base & 0xffffff) << 16 | (u64)access << 40 |
+            (u64)(limit >> 16 & 15) << 48 | (u64)flags << 52 | (u64)(base >> 24) << 56;
 
     guest_store(G_GDT + (selector & ~7u), &d, 8);
 }
@@ -57,7 +66,8 @@ static void setup(unsigned source, u16 selector)
     descriptor(SEL_LDT, 0x53000, 0x27, 0x82, 0);
     descriptor(SEL_16, TSS_16, 0x2b, 0x81, 0);
     make_task();
-    m.sregs->tr = (struct hv_segment){.base = OLD_TSS, .limit = 0x67, .selector = SEL_OLD, .type = 11, .present = 1};
+    m.sregs->tr =
+        (struct hv_segment){.base = OLD_TSS, .limit = 0x67, .selector = SEL_OLD, .type = 11, .present = 1};
     m.regs->rax = 0xaaaa;
     m.regs->rdi = 0xdddd;
     m.regs->rip = G_CODE;
@@ -141,7 +151,7 @@ static void by_gate(void)
     exit_of.vectoring = FAULT_E(GP_VECTOR);
     exit_of.error_code = 0x5678;
     guest_one_exit(task_switch_exit);
-    EXPECT_EQ(m.intr_info, 0); // The switch was its delivery.
+    EXPECT_EQ(m.intr_info, 0);                        // The switch was its delivery.
     EXPECT_EQ(guest_load(OLD_TSS + 0x20, 4), G_CODE); // A fault's own instruction.
     EXPECT_EQ(m.regs->rsp, NEW_STACK - 4);
     EXPECT_EQ(guest_load(NEW_STACK - 4, 4), 0x5678);
@@ -166,8 +176,9 @@ TEST(TaskSwitch, GatesTakeTheEventAlongAndPushItsErrorCode)
 static void sixteen_bits(void)
 {
     setup(QUAL_TASK_SOURCE_JMP, SEL_16);
-    static const u16 tss[22] = {0, 0, 0, 0, 0, 0, 0, 0x1234, 0x202, 0x10, 0x11, 0x12, 0x13, 0x14, 0x15, 0x16, 0x17,
-                                SEL_DATA, SEL_CODE, SEL_DATA, SEL_DATA, 0};
+    static const u16 tss[22] = {0,     0,        0,        0,        0,        0,    0,    0x1234,
+                                0x202, 0x10,     0x11,     0x12,     0x13,     0x14, 0x15, 0x16,
+                                0x17,  SEL_DATA, SEL_CODE, SEL_DATA, SEL_DATA, 0};
 
     guest_store(TSS_16, tss, sizeof(tss));
     m.regs->rax = 0x99990000;
