@@ -178,8 +178,13 @@ void vmm_dirty_mark(struct vmm_vm *vm, u32 slot, u64 offset, u64 bytes)
         vmm_require(bitmap, "memory for what the VMM has written itself");
         s->own_dirty = (u64 *)bitmap;
     }
-    for (u64 page = offset / 4096; page <= (offset + bytes - 1) / 4096; page++)
-        s->own_dirty[page / 64] |= 1ull << (page % 64);
+    for (u64 page = offset / 4096; page <= (offset + bytes - 1) / 4096; page++) {
+        u64 *word = &s->own_dirty[page / 64], bit = 1ull << (page % 64);
+
+        if (!(*word & bit))
+            hw_trace_dirty_page(vm->config->number, ~0u, slot, s->gpa / 4096 + page, HW_DIRTY_VMM, false);
+        *word |= bit;
+    }
     vmm_unlock(&vm->dirty_lock);
 }
 
