@@ -37,12 +37,10 @@ int dirty_bitmap_prepare(struct vm *vm, const struct memslot *old, struct memslo
         return 0;
     hw_trace_span_begin(SPAN_DIRTY_BITMAP);
     new->dirty_bitmap = kzalloc(vm->host, 2 * dirty_bitmap_bytes(new));
-    hw_trace_span_end(SPAN_DIRTY_BITMAP);
-    if (new->dirty_bitmap == NULL)
-        return -ENOMEM;
-    if (dirty_log_initially_set(vm))
+    if (new->dirty_bitmap != NULL && dirty_log_initially_set(vm))
         bitmap_fill_range(new->dirty_bitmap, 0, new->npages);
-    return 0;
+    hw_trace_span_end(SPAN_DIRTY_BITMAP);
+    return new->dirty_bitmap != NULL ? 0 : -ENOMEM;
 }
 
 void dirty_bitmap_free(struct vm *vm, struct memslot *slot)
