@@ -117,6 +117,21 @@ static enum insn_result execute(struct vmx *v, const struct block *b)
     return INSN_BRANCH;
 }
 
+// Did the last block let in what had to wait: an interrupt, a window, a trap? Events from outside need no
+// look here, they lower limit_ticks.
+static bool boundary_waits(const struct vmx *v)
+{
+    bool open = (v->rflags & X86_RFLAGS_IF) && !(v->blocking & STI_OR_MOV_SS);
+
+    if (v->tpr_check || v->mtf_pending || v->pending_debug)
+        return true;
+    if (open && (v->virtual_interrupt || (v->ctl.cpu & CPU_INTERRUPT_WINDOW_EXITING) || v->cpu->irq_pending))
+        return true;
+    if (v->cpu->nmi_pending)
+        return true;
+    return (v->ctl.cpu & CPU_NMI_WINDOW_EXITING) && !(v->blocking & INTERRUPTIBILITY_NMI);
+}
+
 bool interp_run(struct pcpu *c)
 {
     struct vmx *v = &c->x86->vmx;
@@ -141,7 +156,7 @@ bool interp_run(struct pcpu *c)
         exits = r == INSN_EXIT || trap_exits(v);
         if (r != INSN_BRANCH)
             break;
-    } while (!exits && c->now_ticks < c->limit_ticks && v->activity == ACTIVITY_ACTIVE);
+    } while (!exits && c->now_ticks < c->limit_ticks && v->activity == ACTIVITY_ACTIVE && !boundary_waits(v));
     flags_settle(v);
     return exits;
 }
