@@ -352,6 +352,7 @@ TEST(InsnVmx, VmfuncSwitchesTheEptPointer) // SDM 25.5.6.3
     vmcs_put(v, EPTP_LIST_ADDRESS, BENCH_LISTS);
     bench_set64(BENCH_LISTS + 8, eptp);
     bench_set64(BENCH_LISTS + 16, eptp | 1);
+    bench_set64(BENCH_LISTS + 4096, eptp); // Not of the list any more.
     v->gpr.r[RAX] = 0;
     v->gpr.r[RCX] = 2; // A memory type that does not exist.
     EXPECT_EQ(insn_outcome(insn_vmfunc(pcpu_current, 3)), EXITED(EXIT_REASON_VMFUNC));
