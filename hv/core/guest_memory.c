@@ -52,3 +52,44 @@ int vm_write_guest(struct vm *vm, gpa_t gpa, const void *from, u64 bytes)
     }
     return 0;
 }
+
+static bool exchange(void *at, u64 *expected, u64 value, unsigned bytes)
+{
+    u8 e1 = (u8)*expected;
+    u16 e2 = (u16)*expected;
+    u32 e4 = (u32)*expected;
+    bool done;
+
+    switch (bytes) {
+    case 1:
+        done =
+            __atomic_compare_exchange_n((u8 *)at, &e1, (u8)value, false, __ATOMIC_SEQ_CST, __ATOMIC_SEQ_CST);
+        *expected = e1;
+        return done;
+    case 2:
+        done = __atomic_compare_exchange_n((u16 *)at, &e2, (u16)value, false, __ATOMIC_SEQ_CST,
+                                           __ATOMIC_SEQ_CST);
+        *expected = e2;
+        return done;
+    case 4:
+        done = __atomic_compare_exchange_n((u32 *)at, &e4, (u32)value, false, __ATOMIC_SEQ_CST,
+                                           __ATOMIC_SEQ_CST);
+        *expected = e4;
+        return done;
+    default:
+        return __atomic_compare_exchange_n((u64 *)at, expected, value, false, __ATOMIC_SEQ_CST,
+                                           __ATOMIC_SEQ_CST);
+    }
+}
+
+int vm_cmpxchg_guest(struct vm *vm, gpa_t gpa, u64 *expected, u64 value, unsigned bytes)
+{
+    u8 *at = guest_pointer(vm, gpa.v, true);
+
+    if (at == NULL)
+        return -EFAULT;
+    if (!exchange(at, expected, value, bytes))
+        return -1;
+    mark_page_dirty(vm, gpa.v >> PAGE_SHIFT);
+    return 0;
+}

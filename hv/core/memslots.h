@@ -76,5 +76,8 @@ static inline hva_t gfn_to_hva_in(const struct memslot *slot, gfn_t gfn)
 // and writing).
 int vm_read_guest(struct vm *vm, gpa_t gpa, void *to, u64 bytes);
 int vm_write_guest(struct vm *vm, gpa_t gpa, const void *from, u64 bytes);
+// If `bytes` (1, 2, 4, 8; aligned) at gpa hold *expected they become `value`, in one step. 0; -1: they held
+// something else, now in *expected; -EFAULT: no memory there, or it may not be written.
+int vm_cmpxchg_guest(struct vm *vm, gpa_t gpa, u64 *expected, u64 value, unsigned bytes);
 
 #endif

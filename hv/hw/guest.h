@@ -13,6 +13,16 @@
 
 #define HW_GUEST_INSTRUCTION_MAX 15u
 
+// Is the guest of the current VMCS such a stream? False: its memory holds page tables and machine code, and
+// software walks and reads them itself; hw_guest_fetch(), hw_guest_read_operand() and hw_guest_translate()
+// are then not for it. Costs nothing and is no scheduling point: software on silicon has no such question.
+bool hw_guest_is_stream(void);
+
+// XMM register of the guest that ran last on this processor, two 64-bit halves: MOVDQU, as the core itself
+// never uses the vector registers and a guest's stay in the processor while the host runs. `n` is 0..15.
+void hw_guest_read_xmm(unsigned n, u64 value[2]);
+void hw_guest_write_xmm(unsigned n, const u64 value[2]);
+
 // The bytes at the guest's CS:RIP, at most `max` (bytes beyond the instruction are not given). Returns how
 // many were read; 0 if the guest has no instruction there (RIP points outside of its program). 64-bit mode;
 // memory operands are register indirect ([rdi], [rsi] for OUTS), displacement 0.

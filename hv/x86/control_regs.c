@@ -2,6 +2,7 @@
 // Control registers, EFER, XCR0 and debug registers: architectural checks and what VMX needs of them.
 #include "hv/core/tlb_change.h"
 #include "hv/mmu/mmu.h"
+#include "hv/x86/guest_walk.h"
 #include "hv/x86/lapic.h"
 #include "hv/x86/nested.h"
 #include "hv/x86/regs.h"
@@ -14,7 +15,8 @@
 void vcpu_write_cr0(struct x86_vcpu *v, u64 cr0)
 {
     const struct vmx_caps *caps = &x86_host_of(v)->caps;
-    u64 hardware = (cr0 & ~(X86_CR0_CD | X86_CR0_NW)) | X86_CR0_NE | (caps->cr0_fixed0 & ~CR0_UNRESTRICTED);
+    u64 fixed = caps->unrestricted_guest ? caps->cr0_fixed0 & ~CR0_UNRESTRICTED : caps->cr0_fixed0;
+    u64 hardware = (cr0 & ~(X86_CR0_CD | X86_CR0_NW)) | X86_CR0_NE | fixed;
 
     if ((v->efer & EFER_LME) != 0) {
         bool paging = (cr0 & X86_CR0_PG) != 0;
@@ -69,6 +71,14 @@ void vcpu_write_efer(struct x86_vcpu *v, u64 efer)
     exit_controls_setbit(v, EXIT_LOAD_EFER);
 }
 
+// PAE paging with these registers: its PDPTEs are loaded with the register (SDM 4.4.1). False: #GP.
+static bool load_pdptrs(struct x86_vcpu *v, u64 cr0, u64 cr3, u64 cr4)
+{
+    if (!(cr0 & X86_CR0_PG) || !(cr4 & X86_CR4_PAE) || (v->efer & EFER_LME))
+        return true;
+    return guest_load_pdptrs(v, cr3);
+}
+
 int vcpu_set_cr0(struct x86_vcpu *v, u64 cr0)
 {
     u64 old = vcpu_cr0(v);
@@ -88,6 +98,9 @@ int vcpu_set_cr0(struct x86_vcpu *v, u64 cr0)
     }
     if (!(cr0 & X86_CR0_PG) && ((vcpu_cr4(v) & X86_CR4_PCIDE) || vcpu_64bit(v)))
         return 1;
+    if (((old ^ cr0) & (X86_CR0_PG | X86_CR0_CD | X86_CR0_NW)) &&
+        !load_pdptrs(v, cr0, vcpu_cr3(v), vcpu_cr4(v)))
+        return 1;
     vcpu_write_cr0(v, cr0);
     if ((old ^ cr0) & X86_CR0_PG)
         vcpu_write_cr4(v, vcpu_cr4(v)); // SMEP and SMAP come and go with paging.
@@ -103,6 +116,8 @@ int vcpu_set_cr3(struct x86_vcpu *v, u64 cr3)
     if (no_flush)
         cr3 &= ~X86_CR3_NO_FLUSH;
     if (vcpu_long_mode(v) && cr3 >> v->maxphyaddr)
+        return 1;
+    if (!load_pdptrs(v, vcpu_cr0(v), cr3, vcpu_cr4(v)))
         return 1;
     if (!no_flush)
         make_request(REQ_TLB_FLUSH_GUEST, &v->vcpu);
@@ -156,6 +171,8 @@ int vcpu_set_cr4(struct x86_vcpu *v, u64 cr4)
     }
     if (!(cr4 & X86_CR4_VMXE) && nested_vmx_on(v))
         return 1; // SDM 23.8.
+    if (((cr4 ^ old) & global) && !load_pdptrs(v, vcpu_cr0(v), vcpu_cr3(v), cr4))
+        return 1;
     vcpu_write_cr4(v, cr4);
     if ((cr4 ^ old) & X86_CR4_OSXSAVE)
         vcpu_update_cpuid_osxsave(v);

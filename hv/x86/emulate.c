@@ -1,252 +1,450 @@
 // SPDX-License-Identifier: Apache-2.0
-// A load, a store or both; between them, user space may have to be asked. State between is in the vCPU:
-// v->insn, the operand's fragments and how many of them are done.
+// From the bytes at RIP to the end of an instruction: fetch, decode, checks that all share, the function of
+// its row, and what follows from how that ended. Device memory that only user space knows is asked for one
+// read at a time, and the instruction done again with the answer (KVM: mmio_needed); writes are collected,
+// and leave when the instruction has ended.
 #include "hv/x86/emulate.h"
-#include "hv/hw/guest.h"
+#include "hv/core/vm.h"
 #include "hv/lib/string.h"
-#include "hv/x86/alu.h"
-#include "hv/x86/exits.h"
+#include "hv/x86/emulate_internal.h"
 #include "hv/x86/lapic.h"
 
-enum { MMIO_UNSATISFIED_READ = 0, MMIO_READ = 1, MMIO_WRITE = 2 };
+// Iterations of a string instruction before the guest is looked after again (KVM: 1024).
+#define REP_BATCH 1024u
+_Static_assert(EMU_INSN_MAX == HW_GUEST_INSTRUCTION_MAX, "SDM vol. 2, 2.3.11");
 
-static u64 size_mask(unsigned bytes)
+static const emu_function functions[INSN_OP_COUNT] = {
+#define INSN(name, function) [INSN_##name] = function,
+#include "hv/x86/insns.def"
+};
+
+// --- Ends.
+
+bool emu_fault(struct x86_vcpu *v, u8 vector)
 {
-    return bytes >= 8 ? ~0ull : (1ull << (8 * bytes)) - 1;
+    v->emu.fault.vector = vector;
+    v->emu.fault.has_error_code = false;
+    v->emu.stop = EMU_FAULT;
+    return false;
 }
 
-// --- Registers by size (SDM vol. 1, 3.4.1.1: 32-bit results zero-extend, smaller ones keep the rest).
-
-static u64 reg_read(struct x86_vcpu *v, const struct decoded *d)
+bool emu_fault_e(struct x86_vcpu *v, u8 vector, u32 error_code)
 {
-    if (d->high_byte)
-        return (v->gprs.r[d->reg - 4] >> 8) & 0xff;
-    return vcpu_gpr(v, d->reg) & size_mask(d->reg_bytes);
+    v->emu.fault.vector = vector;
+    v->emu.fault.has_error_code = true;
+    v->emu.fault.error_code = error_code;
+    v->emu.stop = EMU_FAULT;
+    return false;
 }
 
-static void reg_write(struct x86_vcpu *v, const struct decoded *d, u64 value)
+bool emu_unhandled(struct x86_vcpu *v)
 {
-    if (d->high_byte) {
-        u64 *r = &v->gprs.r[d->reg - 4];
-
-        *r = (*r & ~0xff00ull) | (value & 0xff) << 8;
-        return;
-    }
-    u64 mask = size_mask(d->reg_bytes), keep = d->reg_bytes == 4 ? 0 : ~mask;
-
-    vcpu_set_gpr(v, d->reg, (vcpu_gpr(v, d->reg) & keep) | (value & mask));
+    v->emu.stop = EMU_UNHANDLED;
+    return false;
 }
 
-// --- Memory operand in fragments: one, or two if it crosses a page.
-
-static void make_fragments(struct x86_vcpu *v, u64 gpa, u32 bytes, u64 value)
-{
-    u32 first = (u32)min_u64(bytes, PAGE_SIZE - (gpa & (PAGE_SIZE - 1)));
-
-    v->mmio_done = 0;
-    v->mmio_count = first < bytes ? 2 : 1;
-    v->mmio[0] = (struct mmio_fragment){.gpa = gpa, .len = first};
-    // The exit tells one physical address: device memory that crosses a page is contiguous here.
-    v->mmio[1] = (struct mmio_fragment){.gpa = gpa + first, .len = bytes - first};
-    memcpy(v->mmio[0].data, &value, first);
-    memcpy(v->mmio[1].data, (u8 *)&value + first, bytes - first);
-}
-
-static u64 fragments_value(const struct x86_vcpu *v)
+void emu_trace_mmio(unsigned type, const struct mmio_fragment *f)
 {
     u64 value = 0;
 
-    memcpy(&value, v->mmio[0].data, v->mmio[0].len);
-    if (v->mmio_count == 2)
-        memcpy((u8 *)&value + v->mmio[0].len, v->mmio[1].data, v->mmio[1].len);
-    return value;
+    memcpy(&value, f->data, f->len);
+    hw_trace(TP_KVM_MMIO, type, f->len, f->gpa, value, 0, 0);
 }
 
-static int complete_fragment(struct x86_vcpu *v);
+// --- Registers.
 
-// Carries fragments out until one needs user space (0) or all are done (1).
-static int do_fragments(struct x86_vcpu *v)
+u64 emu_reg(struct x86_vcpu *v, unsigned n)
 {
-    for (; v->mmio_done < v->mmio_count; v->mmio_done++) {
-        struct mmio_fragment *f = &v->mmio[v->mmio_done];
-        u64 value = 0;
+    struct emulation *e = &v->emu;
 
-        if (v->apic == NULL || !irqchip_mmio(v, f->gpa, v->mmio_write, f->data, f->len)) {
-            struct hv_run *run = v->vcpu.run;
-
-            run->mmio.phys_addr = f->gpa;
-            run->mmio.len = f->len;
-            run->mmio.is_write = v->mmio_write;
-            memcpy(run->mmio.data, f->data, sizeof(run->mmio.data));
-            memcpy(&value, f->data, f->len);
-            hw_trace(TP_KVM_MMIO, v->mmio_write ? MMIO_WRITE : MMIO_UNSATISFIED_READ, f->len, f->gpa,
-                     v->mmio_write ? value : 0, 0, 0);
-            v->complete = complete_fragment;
-            return userspace_exit(v, HV_EXIT_MMIO);
-        }
-        memcpy(&value, f->data, f->len);
-        hw_trace(TP_KVM_MMIO, v->mmio_write ? MMIO_WRITE : MMIO_READ, f->len, f->gpa, value, 0, 0);
+    if (!(e->known & 1u << n)) {
+        e->r[n] = vcpu_gpr(v, n);
+        e->known = (u16)(e->known | 1u << n);
     }
-    return 1;
+    return e->r[n];
+}
+
+void emu_set_reg(struct x86_vcpu *v, unsigned n, unsigned bytes, u64 value)
+{
+    u64 mask = size_mask(bytes), keep = bytes == 4 ? 0 : ~mask;
+
+    v->emu.r[n] = (emu_reg(v, n) & keep) | (value & mask);
+    v->emu.changed = (u16)(v->emu.changed | 1u << n);
+}
+
+static void commit_registers(struct x86_vcpu *v)
+{
+    struct emulation *e = &v->emu;
+
+    for (unsigned n = 0, left = e->changed; left != 0; n++, left >>= 1)
+        if (left & 1)
+            vcpu_set_gpr(v, n, e->r[n]);
+    e->changed = 0;
+}
+
+bool emu_result(struct x86_vcpu *v, int result)
+{
+    v->emu.stop = EMU_RESULT;
+    v->emu.result = result;
+    return false;
+}
+
+// --- Mode.
+
+static enum code_width code_width(const struct x86_vcpu *v)
+{
+    static const u8 widths[] = {CODE_16, CODE_16, CODE_16, CODE_32, CODE_64};
+
+    return (enum code_width)widths[v->emu.mode];
+}
+
+static enum emu_mode mode_of(struct x86_vcpu *v)
+{
+    if (v->emu.stream) // Its bytes are 64-bit code (hv/hw/guest.h).
+        return EMU_LONG;
+    if (!(vcpu_cr0(v) & X86_CR0_PE))
+        return EMU_REAL;
+    if (!vcpu_long_mode(v) && (vcpu_rflags(v) & X86_RFLAGS_VM))
+        return EMU_V86;
+    u32 ar = vcpu_segment_ar(v, SEG_CS);
+
+    if (vcpu_long_mode(v) && (ar & AR_L))
+        return EMU_LONG;
+    return ar & AR_DB ? EMU_PROT32 : EMU_PROT16;
+}
+
+unsigned emu_code_bytes(const struct x86_vcpu *v)
+{
+    return v->emu.mode == EMU_LONG ? 8 : v->emu.mode == EMU_PROT32 ? 4 : 2;
+}
+
+unsigned emu_stack_bytes(struct x86_vcpu *v)
+{
+    if (v->emu.mode == EMU_LONG)
+        return 8;
+    return emu_protected(v) && (vcpu_segment_ar(v, SEG_SS) & AR_DB) ? 4 : 2;
+}
+
+bool emu_jump(struct x86_vcpu *v, u64 rip)
+{
+    if (v->emu.mode == EMU_LONG) {
+        if (sign_extend_bits(rip, vcpu_cr4(v) & X86_CR4_LA57 ? 57 : 48) != rip)
+            return emu_fault_e(v, GP_VECTOR, 0);
+    } else {
+        rip &= size_mask(v->emu.d.operand_bytes);
+        if (rip > vcpu_segment_limit(v, SEG_CS))
+            return emu_fault_e(v, GP_VECTOR, 0);
+    }
+    v->emu.rip = rip;
+    return true;
+}
+
+// --- Fetch and decode.
+
+static bool fetch(struct x86_vcpu *v)
+{
+    struct emulation *e = &v->emu;
+    u64 linear = vcpu_rip(v) + e->byte_count, gpa_of_code;
+
+    if (v->emu.mode != EMU_LONG)
+        linear = (u32)(linear + vcpu_segment_base(v, SEG_CS));
+    unsigned n = (unsigned)min_u64(EMU_INSN_MAX - e->byte_count, PAGE_SIZE - (linear & ~PAGE_MASK));
+
+    if (!emu_translate(v, linear, PFERR_FETCH, &gpa_of_code))
+        return false;
+    if (vm_read_guest(v->vcpu.vm, gpa(gpa_of_code), e->bytes + e->byte_count, n) != 0)
+        return emu_unhandled(v); // Code in device memory.
+    e->byte_count = (u8)(e->byte_count + n);
+    return true;
+}
+
+static bool decode(struct x86_vcpu *v)
+{
+    struct emulation *e = &v->emu;
+    enum decode_result r;
+
+    e->byte_count = 0;
+    if (e->stream)
+        e->byte_count = (u8)hw_guest_fetch(e->bytes, EMU_INSN_MAX);
+    else if (!fetch(v))
+        return false;
+    r = decode_insn(e->bytes, e->byte_count, code_width(v), &e->d);
+    if (r == DECODE_SHORT && !e->stream && e->byte_count < EMU_INSN_MAX) { // The rest is on the next page.
+        if (!fetch(v))
+            return false;
+        r = decode_insn(e->bytes, e->byte_count, code_width(v), &e->d);
+    }
+    if (r == DECODE_UNKNOWN || (r == DECODE_SHORT && e->stream))
+        return emu_unhandled(v);
+    if (r == DECODE_SHORT) // More than 15 bytes.
+        return emu_fault_e(v, GP_VECTOR, 0);
+    if (r == DECODE_INVALID)
+        return emu_fault(v, UD_VECTOR);
+    if (e->mode != EMU_LONG && !e->stream && vcpu_rip(v) + e->d.length - 1 > vcpu_segment_limit(v, SEG_CS))
+        return emu_fault_e(v, GP_VECTOR, 0);
+    return true;
 }
 
 // --- Execution.
 
-static bool reads_memory(const struct decoded *d)
+// What every row's flags ask for.
+static bool allowed(struct x86_vcpu *v)
 {
-    if (d->form == FORM_REG_MEM || d->form == FORM_ACC_MEM)
+    const struct emulation *e = &v->emu;
+
+    if ((e->d.flags & OP_PROT) && !emu_protected(v))
+        return emu_fault(v, UD_VECTOR);
+    if ((e->d.flags & OP_CPL0) && e->cpl != 0)
+        return emu_fault_e(v, GP_VECTOR, 0);
+    return true;
+}
+
+// From the guest's state, as often as the instruction is begun.
+static void begin(struct x86_vcpu *v)
+{
+    struct emulation *e = &v->emu;
+
+    e->stop = EMU_DONE;
+    e->known = e->changed = 0;
+    e->reads_at = 0;
+    e->bit_offset = 0;
+    e->shadow = 0;
+    e->rflags = vcpu_rflags(v);
+    e->rip = vcpu_rip(v) + e->d.length;
+    if (e->mode != EMU_LONG)
+        e->rip = (u32)e->rip;
+    e->then = NULL;
+    v->mmio_count = v->mmio_done = 0;
+}
+
+// One iteration. False: as functions; *again: the count is not used up.
+static bool repeat(struct x86_vcpu *v, bool *again)
+{
+    struct emulation *e = &v->emu;
+    unsigned bytes = e->d.address_bytes;
+    u64 count = emu_reg(v, GPR_RCX) & size_mask(bytes);
+
+    *again = false;
+    if (count == 0)
         return true;
-    return d->op != INSN_MOV && d->op != INSN_STOS;
+    if (!functions[e->d.op](v))
+        return false;
+    emu_set_reg(v, GPR_RCX, bytes, --count);
+    bool zero = (e->rflags & X86_RFLAGS_ZF) != 0;
+
+    *again = count != 0 && !((e->d.flags & OP_Z) && zero != e->d.rep);
+    return true;
 }
 
-static void advance_string(struct x86_vcpu *v)
+static bool execute(struct x86_vcpu *v, bool *again)
 {
-    unsigned reg = v->insn.form == FORM_MEM_ACC ? GPR_RDI : GPR_RSI;
-    u64 bytes = v->insn.mem_bytes;
+    const struct decoded *d = &v->emu.d;
 
-    v->gprs.r[reg] += vcpu_rflags(v) & X86_RFLAGS_DF ? -bytes : bytes;
-    if (v->insn.rep)
-        v->gprs.r[GPR_RCX]--;
+    *again = false;
+    begin(v);
+    if (!allowed(v))
+        return false;
+    if ((d->flags & OP_STRING) && (d->rep || d->repne) && d->op != INSN_INS && d->op != INSN_OUTS)
+        return repeat(v, again);
+    return functions[d->op](v);
 }
 
-static int finish(struct x86_vcpu *v)
+// Writes that devices get. 1: all done.
+static int write_devices(struct x86_vcpu *v)
 {
-    if (v->insn.string) {
-        advance_string(v);
-        if (v->insn.rep && v->gprs.r[GPR_RCX] != 0)
-            return 1; // The guest executes it again: its next element may be on another page.
+    for (; v->mmio_done < v->mmio_count; v->mmio_done++) {
+        struct mmio_fragment *f = &v->mmio[v->mmio_done];
+
+        emu_trace_mmio(MMIO_WRITE, f);
+        if (v->apic == NULL || !irqchip_mmio(v, f->gpa, true, f->data, f->len)) {
+            struct hv_run *run = v->vcpu.run;
+
+            run->mmio.phys_addr = f->gpa;
+            run->mmio.len = f->len;
+            run->mmio.is_write = 1;
+            memcpy(run->mmio.data, f->data, sizeof(run->mmio.data));
+            v->mmio_done++;
+            v->complete = write_devices;
+            return userspace_exit(v, HV_EXIT_MMIO);
+        }
     }
-    // The instruction length of the VMCS is undefined after EPT misconfigurations (SDM 27.2.5).
-    v->cached[CACHED_INSN_LEN] = v->insn.length;
-    v->regs_avail |= 1u << CACHED_INSN_LEN;
-    return skip_instruction(v);
+    return 1;
 }
 
-static int start_write(struct x86_vcpu *v, u64 value)
-{
-    make_fragments(v, v->mmio[0].gpa, v->insn.mem_bytes, value);
-    v->mmio_write = true;
-    int result = do_fragments(v);
+static int run(struct x86_vcpu *v);
 
-    return result == 1 ? finish(v) : result;
+static int complete_read(struct x86_vcpu *v)
+{
+    struct emulation *e = &v->emu;
+    struct mmio_fragment *f = &v->mmio[0];
+
+    memcpy(f->data, v->vcpu.run->mmio.data, f->len);
+    emu_trace_mmio(MMIO_READ, f);
+    memcpy(e->reads + e->reads_count, f->data, f->len);
+    e->reads_count = (u16)(e->reads_count + f->len);
+    return run(v);
 }
 
-static u64 source(struct x86_vcpu *v)
+static int ask_user_space(struct x86_vcpu *v)
 {
-    switch ((enum insn_form)v->insn.form) {
-    case FORM_MEM_REG:
-    case FORM_REG_MEM:
-        return reg_read(v, &v->insn);
-    case FORM_MEM_IMM:
-        return v->insn.immediate & size_mask(v->insn.mem_bytes);
-    case FORM_MEM_ACC:
-    case FORM_ACC_MEM:
-        break;
-    }
-    return v->gprs.r[GPR_RAX] & size_mask(v->insn.mem_bytes);
+    const struct mmio_fragment *f = &v->mmio[0];
+    struct hv_run *run = v->vcpu.run;
+
+    run->mmio.phys_addr = f->gpa;
+    run->mmio.len = f->len;
+    run->mmio.is_write = 0;
+    memset(run->mmio.data, 0, sizeof(run->mmio.data));
+    hw_trace(TP_KVM_MMIO, MMIO_UNSATISFIED_READ, f->len, f->gpa, 0, 0, 0);
+    v->complete = complete_read;
+    return userspace_exit(v, HV_EXIT_MMIO);
 }
 
-static int execute_alu(struct x86_vcpu *v, u64 memory)
+static int raise(struct x86_vcpu *v)
 {
-    const struct decoded *d = &v->insn;
-    bool to_memory = d->form != FORM_REG_MEM;
-    u64 other = source(v), flags = vcpu_rflags(v);
-    u64 result = alu(d->op, to_memory ? memory : other, to_memory ? other : memory, d->mem_bytes, &flags);
+    const struct emulation *e = &v->emu;
 
-    vcpu_set_rflags(v, flags);
-    if (d->op == INSN_CMP || d->op == INSN_TEST)
-        return finish(v);
-    if (to_memory)
-        return start_write(v, result);
-    reg_write(v, d, result);
-    return finish(v);
+    if (e->fault.vector == PF_VECTOR)
+        queue_page_fault(v, e->fault.cr2, e->fault.error_code);
+    else if (e->fault.has_error_code)
+        queue_exception_e(v, e->fault.vector, e->fault.error_code);
+    else
+        queue_exception(v, e->fault.vector);
+    return 1;
 }
 
-// `memory` has been read.
-static int execute_read(struct x86_vcpu *v, u64 memory)
+static u64 first_bytes(const struct emulation *e)
 {
-    const struct decoded *d = &v->insn;
-    unsigned shift = 64 - 8u * d->mem_bytes;
-
-    switch ((enum insn_op)d->op) {
-    case INSN_MOV:
-    case INSN_MOVZX:
-    case INSN_LODS: // reg is 0, RAX, where the opcode has none.
-        reg_write(v, d, memory);
-        return finish(v);
-    case INSN_MOVSX:
-        reg_write(v, d, (u64)((s64)(memory << shift) >> shift));
-        return finish(v);
-    case INSN_XCHG: {
-        u64 old = reg_read(v, d);
-
-        reg_write(v, d, memory);
-        return start_write(v, old);
-    }
-    case INSN_ADD:
-    case INSN_OR:
-    case INSN_AND:
-    case INSN_SUB:
-    case INSN_XOR:
-    case INSN_CMP:
-    case INSN_TEST:
-        return execute_alu(v, memory);
-    case INSN_STOS:
-    case INSN_OP_COUNT:
-        break;
-    }
-    return internal_error(v, HV_INTERNAL_ERROR_EMULATION, 1, d->op, 0, 0);
-}
-
-static int complete_fragment(struct x86_vcpu *v)
-{
-    struct mmio_fragment *f = &v->mmio[v->mmio_done];
-
-    if (!v->mmio_write) {
-        u64 value = 0;
-
-        memcpy(f->data, v->vcpu.run->mmio.data, f->len);
-        memcpy(&value, f->data, f->len);
-        hw_trace(TP_KVM_MMIO, MMIO_READ, f->len, f->gpa, value, 0, 0);
-    }
-    v->mmio_done++;
-    int result = do_fragments(v);
-
-    if (result != 1)
-        return result;
-    return v->mmio_write ? finish(v) : execute_read(v, fragments_value(v));
-}
-
-static int emulation_failed(struct x86_vcpu *v, const u8 *bytes, unsigned count)
-{
-    u64 low = 0, high = 0;
-
-    memcpy(&low, bytes, min_u64(count, 8));
-    if (count > 8)
-        memcpy(&high, bytes + 8, count - 8);
-    hw_trace(TP_KVM_EMULATE_INSN, vcpu_rip(v), count, low, 1, 0, 0);
-    return internal_error(v, HV_INTERNAL_ERROR_EMULATION, 3, count, low, high);
-}
-
-int emulate_mmio(struct x86_vcpu *v, gpa_t gpa)
-{
-    u8 bytes[HW_GUEST_INSTRUCTION_MAX];
-    unsigned count = hw_guest_fetch(bytes, sizeof(bytes));
     u64 low = 0;
 
-    if (!decode_insn(bytes, count, vcpu_64bit(v), &v->insn))
-        return emulation_failed(v, bytes, count);
-    memcpy(&low, bytes, min_u64(count, 8));
-    hw_trace(TP_KVM_EMULATE_INSN, vcpu_rip(v), v->insn.length, low, 0, 0, 0);
-    if (v->insn.string && v->insn.rep && v->gprs.r[GPR_RCX] == 0) {
-        v->insn.string = false;
-        return finish(v);
-    }
-    make_fragments(v, gpa.v, v->insn.mem_bytes, 0);
-    if (!reads_memory(&v->insn))
-        return start_write(v, source(v));
-    v->mmio_write = false;
-    int result = do_fragments(v);
+    memcpy(&low, e->bytes, min_u64(e->byte_count, 8));
+    return low;
+}
 
-    return result == 1 ? execute_read(v, fragments_value(v)) : result;
+static __cold int failed(struct x86_vcpu *v)
+{
+    const struct emulation *e = &v->emu;
+    u64 low = first_bytes(e), high = 0;
+
+    if (e->byte_count > 8)
+        memcpy(&high, e->bytes + 8, e->byte_count - 8u);
+    hw_trace(TP_KVM_EMULATE_INSN, vcpu_rip(v), e->byte_count, low, 1, 0, 0);
+    return internal_error(v, HV_INTERNAL_ERROR_EMULATION, 3, e->byte_count, low, high);
+}
+
+// The instruction could not be finished.
+int emu_stopped(struct x86_vcpu *v)
+{
+    switch ((enum emu_stop)v->emu.stop) {
+    case EMU_FAULT:
+        return raise(v);
+    case EMU_MMIO_READ:
+        return ask_user_space(v);
+    case EMU_RETRY:
+    case EMU_DONE:
+        return 1;
+    case EMU_RESULT:
+        return v->emu.result;
+    case EMU_UNHANDLED:
+        break;
+    }
+    return failed(v);
+}
+
+static void write_rflags(struct x86_vcpu *v, u64 after)
+{
+    u64 before = vcpu_rflags(v);
+
+    if ((after ^ before) & X86_RFLAGS_IF)
+        vcpu_set_rflags(v, after);
+    else if (after != before)
+        vcpu_write_rflags(v, after);
+}
+
+// Registers, RIP and flags become the guest's. `again`: the string instruction is not at its end.
+static void commit(struct x86_vcpu *v, bool again)
+{
+    struct emulation *e = &v->emu;
+    u64 before = vcpu_rflags(v);
+
+    commit_registers(v);
+    write_rflags(v, e->d.op == INSN_IRET ? e->rflags : e->rflags & ~X86_RFLAGS_RF);
+    vcpu_complete_instruction(v, again ? vcpu_rip(v) : e->rip, before, e->shadow);
+    e->reads_count = 0;
+}
+
+static bool may_go_on(struct x86_vcpu *v)
+{
+    return !v->emu.stream && v->mmio_count == 0 && !(vcpu_rflags(v) & X86_RFLAGS_TF) &&
+           !request_pending(&v->vcpu);
+}
+
+static int run(struct x86_vcpu *v)
+{
+    bool again = false;
+
+    for (unsigned i = 0; i < REP_BATCH; i++) {
+        if (!execute(v, &again))
+            return emu_stopped(v);
+        commit(v, again);
+        if (!again || !may_go_on(v))
+            break;
+    }
+    if (again) // A breakpoint at the instruction has had its chance (SDM 17.3.1.1).
+        write_rflags(v, vcpu_rflags(v) | X86_RFLAGS_RF);
+    if (unlikely(v->emu.then != NULL))
+        return v->emu.then(v);
+    return write_devices(v);
+}
+
+static int emulate(struct x86_vcpu *v)
+{
+    struct emulation *e = &v->emu;
+
+    e->mode = (u8)mode_of(v);
+    e->cpl = (u8)vcpu_cpl(v);
+    e->reads_count = 0;
+    e->stop = EMU_DONE;
+    if (!decode(v))
+        return emu_stopped(v);
+    hw_trace(TP_KVM_EMULATE_INSN, vcpu_rip(v), e->d.length, first_bytes(e), 0, 0, 0);
+    return run(v);
+}
+
+// --- Task switches.
+
+void emu_begin_task(struct x86_vcpu *v, unsigned length)
+{
+    struct emulation *e = &v->emu;
+
+    e->stream = false;
+    e->mmio_gfn = EMU_NO_GFN;
+    e->mode = (u8)mode_of(v);
+    e->cpl = (u8)vcpu_cpl(v);
+    e->byte_count = 0;
+    e->reads_count = 0;
+    e->d = (struct decoded){.op = INSN_NOP, .length = (u8)length};
+    begin(v);
+}
+
+void emu_commit_task(struct x86_vcpu *v)
+{
+    commit_registers(v);
+    vcpu_set_rip(v, v->emu.rip);
+    vcpu_set_rflags(v, v->emu.rflags);
+    vcpu_set_interrupt_shadow(v, 0);
+}
+
+int emulate_mmio(struct x86_vcpu *v, gpa_t address, bool known)
+{
+    v->emu.stream = hw_guest_is_stream();
+    v->emu.stream_gpa = address.v;
+    v->emu.mmio_gfn = known ? address.v >> PAGE_SHIFT : EMU_NO_GFN;
+    return emulate(v);
+}
+
+int emulate_instruction(struct x86_vcpu *v)
+{
+    v->emu.stream = false;
+    v->emu.mmio_gfn = EMU_NO_GFN;
+    return emulate(v);
 }

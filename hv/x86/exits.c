@@ -2,6 +2,7 @@
 // From a VM exit to its handler.
 #include "hv/x86/exits.h"
 #include "hv/core/vm.h"
+#include "hv/x86/emulate.h"
 #include "hv/x86/lapic.h"
 #include "hv/x86/msr.h"
 #include "hv/x86/nested.h"
@@ -98,6 +99,8 @@ int arch_vcpu_handle_exit(struct vcpu *vcpu, enum exit_fastpath fastpath)
     struct x86_vcpu *v = to_x86(vcpu);
     u32 reason = v->exit_reason & EXIT_REASON_BASIC_MASK;
 
+    if (unlikely(v->emulating))
+        return handle_invalid_guest_state(v);
     pml_flush(v);
     if (unlikely(v->in_guest_mode) && nested_reflect_exit(v))
         return 1;

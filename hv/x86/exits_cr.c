@@ -64,13 +64,10 @@ static int mov_from_cr(struct x86_vcpu *v, unsigned cr, unsigned reg)
     return skip_instruction(v);
 }
 
-// LMSW loads CR0.PE, MP, EM, TS; it cannot clear PE (SDM vol. 2 LMSW).
 static int lmsw(struct x86_vcpu *v, u64 qualification)
 {
-    u64 source = (qualification & QUAL_CR_LMSW_MASK) >> QUAL_CR_LMSW_SHIFT;
-    u64 cr0 = vcpu_cr0(v);
+    u64 cr0 = vcpu_lmsw(v, (qualification & QUAL_CR_LMSW_MASK) >> QUAL_CR_LMSW_SHIFT);
 
-    cr0 = (cr0 & ~(X86_CR0_MP | X86_CR0_EM | X86_CR0_TS)) | (source & 0xf);
     hw_trace(TP_KVM_CR, 1, 0, cr0, 0, 0, 0);
     return finish(v, vcpu_set_cr0(v, cr0));
 }

@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 // Exits of single instructions (SDM 25.1).
 #include "hv/core/vm.h"
-#include "hv/hw/guest.h"
 #include "hv/mmu/mmu.h"
 #include "hv/x86/cpuid.h"
 #include "hv/x86/exits.h"
+#include "hv/x86/guest_access.h"
 #include "hv/x86/lapic.h"
 #include "hv/x86/msr.h"
 #include "hv/x86/nested.h"
@@ -216,13 +216,9 @@ int handle_invpcid(struct x86_vcpu *v)
         return 1;
     u32 info = vmcs_read32(VMX_INSTRUCTION_INFO);
     u64 type = vcpu_gpr(v, (info & INSN_INFO_REG2_MASK) >> INSN_INFO_REG2_SHIFT);
-    unsigned base = (info & INSN_INFO_BASE_MASK) >> INSN_INFO_BASE_SHIFT;
-    u64 linear = exit_qualification(v) + (info & INSN_INFO_NO_BASE ? 0 : vcpu_gpr(v, base));
 
-    if (!hw_guest_read_operand(linear, &d, sizeof(d))) {
-        queue_page_fault(v, linear, 0);
+    if (!guest_read_operand(v, info, &d, sizeof(d)))
         return 1;
-    }
     if (type > 3 || d.pcid >> 12 || (type == 0 && !is_canonical(d.linear))) {
         inject_gp(v, 0);
         return 1;

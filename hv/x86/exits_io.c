@@ -1,10 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 // Port I/O (SDM 27.2.1 table 27-5): to devices in the core, else to user space.
+#include "hv/x86/exits_io.h"
 #include "hv/core/vm.h"
-#include "hv/hw/guest.h"
 #include "hv/lib/string.h"
-#include "hv/x86/emulate.h"
+#include "hv/x86/alu.h"
 #include "hv/x86/exits.h"
+#include "hv/x86/guest_access.h"
 #include "hv/x86/lapic.h"
 
 #define PIO_BATCH_BYTES                                                                                      \
@@ -13,11 +14,6 @@
 static u8 *io_data(struct x86_vcpu *v)
 {
     return (u8 *)v->vcpu.run + HV_RUN_IO_DATA_OFFSET;
-}
-
-static u64 size_mask(unsigned bytes)
-{
-    return bytes >= 8 ? ~0ull : (1ull << (8 * bytes)) - 1;
 }
 
 static void trace_pio(struct x86_vcpu *v, const void *data)
@@ -74,10 +70,13 @@ static int complete_out(struct x86_vcpu *v)
     return skip_instruction(v);
 }
 
-static int plain_io(struct x86_vcpu *v)
+int pio_plain(struct x86_vcpu *v, u16 port, unsigned bytes, bool in)
 {
     u8 *data = io_data(v);
 
+    v->pio_port = port;
+    v->pio_size = bytes;
+    v->pio_in = in;
     v->pio_count = 1;
     if (v->pio_in) {
         u64 value = 0;
@@ -100,21 +99,28 @@ static int plain_io(struct x86_vcpu *v)
 
 // --- INS and OUTS. The string's address register moves by DF; RCX counts if there is a REP prefix.
 
+static void add_masked(u64 *reg, u64 by, u64 mask)
+{
+    u64 keep = mask == UINT32_MAX ? 0 : ~mask; // 32-bit results zero-extend.
+
+    *reg = (*reg & keep) | ((*reg + by) & mask);
+}
+
 static void advance_string(struct x86_vcpu *v, u32 count)
 {
     unsigned reg = v->pio_in ? GPR_RDI : GPR_RSI;
     u64 bytes = (u64)count * v->pio_size;
 
-    v->gprs.r[reg] += vcpu_rflags(v) & X86_RFLAGS_DF ? -bytes : bytes;
+    add_masked(&v->gprs.r[reg], vcpu_rflags(v) & X86_RFLAGS_DF ? -bytes : bytes, v->pio_address_mask);
     if (v->pio_rep)
-        v->gprs.r[GPR_RCX] -= count;
+        add_masked(&v->gprs.r[GPR_RCX], -(u64)count, v->pio_address_mask);
 }
 
 // Past the instruction when the count is used up; else it is executed again for the rest.
 static int finish_string(struct x86_vcpu *v)
 {
     advance_string(v, v->pio_count);
-    if (v->pio_rep && v->gprs.r[GPR_RCX] != 0)
+    if (v->pio_rep && (v->gprs.r[GPR_RCX] & v->pio_address_mask) != 0)
         return 1;
     return skip_instruction(v);
 }
@@ -123,33 +129,33 @@ static int finish_string(struct x86_vcpu *v)
 // core cannot carry the instruction out: user space must know.
 static int complete_string_in(struct x86_vcpu *v)
 {
-    u64 bytes = (u64)v->pio_count * v->pio_size, part = min_u64(bytes, PAGE_SIZE - (v->pio_gpa & ~PAGE_MASK));
-    u64 next = 0;
-
     trace_pio(v, io_data(v));
-    // One element may lie on two pages.
-    if (part < bytes && !hw_guest_translate(v->pio_linear + part, &next)) {
-        queue_page_fault(v, v->pio_linear + part, PFERR_WRITE);
+    switch (guest_write_linear(v, v->pio_linear, io_data(v), v->pio_count * v->pio_size)) {
+    case GUEST_ACCESS_DONE:
+        return finish_string(v);
+    case GUEST_ACCESS_FAULT:
         return 1;
+    case GUEST_ACCESS_NO_MEMORY:
+        break;
     }
-    if (vm_write_guest(v->vcpu.vm, (gpa_t){v->pio_gpa}, io_data(v), part) != 0 ||
-        (part < bytes && vm_write_guest(v->vcpu.vm, (gpa_t){next}, io_data(v) + part, bytes - part) != 0))
-        return internal_error(v, HV_INTERNAL_ERROR_EMULATION, 2, v->pio_linear, v->pio_gpa, 0);
-    return finish_string(v);
+    return internal_error(v, HV_INTERNAL_ERROR_EMULATION, 2, v->pio_linear, v->pio_count, 0);
 }
 
 // The destination is looked for before the port is read: an instruction that faults has no side effects. Up
 // to the end of the page as many elements are fetched as fit, as nothing can happen in between.
 static int string_in(struct x86_vcpu *v, u64 count, bool down)
 {
-    if (v->vcpu.mmu->shadowing)
-        return handle_not_modelled(v); // Its destination is an address of L2's, which L1's tables translate.
-    if (!hw_guest_translate(v->pio_linear, &v->pio_gpa)) {
-        queue_page_fault(v, v->pio_linear, PFERR_WRITE);
-        return 1; // The guest executes the instruction again.
-    }
-    u64 room = min_u64(PIO_BATCH_BYTES, PAGE_SIZE - (v->pio_gpa & ~PAGE_MASK)) / v->pio_size;
+    u64 room = min_u64(PIO_BATCH_BYTES, PAGE_SIZE - (v->pio_linear & ~PAGE_MASK)) / v->pio_size;
+    u64 ignored;
 
+    switch (guest_translate_linear(v, v->pio_linear, PFERR_WRITE, &ignored)) {
+    case GUEST_ACCESS_DONE:
+        break;
+    case GUEST_ACCESS_FAULT:
+        return 1; // The guest executes the instruction again.
+    case GUEST_ACCESS_NO_MEMORY:
+        return handle_not_modelled(v);
+    }
     v->pio_count = down || room == 0 ? 1 : (u32)min_u64(count, room);
     if (in_core(v, io_data(v)))
         return complete_string_in(v);
@@ -160,41 +166,61 @@ static int string_out(struct x86_vcpu *v)
 {
     u8 *data = io_data(v);
 
-    for (u32 i = 0; i < v->pio_count; i++)
-        if (!hw_guest_read_operand(v->pio_linear + (u64)i * v->pio_size, data + i * v->pio_size,
-                                   v->pio_size)) {
-            queue_page_fault(v, v->pio_linear + (u64)i * v->pio_size, 0);
-            return 1;
-        }
+    v->pio_count = 1; // Each write may have side effects.
+    switch (guest_read_linear(v, v->pio_linear, data, v->pio_size)) {
+    case GUEST_ACCESS_DONE:
+        break;
+    case GUEST_ACCESS_FAULT:
+        return 1;
+    case GUEST_ACCESS_NO_MEMORY:
+        return internal_error(v, HV_INTERNAL_ERROR_EMULATION, 2, v->pio_linear, v->pio_count, 0);
+    }
     trace_pio(v, data);
     if (in_core(v, data))
         return finish_string(v);
     return to_user_space(v, finish_string);
 }
 
-static int string_io(struct x86_vcpu *v, bool rep)
+int pio_string(struct x86_vcpu *v, const struct pio_string *s)
 {
-    u64 count = rep ? v->gprs.r[GPR_RCX] : 1;
-    bool down = (vcpu_rflags(v) & X86_RFLAGS_DF) != 0;
+    v->pio_port = s->port;
+    v->pio_size = s->bytes;
+    v->pio_in = s->in;
+    v->pio_rep = s->rep;
+    v->pio_linear = s->linear;
+    v->pio_address_mask = size_mask(s->address_bytes);
+    u64 count = s->rep ? v->gprs.r[GPR_RCX] & v->pio_address_mask : 1;
 
-    v->pio_rep = rep;
     if (count == 0)
         return skip_instruction(v);
-    v->pio_linear = vmcs_read(GUEST_LINEAR_ADDRESS);
-    if (v->pio_in)
-        return string_in(v, count, down);
-    v->pio_count = 1; // Each write may have side effects.
-    return string_out(v);
+    return s->in ? string_in(v, count, (vcpu_rflags(v) & X86_RFLAGS_DF) != 0) : string_out(v);
+}
+
+// Address size, which the exit tells where the processor says so (SDM 27.2.5, table 27-8, A.1); else that of
+// the code segment: an address-size prefix before INS or OUTS is then not seen.
+static u8 address_bytes(struct x86_vcpu *v)
+{
+    if (x86_host_of(v)->caps.basic & VMX_BASIC_INS_OUTS) {
+        u32 info = vmcs_read32(VMX_INSTRUCTION_INFO);
+
+        return (u8)(2u << ((info & INSN_INFO_ADDR_SIZE_MASK) >> INSN_INFO_ADDR_SIZE_SHIFT));
+    }
+    return vcpu_64bit(v) ? 8 : vcpu_segment_ar(v, SEG_CS) & AR_DB ? 4 : 2;
 }
 
 int handle_io_instruction(struct x86_vcpu *v)
 {
     u64 q = exit_qualification(v);
+    u8 bytes = (u8)((q & QUAL_IO_SIZE_MASK) + 1);
+    u16 port = (u16)((q & QUAL_IO_PORT_MASK) >> QUAL_IO_PORT_SHIFT);
+    bool in = (q & QUAL_IO_IN) != 0;
 
-    v->pio_size = (u32)(q & QUAL_IO_SIZE_MASK) + 1;
-    v->pio_port = (u16)((q & QUAL_IO_PORT_MASK) >> QUAL_IO_PORT_SHIFT);
-    v->pio_in = (q & QUAL_IO_IN) != 0;
-    if (unlikely(q & QUAL_IO_STRING))
-        return string_io(v, (q & QUAL_IO_REP) != 0);
-    return plain_io(v);
+    if (likely(!(q & QUAL_IO_STRING)))
+        return pio_plain(v, port, bytes, in);
+    return pio_string(v, &(struct pio_string){.port = port,
+                                              .bytes = bytes,
+                                              .in = in,
+                                              .rep = (q & QUAL_IO_REP) != 0,
+                                              .address_bytes = address_bytes(v),
+                                              .linear = vmcs_read(GUEST_LINEAR_ADDRESS)});
 }

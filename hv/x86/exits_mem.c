@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // Exits of guest-physical memory: EPT violation and misconfiguration, APIC page (SDM 28.3.3, 29.4).
+#include "hv/hw/guest.h"
 #include "hv/mmu/mmu.h"
 #include "hv/x86/emulate.h"
 #include "hv/x86/exits.h"
@@ -16,7 +17,7 @@ int finish_page_fault(struct x86_vcpu *v, const struct page_fault *f, enum fault
     case FAULT_EMULATE:
         if (f->exec) // Code in device memory.
             return internal_error(v, HV_INTERNAL_ERROR_EMULATION, 1, f->gpa.v, 0, 0);
-        return emulate_mmio(v, f->gpa);
+        return emulate_mmio(v, f->gpa, false);
     case FAULT_ERROR:
         break;
     }
@@ -50,7 +51,7 @@ int handle_ept_misconfig(struct x86_vcpu *v)
     gpa_t a = exit_gpa(v);
 
     if (likely(mmu_is_mmio(v, a)))
-        return emulate_mmio(v, a);
+        return emulate_mmio(v, a, true);
     // The entry is out of date: slots changed since. Ask for the memory again.
     struct page_fault f = {.gpa = a};
 
@@ -67,5 +68,12 @@ int handle_apic_access(struct x86_vcpu *v)
 
     if (result >= 0)
         return result;
-    return emulate_mmio(v, gpa((v->apic_base & APIC_BASE_ADDR_MASK) + (q & QUAL_APIC_OFFSET_MASK)));
+    return emulate_mmio(v, gpa((v->apic_base & APIC_BASE_ADDR_MASK) + (q & QUAL_APIC_OFFSET_MASK)), true);
+}
+
+// Only with "descriptor-table exiting". The operand is wherever the instruction says (SDM 27.2.5, tables
+// 27-10, 27-11): carried out whole.
+int handle_descriptor_table(struct x86_vcpu *v)
+{
+    return hw_guest_is_stream() ? handle_not_modelled(v) : emulate_instruction(v);
 }

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Nested VMX: the VMX instructions of L1 (SDM chapter 30), checks in the manual's order.
-#include "hv/hw/guest.h"
 #include "hv/x86/exits.h"
+#include "hv/x86/guest_access.h"
 #include "hv/x86/nested_state.h"
 
 #define ARITHMETIC_FLAGS                                                                                     \
@@ -64,52 +64,10 @@ static int fault_ud(struct x86_vcpu *v)
 
 // --- Operands (SDM 27.2.5).
 
-static u64 operand_linear(struct x86_vcpu *v, u32 info)
-{
-    enum x86_segment segment = (enum x86_segment)((info & INSN_INFO_SEG_MASK) >> INSN_INFO_SEG_SHIFT);
-    u64 address = exit_qualification(v); // Displacement.
-
-    if ((info & INSN_INFO_NO_BASE) == 0)
-        address += vcpu_gpr(v, (info & INSN_INFO_BASE_MASK) >> INSN_INFO_BASE_SHIFT);
-    if ((info & INSN_INFO_NO_INDEX) == 0)
-        address += vcpu_gpr(v, (info & INSN_INFO_INDEX_MASK) >> INSN_INFO_INDEX_SHIFT)
-                   << (info & INSN_INFO_SCALE_MASK);
-    switch ((info & INSN_INFO_ADDR_SIZE_MASK) >> INSN_INFO_ADDR_SIZE_SHIFT) {
-    case 0:
-        address &= 0xffff;
-        break;
-    case 1:
-        address &= 0xffffffff;
-        break;
-    default:
-        break;
-    }
-    if (!vcpu_64bit(v))
-        return (address + vcpu_segment_base(v, segment)) & 0xffffffff;
-    // In 64-bit mode only FS and GS have a base (SDM 3.4.4).
-    return segment == SEG_FS || segment == SEG_GS ? address + vcpu_segment_base(v, segment) : address;
-}
-
-// Reads a memory operand. False: the fault is queued.
-static bool read_memory(struct x86_vcpu *v, u32 info, void *to, unsigned size)
-{
-    u64 linear = operand_linear(v, info);
-
-    if (vcpu_64bit(v) && !is_canonical(linear)) {
-        inject_gp(v, 0);
-        return false;
-    }
-    if (!hw_guest_read_operand(linear, to, size)) {
-        queue_page_fault(v, linear, 0);
-        return false;
-    }
-    return true;
-}
-
 // The pointer operand of VMXON, VMCLEAR, VMPTRLD.
 static bool read_pointer(struct x86_vcpu *v, u64 *pointer)
 {
-    return read_memory(v, vmcs_read32(VMX_INSTRUCTION_INFO), pointer, 8);
+    return guest_read_operand(v, vmcs_read32(VMX_INSTRUCTION_INFO), pointer, 8);
 }
 
 static bool good_pointer(const struct x86_vcpu *v, u64 pointer)
@@ -283,7 +241,7 @@ static int handle_vmwrite(struct x86_vcpu *v)
         return fail_invalid(v);
     if (info & INSN_INFO_IS_REG)
         value = vcpu_gpr(v, (info & INSN_INFO_REG1_MASK) >> INSN_INFO_REG1_SHIFT);
-    else if (!read_memory(v, info, &value, vcpu_64bit(v) ? 8 : 4))
+    else if (!guest_read_operand(v, info, &value, vcpu_64bit(v) ? 8 : 4))
         return 1;
     int index = field >> 32 ? -1 : vmcs12_index((u32)field);
     if (index < 0)
@@ -312,7 +270,7 @@ static int handle_invept(struct x86_vcpu *v)
 
     if (type != INVEPT_SINGLE && type != INVEPT_ALL)
         return fail(v, VMERR_INVEPT_INVVPID_BAD_OPERAND);
-    if (!read_memory(v, info, &descriptor, sizeof descriptor))
+    if (!guest_read_operand(v, info, &descriptor, sizeof descriptor))
         return 1;
     u32 error = nested_ept_invalidate(v, type, descriptor.eptp);
 
@@ -329,7 +287,7 @@ static int handle_invvpid(struct x86_vcpu *v)
 
     if (type > INVVPID_SINGLE_RETAIN_GLOBALS)
         return fail(v, VMERR_INVEPT_INVVPID_BAD_OPERAND);
-    if (!read_memory(v, info, &descriptor, sizeof descriptor))
+    if (!guest_read_operand(v, info, &descriptor, sizeof descriptor))
         return 1;
     if (descriptor.vpid >> 16 || (type != INVVPID_ALL && descriptor.vpid == 0) ||
         (type == INVVPID_ADDRESS && !is_canonical(descriptor.linear)))

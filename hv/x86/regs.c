@@ -41,11 +41,16 @@ u64 vcpu_cr4(struct x86_vcpu *v)
     return vcpu_cached(v, CACHED_CR4);
 }
 
-void vcpu_set_rflags(struct x86_vcpu *v, u64 rflags)
+void vcpu_write_rflags(struct x86_vcpu *v, u64 rflags)
 {
     v->cached[CACHED_RFLAGS] = rflags;
     v->regs_avail |= 1u << CACHED_RFLAGS;
     vmcs_write(GUEST_RFLAGS, rflags);
+}
+
+void vcpu_set_rflags(struct x86_vcpu *v, u64 rflags)
+{
+    vcpu_write_rflags(v, rflags);
     make_request(REQ_EVENT, &v->vcpu);
 }
 
@@ -65,6 +70,15 @@ void vcpu_set_interrupt_shadow(struct x86_vcpu *v, u32 mask)
         vmcs_write(GUEST_INTERRUPTIBILITY_INFO, value);
 }
 
+void vcpu_complete_instruction(struct x86_vcpu *v, u64 rip, u64 rflags_before, u32 shadow)
+{
+    vcpu_set_rip(v, rip);
+    vcpu_set_interrupt_shadow(v, shadow);
+    // MOV SS and POP SS hold the trap back until after the next instruction (SDM 6.8.3).
+    if (unlikely(rflags_before & X86_RFLAGS_TF) && !(shadow & INTERRUPTIBILITY_MOV_SS))
+        queue_exception_p(v, DB_VECTOR, X86_DR6_BS);
+}
+
 int skip_instruction(struct x86_vcpu *v)
 {
     u64 rflags = vcpu_rflags(v);
@@ -74,10 +88,7 @@ int skip_instruction(struct x86_vcpu *v)
     // Outside of 64-bit mode the instruction pointer has 32 bits; only a carry into bit 32 can matter.
     if (unlikely(((next ^ rip) >> 31) == 3) && !vcpu_64bit(v))
         next = (u32)next;
-    vcpu_set_rip(v, next);
-    vcpu_set_interrupt_shadow(v, 0);
-    if (unlikely(rflags & X86_RFLAGS_TF))
-        queue_exception_p(v, DB_VECTOR, X86_DR6_BS);
+    vcpu_complete_instruction(v, next, rflags, 0);
     return 1;
 }
 
@@ -132,6 +143,16 @@ static u64 segment_read(struct x86_vcpu *v, enum x86_segment s, enum x86_segment
 u64 vcpu_segment_base(struct x86_vcpu *v, enum x86_segment s)
 {
     return segment_read(v, s, SEGF_BASE);
+}
+
+u32 vcpu_segment_limit(struct x86_vcpu *v, enum x86_segment s)
+{
+    return (u32)segment_read(v, s, SEGF_LIMIT);
+}
+
+u16 vcpu_segment_selector(struct x86_vcpu *v, enum x86_segment s)
+{
+    return (u16)segment_read(v, s, SEGF_SELECTOR);
 }
 
 u32 vcpu_segment_ar(struct x86_vcpu *v, enum x86_segment s)

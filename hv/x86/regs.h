@@ -54,6 +54,15 @@ static inline void vcpu_set_rsp(struct x86_vcpu *v, u64 rsp)
 // Also requests EVENT: IF may have been set (catalogue 004-H; this is the one place that owns that
 // obligation).
 void vcpu_set_rflags(struct x86_vcpu *v, u64 rflags);
+// Where IF stays as it is: no event can have become deliverable.
+void vcpu_write_rflags(struct x86_vcpu *v, u64 rflags);
+// For skip_instruction() where the VMCS's instruction length is not that of the instruction (SDM 27.2.5:
+// undefined after EPT misconfigurations and violations).
+static inline void vcpu_set_insn_len(struct x86_vcpu *v, unsigned bytes)
+{
+    v->cached[CACHED_INSN_LEN] = bytes;
+    v->regs_avail |= 1u << CACHED_INSN_LEN;
+}
 // General register n, 0..15, RSP included.
 static inline u64 vcpu_gpr(struct x86_vcpu *v, unsigned n)
 {
@@ -85,6 +94,11 @@ static inline u64 vcpu_cr3(struct x86_vcpu *v)
 }
 // Architectural checks of MOV to CR (SDM vol. 2); 0, or 1: #GP, nothing changed.
 int vcpu_set_cr0(struct x86_vcpu *v, u64 cr0);
+// CR0 after LMSW of `source`: PE, MP, EM, TS; it cannot clear PE (SDM vol. 2 LMSW).
+static inline u64 vcpu_lmsw(struct x86_vcpu *v, u64 source)
+{
+    return (vcpu_cr0(v) & ~(X86_CR0_MP | X86_CR0_EM | X86_CR0_TS)) | (source & 0xf);
+}
 int vcpu_set_cr3(struct x86_vcpu *v, u64 cr3);
 int vcpu_set_cr4(struct x86_vcpu *v, u64 cr4);
 u64 vcpu_cr8(struct x86_vcpu *v);
@@ -107,6 +121,8 @@ void vcpu_get_segment(struct x86_vcpu *v, enum x86_segment s, struct hv_segment 
 void vcpu_set_segment(struct x86_vcpu *v, enum x86_segment s, const struct hv_segment *in);
 u64 vcpu_segment_base(struct x86_vcpu *v, enum x86_segment s);
 u32 vcpu_segment_ar(struct x86_vcpu *v, enum x86_segment s);
+u32 vcpu_segment_limit(struct x86_vcpu *v, enum x86_segment s);
+u16 vcpu_segment_selector(struct x86_vcpu *v, enum x86_segment s);
 unsigned vcpu_cpl(struct x86_vcpu *v);
 static inline bool vcpu_long_mode(const struct x86_vcpu *v)
 {
@@ -119,6 +135,8 @@ bool vcpu_require_cpl0(struct x86_vcpu *v);
 // Past the instruction that exited: RIP by the instruction length, STI and MOV SS blocking ends, #DB if TF. 1
 // for handlers to return, 0 if user space must know (never at present).
 int skip_instruction(struct x86_vcpu *v);
+// The same where RIP and the interrupt shadow after the instruction are known: `shadow` INTERRUPTIBILITY_*.
+void vcpu_complete_instruction(struct x86_vcpu *v, u64 rip, u64 rflags_before, u32 shadow);
 u32 vcpu_interrupt_shadow(struct x86_vcpu *v); // INTERRUPTIBILITY_STI, _MOV_SS
 void vcpu_set_interrupt_shadow(struct x86_vcpu *v, u32 mask);
 

@@ -4,6 +4,7 @@
 #include "hv/core/vm.h"
 #include "hv/lib/assert.h"
 #include "hv/mmu/mmu.h"
+#include "hv/x86/emulate.h"
 #include "hv/x86/exits.h"
 #include "hv/x86/lapic.h"
 #include "hv/x86/msr.h"
@@ -328,6 +329,14 @@ enum exit_fastpath arch_vcpu_enter(struct vcpu *vcpu, bool immediate_exit)
     struct x86_vcpu *v = to_x86(vcpu);
     const u64 host_xcr0 = x86_host_of(v)->xcr0;
     v->immediate_exit = immediate_exit;
+    if (unlikely(!x86_host_of(v)->caps.unrestricted_guest)) {
+        v->emulating = emulation_required(v);
+        if (v->emulating) {
+            v->exit_reason = EXIT_REASON_INVALID_STATE;
+            v->idt_vectoring = 0;
+            return EXIT_FASTPATH_NONE;
+        }
+    }
     bool own_debug = !cpu_controls_has(v, CPU_MOV_DR_EXITING) || unlikely(v->dr7 & 0xff);
 
     hw_trace(TP_KVM_ENTRY, vcpu->index, trace_rip(v), 0, 0, 0, 0);

@@ -19,11 +19,11 @@ static const struct vmx_control_request cpu_request = {
     .optional = CPU_USE_TPR_SHADOW,
 };
 static const struct vmx_control_request cpu2_request = {
-    .required = CPU2_ENABLE_EPT | CPU2_UNRESTRICTED_GUEST,
-    .optional = CPU2_VIRTUALIZE_APIC_ACCESSES | CPU2_VIRTUALIZE_X2APIC_MODE | CPU2_APIC_REGISTER_VIRT |
-                CPU2_VIRTUAL_INTR_DELIVERY | CPU2_ENABLE_VPID | CPU2_PAUSE_LOOP_EXITING | CPU2_ENABLE_RDTSCP |
-                CPU2_ENABLE_INVPCID | CPU2_ENABLE_XSAVES | CPU2_WBINVD_EXITING | CPU2_RDRAND_EXITING |
-                CPU2_RDSEED_EXITING | CPU2_ENABLE_PML,
+    .required = CPU2_ENABLE_EPT,
+    .optional = CPU2_UNRESTRICTED_GUEST | CPU2_VIRTUALIZE_APIC_ACCESSES | CPU2_VIRTUALIZE_X2APIC_MODE |
+                CPU2_APIC_REGISTER_VIRT | CPU2_VIRTUAL_INTR_DELIVERY | CPU2_ENABLE_VPID |
+                CPU2_PAUSE_LOOP_EXITING | CPU2_ENABLE_RDTSCP | CPU2_ENABLE_INVPCID | CPU2_ENABLE_XSAVES |
+                CPU2_WBINVD_EXITING | CPU2_RDRAND_EXITING | CPU2_RDSEED_EXITING | CPU2_ENABLE_PML,
 };
 static const struct vmx_control_request exit_request = {
     .required =
@@ -66,7 +66,7 @@ static const char *read_controls(struct vmx_caps *c)
             &c->cpu))
         return "VMX: a required processor-based control is missing";
     if (!vmx_adjust_control(cpu2_request, read_msr(MSR_IA32_VMX_PROCBASED_CTLS2), &c->cpu2))
-        return "VMX: EPT or unrestricted guest is missing";
+        return "VMX: EPT is missing";
     if (!vmx_adjust_control(
             exit_request, read_control_msr(c, MSR_IA32_VMX_EXIT_CTLS, MSR_IA32_VMX_TRUE_EXIT_CTLS), &c->exit))
         return "VMX: a required VM-exit control is missing";
@@ -93,8 +93,13 @@ static void decide_features(struct vmx_caps *c, const struct knobs *knobs)
 {
     const u32 apicv2 = CPU2_APIC_REGISTER_VIRT | CPU2_VIRTUAL_INTR_DELIVERY;
 
-    c->apicv =
-        knob(knobs, KNOB_X86_APICV) && (c->cpu2 & apicv2) == apicv2 && (c->pin & PIN_POSTED_INTERRUPTS);
+    c->unrestricted_guest =
+        knob(knobs, KNOB_VMX_UNRESTRICTED_GUEST) && (c->cpu2 & CPU2_UNRESTRICTED_GUEST) != 0;
+    if (!c->unrestricted_guest)
+        c->cpu2 &= ~(u32)CPU2_UNRESTRICTED_GUEST;
+    // An emulated guest never enters, which is where the processor would deliver virtual interrupts.
+    c->apicv = c->unrestricted_guest && knob(knobs, KNOB_X86_APICV) && (c->cpu2 & apicv2) == apicv2 &&
+               (c->pin & PIN_POSTED_INTERRUPTS);
     c->posted_interrupts = c->apicv;
     if (!c->apicv) {
         c->cpu2 &= ~apicv2;
@@ -123,7 +128,6 @@ static void decide_features(struct vmx_caps *c, const struct knobs *knobs)
     c->ept_5level = (c->ept_vpid & EPT_CAP_WALK_5) != 0;
     c->invept_single = (c->ept_vpid & EPT_CAP_INVEPT_SINGLE) != 0;
     c->tpr_shadow = (c->cpu & CPU_USE_TPR_SHADOW) != 0;
-    c->unrestricted_guest = true;
     c->rdtscp = (c->cpu2 & CPU2_ENABLE_RDTSCP) != 0;
     c->invpcid = (c->cpu2 & CPU2_ENABLE_INVPCID) != 0;
     c->xsaves = (c->cpu2 & CPU2_ENABLE_XSAVES) != 0;

@@ -12,7 +12,7 @@
 #include "hv/core/arch.h"
 #include "hv/hw/trace.h"
 #include "hv/hw/vmx.h"
-#include "hv/x86/decode.h"
+#include "hv/x86/emulate_state.h"
 #include "hv/x86/vmx_caps.h"
 #include "spec/exit_reasons.h"
 #include "spec/vmcs.h"
@@ -174,6 +174,7 @@ struct x86_event {
     u8 vector;
 };
 
+#define MMIO_FRAGMENTS 8u
 // User space finishes an access that an exit began; carried out by arch_vcpu_pre_run().
 struct mmio_fragment {
     u64 gpa;
@@ -195,6 +196,7 @@ struct x86_vcpu {
     bool immediate_exit;      // This entry leaves before an instruction of the guest.
     bool fail;                // VM entry failed as an instruction (VMfail).
     u8 fail_status;           // enum hw_vmx_status
+    bool emulating;           // The last entry was none: the core carries the guest's instructions out.
     bool guest_msrs_loaded;
     bool in_guest_mode; // Runs a nested guest (L2).
     bool apicv_active;
@@ -249,10 +251,10 @@ struct x86_vcpu {
     u16 pio_port;
     bool pio_in, pio_rep;
     u64 pio_linear, pio_gpa;
-    struct decoded insn; // Being emulated.
-    struct mmio_fragment mmio[2];
+    u64 pio_address_mask;                      // Of the string's registers, by address size.
+    struct emulation emu;                      // The instruction being emulated.
+    struct mmio_fragment mmio[MMIO_FRAGMENTS]; // Its writes, or the one read that is asked for.
     u32 mmio_count, mmio_done;
-    bool mmio_write;
     // Last address that was found to be MMIO.
     u64 mmio_gfn, mmio_generation;
 

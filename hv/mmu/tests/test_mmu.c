@@ -187,14 +187,14 @@ TEST(Mmu, DeviceMemoryIsRememberedUntilSlotsChange)
 
 static void unknown_instruction(void)
 {
-    static const u8 movups[] = {0x0f, 0x11, 0x07};
+    static const u8 addps[] = {0x0f, 0x58, 0x07};
 
-    guest_instruction(movups, sizeof(movups));
+    guest_instruction(addps, sizeof(addps));
     fault(0xfe000000, QUAL_EPT_WRITE);
     EXPECT_EQ(t.run->exit_reason, HV_EXIT_INTERNAL_ERROR);
     EXPECT_EQ(t.run->internal.suberror, HV_INTERNAL_ERROR_EMULATION);
     EXPECT_EQ(t.run->internal.data[0], 3);
-    EXPECT_EQ(t.run->internal.data[1], 0x07110f);
+    EXPECT_EQ(t.run->internal.data[1], 0x07580f);
 }
 TEST(Mmu, InstructionsThatCannotBeEmulatedAreShown)
 {

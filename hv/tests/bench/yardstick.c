@@ -37,6 +37,18 @@ static struct {
 } b;
 
 // The guest's memory is not looked at by these exits.
+bool hw_guest_is_stream(void)
+{
+    return true;
+}
+void hw_guest_read_xmm(unsigned n, u64 value[2])
+{
+    (void)n, (void)value;
+}
+void hw_guest_write_xmm(unsigned n, const u64 value[2])
+{
+    (void)n, (void)value;
+}
 unsigned hw_guest_fetch(u8 *bytes, unsigned max)
 {
     (void)bytes, (void)max;

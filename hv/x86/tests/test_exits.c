@@ -35,7 +35,7 @@ TEST(ExitTable, NumbersThatTheManualLeavesOutAreUnknown)
 static void unmodelled_exit(struct hw_gprs *r)
 {
     (void)r;
-    guest_exit(EXIT_REASON_TASK_SWITCH, 0x1234, 2);
+    guest_exit(EXIT_REASON_GETSEC, 0x1234, 2);
 }
 static void unmodelled(void)
 {
@@ -45,7 +45,7 @@ static void unmodelled(void)
     EXPECT_EQ(run_vm(), 0);
     EXPECT_EQ(t.run->exit_reason, HV_EXIT_INTERNAL_ERROR);
     EXPECT_EQ(t.run->internal.suberror, HV_INTERNAL_ERROR_UNEXPECTED_EXIT_REASON);
-    EXPECT_EQ(t.run->internal.data[0], EXIT_REASON_TASK_SWITCH);
+    EXPECT_EQ(t.run->internal.data[0], EXIT_REASON_GETSEC);
     EXPECT_EQ(fake_trace_count(TP_NOT_MODELLED), 1);
 }
 TEST(Exits, WhatIsNotModelledEndsInANamedErrorNeverInSilence)

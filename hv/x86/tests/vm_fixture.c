@@ -17,9 +17,31 @@ static struct {
     u8 operand[16];
     bool has_operand;
     unsigned insn_count;
+    bool machine_code;
+    u64 xmm[16][2];
 } f;
 
 // --- The door to guest-linear memory.
+
+bool hw_guest_is_stream(void)
+{
+    return !f.machine_code;
+}
+
+void hw_guest_read_xmm(unsigned n, u64 value[2])
+{
+    memcpy(value, f.xmm[n], 16);
+}
+
+void hw_guest_write_xmm(unsigned n, const u64 value[2])
+{
+    memcpy(f.xmm[n], value, 16);
+}
+
+void guest_is_machine_code(void)
+{
+    f.machine_code = true;
+}
 
 unsigned hw_guest_fetch(u8 *bytes, unsigned max)
 {

@@ -43,6 +43,9 @@ u64 guest_entries(void);
 typedef void (*guest_step)(struct hw_gprs *r);
 void script_guest(const guest_step *steps, u32 count);
 
+// From now on instructions and operands are in the VM's memory, which the core walks and reads itself.
+void guest_is_machine_code(void);
+
 // Bytes of the guest's current instruction, for hw_guest_fetch().
 void guest_instruction(const u8 *bytes, unsigned count);
 

@@ -269,6 +269,25 @@ static struct replay_guest *current_guest(struct pcpu *c)
     return v->current.mem ? replay_find(c->machine, vmcs_get(v, GUEST_IDTR_BASE)) : NULL;
 }
 
+bool hw_guest_is_stream(void)
+{
+    return current_guest(pcpu_current) != NULL;
+}
+
+void hw_guest_read_xmm(unsigned n, u64 value[2])
+{
+    const struct pcpu *c = x86_instruction(pcpu_current->uarch->l1d.latency_cycles, false);
+
+    memcpy(value, c->x86->vmx.xmm[n], sizeof c->x86->vmx.xmm[n]);
+}
+
+void hw_guest_write_xmm(unsigned n, const u64 value[2])
+{
+    struct pcpu *c = x86_instruction(pcpu_current->uarch->l1d.latency_cycles, false);
+
+    memcpy(c->x86->vmx.xmm[n], value, sizeof c->x86->vmx.xmm[n]);
+}
+
 // A walk of four levels and the data, all in the first-level cache.
 static struct pcpu *walk_of_software(unsigned loads)
 {

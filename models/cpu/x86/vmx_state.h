@@ -95,6 +95,7 @@ struct vmx {
     // Registers in non-root operation; CRs, DRs and MSRs are x86_state's, which a guest shares with root
     // mode.
     struct hw_gprs gpr; // r[4] is RSP, which VM entry and exit load and save
+    uint64_t xmm[16][2]; // Neither VM entry nor exit touches them; streams do not use them.
     uint64_t rip, rflags;
     uint32_t blocking; // As GUEST_INTERRUPTIBILITY_INFO
     uint32_t activity;

@@ -10,7 +10,7 @@
 struct decoder {
     csh handle[3]; // By enum code_size
     cs_insn *insn;
-    const struct uop_row *row[X86_INS_ENDING];
+    const struct uop_row *row[UOP_IDS];
 };
 
 struct reg_name {
@@ -222,6 +222,56 @@ static void decode_undefined(struct uop *u)
     u->flags |= UOP_ENDS;
 }
 
+// Instructions that Capstone does not know, by their opcode behind prefixes. Some have a register operand in
+// the ModRM byte.
+static const struct {
+    uint8_t prefix; // That it must have; 0: none
+    uint8_t bytes[3], count;
+    uint8_t modrm_mask, modrm; // Of the byte behind them, if mask is not 0
+    uint16_t id;
+} own[] = {
+    {0, {0x0f, 0x01, 0xee}, 3, 0, 0, UOP_RDPKRU},
+    {0, {0x0f, 0x01, 0xef}, 3, 0, 0, UOP_WRPKRU},
+    {0, {0x0f, 0x01, 0xe8}, 3, 0, 0, UOP_SERIALIZE},
+    {0xf3, {0x0f, 0xc7}, 2, 0xf8, 0xf8, UOP_RDPID},
+    {0, {0x0f, 0xb9}, 2, 0, 0, UOP_UD1},
+    {0, {0x0f, 0xff}, 2, 0, 0, UOP_UD0},
+};
+
+static unsigned own_length(unsigned i, const unsigned char *bytes, unsigned count, uint8_t prefix)
+{
+    unsigned need = own[i].count + (own[i].modrm_mask ? 1u : 0);
+
+    if (prefix != own[i].prefix || count < need || memcmp(bytes, own[i].bytes, own[i].count))
+        return 0;
+    return own[i].modrm_mask && (bytes[own[i].count] & own[i].modrm_mask) != own[i].modrm ? 0 : need;
+}
+
+static bool decode_own(const struct decoder *d, struct uop *u, const unsigned char *bytes, unsigned count)
+{
+    unsigned skip = 0;
+    uint8_t prefix = 0, rex = 0;
+
+    if (count && (bytes[0] == 0xf3 || bytes[0] == 0xf2 || bytes[0] == 0x66))
+        prefix = bytes[skip++];
+    if (u->code_size == CODE_64 && skip < count && (bytes[skip] & 0xf0) == 0x40)
+        rex = bytes[skip++];
+    for (unsigned i = 0; i < sizeof own / sizeof *own; i++) {
+        unsigned length = own_length(i, bytes + skip, count - skip, prefix);
+        const struct uop_row *row = d->row[own[i].id];
+
+        if (!length || !row)
+            continue;
+        u->length = (uint8_t)(skip + length);
+        u->reg[0] = (uint8_t)((bytes[skip + length - 1] & 7) | (rex & 1) << 3);
+        u->size = u->code_size == CODE_64 ? 8 : 4;
+        u->flags |= UOP_ENDS;
+        u->fn = row->fn;
+        return true;
+    }
+    return false;
+}
+
 bool decode_one(struct decoder *d, struct uop *u, const unsigned char *bytes, unsigned count, uint64_t rip,
                 uint32_t mode)
 {
@@ -234,6 +284,8 @@ bool decode_one(struct decoder *d, struct uop *u, const unsigned char *bytes, un
     u->code_size = (uint8_t)(mode & 3);
     u->stack_size = (uint8_t)(mode >> 4 & 15);
     u->base = u->index = REG_NONE;
+    if (decode_own(d, u, bytes, count))
+        return true;
     if (!cs_disasm_iter(d->handle[u->code_size], &p, &left, &address, d->insn)) {
         decode_undefined(u);
         return count >= 15;

@@ -3,6 +3,8 @@
 #include "models/cpu/x86/interp/flags.h"
 #include "models/cpu/x86/interp/operand.h"
 
+#include "models/mem/mem.h"
+
 // --- What each operation makes of its operands; flags as the manual's page says. ---
 
 static inline __attribute__((always_inline)) uint64_t alu_adc(struct vmx *v, unsigned size, uint64_t a,
@@ -238,6 +240,14 @@ static enum insn_result cmpxchg(struct vmx *v, const struct uop *u)
     return INSN_DONE;
 }
 
+// Orders what the model lets out of order: stores that others cannot see yet (SDM 8.2.5).
+static enum insn_result fence(struct vmx *v, const struct uop *u)
+{
+    (void)u;
+    mem_store_drain(v->cpu);
+    return INSN_DONE;
+}
+
 static enum insn_result nop(struct vmx *v, const struct uop *u)
 {
     (void)v, (void)u;
@@ -262,5 +272,16 @@ const struct uop_row exec_alu_rows[] = {
     {X86_INS_XADD, choose_one, xadd},
     {X86_INS_CMPXCHG, choose_one, cmpxchg},
     {X86_INS_NOP, NULL, nop},
+    {X86_INS_ENDBR32, NULL, nop},
+    {X86_INS_ENDBR64, NULL, nop},
+    {X86_INS_PREFETCH, NULL, nop},
+    {X86_INS_PREFETCHNTA, NULL, nop},
+    {X86_INS_PREFETCHT0, NULL, nop},
+    {X86_INS_PREFETCHT1, NULL, nop},
+    {X86_INS_PREFETCHT2, NULL, nop},
+    {X86_INS_PREFETCHW, NULL, nop},
+    {X86_INS_MFENCE, NULL, fence},
+    {X86_INS_LFENCE, NULL, nop},
+    {X86_INS_SFENCE, NULL, nop},
 };
 const unsigned exec_alu_count = sizeof exec_alu_rows / sizeof *exec_alu_rows;

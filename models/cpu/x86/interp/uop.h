@@ -86,6 +86,9 @@ struct block {
 
 // --- decode.c ---
 
+// Mnemonics that Capstone 4 does not know (decode.c reads them itself).
+enum { UOP_RDPKRU = X86_INS_ENDING, UOP_WRPKRU, UOP_SERIALIZE, UOP_RDPID, UOP_UD1, UOP_UD0, UOP_IDS };
+
 // One row for each mnemonic that is executed. `choose` completes the uop and returns its function, or NULL
 // where this form does not exist (#UD). Without it the function is `fn`, and LOCK is not allowed.
 struct uop_row {
