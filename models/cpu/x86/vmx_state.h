@@ -94,7 +94,7 @@ struct vmx {
 
     // Registers in non-root operation; CRs, DRs and MSRs are x86_state's, which a guest shares with root
     // mode.
-    struct hw_gprs gpr; // r[4] is RSP, which VM entry and exit load and save
+    struct hw_gprs gpr;  // r[4] is RSP, which VM entry and exit load and save
     uint64_t xmm[16][2]; // Neither VM entry nor exit touches them; streams do not use them.
     uint64_t rip, rflags;
     uint32_t blocking; // As GUEST_INTERRUPTIBILITY_INFO
@@ -119,6 +119,7 @@ struct vmx {
     struct replay_guest *guest;  // The program that runs; NULL: machine code
     bool linear;                 // Its addresses are linear, not guest-physical
     bool delivered;              // An event went through the IDT at this boundary
+    bool behind;                 // Machine code: something is to be looked at behind this instruction
     bool trap_held;              // SYSCALL has cleared RFLAGS.TF: no single-step trap follows it
     uint32_t trap_exit;          // Reason of an exit that follows the current instruction (0: none) ...
     uint64_t trap_qualification; // ... and its qualification

@@ -20,7 +20,7 @@ struct vmx *insn_vmx(void)
     return &pcpu_current->x86->vmx;
 }
 
-bool insn_start_with(struct insn_controls controls)
+static bool prepare(struct insn_controls controls)
 {
     if (!bench_load("skylake-sp"))
         return false;
@@ -30,6 +30,7 @@ bool insn_start_with(struct insn_controls controls)
     insn_set(PML4, PDPT | TABLE);
     insn_set(PDPT, PD | TABLE);
     insn_set(PD, 0 | TABLE | X86_PTE_D | X86_PTE_PS);
+    insn_set(PD + 8, 0x200000 | TABLE | X86_PTE_D | X86_PTE_PS);
     bench_vmwrite(GUEST_CR3, PML4);
     bench_vmwrite(GUEST_RIP, INSN_CODE);
     bench_vmwrite(GUEST_RSP, INSN_STACK);
@@ -38,6 +39,21 @@ bool insn_start_with(struct insn_controls controls)
     bench_vmwrite(EXCEPTION_BITMAP, UINT32_MAX);
     bench_control(CPU_BASED_VM_EXEC_CONTROL, controls.cpu, CPU_HLT_EXITING & ~controls.cpu);
     bench_control(SECONDARY_VM_EXEC_CONTROL, controls.cpu2, 0);
+    return true;
+}
+
+bool insn_code(const unsigned char *code, size_t bytes, struct insn_controls controls)
+{
+    if (!prepare(controls))
+        return false;
+    memcpy(bench.memory + BENCH_GUEST + INSN_CODE, code, bytes);
+    return true;
+}
+
+bool insn_start_with(struct insn_controls controls)
+{
+    if (!prepare(controls))
+        return false;
     if (!vmx_load_guest(pcpu_current)) {
         TEST_FAIL("VM entry failed");
         return false;

@@ -19,6 +19,8 @@ struct insn_controls {
     uint32_t cpu, cpu2;
 };
 bool insn_start_with(struct insn_controls controls);
+// The same without the VM entry, with code at INSN_CODE: bench_run() executes it.
+bool insn_code(const unsigned char *code, size_t bytes, struct insn_controls controls);
 void insn_mode(enum insn_mode mode, unsigned cpl);
 struct vmx *insn_vmx(void);
 
