@@ -84,7 +84,9 @@ void guest_space_load(struct pcpu *c)
         space.paging.levels = 0;
     }
     mmu_set_space(s->mmu, &space);
-    s->mmu->user = (vmcs_get32(v, GUEST_SS_AR_BYTES) & AR_DPL_MASK) == AR_DPL_MASK;
+    // Of machine code the VMCS has what VM entry loaded.
+    s->mmu->user =
+        ((v->guest ? vmcs_get32(v, GUEST_SS_AR_BYTES) : v->seg[SEG_SS].ar) & AR_DPL_MASK) == AR_DPL_MASK;
 }
 
 // --- What the guest invalidates (SDM 4.10.4.1): linear and combined mappings of its VPID (28.4.3.1). ---

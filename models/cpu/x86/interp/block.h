@@ -20,7 +20,6 @@ struct interp {
     struct cost cost;
     struct block **blocks; // By block_slot()
     struct rmw rmw;
-    bool page_written; // The guest has stored into a page of the running block: what follows is read anew
 };
 
 // What decoding depends on: code size, stack size.

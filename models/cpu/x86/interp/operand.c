@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "models/cpu/x86/interp/operand.h"
+#include "models/cpu/x86/debug.h"
 
 #include "models/mem/mem.h"
 
@@ -47,17 +48,22 @@ enum insn_result operand_load(struct vmx *v, const struct uop *u, enum segment_n
         return again(v, u);
     *value = 0;
     uop_at(v, u);
-    return insn_access(guest_access(v->cpu, linear, size, EPT_ACCESS_READ, value));
+    r = insn_access(guest_access(v->cpu, linear, size, EPT_ACCESS_READ, value));
+    if (r == INSN_DONE && debug_armed(v->cpu))
+        debug_data(v->cpu, linear, size, false);
+    return r;
 }
 
-// Is this page one that the running block was decoded from? Its bytes may be others now.
+// Is this in the running block? Its bytes are others now: what follows is read anew.
 static void note_store(struct vmx *v, uint64_t linear, unsigned size)
 {
     const struct block *b = block_running(v);
     uint64_t code = b->rip + v->seg[SEG_CS].base; // In 64-bit mode the base is 0.
 
     if (linear < code + b->bytes && linear + size > code)
-        v->interp->page_written = true;
+        v->behind = true;
+    if (debug_armed(v->cpu))
+        debug_data(v->cpu, linear, size, true);
 }
 
 enum insn_result operand_store(struct vmx *v, const struct uop *u, enum segment_name segment, uint64_t offset,
