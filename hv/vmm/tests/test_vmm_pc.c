@@ -18,7 +18,7 @@ static struct {
     u32 console_vm;
     u8 line[24];
     u32 line_changes;
-    enum board_end how;
+    enum guest_end how;
     u64 code;
     u32 ends;
     u64 freed;
@@ -69,7 +69,7 @@ s64 vmm_irq_line(struct vmm_vm *of, u32 gsi, u32 level)
     core.line_changes++;
     return 0;
 }
-void vmm_guest_end(struct vmm_vm *of, enum board_end how, u64 code)
+void vmm_guest_end(struct vmm_vm *of, enum guest_end how, u64 code)
 {
     (void)of;
     core.ends++;
@@ -266,7 +266,7 @@ TEST(DebugExit, TheCodeIsWhatWasWritten)
 {
     make();
     out(0xf4, 0x12345, 4);
-    EXPECT_EQ(core.how, BOARD_END_EXIT);
+    EXPECT_EQ(core.how, GUEST_END_EXIT);
     EXPECT_EQ(core.code, 0x12345);
     out(0xf4, 0, 1);
     EXPECT_EQ(core.code, 0);
@@ -280,7 +280,7 @@ TEST(DebugExit, ShutdownIsAWordOfBytes)
         out(0x8900, (u8)*p, 1);
     EXPECT_EQ(core.ends, 0);
     out(0x8900, 'n', 1);
-    EXPECT_EQ(core.how, BOARD_END_POWER_OFF);
+    EXPECT_EQ(core.how, GUEST_END_POWER_OFF);
 }
 
 TEST(FwCfg, ItemsAreReadByteByByte)
