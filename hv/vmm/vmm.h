@@ -5,10 +5,10 @@
 #define HV_VMM_VMM_H
 
 #include "hv/api.h"
-#include "hv/hw/board.h"
 #include "hv/vmm/balloon.h"
 #include "hv/vmm/config.h"
 #include "hv/vmm/lock.h"
+#include "spec/guest_end.h"
 
 #define VMM_SLOTS_MAX 64u
 #define VMM_CPUID_MAX 128u
@@ -148,7 +148,7 @@ void vmm_big_unlock(struct vmm *vmm);
 // The guest of a VM with VMM_VM_PC has ended: it is told to the host's board, no vCPU of it runs again, and
 // the host switches itself off if nobody else runs (then this does not return). Only the first call counts.
 // On a thread of one of its vCPUs, which stops when it comes back to its loop.
-void vmm_guest_end(struct vmm_vm *vm, enum board_end how, u64 code);
+void vmm_guest_end(struct vmm_vm *vm, enum guest_end how, u64 code);
 
 // Body of a vCPU's thread.
 void vmm_vcpu_thread(void *arg);

@@ -137,7 +137,7 @@ struct machine {
     // VM's guest. Each may be NULL.
     void (*power_off)(struct machine *machine, uint32_t host);
     void (*console)(struct machine *machine, uint32_t vm, uint8_t byte);
-    void (*guest_end)(struct machine *machine, uint32_t vm, enum board_end how, uint32_t code);
+    void (*guest_end)(struct machine *machine, uint32_t vm, enum guest_end how, uint32_t code);
     void *owner; // Of the callbacks.
 };
 #define PCPU_LOOK_TICKS (1u << 24)

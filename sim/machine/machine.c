@@ -162,11 +162,11 @@ static void guest_done(void *ctx, uint64_t idtr_base)
         one_guest_done(ctx);
 }
 
-static void guest_end(struct machine *machine, uint32_t vm, enum board_end how, uint32_t code)
+static void guest_end(struct machine *machine, uint32_t vm, enum guest_end how, uint32_t code)
 {
     struct sim_machine *m = machine->owner;
 
-    if (vm >= m->images.vm_count || !m->images.vms[vm].used || m->run->guest_ends[vm].how != BOARD_END_NONE)
+    if (vm >= m->images.vm_count || !m->images.vms[vm].used || m->run->guest_ends[vm].how != GUEST_END_NONE)
         return;
     m->run->guest_ends[vm] = (struct machine_guest_end){how, code};
     one_guest_done(m);

@@ -44,6 +44,26 @@ static const struct {
     {"scenario: s\nmachine: { arch: arm64 }\n" VMS, ":2: machine.arch: ", "one of: x86"},
     {"scenario: s\nvms: 3\n", ":2: vms: ", "expected a list, got a value"},
     {"scenario: s\nvms:\n  - name: a\n    memory: 64MiB\n", ":3: vms[0].vcpus: ", "at least one vCPU"},
+    {"scenario: s\nvms:\n  - { name: a, memory: 64MiB, cpus: 2, vcpus: [{ stream: a }] }\n",
+     ":3: vms[0].cpus: ", "is for a VM with a `program`"},
+    {"scenario: s\nvms:\n  - { name: a, memory: 64MiB, program: { append: x } }\n",
+     ":3: image: ", "is missing"},
+    {"scenario: s\nvms:\n  - { name: a, memory: 64MiB, program: { image: '' } }\n",
+     ":3: vms[0].program.image: ", "expected the name of a file"},
+    {"scenario: s\nvms:\n  - { name: a, memory: 64MiB, program: { image: i }, vcpus: [{ stream: a }] }\n",
+     ":3: vms[0].vcpus[0]: ", "have none of their own"},
+    {"scenario: s\nvms:\n  - { name: a, memory: 64MiB, program: { image: i }, cpus: 1, vcpus: [{ pcpu: 0 }] "
+     "}\n",
+     ":3: vms[0].cpus: ", "either `cpus` (a number) or `vcpus`"},
+    {"scenario: s\nvms:\n  - { name: a, memory: 64MiB, program: { image: i }, cpus: 65 }\n",
+     ":3: vms[0].cpus: ", "expected 1 to 64"},
+    {"scenario: s\nvms:\n  - { name: a, memory: 64MiB, program: { image: i }, paging: 4 }\n",
+     ":3: vms[0].paging: ", "brings its own page tables"},
+    {"scenario: s\nvms:\n  - { name: a, memory: 64MiB, program: { image: i, load: x } }\n",
+     ":3: vms[0].program.load: ", "expected a number"},
+    {"scenario: s\nhosts: [{ name: h, memory: 1GiB }, { name: i, memory: 1GiB }]\nvms:\n"
+     "  - { name: a, memory: 64MiB, program: { image: i } }\n",
+     ":4: vms[0].program: ", "cannot be migrated"},
     {"scenario: s\nvms:\n  - name: a\n    memory: 64MiB\n    vcpus: []\n",
      ":5: vms[0].vcpus: ", "at least one vCPU"},
     {"scenario: s\nvms:\n  - name: a\n    memory: 8GiB\n    vcpus:\n      - { stream: a }\n",
@@ -260,4 +280,33 @@ TEST(Quantity, UnitsAndLimits)
     EXPECT_FALSE(quantity_number("10__000", &v));
     EXPECT_FALSE(quantity_number("99999999999999999999", &v));
     EXPECT_FALSE(quantity_number("", &v));
+}
+
+// vms[].program: paths are the scenario's, what is left out is filled in.
+TEST(Scenario, ProgramsOfVms)
+{
+    const char text[] =
+        "scenario: s\nmachine: { cpus: 2, memory: 1GiB }\nvms:\n"
+        "  - { name: a, memory: 64MiB, cpus: 3,\n"
+        "      program: { image: ../a.flat, modules: [m, /n], append: 'x y' } }\n"
+        "  - { name: b, memory: 64MiB, vcpus: [{ pcpu: 1 }], program: { image: b, load: 0x7c00 } }\n";
+    struct user_error e = {""};
+    struct scenario *s = scenario_load_text("dir/s.yaml", text, sizeof text - 1, &e);
+
+    EXPECT_STREQ(e.text, "");
+    ASSERT_TRUE(s != NULL);
+    EXPECT_STREQ(s->vms[0].program->image, "dir/../a.flat");
+    EXPECT_STREQ(s->vms[0].program->append, "x y");
+    EXPECT_STREQ(s->vms[0].program->modules[0], "dir/m");
+    EXPECT_STREQ(s->vms[0].program->modules[1], "/n");
+    EXPECT_TRUE(s->vms[0].program->initrd == NULL);
+    EXPECT_FALSE(s->vms[0].program->flat);
+    EXPECT_EQ(s->vms[0].vcpu_count, 3);
+    EXPECT_EQ(s->vms[0].vcpus[2].pcpu, VMM_CPU_ANY);
+    EXPECT_EQ(s->vms[0].flags & VMM_VM_PC, VMM_VM_PC);
+    EXPECT_STREQ(s->vms[1].program->append, "");
+    EXPECT_TRUE(s->vms[1].program->flat);
+    EXPECT_EQ(s->vms[1].program->load, 0x7c00);
+    EXPECT_EQ(s->vms[1].vcpus[0].pcpu, 1);
+    scenario_free(s);
 }

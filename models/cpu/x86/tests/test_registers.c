@@ -3,6 +3,7 @@
 // 4; 2.5; 17.2).
 #include "models/cpu/x86/tests/fake_pcpu.h"
 #include "tests/shim/shim.h"
+#include <string.h>
 
 static void start(void)
 {
@@ -212,6 +213,48 @@ TEST(Ports, PowerButton)
     EXPECT_EQ(switched_off, 0);
     hw_out(0x604, 2, 0x2000);
     EXPECT_EQ(switched_off, 1);
+    bench_end();
+}
+
+static struct {
+    uint32_t vm, code;
+    enum guest_end how;
+    char text[8];
+    unsigned length;
+} board;
+static void board_console_byte(struct machine *m, uint32_t vm, uint8_t byte)
+{
+    (void)m;
+    board.vm = vm;
+    board.text[board.length++] = (char)byte;
+}
+static void board_guest_end(struct machine *m, uint32_t vm, enum guest_end how, uint32_t code)
+{
+    (void)m;
+    board.vm = vm;
+    board.how = how;
+    board.code = code;
+}
+
+// hv/hw/board.h: a byte of a VM's console, the end of its guest; of no other width.
+TEST(Ports, BoardShowsConsoleAndEnd)
+{
+    start();
+    memset(&board, 0, sizeof board);
+    hw_out(BOARD_PORT_CONSOLE, 4, board_console(7, 'x')); // Nobody looks.
+    bench.machine.console = board_console_byte;
+    bench.machine.guest_end = board_guest_end;
+    hw_out(BOARD_PORT_CONSOLE, 1, 'y');
+    hw_out(BOARD_PORT_CONSOLE, 4, board_console(300, 0xe4));
+    EXPECT_EQ(board.length, 1);
+    EXPECT_EQ(board.vm, 300);
+    EXPECT_EQ(board.text[0], (char)0xe4);
+    hw_out(BOARD_PORT_END, 4, board_end(9, GUEST_END_EXIT, 0x1234));
+    EXPECT_EQ(board.vm, 9);
+    EXPECT_EQ(board.how, GUEST_END_EXIT);
+    EXPECT_EQ(board.code, 0x1234);
+    hw_out(BOARD_PORT_END, 4, board_end(9, GUEST_END_EXIT, 0x123456789ull));
+    EXPECT_EQ(board.code, 0xffff);
     bench_end();
 }
 

@@ -1,0 +1,369 @@
+// SPDX-License-Identifier: Apache-2.0
+// The PC's devices against a core of a few lines: what a guest reads and writes, and what comes of it.
+#include "hv/vmm/pc.h"
+
+#include "hv/hw/trace.h"
+#include "spec/uart_bits.h"
+#include "tests/shim/shim.h"
+#include <stdlib.h>
+#include <string.h>
+
+#define MIB (1ull << 20)
+
+static u8 memory[2 * MIB] __attribute__((aligned(4096)));
+static u8 heap[MIB] __attribute__((aligned(64)));
+static struct {
+    char console[64];
+    u32 console_length;
+    u32 console_vm;
+    u8 line[24];
+    u32 line_changes;
+    enum guest_end how;
+    u64 code;
+    u32 ends;
+    u64 freed;
+} core;
+static struct vmm vmm;
+static struct vmm_vm vm;
+static struct vmm_vm_config config;
+
+u64 hw_syscall(u64 nr, u64 a0, u64 a1, u64 a2, u64 a3)
+{
+    (void)a2, (void)a3;
+    if (nr == HV_SYS_CONSOLE) {
+        core.console[core.console_length++] = (char)a1;
+        core.console_vm = (u32)a0;
+    }
+    if (nr == HV_SYS_TOUCH)
+        return a0;
+    if (nr == HV_SYS_MADVISE_FREE) {
+        core.freed = a0;
+        memset((void *)a0, 0, a1);
+    }
+    return 0;
+}
+void hw_trace(enum hw_tracepoint tp, u64 a0, u64 a1, u64 a2, u64 a3, u64 a4, u64 a5)
+{
+    (void)tp, (void)a0, (void)a1, (void)a2, (void)a3, (void)a4, (void)a5;
+}
+void *vmm_alloc(struct vmm *of, u64 bytes)
+{
+    u64 at = (of->heap_used + 63) & ~63ull;
+
+    of->heap_used = at + bytes;
+    return of->heap + at;
+}
+void vmm_require(s64 result, const char *what)
+{
+    (void)what;
+    EXPECT_GE(result, 0);
+}
+void vmm_dirty_mark(struct vmm_vm *of, u32 slot, u64 offset, u64 bytes)
+{
+    (void)of, (void)slot, (void)offset, (void)bytes;
+}
+s64 vmm_irq_line(struct vmm_vm *of, u32 gsi, u32 level)
+{
+    (void)of;
+    core.line[gsi] = (u8)level;
+    core.line_changes++;
+    return 0;
+}
+void vmm_guest_end(struct vmm_vm *of, enum guest_end how, u64 code)
+{
+    (void)of;
+    core.ends++;
+    core.how = how;
+    core.code = code;
+}
+
+static void out(u16 port, u64 value, u32 size)
+{
+    EXPECT_TRUE(vmm_pc_access(&vm, VMM_DEVICE_PORT, port, true, (u8 *)&value, size));
+}
+static u64 in(u16 port, u32 size)
+{
+    u64 value = 0;
+
+    EXPECT_TRUE(vmm_pc_access(&vm, VMM_DEVICE_PORT, port, false, (u8 *)&value, size));
+    return value;
+}
+
+static void make(void)
+{
+    memset(&core, 0, sizeof core);
+    memset(heap, 0, sizeof heap);
+    vmm = (struct vmm){.heap = heap, .heap_bytes = sizeof heap};
+    config = (struct vmm_vm_config){.number = 5, .vcpu_count = 3, .memory_bytes = 0x123456789000};
+    vm = (struct vmm_vm){.vmm = &vmm, .config = &config};
+    vm.slots[0] =
+        (struct vmm_slot){.used = 1, .page_shift = 12, .address = (u64)memory, .bytes = sizeof memory};
+    vmm_pc_create(&vm);
+    EXPECT_LE(vmm.heap_used, vmm_pc_heap_bytes());
+}
+
+static void out_uart(u32 reg, u8 value)
+{
+    out((u16)(UART_PORT + reg), value, 1);
+}
+static u8 in_uart(u32 reg)
+{
+    return (u8)in((u16)(UART_PORT + reg), 1);
+}
+
+#define PC_DEVICE(model) extern const struct vmm_pc_model vmm_pc_##model;
+#include "hv/vmm/pc_devices.def"
+#undef PC_DEVICE
+static const struct vmm_pc_model *const models[] = {
+#define PC_DEVICE(model) &vmm_pc_##model,
+#include "hv/vmm/pc_devices.def"
+#undef PC_DEVICE
+};
+#define RANGES (VMM_PC_RANGES_MAX * sizeof models / sizeof *models)
+
+TEST(VmmPc, RangesDoNotOverlap)
+{
+    for (u32 i = 0; i < RANGES; i++)
+        for (u32 k = 0; k < i; k++) {
+            const struct vmm_pc_range *x = &models[i / VMM_PC_RANGES_MAX]->ranges[i % VMM_PC_RANGES_MAX];
+            const struct vmm_pc_range *y = &models[k / VMM_PC_RANGES_MAX]->ranges[k % VMM_PC_RANGES_MAX];
+
+            if (x->size && y->size && x->kind == y->kind)
+                EXPECT_TRUE(x->base + x->size <= y->base || y->base + y->size <= x->base);
+        }
+}
+
+TEST(VmmPc, NobodyIsWhereThereIsNoDevice)
+{
+    u8 data[4];
+
+    make();
+    EXPECT_FALSE(vmm_pc_access(&vm, VMM_DEVICE_PORT, 0x3f7, false, data, 1));
+    EXPECT_FALSE(vmm_pc_access(&vm, VMM_DEVICE_MMIO, UART_PORT, false, data, 1));
+}
+
+// PC16550D 8.4: both empty bits are set at once.
+TEST(Uart, WhatIsSentComesOutInOrder)
+{
+    make();
+    for (const char *p = "hi\n"; *p; p++) {
+        EXPECT_EQ(in_uart(UART_LSR), UART_LSR_THRE | UART_LSR_TEMT);
+        out_uart(UART_DATA, (u8)*p);
+    }
+    EXPECT_STREQ(core.console, "hi\n");
+    EXPECT_EQ(core.console_vm, 5);
+    EXPECT_EQ(core.line_changes, 0);
+}
+
+// PC16550D 8.3: the divisor's registers take the place of two others and send nothing.
+TEST(Uart, DivisorLatchHidesDataAndInterruptEnable)
+{
+    make();
+    out_uart(UART_IER, 0x0f);
+    out_uart(UART_LCR, UART_LCR_DLAB | 3);
+    out_uart(UART_DATA, 0x01);
+    out_uart(UART_IER, 0xc2);
+    EXPECT_EQ(in_uart(UART_DATA), 0x01);
+    EXPECT_EQ(in_uart(UART_IER), 0xc2);
+    out_uart(UART_LCR, 3);
+    EXPECT_EQ(in_uart(UART_IER), 0x0f);
+    EXPECT_EQ(core.console_length, 0);
+}
+
+// PC16550D 8.6, table 8-6: enabling raises it while the register is empty; reading IIR or sending ends it.
+TEST(Uart, TransmitterInterruptIsIdentifiedOnce)
+{
+    make();
+    out_uart(UART_MCR, UART_MCR_OUT2);
+    out_uart(UART_IER, UART_IER_THRE);
+    EXPECT_EQ(core.line[UART_GSI], 1);
+    EXPECT_EQ(in_uart(UART_IIR), UART_IIR_THRE);
+    EXPECT_EQ(core.line[UART_GSI], 0);
+    EXPECT_EQ(in_uart(UART_IIR), UART_IIR_NONE);
+    out_uart(UART_DATA, 'x');
+    EXPECT_EQ(core.line[UART_GSI], 1);
+    out_uart(UART_IER, 0);
+    EXPECT_EQ(core.line[UART_GSI], 0);
+}
+
+TEST(Uart, InterruptLeavesTheBoardOnlyWithOut2)
+{
+    make();
+    out_uart(UART_IER, UART_IER_THRE);
+    EXPECT_EQ(core.line[UART_GSI], 0);
+    out_uart(UART_MCR, UART_MCR_OUT2);
+    EXPECT_EQ(core.line[UART_GSI], 1);
+}
+
+// PC16550D 8.7: what is sent is received, the outputs are the inputs.
+TEST(Uart, LoopbackReceivesWhatItSends)
+{
+    make();
+    out_uart(UART_IIR, UART_FCR_ENABLE | 3 << UART_FCR_TRIGGER_SHIFT);
+    out_uart(UART_MCR, UART_MCR_LOOP | UART_MCR_OUT2 | UART_MCR_RTS);
+    EXPECT_EQ(in_uart(UART_MSR) & 0xf0, UART_MSR_CTS | UART_MSR_DCD);
+    out_uart(UART_IER, UART_IER_RDA);
+    for (u8 i = 0; i < 14; i++) {
+        EXPECT_EQ(in_uart(UART_IIR), i ? UART_IIR_FIFO | UART_IIR_TIMEOUT : UART_IIR_FIFO | UART_IIR_NONE);
+        out_uart(UART_DATA, i);
+    }
+    EXPECT_EQ(in_uart(UART_IIR), UART_IIR_FIFO | UART_IIR_RDA);
+    for (u8 i = 0; i < 14; i++) {
+        EXPECT_EQ(in_uart(UART_LSR) & UART_LSR_DR, UART_LSR_DR);
+        EXPECT_EQ(in_uart(UART_DATA), i);
+    }
+    EXPECT_EQ(in_uart(UART_LSR) & UART_LSR_DR, 0);
+    EXPECT_EQ(core.console_length, 0);
+    EXPECT_EQ(core.line[UART_GSI], 0);
+}
+
+// PC16550D 8.4: the seventeenth byte is lost, and LSR says so once.
+TEST(Uart, AFullFifoOverruns)
+{
+    make();
+    out_uart(UART_IIR, UART_FCR_ENABLE);
+    out_uart(UART_MCR, UART_MCR_LOOP);
+    for (u8 i = 0; i < 17; i++)
+        out_uart(UART_DATA, i);
+    EXPECT_EQ(in_uart(UART_LSR) & UART_LSR_OE, UART_LSR_OE);
+    EXPECT_EQ(in_uart(UART_LSR) & UART_LSR_OE, 0);
+    EXPECT_EQ(in_uart(UART_DATA), 0);
+    out_uart(UART_IIR, UART_FCR_ENABLE | UART_FCR_CLEAR_RX);
+    EXPECT_EQ(in_uart(UART_LSR) & UART_LSR_DR, 0);
+}
+
+TEST(Uart, WithoutFifoTheLastByteStays)
+{
+    make();
+    out_uart(UART_MCR, UART_MCR_LOOP);
+    out_uart(UART_DATA, 1);
+    out_uart(UART_DATA, 2);
+    EXPECT_EQ(in_uart(UART_LSR) & (UART_LSR_OE | UART_LSR_DR), UART_LSR_OE | UART_LSR_DR);
+    EXPECT_EQ(in_uart(UART_DATA), 2);
+    EXPECT_EQ(in_uart(UART_IIR), UART_IIR_NONE);
+}
+
+// Each change since the last read, RI's only when it falls.
+TEST(Uart, ModemStatusTellsWhatChanged)
+{
+    make();
+    out_uart(UART_MCR, UART_MCR_LOOP | UART_MCR_OUT1);
+    (void)in_uart(UART_MSR);
+    EXPECT_EQ(in_uart(UART_MSR), UART_MSR_RI);
+    out_uart(UART_MCR, UART_MCR_LOOP | UART_MCR_DTR);
+    EXPECT_EQ(in_uart(UART_MSR), UART_MSR_DSR | UART_MSR_TERI | 0x02);
+    EXPECT_EQ(in_uart(UART_MSR), UART_MSR_DSR);
+}
+
+TEST(Uart, ScratchKeepsWhatIsWritten)
+{
+    make();
+    out_uart(UART_SCR, 0x5a);
+    EXPECT_EQ(in_uart(UART_SCR), 0x5a);
+}
+
+TEST(DebugExit, TheCodeIsWhatWasWritten)
+{
+    make();
+    out(0xf4, 0x12345, 4);
+    EXPECT_EQ(core.how, GUEST_END_EXIT);
+    EXPECT_EQ(core.code, 0x12345);
+    out(0xf4, 0, 1);
+    EXPECT_EQ(core.code, 0);
+    EXPECT_EQ(core.ends, 2);
+}
+
+TEST(DebugExit, ShutdownIsAWordOfBytes)
+{
+    make();
+    for (const char *p = "ShutShutdow"; *p; p++)
+        out(0x8900, (u8)*p, 1);
+    EXPECT_EQ(core.ends, 0);
+    out(0x8900, 'n', 1);
+    EXPECT_EQ(core.how, GUEST_END_POWER_OFF);
+}
+
+TEST(FwCfg, ItemsAreReadByteByByte)
+{
+    static const struct {
+        u16 key;
+        u32 bytes;
+        u64 value;
+    } items[] = {{0x00, 4, 0x554d4551}, {0x01, 4, 1},  {0x03, 8, 0x123456789000},
+                 {0x05, 2, 3},          {0x0f, 2, 3},  {0x11, 8, 0},
+                 {0x19, 4, 0},          {0x7777, 8, 0}};
+
+    make();
+    for (size_t i = 0; i < sizeof items / sizeof *items; i++) {
+        u64 value = 0;
+
+        out(0x510, items[i].key, 2);
+        for (u32 n = 0; n < items[i].bytes; n++)
+            value |= in(0x511, 1) << 8 * n;
+        EXPECT_EQ(value, items[i].value);
+        for (u32 n = items[i].bytes; n < 20; n++)
+            EXPECT_EQ(in(0x511, 1), 0);
+    }
+}
+
+TEST(TestDevice, ScratchIsBytesThatAWiderAccessReads)
+{
+    make();
+    out(0xe0, 0x11223344, 4);
+    EXPECT_EQ(in(0xe0, 1), 0x44);
+    EXPECT_EQ(in(0xe1, 2), 0x2233);
+    out(0xe2, 0xabcd, 2);
+    EXPECT_EQ(in(0xe0, 4), 0xabcd3344);
+    EXPECT_EQ(in(0xe8, 4), 0);
+}
+
+TEST(TestDevice, LinesAreDrivenByPorts)
+{
+    make();
+    out(0x200b, 1, 1);
+    EXPECT_EQ(core.line[11], 1);
+    out(0x200b, 0, 1);
+    EXPECT_EQ(core.line[11], 0);
+}
+
+TEST(TestDevice, MemoryKeepsWhatIsWritten)
+{
+    u8 data[8] = {1, 2, 3, 4, 5, 6, 7, 8}, got[8] = {0};
+
+    make();
+    EXPECT_TRUE(vmm_pc_access(&vm, VMM_DEVICE_MMIO, 0xff000000 + 0xfff8, true, data, 8));
+    EXPECT_TRUE(vmm_pc_access(&vm, VMM_DEVICE_MMIO, 0xff000000 + 0xfffc, false, got, 4));
+    EXPECT_EQ(got[0], 5);
+    EXPECT_FALSE(vmm_pc_access(&vm, VMM_DEVICE_MMIO, 0xff010000, false, got, 1));
+}
+
+TEST(TestDevice, AFlushedPageKeepsItsContent)
+{
+    make();
+    memory[0x5123] = 42;
+    out(0xe4, 0x5000, 4);
+    EXPECT_EQ(core.freed, (u64)memory + 0x5000);
+    EXPECT_EQ(memory[0x5123], 42);
+    core.freed = 0;
+    vm.slots[0].page_shift = 21; // Its neighbours would go with it.
+    out(0xe4, 0x5000, 4);
+    out(0xe4, 0xfffff000, 4);
+    EXPECT_EQ(core.freed, 0);
+}
+
+TEST(Post, ShowsTheLastCode)
+{
+    make();
+    out(0x80, 0xa5, 1);
+    EXPECT_EQ(in(0x80, 1), 0xa5);
+}
+
+TEST(VmmPc, WritesToGuestMemoryCrossPagesAndStopAtItsEnd)
+{
+    make();
+    memset(memory, 0, sizeof memory);
+    EXPECT_EQ(vmm_write_guest(&vm, 0x1ffe, "abcd", 4), 0);
+    EXPECT_EQ(memcmp(memory + 0x1ffe, "abcd", 4), 0);
+    EXPECT_EQ(vmm_write_guest(&vm, sizeof memory - 2, "abcd", 4), -14); // EFAULT
+    EXPECT_EQ(memory[sizeof memory - 1], 'b');
+}

@@ -1,0 +1,110 @@
+// SPDX-License-Identifier: Apache-2.0
+/* hvsim boot: what it takes, what it refuses, and what its exit status says. */
+#include "tests/cli/cli.h"
+
+#include <stdio.h>
+#include <string.h>
+#include <sys/stat.h>
+
+static const char loop[] = {(char)0xeb, (char)0xfe}; // jmp to itself.
+
+TEST(Boot, HelpTellsWhatTheStatusMeans)
+{
+    EXPECT_EQ(hvsim("boot --help"), 0);
+    EXPECT_STRSTR(cli_out, "exit status: the code that the guest writes to the debug-exit port 0xf4");
+    EXPECT_STRSTR(cli_out, "124 at --until");
+}
+
+TEST(Boot, WhatCannotBeBootedIsRefusedWithAReason)
+{
+    static const struct {
+        const char *words, *says;
+    } rows[] = {
+        {"", "boot: name an image"},
+        {"nothing.flat", "nothing.flat: vms[0].program.image: cannot be read: No such file"},
+        {".", "is a folder"},
+        {"garbage", "garbage: is no image that can be booted"},
+        {"elf", "elf: ends inside of its ELF header"},
+        {"garbage --load 0x100000", "cannot be entered in real mode at 0x100000; load it below 1 MiB"},
+        {"garbage --load -1", "vms[0].program.load: expected a number"},
+        {"garbage --load 0x7c00 --append x", "a flat binary takes no command line"},
+        {"garbage --load 0x7c00 --module garbage", "takes no modules"},
+        {"garbage --load 0x7c00 --initrd nothing", "vms[0].program.initrd: cannot be read"},
+        {"garbage --cpus 0", "--cpus: expected 1 to 64, got `0`"},
+        {"garbage --cpus 65", "--cpus: expected 1 to 64, got `65`"},
+        {"garbage --memory 12", "--memory: expected 1MiB to 2TiB"},
+        {"garbage --memory 3TiB", "--memory: expected 1MiB to 2TiB"},
+        {"garbage --until 5", "--until: expected a time with a unit"},
+        {"garbage --uarch z80", "there is no micro-architecture `z80`"},
+        {"garbage --knob x86.apicv", "--knob wants NAME=VALUE"},
+        {"garbage --trace exitz --db d.db", "--trace: "},
+        {"garbage --db ''", "--db wants the name of a file"},
+        {"garbage garbage", "boot takes one image"},
+        {"garbage --load 0x7c00 --until 1us --console /nonexistent/c", "--console /nonexistent/c: cannot be"},
+    };
+
+    cli_write_text("garbage", "This is no image of any kind.\n");
+    cli_write("elf", "\177ELF\1\1\1", 7);
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+        test_row("%s", rows[i].words);
+        EXPECT_EQ(hvsim("boot %s", rows[i].words), 2);
+        EXPECT_STRSTR(cli_err, rows[i].says);
+        EXPECT_STREQ(cli_out, "");
+    }
+}
+
+TEST(Boot, IsAScenarioThatRunTakes)
+{
+    static char once[sizeof cli_out];
+
+    cli_write("guest.img", loop, sizeof loop);
+    EXPECT_EQ(hvsim("boot guest.img --append 'say \"x\"' --cpus 3 --memory 64MiB --module guest.img --initrd "
+                    "guest.img "
+                    "--load 0x7c00 --nested --until 2ms --print-resolved"),
+              0);
+    EXPECT_STRSTR(cli_out, "scenario: \"guest.img\"");
+    EXPECT_STRSTR(cli_out, "append: \"say \\\"x\\\"\"");
+    EXPECT_STRSTR(cli_out, "load: 0x7c00");
+    EXPECT_STRSTR(cli_out, "modules: [\"guest.img\"]");
+    EXPECT_STRSTR(cli_out, "nested: on");
+    EXPECT_STRSTR(cli_out, "run: { until: 2000000ns }");
+    memcpy(once, cli_out, sizeof once);
+    cli_write_text("resolved.yaml", once);
+    EXPECT_EQ(hvsim("run resolved.yaml --print-resolved"), 0);
+    EXPECT_STREQ(cli_out, once);
+}
+
+TEST(Boot, TheTimeLimitHasAStatusOfItsOwn)
+{
+    if (!cli_can_run())
+        test_skip("there is no libhv.so in this build");
+    cli_write("loop.img", loop, sizeof loop);
+    EXPECT_EQ(hvsim("boot loop.img --load 0x7c00 --until 2ms"), 124);
+    EXPECT_STREQ(cli_out, ""); // All that is said on standard output is the guest's.
+    EXPECT_STRSTR(cli_err, "hvsim: loop.img: time limit; 4200000 cycles (2.000 ms)");
+    EXPECT_EQ(hvsim("boot loop.img --load 0x7c00 --until 2ms --json"), 124);
+    EXPECT_TRUE(json_fault(cli_out) == NULL);
+    EXPECT_STRSTR(cli_out, "\"end\": \"time limit\", \"status\": 124");
+}
+
+/* The row says which bytes were run, by a digest that follows from nothing else. */
+TEST(Boot, TheImageIsPartOfTheRunsIdentity)
+{
+    if (!cli_can_run())
+        test_skip("there is no libhv.so in this build");
+    char first[200], db[300];
+
+    snprintf(db, sizeof db, "%s", cli_path("d.db"));
+    mkdir(cli_path("folder"), 0777);
+    cli_write("loop.img", loop, sizeof loop);
+    cli_write("folder/loop.img", loop, sizeof loop);
+    EXPECT_EQ(hvsim("boot loop.img --load 0x7c00 --until 1ms --db d.db"), 124);
+    EXPECT_EQ(hvsim("boot folder/loop.img --load 0x7c00 --until 1ms --db d.db"), 124);
+    cli_write("loop.img", "\xf4\xeb\xfd", 3);
+    EXPECT_EQ(hvsim("boot loop.img --load 0x7c00 --until 1ms --db d.db"), 124);
+    snprintf(first, sizeof first, "%s", cli_query_text(db, "SELECT setup FROM runs WHERE run = 1"));
+    EXPECT_TRUE(strncmp(first, "untimed load of loop.img (flat, 2 bytes, digest ", 48) == 0);
+    EXPECT_STREQ(cli_query_text(db, "SELECT setup FROM runs WHERE run = 2"), first);
+    EXPECT_EQ(cli_query(db, "SELECT count(DISTINCT setup) FROM runs"), 2);
+    EXPECT_EQ(cli_query(db, "SELECT count(DISTINCT digest) FROM runs WHERE run < 3"), 1);
+}
