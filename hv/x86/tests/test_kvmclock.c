@@ -118,7 +118,6 @@ static void features(void)
     static const u32 absent[] = {PV_MSR_KVM_ASYNC_PF_EN, PV_MSR_KVM_STEAL_TIME, PV_MSR_KVM_PV_EOI_EN};
     u64 value;
 
-    vcpu_load(&t.v->vcpu);
     for (u32 i = 0; i < ARRAY_COUNT(rows); i++)
         for (u32 has = 0; has < 2; has++) {
             give_cpuid(has ? rows[i].feature : ~rows[i].feature);
@@ -130,7 +129,6 @@ static void features(void)
     give_cpuid(~0u);
     for (u32 i = 0; i < ARRAY_COUNT(absent); i++)
         EXPECT_EQ(msr_write(t.v, absent[i], 0, false), 1);
-    vcpu_put(&t.v->vcpu);
 }
 TEST(Kvmclock, ItsMsrsNeedTheirFeatureBits)
 {
