@@ -25,7 +25,7 @@
 #define FADT_TIMER_32BIT 0x100u
 #define FADT_RESET_REGISTER 0x400u
 #define FADT_FLAGS                                                                                           \
-    (FADT_WBINVD | FADT_PROC_C1 | FADT_NO_POWER_BUTTON | FADT_NO_SLEEP_BUTTON | FADT_TIMER_32BIT |          \
+    (FADT_WBINVD | FADT_PROC_C1 | FADT_NO_POWER_BUTTON | FADT_NO_SLEEP_BUTTON | FADT_TIMER_32BIT |           \
      FADT_RESET_REGISTER)
 // IA-PC boot architecture: ISA devices are there, a keyboard and a screen are not.
 #define BOOT_LEGACY_DEVICES 0x01u
@@ -137,9 +137,9 @@ static u64 put_fadt(struct acpi_bytes *b, u64 facs, u64 dsdt)
     acpi_put(b, VMM_PM_CONTROL, 4);
     acpi_put(b, 0, 8); // PM1b, PM2
     acpi_put(b, VMM_PM_TIMER, 4);
-    acpi_put(b, 0, 8); // GPE0, GPE1
+    acpi_put(b, 0, 8);                    // GPE0, GPE1
     acpi_put(b, 4 | 2 << 8 | 4 << 24, 4); // PM1_EVT_LEN, PM1_CNT_LEN, PM2_CNT_LEN, PM_TMR_LEN
-    acpi_put(b, 0, 4); // Lengths of GPE0, GPE1, base of GPE1, CST_CNT.
+    acpi_put(b, 0, 4);                    // Lengths of GPE0, GPE1, base of GPE1, CST_CNT.
     acpi_put(b, FADT_NO_LATENCY, 2);
     acpi_put(b, FADT_NO_LATENCY, 2);
     acpi_put(b, 0, 8); // FLUSH_SIZE, FLUSH_STRIDE, DUTY_OFFSET, DUTY_WIDTH, DAY_ALRM, MON_ALRM

@@ -2,8 +2,8 @@
 // The little AML that the PC's DSDT has (ACPI 6.4, chapter 20), encoded by hand:
 //
 //   Scope (\_PR_) { Processor (C000, 0, 0, 0) {} ... }
-//   Scope (\_SB_) { Device (PCI0) { Name (_HID, EisaId ("PNP0A03"))  Name (_CRS, ResourceTemplate () {...}) } }
-//   Name (\_S5_, Package () {0, 0, 0, 0})
+//   Scope (\_SB_) { Device (PCI0) { Name (_HID, EisaId ("PNP0A03"))  Name (_CRS, ResourceTemplate () {...}) }
+//   } Name (\_S5_, Package () {0, 0, 0, 0})
 #include "hv/vmm/acpi.h"
 
 #define AML_NAME 0x08u
@@ -34,8 +34,8 @@ static void put_name(struct acpi_bytes *b, const char *name)
         acpi_put(b, (u8)name[i], 1);
 }
 
-// A package length of two bytes stands for up to 4,095 bytes, itself included (20.2.4): opened with its place,
-// closed when the end is known.
+// A package length of two bytes stands for up to 4,095 bytes, itself included (20.2.4): opened with its
+// place, closed when the end is known.
 static u32 open_package(struct acpi_bytes *b)
 {
     acpi_put(b, 0, 2);

@@ -124,8 +124,8 @@ struct vmm_config {
 #define VMM_HOLE (3ull << 30)
 #define VMM_ABOVE_HOLE (4ull << 30)
 
-// Where firmware would have put things of the PC (VMM_VM_PC): the ACPI tables begin with their root pointer, in
-// memory that the map given to the guest reserves.
+// Where firmware would have put things of the PC (VMM_VM_PC): the ACPI tables begin with their root pointer,
+// in memory that the map given to the guest reserves.
 #define VMM_ACPI_BASE 0xf0000ull
 #define VMM_ACPI_BYTES_MAX 0x8000ull
 #define VMM_HPET_BASE 0xfed00000ull

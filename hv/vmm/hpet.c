@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// The high precision event timer of a PC (IA-PC HPET 1.0a): three timers on a main counter of 100 MHz, 64 bits.
+// The high precision event timer of a PC (IA-PC HPET 1.0a): three timers on a main counter of 100 MHz, 64
+// bits.
 //
 // Not offered, and shown so in its capabilities: the legacy replacement route (interrupts 0 and 8 stay the
 // PIT's and the RTC's). A comparator that the counter has passed fires when the counter comes there again.

@@ -31,8 +31,9 @@ struct vmm_pc_model {
     // reads as all ones, a write does nothing.
     u64 (*read)(struct vmm_pc_device *d, u64 address, u32 size);
     void (*write)(struct vmm_pc_device *d, u64 address, u32 size, u64 value);
-    // What is due by `now_ns` (since boot) happens; when something is due next, 0: nothing is. Called with the
-    // lock held on a thread of the device's own, at that time and after vmm_pc_changed(). NULL: it needs none.
+    // What is due by `now_ns` (since boot) happens; when something is due next, 0: nothing is. Called with
+    // the lock held on a thread of the device's own, at that time and after vmm_pc_changed(). NULL: it needs
+    // none.
     u64 (*expire)(struct vmm_pc_device *d, u64 now_ns);
 };
 

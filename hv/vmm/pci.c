@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// PCI of the PC (PCI Local Bus 3.0, 3.2.2.3, 6.2): configuration mechanism 1 with a host bridge at 00:00.0 and
-// the test device of emulators at 00:01.0, whose specification says what its two BARs do; and the reset control
-// register that chipsets have amidst the configuration ports.
+// PCI of the PC (PCI Local Bus 3.0, 3.2.2.3, 6.2): configuration mechanism 1 with a host bridge at 00:00.0
+// and the test device of emulators at 00:01.0, whose specification says what its two BARs do; and the reset
+// control register that chipsets have amidst the configuration ports.
 //
 //   0xcf8  CONFIG_ADDRESS, 4 bytes. As with emulators, bits 1:0 count too: software relies on it.
 //   0xcf9  reset control, 1 byte: bit 2 rising resets, which ends the guest
@@ -17,7 +17,13 @@
 #define RESET_CPU 0x04u
 #define RESET_KEPT 0x0eu // Full, CPU and system reset.
 
-enum config_register { PCI_ID = 0x00, PCI_COMMAND = 0x04, PCI_CLASS = 0x08, PCI_BAR0 = 0x10, PCI_SUBSYSTEM = 0x2c };
+enum config_register {
+    PCI_ID = 0x00,
+    PCI_COMMAND = 0x04,
+    PCI_CLASS = 0x08,
+    PCI_BAR0 = 0x10,
+    PCI_SUBSYSTEM = 0x2c
+};
 #define COMMAND_IO 0x1u
 #define COMMAND_MEMORY 0x2u
 #define BAR_IO 0x1u
@@ -46,10 +52,17 @@ static const struct config_row config_rows[] = {
 #define ROWS (sizeof config_rows / sizeof *config_rows)
 
 // What a BAR of the test device begins with, as its specification has it.
-enum test_register { TEST_NUMBER = 0, TEST_WIDTH = 1, TEST_OFFSET = 4, TEST_DATA = 8, TEST_COUNT = 12, TEST_NAME = 16 };
+enum test_register {
+    TEST_NUMBER = 0,
+    TEST_WIDTH = 1,
+    TEST_OFFSET = 4,
+    TEST_DATA = 8,
+    TEST_COUNT = 12,
+    TEST_NAME = 16
+};
 #define TEST_HEADER_BYTES 32u
-// The one test of each BAR: an access that leaves to user space. There are no event descriptors here that would
-// make a second.
+// The one test of each BAR: an access that leaves to user space. There are no event descriptors here that
+// would make a second.
 #define TEST_WRITE_OFFSET 0x80u
 #define TEST_WRITE_DATA 0xa5u
 static const char test_names[2][TEST_HEADER_BYTES - TEST_NAME] = {"mmio-no-eventfd", "pio-no-eventfd"};
@@ -122,7 +135,8 @@ static void write_data(struct pci *p, u32 byte, u32 size, u32 value)
 // Which of its BARs has this address, and where in it; -1: none.
 static int find_bar(const struct pci *p, u64 address, bool io, u32 *offset)
 {
-    u32 base = config_read(p, TEST_DEVFN, PCI_BAR0 + (io ? 4 : 0)) & ~(io ? TEST_IO_BYTES - 1 : TEST_MEMORY_BYTES - 1);
+    u32 base = config_read(p, TEST_DEVFN, PCI_BAR0 + (io ? 4 : 0)) &
+               ~(io ? TEST_IO_BYTES - 1 : TEST_MEMORY_BYTES - 1);
     u32 command = config_read(p, TEST_DEVFN, PCI_COMMAND);
 
     *offset = (u32)address - base;

@@ -4,7 +4,6 @@
 // Its time is that of the host: HV_BOOT_SECONDS when the host boots, and what the guest has set it to since.
 // The time of a second is shown from its beginning on; the last 2,228 us of each are the update cycle
 // (register A, UIP). Time registers that are not a date are as good as the nearest one.
-#include "hv/lib/string.h"
 #include "hv/vmm/pc.h"
 
 #define INDEX_PORT 0x70u
@@ -207,8 +206,8 @@ static bool alarm_between(const struct rtc *r, u64 from, u64 to)
     return false;
 }
 
-// Raises the flags of all that has happened until now, and the line if one is enabled. Only reading register C
-// lowers it.
+// Raises the flags of all that has happened until now, and the line if one is enabled. Only reading register
+// C lowers it.
 static void advance(struct vmm_pc_device *d, u64 now_ns)
 {
     struct rtc *r = d->state;
@@ -272,8 +271,7 @@ static u64 read(struct vmm_pc_device *d, u64 address, u32 size)
     if (updating)
         show_time(r, now_ns);
     if (r->index == RTC_A)
-        return r->cmos[RTC_A] |
-               (updating && now_ns % VMM_PC_SECOND >= VMM_PC_SECOND - UPDATE_NS ? A_UIP : 0);
+        return r->cmos[RTC_A] | (updating && now_ns % VMM_PC_SECOND >= VMM_PC_SECOND - UPDATE_NS ? A_UIP : 0);
     return r->index == RTC_C ? read_c(d) : r->cmos[r->index];
 }
 

@@ -115,8 +115,8 @@ static void add_irqchip(struct vmm_vm *vm)
     }
 }
 
-// The PIT is the core's, as the interrupt controllers are; with the I/O APIC in user space there is none. What
-// firmware leaves in memory takes no simulated time.
+// The PIT is the core's, as the interrupt controllers are; with the I/O APIC in user space there is none.
+// What firmware leaves in memory takes no simulated time.
 static void add_pc(struct vmm_vm *vm)
 {
     struct hv_pit_config pit = {.flags = HV_PIT_SPEAKER_PORT};

@@ -33,12 +33,12 @@ struct mode {
     bool strobe;    // Its output is low for the one tick at zero.
 };
 static const struct mode modes[6] = {
-    {.periodic = false},                    // Interrupt on terminal count.
-    {.triggered = true},                    // One-shot.
-    {.periodic = true, .strobe = true},     // Rate generator.
-    {.periodic = true},                     // Square wave.
-    {.strobe = true},                       // Software-triggered strobe.
-    {.triggered = true, .strobe = true},    // Hardware-triggered strobe.
+    {.periodic = false},                 // Interrupt on terminal count.
+    {.triggered = true},                 // One-shot.
+    {.periodic = true, .strobe = true},  // Rate generator.
+    {.periodic = true},                  // Square wave.
+    {.strobe = true},                    // Software-triggered strobe.
+    {.triggered = true, .strobe = true}, // Hardware-triggered strobe.
 };
 
 static const struct mode *mode_of(const struct pit_channel *c)

@@ -15,14 +15,14 @@
 #define PIT_CHANNELS 3u
 
 struct pit_channel {
-    u32 count;      // 1..65536 (10000 in BCD); 0: none was written since the control word.
-    u8 mode;        // 0..5
-    u8 rw;          // enum pit_rw
-    bool bcd;       // Reads and writes are of four decimal digits.
+    u32 count; // 1..65536 (10000 in BCD); 0: none was written since the control word.
+    u8 mode;   // 0..5
+    u8 rw;     // enum pit_rw
+    bool bcd;  // Reads and writes are of four decimal digits.
     bool gate;
-    bool counting;  // Modes 1 and 5: was triggered. Else: has a count.
+    bool counting;              // Modes 1 and 5: was triggered. Else: has a count.
     bool write_high, read_high; // Of 16 bits the second byte is next.
-    u8 write_low;   // First byte of 16 bits.
+    u8 write_low;               // First byte of 16 bits.
     bool count_latched, status_latched;
     u16 latched_count;
     u8 latched_status;

@@ -41,7 +41,7 @@ TEST(Rtc, ShowsTheHostsTimeInBcd)
         {0, 0x20260101, 0x000000, 5},
         {86399, 0x20260101, 0x235959, 5},
         {86400ull * 59 + 12 * 3600 + 34 * 60 + 56, 0x20260301, 0x123456, 1},
-        {86400ull * (365 * 2 + 59), 0x20280229, 0x000000, 3}, // A leap day.
+        {86400ull * (365 * 2 + 59), 0x20280229, 0x000000, 3},  // A leap day.
         {86400ull * (365 * 75 + 18), 0x21010101, 0x000000, 7}, // 2100 has none.
     };
 
@@ -75,7 +75,8 @@ TEST(Rtc, SetHoldsTheTimeUntilItIsWritten)
     core.now_ns = 100 * SECOND;
     EXPECT_EQ(cmos(2), 0); // Held.
     EXPECT_EQ(cmos(10) & 0x80, 0);
-    static const u8 rows[][2] = {{0x32, 0x19}, {9, 0x99}, {8, 0x12}, {7, 0x31}, {4, 0x23}, {2, 0x59}, {0, 0x58}};
+    static const u8 rows[][2] = {{0x32, 0x19}, {9, 0x99}, {8, 0x12}, {7, 0x31},
+                                 {4, 0x23},    {2, 0x59}, {0, 0x58}};
 
     for (u32 i = 0; i < sizeof rows / sizeof *rows; i++)
         set_cmos(rows[i][0], rows[i][1]);

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// KVM's clock in guest memory, against the time that the fake's TSC shows (Documentation/virt/kvm/x86/msr.rst).
+// KVM's clock in guest memory, against the time that the fake's TSC shows
+// (Documentation/virt/kvm/x86/msr.rst).
 #include "hv/core/vm.h"
 #include "hv/lib/math.h"
 #include "hv/x86/kvmclock.h"
@@ -47,7 +48,8 @@ static void update(void)
 static void expect_time(void)
 {
     struct pvclock_vcpu_time_info info;
-    u64 vm_age = tsc_to_ns(this_host(), hw_rdtsc() + to_x86_vm(t.v->vcpu.vm)->tsc_offset), clock = read_clock(&info);
+    u64 vm_age = tsc_to_ns(this_host(), hw_rdtsc() + to_x86_vm(t.v->vcpu.vm)->tsc_offset),
+        clock = read_clock(&info);
 
     EXPECT_EQ(info.version & 1, 0);
     EXPECT_EQ(info.flags, PVCLOCK_TSC_STABLE);

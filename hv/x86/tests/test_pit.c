@@ -1,12 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 // The 8254: modes, latches, gate and speaker port, the interrupt through the PIC (Intel 231164-005).
 #include "hv/lib/errno.h"
+#include "hv/x86/lapic.h"
 #include "hv/x86/pit.h"
 #include "hv/x86/tests/vm_fixture.h"
-#include "hv/x86/lapic.h"
 
 // The fake's TSC counts nanoseconds: a tick is 838.09 of them.
-#define TICK_POINTS(n) ((u64)(n) * 1000000000u / PIT_HZ)
+#define TICK_POINTS(n) ((u64)(n)*1000000000u / PIT_HZ)
 
 static struct knobs knobs;
 
@@ -93,17 +93,17 @@ static void counting(void)
         u32 ticks;
         u32 expect; // Count then, exactly.
     } rows[] = {
-        {0x30, 5000, 1000, 4000},                 // Mode 0.
-        {0x30, 1000, 1001, 0xffff},               // Goes on through zero.
-        {0x34, 5000, 1000, 4000},                 // Mode 2.
-        {0x34, 1000, 2500, 500},                  // Begins again.
-        {0x36, 1000, 100, 800},                   // Mode 3.
-        {0x36, 1000, 600, 800},                   // Twice in a period.
-        {0x38, 5000, 1000, 4000},                 // Mode 4.
-        {0x3e, 1000, 100, 800},                   // Mode 7 is 3.
-        {0x31, 0x5000, 1000, 0x4000},             // Mode 0 in BCD.
-        {0x35, 0x1000, 2500, 0x0500},             // Mode 2 in BCD.
-        {0x34, 0, 1000, 0x10000 - 1000},          // 0 stands for 65536.
+        {0x30, 5000, 1000, 4000},        // Mode 0.
+        {0x30, 1000, 1001, 0xffff},      // Goes on through zero.
+        {0x34, 5000, 1000, 4000},        // Mode 2.
+        {0x34, 1000, 2500, 500},         // Begins again.
+        {0x36, 1000, 100, 800},          // Mode 3.
+        {0x36, 1000, 600, 800},          // Twice in a period.
+        {0x38, 5000, 1000, 4000},        // Mode 4.
+        {0x3e, 1000, 100, 800},          // Mode 7 is 3.
+        {0x31, 0x5000, 1000, 0x4000},    // Mode 0 in BCD.
+        {0x35, 0x1000, 2500, 0x0500},    // Mode 2 in BCD.
+        {0x34, 0, 1000, 0x10000 - 1000}, // 0 stands for 65536.
     };
 
     create(0);
