@@ -10,6 +10,7 @@ enum guest_end {
     GUEST_END_POWER_OFF,    // It switched itself off.
     GUEST_END_TRIPLE_FAULT, // Its processor shut down (SDM 25.2).
     GUEST_END_ERROR,        // The core could not go on with it.
+    GUEST_END_RESET,        // It asked its board for a reset.
     GUEST_END_COUNT
 };
 

@@ -65,7 +65,7 @@ void guest_cpuid(struct x86_vcpu *v, u32 leaf, u32 subleaf, struct hw_cpuid_regs
     *out = (struct hw_cpuid_regs){e->eax, e->ebx, e->ecx, e->edx};
 }
 
-void vcpu_update_cpuid_osxsave(struct x86_vcpu *v)
+void vcpu_update_cpuid_runtime(struct x86_vcpu *v)
 {
     struct hv_cpuid_entry2 *e = (struct hv_cpuid_entry2 *)(u64)guest_cpuid_entry(v, 1, 0);
 
@@ -74,6 +74,11 @@ void vcpu_update_cpuid_osxsave(struct x86_vcpu *v)
     e->ecx &= ~(u32)CPUID_OSXSAVE;
     if (vcpu_cr4(v) & X86_CR4_OSXSAVE)
         e->ecx |= CPUID_OSXSAVE;
+    if (v->apic == NULL) // No local APIC here to be switched off.
+        return;
+    e->edx &= ~(u32)CPUID_APIC;
+    if (v->apic_base & APIC_BASE_EN)
+        e->edx |= CPUID_APIC;
 }
 
 void guest_cpuid_set(struct x86_vcpu *v, struct hv_cpuid_entry2 *entries, u32 count)
@@ -104,7 +109,7 @@ void guest_cpuid_set(struct x86_vcpu *v, struct hv_cpuid_entry2 *entries, u32 co
         v->cr4_guest_owned = owned;
         vmcs_write(CR4_GUEST_HOST_MASK, ~owned);
     }
-    vcpu_update_cpuid_osxsave(v);
+    vcpu_update_cpuid_runtime(v);
     vmx_update_controls(v);
 }
 
@@ -246,8 +251,9 @@ u32 supported_cpuid(struct host *host, struct hv_cpuid_entry2 *entries, u32 max)
                                       .ecx = KVM_SIGNATURE_ECX,
                                       .edx = KVM_SIGNATURE_EDX});
     add(&f, &(struct hv_cpuid_entry2){.function = KVM_CPUID_FEATURES,
-                                      .eax = CPUID_KVM_NOP_IO_DELAY | CPUID_KVM_PV_UNHALT |
+                                      .eax = CPUID_KVM_CLOCKSOURCE | CPUID_KVM_NOP_IO_DELAY |
+                                             CPUID_KVM_CLOCKSOURCE2 | CPUID_KVM_PV_UNHALT |
                                              CPUID_KVM_PV_SEND_IPI | CPUID_KVM_POLL_CONTROL |
-                                             CPUID_KVM_PV_SCHED_YIELD});
+                                             CPUID_KVM_PV_SCHED_YIELD | CPUID_KVM_CLOCKSOURCE_STABLE});
     return f.count;
 }

@@ -134,6 +134,7 @@ s64 arch_vm_check_extension(struct vm *vm, u64 cap)
     (void)vm;
     switch (cap) {
     case HV_CAP_IRQCHIP:
+    case HV_CAP_PIT2:
     case HV_CAP_MP_STATE:
     case HV_CAP_SPLIT_IRQCHIP:
     case HV_CAP_READONLY_MEM:

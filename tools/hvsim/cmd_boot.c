@@ -190,6 +190,9 @@ static struct outcome outcome_of(const struct machine_run *run, unsigned violati
         snprintf(o.text, sizeof o.text, "power off");
     } else if (end->how == GUEST_END_TRIPLE_FAULT) {
         snprintf(o.text, sizeof o.text, "triple fault");
+    } else if (end->how == GUEST_END_RESET) {
+        o.status = STATUS_OK;
+        snprintf(o.text, sizeof o.text, "reset");
     } else if (end->how == GUEST_END_ERROR) {
         snprintf(o.text, sizeof o.text, "the core could not go on with it");
     } else if (run->end == MACHINE_TIME_LIMIT) {
