@@ -414,3 +414,68 @@ TEST(Emulate, SegmentLoadsCheckTheDescriptor)
 {
     EXPECT_EQ(with_vm(&(struct test_vm_options){0}, segment_loads), 0);
 }
+
+// --- Whatever the bytes, registers and mode: an end that user space knows, and a machine that goes on.
+
+static u64 next_random(u64 *state)
+{
+    *state = *state * 6364136223846793005ull + 1442695040888963407ull;
+    return *state ^ *state >> 29;
+}
+
+static u64 random_address(u64 *seed)
+{
+    static const u64 near[] = {
+        0, G_GDT, G_TABLES, G_CODE, G_DATA + 0xffc, G_DEVICE, G_DEVICE + 0xffa, 1ull << 47, 0xfffc};
+    u64 n = next_random(seed);
+
+    return n % 4 ? near[n / 4 % (sizeof(near) / sizeof(near[0]))] + n / 64 % 16 : n;
+}
+
+static void random_code(enum guest_mode mode)
+{
+    u64 seed = 4711 + mode, counts[64] = {0};
+    struct hv_sregs sregs;
+
+    guest_setup(mode);
+    sregs = *m.sregs;
+    for (u32 i = 0; i < 3000; i++) {
+        u8 code[15];
+        u64 *r = &m.regs->rax;
+
+        for (u32 n = 0; n < sizeof(code); n++)
+            code[n] = (u8)(next_random(&seed) >> 13);
+        if (i % 3)
+            code[0] = 0x0f;
+        for (u32 n = 0; n < 16; n++)
+            r[n] = random_address(&seed);
+        *m.sregs = sregs;
+        m.regs->rip = mode == GUEST_REAL ? 0 : G_CODE;
+        m.regs->rflags = X86_RFLAGS_FIXED | (next_random(&seed) & 0xcd5);
+        test_row("mode %u, round %u", (unsigned)mode, i);
+        guest_emulate(code, sizeof(code));
+        ASSERT_LT(t.run->exit_reason, 64);
+        counts[t.run->exit_reason]++;
+    }
+    // Most of it is done or faults; the rest leaves to user space.
+    EXPECT_GT(counts[HV_EXIT_SHUTDOWN], 1000);
+    EXPECT_GT(counts[HV_EXIT_INTERNAL_ERROR], 100);
+}
+static void random_real(void)
+{
+    random_code(GUEST_REAL);
+}
+static void random_prot32(void)
+{
+    random_code(GUEST_PROT32);
+}
+static void random_long(void)
+{
+    random_code(GUEST_LONG);
+}
+TEST(Emulate, RandomCodeHurtsOnlyItself)
+{
+    EXPECT_EQ(with_vm(&(struct test_vm_options){0}, random_real), 0);
+    EXPECT_EQ(with_vm(&(struct test_vm_options){0}, random_prot32), 0);
+    EXPECT_EQ(with_vm(&(struct test_vm_options){0}, random_long), 0);
+}
