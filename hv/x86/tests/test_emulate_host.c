@@ -210,7 +210,7 @@ static void against_host(void)
     }
     munmap(code, 4096);
 }
-TEST(Emulate, IntegerInstructionsDoWhatTheHostsProcessorDoes)
+TEST(EmulateHost, IntegerInstructionsDoWhatTheHostsProcessorDoes)
 {
     EXPECT_EQ(with_vm(&(struct test_vm_options){0}, against_host), 0);
 }
