@@ -40,9 +40,9 @@ static unsigned char *ordinary(struct native_guest *n, uint64_t linear, unsigned
 
     if (n->careful || (linear & 0xfff) + size > 0x1000)
         return NULL;
-    if (!mmu_hit(m, linear, access, m->user, hpa) && !mmu_find(m, linear, access, m->user, hpa))
+    if (!mmu_hit(m, linear, access, m->mode, hpa) && !mmu_find(m, linear, access, m->mode, hpa))
         return NULL;
-    if (*hpa >> 12 == n->apart[0] - 1 || *hpa >> 12 == n->apart[1] - 1)
+    if (guest_apart(c, *hpa))
         return NULL;
     return mem_hpa_to_ptr(c, *hpa, size);
 }
@@ -90,7 +90,7 @@ static inline __attribute__((always_inline)) void store(volatile void *p, unsign
 }
 
 // Returns the old value.
-static uint64_t locked(volatile void *p, unsigned size, enum guest_rmw what, uint64_t expected,
+static uint64_t locked(volatile void *p, unsigned size, enum guest_rmw_kind what, uint64_t expected,
                        uint64_t operand, const void *pc)
 {
     static const struct replay_op ops[] = {[GUEST_RMW_ADD] = {.kind = REPLAY_XADD, .length = 5},

@@ -27,17 +27,14 @@ static uint32_t shadow_of(unsigned cr)
 }
 
 // Bits that the host owns keep their value (SDM 25.3).
-static enum replay_step write_cr(struct pcpu *c, unsigned cr, uint64_t value, uint64_t mask)
+static enum replay_step write_cr(struct pcpu *c, const struct replay_op *op, unsigned cr, uint64_t value, uint64_t mask)
 {
     uint64_t merged = (value & ~mask) | (c->x86->cr[cr] & mask);
-    uint64_t cr0 = c->x86->cr[0], cr4 = c->x86->cr[4];
 
     pcpu_charge_cycles(c, cr == 3 ? c->uarch->op.mov_cr3_cycles : c->uarch->op.mov_cr_write_cycles);
-    if (x86_write_cr(c, cr, merged) != HW_DONE)
-        return fault(c, GP_VECTOR, 0);
-    if (cr == 0 || cr == 4)
-        guest_tlb_cr(c, cr0, cr4);
-    return STEP_RETIRED;
+    if (cr == 2 || cr == 8)
+        return x86_write_cr(c, cr, merged) == HW_DONE ? STEP_RETIRED : fault(c, GP_VECTOR, 0);
+    return replay_access(c, op, guest_mov_to_cr(c, cr, merged));
 }
 
 static bool cr3_is_target(const struct vmx *v, uint64_t value)
@@ -53,15 +50,10 @@ static bool cr3_is_target(const struct vmx *v, uint64_t value)
 static enum replay_step to_cr3(struct pcpu *c, const struct replay_op *op, uint64_t value)
 {
     struct vmx *v = &c->x86->vmx;
-    enum replay_step step;
 
     if ((v->ctl.cpu & CPU_CR3_LOAD_EXITING) && !cr3_is_target(v, value))
         return cr_exit(c, op, QUAL_CR_MOV_TO, 3, 0);
-    step = write_cr(c, 3, value, 0);
-    if (step != STEP_RETIRED)
-        return step;
-    guest_tlb_cr3(c, value);
-    return STEP_RETIRED;
+    return write_cr(c, op, 3, value, 0);
 }
 
 static enum replay_step to_cr8(struct pcpu *c, const struct replay_op *op, uint64_t value)
@@ -71,7 +63,7 @@ static enum replay_step to_cr8(struct pcpu *c, const struct replay_op *op, uint6
     if (v->ctl.cpu & CPU_CR8_LOAD_EXITING)
         return cr_exit(c, op, QUAL_CR_MOV_TO, 8, 0);
     if (!(v->ctl.cpu & CPU_USE_TPR_SHADOW))
-        return write_cr(c, 8, value, 0);
+        return write_cr(c, op, 8, value, 0);
     if (value & ~X86_CR8_TPR_MASK)
         return fault(c, GP_VECTOR, 0);
     pcpu_charge_cycles(c, c->uarch->op.mov_cr_write_cycles);
@@ -121,9 +113,9 @@ EXEC(movtocr)
         mask = vmcs_get(v, mask_of(cr));
         if ((value ^ vmcs_get(v, shadow_of(cr))) & mask)
             return cr_exit(c, op, QUAL_CR_MOV_TO, cr, 0);
-        return write_cr(c, cr, value, mask);
+        return write_cr(c, op, cr, value, mask);
     case 2:
-        return write_cr(c, 2, value, 0);
+        return write_cr(c, op, 2, value, 0);
     case 3:
         return to_cr3(c, op, value);
     case 8:
@@ -191,7 +183,7 @@ EXEC(lmsw)
         return cr_exit(c, op, QUAL_CR_LMSW, 0, source << QUAL_CR_LMSW_SHIFT);
     // Bits that the host owns stay; LMSW can set PE, not clear it.
     low = (cr0 & mask) | (source & ~mask & 0xf) | (cr0 & X86_CR0_PE);
-    return write_cr(c, 0, (cr0 & ~0xfull) | low, 0);
+    return write_cr(c, op, 0, (cr0 & ~0xfull) | low, 0);
 }
 
 // --- Debug registers. ---

@@ -87,8 +87,8 @@ static inline void touch(struct mmu *m, uint64_t linear)
 {
     uint64_t hpa = 0;
 
-    if (!mmu_hit(m, linear, EPT_ACCESS_READ, false, &hpa) &&
-        mmu_translate(m, linear, EPT_ACCESS_READ, false, &hpa) != MMU_OK)
+    if (!mmu_hit(m, linear, EPT_ACCESS_READ, MMU_SUPERVISOR, &hpa) &&
+        mmu_translate(m, linear, EPT_ACCESS_READ, MMU_SUPERVISOR, &hpa) != MMU_OK)
         abort();
     sum += hpa;
 }
