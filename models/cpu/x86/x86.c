@@ -249,7 +249,7 @@ static bool cr4_legal(const struct pcpu *c, uint64_t value)
         return false;
     if ((value & X86_CR4_CET) && !(s->cr[0] & X86_CR0_WP))
         return false;
-    return !s->vmx.on || s->vmx.in_guest ||
+    return !s->vmx.on ||
            (!(~value & c->uarch->vmx_cap.cr4_fixed0) && !(value & ~c->uarch->vmx_cap.cr4_fixed1));
 }
 
