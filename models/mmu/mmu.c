@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "models/mmu/mmu.h"
 
+#include "models/mem/mem.h"
 #include "models/mmu/check.h"
 #include "spec/vmx_bits.h"
 #include <assert.h>
@@ -29,6 +30,7 @@ struct mmu *mmu_create(struct pcpu *c)
     m->cpu = c;
     m->check = c->machine->tlb_check;
     tlb_create(&m->tlb, c->uarch);
+    mmu_reset(m);
     return m;
 }
 
@@ -38,6 +40,8 @@ void mmu_reset(struct mmu *m)
     m->counters = (struct mmu_counters){0};
     m->walked = false;
     m->ready = false;
+    m->apart[0] = m->apart[1] = UINT64_MAX;
+    m->near_stamp++;
 }
 
 void mmu_destroy(struct mmu *m)
@@ -78,6 +82,7 @@ static struct mmu_rule rule_of(const struct mmu_space *s, unsigned access, enum 
 
 static void make_rules(struct mmu *m)
 {
+    m->near_stamp++;
     for (unsigned mode = 0; mode < MMU_MODES; mode++)
         for (unsigned access = 0; access < 8; access++)
             m->rules[mode][access] = rule_of(&m->space, access, (enum mmu_mode)mode);
@@ -110,6 +115,23 @@ void mmu_set_space(struct mmu *m, const struct mmu_space *s)
     tlb_numbers_make(&m->tlb, &s->tag, s->ept, &m->numbers);
 }
 
+void mmu_refresh(struct mmu *m)
+{
+    if (m->numbers.epoch == m->tlb.contexts.epoch)
+        return;
+    tlb_numbers_make(&m->tlb, &m->space.tag, m->space.ept, &m->numbers);
+    m->near_stamp++;
+}
+
+void mmu_set_apart(struct mmu *m, uint64_t first, uint64_t second)
+{
+    if (m->apart[0] == first && m->apart[1] == second)
+        return;
+    m->apart[0] = first;
+    m->apart[1] = second;
+    m->near_stamp++;
+}
+
 // What the event itself invalidates.
 static void invalidate(struct mmu *m, uint64_t linear)
 {
@@ -119,12 +141,6 @@ static void invalidate(struct mmu *m, uint64_t linear)
         tlb_flush_pcid_linear(&m->tlb, tag->vpid, tag->pcid, linear, false);
     else if (m->walk.result == MMU_EPT_VIOLATION)
         tlb_flush_violation(&m->tlb, tag, m->walk.gpa, m->walk.qualification & QUAL_EPT_TRANSLATED, linear);
-}
-
-static void refresh(struct mmu *m)
-{
-    if (m->numbers.epoch != m->tlb.contexts.epoch)
-        tlb_numbers_make(&m->tlb, &m->space.tag, m->space.ept, &m->numbers);
 }
 
 // Counts a look-up and takes its time.
@@ -150,7 +166,7 @@ bool mmu_find(struct mmu *m, uint64_t linear, unsigned access, enum mmu_mode mod
     const struct array_value *v;
     enum tlb_where where;
 
-    refresh(m);
+    mmu_refresh(m);
     if (!mmu_canonical(m, linear))
         return false;
     v = tlb_find(&m->tlb, &m->numbers, linear, fetch, &where);
@@ -163,6 +179,35 @@ bool mmu_find(struct mmu *m, uint64_t linear, unsigned access, enum mmu_mode mod
     return true;
 }
 
+static void learn(struct mmu *m, uint64_t linear, unsigned access, uint64_t hpa, unsigned char *host)
+{
+    const struct array_value *v = tlb_find_first(&m->tlb, &m->numbers, linear, false);
+    struct mmu_near *n = &m->near[m->mode][access & EPT_ACCESS_WRITE ? 1 : 0][linear >> 12 & (MMU_NEAR_PAGES - 1)];
+
+    if (!v || m->check)
+        return;
+    *n = (struct mmu_near){.page = linear >> 12,
+                           .stamp = m->near_stamp,
+                           .hpa = hpa & ~0xfffull,
+                           .host = host,
+                           .place = tlb_place_of(&m->tlb, v)};
+}
+
+unsigned char *mmu_ordinary_search(struct mmu *m, uint64_t linear, unsigned access, uint64_t *hpa)
+{
+    unsigned char *host;
+
+    if (!mmu_hit(m, linear, access, m->mode, hpa) && !mmu_find(m, linear, access, m->mode, hpa))
+        return NULL;
+    if (*hpa >> 12 == m->apart[0] || *hpa >> 12 == m->apart[1])
+        return NULL;
+    host = mem_hpa_to_ptr(m->cpu, *hpa & ~0xfffull, 4096);
+    if (!host)
+        return NULL;
+    learn(m, linear, access, *hpa, host);
+    return host + (linear & 0xfff);
+}
+
 enum mmu_result mmu_translate(struct mmu *m, uint64_t linear, unsigned access, enum mmu_mode mode,
                               uint64_t *hpa)
 {
@@ -170,7 +215,7 @@ enum mmu_result mmu_translate(struct mmu *m, uint64_t linear, unsigned access, e
     enum tlb_where where;
 
     m->walked = false;
-    refresh(m);
+    mmu_refresh(m);
     if (!mmu_canonical(m, linear))
         return MMU_NOT_CANONICAL;
     v = tlb_find(&m->tlb, &m->numbers, linear, access & EPT_ACCESS_FETCH, &where);

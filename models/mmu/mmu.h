@@ -86,6 +86,16 @@ struct mmu_rule {
     uint16_t ept;                // Of the EPT's, all needed; and the dirty flags
 };
 
+// A page of ordinary memory that data accesses of a mode found in the first-level TLB, so that the next need no
+// search: valid while `stamp` is the unit's and the TLB has the entry still where it was.
+#define MMU_NEAR_PAGES 64u
+struct mmu_near {
+    uint64_t page, stamp; // Linear page number
+    uint64_t hpa;
+    unsigned char *host;
+    struct tlb_place place;
+};
+
 struct mmu {
     struct pcpu *cpu;
     struct tlb tlb;
@@ -100,6 +110,9 @@ struct mmu {
     bool ready;              // A space was set since the reset
     bool walked;             // The last mmu_translate() walked: `walk` is of it.
     struct mmu_walk walk;
+    uint64_t apart[2];   // Host page numbers that are no ordinary memory for the guest (mmu_set_apart())
+    uint64_t near_stamp; // Changes with everything that could make a near page lie
+    struct mmu_near near[MMU_MODES][2][MMU_NEAR_PAGES]; // Reads, writes
 };
 
 struct mmu *mmu_create(struct pcpu *c);
@@ -152,6 +165,32 @@ static inline bool mmu_hit(struct mmu *m, uint64_t linear, unsigned access, enum
 
 // A hit in either level that allows the access, with its time. False: nothing happened.
 bool mmu_find(struct mmu *m, uint64_t linear, unsigned access, enum mmu_mode mode, uint64_t *hpa);
+// Host pages whose accesses are not to be carried out as those of memory: page numbers, or UINT64_MAX.
+void mmu_set_apart(struct mmu *m, uint64_t first, uint64_t second);
+
+// Where the caller may carry out a data access (READ, WRITE or both) of `size` bytes in m->mode: the bytes'
+// place in the simulating machine's memory, and *hpa. It was a hit of a TLB, which is counted and timed. NULL: it is
+// not, or crosses pages, or is not of ordinary memory; nothing happened.
+unsigned char *mmu_ordinary_search(struct mmu *m, uint64_t linear, unsigned access, uint64_t *hpa);
+static inline unsigned char *mmu_ordinary(struct mmu *m, uint64_t linear, unsigned size, unsigned access,
+                                          uint64_t *hpa)
+{
+    const struct mmu_near *n =
+        &m->near[m->mode][access & EPT_ACCESS_WRITE ? 1 : 0][linear >> 12 & (MMU_NEAR_PAGES - 1)];
+    unsigned offset = (unsigned)linear & 0xfff;
+
+    if (__builtin_expect(offset + size > 0x1000, 0))
+        return NULL;
+    if (__builtin_expect(n->page != linear >> 12 || n->stamp != m->near_stamp ||
+                             m->numbers.epoch != m->tlb.contexts.epoch || *n->place.key_at != n->place.key,
+                         0))
+        return mmu_ordinary_search(m, linear, access, hpa);
+    *n->place.used = ++*n->place.clock;
+    m->counters.dtlb_hits++;
+    *hpa = n->hpa + offset;
+    return n->host + offset;
+}
+
 // Does a translation allow an access?
 static inline bool mmu_allows(const struct mmu *m, uint16_t rights, unsigned access, enum mmu_mode mode)
 {
@@ -160,6 +199,8 @@ static inline bool mmu_allows(const struct mmu *m, uint16_t rights, unsigned acc
     return (rights & r->ept) == r->ept && paging_allows(&r->demand, rights);
 }
 
+// Takes on the numbers of contexts that changed.
+void mmu_refresh(struct mmu *m);
 // walk.c: makes the translation from the tables; fills m->walk. Caches what it found.
 enum mmu_result mmu_walk_tables(struct mmu *m, uint64_t linear, unsigned access, enum mmu_mode mode);
 

@@ -149,6 +149,18 @@ struct array_value *tlb_find(struct tlb *t, const struct tlb_numbers *n, uint64_
     return NULL;
 }
 
+struct tlb_place tlb_place_of(struct tlb *t, const struct array_value *v)
+{
+    for (unsigned i = 0; i < 3; i++) {
+        struct array *a = &t->data[i];
+        size_t way = (size_t)(v - a->values);
+
+        if (a->sets && v >= a->values && way < (size_t)a->sets * a->ways)
+            return (struct tlb_place){&a->keys[way], a->keys[way], &a->used[way], &a->clock};
+    }
+    return (struct tlb_place){0};
+}
+
 void tlb_insert(struct tlb *t, const struct tlb_numbers *n, uint64_t linear, bool fetch,
                 const struct array_value *v)
 {

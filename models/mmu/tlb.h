@@ -94,6 +94,15 @@ static inline struct array_value *tlb_find_first(struct tlb *t, const struct tlb
     }
     return NULL;
 }
+// Where a translation lies in the first level: as long as *key_at is `key` it is there, unless its context was
+// invalidated. Whoever uses it stamps `used` by the clock, as a find does.
+struct tlb_place {
+    const uint64_t *key_at;
+    uint64_t key;
+    uint64_t *used, *clock;
+};
+// Of a data access's translation, which tlb_find_first() finds.
+struct tlb_place tlb_place_of(struct tlb *t, const struct array_value *v);
 // In both levels; a hit of the second level is copied to the first.
 struct array_value *tlb_find(struct tlb *t, const struct tlb_numbers *n, uint64_t linear, bool fetch,
                              enum tlb_where *where);

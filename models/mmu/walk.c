@@ -409,6 +409,18 @@ static void count_result(struct mmu *m, enum mmu_result result)
     m->counters.log_fulls += result == MMU_LOG_FULL;
 }
 
+// A new translation stands before what was found for its addresses until now.
+static void forget_near(struct mmu *m, uint64_t linear, unsigned page_bits)
+{
+    if (page_bits != 12) {
+        m->near_stamp++;
+        return;
+    }
+    for (unsigned mode = 0; mode < MMU_MODES; mode++)
+        for (unsigned write = 0; write < 2; write++)
+            m->near[mode][write][linear >> 12 & (MMU_NEAR_PAGES - 1)].stamp = 0;
+}
+
 static void begin(struct mmu *m, uint64_t linear)
 {
     struct mmu_walk *w = &m->walk;
@@ -432,8 +444,7 @@ enum mmu_result mmu_translate_physical(struct mmu *m, uint64_t gpa, uint64_t *hp
     struct array_value page;
 
     begin(m, 0);
-    if (m->numbers.epoch != m->tlb.contexts.epoch)
-        tlb_numbers_make(&m->tlb, &m->space.tag, m->space.ept, &m->numbers);
+    mmu_refresh(m);
     if (locate_table(&k, gpa, false, &page))
         *hpa = page.hpa | (gpa & ((1ull << page.page_bits) - 1));
     return end(m);
@@ -458,6 +469,7 @@ enum mmu_result mmu_walk_tables(struct mmu *m, uint64_t linear, unsigned access,
         if (m->check)
             mmu_check_stamp(m, &w->value);
         tlb_insert(&m->tlb, &m->numbers, linear, access & EPT_ACCESS_FETCH, &w->value);
+        forget_near(m, linear, w->value.page_bits);
     }
     return end(m);
 }

@@ -130,7 +130,7 @@ static bool apart_access(struct pcpu *c, uint64_t hpa, unsigned size, unsigned a
 
     if (access & EPT_ACCESS_WRITE)
         memcpy(value, bytes, size);
-    if (hpa >> 12 == c->x86->apart[0])
+    if (hpa >> 12 == c->x86->mmu->apart[0])
         exits = vapic_page_access(c, (uint32_t)hpa & 0xfff, size, access & ~GUEST_SYSTEM, value);
     else
         host_apic_page(c, hpa, access, value);

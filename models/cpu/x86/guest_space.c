@@ -91,12 +91,11 @@ static void fill_paging(const struct pcpu *c, struct paging *p)
 // Host pages that an access is no plain access of memory to.
 static void note_apart(struct pcpu *c)
 {
-    struct x86_state *s = c->x86;
-    const struct vmx *v = &s->vmx;
+    const struct vmx *v = &c->x86->vmx;
     bool virtual_page = v->ctl.cpu2 & CPU2_VIRTUALIZE_APIC_ACCESSES, mmio = lapic_mode(c) == LAPIC_XAPIC;
 
-    s->apart[0] = virtual_page ? vmcs_get(v, APIC_ACCESS_ADDR) >> 12 : UINT64_MAX;
-    s->apart[1] = mmio ? (lapic_base(c) & APIC_BASE_ADDR_MASK) >> 12 : UINT64_MAX;
+    mmu_set_apart(c->x86->mmu, virtual_page ? vmcs_get(v, APIC_ACCESS_ADDR) >> 12 : UINT64_MAX,
+                  mmio ? (lapic_base(c) & APIC_BASE_ADDR_MASK) >> 12 : UINT64_MAX);
 }
 
 void guest_space_load(struct pcpu *c)

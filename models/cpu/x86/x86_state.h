@@ -20,14 +20,15 @@ struct x86_state {
     struct msr_file msrs;
     struct mmu *mmu;
     bool pages_1g, pse_36; // CPUID says that guests may have 1-GByte pages, 4-MByte pages beyond 4 GiB
-    uint64_t apart[2];     // Host page numbers that are no ordinary memory for the guest that runs
     struct vmx vmx;
 };
 
 // Is this in a page whose accesses are guest_access()'s to carry out: the APIC-access page, the local APIC's?
 static inline bool guest_apart(const struct pcpu *c, uint64_t hpa)
 {
-    return hpa >> 12 == c->x86->apart[0] || hpa >> 12 == c->x86->apart[1];
+    const struct mmu *m = c->x86->mmu;
+
+    return hpa >> 12 == m->apart[0] || hpa >> 12 == m->apart[1];
 }
 
 // guest_translate() for the usual case alone: a hit in the first-level TLB that allows the access takes no
