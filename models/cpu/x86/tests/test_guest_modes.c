@@ -2,13 +2,22 @@
 // Guests in every paging mode: what MOV to CR checks and does, PDPTE registers, IA-32e mode on and off, accesses
 // of the processor itself, locked accesses of any size (SDM 4.1, 4.4.1, 4.6.1, 8.1.2, 9.8.5, 26.3.2.4, 27.3.4).
 #include "models/cpu/x86/tests/fake_pcpu.h"
-#include "models/apic/lapic.h"
-#include "spec/apic_bits.h"
 #include "tests/shim/shim.h"
 #include <string.h>
 
 // Guest-physical: tables below 2 MiB, which the EPT maps by one page to BENCH_GUEST.
-enum { ROOT = 0x2000, PD = 0x4000, PT = 0x5000, PDPT_B = 0x6020, ROOT_B = 0x7000, PAGE = 0x8000 };
+enum {
+    PML4 = 0x2000, // Of 4-level paging: PDPT, PD, PT
+    PDPT = 0x4000,
+    PD = 0x3000, // Of PAE paging too
+    PT = 0x5000,
+    PDPT_PAE = 0x6020,
+    PD_32 = 0x7000, // Of 32-bit paging: PT_32, and PT_LAST for the last 4 MiB
+    PT_32 = 0x9000,
+    PT_LAST = 0xb000,
+    PAGE = 0x8000,
+    PAGE_2 = 0xa000,
+};
 #define LINEAR 0x401000ull
 #define TABLE (X86_PTE_P | X86_PTE_RW | X86_PTE_US | X86_PTE_A)
 #define LEAF (TABLE | X86_PTE_D)
@@ -26,19 +35,20 @@ static void guest_set(uint64_t gpa, uint64_t value)
 }
 
 // What the guest is when it starts.
-enum start { REAL_MODE_TABLES, UNPAGED, PAGED_32, PAGED_PAE, COMPATIBILITY, LONG, STARTS };
+enum start { UNPAGED, PAGED_32, PAGED_PAE, COMPATIBILITY, LONG, STARTS };
 
-// Tables that map LINEAR to PAGE, whatever the mode is: those of 32-bit paging lie at ROOT_B.
+// Tables that map LINEAR to PAGE, whatever the mode is.
 static void build_tables(void)
 {
-    guest_set(ROOT, PD | TABLE);
-    guest_set(PD, 0x3000 | TABLE);
-    guest_set(0x3000 + 16, PT | TABLE); // Bits 29:21 of LINEAR are 2.
+    guest_set(PML4, PDPT | TABLE);
+    guest_set(PDPT, PD | TABLE);
+    guest_set(PD + 16, PT | TABLE); // Bits 29:21 of LINEAR are 2.
     guest_set(PT + 8, PAGE | LEAF);
-    guest_set(PDPT_B, 0x3000 | X86_PTE_P);
-    guest_set(ROOT_B, (PT + 0x4000ull) << 32 | 0); // PDE 1
-    guest_set(ROOT_B, ((PT + 0x4000ull) | TABLE) << 32);
-    guest_set(PT + 0x4000, ((uint64_t)PAGE | LEAF) << 32); // PTE 1
+    guest_set(PDPT_PAE, PD | X86_PTE_P);
+    guest_set(PD_32, (PT_32 | TABLE) << 32 | PT_32 | TABLE); // PDEs 0 and 1
+    guest_set(PT_32, (PAGE | LEAF) << 32 | PAGE_2 | LEAF);   // PTEs 0 and 1
+    guest_set(PD_32 + 0xff8, (PT_LAST | TABLE) << 32);
+    guest_set(PT_LAST + 0xff8, (PAGE | LEAF) << 32);
     guest_set(PAGE, 77);
 }
 
@@ -50,10 +60,10 @@ static void start(enum start as, const struct replay_op *program, uint32_t count
         bool ia32e;
     } states[STARTS] = {
         [UNPAGED] = {PG_OFF, 0, CR4, 0, 0xc09b, false},
-        [PAGED_32] = {CR0, ROOT_B, CR4, 0, 0xc09b, false},
-        [PAGED_PAE] = {CR0, PDPT_B, CR4 | PAE, 0, 0xc09b, false},
-        [COMPATIBILITY] = {CR0, ROOT, CR4 | PAE, EFER_LME | EFER_LMA, 0xc09b, true},
-        [LONG] = {CR0, ROOT, CR4 | PAE, EFER_LME | EFER_LMA, 0xa09b, true},
+        [PAGED_32] = {CR0, PD_32, CR4, 0, 0xc09b, false},
+        [PAGED_PAE] = {CR0, PDPT_PAE, CR4 | PAE, 0, 0xc09b, false},
+        [COMPATIBILITY] = {CR0, PML4, CR4 | PAE, EFER_LME | EFER_LMA, 0xc09b, true},
+        [LONG] = {CR0, PML4, CR4 | PAE, EFER_LME | EFER_LMA, 0xa09b, true},
     };
 
     ASSERT_TRUE(bench_load("skylake-sp"));
@@ -71,7 +81,7 @@ static void start(enum start as, const struct replay_op *program, uint32_t count
     bench_vmwrite(GUEST_CS_AR_BYTES, states[as].cs);
     bench_control(VM_ENTRY_CONTROLS, states[as].ia32e ? ENTRY_IA32E_MODE_GUEST : 0,
                   states[as].ia32e ? 0 : ENTRY_IA32E_MODE_GUEST);
-    bench_vmwrite(GUEST_PDPTR0, 0x3000 | X86_PTE_P);
+    bench_vmwrite(GUEST_PDPTR0, PD | X86_PTE_P);
     bench_vmwrite(GUEST_RSP, 0x2000);
     bench_vmwrite(EXCEPTION_BITMAP, 1u << GP_VECTOR | 1u << PF_VECTOR);
 }
@@ -121,7 +131,7 @@ TEST(GuestModes, MovToCrChecks) // SDM 2.5, 4.1.1, 4.1.2, 9.8.5; vol. 2, MOV-Con
         uint64_t cr3;  // 0: as it is
     } cases[] = {
         {"PG without PE", UNPAGED, 0, (CR0 & ~X86_CR0_PE), false, 0, 0},
-        {"PG", UNPAGED, 0, CR0, true, 0, ROOT_B},
+        {"PG", UNPAGED, 0, CR0, true, 0, PD_32},
         {"PG with LME, without PAE", UNPAGED, 0, CR0, false, EFER_LME, 0},
         {"NW without CD", UNPAGED, 0, PG_OFF | X86_CR0_NW, false, 0, 0},
         {"CD", UNPAGED, 0, PG_OFF | X86_CR0_CD, true, 0, 0},
@@ -132,7 +142,7 @@ TEST(GuestModes, MovToCrChecks) // SDM 2.5, 4.1.1, 4.1.2, 9.8.5; vol. 2, MOV-Con
         {"PG off, legacy", PAGED_32, 0, PG_OFF, true, 0, 0},
         {"PG off, compatibility mode", COMPATIBILITY, 0, PG_OFF, true, 0, 0},
         {"PG off, 64-bit mode", LONG, 0, PG_OFF, false, 0, 0},
-        {"PAE, legacy", PAGED_32, 4, CR4 | PAE, true, 0, PDPT_B},
+        {"PAE, legacy", PAGED_32, 4, CR4 | PAE, true, 0, PDPT_PAE},
         {"PAE off, legacy", PAGED_PAE, 4, CR4, true, 0, 0},
         {"PAE off, IA-32e", COMPATIBILITY, 4, CR4, false, 0, 0},
         {"VMXE is fixed", PAGED_32, 4, CR4 & ~X86_CR4_VMXE, false, 0, 0},
@@ -140,9 +150,9 @@ TEST(GuestModes, MovToCrChecks) // SDM 2.5, 4.1.1, 4.1.2, 9.8.5; vol. 2, MOV-Con
         {"a bit that the processor lacks", PAGED_32, 4, CR4 | X86_CR4_CET, false, 0, 0},
         {"PCIDE, legacy", PAGED_PAE, 4, CR4 | PAE | X86_CR4_PCIDE, false, 0, 0},
         {"PCIDE, IA-32e", LONG, 4, CR4 | PAE | X86_CR4_PCIDE, true, 0, 0},
-        {"PCIDE, CR3[11:0] is not 0", LONG, 4, CR4 | PAE | X86_CR4_PCIDE, false, 0, ROOT | 8},
+        {"PCIDE, CR3[11:0] is not 0", LONG, 4, CR4 | PAE | X86_CR4_PCIDE, false, 0, PML4 | 8},
         {"CR3 beyond the width", LONG, 3, 1ull << 46, false, 0, 0},
-        {"CR3 bit 63 without PCIDE", LONG, 3, 1ull << 63 | ROOT, false, 0, 0},
+        {"CR3 bit 63 without PCIDE", LONG, 3, 1ull << 63 | PML4, false, 0, 0},
         {"SMEP and SMAP", PAGED_32, 4, CR4 | X86_CR4_SMEP | X86_CR4_SMAP, true, 0, 0},
     };
 
@@ -177,7 +187,7 @@ TEST(GuestModes, PagingWithLmeIsIa32eMode) // SDM 9.8.5, 27.2, 27.3.1
     for (unsigned i = 0; i < 3; i++) {
         test_row("%s", cases[i].what);
         start_with(UNPAGED, mov_to_cr(0, CR0));
-        bench_vmwrite(GUEST_CR3, ROOT);
+        bench_vmwrite(GUEST_CR3, PML4);
         bench_vmwrite(GUEST_CR4, CR4 | PAE);
         bench_vmwrite(GUEST_IA32_EFER, EFER_LME);
         bench_vmwrite(GUEST_CS_AR_BYTES, cases[i].cs);
@@ -203,10 +213,10 @@ TEST(GuestModes, PagingOffEndsIa32eMode)
 TEST(GuestModes, PdptesAreRegisters) // SDM 4.4.1, 26.3.2.4, 27.3.4
 {
     start_with(PAGED_PAE, read_linear());
-    guest_set(PDPT_B, 0); // What memory has now does not matter: VM entry loaded the VMCS's.
+    guest_set(PDPT_PAE, 0); // What memory has now does not matter: VM entry loaded the VMCS's.
     EXPECT_EQ(bench_run(), EXIT_REASON_HLT);
     EXPECT_EQ(bench_gprs.r[0], 77);
-    EXPECT_EQ(bench_vmread(GUEST_PDPTR0), 0x3000 | X86_PTE_P);
+    EXPECT_EQ(bench_vmread(GUEST_PDPTR0), PD | X86_PTE_P);
     bench_end();
 }
 
@@ -219,7 +229,7 @@ TEST(GuestModes, MovToCrLoadsPdptes) // SDM 4.4.1
         uint64_t value;
         bool loads;
     } cases[] = {
-        {"CR3", PAGED_PAE, 3, PDPT_B, true},
+        {"CR3", PAGED_PAE, 3, PDPT_PAE, true},
         {"CR0.PG", UNPAGED, 0, CR0, true},
         {"CR0.CD", PAGED_PAE, 0, CR0 | X86_CR0_CD, true},
         {"CR0.WP", PAGED_PAE, 0, CR0 & ~X86_CR0_WP, false},
@@ -235,13 +245,13 @@ TEST(GuestModes, MovToCrLoadsPdptes) // SDM 4.4.1
     for (unsigned i = 0; i < sizeof cases / sizeof *cases; i++) {
         test_row("%s", cases[i].what);
         start_with(cases[i].as, mov_to_cr(cases[i].cr, cases[i].value));
-        bench_vmwrite(GUEST_CR3, PDPT_B);
+        bench_vmwrite(GUEST_CR3, PDPT_PAE);
         if (cases[i].as == UNPAGED)
             bench_vmwrite(GUEST_CR4, CR4 | PAE);
-        guest_set(PDPT_B, 0x9000 | X86_PTE_P);
-        guest_set(PDPT_B + 24, 0xa000 | X86_PTE_P | X86_PTE_PWT);
+        guest_set(PDPT_PAE, 0x9000 | X86_PTE_P);
+        guest_set(PDPT_PAE + 24, 0xa000 | X86_PTE_P | X86_PTE_PWT);
         EXPECT_EQ(bench_run(), EXIT_REASON_HLT);
-        EXPECT_EQ(bench_vmread(GUEST_PDPTR0), (cases[i].loads ? 0x9000 : 0x3000) | X86_PTE_P);
+        EXPECT_EQ(bench_vmread(GUEST_PDPTR0), (cases[i].loads ? 0x9000 : PD) | X86_PTE_P);
         EXPECT_EQ(bench_vmread(GUEST_PDPTR3), cases[i].loads ? 0xa000 | X86_PTE_P | X86_PTE_PWT : 0);
         bench_end();
     }
@@ -249,24 +259,25 @@ TEST(GuestModes, MovToCrLoadsPdptes) // SDM 4.4.1
 
 TEST(GuestModes, ReservedBitsOfPdptesFaultAndNothingIsWritten) // SDM 4.4.1, table 4-8
 {
-    start_with(PAGED_PAE, mov_to_cr(3, PDPT_B + 0x20));
-    guest_set(PDPT_B + 0x20 + 16, 1ull << 5 | X86_PTE_P);
+    start_with(PAGED_PAE, mov_to_cr(3, PDPT_PAE + 0x20));
+    guest_set(PDPT_PAE + 0x20 + 16, 1ull << 5 | X86_PTE_P);
     EXPECT_EQ(bench_run(), EXIT_REASON_EXCEPTION_NMI);
     EXPECT_EQ(bench_vmread(VM_EXIT_INTR_INFO) & INTR_INFO_VECTOR_MASK, GP_VECTOR);
-    EXPECT_EQ(bench_vmread(GUEST_CR3), PDPT_B);
-    EXPECT_EQ(bench_vmread(GUEST_PDPTR0), 0x3000 | X86_PTE_P);
+    EXPECT_EQ(bench_vmread(GUEST_CR3), PDPT_PAE);
+    EXPECT_EQ(bench_vmread(GUEST_PDPTR0), PD | X86_PTE_P);
     bench_end();
 }
 
 TEST(GuestModes, PdptesOutOfReachAreAViolationWithoutLinearAddress) // SDM table 27-7 bit 7
 {
     start_with(PAGED_PAE, mov_to_cr(3, 0x200040)); // Behind the EPT's empty table
-    bench_vmwrite(GUEST_LINEAR_ADDRESS + 0, 0); // Read-only where the processor says so.
+    bench_vmwrite(GUEST_LINEAR_ADDRESS, 0x1234);
     EXPECT_EQ(bench_run(), EXIT_REASON_EPT_VIOLATION);
     EXPECT_EQ(bench_vmread(EXIT_QUALIFICATION), QUAL_EPT_READ);
     EXPECT_EQ(bench_vmread(GUEST_PHYSICAL_ADDRESS), 0x200040);
     EXPECT_EQ(bench_vmread(VM_EXIT_INSTRUCTION_LEN), 3);
-    EXPECT_EQ(bench_vmread(GUEST_CR3), PDPT_B);
+    EXPECT_EQ(bench_vmread(GUEST_CR3), PDPT_PAE);
+    EXPECT_EQ(bench_vmread(GUEST_LINEAR_ADDRESS), 0x1234);
     bench_end();
 }
 
@@ -320,8 +331,8 @@ TEST(GuestModes, TheProcessorsOwnAccessesAreImplicitSupervisors) // SDM 4.6.1
     uint64_t value = 0;
 
     // A supervisor page at CPL 3 ...
-    guest_set(PT + 16, (0x9000 | LEAF) & ~X86_PTE_US);
-    guest_set(0x9000, 99);
+    guest_set(PT + 16, (PAGE_2 | LEAF) & ~X86_PTE_US);
+    guest_set(PAGE_2, 99);
     EXPECT_EQ(guest_access(c, LINEAR + 0x1000, 8, EPT_ACCESS_READ | GUEST_SYSTEM, &value), GUEST_DONE);
     EXPECT_EQ(value, 99);
     EXPECT_EQ(guest_access(c, LINEAR + 0x1000, 8, EPT_ACCESS_READ, &value), GUEST_EXIT);
@@ -353,7 +364,7 @@ TEST(GuestModes, LockedAccessesOfEverySize) // SDM 8.1.2
                 continue;
             }
             test_row("%u bytes%s", size, split ? ", split" : "");
-            guest_set(PT + 16, 0x9000 | LEAF);
+            guest_set(PT + 16, PAGE_2 | LEAF);
             for (unsigned b = 0; b < 16; b++)
                 old[b] = (unsigned char)(0x11 * b + 3);
             EXPECT_EQ(guest_access(c, at, size, EPT_ACCESS_WRITE, old), GUEST_DONE);
@@ -384,12 +395,12 @@ TEST(GuestModes, ALockedAccessOfAReadOnlyPageFaultsBeforeItReads)
 
 TEST(GuestModes, AddressesOf32BitsWrap) // SDM vol. 1 3.3.1
 {
-    struct pcpu *c = inside(UNPAGED, 0);
+    struct pcpu *c = inside(PAGED_32, 3);
     uint64_t value = 0x1122334455667788;
 
-    // The last page of 4 GiB is not memory here: an EPT violation; its second half is at 0.
-    EXPECT_EQ(guest_access(c, 0xfffffffc, 8, EPT_ACCESS_WRITE, &value), GUEST_EXIT);
-    EXPECT_EQ(c->x86->vmx.exit.gpa, 0xfffffffc);
+    EXPECT_EQ(guest_access(c, 0xfffffffc, 8, EPT_ACCESS_WRITE, &value), GUEST_DONE);
+    EXPECT_EQ(bench_get64(BENCH_GUEST + PAGE + 0xff8) >> 32, 0x55667788);
+    EXPECT_EQ((uint32_t)bench_get64(BENCH_GUEST + PAGE_2), 0x11223344);
     EXPECT_EQ(guest_access(c, 0x100000000, 8, EPT_ACCESS_WRITE, &value), GUEST_EXIT);
     EXPECT_EQ(c->x86->vmx.exit.intr_info & INTR_INFO_VECTOR_MASK, GP_VECTOR);
     outside(c);
