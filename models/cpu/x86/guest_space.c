@@ -115,7 +115,6 @@ void guest_space_load(struct pcpu *c)
     space.tag.pcid = s->cr[4] & X86_CR4_PCIDE ? (uint16_t)(s->cr[3] & X86_CR3_PCID_MASK) : 0;
     space.tag.unpaged = space.paging.off && ept;
     mmu_set_space(s->mmu, &space);
-    guest_space_ac(c);
     note_apart(c);
 }
 

@@ -260,9 +260,9 @@ bool vapic_write_msr(struct pcpu *c, uint32_t msr, uint64_t value, bool *handled
 
 // The processor's memory-management unit, once.
 void guest_mem_create(struct pcpu *c);
-// Translation follows CR0, CR3, CR4, PDPTE registers, IA32_EFER, PKRU, RFLAGS.AC and VMCS from now on: after
-// VM entry, and after whatever else changes one of them but the functions below. CPL is what
-// guest_space_cpl() (x86_state.h) said last.
+// Translation follows CR0, CR3, CR4, PDPTE registers, IA32_EFER, PKRU and VMCS from now on: after VM entry,
+// and after whatever else changes one of them but the functions below. CPL and RFLAGS.AC are for
+// guest_space_cpl() and guest_space_ac() (x86_state.h) to say.
 void guest_space_load(struct pcpu *c);
 // PDPTE registers of PAE paging at VM entry, from the VMCS or, without EPT, from memory (SDM 26.3.2.4),
 // before guest_space_load(); at VM exit, to the VMCS (SDM 27.3.4).

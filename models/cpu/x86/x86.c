@@ -200,19 +200,24 @@ uint64_t x86_cr4_allowed(const struct pcpu *c)
     return allowed;
 }
 
-// CS and TR of who executes. hv's are those of 64-bit mode.
+// CS and TR of the guest that executes: programs have those of the VMCS.
+static uint32_t access_rights(const struct vmx *v, enum segment_name name)
+{
+    return v->guest ? vmcs_get32(v, GUEST_ES_AR_BYTES + 2u * name) : v->seg[name].ar;
+}
+
 static bool code_is_64(const struct pcpu *c)
 {
     const struct vmx *v = &c->x86->vmx;
 
-    return !v->in_guest || (vmcs_get32(v, GUEST_CS_AR_BYTES) & AR_L);
+    return !v->in_guest || (access_rights(v, SEG_CS) & AR_L);
 }
 
 static bool task_is_16(const struct pcpu *c)
 {
     const struct vmx *v = &c->x86->vmx;
     // Available and busy 16-bit TSSs: types 1 and 3 (SDM table 3-2).
-    return v->in_guest && (vmcs_get32(v, GUEST_TR_AR_BYTES) & AR_TYPE_MASK & ~2u) == 1;
+    return v->in_guest && (access_rights(v, SEG_TR) & AR_TYPE_MASK & ~2u) == 1;
 }
 
 // SDM 4.1.2, 9.8.5: what CR0.PG turns on and off.

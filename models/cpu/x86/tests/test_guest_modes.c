@@ -276,7 +276,6 @@ TEST(GuestModes, PdptesOutOfReachAreAViolationWithoutLinearAddress) // SDM table
     EXPECT_EQ(bench_run(), EXIT_REASON_EPT_VIOLATION);
     EXPECT_EQ(bench_vmread(EXIT_QUALIFICATION), QUAL_EPT_READ);
     EXPECT_EQ(bench_vmread(GUEST_PHYSICAL_ADDRESS), 0x200040);
-    EXPECT_EQ(bench_vmread(VM_EXIT_INSTRUCTION_LEN), 3);
     EXPECT_EQ(bench_vmread(GUEST_CR3), PDPT_PAE);
     EXPECT_EQ(bench_vmread(GUEST_LINEAR_ADDRESS), 0x1234);
     bench_end();

@@ -398,7 +398,7 @@ TEST(InsnSyscall, ThereAndBack) // SDM 5.8.8; vol. 2, SYSCALL, SYSRET
     EXPECT_EQ(v->gpr.r[R11], 0x50346);
     EXPECT_EQ(v->rflags, 0x46 | X86_RFLAGS_FIXED);
     EXPECT_EQ(segment_cpl(v), 0);
-    EXPECT_NE(pcpu_current->x86->mmu->mode, MMU_USER);
+    EXPECT_EQ(pcpu_current->x86->mmu->mode, MMU_SUPERVISOR);
     expect_segments(0x10, 0xa09b, 0x18, 0xc093);
     EXPECT_EQ(insn_sysret(pcpu_current, 3, true), INSN_BRANCH);
     EXPECT_EQ(v->rip, INSN_CODE + 2);

@@ -5,7 +5,6 @@
 #include "models/cpu/x86/native_guest_run.h"
 #include "models/cpu/x86/tests/fake_pcpu.h"
 #include "models/cpu/x86/tests/guest_cases.h"
-#include "models/mem/core.h"
 #include "models/timer/tsc.h"
 #include "tests/shim/shim.h"
 #include <glob.h>
@@ -19,27 +18,7 @@
 enum { RAX, RCX, RDX, RBX };
 
 static struct native_program *program;
-static struct mem_core cores[4];
 static unsigned done;
-
-// --- Fakes of models/mem/core.h: what the hooks call where a line is not in the first-level cache. ---
-
-uint32_t mem_line_load_miss(struct mem_core *m, uint64_t line)
-{
-    (void)m, (void)line;
-    return (uint32_t)bench_access_ticks;
-}
-
-uint64_t mem_time_guest_store(struct pcpu *c, uint64_t hpa, unsigned size_bytes)
-{
-    (void)hpa, (void)size_bytes;
-    return c->now_ticks;
-}
-
-void mem_store_push(struct pcpu *c, void *p, unsigned size_bytes, uint64_t drain_ticks)
-{
-    (void)c, (void)p, (void)size_bytes, (void)drain_ticks;
-}
 
 // --- The bench. ---
 
@@ -58,10 +37,6 @@ static void start(unsigned cpus, uint64_t case_number, uint64_t a, uint64_t b)
 
     ASSERT_TRUE(bench_load("skylake-sp"));
     bench_start(cpus);
-    for (unsigned i = 0; i < cpus; i++) {
-        ASSERT_EQ(l1_init(&cores[i].l1, 4096, 4, 64), 0);
-        bench.cpus[i].mem = &cores[i];
-    }
     EXPECT_EQ(hw_rdmsr(MSR_IA32_APIC_BASE, &base), HW_DONE);
     EXPECT_EQ(hw_wrmsr(MSR_IA32_APIC_BASE, base | 1u << 10), HW_DONE);
     EXPECT_EQ(hw_wrmsr(MSR_IA32_X2APIC_SIVR, 0x1ff), HW_DONE);
@@ -85,8 +60,6 @@ static void end(void)
 {
     bench_end();
     native_program_close(program);
-    for (unsigned i = 0; i < 4; i++)
-        l1_destroy(&cores[i].l1);
 }
 
 static uint64_t guest_memory(uint64_t gpa)
