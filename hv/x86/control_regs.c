@@ -175,7 +175,7 @@ int vcpu_set_cr4(struct x86_vcpu *v, u64 cr4)
         return 1;
     vcpu_write_cr4(v, cr4);
     if ((cr4 ^ old) & X86_CR4_OSXSAVE)
-        vcpu_update_cpuid_osxsave(v);
+        vcpu_update_cpuid_runtime(v);
     if ((((cr4 ^ old) & global) || (!(cr4 & X86_CR4_PCIDE) && (old & X86_CR4_PCIDE))) &&
         !tlb_flush_left_out(v->vcpu.vm, MMU_SKIP_FLUSH_CR4))
         make_request(REQ_TLB_FLUSH_GUEST, &v->vcpu);

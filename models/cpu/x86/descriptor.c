@@ -237,6 +237,8 @@ enum insn_result insn_lldt(struct vmx *v, uint16_t selector)
         return insn_fault(v->cpu, GP_VECTOR, SELECTOR_ERROR(selector));
     if (!descriptor_present(&d))
         return insn_fault(v->cpu, NP_VECTOR, SELECTOR_ERROR(selector));
+    if (!x86_canonical(v->cpu, d.segment.base))
+        return insn_fault(v->cpu, GP_VECTOR, SELECTOR_ERROR(selector));
     segment_put(v, SEG_LDTR, selector, &d.segment);
     return INSN_DONE;
 }
@@ -261,6 +263,8 @@ enum insn_result insn_ltr(struct vmx *v, uint16_t selector)
         return insn_fault(v->cpu, GP_VECTOR, SELECTOR_ERROR(selector));
     if (!descriptor_present(&d))
         return insn_fault(v->cpu, NP_VECTOR, SELECTOR_ERROR(selector));
+    if (!x86_canonical(v->cpu, d.segment.base))
+        return insn_fault(v->cpu, GP_VECTOR, SELECTOR_ERROR(selector));
     d.segment.ar |= TYPE_BUSY;
     r = system_write(v, d.address + 5, 1, (d.low >> 40 & 0xff) | TYPE_BUSY);
     if (r == INSN_DONE)
