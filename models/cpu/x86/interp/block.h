@@ -10,8 +10,8 @@
 
 // A read-modify-write between its two halves.
 struct rmw {
-    unsigned char *p; // Where the bytes are, if it is locked and they are in one page of memory
-    uint64_t linear;
+    struct guest_rmw access;
+    bool locked;
 };
 
 struct interp {

@@ -398,13 +398,13 @@ TEST(InsnSyscall, ThereAndBack) // SDM 5.8.8; vol. 2, SYSCALL, SYSRET
     EXPECT_EQ(v->gpr.r[R11], 0x50346);
     EXPECT_EQ(v->rflags, 0x46 | X86_RFLAGS_FIXED);
     EXPECT_EQ(segment_cpl(v), 0);
-    EXPECT_FALSE(pcpu_current->x86->mmu->user);
+    EXPECT_NE(pcpu_current->x86->mmu->mode, MMU_USER);
     expect_segments(0x10, 0xa09b, 0x18, 0xc093);
     EXPECT_EQ(insn_sysret(pcpu_current, 3, true), INSN_BRANCH);
     EXPECT_EQ(v->rip, INSN_CODE + 2);
     EXPECT_EQ(v->rflags, 0x40346);
     EXPECT_EQ(segment_cpl(v), 3);
-    EXPECT_TRUE(pcpu_current->x86->mmu->user);
+    EXPECT_EQ(pcpu_current->x86->mmu->mode, MMU_USER);
     expect_segments(0x33, 0xa0fb, 0x2b, 0xc0f3);
     insn_mode(MODE_64, 0);
     v->gpr.r[RCX] = 0xffff800000001000;
@@ -484,9 +484,9 @@ TEST(InsnSyscall, StacLetsSupervisorsIn) // SDM 4.6; vol. 2, STAC
     ASSERT_TRUE(insn_start());
     EXPECT_EQ(insn_ac(pcpu_current, 3, true), INSN_DONE);
     EXPECT_TRUE(insn_vmx()->rflags & X86_RFLAGS_AC);
-    EXPECT_TRUE(pcpu_current->x86->mmu->space.paging.ac);
+    EXPECT_EQ(pcpu_current->x86->mmu->mode, MMU_SUPERVISOR_AC);
     EXPECT_EQ(insn_ac(pcpu_current, 3, false), INSN_DONE);
-    EXPECT_FALSE(pcpu_current->x86->mmu->space.paging.ac);
+    EXPECT_EQ(pcpu_current->x86->mmu->mode, MMU_SUPERVISOR);
     bench_end();
 }
 
