@@ -32,6 +32,7 @@ struct scenario_arg {
 };
 #define SCENARIO_MODULES_MAX 32u
 // Machine code that a VM boots (docs/machine-code-guests.md). Paths as those of streams.
+#define SCENARIO_OWN_IMAGES "guests/x86/" // Names that begin so are of guests that come with hvsim.
 struct scenario_program {
     char *image;
     char *append; // "" where none is given.
