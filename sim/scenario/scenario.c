@@ -145,7 +145,8 @@ static int load_machine(struct loader *l, struct scenario *s)
     s->uarch_line = yaml_line(&l->y, "machine.uarch");
     if (strchr(s->uarch, '/') || *s->uarch == '.')
         return load_error(l, "machine.uarch", "expected the name of a micro-architecture such as skylake-sp");
-    if (l->raw->run && load_time(l, "run.until", l->raw->run->until, &s->until_ns))
+    if (l->raw->run && (load_time(l, "run.until", l->raw->run->until, &s->until_ns) ||
+                        load_flag(l, "run.check_tlb", l->raw->run->check_tlb, 1, &s->check_tlb)))
         return -1;
     return 0;
 }
