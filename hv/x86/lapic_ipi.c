@@ -287,7 +287,7 @@ static int deliver_scan(struct vm *vm, const struct lapic *source, const struct 
     vm_for_each_vcpu(i, vcpu, vm)
     {
         struct lapic *a = to_x86(vcpu)->apic;
-        if (a == NULL || (irq->shorthand == APIC_ICR_OTHERS && a == source))
+        if (a == NULL || !lapic_enabled(a) || (irq->shorthand == APIC_ICR_OTHERS && a == source))
             continue;
         if (irq->shorthand == 0 && !lapic_matches(a, irq))
             continue;
