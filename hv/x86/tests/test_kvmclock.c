@@ -79,6 +79,30 @@ TEST(Kvmclock, ShowsTheTimeSinceTheVmWasMade)
     run_body(system_time);
 }
 
+// Whatever the TSC's rate: a fraction with its highest bit set, and a shift either way.
+static void rates(void)
+{
+    static const u64 khz[] = {300000, 999999, 1000000, 2100000, 3700001, 8000000};
+    struct host *host = this_host();
+    u64 own = host->tsc_khz;
+
+    give_cpuid(CPUID_KVM_CLOCKSOURCE);
+    vcpu_load(&t.v->vcpu);
+    fake_pass(50000000);
+    for (u32 i = 0; i < ARRAY_COUNT(khz); i++) {
+        host->tsc_khz = khz[i];
+        test_row("%llu kHz", (unsigned long long)khz[i]);
+        EXPECT_EQ(msr_write(t.v, PV_MSR_KVM_SYSTEM_TIME, AT | 1, false), 0);
+        expect_time();
+    }
+    host->tsc_khz = own;
+    vcpu_put(&t.v->vcpu);
+}
+TEST(Kvmclock, ScalesEveryRateOfTheTsc)
+{
+    run_body(rates);
+}
+
 static void wall_clock(void)
 {
     struct pvclock_wall_clock wall = {.version = 7};
