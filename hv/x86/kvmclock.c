@@ -13,8 +13,8 @@ static u64 base_tsc(struct x86_vcpu *v)
     return -x86_vm_of(v)->tsc_offset;
 }
 
-// Whoever reads meanwhile finds an odd version and tries again. Structures begin with their version. False: an
-// address is no memory.
+// Whoever reads meanwhile finds an odd version and tries again. Structures begin with their version. False:
+// an address is no memory.
 static bool write_versioned(struct vm *vm, u64 address, void *structure, u64 bytes)
 {
     u32 *version = structure;

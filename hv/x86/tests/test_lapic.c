@@ -202,6 +202,7 @@ static void shared_id(void)
     struct vcpu *vcpu;
 
     EXPECT_GT(hv_ioctl(t.vm, HV_CREATE_VCPU, 1), 0);
+    EXPECT_GT(hv_ioctl(t.vm, HV_CREATE_VCPU, 2), 0);
     vm_for_each_vcpu(i, vcpu, v->vcpu.vm)
     {
         vcpu_load(vcpu);
@@ -211,8 +212,8 @@ static void shared_id(void)
         EXPECT_TRUE(irqchip_mmio(to_x86(vcpu), 0xfee00020, true, &id, 4));
         vcpu_put(vcpu);
     }
-    EXPECT_EQ(apic_deliver(v->vcpu.vm, NULL, &(struct apic_interrupt){.dest = 5, .vector = 0x41}), 2);
-    EXPECT_EQ(took(0x41), 0x3);
+    EXPECT_EQ(apic_deliver(v->vcpu.vm, NULL, &(struct apic_interrupt){.dest = 5, .vector = 0x41}), 3);
+    EXPECT_EQ(took(0x41), 0x7);
     EXPECT_EQ(apic_deliver(v->vcpu.vm, NULL, &(struct apic_interrupt){.dest = 1, .vector = 0x42}), -1);
     vcpu_load(&v->vcpu);
     EXPECT_FALSE(lapic_fast_icr(v, 5ull << 32 | 0x43)); // The slow path's.
