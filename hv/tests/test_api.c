@@ -59,7 +59,7 @@ static void handles_body(void *arg)
         test_row("row %u", i);
         EXPECT_EQ(hv_ioctl((int)rows[i].handle, (enum hv_ioctl_cmd)rows[i].cmd, rows[i].arg), rows[i].want);
     }
-    test_row("%s", NULL);
+    test_row(NULL);
     EXPECT_EQ(hw_syscall(999, 0, 0, 0, 0), (u64)-ENOSYS);
     // The VM lives as long as a handle of it does.
     EXPECT_EQ(hv_syscall(HV_SYS_CLOSE, (u64)vm, 0, 0, 0), 0);

@@ -72,7 +72,7 @@ static void routing_body(void *arg)
         EXPECT_EQ(set_gsi_routing(vm, bad[i].e, bad[i].count), -EINVAL);
         EXPECT_TRUE(vm->irq_routing == table);
     }
-    test_row("%s", NULL);
+    test_row(NULL);
     pins_set = 0;
     EXPECT_EQ(set_irq(vm, 0, 4, 1), 2); // Both chips took it.
     EXPECT_EQ(pins_set, 4204);

@@ -141,7 +141,7 @@ TEST(Price, HandAssembledBlocks)
             EXPECT_EQ(b->uops, snb ? rows[i].snb_uops : rows[i].skl_uops);
             EXPECT_EQ(b->ticks, snb ? rows[i].snb_ticks : rows[i].skl_ticks);
         }
-        test_row("%s", NULL);
+        test_row(NULL);
         EXPECT_EQ(price_unknown_count(f.t), 0);
         close_fixture(&f);
     }
@@ -367,7 +367,7 @@ TEST(Price, WithoutHooksRemainsThePlainFunction)
         priced_sum += priced;
         plain_sum += plain;
     }
-    test_row("%s", NULL);
+    test_row(NULL);
     EXPECT_LE(priced_sum * 100, plain_sum * 120);
     EXPECT_GE(priced_sum * 100, plain_sum * 90);
     close_fixture(&f);

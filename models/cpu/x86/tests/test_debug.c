@@ -51,7 +51,7 @@ TEST(Debug, BreakpointsOnDataByKindAndLength) // SDM 17.2.4, 17.2.5
         EXPECT_EQ(s->dr[6], X86_DR6_RESET); // The exit leaves it alone (SDM 27.1).
         bench_end();
     }
-    test_row("%s", NULL);
+    test_row(NULL);
 }
 
 TEST(Debug, BreakpointsOnPortsNeedDe) // SDM 17.2.4
@@ -115,7 +115,7 @@ TEST(Debug, SingleStepFollowsTheInstructionThatBeganWithTf) // SDM 17.3.1.4, 17.
         EXPECT_EQ(insn_vmx()->exit.qualification, rows[i].outcome ? DEBUG_INFO_BS : 0);
         bench_end();
     }
-    test_row("%s", NULL);
+    test_row(NULL);
 }
 
 TEST(Debug, SyscallThatMasksTfIsNotFollowedByAStep) // SDM vol. 2, SYSCALL
@@ -209,7 +209,7 @@ TEST(Software, ExceptionsExitWithTypeAndLength) // SDM 24.9.2, 25.2, 27.2.5
         EXPECT_EQ(x->qualification, 0);
         bench_end();
     }
-    test_row("%s", NULL);
+    test_row(NULL);
 }
 
 TEST(Software, InterruptsAreNoExceptions) // SDM 25.2, 27.2.4

@@ -107,7 +107,7 @@ static void check(const struct check_row *rows, unsigned count)
         EXPECT_EQ(insn_outcome(row->call(pcpu_current)), row->outcome);
         bench_end();
     }
-    test_row("%s", NULL);
+    test_row(NULL);
 }
 #define CHECK(rows) check(rows, sizeof(rows) / sizeof *(rows))
 
@@ -346,7 +346,7 @@ TEST(Insn, ExitsNameTheRealOperand) // SDM tables 27-3 to 27-5, 27-9 to 27-16
         EXPECT_EQ(x->qualification, rows[i].qualification);
         bench_end();
     }
-    test_row("%s", NULL);
+    test_row(NULL);
 }
 
 TEST(Insn, StringIoExitsNameAddressAndSegment) // SDM tables 27-5 and 27-9

@@ -58,7 +58,7 @@ TEST(InsnIo, IoplOrTheBitMapOfTheTss) // SDM vol. 1 19.5; 20.2.8.1
                   rows[i].outcome);
         bench_end();
     }
-    test_row("%s", NULL);
+    test_row(NULL);
 }
 
 TEST(InsnIo, StringsGoElementByElement) // SDM vol. 2, INS, OUTS
@@ -141,7 +141,7 @@ TEST(InsnFlag, IfOrVifByIoplAndVirtualInterrupts) // SDM vol. 2, CLI table 3-7, 
         EXPECT_EQ(insn_outcome(insn_sti(pcpu_current, 1)), rows[i].sti_pending);
         bench_end();
     }
-    test_row("%s", NULL);
+    test_row(NULL);
 #undef VIF
 }
 
@@ -194,7 +194,7 @@ TEST(InsnCr, ReservedBitsAreRefused) // SDM 2.5, 10.8.6, 17.2.4
         EXPECT_EQ(insn_outcome(r), rows[i].outcome);
         bench_end();
     }
-    test_row("%s", NULL);
+    test_row(NULL);
 }
 
 TEST(InsnCr, LmswSetsPeButDoesNotClearIt) // SDM vol. 2, LMSW
@@ -268,7 +268,7 @@ TEST(InsnTable, InvpcidRefusesWhatItsDescriptorReserves) // SDM vol. 2, INVPCID
         EXPECT_EQ(insn_outcome(insn_invpcid(pcpu_current, 5, RBX, &data)), rows[i].outcome);
         bench_end();
     }
-    test_row("%s", NULL);
+    test_row(NULL);
 }
 
 // --- MSRs, random numbers, VMCS shadowing, VM functions. ---
