@@ -77,6 +77,68 @@ enum insn_result operand_store(struct vmx *v, const struct uop *u, enum segment_
     return r;
 }
 
+// --- More than eight bytes. ---
+
+// Checks, takes its turn and translates all pages of the operand.
+static enum insn_result bytes_begin(struct vmx *v, const struct uop *u, unsigned at, unsigned size,
+                                    unsigned align, unsigned access, uint64_t *linear)
+{
+    uint64_t offset = effective_address(v, u) + at, hpa;
+    enum insn_result r;
+
+    if (u->address_size != 8)
+        offset &= size_mask(u->address_size);
+    r = operand_linear(v, u, (enum segment_name)u->segment, offset, size, access, linear);
+    if (r != INSN_DONE)
+        return r;
+    if (*linear & (align - 1))
+        return uop_fault(v, u, GP_VECTOR, 0);
+    if (!in_turn(v))
+        return again(v, u);
+    uop_at(v, u);
+    r = insn_access(guest_translate(v->cpu, *linear, access, &hpa));
+    if (r == INSN_DONE && (*linear & 0xfff) + size > 4096)
+        r = insn_access(guest_translate(v->cpu, (*linear | 0xfff) + 1, access, &hpa));
+    return r;
+}
+
+enum insn_result memory_load_bytes_at(struct vmx *v, const struct uop *u, unsigned at, unsigned size,
+                                      unsigned align, void *bytes)
+{
+    unsigned char buffer[512];
+    uint64_t linear;
+    enum insn_result r = bytes_begin(v, u, at, size, align, EPT_ACCESS_READ, &linear);
+
+    for (unsigned i = 0; r == INSN_DONE && i < size; i += 8) {
+        unsigned n = size - i < 8 ? size - i : 8;
+        uint64_t value = 0;
+
+        r = insn_access(guest_access(v->cpu, linear + i, n, EPT_ACCESS_READ, &value));
+        memcpy(buffer + i, &value, n);
+    }
+    if (r == INSN_DONE)
+        memcpy(bytes, buffer, size);
+    return r;
+}
+
+enum insn_result memory_store_bytes_at(struct vmx *v, const struct uop *u, unsigned at, unsigned size,
+                                       unsigned align, const void *bytes)
+{
+    uint64_t linear;
+    enum insn_result r = bytes_begin(v, u, at, size, align, EPT_ACCESS_WRITE, &linear);
+
+    for (unsigned i = 0; r == INSN_DONE && i < size; i += 8) {
+        unsigned n = size - i < 8 ? size - i : 8;
+        uint64_t value = 0;
+
+        memcpy(&value, (const unsigned char *)bytes + i, n);
+        r = insn_access(guest_access(v->cpu, linear + i, n, EPT_ACCESS_WRITE, &value));
+    }
+    if (r == INSN_DONE)
+        note_store(v, linear, size);
+    return r;
+}
+
 // --- Read-modify-write (SDM 8.1.2). ---
 
 enum insn_result operand_rmw_begin(struct vmx *v, const struct uop *u, uint64_t offset, unsigned size,
