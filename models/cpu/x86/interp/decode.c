@@ -248,11 +248,11 @@ static enum insn_result not_modelled(struct vmx *v, const struct uop *u)
     return undefined(v, u);
 }
 
-// Bytes that are no instruction, or end before it does.
-static void decode_undefined(struct uop *u)
+// Bytes that are no instruction, or end before it does: all `count` that were looked at say so.
+static void decode_undefined(struct uop *u, unsigned count)
 {
     u->fn = undefined;
-    u->length = 1;
+    u->length = (uint8_t)count;
     u->flags |= UOP_ENDS;
 }
 
@@ -345,7 +345,7 @@ bool decode_one(struct decoder *d, struct uop *u, const unsigned char *bytes, un
     if (decode_own(d, u, bytes, count))
         return true;
     if (!cs_disasm_iter(d->handle[u->code_size], &p, &left, &address, d->insn)) {
-        decode_undefined(u);
+        decode_undefined(u, count);
         return count >= 15;
     }
     row = d->insn->id < X86_INS_ENDING ? d->row[d->insn->id] : NULL;
@@ -359,7 +359,7 @@ bool decode_one(struct decoder *d, struct uop *u, const unsigned char *bytes, un
         u->fn = !row ? NULL : row->choose ? row->choose(u, d->insn, row) : u->flags & UOP_LOCK ? NULL : row->fn;
     if (u->fn)
         return true;
-    decode_undefined(u);
+    decode_undefined(u, u->length);
     if (!found && !row && !excluded(d->insn))
         u->fn = not_modelled;
     return true;

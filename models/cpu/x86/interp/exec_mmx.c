@@ -66,14 +66,15 @@ static enum insn_result form_mm(struct vmx *v, const struct uop *u)
     return INSN_DONE;
 }
 
-// CVTPI2PS, CVTPI2PD: the latter is no MMX instruction if its source is memory.
+// CVTPI2PS, CVTPI2PD: no MMX instructions if their source is memory. (SDM vol. 2 says so of the second only; all
+// processors treat both alike.)
 static enum insn_result form_xm(struct vmx *v, const struct uop *u)
 {
     struct simd_args s;
-    bool memory = u->kind[1] == OPERAND_MEMORY, mmx = !memory || simd_ops[u->op].flt == SIMD_FLOAT;
+    bool memory = u->kind[1] == OPERAND_MEMORY;
     enum insn_result r = sse_check(v, u);
 
-    if (r == INSN_DONE && mmx)
+    if (r == INSN_DONE && !memory)
         r = mmx_check(v, u);
     if (r == INSN_DONE && memory)
         r = memory_load(v, u, 8, &s.b[0]);
@@ -82,7 +83,7 @@ static enum insn_result form_xm(struct vmx *v, const struct uop *u)
     if (r != INSN_DONE)
         return r;
     memcpy(s.a, v->xmm[u->reg[0]], 16);
-    if (mmx)
+    if (!memory)
         enter(v);
     r = simd_execute(v, u, &s);
     if (r == INSN_DONE)
@@ -102,8 +103,10 @@ static enum insn_result form_mx(struct vmx *v, const struct uop *u)
         r = memory_load_bytes(v, u, bytes, bytes == 16 ? 16 : 1, s.b);
     else
         memcpy(s.b, v->xmm[u->reg[1]], 16);
-    if (r == INSN_DONE)
-        r = simd_execute(v, u, &s);
+    if (r != INSN_DONE)
+        return r;
+    enter(v); // #XM leaves it so, too.
+    r = simd_execute(v, u, &s);
     if (r == INSN_DONE)
         mm_write(v, u->reg[0], s.a[0]);
     return r;

@@ -32,19 +32,77 @@ static bool tiny(const struct simd_op *op, const struct simd_args *s)
     return false;
 }
 
-// What the operation raises beyond the flags of its masked response (SDM vol. 1 11.5.2, 4.9.1).
-static uint32_t unmasked_response(const struct simd_op *op, const struct simd_args *s, uint32_t mxcsr,
-                                  uint32_t flags)
+// --- PE where overflow or underflow is not masked. ---
+
+static uint64_t element(const uint64_t *from, bool wide, unsigned i, uint32_t mxcsr)
 {
-    uint32_t unmasked;
+    uint64_t value = wide ? from[i & 1] : from[i / 2 & 1] >> (i % 2 * 32) & UINT32_MAX;
+    uint64_t magnitude = wide ? value << 1 : value << 33;
+
+    // DAZ: denormal operands are zeros.
+    if ((mxcsr & MXCSR_DAZ) && magnitude < (wide ? 1ull << 53 : 1ull << 56))
+        value &= wide ? 1ull << 63 : 1ull << 31;
+    return value;
+}
+
+// Lanes of operations that can overflow or underflow, by the operation's name.
+static const struct {
+    const char *prefix;
+    uint8_t lane, odd; // Of even elements of the result and odd ones
+    bool horizontal;   // Its operands are neighbours
+} lanes[] = {
+    {"add", SIMD_LANE_ADD, SIMD_LANE_ADD, false},     {"sub", SIMD_LANE_SUB, SIMD_LANE_SUB, false},
+    {"mul", SIMD_LANE_MUL, SIMD_LANE_MUL, false},     {"div", SIMD_LANE_DIV, SIMD_LANE_DIV, false},
+    {"hadd", SIMD_LANE_ADD, SIMD_LANE_ADD, true},     {"hsub", SIMD_LANE_SUB, SIMD_LANE_SUB, true},
+    {"addsub", SIMD_LANE_SUB, SIMD_LANE_ADD, false},  {"cvtpd2ps", SIMD_LANE_CONVERT, SIMD_LANE_CONVERT, false},
+    {"cvtsd2ss", SIMD_LANE_CONVERT, SIMD_LANE_CONVERT, false},
+};
+
+// `before`: the destination as it was.
+static bool inexact(const struct simd_op *op, const uint64_t *before, const struct simd_args *s, uint32_t mxcsr)
+{
+    const char *end = op->name + strlen(op->name);
+    bool wide = end[-1] == 'd';
+    unsigned count = end[-2] == 's' ? 1 : wide ? 2 : 4, row = 0;
+    bool result = false;
+
+    for (unsigned i = 0; i < sizeof lanes / sizeof *lanes; i++)
+        if (!strncmp(op->name, lanes[i].prefix, strlen(lanes[i].prefix)))
+            row = i; // ADDSUB behind ADD.
+    for (unsigned i = 0; i < count; i++) {
+        enum simd_lane what = (enum simd_lane)(i & 1 ? lanes[row].odd : lanes[row].lane);
+        const uint64_t *a = before, *b = s->b;
+        unsigned at = i, with = i;
+
+        if (what == SIMD_LANE_CONVERT) {
+            result |= i < 2 && simd_lane_inexact(what, false, mxcsr, element(s->b, true, i, mxcsr), 0);
+            continue;
+        }
+        if (lanes[row].horizontal) { // The first half of the result is of the destination.
+            a = b = i < count / 2 ? before : s->b;
+            at = 2 * (i % (count / 2));
+            with = at + 1;
+        }
+        result |= simd_lane_inexact(what, wide, mxcsr, element(a, wide, at, mxcsr), element(b, wide, with, mxcsr));
+    }
+    return result;
+}
+
+// What the operation raises beyond, or less than, the flags of its masked response (SDM vol. 1 11.5.2, 4.9.1).
+static uint32_t unmasked_response(const struct simd_op *op, const uint64_t *before, const struct simd_args *s,
+                                  uint32_t mxcsr, uint32_t flags)
+{
+    uint32_t masks = mxcsr >> MXCSR_MASK_SHIFT;
 
     // Without a mask a tiny result is an underflow even if it is exact.
-    if (op->flt == SIMD_UNDERFLOWS && !(mxcsr >> MXCSR_MASK_SHIFT & FP_UE) && tiny(op, s))
+    if (op->flt == SIMD_UNDERFLOWS && !(masks & FP_UE) && tiny(op, s))
         flags |= FP_UE;
-    unmasked = flags & ~(mxcsr >> MXCSR_MASK_SHIFT);
     // Operands are looked at first: with a fault there nothing is computed.
-    if (unmasked & (FP_IE | FP_DE | FP_ZE))
-        flags &= FP_IE | FP_DE | FP_ZE;
+    if (flags & ~masks & (FP_IE | FP_DE | FP_ZE))
+        return flags & (FP_IE | FP_DE | FP_ZE);
+    if ((flags & ~masks & (FP_OE | FP_UE)) && !(flags & masks & (FP_OE | FP_UE)) && op->form == SIMD_XX &&
+        !inexact(op, before, s, mxcsr))
+        flags &= ~(uint32_t)FP_PE;
     return flags;
 }
 
@@ -53,6 +111,7 @@ enum insn_result simd_execute(struct vmx *v, const struct uop *u, struct simd_ar
     const struct simd_op *op = &simd_ops[u->op];
     simd_fn fn = u->size == 8 && op->fn64 ? op->fn64 : op->fn;
     uint32_t mxcsr = v->mxcsr, flags;
+    uint64_t before[2] = {s->a[0], s->a[1]};
 
     if (op->flt == SIMD_INTEGER) {
         fn(s);
@@ -62,7 +121,7 @@ enum insn_result simd_execute(struct vmx *v, const struct uop *u, struct simd_ar
         mxcsr &= ~MXCSR_FTZ;
     flags = simd_float_run(fn, s, mxcsr);
     if (__builtin_expect((v->mxcsr & MXCSR_MASKS) != MXCSR_MASKS, 0))
-        flags = unmasked_response(op, s, mxcsr, flags);
+        flags = unmasked_response(op, before, s, mxcsr, flags);
     v->mxcsr |= flags;
     if (__builtin_expect((flags & ~(mxcsr >> MXCSR_MASK_SHIFT)) != 0, 0))
         return uop_fault(v, u, v->cpu->x86->cr[4] & X86_CR4_OSXMMEXCPT ? XM_VECTOR : UD_VECTOR, 0);

@@ -125,7 +125,9 @@ static void remainder_partial(struct x87 *x, const struct uop *u, uint64_t *rfla
         x->status |= X87_DENORMAL;
         x87_summarize(x);
     }
-    if (!(x->status & X87_STATUS_ES)) {
+    if (x->status & X87_STATUS_ES) {
+        x->status &= (uint16_t)~X87_STATUS_C2;
+    } else {
         x87_host_run(x, FPREM >> 8, FPREM & 0xff, NULL, rflags);
         x->status = (uint16_t)((x->status & ~(X87_STATUS_C023 | X87_STATUS_C1)) | X87_STATUS_C2);
     }

@@ -57,6 +57,10 @@ enum { FP_IE = 1, FP_DE = 2, FP_ZE = 4, FP_OE = 8, FP_UE = 16, FP_PE = 32 };
 
 // Carries the operation out under `mxcsr`, all exceptions masked; returns the flags it raised.
 uint32_t simd_float_run(simd_fn fn, struct simd_args *s, uint32_t mxcsr);
+// Would the result be inexact if its exponent had no limits? That is what PE says where overflow and underflow
+// are not masked (SDM vol. 1 4.9.1.5). `wide`: double precision, else single; CONVERT is from double to single.
+enum simd_lane { SIMD_LANE_ADD, SIMD_LANE_SUB, SIMD_LANE_MUL, SIMD_LANE_DIV, SIMD_LANE_CONVERT };
+bool simd_lane_inexact(enum simd_lane what, bool wide, uint32_t mxcsr, uint64_t a, uint64_t b);
 // Does the host have all that the table needs (SSE4.2)?
 bool simd_host_ok(void);
 

@@ -179,6 +179,47 @@ uint32_t simd_float_run(simd_fn fn, struct simd_args *s, uint32_t mxcsr)
     return during & MXCSR_FLAGS;
 }
 
+// --- Precision without a limit to the exponent: the x87 unit rounds to 24 or 53 bits and has 15 of exponent. ---
+
+#define X87_PRECISION_SINGLE 0x007fu // All masked; RC is in bits 11:10
+#define X87_PRECISION_DOUBLE 0x027fu
+#define X87_INEXACT 0x20u
+
+#define LANE(name, load, op)                                                                                 \
+    static uint16_t lane_##name(uint16_t control, const void *a, const void *b)                              \
+    {                                                                                                        \
+        uint16_t status;                                                                                     \
+                                                                                                             \
+        __asm__ volatile("fldcw %1\n\t" load " (%2)\n\t" load " (%3)\n\t" op                                  \
+                         "\n\tfnstsw %0\n\tfninit"                                                           \
+                         : "=m"(status)                                                                      \
+                         : "m"(control), "r"(a), "r"(b)                                                      \
+                         : "memory", "cc");                                                                  \
+        return status;                                                                                       \
+    }
+LANE(add4, "flds", "faddp")
+LANE(add8, "fldl", "faddp")
+LANE(sub4, "flds", "fsubrp")
+LANE(sub8, "fldl", "fsubrp")
+LANE(mul4, "flds", "fmulp")
+LANE(mul8, "fldl", "fmulp")
+LANE(div4, "flds", "fdivrp")
+LANE(div8, "fldl", "fdivrp")
+LANE(add0, "fldl", "faddp") // Of a number and zero: a conversion.
+#undef LANE
+
+bool simd_lane_inexact(enum simd_lane what, bool wide, uint32_t mxcsr, uint64_t a, uint64_t b)
+{
+    static uint16_t (*const fns[][2])(uint16_t, const void *, const void *) = {[SIMD_LANE_ADD] = {lane_add4, lane_add8},
+                                                                              [SIMD_LANE_SUB] = {lane_sub4, lane_sub8},
+                                                                              [SIMD_LANE_MUL] = {lane_mul4, lane_mul8},
+                                                                              [SIMD_LANE_DIV] = {lane_div4, lane_div8},
+                                                                              [SIMD_LANE_CONVERT] = {lane_add0, lane_add0}};
+    uint16_t control = (uint16_t)((wide ? X87_PRECISION_DOUBLE : X87_PRECISION_SINGLE) | (mxcsr & 0x6000) >> 3);
+
+    return fns[what][wide](control, &a, &b) & X87_INEXACT;
+}
+
 bool simd_host_ok(void)
 {
     return __builtin_cpu_supports("sse4.2") && __builtin_cpu_supports("ssse3");
