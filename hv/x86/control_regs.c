@@ -220,9 +220,17 @@ int vcpu_set_efer(struct x86_vcpu *v, u64 efer, bool host_initiated)
     return 0;
 }
 
+// What the host has and CPUID tells the guest of.
+static u64 guest_supported_xcr0(struct x86_vcpu *v)
+{
+    const struct hv_cpuid_entry2 *e = guest_cpuid_entry(v, 0xd, 0);
+
+    return x86_host_of(v)->xcr0_supported & (e != NULL ? e->eax | (u64)e->edx << 32 : 0);
+}
+
 int vcpu_set_xcr0(struct x86_vcpu *v, u64 xcr0)
 {
-    if (!(xcr0 & XFEATURE_X87) || (xcr0 & ~x86_host_of(v)->xcr0_supported))
+    if (!(xcr0 & XFEATURE_X87) || (xcr0 & ~guest_supported_xcr0(v)))
         return 1;
     if ((xcr0 & XFEATURE_AVX) && !(xcr0 & XFEATURE_SSE))
         return 1;
