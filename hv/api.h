@@ -19,6 +19,8 @@ enum hv_ioctl_cmd {
 };
 
 #define HV_HANDLE_SYSTEM 0
+// What every host's wall clock shows when it boots, in seconds since 1970: 2026-01-01 00:00:00 UTC.
+#define HV_BOOT_SECONDS 1767225600ull
 #define HV_CPU_ANY UINT32_MAX
 #define HV_PRIO_NORMAL 1u // Of a thread: 1, 2 (more urgent).
 #define HV_USER_MEMSLOTS 509u
@@ -43,6 +45,8 @@ enum hv_cap {
     HV_CAP_NR_MEMSLOTS = 10,
     HV_CAP_MP_STATE = 14,
     HV_CAP_IRQ_ROUTING = 25, // Size of the table.
+    HV_CAP_PIT2 = 33,
+    HV_CAP_GET_TSC_KHZ = 61, // Rate of the host's time stamp counter, which guests' counters share.
     HV_CAP_MAX_VCPUS = 66,
     HV_CAP_SIGNAL_MSI = 77,
     HV_CAP_READONLY_MEM = 81,
@@ -56,7 +60,8 @@ enum hv_cap {
     HV_CAP_DIRTY_LOG_RING =
         192, // Bytes of a ring at most; args[0]: bytes of each vCPU's, before the first vCPU.
     HV_CAP_PRE_FAULT_MEMORY = 236,
-    HV_CAP_VM_NUMBER = 0x4000, // args[0] < 256: the VM's number in traces and towards assigned devices.
+    HV_CAP_VM_GPA_BITS = 0x4001, // Guest-physical address bits that stage 2 translates: 48 or 57.
+    HV_CAP_VM_NUMBER = 0x4000,   // args[0] < 256: the VM's number in traces and towards assigned devices.
 };
 
 // --- Memory.
@@ -130,8 +135,10 @@ struct hv_msi {
     u32 flags; // 0
     u64 padding[2];
 };
+#define HV_PIT_SPEAKER_PORT 1u // Port 61H is the core's too.
 struct hv_pit_config {
-    u32 flags, padding[15];
+    u32 flags; // HV_PIT_*
+    u32 padding[15];
 };
 struct hv_irqchip {
     u32 chip_id, padding;

@@ -234,6 +234,21 @@ enum x86_vector {
 #define X86_PTE_PK_MASK (0xfull << 59)
 #define X86_PTE_XD (1ull << 63)
 
+// PDPTE of PAE paging (SDM 4.4.1, table 4-8): address of a page directory, PCD, PWT, P; all else must be 0.
+#define X86_PDPTE_PAE_RESERVED 0x1e6ull // Bits 8:5 and 2:1; above: MAXPHYADDR and more
+
+// --- Page-directory entry of 32-bit paging that maps 4 MiB (SDM 4.3, table 4-4); other entries of 32-bit
+// paging have the layout above, without bits 63:32.
+//
+//  31            22 21 20            13 12   11   9  8  7  6  5  4   3   2   1   0
+// +----------------+--+----------------+---+------+--+--+--+--+---+---+---+---+--+
+// | frame 31:22    | 0| frame 39:32    |PAT| ign. |G | 1|D |A |PCD|PWT|U/S|R/W|P |
+// +----------------+--+----------------+---+------+--+--+--+--+---+---+---+---+--+
+// With PSE-36 bits 39:32 as far as MAXPHYADDR goes; the others must be 0.
+#define X86_PDE_4M_HIGH_SHIFT 13
+#define X86_PDE_4M_HIGH_MASK 0xffull
+#define X86_PDE_4M_RESERVED (1ull << 21)
+
 // Page-fault error code (SDM 4.7, figure 4-12).
 //
 //  31  16 15  14    8  7    6  5  4   3    2   1   0

@@ -206,9 +206,9 @@ static s64 sys_CONSOLE(struct host *host, const struct syscall_args *args)
 static s64 sys_GUEST_END(struct host *host, const struct syscall_args *args)
 {
     (void)host;
-    if (args->a[1] == BOARD_END_NONE || args->a[1] >= BOARD_END_COUNT)
+    if (args->a[1] == GUEST_END_NONE || args->a[1] >= GUEST_END_COUNT)
         return -EINVAL;
-    hw_out(BOARD_PORT_END, 4, board_end((u32)args->a[0], (enum board_end)args->a[1], args->a[2]));
+    hw_out(BOARD_PORT_END, 4, board_end((u32)args->a[0], (enum guest_end)args->a[1], args->a[2]));
     return 0;
 }
 

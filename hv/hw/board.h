@@ -5,7 +5,7 @@
 //   port 0x604  POWER    out, 2 bytes: bit 13 set switches the host off (ACPI's PM1a control block, SLP_EN).
 //   port 0xd10  CONSOLE  out, 4 bytes: bits 7:0 a byte that some guest's console shows, bits 31:8 the number
 //   of its VM. port 0xd14  END      out, 4 bytes: bits 7:0 the number of a VM whose guest has ended, 15:8 how
-//   (enum board_end), 31:16
+//   (enum guest_end), 31:16
 //                        the code that it ended with, 0xffff: that or a larger one.
 //
 // All are write only; reads are all ones. The simulator's user sees what the last two say; no software does.
@@ -13,27 +13,18 @@
 #define HV_HW_BOARD_H
 
 #include "hv/hw/types.h"
+#include "spec/guest_end.h"
 
 #define BOARD_PORT_POWER 0x604u
 #define BOARD_POWER_SLP_EN (1u << 13)
 #define BOARD_PORT_CONSOLE 0xd10u
 #define BOARD_PORT_END 0xd14u
 
-// How a guest ended.
-enum board_end {
-    BOARD_END_NONE,
-    BOARD_END_EXIT,         // It wrote its code to the debug-exit port.
-    BOARD_END_POWER_OFF,    // It switched itself off.
-    BOARD_END_TRIPLE_FAULT, // Its processor shut down (SDM 25.2, "triple fault").
-    BOARD_END_ERROR,        // The core could not go on with it.
-    BOARD_END_COUNT
-};
-
 static inline u32 board_console(u32 vm, u8 byte)
 {
     return vm << 8 | byte;
 }
-static inline u32 board_end(u32 vm, enum board_end how, u64 code)
+static inline u32 board_end(u32 vm, enum guest_end how, u64 code)
 {
     return (u32)(code < 0xffff ? code : 0xffff) << 16 | (u32)how << 8 | (vm & 0xff);
 }

@@ -124,6 +124,14 @@ struct vmm_config {
 #define VMM_HOLE (3ull << 30)
 #define VMM_ABOVE_HOLE (4ull << 30)
 
+// Where firmware would have put things of the PC (VMM_VM_PC): the ACPI tables begin with their root pointer,
+// in memory that the map given to the guest reserves.
+#define VMM_ACPI_BASE 0xf0000ull
+#define VMM_ACPI_BYTES_MAX 0x8000ull
+#define VMM_HPET_BASE 0xfed00000ull
+#define VMM_HPET_ID 0x80862201u // Low half of its capabilities.
+#define VMM_HPET_MIN_TICKS 100u // Shortest period that software should set: 1 us.
+
 // Page tables for `bytes` of memory in pages of 1 << page_shift and `parts` slots and devices take at most so
 // many bytes at the end of guest memory. Each part may need a table of each level of its own, twice.
 static inline u64 vmm_guest_tables_max(u64 bytes, u32 page_shift, u32 parts)

@@ -27,7 +27,7 @@ static void shutdown_byte(struct vmm_pc_device *d, u8 byte)
     if (shutdown_word[s->matched])
         return;
     s->matched = 0;
-    vmm_guest_end(d->vm, BOARD_END_POWER_OFF, 0);
+    vmm_guest_end(d->vm, GUEST_END_POWER_OFF, 0);
 }
 
 static void write(struct vmm_pc_device *d, u64 address, u32 size, u64 value)
@@ -36,7 +36,7 @@ static void write(struct vmm_pc_device *d, u64 address, u32 size, u64 value)
     if (address == SHUTDOWN_PORT)
         shutdown_byte(d, (u8)value);
     else
-        vmm_guest_end(d->vm, BOARD_END_EXIT, value);
+        vmm_guest_end(d->vm, GUEST_END_EXIT, value);
 }
 
 const struct vmm_pc_model vmm_pc_debug_exit = {

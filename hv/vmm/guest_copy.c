@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 // Guest memory as the VMM itself writes it.
-#include "hv/lib/errno.h"
 #include "hv/lib/string.h"
 #include "hv/vmm/vmm.h"
 
 #define PAGE_BYTES 4096ull
+#define VMM_EFAULT 14
 
 static struct vmm_slot *slot_of(struct vmm_vm *vm, u64 gpa)
 {
@@ -23,7 +23,7 @@ s64 vmm_write_guest(struct vmm_vm *vm, u64 gpa, const void *from, u64 bytes)
         u64 left = PAGE_BYTES - gpa % PAGE_BYTES, count = bytes < left ? bytes : left;
 
         if (!s)
-            return -EFAULT;
+            return -VMM_EFAULT;
         s64 to = hv_syscall(HV_SYS_TOUCH, s->address + (gpa - s->gpa), HV_TOUCH_WRITE, 0, 0);
 
         if (to < 0)

@@ -35,11 +35,34 @@ void vmm_pc_create(struct vmm_vm *vm)
     }
 }
 
+static void expire_thread(void *arg)
+{
+    struct vmm_pc_device *d = arg;
+
+    for (;;) {
+        u32 seen = __atomic_load_n(&d->changes, __ATOMIC_ACQUIRE);
+
+        vmm_lock(&d->lock);
+        u64 next_ns = d->model->expire(d, hv_clock_ns());
+
+        vmm_unlock(&d->lock);
+        if (__atomic_load_n(&d->vm->ended, __ATOMIC_ACQUIRE)) // Nobody is left to be interrupted.
+            hv_exit();
+        hv_futex_wait(&d->changes, seen, next_ns);
+    }
+}
+
 void vmm_pc_start(struct vmm_vm *vm, u32 cpu)
 {
     for (u32 i = 0; i < MODEL_COUNT; i++)
-        if (models[i]->start)
-            vmm_require(models[i]->start(&vm->pc[i], cpu), models[i]->name);
+        if (models[i]->expire)
+            vmm_require(hv_thread_create(expire_thread, &vm->pc[i], cpu, HV_PRIO_NORMAL), models[i]->name);
+}
+
+void vmm_pc_changed(struct vmm_pc_device *d)
+{
+    __atomic_add_fetch(&d->changes, 1, __ATOMIC_RELEASE);
+    hv_futex_wake(&d->changes, 1);
 }
 
 static bool covers(const struct vmm_pc_model *m, u32 kind, u64 address)

@@ -11,6 +11,7 @@
 #include "hv/vmm/vmm.h"
 
 #define VMM_PC_RANGES_MAX 8u
+#define VMM_PC_SECOND 1000000000ull // ns
 
 struct vmm_pc_device;
 
@@ -30,9 +31,10 @@ struct vmm_pc_model {
     // reads as all ones, a write does nothing.
     u64 (*read)(struct vmm_pc_device *d, u64 address, u32 size);
     void (*write)(struct vmm_pc_device *d, u64 address, u32 size, u64 value);
-    // Creates the threads that it needs, on host CPU `cpu` or HV_CPU_ANY, before vCPUs start: the API's
-    // result. They take d->lock for themselves. NULL: none.
-    s64 (*start)(struct vmm_pc_device *d, u32 cpu);
+    // What is due by `now_ns` (since boot) happens; when something is due next, 0: nothing is. Called with
+    // the lock held on a thread of the device's own, at that time and after vmm_pc_changed(). NULL: it needs
+    // none.
+    u64 (*expire)(struct vmm_pc_device *d, u64 now_ns);
 };
 
 // A device of a VM.
@@ -41,13 +43,27 @@ struct vmm_pc_device {
     struct vmm_vm *vm;
     void *state; // model->state_bytes, 64-byte aligned.
     struct vmm_lock lock;
+    u32 changes; // Counts vmm_pc_changed(). A futex.
 };
 
 // Of a VM with VMM_VM_PC, after its memory. Panics if the heap is used up.
 void vmm_pc_create(struct vmm_vm *vm);
 // Upper bound of what vmm_pc_create() takes from the heap, in bytes.
 u64 vmm_pc_heap_bytes(void);
+// Creates the threads of devices that expire, on host CPU `cpu` or HV_CPU_ANY, before vCPUs start.
 void vmm_pc_start(struct vmm_vm *vm, u32 cpu);
+// Something is due at another time than model->expire said last.
+void vmm_pc_changed(struct vmm_pc_device *d);
+// Whole ticks of a clock of `hz` up to 2^24 in `ns` nanoseconds; and how many nanoseconds `ticks` take,
+// rounded up, for 2^63 / 10^9 of them.
+static inline u64 vmm_pc_ticks(u64 ns, u64 hz)
+{
+    return ns / VMM_PC_SECOND * hz + ns % VMM_PC_SECOND * hz / VMM_PC_SECOND;
+}
+static inline u64 vmm_pc_ns(u64 ticks, u64 hz)
+{
+    return ticks / hz * VMM_PC_SECOND + (ticks % hz * VMM_PC_SECOND + hz - 1) / hz;
+}
 // An access of a guest. False: no device is there.
 bool vmm_pc_access(struct vmm_vm *vm, u32 kind, u64 address, bool write, u8 *data, u32 size);
 

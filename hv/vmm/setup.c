@@ -115,6 +115,21 @@ static void add_irqchip(struct vmm_vm *vm)
     }
 }
 
+// The PIT is the core's, as the interrupt controllers are; with the I/O APIC in user space there is none.
+// What firmware leaves in memory takes no simulated time.
+static void add_pc(struct vmm_vm *vm)
+{
+    struct hv_pit_config pit = {.flags = HV_PIT_SPEAKER_PORT};
+
+    if (vm->config->flags & VMM_VM_IRQCHIP)
+        vmm_require(hv_ioctl_ptr(vm->handle, HV_CREATE_PIT2, &pit), "no PIT");
+    hw_trace_span_begin(SPAN_SETUP);
+    hw_setup_begin();
+    vmm_pc_create(vm);
+    hw_setup_end();
+    hw_trace_span_end(SPAN_SETUP);
+}
+
 // 64-bit mode with paging on; the stream's program is named by the interrupt table's base. `root`: its page
 // tables, 0: the configuration's CR3, for a program whose addresses no tables translate.
 static void set_long_mode(const struct vmm_vcpu *vcpu, const struct vmm_vcpu_config *c, u64 root)
@@ -251,7 +266,7 @@ void vmm_vm_setup(struct vmm *vmm, u32 index)
     add_irqchip(vm);
     add_memory(vm);
     if (vm->config->flags & VMM_VM_PC)
-        vmm_pc_create(vm);
+        add_pc(vm);
     if (vmm_program_of(vm))
         vmm_program_load(vm);
     vm->devices = vmm_alloc(vmm, vm->config->device_count * sizeof *vm->devices);

@@ -109,7 +109,7 @@ static void park(struct vmm_vcpu *vcpu)
     __atomic_store_n(&vcpu->parked, 0, __ATOMIC_RELEASE);
 }
 
-void vmm_guest_end(struct vmm_vm *vm, enum board_end how, u64 code)
+void vmm_guest_end(struct vmm_vm *vm, enum guest_end how, u64 code)
 {
     if (__atomic_exchange_n(&vm->ended, 1, __ATOMIC_ACQ_REL))
         return;
@@ -124,13 +124,13 @@ void vmm_guest_end(struct vmm_vm *vm, enum board_end how, u64 code)
 }
 
 // The guest of a PC cannot go on: what the last RUN says of it.
-static enum board_end end_of(const struct vmm_vcpu *vcpu)
+static enum guest_end end_of(const struct vmm_vcpu *vcpu)
 {
     if (vcpu->result < 0)
-        return BOARD_END_ERROR;
-    return vcpu->run->exit_reason == HV_EXIT_SHUTDOWN       ? BOARD_END_TRIPLE_FAULT
-           : vcpu->run->exit_reason == HV_EXIT_SYSTEM_EVENT ? BOARD_END_POWER_OFF
-                                                            : BOARD_END_ERROR;
+        return GUEST_END_ERROR;
+    return vcpu->run->exit_reason == HV_EXIT_SHUTDOWN       ? GUEST_END_TRIPLE_FAULT
+           : vcpu->run->exit_reason == HV_EXIT_SYSTEM_EVENT ? GUEST_END_POWER_OFF
+                                                            : GUEST_END_ERROR;
 }
 
 // Its guest is through. The thread stays only if there is a link: the VM may come back with a guest that is

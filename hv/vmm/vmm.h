@@ -5,10 +5,10 @@
 #define HV_VMM_VMM_H
 
 #include "hv/api.h"
-#include "hv/hw/board.h"
 #include "hv/vmm/balloon.h"
 #include "hv/vmm/config.h"
 #include "hv/vmm/lock.h"
+#include "spec/guest_end.h"
 
 #define VMM_SLOTS_MAX 64u
 #define VMM_CPUID_MAX 128u
@@ -125,10 +125,10 @@ s64 vmm_plug_memory(struct vmm_vm *vm, u64 gpa, u64 bytes);
 void vmm_dirty_setup(struct vmm_vm *vm); // After the VM, before its vCPUs.
 s64 vmm_dirty_start(struct vmm_vm *vm, u32 slot);
 s64 vmm_dirty_stop(struct vmm_vm *vm, u32 slot);
-// How many pages were written since the last time; vmm_dirty_clear() lets them count again where the core
-// leaves that to us.
+// How many pages were written since the last time; vmm_dirty_clear() lets those of a range (bytes 0: to the
+// slot's end) count again where the core leaves that to us.
 s64 vmm_dirty_get(struct vmm_vm *vm, u32 slot);
-s64 vmm_dirty_clear(struct vmm_vm *vm, u32 slot);
+s64 vmm_dirty_clear(struct vmm_vm *vm, u32 slot, u64 offset, u64 bytes);
 // The VMM itself has changed this range of the slot: the next fetch shows it. Nothing if the slot
 // never logged.
 void vmm_dirty_mark(struct vmm_vm *vm, u32 slot, u64 offset, u64 bytes);
@@ -148,7 +148,7 @@ void vmm_big_unlock(struct vmm *vmm);
 // The guest of a VM with VMM_VM_PC has ended: it is told to the host's board, no vCPU of it runs again, and
 // the host switches itself off if nobody else runs (then this does not return). Only the first call counts.
 // On a thread of one of its vCPUs, which stops when it comes back to its loop.
-void vmm_guest_end(struct vmm_vm *vm, enum board_end how, u64 code);
+void vmm_guest_end(struct vmm_vm *vm, enum guest_end how, u64 code);
 
 // Body of a vCPU's thread.
 void vmm_vcpu_thread(void *arg);

@@ -5,6 +5,7 @@
 #include "hv/x86/guest_walk.h"
 #include "hv/x86/lapic.h"
 #include "hv/x86/nested.h"
+#include "hv/x86/cpuid.h"
 #include "hv/x86/regs.h"
 #include "spec/cpuid.h"
 
@@ -175,7 +176,7 @@ int vcpu_set_cr4(struct x86_vcpu *v, u64 cr4)
         return 1;
     vcpu_write_cr4(v, cr4);
     if ((cr4 ^ old) & X86_CR4_OSXSAVE)
-        vcpu_update_cpuid_osxsave(v);
+        vcpu_update_cpuid_runtime(v);
     if ((((cr4 ^ old) & global) || (!(cr4 & X86_CR4_PCIDE) && (old & X86_CR4_PCIDE))) &&
         !tlb_flush_left_out(v->vcpu.vm, MMU_SKIP_FLUSH_CR4))
         make_request(REQ_TLB_FLUSH_GUEST, &v->vcpu);

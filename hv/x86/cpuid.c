@@ -65,7 +65,7 @@ void guest_cpuid(struct x86_vcpu *v, u32 leaf, u32 subleaf, struct hw_cpuid_regs
     *out = (struct hw_cpuid_regs){e->eax, e->ebx, e->ecx, e->edx};
 }
 
-void vcpu_update_cpuid_osxsave(struct x86_vcpu *v)
+void vcpu_update_cpuid_runtime(struct x86_vcpu *v)
 {
     struct hv_cpuid_entry2 *e = (struct hv_cpuid_entry2 *)(u64)guest_cpuid_entry(v, 1, 0);
 
@@ -74,6 +74,11 @@ void vcpu_update_cpuid_osxsave(struct x86_vcpu *v)
     e->ecx &= ~(u32)CPUID_OSXSAVE;
     if (vcpu_cr4(v) & X86_CR4_OSXSAVE)
         e->ecx |= CPUID_OSXSAVE;
+    if (v->apic == NULL) // No local APIC here to be switched off.
+        return;
+    e->edx &= ~(u32)CPUID_APIC;
+    if (v->apic_base & APIC_BASE_EN)
+        e->edx |= CPUID_APIC;
 }
 
 void guest_cpuid_set(struct x86_vcpu *v, struct hv_cpuid_entry2 *entries, u32 count)
@@ -104,7 +109,7 @@ void guest_cpuid_set(struct x86_vcpu *v, struct hv_cpuid_entry2 *entries, u32 co
         v->cr4_guest_owned = owned;
         vmcs_write(CR4_GUEST_HOST_MASK, ~owned);
     }
-    vcpu_update_cpuid_osxsave(v);
+    vcpu_update_cpuid_runtime(v);
     vmx_update_controls(v);
 }
 
@@ -136,7 +141,17 @@ static const struct cpuid_mask offered[] = {
     {0x80000007, 0, CPUID_EDX, CPUID_INVARIANT_TSC},
 };
 
-static void apply_offered(struct hv_cpuid_entry2 *e)
+// Instructions that are a guest's only if a control of VMX gives them to it.
+static u32 needs_control(const struct vmx_caps *caps, const struct hv_cpuid_entry2 *e)
+{
+    if (e->function == 7 && e->index == 0 && !caps->invpcid)
+        return CPUID_INVPCID; // EBX
+    if (e->function == 0x80000001 && !caps->rdtscp)
+        return CPUID_RDTSCP; // EDX
+    return 0;
+}
+
+static void apply_offered(const struct vmx_caps *caps, struct hv_cpuid_entry2 *e)
 {
     u32 *const r[4] = {&e->eax, &e->ebx, &e->ecx, &e->edx};
 
@@ -146,6 +161,7 @@ static void apply_offered(struct hv_cpuid_entry2 *e)
         if (m->leaf == e->function && m->subleaf == e->index)
             *r[m->reg] &= m->mask;
     }
+    *(e->function == 7 ? &e->ebx : &e->edx) &= ~needs_control(caps, e);
     if (e->function == 1) // The core's own: a hypervisor, an x2APIC whatever the processor has.
         e->ecx |= CPUID_HYPERVISOR | CPUID_X2APIC | CPUID_TSC_DEADLINE;
     if (e->function == 0xa || e->function == 0x14)
@@ -157,6 +173,7 @@ static void apply_offered(struct hv_cpuid_entry2 *e)
 }
 
 struct cpuid_fill {
+    const struct vmx_caps *caps;
     struct hv_cpuid_entry2 *entries;
     u32 max, count;
 };
@@ -181,7 +198,7 @@ static struct hv_cpuid_entry2 add_host(struct cpuid_fill *f, u32 leaf, u32 suble
                                 .ecx = r.ecx,
                                 .edx = r.edx};
 
-    apply_offered(&e);
+    apply_offered(f->caps, &e);
     add(f, &e);
     return e;
 }
@@ -219,10 +236,9 @@ static void add_leaf(struct cpuid_fill *f, u32 leaf)
 
 u32 supported_cpuid(struct host *host, struct hv_cpuid_entry2 *entries, u32 max)
 {
-    struct cpuid_fill f = {.entries = entries, .max = max};
+    struct cpuid_fill f = {.caps = &x86_host(host)->caps, .entries = entries, .max = max};
     u32 highest = add_host(&f, 0, 0, false).eax;
 
-    (void)host;
     for (u32 leaf = 1; leaf <= highest && leaf < 0x40; leaf++)
         add_leaf(&f, leaf);
     u32 extended = add_host(&f, 0x80000000, 0, false).eax;
@@ -235,8 +251,9 @@ u32 supported_cpuid(struct host *host, struct hv_cpuid_entry2 *entries, u32 max)
                                       .ecx = KVM_SIGNATURE_ECX,
                                       .edx = KVM_SIGNATURE_EDX});
     add(&f, &(struct hv_cpuid_entry2){.function = KVM_CPUID_FEATURES,
-                                      .eax = CPUID_KVM_NOP_IO_DELAY | CPUID_KVM_PV_UNHALT |
+                                      .eax = CPUID_KVM_CLOCKSOURCE | CPUID_KVM_NOP_IO_DELAY |
+                                             CPUID_KVM_CLOCKSOURCE2 | CPUID_KVM_PV_UNHALT |
                                              CPUID_KVM_PV_SEND_IPI | CPUID_KVM_POLL_CONTROL |
-                                             CPUID_KVM_PV_SCHED_YIELD});
+                                             CPUID_KVM_PV_SCHED_YIELD | CPUID_KVM_CLOCKSOURCE_STABLE});
     return f.count;
 }

@@ -436,6 +436,8 @@ void emu_commit_task(struct x86_vcpu *v)
 
 int emulate_mmio(struct x86_vcpu *v, gpa_t address, bool known)
 {
+    if (unlikely(v->idt_vectoring & INTR_INFO_VALID)) // No instruction: delivery met a device.
+        return handle_lost_delivery(v);
     v->emu.stream = hw_guest_is_stream();
     v->emu.stream_gpa = address.v;
     v->emu.mmio_gfn = known ? address.v >> PAGE_SHIFT : EMU_NO_GFN;

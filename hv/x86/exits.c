@@ -68,8 +68,7 @@ __cold int handle_entry_failure(struct x86_vcpu *v)
     return userspace_exit(v, HV_EXIT_FAIL_ENTRY);
 }
 
-// An exit during event delivery whose handler would lose the event.
-static __cold int handle_lost_delivery(struct x86_vcpu *v)
+__cold int handle_lost_delivery(struct x86_vcpu *v)
 {
     bool misconfig = (v->exit_reason & EXIT_REASON_BASIC_MASK) == EXIT_REASON_EPT_MISCONFIG;
 

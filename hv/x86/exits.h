@@ -26,6 +26,9 @@ int internal_error(struct x86_vcpu *v, enum hv_internal_error suberror, unsigned
 // Sets the reason and returns 0.
 int userspace_exit(struct x86_vcpu *v, enum hv_exit reason);
 
+// An exit during event delivery whose handler would lose the event: internal error (delivery).
+int handle_lost_delivery(struct x86_vcpu *v);
+
 // What becomes of the vCPU after a stage-2 fault: as handlers.
 int finish_page_fault(struct x86_vcpu *v, const struct page_fault *f, enum fault_result result);
 

@@ -134,6 +134,7 @@ s64 arch_vm_check_extension(struct vm *vm, u64 cap)
     (void)vm;
     switch (cap) {
     case HV_CAP_IRQCHIP:
+    case HV_CAP_PIT2:
     case HV_CAP_MP_STATE:
     case HV_CAP_SPLIT_IRQCHIP:
     case HV_CAP_READONLY_MEM:
@@ -141,6 +142,8 @@ s64 arch_vm_check_extension(struct vm *vm, u64 cap)
         return 1;
     case HV_CAP_X86_DISABLE_EXITS:
         return X86_DISABLE_EXITS_HLT | X86_DISABLE_EXITS_PAUSE;
+    case HV_CAP_VM_GPA_BITS:
+        return mmu_root_level(this_host()) == 5 ? 57 : 48;
     default:
         return 0;
     }

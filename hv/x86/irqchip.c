@@ -7,6 +7,7 @@
 #include "hv/x86/irqchip_state.h"
 #include "hv/x86/lapic_state.h"
 #include "hv/x86/pic.h"
+#include "hv/x86/pit.h"
 
 _Static_assert(sizeof(struct hv_ioapic_state) <= sizeof(((struct hv_irqchip *)0)->state), "fits the API");
 
@@ -61,6 +62,7 @@ void irqchip_destroy(struct vm *vm)
 {
     struct x86_vm *x = to_x86_vm(vm);
 
+    pit_destroy(vm);
     ioapic_destroy(vm);
     pic_destroy(vm);
     if (x->apic_map != NULL)
@@ -70,12 +72,15 @@ void irqchip_destroy(struct vm *vm)
 
 int irqchip_create_pit(struct vm *vm, const struct hv_pit_config *config)
 {
-    (void)config;
     if (to_x86_vm(vm)->irqchip_mode != IRQCHIP_KERNEL)
         return -ENXIO;
-    // No guest here programs an 8254: refused by name, never half there.
-    hw_trace(TP_NOT_MODELLED, HV_CREATE_PIT2, 0, 0, 0, 0, 0);
-    return -ENODEV;
+    if (config->flags & ~HV_PIT_SPEAKER_PORT)
+        return -EINVAL;
+    mutex_lock(&vm->lock);
+    int result = pit_create(vm, config->flags);
+
+    mutex_unlock(&vm->lock);
+    return result;
 }
 
 int irqchip_get_state(struct vm *vm, struct hv_irqchip *chip)
@@ -220,5 +225,9 @@ bool irqchip_pio(struct x86_vcpu *v, u16 port, bool write, void *data, unsigned 
 {
     struct x86_vm *x = x86_vm_of(v);
 
-    return x->pic != NULL && pic_pio(x->pic, port, write, data, size);
+    if (x->pic != NULL && pic_pio(x->pic, port, write, data, size))
+        return true;
+    struct pit *pit = load_acquire(&x->pit);
+
+    return pit != NULL && pit_pio(pit, port, write, data, size);
 }

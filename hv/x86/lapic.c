@@ -4,6 +4,8 @@
 
 #include "hv/lib/string.h"
 #include "hv/x86/apicv.h"
+#include "hv/x86/regs.h"
+#include "spec/cpuid.h"
 
 struct apic_reg_row {
     u16 offset;
@@ -132,6 +134,8 @@ int lapic_set_base(struct x86_vcpu *v, u64 value, bool host_initiated)
     u64 reserved = ~((v->maxphyaddr ? (1ull << v->maxphyaddr) - 1 : APIC_BASE_ADDR_MASK | 0xfff)) | 0x2ff;
 
     if (!host_initiated) {
+        if (!guest_cpuid_has(v, 1, 0, CPUID_ECX, CPUID_X2APIC))
+            reserved |= APIC_BASE_EXTD;
         // SDM 10.12.1, 10.12.5: EXTD without EN, x2APIC to xAPIC, disabled straight to x2APIC.
         if ((value & reserved) != 0 || (value & (APIC_BASE_EN | APIC_BASE_EXTD)) == APIC_BASE_EXTD ||
             (old == LAPIC_X2APIC && new == LAPIC_XAPIC) || (old == LAPIC_DISABLED && new == LAPIC_X2APIC))
@@ -151,6 +155,7 @@ int lapic_set_base(struct x86_vcpu *v, u64 value, bool host_initiated)
     } else if (new == LAPIC_X2APIC || old == LAPIC_DISABLED) {
         set_identity(a);
     }
+    vcpu_update_cpuid_runtime(v);
     apic_map_rebuild(v->vcpu.vm);
     apicv_mode_changed(v);
     return 0;

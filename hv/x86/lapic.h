@@ -18,7 +18,7 @@ void lapic_reset(struct x86_vcpu *v, bool init_event);
 void lapic_get_state(struct x86_vcpu *v, struct hv_lapic_state *out);
 int lapic_set_state(struct x86_vcpu *v, const struct hv_lapic_state *in);
 // HV_GET_IRQCHIP, HV_SET_IRQCHIP, HV_CREATE_PIT2, HV_CAP_SPLIT_IRQCHIP. -ENXIO without irqchip, -EINVAL,
-// -EEXIST.
+// -EEXIST, -ENOMEM.
 int irqchip_get_state(struct vm *vm, struct hv_irqchip *chip);
 int irqchip_set_state(struct vm *vm, const struct hv_irqchip *chip);
 int irqchip_create_pit(struct vm *vm, const struct hv_pit_config *config);

@@ -165,6 +165,18 @@ static void map_logical(struct apic_map *map, struct lapic *a, struct lapic *log
     logical[cluster][ffs64(bits)] = a;
 }
 
+// False: it has no ID of its own in the table. In xAPIC mode software may give several processors the same
+// one (SDM 10.4.6).
+static bool map_id(struct lapic *by_id[APIC_MAP_IDS], struct lapic *a)
+{
+    u32 id = lapic_id(a);
+
+    if (id >= APIC_MAP_IDS || by_id[id] != NULL)
+        return false;
+    by_id[id] = a;
+    return true;
+}
+
 static void publish(struct lapic **to, struct lapic *const *from, u32 count)
 {
     for (u32 i = 0; i < count; i++)
@@ -176,7 +188,7 @@ void apic_map_rebuild(struct vm *vm)
 {
     struct apic_map *map = to_x86_vm(vm)->apic_map;
     struct lapic *by_id[APIC_MAP_IDS] = {NULL}, *logical[APIC_MAP_CLUSTERS][16] = {{NULL}};
-    u32 mode = APIC_LOGICAL_NONE, big_ids = 0;
+    u32 mode = APIC_LOGICAL_NONE, ids_incomplete = 0;
     struct vcpu *vcpu;
 
     if (map == NULL)
@@ -187,25 +199,23 @@ void apic_map_rebuild(struct vm *vm)
         struct lapic *a = to_x86(vcpu)->apic;
         if (a == NULL || !lapic_enabled(a))
             continue;
-        if (lapic_id(a) < APIC_MAP_IDS)
-            by_id[lapic_id(a)] = a;
-        else
-            big_ids = 1;
+        if (!map_id(by_id, a))
+            ids_incomplete = 1;
         if (mode != APIC_LOGICAL_MIXED)
             map_logical(map, a, logical, &mode);
     }
     publish(map->by_id, by_id, APIC_MAP_IDS);
     publish(&map->logical[0][0], &logical[0][0], APIC_MAP_CLUSTERS * 16);
     WRITE_ONCE(map->logical_mode, mode);
-    WRITE_ONCE(map->big_ids, big_ids);
+    WRITE_ONCE(map->ids_incomplete, ids_incomplete);
     spin_unlock(&map->lock);
 }
 
 // The one LAPIC of a physical destination through the map; NULL: none, or look one by one (*known false).
 static struct lapic *find_physical(const struct apic_map *map, u32 dest, bool *known)
 {
-    *known = dest < APIC_MAP_IDS || READ_ONCE(map->big_ids) == 0;
-    return dest < APIC_MAP_IDS ? load_acquire(&map->by_id[dest]) : NULL;
+    *known = READ_ONCE(map->ids_incomplete) == 0;
+    return *known && dest < APIC_MAP_IDS ? load_acquire(&map->by_id[dest]) : NULL;
 }
 
 // Cluster and bits of a logical destination under the map's model. False: the map cannot say.
@@ -371,12 +381,15 @@ s64 lapic_pv_send_ipi(struct vm *vm, u64 bitmap_low, u64 bitmap_high, u64 min_ap
 
     // The call's ABI: fixed and NMI only, no shorthand, no logical destination.
     if ((icr & (APIC_ICR_LOGICAL | APIC_ICR_SHORTHAND_MASK)) != 0 ||
-        min_apic_id >= APIC_DEST_BROADCAST_X2APIC || (irq.mode != APIC_DM_FIXED && irq.mode != APIC_DM_NMI))
+        (irq.mode != APIC_DM_FIXED && irq.mode != APIC_DM_NMI))
         return -EINVAL;
-    for (u32 w = 0; w < 2; w++)
+    // IDs beyond all processors', the broadcast's among them, are nobody's.
+    for (u32 w = 0; w < 2 && min_apic_id < APIC_DEST_BROADCAST_X2APIC; w++)
         for (u64 bits = words[w]; bits != 0; bits &= bits - 1) {
-            irq.dest = (u32)min_apic_id + w * width + ffs64(bits);
-            if (irq.dest != APIC_DEST_BROADCAST_X2APIC && apic_deliver(vm, NULL, &irq) > 0)
+            u64 dest = min_apic_id + w * width + ffs64(bits);
+
+            irq.dest = (u32)dest;
+            if (dest < APIC_DEST_BROADCAST_X2APIC && apic_deliver(vm, NULL, &irq) > 0)
                 count++;
         }
     return count;

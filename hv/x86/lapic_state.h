@@ -123,8 +123,8 @@ struct apic_map {
     struct lapic *by_id[APIC_MAP_IDS];
     // x2APIC: [cluster][bit of 16]; xAPIC cluster model: [cluster][bit of 4]; flat: [0][bit of 8].
     struct lapic *logical[APIC_MAP_CLUSTERS][16];
-    u32 logical_mode; // enum apic_logical_mode
-    u32 big_ids;      // Some LAPIC has an ID beyond the table.
+    u32 logical_mode;   // enum apic_logical_mode
+    u32 ids_incomplete; // Some LAPICs share an ID, which is then not in the table, or have one beyond it.
 };
 enum apic_logical_mode {
     APIC_LOGICAL_NONE,

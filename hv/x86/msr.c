@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "hv/x86/msr.h"
+#include "hv/x86/kvmclock.h"
 #include "hv/x86/lapic.h"
 #include "hv/x86/nested.h"
 #include "hv/x86/regs.h"
@@ -212,6 +213,8 @@ static void set_tsc_offset(struct x86_vcpu *v, u64 offset)
     hw_trace(TP_KVM_WRITE_TSC_OFFSET, v->vcpu.index, v->tsc_offset, offset, 0, 0, 0);
     v->tsc_offset = offset;
     vmcs_write(TSC_OFFSET, offset);
+    if (v->pv_system_time & KVMCLOCK_ENABLE) // It counts the guest's TSC.
+        make_request(REQ_CLOCK_UPDATE, &v->vcpu);
 }
 
 // A guest's write also moves TSC_ADJUST by as much (SDM 17.17.3).
@@ -292,6 +295,37 @@ static int feature_write(struct x86_vcpu *v, struct msr_access *a)
 static int vmx_read(struct x86_vcpu *v, struct msr_access *a)
 {
     return nested_msr_read(v, a->msr, &a->value);
+}
+
+// The paravirtual clock has two pairs of numbers, each with its feature bit.
+static bool has_clock(struct x86_vcpu *v, const struct msr_access *a)
+{
+    bool is_new = a->msr >= PV_MSR_KVM_WALL_CLOCK_NEW;
+    u32 feature = is_new ? CPUID_KVM_CLOCKSOURCE2 : CPUID_KVM_CLOCKSOURCE;
+
+    return a->host || guest_cpuid_has(v, 0x40000001, 0, CPUID_EAX, feature);
+}
+
+static int clock_read(struct x86_vcpu *v, struct msr_access *a)
+{
+    return has_clock(v, a) ? load(v, a) : 1;
+}
+
+static int wall_clock_write(struct x86_vcpu *v, struct msr_access *a)
+{
+    if (!has_clock(v, a))
+        return 1;
+    if (!a->host) // What user space restores was filled in when the guest wrote it.
+        kvmclock_write_wall_clock(v, a->value);
+    return store(v, a);
+}
+
+static int system_time_write(struct x86_vcpu *v, struct msr_access *a)
+{
+    if (!has_clock(v, a))
+        return 1;
+    make_request(REQ_CLOCK_UPDATE, &v->vcpu);
+    return store(v, a);
 }
 
 // Bit 0: the guest's kernel asks the host to poll (or not) when it halts.

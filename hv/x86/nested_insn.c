@@ -165,8 +165,11 @@ static int handle_vmptrld(struct x86_vcpu *v)
 
 static int handle_vmptrst(struct x86_vcpu *v)
 {
-    // Guests of this simulator have no store for it: hv/hw/guest.h only reads operands.
-    return handle_not_modelled(v);
+    u64 pointer = v->nested->current.v; // All ones without a current VMCS, as VMCS12_NONE is.
+
+    if (!guest_write_operand(v, vmcs_read32(VMX_INSTRUCTION_INFO), &pointer, sizeof pointer))
+        return 1;
+    return succeed(v);
 }
 
 static bool is_rare(int index)
@@ -201,14 +204,16 @@ static int handle_vmread(struct x86_vcpu *v)
     int index = field >> 32 ? -1 : vmcs12_index((u32)field);
     if (index < 0)
         return fail(v, VMERR_UNSUPPORTED_COMPONENT);
-    if ((info & INSN_INFO_IS_REG) == 0)
-        return handle_not_modelled(v); // A store to memory: as VMPTRST.
     if (n->rare_in_02 && is_rare(index))
         nested_sync_rare(v);
     u64 value = n->vmcs12->field[index];
     if (VMCS_ENC_HIGH(field))
         value >>= 32;
-    vcpu_set_gpr(v, (info & INSN_INFO_REG1_MASK) >> INSN_INFO_REG1_SHIFT, value & mask);
+    value &= mask;
+    if (info & INSN_INFO_IS_REG)
+        vcpu_set_gpr(v, (info & INSN_INFO_REG1_MASK) >> INSN_INFO_REG1_SHIFT, value);
+    else if (!guest_write_operand(v, info, &value, vcpu_64bit(v) ? 8 : 4))
+        return 1;
     return succeed(v);
 }
 

@@ -149,7 +149,7 @@ int vcpu_set_sregs(struct x86_vcpu *v, const struct hv_sregs *in)
     vcpu_write_efer(v, in->efer);
     vcpu_write_cr0(v, in->cr0);
     vcpu_write_cr4(v, in->cr4);
-    vcpu_update_cpuid_osxsave(v);
+    vcpu_update_cpuid_runtime(v);
     if (vector >= 0)
         queue_interrupt(v, (u8)vector, false);
     make_request(REQ_TLB_FLUSH_GUEST, &v->vcpu);

@@ -238,7 +238,7 @@ struct x86_vcpu {
     u64 feature_control, platform_info, bios_sign_id;
     u64 mtrr_fixed[11], mtrr_var[20], mtrr_def_type;
     u64 mc_banks[4 * 4];
-    u64 pv_poll_control;
+    u64 pv_poll_control, pv_wall_clock, pv_system_time;
 
     // CPUID.
     struct hv_cpuid_entry2 *cpuid;

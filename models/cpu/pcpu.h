@@ -21,6 +21,7 @@ struct mem_core;     // models/mem/mem.h: caches, TLB, store buffer of this proc
 struct native_state; // models/cpu/native/native.h: current context, image
 struct x86_state;    // models/cpu/x86/x86.h: registers, MSRs, VMX
 struct lapic;        // models/apic/lapic.h
+struct price_map;    // models/cpu/native/price.h
 struct machine;
 struct pcpu;
 
@@ -56,6 +57,7 @@ struct pcpu {
     uint64_t limit_ticks; // At or past it: pcpu_slow_path().
     struct mem_core *mem;
     struct native_state *native;
+    const struct price_map *prices; // Of the image's blocks on this processor.
 
     uint32_t index; // In the machine, 0..; also the tie-break rank and the initial APIC id.
     uint32_t host;  // Which simulated host (arena).
@@ -137,7 +139,7 @@ struct machine {
     // VM's guest. Each may be NULL.
     void (*power_off)(struct machine *machine, uint32_t host);
     void (*console)(struct machine *machine, uint32_t vm, uint8_t byte);
-    void (*guest_end)(struct machine *machine, uint32_t vm, enum board_end how, uint32_t code);
+    void (*guest_end)(struct machine *machine, uint32_t vm, enum guest_end how, uint32_t code);
     void *owner; // Of the callbacks.
 };
 #define PCPU_LOOK_TICKS (1u << 24)

@@ -90,6 +90,22 @@ void array_drop(struct array *a, const struct contexts *contexts, uint64_t numbe
             a->keys[w] = 0;
 }
 
+void array_drop_pieces(struct array *a, const struct contexts *contexts, uint64_t linear,
+                       const struct context_filter *filter)
+{
+    for (uint32_t w = 0; w < a->sets * a->ways; w++) {
+        const struct array_value *v = &a->values[w];
+        uint64_t number = a->keys[w] >> 2 & ARRAY_NUMBER_MASK;
+
+        if (!in_use(contexts, a->keys[w]) || v->guest_bits <= v->page_bits)
+            continue;
+        if (((number << (v->page_bits - 12)) ^ (linear >> 12 & ARRAY_NUMBER_MASK)) >> (v->guest_bits - 12))
+            continue;
+        if (context_matches(context_of(contexts, context_in(a->keys[w])), filter))
+            a->keys[w] = 0;
+    }
+}
+
 void array_purge(struct array *a, uint32_t slot)
 {
     for (uint32_t w = 0; w < a->sets * a->ways; w++)

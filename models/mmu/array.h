@@ -32,6 +32,7 @@ struct array_value {
     uint16_t rights;     // enum mmu_right of models/mmu/mmu.h
     uint8_t memory_type; // Of the EPT leaf
     uint8_t page_bits;   // 12, 21, 30; of a table: what it maps, 21 .. 48
+    uint8_t guest_bits;  // Of a TLB: the guest's page, which may be larger; 0: no tables of the guest
     uint32_t filled;     // For the checker (models/mmu/check.h): when, and for which vCPU
     uint32_t owner;
 };
@@ -84,6 +85,10 @@ void array_insert(struct array *a, const struct contexts *contexts, uint64_t num
 // `size`.
 void array_drop(struct array *a, const struct contexts *contexts, uint64_t number, enum array_size size,
                 const struct context_filter *filter);
+// Empties all entries in use whose context the filter takes and which are pieces of the guest's page that
+// `linear` lies in.
+void array_drop_pieces(struct array *a, const struct contexts *contexts, uint64_t linear,
+                       const struct context_filter *filter);
 // Empties every way of context slot `slot`, whatever its generation: before the generations begin anew.
 void array_purge(struct array *a, uint32_t slot);
 // Number of entries in use whose context the filter takes.

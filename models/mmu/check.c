@@ -129,25 +129,29 @@ static enum peeked peek_guest(const struct pcpu *c, const struct mmu_space *spac
 {
     const struct paging *p = &space->paging;
     unsigned phys_bits = (unsigned)c->uarch->address.physical_bits;
-    uint64_t table = p->cr3 & X86_CR3_ADDR_MASK, entry;
+    uint64_t table, bytes;
     uint16_t rights = MMU_GW | MMU_GU | MMU_GX;
 
     *v = (struct array_value){.gpa = linear & ~0xfffull, .rights = MMU_GW | MMU_GX | MMU_GDIRTY};
-    for (unsigned level = p->levels; level >= 1; level--) {
-        uint64_t gpa = table + (linear >> (12 + 9 * (level - 1)) & 0x1ff) * 8;
+    if (!paging_root(p, linear, &table))
+        return PEEK_NOTHING;
+    for (unsigned level = paging_top(p); level >= 1; level--) {
+        uint64_t gpa = table + paging_offset(p, linear, level), entry;
         struct array_value page;
 
-        if (!peek_ept(c, space, gpa, 1, &page) || !peek(c, page.hpa | (gpa & 0xfff), &entry))
+        if (!peek_ept(c, space, gpa, 1, &page) || !peek(c, page.hpa | (gpa & 0xff8), &bytes))
             return PEEK_UNREACHABLE;
+        entry = paging_entry(p, gpa, bytes);
         if (!(entry & X86_PTE_P) || paging_reserved_set(p, entry, level, phys_bits))
             return PEEK_NOTHING;
         rights = paging_rights(p, rights, entry);
-        table = entry & X86_PTE_ADDR_MASK;
+        table = paging_table(p, entry);
         *v = (struct array_value){.gpa = table, .rights = rights};
-        if (paging_is_leaf(entry, level)) {
-            uint64_t in_page = (1ull << (12 + 9 * (level - 1))) - 1;
+        if (paging_is_leaf(p, entry, level)) {
+            uint64_t in_page = (1ull << paging_bits(p, level)) - 1;
 
-            v->gpa = (table & ~in_page) | (linear & in_page & ~0xfffull);
+            v->gpa = paging_page(p, entry, level) | (linear & in_page & ~0xfffull);
+            v->rights |= paging_key(p, entry);
             v->rights |= entry & X86_PTE_D ? MMU_GDIRTY : 0;
             return to == 1 ? PEEK_FOUND : PEEK_NOTHING;
         }
@@ -237,7 +241,10 @@ static bool was_flushed(struct mmu *m, uint64_t linear, const struct array_value
         if (f->when <= v->filled || (global && f->spares_globals) ||
             (!global && f->pcid != m->space.tag.pcid))
             continue;
-        if (f->whole || ((f->page ^ linear >> 12) << 12) >> v->page_bits == 0)
+        // INVLPG ends every piece of a page.
+        unsigned bits = !f->spares_globals && v->guest_bits > v->page_bits ? v->guest_bits : v->page_bits;
+
+        if (f->whole || ((f->page ^ linear >> 12) << 12) >> bits == 0)
             return true;
     }
     return false;
@@ -286,20 +293,21 @@ static struct array_value piece_of(const struct array_value *v, uint64_t address
     return p;
 }
 
-void mmu_check_hit(struct mmu *m, uint64_t linear, unsigned access, bool user, const struct array_value *v)
+void mmu_check_hit(struct mmu *m, uint64_t linear, unsigned access, enum mmu_mode mode,
+                   const struct array_value *v)
 {
-    const uint16_t guest_rights = MMU_GW | MMU_GU | MMU_GX | MMU_GDIRTY;
-    uint16_t need = m->need[user][access], forbid = m->forbid[user][access];
+    const struct mmu_rule *r = &m->rules[mode][access];
+    uint16_t need = r->ept;
     struct array_value cached = piece_of(v, linear), guest, ept;
     enum peeked found;
     bool mapped;
 
-    if ((v->rights & need) != need || (v->rights & forbid))
+    if (!mmu_allows(m, v->rights, access, mode))
         return; // Not used: the tables are walked.
     found = peek_guest(m->cpu, &m->space, linear, 1, &guest);
     if (found == PEEK_NOTHING ||
-        (found == PEEK_FOUND && (guest.gpa != cached.gpa || (guest.rights & forbid) ||
-                                 (guest.rights & need & guest_rights) != (need & guest_rights)))) {
+        (found == PEEK_FOUND && (guest.gpa != cached.gpa || !paging_allows(&r->demand, guest.rights) ||
+                                 (need & MMU_GDIRTY & ~guest.rights)))) {
         if (was_flushed(m, linear, v) && !change_in_progress(m))
             report(m, "stale tlb hit, guest tables", linear, &cached, found == PEEK_FOUND ? &guest : NULL);
         return;
@@ -307,7 +315,7 @@ void mmu_check_hit(struct mmu *m, uint64_t linear, unsigned access, bool user, c
     mapped = peek_ept(m->cpu, &m->space, cached.gpa, 1, &ept);
     // A right to execute was resolved for the mode of the address when the entry was made.
     need &= m->space.mode_based_exec ? (uint16_t) ~(MMU_X | MMU_XU) : (uint16_t)~MMU_XU;
-    need &= (uint16_t)~guest_rights;
+    need &= (uint16_t)~MMU_GDIRTY;
     if (mapped && ept.hpa == cached.hpa && (ept.rights & need) == need)
         return;
     if (!change_in_progress(m))

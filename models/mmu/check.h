@@ -46,7 +46,8 @@ void mmu_check_guest_flush(struct mmu *m, enum mmu_flush what, uint16_t pcid, ui
 
 // Called by the unit: a hit for an access; a hit of a paging-structure cache (`ept`: address is
 // guest-physical); of the nested TLB; a new entry, to be stamped.
-void mmu_check_hit(struct mmu *m, uint64_t linear, unsigned access, bool user, const struct array_value *v);
+void mmu_check_hit(struct mmu *m, uint64_t linear, unsigned access, enum mmu_mode mode,
+                   const struct array_value *v);
 void mmu_check_table(struct mmu *m, bool ept, unsigned level, uint64_t address, const struct array_value *v);
 void mmu_check_nested(struct mmu *m, uint64_t gpa, const struct array_value *v);
 void mmu_check_stamp(const struct mmu *m, struct array_value *v);

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "models/mmu/mmu.h"
 
+#include "models/mem/mem.h"
 #include "models/mmu/check.h"
 #include "spec/vmx_bits.h"
 #include <assert.h>
@@ -29,6 +30,7 @@ struct mmu *mmu_create(struct pcpu *c)
     m->cpu = c;
     m->check = c->machine->tlb_check;
     tlb_create(&m->tlb, c->uarch);
+    mmu_reset(m);
     return m;
 }
 
@@ -38,6 +40,8 @@ void mmu_reset(struct mmu *m)
     m->counters = (struct mmu_counters){0};
     m->walked = false;
     m->ready = false;
+    m->apart[0] = m->apart[1] = UINT64_MAX;
+    m->near_stamp++;
 }
 
 void mmu_destroy(struct mmu *m)
@@ -48,15 +52,55 @@ void mmu_destroy(struct mmu *m)
     free(m);
 }
 
-static uint16_t ept_demands(const struct mmu_space *s, unsigned access, bool user)
+static uint16_t ept_demand(const struct mmu_space *s, unsigned access, enum mmu_mode mode)
 {
     uint16_t need = access & (EPT_ACCESS_READ | EPT_ACCESS_WRITE); // MMU_R, MMU_W
 
     if (access & EPT_ACCESS_FETCH) // Where the guest's tables tell, entries of both modes say what holds.
-        need |= s->mode_based_exec && user ? MMU_XU : MMU_X;
+        need |= s->mode_based_exec && mode == MMU_USER ? MMU_XU : MMU_X;
     if (access & EPT_ACCESS_WRITE)
         need |= MMU_DIRTY | MMU_GDIRTY;
     return need;
+}
+
+// A key that is not 0 is for allows() to look at; if even 0 is denied, everything is.
+static struct mmu_rule rule_of(const struct mmu_space *s, unsigned access, enum mmu_mode mode)
+{
+    struct mmu_rule r = {.demand = paging_demand(&s->paging, access, mode),
+                         .ept = ept_demand(s, access, mode)};
+
+    r.need = r.demand.need | r.ept;
+    r.mask = r.need | r.demand.forbid;
+    if (r.demand.keys)
+        r.mask |= MMU_KEY;
+    if (r.demand.keys & 1) {
+        r.mask |= MMU_NEVER;
+        r.need |= MMU_NEVER;
+    }
+    return r;
+}
+
+static void make_rules(struct mmu *m)
+{
+    m->near_stamp++;
+    for (unsigned mode = 0; mode < MMU_MODES; mode++)
+        for (unsigned access = 0; access < 8; access++)
+            m->rules[mode][access] = rule_of(&m->space, access, (enum mmu_mode)mode);
+}
+
+void mmu_set_pkru(struct mmu *m, uint32_t pkru)
+{
+    m->space.paging.pkru = pkru;
+    make_rules(m);
+}
+
+static void make_canonical(struct mmu *m)
+{
+    unsigned levels = m->space.paging.levels;
+    unsigned bits = levels >= 4 ? 12 + 9 * levels : 32;
+
+    m->canonical_add = levels >= 4 ? 1ull << (bits - 1) : 0;
+    m->canonical_mask = levels || m->space.paging.off ? ~((1ull << bits) - 1) : 0;
 }
 
 void mmu_set_space(struct mmu *m, const struct mmu_space *s)
@@ -66,12 +110,26 @@ void mmu_set_space(struct mmu *m, const struct mmu_space *s)
         return;
     m->space = *s;
     m->ready = true;
-    for (unsigned user = 0; user < 2; user++)
-        for (unsigned access = 0; access < 8; access++) {
-            paging_demands(&s->paging, access, user, &m->need[user][access], &m->forbid[user][access]);
-            m->need[user][access] |= ept_demands(s, access, user);
-        }
+    make_rules(m);
+    make_canonical(m);
     tlb_numbers_make(&m->tlb, &s->tag, s->ept, &m->numbers);
+}
+
+void mmu_refresh(struct mmu *m)
+{
+    if (m->numbers.epoch == m->tlb.contexts.epoch)
+        return;
+    tlb_numbers_make(&m->tlb, &m->space.tag, m->space.ept, &m->numbers);
+    m->near_stamp++;
+}
+
+void mmu_set_apart(struct mmu *m, uint64_t first, uint64_t second)
+{
+    if (m->apart[0] == first && m->apart[1] == second)
+        return;
+    m->apart[0] = first;
+    m->apart[1] = second;
+    m->near_stamp++;
 }
 
 // What the event itself invalidates.
@@ -83,19 +141,6 @@ static void invalidate(struct mmu *m, uint64_t linear)
         tlb_flush_pcid_linear(&m->tlb, tag->vpid, tag->pcid, linear, false);
     else if (m->walk.result == MMU_EPT_VIOLATION)
         tlb_flush_violation(&m->tlb, tag, m->walk.gpa, m->walk.qualification & QUAL_EPT_TRANSLATED, linear);
-}
-
-static bool allows(const struct mmu *m, const struct array_value *v, unsigned access, bool user)
-{
-    uint16_t need = m->need[user][access];
-
-    return (v->rights & need) == need && !(v->rights & m->forbid[user][access]);
-}
-
-static void refresh(struct mmu *m)
-{
-    if (m->numbers.epoch != m->tlb.contexts.epoch)
-        tlb_numbers_make(&m->tlb, &m->space.tag, m->space.ept, &m->numbers);
 }
 
 // Counts a look-up and takes its time.
@@ -115,43 +160,76 @@ static void account(struct mmu *m, bool fetch, enum tlb_where where)
     }
 }
 
-bool mmu_find(struct mmu *m, uint64_t linear, unsigned access, bool user, uint64_t *hpa)
+bool mmu_find(struct mmu *m, uint64_t linear, unsigned access, enum mmu_mode mode, uint64_t *hpa)
 {
     bool fetch = access & EPT_ACCESS_FETCH;
     const struct array_value *v;
     enum tlb_where where;
 
-    refresh(m);
+    mmu_refresh(m);
+    if (!mmu_canonical(m, linear))
+        return false;
     v = tlb_find(&m->tlb, &m->numbers, linear, fetch, &where);
-    if (!v || !allows(m, v, access, user))
+    if (!v || !mmu_allows(m, v->rights, access, mode))
         return false;
     account(m, fetch, where);
     if (m->check)
-        mmu_check_hit(m, linear, access, user, v);
+        mmu_check_hit(m, linear, access, mode, v);
     *hpa = v->hpa | (linear & ((1ull << v->page_bits) - 1));
     return true;
 }
 
-enum mmu_result mmu_translate(struct mmu *m, uint64_t linear, unsigned access, bool user, uint64_t *hpa)
+static void learn(struct mmu *m, uint64_t linear, unsigned access, uint64_t hpa, unsigned char *host)
+{
+    const struct array_value *v = tlb_find_first(&m->tlb, &m->numbers, linear, false);
+    struct mmu_near *n =
+        &m->near[m->mode][access & EPT_ACCESS_WRITE ? 1 : 0][linear >> 12 & (MMU_NEAR_PAGES - 1)];
+
+    if (!v || m->check)
+        return;
+    *n = (struct mmu_near){.page = linear >> 12,
+                           .stamp = m->near_stamp,
+                           .hpa = hpa & ~0xfffull,
+                           .host = host,
+                           .place = tlb_place_of(&m->tlb, v)};
+}
+
+unsigned char *mmu_ordinary_search(struct mmu *m, uint64_t linear, unsigned access, uint64_t *hpa)
+{
+    unsigned char *host;
+
+    if (!mmu_hit(m, linear, access, m->mode, hpa) && !mmu_find(m, linear, access, m->mode, hpa))
+        return NULL;
+    if (*hpa >> 12 == m->apart[0] || *hpa >> 12 == m->apart[1])
+        return NULL;
+    host = mem_hpa_to_ptr(m->cpu, *hpa & ~0xfffull, 4096);
+    if (!host)
+        return NULL;
+    learn(m, linear, access, *hpa, host);
+    return host + (linear & 0xfff);
+}
+
+enum mmu_result mmu_translate(struct mmu *m, uint64_t linear, unsigned access, enum mmu_mode mode,
+                              uint64_t *hpa)
 {
     const struct array_value *v;
     enum tlb_where where;
 
     m->walked = false;
-    refresh(m);
-    if (m->space.paging.levels && !paging_canonical(linear, m->space.paging.levels))
+    mmu_refresh(m);
+    if (!mmu_canonical(m, linear))
         return MMU_NOT_CANONICAL;
     v = tlb_find(&m->tlb, &m->numbers, linear, access & EPT_ACCESS_FETCH, &where);
     account(m, access & EPT_ACCESS_FETCH, where);
     if (v && m->check)
-        mmu_check_hit(m, linear, access, user, v);
-    if (v && !allows(m, v, access, user)) {
+        mmu_check_hit(m, linear, access, mode, v);
+    if (v && !mmu_allows(m, v->rights, access, mode)) {
         m->counters.rights_misses++;
         v = NULL;
     }
     if (!v) {
         m->walked = true;
-        if (mmu_walk_tables(m, linear, access, user) != MMU_OK) {
+        if (mmu_walk_tables(m, linear, access, mode) != MMU_OK) {
             invalidate(m, linear);
             return m->walk.result;
         }

@@ -31,7 +31,8 @@ struct mmu_space {
 
 enum mmu_result {
     MMU_OK,
-    MMU_NOT_CANONICAL, // #GP(0), or #SS(0) of a stack access
+    MMU_NOT_CANONICAL, // #GP(0), or #SS(0) of a stack access; also beyond the 32 bits of a mode that has
+                       // those
     MMU_PAGE_FAULT,    // walk.error_code
     MMU_EPT_VIOLATION, // walk.gpa, walk.qualification
     MMU_EPT_MISCONFIG, // walk.gpa
@@ -78,19 +79,41 @@ struct mmu_log {
 
 struct mmu_check; // models/mmu/check.h
 
+// What a translation must allow for an access.
+struct mmu_rule {
+    // For whoever finds it: the bits of `mask` are to be `need`, then it does. Else demand and ept tell.
+    uint16_t mask, need;
+    struct paging_demand demand; // Of the guest's tables
+    uint16_t ept;                // Of the EPT's, all needed; and the dirty flags
+};
+
+// A page of ordinary memory that data accesses of a mode found in the first-level TLB, so that the next need
+// no search: valid while `stamp` is the unit's and the TLB has the entry still where it was.
+#define MMU_NEAR_PAGES 64u
+struct mmu_near {
+    uint64_t page, stamp; // Linear page number
+    uint64_t hpa;
+    unsigned char *host;
+    struct tlb_place place;
+};
+
 struct mmu {
     struct pcpu *cpu;
     struct tlb tlb;
     struct mmu_space space;
     struct tlb_numbers numbers;
-    uint16_t need[2][8], forbid[2][8]; // By user mode and access bits
+    struct mmu_rule rules[MMU_MODES][8];    // By access bits
+    uint64_t canonical_add, canonical_mask; // (address + add) & mask is 0 if paging translates the address.
     struct mmu_log log;
     struct mmu_counters counters;
     struct mmu_check *check; // The machine's; NULL: hits are not compared with the tables
-    bool user;               // For the caller: CPL is 3
+    enum mmu_mode mode;      // For the caller: whose accesses there are now
     bool ready;              // A space was set since the reset
     bool walked;             // The last mmu_translate() walked: `walk` is of it.
     struct mmu_walk walk;
+    uint64_t apart[2];   // Host page numbers that are no ordinary memory for the guest (mmu_set_apart())
+    uint64_t near_stamp; // Changes with everything that could make a near page lie
+    struct mmu_near near[MMU_MODES][2][MMU_NEAR_PAGES]; // Reads, writes
 };
 
 struct mmu *mmu_create(struct pcpu *c);
@@ -100,24 +123,37 @@ void mmu_destroy(struct mmu *m);
 
 // From now on this translates; spaces are compared as bytes, padding is to be 0. Invalidates nothing.
 void mmu_set_space(struct mmu *m, const struct mmu_space *s);
+// The same space but for PKRU.
+void mmu_set_pkru(struct mmu *m, uint32_t pkru);
 
-// Translates the byte at `linear` for an access (enum ept_access bits) in user (CPL 3) or supervisor mode.
+// Translates the byte at `linear` for an access (enum ept_access bits).
 // MMU_OK: *hpa is its address. Else `walk` says what went wrong, and what that event itself invalidates
 // (SDM 4.10.4.1, 28.4.3.1) is done.
-enum mmu_result mmu_translate(struct mmu *m, uint64_t linear, unsigned access, bool user, uint64_t *hpa);
+enum mmu_result mmu_translate(struct mmu *m, uint64_t linear, unsigned access, enum mmu_mode mode,
+                              uint64_t *hpa);
+
+// Translates a guest-physical address that the processor reads without a linear one (PDPTEs that MOV to CR
+// loads, SDM 4.4.1): by the nested TLB, else by the EPT. MMU_OK: *hpa. Else `walk` says what went wrong.
+enum mmu_result mmu_translate_physical(struct mmu *m, uint64_t gpa, uint64_t *hpa);
+
+static inline bool mmu_canonical(const struct mmu *m, uint64_t linear)
+{
+    return ((linear + m->canonical_add) & m->canonical_mask) == 0;
+}
 
 // The same for the usual case alone, a hit in the first level that allows the access: takes no time. False:
 // nothing happened, mmu_translate() has to be asked.
-static inline bool mmu_hit(struct mmu *m, uint64_t linear, unsigned access, bool user, uint64_t *hpa)
+static inline bool mmu_hit(struct mmu *m, uint64_t linear, unsigned access, enum mmu_mode mode, uint64_t *hpa)
 {
+    const struct mmu_rule *rule = &m->rules[mode][access];
     bool fetch = access & EPT_ACCESS_FETCH;
     const struct array_value *v;
 
-    if (__builtin_expect(m->numbers.epoch != m->tlb.contexts.epoch || m->check != NULL, 0))
+    if (__builtin_expect(m->numbers.epoch != m->tlb.contexts.epoch || m->check != NULL, 0) ||
+        __builtin_expect(!mmu_canonical(m, linear), 0))
         return false;
     v = tlb_find_first(&m->tlb, &m->numbers, linear, fetch);
-    if (!v || (v->rights & m->need[user][access]) != m->need[user][access] ||
-        (v->rights & m->forbid[user][access]))
+    if (!v || (v->rights & rule->mask) != rule->need)
         return false;
     *hpa = v->hpa | (linear & ((1ull << v->page_bits) - 1));
     if (fetch)
@@ -128,10 +164,45 @@ static inline bool mmu_hit(struct mmu *m, uint64_t linear, unsigned access, bool
 }
 
 // A hit in either level that allows the access, with its time. False: nothing happened.
-bool mmu_find(struct mmu *m, uint64_t linear, unsigned access, bool user, uint64_t *hpa);
+bool mmu_find(struct mmu *m, uint64_t linear, unsigned access, enum mmu_mode mode, uint64_t *hpa);
+// Host pages whose accesses are not to be carried out as those of memory: page numbers, or UINT64_MAX.
+void mmu_set_apart(struct mmu *m, uint64_t first, uint64_t second);
 
+// Where the caller may carry out a data access (READ, WRITE or both) of `size` bytes in m->mode: the bytes'
+// place in the simulating machine's memory, and *hpa. It was a hit of a TLB, which is counted and timed.
+// NULL: it is not, or crosses pages, or is not of ordinary memory; nothing happened.
+unsigned char *mmu_ordinary_search(struct mmu *m, uint64_t linear, unsigned access, uint64_t *hpa);
+static inline unsigned char *mmu_ordinary(struct mmu *m, uint64_t linear, unsigned size, unsigned access,
+                                          uint64_t *hpa)
+{
+    const struct mmu_near *n =
+        &m->near[m->mode][access & EPT_ACCESS_WRITE ? 1 : 0][linear >> 12 & (MMU_NEAR_PAGES - 1)];
+    unsigned offset = (unsigned)linear & 0xfff;
+
+    if (__builtin_expect(offset + size > 0x1000, 0))
+        return NULL;
+    if (__builtin_expect(n->page != linear >> 12 || n->stamp != m->near_stamp ||
+                             m->numbers.epoch != m->tlb.contexts.epoch || *n->place.key_at != n->place.key,
+                         0))
+        return mmu_ordinary_search(m, linear, access, hpa);
+    *n->place.used = ++*n->place.clock;
+    m->counters.dtlb_hits++;
+    *hpa = n->hpa + offset;
+    return n->host + offset;
+}
+
+// Does a translation allow an access?
+static inline bool mmu_allows(const struct mmu *m, uint16_t rights, unsigned access, enum mmu_mode mode)
+{
+    const struct mmu_rule *r = &m->rules[mode][access];
+
+    return (rights & r->ept) == r->ept && paging_allows(&r->demand, rights);
+}
+
+// Takes on the numbers of contexts that changed.
+void mmu_refresh(struct mmu *m);
 // walk.c: makes the translation from the tables; fills m->walk. Caches what it found.
-enum mmu_result mmu_walk_tables(struct mmu *m, uint64_t linear, unsigned access, bool user);
+enum mmu_result mmu_walk_tables(struct mmu *m, uint64_t linear, unsigned access, enum mmu_mode mode);
 
 void mmu_counters_add(struct mmu_counters *to, const struct mmu_counters *k);
 // Calls `fn` for every counter of the unit, by its name ("dtlb_hits").

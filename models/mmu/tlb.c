@@ -93,13 +93,15 @@ void tlb_numbers_make(struct tlb *t, const struct tlb_tag *tag, bool ept, struct
         out->global = context_number(&t->contexts, &c);
         c.pcid = tag->pcid;
         c.global = false;
-        out->physical = out->physical_table = 0;
+        out->physical = out->physical_table = 0; // Of no context.
         if (ept) {
             struct context_tag p = {.ep4ta = tag->ep4ta, .kind = CONTEXT_PHYSICAL};
 
             out->physical = context_number(&t->contexts, &p);
             p.kind = CONTEXT_PHYSICAL_TABLE;
             out->physical_table = context_number(&t->contexts, &p);
+            if (tag->unpaged)
+                out->translation = out->global = out->physical;
         }
     } while (out->epoch != t->contexts.epoch);
 }
@@ -147,6 +149,18 @@ struct array_value *tlb_find(struct tlb *t, const struct tlb_numbers *n, uint64_
     return NULL;
 }
 
+struct tlb_place tlb_place_of(struct tlb *t, const struct array_value *v)
+{
+    for (unsigned i = 0; i < 3; i++) {
+        struct array *a = &t->data[i];
+        size_t way = (size_t)(v - a->values);
+
+        if (a->sets && v >= a->values && way < (size_t)a->sets * a->ways)
+            return (struct tlb_place){&a->keys[way], a->keys[way], &a->used[way], &a->clock};
+    }
+    return (struct tlb_place){0};
+}
+
 void tlb_insert(struct tlb *t, const struct tlb_numbers *n, uint64_t linear, bool fetch,
                 const struct array_value *v)
 {
@@ -155,6 +169,7 @@ void tlb_insert(struct tlb *t, const struct tlb_numbers *n, uint64_t linear, boo
     uint64_t key = array_key(v->rights & MMU_GLOBAL ? n->global : n->translation, number, size);
 
     t->sizes |= (uint8_t)(1u << size);
+    t->pieces |= v->guest_bits > v->page_bits;
     array_insert(first_level(t, size, fetch), &t->contexts, number, key, v);
     array_insert(second_level(t, size), &t->contexts, number, key, v);
 }
@@ -163,7 +178,18 @@ void tlb_insert(struct tlb *t, const struct tlb_numbers *n, uint64_t linear, boo
 
 static unsigned region_bits(unsigned level)
 {
-    return 12 + 9 * level; // A table of level n maps this much.
+    return 12 + 9 * level; // A table of level n maps this much ...
+}
+
+#define REGION_BITS_32 22u // ... but that of 32-bit paging: its keys have another size.
+
+static uint64_t table_key(uint32_t context, unsigned levels, unsigned level, uint64_t address,
+                          uint64_t *number)
+{
+    bool narrow = levels == 2;
+
+    *number = address >> (narrow ? REGION_BITS_32 : region_bits(level));
+    return array_key(context, *number, narrow ? ARRAY_2M : ARRAY_4K);
 }
 
 struct array_value *tlb_find_table(struct tlb *t, const struct tlb_numbers *n, bool ept, unsigned levels,
@@ -171,8 +197,10 @@ struct array_value *tlb_find_table(struct tlb *t, const struct tlb_numbers *n, b
 {
     uint32_t context = ept ? n->physical_table : n->table;
 
-    for (unsigned l = 1; l < levels && l <= TLB_TABLE_LEVELS; l++) {
-        uint64_t number = address >> region_bits(l), key = array_key(context, number, ARRAY_4K);
+    unsigned top = levels == 3 ? 2 : levels; // PAE paging: its third level is in registers.
+
+    for (unsigned l = 1; l < top && l <= TLB_TABLE_LEVELS; l++) {
+        uint64_t number, key = table_key(context, levels, l, address, &number);
         struct array_value *v = array_find(ept ? &t->ept_table[l] : &t->table[l], number, key, key);
 
         *level = l;
@@ -182,11 +210,11 @@ struct array_value *tlb_find_table(struct tlb *t, const struct tlb_numbers *n, b
     return NULL;
 }
 
-void tlb_insert_table(struct tlb *t, const struct tlb_numbers *n, bool ept, unsigned level, uint64_t address,
-                      const struct array_value *v)
+void tlb_insert_table(struct tlb *t, const struct tlb_numbers *n, bool ept, unsigned levels, unsigned level,
+                      uint64_t address, const struct array_value *v)
 {
-    uint64_t number = address >> region_bits(level);
-    uint64_t key = array_key(ept ? n->physical_table : n->table, number, ARRAY_4K);
+    uint64_t number;
+    uint64_t key = table_key(ept ? n->physical_table : n->table, levels, level, address, &number);
 
     array_insert(ept ? &t->ept_table[level] : &t->table[level], &t->contexts, number, key, v);
 }
@@ -240,11 +268,26 @@ static void drop_page(struct tlb *t, uint64_t linear, const struct context_filte
     }
 }
 
+// All translations of the guest's page that `linear` lies in, if it was cached in pieces.
+static void drop_pieces(struct tlb *t, uint64_t linear, const struct context_filter *f)
+{
+    if (!t->pieces)
+        return;
+    for (unsigned i = 0; i < 3; i++) {
+        array_drop_pieces(&t->data[i], &t->contexts, linear, f);
+        array_drop_pieces(&t->fetch[i], &t->contexts, linear, f);
+    }
+    array_drop_pieces(&t->second, &t->contexts, linear, f);
+    array_drop_pieces(&t->second_1g, &t->contexts, linear, f);
+}
+
 static void drop_tables(struct tlb *t, bool ept, uint64_t address, const struct context_filter *f)
 {
     for (unsigned l = 1; l <= TLB_TABLE_LEVELS; l++)
         array_drop(ept ? &t->ept_table[l] : &t->table[l], &t->contexts, address >> region_bits(l), ARRAY_4K,
                    f);
+    if (!ept)
+        array_drop(&t->table[1], &t->contexts, address >> REGION_BITS_32, ARRAY_2M, f);
 }
 
 #define LINEAR_AND_COMBINED (CONTEXT_LINEAR_MAPPINGS | CONTEXT_COMBINED_MAPPINGS)
@@ -270,14 +313,14 @@ void tlb_invvpid_all(struct tlb *t)
     contexts_drop(&t->contexts, &(struct context_filter){.kinds = LINEAR_AND_COMBINED, .spare_vpid0 = true});
 }
 
-void tlb_flush_pcid(struct tlb *t, uint16_t vpid, uint16_t pcid)
+void tlb_flush_pcid(struct tlb *t, uint16_t vpid, uint16_t pcid, bool spare_globals)
 {
     contexts_drop(&t->contexts, &(struct context_filter){.kinds = LINEAR_AND_COMBINED,
                                                          .by_vpid = true,
                                                          .vpid = vpid,
                                                          .by_pcid = true,
                                                          .pcid = pcid,
-                                                         .spare_globals = true});
+                                                         .spare_globals = spare_globals});
 }
 
 void tlb_flush_linear(struct tlb *t, uint16_t vpid, uint16_t pcid, uint64_t linear)
@@ -289,6 +332,7 @@ void tlb_flush_linear(struct tlb *t, uint16_t vpid, uint16_t pcid, uint64_t line
                                .pcid = pcid};
 
     drop_page(t, linear, &f);
+    drop_pieces(t, linear, &f);
     f.kinds = CONTEXT_BIT(CONTEXT_LINEAR_TABLE) | CONTEXT_BIT(CONTEXT_COMBINED_TABLE);
     contexts_drop(&t->contexts, &f);
 }
@@ -314,6 +358,7 @@ void tlb_flush_violation(struct tlb *t, const struct tlb_tag *tag, uint64_t gpa,
     for (enum array_size size = ARRAY_4K; size <= ARRAY_1G; size++)
         array_drop(&t->nested, &t->contexts, gpa >> page_bits[size], size, &f);
     drop_tables(t, true, gpa, &f);
+    drop_page(t, gpa, &f); // Where a guest's linear addresses are guest-physical ones.
     if (!linear_valid)
         return;
     f.kinds = CONTEXT_COMBINED_MAPPINGS;

@@ -26,13 +26,18 @@ enum mmu_right {
     MMU_GX = 0x80,
     MMU_GDIRTY = 0x100,
     MMU_GLOBAL = 0x200,
+    MMU_KEY = 0x3c00, // The page's protection key
+    MMU_NEVER = 0x8000,
 };
+#define MMU_KEY_SHIFT 10
+#define MMU_KEYS 0xfu
 #define MMU_EPT_RIGHTS (MMU_R | MMU_W | MMU_X | MMU_XU)
 
 struct tlb_tag {
     uint64_t ep4ta; // 0 without EPT
     uint16_t vpid;
     uint16_t pcid;
+    bool unpaged; // With EPT: CR0.PG is 0, guest-physical mappings translate (SDM 28.4.1)
 };
 
 #define TLB_TABLE_LEVELS 4u // Paging-structure caches name tables of level 1 to 4.
@@ -48,6 +53,7 @@ struct tlb {
     struct array none; // In place of what the core does not have
     // Bit s: a page of size s (enum array_size) was inserted since the reset
     uint8_t sizes, nested_sizes;
+    bool pieces; // A page of a guest was inserted as a piece of it since the reset (SDM 4.10.2.3)
 };
 
 // Numbers of the contexts that a tag selects, valid while contexts.epoch is `epoch`.
@@ -88,6 +94,15 @@ static inline struct array_value *tlb_find_first(struct tlb *t, const struct tlb
     }
     return NULL;
 }
+// Where a translation lies in the first level: as long as *key_at is `key` it is there, unless its context
+// was invalidated. Whoever uses it stamps `used` by the clock, as a find does.
+struct tlb_place {
+    const uint64_t *key_at;
+    uint64_t key;
+    uint64_t *used, *clock;
+};
+// Of a data access's translation, which tlb_find_first() finds.
+struct tlb_place tlb_place_of(struct tlb *t, const struct array_value *v);
 // In both levels; a hit of the second level is copied to the first.
 struct array_value *tlb_find(struct tlb *t, const struct tlb_numbers *n, uint64_t linear, bool fetch,
                              enum tlb_where *where);
@@ -98,11 +113,11 @@ void tlb_insert(struct tlb *t, const struct tlb_numbers *n, uint64_t linear, boo
 // --- Paging-structure caches and nested TLB.
 
 // The entry of the deepest table of at most `levels` - 1 known on the path of `address`; *level is the
-// table's.
+// table's. `levels`: of the tables whose contents are cached; 2: 32-bit paging, where a table maps 4 MiB.
 struct array_value *tlb_find_table(struct tlb *t, const struct tlb_numbers *n, bool ept, unsigned levels,
                                    uint64_t address, unsigned *level);
-void tlb_insert_table(struct tlb *t, const struct tlb_numbers *n, bool ept, unsigned level, uint64_t address,
-                      const struct array_value *v);
+void tlb_insert_table(struct tlb *t, const struct tlb_numbers *n, bool ept, unsigned levels, unsigned level,
+                      uint64_t address, const struct array_value *v);
 struct array_value *tlb_find_nested(struct tlb *t, const struct tlb_numbers *n, uint64_t gpa);
 void tlb_insert_nested(struct tlb *t, const struct tlb_numbers *n, uint64_t gpa, const struct array_value *v);
 
@@ -117,9 +132,10 @@ void tlb_invvpid_single(struct tlb *t, uint16_t vpid, bool retain_globals);
 void tlb_invvpid_all(struct tlb *t); // Every VPID but 0000H.
 // What a guest's own instructions and faults invalidate, for its VPID, in every EP4TA
 // (SDM 4.10.4.1, 28.4.3.1). MOV to CR3 and INVPCID 1: the PCID's mappings but global translations. (INVPCID 2
-// and 3, CR4.PGE: tlb_invvpid_single().)
-void tlb_flush_pcid(struct tlb *t, uint16_t vpid, uint16_t pcid);
-// INVLPG: translations of the page, global ones too, and all paging-structure-cache entries of the PCID.
+// and 3, CR4.PGE: tlb_invvpid_single().) Changes of CR4.PAE and CR4.SMEP: global translations too.
+void tlb_flush_pcid(struct tlb *t, uint16_t vpid, uint16_t pcid, bool spare_globals);
+// INVLPG: translations of the page, global ones and every piece of it too, and all paging-structure-cache
+// entries of the PCID.
 void tlb_flush_linear(struct tlb *t, uint16_t vpid, uint16_t pcid, uint64_t linear);
 // INVPCID 0: what would translate the address, but global translations. A page fault: global ones too.
 void tlb_flush_pcid_linear(struct tlb *t, uint16_t vpid, uint16_t pcid, uint64_t linear, bool spare_globals);

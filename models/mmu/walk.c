@@ -24,11 +24,12 @@ struct walking {
     struct mmu *m;
     struct mmu_walk *w;
     unsigned access;
-    bool user;
+    enum mmu_mode mode;
     struct guest_step guest[5];
     unsigned guest_count;
-    uint16_t rights;   // By the guest's tables
-    uint8_t page_bits; // Of the guest's page
+    uint16_t begin_rights; // By those above the table that the walk began at
+    uint16_t rights;       // By the guest's tables
+    uint8_t page_bits;     // Of the guest's page
 };
 
 static bool fail(struct walking *k, enum mmu_result result)
@@ -60,7 +61,7 @@ static void cache_ept_tables(struct mmu *m, uint64_t gpa, uint8_t rights, const 
         rights &= (uint8_t)((s->entry & EPT_RWX) | (s->entry & EPT_EXEC_USER ? MMU_XU : 0));
         v.rights = rights;
         v.page_bits = (uint8_t)(12 + 9 * (s->level - 1));
-        tlb_insert_table(&m->tlb, &m->numbers, true, s->level - 1u, gpa, &v);
+        tlb_insert_table(&m->tlb, &m->numbers, true, EPTP_LEVELS(m->space.eptp), s->level - 1u, gpa, &v);
     }
 }
 
@@ -120,14 +121,15 @@ static bool ept_translate(struct walking *k, struct ept_request *rq, struct arra
 }
 
 // Guest-physical address of a paging structure of the guest: by the nested TLB, else by the EPT.
-static bool locate_table(struct walking *k, uint64_t entry_gpa, struct array_value *page)
+// `linear`: on the way of a linear address.
+static bool locate_table(struct walking *k, uint64_t entry_gpa, bool linear, struct array_value *page)
 {
     struct mmu *m = k->m;
     const struct array_value *v;
     struct ept_request rq = {.eptp = m->space.eptp,
                              .gpa = entry_gpa,
                              .access = EPT_ACCESS_READ,
-                             .linear_valid = true,
+                             .linear_valid = linear,
                              .mode_based_exec = m->space.mode_based_exec};
 
     if (!m->space.ept) {
@@ -157,7 +159,7 @@ static uint64_t read_guest_entry(struct walking *k, uint64_t hpa, unsigned level
     uint64_t begin = c->now_ticks;
     struct ept_step s = {.address = hpa, .level = (uint8_t)level};
 
-    s.entry = mem_read64(c, hpa);
+    s.entry = paging_entry(&k->m->space.paging, hpa, mem_read64(c, hpa & ~7ull));
     s.ticks = c->now_ticks - begin;
     s.where = (uint8_t)ept_where_of(c->uarch, s.ticks);
     add_step(k->w, 1, &s);
@@ -167,11 +169,12 @@ static uint64_t read_guest_entry(struct walking *k, uint64_t hpa, unsigned level
 
 static bool page_fault(struct walking *k, uint32_t bits)
 {
-    k->w->error_code = paging_error_code(&k->m->space.paging, k->access, k->user) | bits;
+    k->w->error_code = paging_error_code(&k->m->space.paging, k->access, k->mode) | bits;
     return fail(k, MMU_PAGE_FAULT);
 }
 
-// Where the walk begins: at the deepest table known, or at CR3. Returns the table's level.
+// Where the walk begins: at the deepest table known, or at CR3 (PAE paging: at a PDPTE register). Returns the
+// table's level; 0: there is none.
 static unsigned begin_guest(struct walking *k, uint64_t linear, struct array_value *table, bool *known)
 {
     struct mmu *m = k->m;
@@ -182,14 +185,14 @@ static unsigned begin_guest(struct walking *k, uint64_t linear, struct array_val
     *known = v != NULL;
     if (!v) {
         m->counters.table_misses++;
-        *table = (struct array_value){.gpa = p->cr3 & X86_CR3_ADDR_MASK};
-        return p->levels;
+        *table = (struct array_value){.gpa = 0};
+        return paging_root(p, linear, &table->gpa) ? paging_top(p) : 0;
     }
     m->counters.table_hits++;
     if (m->check)
         mmu_check_table(m, false, level, linear, v);
     *table = *v;
-    k->rights &= v->rights;
+    k->rights = k->begin_rights = k->rights & v->rights;
     return level;
 }
 
@@ -198,7 +201,7 @@ static bool reach_table(struct walking *k, struct array_value *table)
 {
     struct array_value page;
 
-    if (!locate_table(k, table->gpa, &page))
+    if (!locate_table(k, table->gpa, true, &page))
         return false;
     table->hpa = page.hpa | (table->gpa & ((1ull << page.page_bits) - 1));
     table->rights = page.rights;
@@ -213,9 +216,11 @@ static bool walk_guest(struct walking *k, uint64_t linear)
     bool known;
     unsigned level = begin_guest(k, linear, &table, &known);
 
+    if (!level)
+        return page_fault(k, 0);
     for (;; level--, known = false) {
         struct guest_step *s = &k->guest[k->guest_count++];
-        uint64_t offset = (linear >> (12 + 9 * (level - 1)) & 0x1ff) * 8;
+        uint64_t offset = paging_offset(p, linear, level);
 
         // The address that the EPT is asked for is that of the entry.
         table.gpa |= offset;
@@ -230,22 +235,31 @@ static bool walk_guest(struct walking *k, uint64_t linear)
         if (paging_reserved_set(p, s->entry, level, phys_bits))
             return page_fault(k, PFERR_P | PFERR_RSVD);
         k->rights = paging_rights(p, k->rights, s->entry);
-        if (paging_is_leaf(s->entry, level))
+        if (paging_is_leaf(p, s->entry, level)) {
+            k->rights |= paging_key(p, s->entry);
             break;
-        table = (struct array_value){.gpa = s->entry & X86_PTE_ADDR_MASK};
+        }
+        table = (struct array_value){.gpa = paging_table(p, s->entry)};
     }
-    k->page_bits = (uint8_t)(12 + 9 * (level - 1));
+    k->page_bits = (uint8_t)paging_bits(p, level);
     return true;
 }
 
 static bool guest_allows(struct walking *k)
 {
-    uint16_t need, forbid;
+    const struct paging_demand *d = &k->m->rules[k->mode][k->access].demand;
 
-    paging_demands(&k->m->space.paging, k->access, k->user, &need, &forbid);
-    if ((k->rights & need) == need && !(k->rights & forbid))
+    if (paging_allows(d, k->rights))
         return true;
-    return page_fault(k, PFERR_P);
+    return page_fault(k, PFERR_P | (paging_key_denies(d, k->rights) ? PFERR_PK : 0));
+}
+
+static void set_entry(struct mmu *m, const struct guest_step *s, uint64_t wanted)
+{
+    const struct paging *p = &m->space.paging;
+    uint64_t at = s->hpa & ~7ull, *bytes = mem_hpa_to_ptr(m->cpu, at, 8); // It was read.
+
+    mem_write64(m->cpu, at, paging_entry_set(p, s->hpa, *bytes, wanted), true);
 }
 
 // SDM 4.8: accessed in every entry used, dirty in the leaf of a write. These are writes to the EPT as well;
@@ -269,7 +283,7 @@ static bool set_guest_flags(struct walking *k)
                                   (uint64_t)(s->table.rights & EPT_RWX) << QUAL_EPT_ALLOWED_SHIFT;
             return fail(k, MMU_EPT_VIOLATION);
         }
-        mem_write64(m->cpu, s->hpa, s->entry | wanted, true);
+        set_entry(m, s, wanted);
         m->counters.guest_flag_writes++;
     }
     return true;
@@ -278,22 +292,21 @@ static bool set_guest_flags(struct walking *k)
 // Remembers the tables below the first of this walk; the first is remembered already, or CR3 names it.
 static void cache_guest_tables(struct walking *k, uint64_t linear)
 {
-    uint16_t rights = MMU_GW | MMU_GU | MMU_GX;
+    const struct paging *p = &k->m->space.paging;
+    uint16_t rights = k->begin_rights;
 
-    if (k->guest_count && k->guest[0].level < k->m->space.paging.levels)
-        rights = k->guest[0].table.rights & (MMU_GW | MMU_GU | MMU_GX); // Began at a cached table.
     for (unsigned i = 1; i < k->guest_count; i++) {
         const struct guest_step *s = &k->guest[i];
         struct array_value v = s->table;
 
-        rights = paging_rights(&k->m->space.paging, rights, k->guest[i - 1].entry);
+        rights = paging_rights(p, rights, k->guest[i - 1].entry);
         v.hpa &= ~0xfffull;
         v.gpa &= ~0xfffull;
         v.rights = (uint16_t)(rights | (v.rights & (MMU_EPT_RIGHTS | MMU_DIRTY)));
-        v.page_bits = (uint8_t)(12 + 9 * s->level);
+        v.page_bits = (uint8_t)paging_bits(p, s->level + 1u);
         if (k->m->check)
             mmu_check_stamp(k->m, &v);
-        tlb_insert_table(&k->m->tlb, &k->m->numbers, false, s->level, linear, &v);
+        tlb_insert_table(&k->m->tlb, &k->m->numbers, false, p->levels, s->level, linear, &v);
     }
 }
 
@@ -301,6 +314,8 @@ static void cache_guest_tables(struct walking *k, uint64_t linear)
 
 static uint8_t linear_rights(const struct walking *k)
 {
+    if (k->m->space.paging.off) // As of a user-mode address that may be written (SDM table 27-7).
+        return EPT_LINEAR_USER | EPT_LINEAR_WRITABLE;
     if (!k->m->space.paging.levels)
         return 0;
     return (uint8_t)((k->rights & MMU_GU ? EPT_LINEAR_USER : 0) |
@@ -312,7 +327,8 @@ static uint8_t linear_rights(const struct walking *k)
 static bool reach_page(struct walking *k, uint64_t gpa, struct array_value *page)
 {
     const struct mmu_space *s = &k->m->space;
-    bool user = s->paging.levels ? (k->rights & MMU_GU) != 0 : k->user;
+    // Without tables that say so, the address is of the access's mode; with paging off, of user mode.
+    bool user = s->paging.levels ? (k->rights & MMU_GU) != 0 : s->paging.off || k->mode == MMU_USER;
     struct ept_request rq = {.eptp = s->eptp,
                              .gpa = gpa,
                              .access = k->access,
@@ -334,7 +350,7 @@ static bool reach_page(struct walking *k, uint64_t gpa, struct array_value *page
     if (!ept_translate(k, &rq, page))
         return false;
     // What holds for this address in either mode: lookups then need not know whose address it is.
-    if (s->mode_based_exec && s->paging.levels) {
+    if (s->mode_based_exec && (s->paging.levels || s->paging.off)) {
         bool allowed = page->rights & (user ? MMU_XU : MMU_X);
 
         page->rights &= (uint16_t) ~(MMU_X | MMU_XU);
@@ -352,6 +368,9 @@ static void combine(struct walking *k, uint64_t gpa, const struct array_value *p
     *v = *page;
     if (k->page_bits < v->page_bits)
         v->page_bits = k->page_bits;
+    if (v->page_bits == 22) // TLBs hold a page of 4 MBytes in halves.
+        v->page_bits = 21;
+    v->guest_bits = leaf ? k->page_bits : 0;
     offset = gpa & ((1ull << page->page_bits) - 1) & ~((1ull << v->page_bits) - 1);
     v->hpa = page->hpa | offset;
     v->gpa = page->gpa | offset;
@@ -367,12 +386,12 @@ static bool walk(struct walking *k, uint64_t linear)
     uint64_t gpa = linear;
 
     if (p->levels) {
-        k->rights = MMU_GW | MMU_GU | MMU_GX;
+        k->rights = k->begin_rights = MMU_GW | MMU_GU | MMU_GX;
         if (!walk_guest(k, linear) || !guest_allows(k))
             return false;
-        uint64_t in_page = (1ull << k->page_bits) - 1;
+        const struct guest_step *leaf = &k->guest[k->guest_count - 1];
 
-        gpa = (k->guest[k->guest_count - 1].entry & X86_PTE_ADDR_MASK & ~in_page) | (linear & in_page);
+        gpa = paging_page(p, leaf->entry, leaf->level) | (linear & ((1ull << k->page_bits) - 1));
     }
     if (!reach_page(k, gpa, &page) || !set_guest_flags(k))
         return false;
@@ -389,20 +408,58 @@ static void count_result(struct mmu *m, enum mmu_result result)
     m->counters.log_fulls += result == MMU_LOG_FULL;
 }
 
-enum mmu_result mmu_walk_tables(struct mmu *m, uint64_t linear, unsigned access, bool user)
+// A new translation stands before what was found for its addresses until now.
+static void forget_near(struct mmu *m, uint64_t linear, unsigned page_bits)
+{
+    if (page_bits != 12) {
+        m->near_stamp++;
+        return;
+    }
+    for (unsigned mode = 0; mode < MMU_MODES; mode++)
+        for (unsigned write = 0; write < 2; write++)
+            m->near[mode][write][linear >> 12 & (MMU_NEAR_PAGES - 1)].stamp = 0;
+}
+
+static void begin(struct mmu *m, uint64_t linear)
 {
     struct mmu_walk *w = &m->walk;
-    struct walking k = {.m = m,
-                        .w = w,
-                        .access = access,
-                        .user = user,
-                        .rights = MMU_GW | MMU_GX | MMU_GDIRTY,
-                        .page_bits = 30};
 
     memset(w, 0, offsetof(struct mmu_walk, steps));
     w->linear = linear;
     w->gpa = UINT64_MAX;
     w->begin_ticks = m->cpu->now_ticks;
+}
+
+static enum mmu_result end(struct mmu *m)
+{
+    m->walk.ticks = m->cpu->now_ticks - m->walk.begin_ticks;
+    count_result(m, m->walk.result);
+    return m->walk.result;
+}
+
+enum mmu_result mmu_translate_physical(struct mmu *m, uint64_t gpa, uint64_t *hpa)
+{
+    struct walking k = {.m = m, .w = &m->walk, .access = EPT_ACCESS_READ};
+    struct array_value page;
+
+    begin(m, 0);
+    mmu_refresh(m);
+    if (locate_table(&k, gpa, false, &page))
+        *hpa = page.hpa | (gpa & ((1ull << page.page_bits) - 1));
+    return end(m);
+}
+
+enum mmu_result mmu_walk_tables(struct mmu *m, uint64_t linear, unsigned access, enum mmu_mode mode)
+{
+    struct mmu_walk *w = &m->walk;
+    struct walking k = {.m = m,
+                        .w = w,
+                        .access = access,
+                        .mode = mode,
+                        .rights = MMU_GW | MMU_GX | MMU_GDIRTY,
+                        .page_bits = 30};
+
+    begin(m, linear);
     m->counters.walks++;
     pcpu_charge_cycles(m->cpu, m->cpu->uarch->paging_cache.walk_start_cycles);
     if (walk(&k, linear)) {
@@ -411,8 +468,7 @@ enum mmu_result mmu_walk_tables(struct mmu *m, uint64_t linear, unsigned access,
         if (m->check)
             mmu_check_stamp(m, &w->value);
         tlb_insert(&m->tlb, &m->numbers, linear, access & EPT_ACCESS_FETCH, &w->value);
+        forget_near(m, linear, w->value.page_bits);
     }
-    w->ticks = m->cpu->now_ticks - w->begin_ticks;
-    count_result(m, w->result);
-    return w->result;
+    return end(m);
 }

@@ -7,8 +7,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define FIRMWARE_BASE 0xf0000ull
-
 // --- Messages and numbers. ---
 
 static int error_of(struct image_build *b, const struct image_file *f, const char *format, va_list args)
@@ -268,7 +266,7 @@ uint32_t image_memory_map(const struct image_request *r, struct image_range *ran
 
     ranges[n++] = (struct image_range){0, IMAGE_LOW_END, 1};
     ranges[n++] = (struct image_range){IMAGE_LOW_END, 0xa0000 - IMAGE_LOW_END, 2};
-    ranges[n++] = (struct image_range){FIRMWARE_BASE, IMAGE_MIB - FIRMWARE_BASE, 2};
+    ranges[n++] = (struct image_range){VMM_ACPI_BASE, IMAGE_MIB - VMM_ACPI_BASE, 2};
     if (low > IMAGE_MIB)
         ranges[n++] = (struct image_range){IMAGE_MIB, low - IMAGE_MIB, 1};
     if (r->memory_bytes > low)

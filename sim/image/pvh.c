@@ -70,6 +70,7 @@ static int pvh_plan(struct image_build *b, const struct image_elf *elf)
     image_put(to + 12, module_count, 4);
     image_put(to + 16, modules, 8);
     image_put(to + 24, line, 8);
+    image_put(to + 32, VMM_ACPI_BASE, 8); // The RSDP.
     image_put(to + 40, map, 8);
     image_put(to + 48, map_count, 4);
     b->plan->format = "PVH";

@@ -35,10 +35,10 @@ enum machine_end {
 };
 const char *machine_end_str(enum machine_end end);
 
-// How the guest of a VM with an image ended; BOARD_END_NONE: it has not.
+// How the guest of a VM with an image ended; GUEST_END_NONE: it has not.
 struct machine_guest_end {
-    enum board_end how;
-    uint32_t code; // Of BOARD_END_EXIT; 0xffff: that or more.
+    enum guest_end how;
+    uint32_t code; // Of GUEST_END_EXIT; 0xffff: that or more.
 };
 
 struct machine_run {

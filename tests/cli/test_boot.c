@@ -2,6 +2,7 @@
 /* hvsim boot: what it takes, what it refuses, and what its exit status says. */
 #include "tests/cli/cli.h"
 
+#include "sim/image/tests/image_fixture.h"
 #include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -107,4 +108,78 @@ TEST(Boot, TheImageIsPartOfTheRunsIdentity)
     EXPECT_STREQ(cli_query_text(db, "SELECT setup FROM runs WHERE run = 2"), first);
     EXPECT_EQ(cli_query(db, "SELECT count(DISTINCT setup) FROM runs"), 2);
     EXPECT_EQ(cli_query(db, "SELECT count(DISTINCT digest) FROM runs WHERE run < 3"), 1);
+}
+
+/* 32-bit code as an ELF file of its own; returns hvsim's status. */
+static int boot_code(const char *code, size_t size, const char *options)
+{
+    static struct fixture f;
+
+    fixture_elf(&f, false);
+    memcpy(f.bytes + 0x1000 + FIXTURE_ENTRY - FIXTURE_BASE, code, size);
+    cli_write("code.elf", f.bytes, sizeof f.bytes);
+    return hvsim("boot code.elf --until 5ms %s", options);
+}
+#define CODE(bytes) bytes, sizeof(bytes) - 1
+#define EXIT_EAX "\xe7\xf4\xf4"           // out %eax, $0xf4; hlt
+#define SEND(letter) "\xb0" letter "\xee" // mov $letter, %al; out %al, (%dx)
+
+/* Each way of ending is told on standard error, and by the status; standard output is the guest's. */
+TEST(Boot, TheGuestsEndIsTheCommandsStatus)
+{
+    static const struct {
+        const char *name, *code;
+        size_t size;
+        int status;
+        const char *says, *out;
+    } rows[] = {
+        {"code 0", CODE("\x31\xc0" EXIT_EAX), 0, "code.elf: exit with code 0; ", ""},
+        {"code 7", CODE("\xb8\x07\0\0\0" EXIT_EAX), 7, "exit with code 7; ", ""},
+        {"code 300", CODE("\xb8\x2c\x01\0\0" EXIT_EAX), 255, "exit with code 300; ", ""},
+        {"code 2^32 - 1", CODE("\xb8\xff\xff\xff\xff" EXIT_EAX), 255, "exit with code 65535 or more; ", ""},
+        {"console", CODE("\xba\xf8\x03\0\0" SEND("h") SEND("i") SEND("\n") "\x31\xc0" EXIT_EAX), 0,
+         "exit with code 0; ", "hi\n"},
+        {"power off",
+         CODE("\xba\0\x89\0\0" SEND("S") SEND("h") SEND("u") SEND("t") SEND("d") SEND("o") SEND("w")
+                  SEND("n") "\xf4"),
+         0, "power off; ", ""},
+        {"triple fault", CODE("\x0f\x0b"), 1, "triple fault; ", ""},
+        {"halt", CODE("\xf4\xeb\xfd"), 1, "halted for ever: ", ""},
+        {"loop", CODE("\xeb\xfe"), 124, "time limit; ", ""},
+    };
+
+    if (!cli_can_run())
+        test_skip("there is no libhv.so in this build");
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+        test_row("%s", rows[i].name);
+        int status = boot_code(rows[i].code, rows[i].size, "");
+
+        if (strstr(cli_err, "no guest program at this IDTR base"))
+            test_skip("this build has no interpreter of machine code");
+        EXPECT_EQ(status, rows[i].status);
+        EXPECT_STRSTR(cli_err, rows[i].says);
+        EXPECT_STREQ(cli_out, rows[i].out);
+    }
+}
+
+/* The console is in the trace with its cycles, and goes to a file if one is named. */
+TEST(Boot, TheConsoleIsInTheTrace)
+{
+    char db[300];
+
+    if (!cli_can_run())
+        test_skip("there is no libhv.so in this build");
+    snprintf(db, sizeof db, "%s", cli_path("c.db"));
+    int status = boot_code(CODE("\xba\xf8\x03\0\0" SEND("h") SEND("i") "\x31\xc0" EXIT_EAX),
+                           "--db c.db --console c.txt");
+
+    if (strstr(cli_err, "no guest program at this IDTR base"))
+        test_skip("this build has no interpreter of machine code");
+    EXPECT_EQ(status, 0);
+    EXPECT_STREQ(cli_out, "");
+    EXPECT_STREQ(
+        cli_query_text(db, "SELECT group_concat(char(a1), '') FROM events WHERE kind = 'guest_console'"),
+        "hi");
+    EXPECT_EQ(cli_query(db, "SELECT count(DISTINCT cycle) FROM events WHERE kind = 'guest_console'"), 2);
+    EXPECT_EQ(cli_query(db, "SELECT a1 FROM events WHERE kind = 'guest_end'"), 1);
 }

@@ -181,16 +181,19 @@ static struct outcome outcome_of(const struct machine_run *run, unsigned violati
     const struct machine_guest_end *end = &run->guest_ends[0];
     struct outcome o = {STATUS_FAILED, ""};
 
-    if (end->how == BOARD_END_EXIT) {
+    if (end->how == GUEST_END_EXIT) {
         o.status = end->code < STATUS_CODE_MAX ? (int)end->code : (int)STATUS_CODE_MAX;
         snprintf(o.text, sizeof o.text, "exit with code %" PRIu32 "%s", end->code,
                  end->code == UINT16_MAX ? " or more" : "");
-    } else if (end->how == BOARD_END_POWER_OFF) {
+    } else if (end->how == GUEST_END_POWER_OFF) {
         o.status = STATUS_OK;
         snprintf(o.text, sizeof o.text, "power off");
-    } else if (end->how == BOARD_END_TRIPLE_FAULT) {
+    } else if (end->how == GUEST_END_TRIPLE_FAULT) {
         snprintf(o.text, sizeof o.text, "triple fault");
-    } else if (end->how == BOARD_END_ERROR) {
+    } else if (end->how == GUEST_END_RESET) {
+        o.status = STATUS_OK;
+        snprintf(o.text, sizeof o.text, "reset");
+    } else if (end->how == GUEST_END_ERROR) {
         snprintf(o.text, sizeof o.text, "the core could not go on with it");
     } else if (run->end == MACHINE_TIME_LIMIT) {
         o.status = STATUS_TIME_LIMIT;

@@ -1,106 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 // The PC's devices against a core of a few lines: what a guest reads and writes, and what comes of it.
-#include "hv/vmm/pc.h"
-
-#include "hv/hw/trace.h"
+#include "hv/vmm/tests/pc_fixture.h"
 #include "spec/uart_bits.h"
-#include "tests/shim/shim.h"
 #include <stdlib.h>
 #include <string.h>
-
-#define MIB (1ull << 20)
-
-static u8 memory[2 * MIB] __attribute__((aligned(4096)));
-static u8 heap[MIB] __attribute__((aligned(64)));
-static struct {
-    char console[64];
-    u32 console_length;
-    u32 console_vm;
-    u8 line[24];
-    u32 line_changes;
-    enum board_end how;
-    u64 code;
-    u32 ends;
-    u64 freed;
-} core;
-static struct vmm vmm;
-static struct vmm_vm vm;
-static struct vmm_vm_config config;
-
-u64 hw_syscall(u64 nr, u64 a0, u64 a1, u64 a2, u64 a3)
-{
-    (void)a2, (void)a3;
-    if (nr == HV_SYS_CONSOLE) {
-        core.console[core.console_length++] = (char)a1;
-        core.console_vm = (u32)a0;
-    }
-    if (nr == HV_SYS_TOUCH)
-        return a0;
-    if (nr == HV_SYS_MADVISE_FREE) {
-        core.freed = a0;
-        memset((void *)a0, 0, a1);
-    }
-    return 0;
-}
-void hw_trace(enum hw_tracepoint tp, u64 a0, u64 a1, u64 a2, u64 a3, u64 a4, u64 a5)
-{
-    (void)tp, (void)a0, (void)a1, (void)a2, (void)a3, (void)a4, (void)a5;
-}
-void *vmm_alloc(struct vmm *of, u64 bytes)
-{
-    u64 at = (of->heap_used + 63) & ~63ull;
-
-    of->heap_used = at + bytes;
-    return of->heap + at;
-}
-void vmm_require(s64 result, const char *what)
-{
-    (void)what;
-    EXPECT_GE(result, 0);
-}
-void vmm_dirty_mark(struct vmm_vm *of, u32 slot, u64 offset, u64 bytes)
-{
-    (void)of, (void)slot, (void)offset, (void)bytes;
-}
-s64 vmm_irq_line(struct vmm_vm *of, u32 gsi, u32 level)
-{
-    (void)of;
-    core.line[gsi] = (u8)level;
-    core.line_changes++;
-    return 0;
-}
-void vmm_guest_end(struct vmm_vm *of, enum board_end how, u64 code)
-{
-    (void)of;
-    core.ends++;
-    core.how = how;
-    core.code = code;
-}
-
-static void out(u16 port, u64 value, u32 size)
-{
-    EXPECT_TRUE(vmm_pc_access(&vm, VMM_DEVICE_PORT, port, true, (u8 *)&value, size));
-}
-static u64 in(u16 port, u32 size)
-{
-    u64 value = 0;
-
-    EXPECT_TRUE(vmm_pc_access(&vm, VMM_DEVICE_PORT, port, false, (u8 *)&value, size));
-    return value;
-}
-
-static void make(void)
-{
-    memset(&core, 0, sizeof core);
-    memset(heap, 0, sizeof heap);
-    vmm = (struct vmm){.heap = heap, .heap_bytes = sizeof heap};
-    config = (struct vmm_vm_config){.number = 5, .vcpu_count = 3, .memory_bytes = 0x123456789000};
-    vm = (struct vmm_vm){.vmm = &vmm, .config = &config};
-    vm.slots[0] =
-        (struct vmm_slot){.used = 1, .page_shift = 12, .address = (u64)memory, .bytes = sizeof memory};
-    vmm_pc_create(&vm);
-    EXPECT_LE(vmm.heap_used, vmm_pc_heap_bytes());
-}
 
 static void out_uart(u32 reg, u8 value)
 {
@@ -266,7 +169,7 @@ TEST(DebugExit, TheCodeIsWhatWasWritten)
 {
     make();
     out(0xf4, 0x12345, 4);
-    EXPECT_EQ(core.how, BOARD_END_EXIT);
+    EXPECT_EQ(core.how, GUEST_END_EXIT);
     EXPECT_EQ(core.code, 0x12345);
     out(0xf4, 0, 1);
     EXPECT_EQ(core.code, 0);
@@ -280,7 +183,7 @@ TEST(DebugExit, ShutdownIsAWordOfBytes)
         out(0x8900, (u8)*p, 1);
     EXPECT_EQ(core.ends, 0);
     out(0x8900, 'n', 1);
-    EXPECT_EQ(core.how, BOARD_END_POWER_OFF);
+    EXPECT_EQ(core.how, GUEST_END_POWER_OFF);
 }
 
 TEST(FwCfg, ItemsAreReadByteByByte)

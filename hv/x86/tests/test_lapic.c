@@ -4,6 +4,7 @@
 #include "hv/lib/bitmap.h"
 #include "hv/x86/lapic_state.h"
 #include "hv/x86/tests/vm_fixture.h"
+#include "spec/cpuid.h"
 
 static struct knobs knobs;
 
@@ -182,11 +183,78 @@ static void destinations(void)
     EXPECT_EQ(lapic_pv_send_ipi(v->vcpu.vm, 0x5, 0, 1, 0x72, true), 2);
     EXPECT_EQ(took(0x72), 0xa);
     EXPECT_EQ(lapic_pv_send_ipi(v->vcpu.vm, 0x5, 0, 1, 0x872, true), -EINVAL);
+    // Beyond all IDs, and where the bits would count around to the low ones: nobody.
+    EXPECT_EQ(lapic_pv_send_ipi(v->vcpu.vm, ~0ull, ~0ull, 0xffffffff, 0x73, true), 0);
+    EXPECT_EQ(lapic_pv_send_ipi(v->vcpu.vm, ~0ull, ~0ull, 0xfffffffe, 0x73, true), 0);
+    EXPECT_EQ(took(0x73), 0);
     vcpu_put(&v->vcpu);
 }
 TEST(Lapic, InterruptsReachWhomTheDestinationNames)
 {
     run_body(destinations, true);
+}
+
+// SDM 10.4.6: software may write the ID of an xAPIC, even one that another has.
+static void shared_id(void)
+{
+    struct x86_vcpu *v = t.v;
+    u32 value = 0x1ff;
+    struct vcpu *vcpu;
+
+    EXPECT_GT(hv_ioctl(t.vm, HV_CREATE_VCPU, 1), 0);
+    vm_for_each_vcpu(i, vcpu, v->vcpu.vm)
+    {
+        vcpu_load(vcpu);
+        EXPECT_TRUE(irqchip_mmio(to_x86(vcpu), 0xfee000f0, true, &value, 4));
+        u32 id = 5u << 24;
+
+        EXPECT_TRUE(irqchip_mmio(to_x86(vcpu), 0xfee00020, true, &id, 4));
+        vcpu_put(vcpu);
+    }
+    EXPECT_EQ(apic_deliver(v->vcpu.vm, NULL, &(struct apic_interrupt){.dest = 5, .vector = 0x41}), 2);
+    EXPECT_EQ(took(0x41), 0x3);
+    EXPECT_EQ(apic_deliver(v->vcpu.vm, NULL, &(struct apic_interrupt){.dest = 1, .vector = 0x42}), -1);
+    vcpu_load(&v->vcpu);
+    EXPECT_FALSE(lapic_fast_icr(v, 5ull << 32 | 0x43)); // The slow path's.
+    vcpu_put(&v->vcpu);
+}
+TEST(Lapic, ProcessorsWithOneIdAllTakeWhatIsSentToIt)
+{
+    run_body(shared_id, true);
+}
+
+// SDM 10.4.3: while IA32_APIC_BASE has it disabled, CPUID says so, its page is not there, state is lost.
+static void switched_off(void)
+{
+    struct {
+        struct hv_cpuid2 head;
+        struct hv_cpuid_entry2 entries[1];
+    } c = {.head.nent = 1, .entries = {{.function = 1, .edx = CPUID_APIC}}};
+    struct x86_vcpu *v = t.v;
+    u32 value = 0x1ff;
+
+    EXPECT_EQ(hv_ioctl_ptr(t.vcpu, HV_SET_CPUID2, &c), 0);
+    vcpu_load(&v->vcpu);
+    EXPECT_TRUE(guest_cpuid_has(v, 1, 0, CPUID_EDX, CPUID_APIC));
+    EXPECT_TRUE(irqchip_mmio(v, 0xfee000f0, true, &value, 4));
+    EXPECT_EQ(lapic_set_base(v, APIC_BASE_RESET_ADDR | APIC_BASE_BSP, false), 0);
+    EXPECT_FALSE(guest_cpuid_has(v, 1, 0, CPUID_EDX, CPUID_APIC));
+    EXPECT_FALSE(irqchip_mmio(v, 0xfee00030, false, &value, 4));
+    lapic_set_cr8(v, 9); // CR8 stays (10.8.6).
+    EXPECT_EQ(lapic_get_cr8(v), 9);
+    // x2APIC is offered by CPUID only.
+    EXPECT_EQ(lapic_set_base(v, 0xfed40000 | APIC_BASE_BSP | APIC_BASE_EN, false), 0); // And may move.
+    EXPECT_TRUE(guest_cpuid_has(v, 1, 0, CPUID_EDX, CPUID_APIC));
+    EXPECT_TRUE(irqchip_mmio(v, 0xfed400f0, false, &value, 4));
+    EXPECT_EQ(value & APIC_SVR_ENABLE, 0);
+    EXPECT_TRUE(irqchip_mmio(v, 0xfed40080, false, &value, 4));
+    EXPECT_EQ(value, 0x90);
+    EXPECT_EQ(lapic_set_base(v, 0xfed40000 | APIC_BASE_BSP | APIC_BASE_EN | APIC_BASE_EXTD, false), 1);
+    vcpu_put(&v->vcpu);
+}
+TEST(Lapic, ComesAndGoesWithItsBaseRegister)
+{
+    run_body(switched_off, true);
 }
 
 static void start_up(void)

@@ -181,8 +181,6 @@ bool entry_link_revision(const struct entry_view *e)
 
 bool entry_pdptes(const struct entry_view *e)
 {
-    uint64_t reserved =
-        0x1e6ull | (X86_PTE_ADDR_MASK & ~((1ull << e->phys_bits) - 1)) | 0xfff0000000000000ull;
     bool pae = (e->cr0 & X86_CR0_PG) && (e->cr4 & X86_CR4_PAE) && !e->ia32e;
     const uint64_t *table = NULL;
 
@@ -193,7 +191,7 @@ bool entry_pdptes(const struct entry_view *e)
     for (uint32_t i = 0; i < 4; i++) {
         uint64_t entry = table ? table[i] : field(e, GUEST_PDPTR0 + 2 * i);
 
-        if ((entry & X86_PTE_P) && (entry & reserved))
+        if (paging_pdpte_reserved_set(entry, e->phys_bits))
             return false;
     }
     return true;

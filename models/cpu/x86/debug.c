@@ -26,6 +26,7 @@ static bool overlaps(const struct x86_state *s, unsigned n, uint64_t at, unsigne
 static void note(struct vmx *v, unsigned n)
 {
     v->pending_debug |= DEBUG_INFO_B(n) | DEBUG_INFO_ENABLED_BREAKPOINT;
+    v->behind = true;
 }
 
 void debug_data(struct pcpu *c, uint64_t linear, unsigned size, bool write)
@@ -45,7 +46,7 @@ void debug_io(struct pcpu *c, uint16_t port, unsigned size)
 {
     struct x86_state *s = c->x86;
 
-    if (!debug_armed(c) || !(s->cr[4] & X86_CR4_DE))
+    if (s->vmx.guest || !debug_armed(c) || !(s->cr[4] & X86_CR4_DE))
         return;
     for (unsigned n = 0; n < BREAKPOINTS; n++)
         if (enabled(s->dr[7], n) && kind(s->dr[7], n) == RW_IO && overlaps(s, n, port, size))

@@ -21,35 +21,20 @@ bool guest_long(const struct vmx *v)
 
 void cpl_changed(struct vmx *v)
 {
-    v->cpu->x86->mmu->user = segment_cpl(v) == RING_3;
+    guest_space_cpl(v->cpu, segment_cpl(v));
 }
 
 // --- Accesses of the processor itself. ---
 
-static enum insn_result system_access(struct vmx *v, uint64_t linear, unsigned size, unsigned access,
-                                      uint64_t *value)
-{
-    struct mmu *m = v->cpu->x86->mmu;
-    bool user = m->user;
-    enum guest_access result;
-
-    m->user = false;
-    result = guest_access(v->cpu, linear, size, access, value);
-    m->user = user;
-    if (result != GUEST_DONE)
-        cpl_changed(v); // A handler may run by now.
-    return insn_access(result);
-}
-
 enum insn_result system_read(struct vmx *v, uint64_t linear, unsigned size, uint64_t *value)
 {
     *value = 0;
-    return system_access(v, linear, size, EPT_ACCESS_READ, value);
+    return insn_access(guest_access(v->cpu, linear, size, EPT_ACCESS_READ | GUEST_SYSTEM, value));
 }
 
 enum insn_result system_write(struct vmx *v, uint64_t linear, unsigned size, uint64_t value)
 {
-    return system_access(v, linear, size, EPT_ACCESS_WRITE, &value);
+    return insn_access(guest_access(v->cpu, linear, size, EPT_ACCESS_WRITE | GUEST_SYSTEM, &value));
 }
 
 // --- Descriptors. ---
@@ -237,6 +222,8 @@ enum insn_result insn_lldt(struct vmx *v, uint16_t selector)
         return insn_fault(v->cpu, GP_VECTOR, SELECTOR_ERROR(selector));
     if (!descriptor_present(&d))
         return insn_fault(v->cpu, NP_VECTOR, SELECTOR_ERROR(selector));
+    if (!x86_canonical(v->cpu, d.segment.base))
+        return insn_fault(v->cpu, GP_VECTOR, SELECTOR_ERROR(selector));
     segment_put(v, SEG_LDTR, selector, &d.segment);
     return INSN_DONE;
 }
@@ -261,6 +248,8 @@ enum insn_result insn_ltr(struct vmx *v, uint16_t selector)
         return insn_fault(v->cpu, GP_VECTOR, SELECTOR_ERROR(selector));
     if (!descriptor_present(&d))
         return insn_fault(v->cpu, NP_VECTOR, SELECTOR_ERROR(selector));
+    if (!x86_canonical(v->cpu, d.segment.base))
+        return insn_fault(v->cpu, GP_VECTOR, SELECTOR_ERROR(selector));
     d.segment.ar |= TYPE_BUSY;
     r = system_write(v, d.address + 5, 1, (d.low >> 40 & 0xff) | TYPE_BUSY);
     if (r == INSN_DONE)

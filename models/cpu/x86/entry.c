@@ -111,7 +111,9 @@ uint32_t vmx_load_msrs(struct pcpu *c, uint64_t area, uint32_t count, bool exit)
         if (head >> 32 || forbidden)
             return i + 1;
         if (msr == MSR_IA32_EFER) {
-            if ((value & ~EFER_DEFINED) || !!(value & EFER_LME) != !!(MSR_VALUE(c, IA32_EFER) & EFER_LMA))
+            // With paging on, LME is what makes LMA.
+            if ((value & ~EFER_DEFINED) || ((c->x86->cr[0] & X86_CR0_PG) &&
+                                            !!(value & EFER_LME) != !!(MSR_VALUE(c, IA32_EFER) & EFER_LMA)))
                 return i + 1;
             MSR_VALUE(c, IA32_EFER) = (value & ~EFER_LMA) | (MSR_VALUE(c, IA32_EFER) & EFER_LMA);
         } else if (msrs_write(c, msr, value) != HW_DONE) {
@@ -172,6 +174,8 @@ bool vmx_load_guest(struct pcpu *c)
     v->linear = !v->guest || v->guest->program->linear;
     if (!v->guest)
         segments_load(c);
+    guest_pdptes_load(c);
+    guest_space_cpl(c, (vmcs_get32(v, GUEST_SS_AR_BYTES) & AR_DPL_MASK) >> AR_DPL_SHIFT);
     guest_space_load(c);
     return true;
 }

@@ -107,6 +107,7 @@ void vmx_unblock_nmi(struct pcpu *c)
     if (!(v->ctl.pin & PIN_VIRTUAL_NMIS) && (v->ctl.pin & PIN_NMI_EXITING))
         return;
     v->blocking &= ~INTERRUPTIBILITY_NMI;
+    v->behind = true;
     if (!(v->ctl.pin & PIN_VIRTUAL_NMIS)) {
         c->nmi_blocked = false;
         pcpu_update_limit(c);
@@ -357,7 +358,7 @@ bool vmx_boundary(struct pcpu *c)
     struct vmx *v = &c->x86->vmx;
 
     do {
-        v->delivered = v->look_again = false;
+        v->delivered = v->look_again = v->behind = false;
         vmx_sync(c);
         if (look(c))
             return true;

@@ -78,6 +78,7 @@ static void save_guest(struct pcpu *c)
     vmcs_put(v, GUEST_CR0, s->cr[0]);
     vmcs_put(v, GUEST_CR3, s->cr[3]);
     vmcs_put(v, GUEST_CR4, s->cr[4]);
+    guest_pdptes_save(c);
     save_msrs_of_state(c);
     if (!v->guest)
         segments_save(c);

@@ -1,135 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
-// Memory accesses of a guest: translation and what its faults make, page-modification log, APIC-access page,
-// data. And what a guest's instructions invalidate.
-#include "models/cpu/x86/replay_guest.h"
+// Memory accesses of a guest: translation and what its faults make, APIC-access page, data, locked
+// read-modify-writes.
 #include "models/cpu/x86/trace_exit.h"
 #include "models/cpu/x86/x86_state.h"
 
 #include "models/apic/lapic.h"
 #include "models/cpu/uarch/uarch.h"
 #include "models/mem/mem.h"
-#include "models/mmu/check.h"
-#include "spec/apic_bits.h"
-#include "spec/cpuid.h"
 #include "traces/trace.h"
-
-// --- Page-modification log (SDM 28.3.6). ---
-
-static bool pml_full(struct pcpu *c)
-{
-    const struct vmx *v = &c->x86->vmx;
-
-    return (v->ctl.cpu2 & CPU2_ENABLE_PML) && vmcs_get(v, GUEST_PML_INDEX) >= PML_ENTRIES;
-}
-
-static void pml_log(struct pcpu *c, uint64_t gpa)
-{
-    struct vmx *v = &c->x86->vmx;
-    uint64_t index = vmcs_get(v, GUEST_PML_INDEX);
-
-    if (!(v->ctl.cpu2 & CPU2_ENABLE_PML))
-        return;
-    pcpu_charge_cycles(c, c->uarch->vmx.pml_cycles);
-    mem_write64(c, vmcs_get(v, PML_ADDRESS) + index * 8, gpa & ~0xfffull, false);
-    vmcs_put(v, GUEST_PML_INDEX, (index - 1) & 0xffff);
-}
-
-// --- What translates. ---
-
-void guest_mem_create(struct pcpu *c)
-{
-    const struct uarch_cpuid *row = uarch_cpuid_find(c->uarch, 0x80000001, 0);
-
-    c->x86->mmu->log = (struct mmu_log){.full = pml_full, .append = pml_log};
-    c->x86->pages_1g = row && (row->edx & CPUID_PDPE1GB);
-}
-
-// Levels of the guest's tables that translate its program's addresses.
-static uint8_t guest_levels(const struct pcpu *c)
-{
-    const struct x86_state *s = c->x86;
-
-    if (!s->vmx.linear || !(s->cr[0] & X86_CR0_PG))
-        return 0;
-    return s->cr[4] & X86_CR4_LA57 ? 5 : 4;
-}
-
-void guest_space_load(struct pcpu *c)
-{
-    const struct x86_state *s = c->x86;
-    const struct vmx *v = &s->vmx;
-    bool ept = v->ctl.cpu2 & CPU2_ENABLE_EPT, vpid = v->ctl.cpu2 & CPU2_ENABLE_VPID;
-    uint64_t cr4 = s->cr[4];
-    struct mmu_space space;
-
-    memset(&space, 0, sizeof space); // Compared as bytes.
-    space.paging.cr3 = s->cr[3];
-    space.paging.levels = guest_levels(c);
-    space.paging.wp = s->cr[0] & X86_CR0_WP;
-    space.paging.nxe = MSR_VALUE(c, IA32_EFER) & EFER_NXE;
-    space.paging.pge = cr4 & X86_CR4_PGE;
-    space.paging.smep = cr4 & X86_CR4_SMEP;
-    space.paging.smap = cr4 & X86_CR4_SMAP;
-    space.paging.pages_1g = s->pages_1g;
-    space.paging.ac = v->rflags & X86_RFLAGS_AC;
-    space.ept = ept;
-    space.eptp = ept ? vmcs_get(v, EPT_POINTER) : 0;
-    space.mode_based_exec = v->ctl.cpu2 & CPU2_MODE_BASED_EPT_EXEC;
-    space.tag.ep4ta = EPTP_EP4TA(space.eptp);
-    space.tag.vpid = vpid ? (uint16_t)vmcs_get(v, VIRTUAL_PROCESSOR_ID) : 0;
-    space.tag.pcid = cr4 & X86_CR4_PCIDE ? (uint16_t)(s->cr[3] & X86_CR3_PCID_MASK) : 0;
-    // 32-bit and PAE paging are not modelled; nothing here starts such a guest.
-    if (space.paging.levels && !(MSR_VALUE(c, IA32_EFER) & EFER_LMA)) {
-        trace_vmx_violation(c, "not modelled: paging outside of IA-32e mode", s->cr[0], s->cr[4]);
-        space.paging.levels = 0;
-    }
-    mmu_set_space(s->mmu, &space);
-    s->mmu->user = (vmcs_get32(v, GUEST_SS_AR_BYTES) & AR_DPL_MASK) == AR_DPL_MASK;
-}
-
-// --- What the guest invalidates (SDM 4.10.4.1): linear and combined mappings of its VPID (28.4.3.1). ---
-
-void guest_tlb_invlpg(struct pcpu *c, uint64_t linear)
-{
-    struct mmu *m = c->x86->mmu;
-
-    tlb_flush_linear(&m->tlb, m->space.tag.vpid, m->space.tag.pcid, linear);
-}
-
-void guest_tlb_cr(struct pcpu *c, uint64_t cr0_from, uint64_t cr4_from)
-{
-    struct mmu *m = c->x86->mmu;
-    const struct tlb_tag tag = m->space.tag;
-    uint64_t cr0 = c->x86->cr[0], cr4 = c->x86->cr[4], changed = cr4 ^ cr4_from;
-
-    if ((cr0_from & ~cr0 & X86_CR0_PG) || (changed & X86_CR4_PGE) || (cr4_from & ~cr4 & X86_CR4_PCIDE))
-        tlb_invvpid_single(&m->tlb, tag.vpid, false);
-    else if ((changed & X86_CR4_PAE) || (cr4 & ~cr4_from & X86_CR4_SMEP))
-        tlb_flush_pcid(&m->tlb, tag.vpid, tag.pcid);
-    guest_space_load(c);
-}
-
-void guest_tlb_cr3(struct pcpu *c, uint64_t value)
-{
-    struct mmu *m = c->x86->mmu;
-
-    guest_space_load(c);
-    if (!(c->x86->cr[4] & X86_CR4_PCIDE) || !(value & X86_CR3_NO_FLUSH))
-        tlb_flush_pcid(&m->tlb, m->space.tag.vpid, m->space.tag.pcid);
-}
-
-void guest_tlb_invpcid(struct pcpu *c, uint64_t type, uint16_t pcid, uint64_t linear)
-{
-    struct mmu *m = c->x86->mmu;
-    uint16_t vpid = m->space.tag.vpid;
-
-    if (type == 0)
-        tlb_flush_pcid_linear(&m->tlb, vpid, pcid, linear, true);
-    else if (type == 1)
-        tlb_flush_pcid(&m->tlb, vpid, pcid);
-    else
-        tlb_invvpid_single(&m->tlb, vpid, type == 3);
-}
 
 // --- Translation. ---
 
@@ -169,7 +47,8 @@ static enum guest_access exit_violation(struct pcpu *c)
     const struct mmu_walk *w = &c->x86->mmu->walk;
 
     x->qualification = w->qualification;
-    x->has_gpa = x->has_linear = true;
+    x->has_gpa = true;
+    x->has_linear = w->qualification & QUAL_EPT_LINEAR_VALID; // Not of a PDPTE that MOV to CR loads.
     x->gpa = w->gpa;
     x->linear = w->linear;
     return GUEST_EXIT;
@@ -189,23 +68,16 @@ static enum guest_access exception(struct pcpu *c, unsigned vector, uint32_t err
     return vmx_exception(c, vector, error, detail) ? GUEST_EXIT : GUEST_FAULT;
 }
 
-enum guest_access guest_translate(struct pcpu *c, uint64_t address, unsigned access, uint64_t *hpa)
+// What a translation that ended in `result` makes.
+static enum guest_access consequence(struct pcpu *c, enum mmu_result result, uint64_t address)
 {
-    struct mmu *m = c->x86->mmu;
-    enum mmu_result result;
-
-    if (guest_translate_fast(c, address, access, hpa))
-        return GUEST_DONE;
-    result = mmu_translate(m, address, access, m->user, hpa);
-    if (m->walked)
-        trace_guest_walk(c, access);
     switch (result) {
     case MMU_OK:
         break;
     case MMU_NOT_CANONICAL:
         return exception(c, GP_VECTOR, 0, 0);
     case MMU_PAGE_FAULT:
-        return exception(c, PF_VECTOR, m->walk.error_code, address);
+        return exception(c, PF_VECTOR, c->x86->mmu->walk.error_code, address);
     case MMU_EPT_VIOLATION:
         return exit_violation(c);
     case MMU_EPT_MISCONFIG:
@@ -219,13 +91,27 @@ enum guest_access guest_translate(struct pcpu *c, uint64_t address, unsigned acc
     return GUEST_DONE;
 }
 
-// --- Data. ---
-
-static bool is_apic_access(const struct vmx *v, uint64_t hpa)
+enum guest_access guest_translate(struct pcpu *c, uint64_t address, unsigned access, uint64_t *hpa)
 {
-    return (v->ctl.cpu2 & CPU2_VIRTUALIZE_APIC_ACCESSES) &&
-           ((hpa ^ vmcs_get(v, APIC_ACCESS_ADDR)) >> 12) == 0;
+    struct mmu *m = c->x86->mmu;
+    enum mmu_mode mode = access & GUEST_SYSTEM ? MMU_SUPERVISOR : m->mode;
+    enum mmu_result result;
+
+    access &= ~GUEST_SYSTEM;
+    if (mmu_hit(m, address, access, mode, hpa))
+        return GUEST_DONE;
+    result = mmu_translate(m, address, access, mode, hpa);
+    if (m->walked)
+        trace_guest_walk(c, access);
+    return consequence(c, result, address);
 }
+
+enum guest_access guest_translate_physical(struct pcpu *c, uint64_t gpa, uint64_t *hpa)
+{
+    return consequence(c, mmu_translate_physical(c->x86->mmu, gpa, hpa), 0);
+}
+
+// --- Data. ---
 
 static void host_apic_page(struct pcpu *c, uint64_t hpa, unsigned access, uint64_t *value)
 {
@@ -236,110 +122,131 @@ static void host_apic_page(struct pcpu *c, uint64_t hpa, unsigned access, uint64
         *value = lapic_read_page(c, (uint32_t)hpa & 0xfff);
 }
 
-static void memory(struct pcpu *c, uint64_t hpa, unsigned size, unsigned access, uint64_t *value)
+// An access of one of the pages apart. True: exit.
+static bool apart_access(struct pcpu *c, uint64_t hpa, unsigned size, unsigned access, void *bytes)
+{
+    uint64_t value[2] = {0};
+    bool exits = false;
+
+    if (access & EPT_ACCESS_WRITE)
+        memcpy(value, bytes, size);
+    if (hpa >> 12 == c->x86->mmu->apart[0])
+        exits = vapic_page_access(c, (uint32_t)hpa & 0xfff, size, access & ~GUEST_SYSTEM, value);
+    else
+        host_apic_page(c, hpa, access, value);
+    if (!exits && !(access & EPT_ACCESS_WRITE))
+        memcpy(bytes, value, size);
+    return exits;
+}
+
+static void memory(struct pcpu *c, uint64_t hpa, unsigned size, unsigned access, void *bytes)
 {
     unsigned char *p = mem_hpa_to_ptr(c, hpa, size);
 
     if (!p) {
         // Nothing decodes the address: reads are all ones, writes are dropped.
         if (!(access & EPT_ACCESS_WRITE))
-            memset(value, 0xff, size);
+            memset(bytes, 0xff, size);
         return;
     }
     if (access & EPT_ACCESS_WRITE) {
         mem_store_begin(c, p, size);
-        memcpy(p, value, size);
+        memcpy(p, bytes, size);
         return;
     }
     mem_access(c, hpa, size, MEM_GUEST_LOAD);
     if (access & EPT_ACCESS_READ)
-        memcpy(value, p, size);
+        memcpy(bytes, p, size);
 }
 
-enum guest_access guest_access(struct pcpu *c, uint64_t address, unsigned size, unsigned access,
-                               uint64_t *value)
-{
-    const struct vmx *v = &c->x86->vmx;
-    unsigned first = 4096 - (unsigned)(address & 0xfff);
-    uint64_t hpa, hpa2 = 0, part;
-    enum guest_access result;
+// Where an access lies: both pages of a split one.
+struct place {
+    uint64_t hpa, hpa2;
+    unsigned first; // Bytes in the first page
+};
 
-    // Both pages of a split access are translated before any byte moves.
-    result = guest_translate(c, address, access, &hpa);
-    if (result == GUEST_DONE && first < size)
-        result = guest_translate(c, address + first, access, &hpa2);
+// Both pages of a split access are translated before any byte moves. Addresses of 32 bits wrap.
+static enum guest_access locate(struct pcpu *c, uint64_t address, unsigned size, unsigned access,
+                                struct place *p)
+{
+    const struct paging *paging = &c->x86->mmu->space.paging;
+    enum guest_access result = guest_translate(c, address, access, &p->hpa);
+    unsigned in_page = 4096 - (unsigned)(address & 0xfff);
+    uint64_t next = address + in_page;
+
+    p->first = in_page < size ? in_page : size;
+    if (result != GUEST_DONE || p->first == size)
+        return result;
+    if (paging->off || (paging->levels && paging->levels <= PAGING_LEVELS_PAE))
+        next = (uint32_t)next;
+    return guest_translate(c, next, access, &p->hpa2);
+}
+
+enum guest_access guest_access(struct pcpu *c, uint64_t address, unsigned size, unsigned access, void *bytes)
+{
+    struct place at;
+    enum guest_access result = locate(c, address, size, access, &at);
+
     if (result != GUEST_DONE)
         return result;
-    if (is_apic_access(v, hpa))
-        return vapic_page_access(c, (uint32_t)hpa & 0xfff, size, access, value) ? GUEST_EXIT : GUEST_DONE;
-    if (hpa >> 12 == (lapic_base(c) & APIC_BASE_ADDR_MASK) >> 12 && lapic_mode(c) == LAPIC_XAPIC) {
-        host_apic_page(c, hpa, access, value);
-        return GUEST_DONE;
-    }
-    if (first >= size) {
-        memory(c, hpa, size, access, value);
-        return GUEST_DONE;
-    }
-    memory(c, hpa, first, access, value);
-    part = *value >> (8 * first);
-    memory(c, hpa2, size - first, access, &part);
-    if (!(access & EPT_ACCESS_WRITE))
-        *value = (*value & ((1ull << (8 * first)) - 1)) | part << (8 * first);
+    if (guest_apart(c, at.hpa))
+        return apart_access(c, at.hpa, size, access, bytes) ? GUEST_EXIT : GUEST_DONE;
+    memory(c, at.hpa, at.first, access, bytes);
+    if (at.first < size)
+        memory(c, at.hpa2, size - at.first, access, (unsigned char *)bytes + at.first);
     return GUEST_DONE;
 }
 
 // --- Locked read-modify-writes (SDM 8.1.2). ---
 
-static uint64_t rmw_result(uint64_t old, unsigned size, enum guest_rmw what, uint64_t expected,
-                           uint64_t operand)
+enum guest_access guest_rmw_begin(struct pcpu *c, uint64_t address, unsigned size, struct guest_rmw *r)
 {
-    uint64_t mask = size == 8 ? UINT64_MAX : (1ull << (8 * size)) - 1;
+    struct place at;
+    enum guest_access result = locate(c, address, size, EPT_ACCESS_READ | EPT_ACCESS_WRITE, &at);
 
-    switch (what) {
-    case GUEST_RMW_ADD:
-        return old + operand;
-    case GUEST_RMW_EXCHANGE:
-        return operand;
-    case GUEST_RMW_COMPARE:
-        break;
+    if (result != GUEST_DONE)
+        return result;
+    r->address = address;
+    r->size = size;
+    r->apart = at.first < size || guest_apart(c, at.hpa);
+    r->p = r->apart ? NULL : mem_hpa_to_ptr(c, at.hpa, size);
+    if (r->p) {
+        mem_access(c, at.hpa, size, MEM_GUEST_RMW);
+        return GUEST_DONE;
     }
-    return old == (expected & mask) ? operand : old;
+    // Devices, and an access that is split over two pages: a read and a write.
+    r->apart = true;
+    r->p = r->bytes;
+    return guest_access(c, address, size, EPT_ACCESS_READ, r->bytes);
 }
 
-uint64_t guest_rmw_bytes(unsigned char *p, unsigned size, enum guest_rmw what, uint64_t expected,
+enum guest_access guest_rmw_end(struct pcpu *c, struct guest_rmw *r)
+{
+    return r->apart ? guest_access(c, r->address, r->size, EPT_ACCESS_WRITE, r->bytes) : GUEST_DONE;
+}
+
+uint64_t guest_rmw_bytes(unsigned char *p, unsigned size, enum guest_rmw_kind what, uint64_t expected,
                          uint64_t operand)
 {
-    uint64_t old = 0, result;
+    uint64_t old = 0, mask = size == 8 ? UINT64_MAX : (1ull << (8 * size)) - 1, result = operand;
 
     memcpy(&old, p, size);
-    result = rmw_result(old, size, what, expected, operand);
+    if (what == GUEST_RMW_ADD)
+        result = old + operand;
+    else if (what == GUEST_RMW_COMPARE && old != (expected & mask))
+        result = old;
     memcpy(p, &result, size);
     return old;
 }
 
-enum guest_access guest_rmw(struct pcpu *c, uint64_t address, unsigned size, enum guest_rmw what,
+enum guest_access guest_rmw(struct pcpu *c, uint64_t address, unsigned size, enum guest_rmw_kind what,
                             uint64_t operand, uint64_t *value)
 {
-    unsigned first = 4096 - (unsigned)(address & 0xfff);
-    uint64_t hpa, hpa2, old = 0, result;
-    enum guest_access done = guest_translate(c, address, EPT_ACCESS_READ | EPT_ACCESS_WRITE, &hpa);
-    unsigned char *p;
+    struct guest_rmw r;
+    enum guest_access result = guest_rmw_begin(c, address, size, &r);
 
-    if (done == GUEST_DONE && first < size)
-        done = guest_translate(c, address + first, EPT_ACCESS_READ | EPT_ACCESS_WRITE, &hpa2);
-    if (done != GUEST_DONE)
-        return done;
-    p = mem_hpa_to_ptr(c, hpa, size);
-    if (p && first >= size && !is_apic_access(&c->x86->vmx, hpa)) {
-        mem_access(c, hpa, size, MEM_GUEST_RMW);
-        *value = guest_rmw_bytes(p, size, what, *value, operand);
-        return GUEST_DONE;
-    }
-    // Devices, and an access that is split over two pages: a read and a write.
-    done = guest_access(c, address, size, EPT_ACCESS_READ, &old);
-    if (done != GUEST_DONE)
-        return done;
-    result = rmw_result(old, size, what, *value, operand);
-    *value = old;
-    return guest_access(c, address, size, EPT_ACCESS_WRITE, &result);
+    if (result != GUEST_DONE)
+        return result;
+    *value = guest_rmw_bytes(r.p, size, what, *value, operand);
+    return guest_rmw_end(c, &r);
 }

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // Operands of system instructions.
+#include "models/cpu/x86/debug.h"
 #include "models/cpu/x86/insn_common.h"
 
 enum insn_result insn_operand_exit(struct pcpu *c, uint32_t reason, unsigned length,
@@ -40,6 +41,12 @@ static enum insn_result accessed(struct pcpu *c, unsigned length, enum guest_acc
     return insn_access(result);
 }
 
+static void note(struct pcpu *c, uint64_t linear, unsigned size, bool write)
+{
+    if (!c->x86->vmx.guest && debug_armed(c))
+        debug_data(c, linear, size, write);
+}
+
 enum insn_result insn_read(struct pcpu *c, unsigned length, enum segment_name segment, uint64_t offset,
                            unsigned size, uint64_t *value)
 {
@@ -47,7 +54,11 @@ enum insn_result insn_read(struct pcpu *c, unsigned length, enum segment_name se
     enum insn_result r = insn_check(c, segment, offset, size, false, &linear);
 
     *value = 0;
-    return r == INSN_DONE ? accessed(c, length, guest_access(c, linear, size, EPT_ACCESS_READ, value)) : r;
+    if (r == INSN_DONE)
+        r = accessed(c, length, guest_access(c, linear, size, EPT_ACCESS_READ, value));
+    if (r == INSN_DONE)
+        note(c, linear, size, false);
+    return r;
 }
 
 enum insn_result insn_write(struct pcpu *c, unsigned length, enum segment_name segment, uint64_t offset,
@@ -56,7 +67,11 @@ enum insn_result insn_write(struct pcpu *c, unsigned length, enum segment_name s
     uint64_t linear;
     enum insn_result r = insn_check(c, segment, offset, size, true, &linear);
 
-    return r == INSN_DONE ? accessed(c, length, guest_access(c, linear, size, EPT_ACCESS_WRITE, &value)) : r;
+    if (r == INSN_DONE)
+        r = accessed(c, length, guest_access(c, linear, size, EPT_ACCESS_WRITE, &value));
+    if (r == INSN_DONE)
+        note(c, linear, size, true);
+    return r;
 }
 
 enum insn_result insn_load(struct pcpu *c, unsigned length, const struct insn_operand *o, unsigned at,

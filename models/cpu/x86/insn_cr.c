@@ -39,14 +39,11 @@ static uint64_t as_seen(const struct pcpu *c, unsigned cr)
 static enum insn_result write_cr(struct pcpu *c, unsigned cr, uint64_t value, uint64_t mask)
 {
     uint64_t merged = (value & ~mask) | (c->x86->cr[cr] & mask);
-    uint64_t cr0 = c->x86->cr[0], cr4 = c->x86->cr[4];
 
     pcpu_charge_cycles(c, cr == 3 ? c->uarch->op.mov_cr3_cycles : c->uarch->op.mov_cr_write_cycles);
-    if (x86_write_cr(c, cr, merged) != HW_DONE)
-        return insn_gp(c);
-    if (cr == 0 || cr == 4)
-        guest_tlb_cr(c, cr0, cr4);
-    return INSN_DONE;
+    if (cr == 2 || cr == 8)
+        return x86_write_cr(c, cr, merged) == HW_DONE ? INSN_DONE : insn_gp(c);
+    return insn_access(guest_mov_to_cr(c, cr, merged));
 }
 
 static bool cr3_is_target(const struct vmx *v, uint64_t value)
@@ -62,14 +59,10 @@ static bool cr3_is_target(const struct vmx *v, uint64_t value)
 static enum insn_result to_cr3(struct pcpu *c, unsigned length, unsigned reg, uint64_t value)
 {
     struct vmx *v = &c->x86->vmx;
-    enum insn_result r;
 
     if ((v->ctl.cpu & CPU_CR3_LOAD_EXITING) && !cr3_is_target(v, value))
         return cr_exit(c, length, QUAL_CR_MOV_TO, 3, reg);
-    r = write_cr(c, 3, value, 0);
-    if (r == INSN_DONE)
-        guest_tlb_cr3(c, value);
-    return r;
+    return write_cr(c, 3, value, 0);
 }
 
 static enum insn_result to_cr8(struct pcpu *c, unsigned length, unsigned reg, uint64_t value)

@@ -83,8 +83,6 @@ static void msr_written(struct pcpu *c, uint32_t msr)
         segment_changed(v, SEG_FS);
     else if (msr == MSR_IA32_GS_BASE)
         segment_changed(v, SEG_GS);
-    else if (msr == MSR_IA32_EFER)
-        guest_space_load(c);
 }
 
 enum insn_result insn_wrmsr(struct pcpu *c, unsigned length)
@@ -264,5 +262,6 @@ enum insn_result insn_wrpkru(struct pcpu *c, unsigned length)
     if ((uint32_t)v->gpr.r[RCX] || (uint32_t)v->gpr.r[RDX])
         return insn_gp(c);
     c->x86->pkru = (uint32_t)v->gpr.r[RAX];
+    guest_space_pkru(c);
     return INSN_DONE;
 }

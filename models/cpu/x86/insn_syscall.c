@@ -47,7 +47,7 @@ enum insn_result insn_syscall(struct pcpu *c, unsigned length)
     put_flat_both(v, (uint16_t)(selector & ~SELECTOR_RPL), (uint16_t)(selector + 8), true, 0);
     v->trap_held = (before & ~v->rflags) & X86_RFLAGS_TF;
     if ((before ^ v->rflags) & X86_RFLAGS_AC)
-        guest_space_load(c);
+        guest_space_ac(c);
     return INSN_BRANCH;
 }
 
@@ -69,7 +69,7 @@ enum insn_result insn_sysret(struct pcpu *c, unsigned length, bool rex_w)
     v->rip = target;
     v->rflags = (v->gpr.r[R11] & SYSRET_FLAGS) | X86_RFLAGS_FIXED;
     put_flat_both(v, (uint16_t)(selector + (rex_w ? 16 : 0)) | 3, (uint16_t)(selector + 8) | 3, rex_w, 3);
-    guest_space_load(c); // AC.
+    guest_space_ac(c);
     return INSN_BRANCH;
 }
 
@@ -174,6 +174,6 @@ enum insn_result insn_ac(struct pcpu *c, unsigned length, bool set)
     if ((v->rflags & X86_RFLAGS_AC) == flag)
         return INSN_DONE;
     v->rflags = (v->rflags & ~(uint64_t)X86_RFLAGS_AC) | flag;
-    guest_space_load(c);
+    guest_space_ac(c);
     return INSN_DONE;
 }

@@ -153,7 +153,7 @@ void x86_port_out(struct pcpu *c, uint16_t port, unsigned size, uint32_t value)
     else if (port == BOARD_PORT_CONSOLE && size == 4 && m->console)
         m->console(m, value >> 8, (uint8_t)value);
     else if (port == BOARD_PORT_END && size == 4 && m->guest_end)
-        m->guest_end(m, value & 0xff, (enum board_end)(value >> 8 & 0xff), value >> 16);
+        m->guest_end(m, value & 0xff, (enum guest_end)(value >> 8 & 0xff), value >> 16);
     else if (link_port(port))
         link_out(c, port, value);
 }

@@ -81,8 +81,12 @@ static uint64_t read_apic_base(struct pcpu *c, uint32_t msr)
 
 static enum hw_fault write_apic_base(struct pcpu *c, unsigned row, uint64_t value, bool commit)
 {
+    enum hw_fault result = commit ? lapic_set_base(c, value) : HW_DONE;
+
     (void)row;
-    return commit ? lapic_set_base(c, value) : HW_DONE;
+    if (commit && c->x86->vmx.in_guest)
+        guest_space_load(c); // Its page is no ordinary memory.
+    return result;
 }
 
 static enum hw_fault write_feature_control(struct pcpu *c, unsigned row, uint64_t value, bool commit)
@@ -170,7 +174,10 @@ static enum hw_fault write_efer(struct pcpu *c, unsigned row, uint64_t value, bo
     // LME cannot change while paging is on; LMA is not writable (SDM 2.2.1, 4.1).
     if ((c->x86->cr[0] & X86_CR0_PG) && ((value ^ old) & EFER_LME))
         return HW_FAULT_GP;
-    return store(c, row, (value & ~EFER_LMA) | (old & EFER_LMA), commit);
+    store(c, row, (value & ~EFER_LMA) | (old & EFER_LMA), commit);
+    if (commit && c->x86->vmx.in_guest)
+        guest_space_load(c); // NXE.
+    return HW_DONE;
 }
 
 // --- The table. ---

@@ -181,11 +181,11 @@ static void look_at_processor(struct native_guest *n, struct pcpu *c)
 {
     const struct vmx *v = &c->x86->vmx;
 
+    if (n->cpu != c)
+        n->map = n->config.program->maps[c->host];
     n->cpu = c;
     n->careful = (v->ctl.cpu & CPU_MONITOR_TRAP_FLAG) || (v->rflags & X86_RFLAGS_TF) ||
                  !(v->ctl.cpu2 & CPU2_ENABLE_EPT);
-    n->apart[0] = v->ctl.cpu2 & CPU2_VIRTUALIZE_APIC_ACCESSES ? (vmcs_get(v, APIC_ACCESS_ADDR) >> 12) + 1 : 0;
-    n->apart[1] = lapic_mode(c) == LAPIC_XAPIC ? ((lapic_base(c) & APIC_BASE_ADDR_MASK) >> 12) + 1 : 0;
     n->load_ticks = c->uarch->l1d.latency_cycles * TICKS_PER_CYCLE;
     if (v->timer_at_ticks < c->limit_ticks)
         c->limit_ticks = v->timer_at_ticks;
@@ -293,7 +293,6 @@ const char *native_guest_register(struct machine *m, uint64_t idtr_base,
     }
     n->config = *config;
     n->run_seed = config->env.seed;
-    n->map = config->program->map;
     n->text_offset = NATIVE_TEXT_BASE - config->program->bias;
     n->slots[NATIVE_SLOTS].kind = REPLAY_END;
     n->program = (struct replay_program){.name = "native",

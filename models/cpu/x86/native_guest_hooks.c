@@ -1,11 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 // What the compiler calls for each block and each atomic of a native guest's program. (The linker made
 // __wrap_NAME of each NAME: the hypervisor core's hooks are others.)
+#include "models/cpu/x86/guest_fast.h"
 #include "models/cpu/x86/native_guest_run.h"
-#include "models/cpu/x86/x86_state.h"
 
 #include "models/cpu/uarch/uarch.h"
-#include "models/mem/core.h"
 #include <string.h>
 
 #define HERE __builtin_return_address(0)
@@ -28,44 +27,24 @@ void __wrap___sanitizer_cov_trace_pc(void)
 
 // --- Guest memory. ---
 //
-// The one place where a native guest's access meets the processor's memory. An access that hits a TLB with
-// all the rights it needs, in ordinary memory, within a page, is carried out at once; any other is an
-// instruction in the program's slot, as a stream's `read` or `write` is.
-
-static unsigned char *ordinary(struct native_guest *n, uint64_t linear, unsigned size, unsigned access,
-                               uint64_t *hpa)
-{
-    struct pcpu *c = n->cpu;
-    struct mmu *m = c->x86->mmu;
-
-    if (n->careful || (linear & 0xfff) + size > 0x1000)
-        return NULL;
-    if (!mmu_hit(m, linear, access, m->user, hpa) && !mmu_find(m, linear, access, m->user, hpa))
-        return NULL;
-    if (*hpa >> 12 == n->apart[0] - 1 || *hpa >> 12 == n->apart[1] - 1)
-        return NULL;
-    return mem_hpa_to_ptr(c, *hpa, size);
-}
+// Any access but the usual one (guest_fast.h) is an instruction in the program's slot, as a stream's `read`
+// or `write` is.
 
 static inline __attribute__((always_inline)) uint64_t load(const volatile void *p, unsigned size,
                                                            const void *pc)
 {
     struct native_guest *n = native_running;
-    uint64_t linear = (uint64_t)(uintptr_t)p, hpa, value = 0;
-    const unsigned char *at;
+    uint64_t linear = (uint64_t)(uintptr_t)p, value = 0;
 
     if (__builtin_expect(n->cpu->now_ticks >= n->cpu->limit_ticks, 0))
         native_turn(n, pc);
     n->cpu->now_ticks += n->load_ticks;
-    at = ordinary(n, linear, size, EPT_ACCESS_READ, &hpa);
-    if (__builtin_expect(!at, 0)) {
+    if (__builtin_expect(n->careful || !guest_load_fast(n->cpu, linear, size, &value), 0)) {
         const struct replay_op op = {.kind = REPLAY_READ, .length = 3, .args = {linear, size}};
 
         native_instruction(n, &op, pc);
         return n->cpu->x86->vmx.gpr.r[0];
     }
-    mem_time_guest_load(n->cpu, hpa, size);
-    memcpy(&value, at, size);
     return value;
 }
 
@@ -73,36 +52,31 @@ static inline __attribute__((always_inline)) void store(volatile void *p, unsign
                                                         const void *pc)
 {
     struct native_guest *n = native_running;
-    uint64_t linear = (uint64_t)(uintptr_t)p, hpa;
-    unsigned char *at;
+    uint64_t linear = (uint64_t)(uintptr_t)p;
 
     if (__builtin_expect(n->cpu->now_ticks >= n->cpu->limit_ticks, 0))
         native_turn(n, pc);
-    at = ordinary(n, linear, size, EPT_ACCESS_WRITE, &hpa);
-    if (__builtin_expect(!at, 0)) {
+    if (__builtin_expect(n->careful || !guest_store_fast(n->cpu, linear, size, &value), 0)) {
         const struct replay_op op = {.kind = REPLAY_WRITE, .length = 3, .args = {linear, size, value}};
 
         native_instruction(n, &op, pc);
-        return;
     }
-    mem_store_push(n->cpu, at, size, mem_time_guest_store(n->cpu, hpa, size));
-    memcpy(at, &value, size);
 }
 
 // Returns the old value.
-static uint64_t locked(volatile void *p, unsigned size, enum guest_rmw what, uint64_t expected,
+static uint64_t locked(volatile void *p, unsigned size, enum guest_rmw_kind what, uint64_t expected,
                        uint64_t operand, const void *pc)
 {
     static const struct replay_op ops[] = {[GUEST_RMW_ADD] = {.kind = REPLAY_XADD, .length = 5},
                                            [GUEST_RMW_EXCHANGE] = {.kind = REPLAY_XCHG, .length = 3},
                                            [GUEST_RMW_COMPARE] = {.kind = REPLAY_CMPXCHG, .length = 5}};
     struct native_guest *n = native_running;
-    uint64_t linear = (uint64_t)(uintptr_t)p, hpa;
+    uint64_t linear = (uint64_t)(uintptr_t)p;
     unsigned char *at;
 
     if (__builtin_expect(n->cpu->now_ticks >= n->cpu->limit_ticks, 0))
         native_turn(n, pc);
-    at = ordinary(n, linear, size, EPT_ACCESS_READ | EPT_ACCESS_WRITE, &hpa);
+    at = n->careful ? NULL : guest_rmw_fast(n->cpu, linear, size);
     if (__builtin_expect(!at, 0)) {
         struct replay_op op = ops[what];
 
@@ -113,7 +87,6 @@ static uint64_t locked(volatile void *p, unsigned size, enum guest_rmw what, uin
         native_instruction(n, &op, pc);
         return n->cpu->x86->vmx.gpr.r[0];
     }
-    mem_access(n->cpu, hpa, size, MEM_GUEST_RMW);
     return guest_rmw_bytes(at, size, what, expected, operand);
 }
 

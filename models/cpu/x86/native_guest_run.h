@@ -20,11 +20,12 @@
 #define NATIVE_SLOTS (REPLAY_FRAMES_MAX + 1u)
 
 struct native_program {
+    char *path; // Absolute, links followed.
     void *handle;
     const struct guest_program *info;
-    uint64_t bias; // Host address - link address
-    struct price_table *prices;
-    struct price_map map;
+    uint64_t bias;                                  // Host address - link address
+    struct price_table *prices[HW_ARENA_HOSTS_MAX]; // [0]: of every host without its own
+    struct price_map maps[HW_ARENA_HOSTS_MAX];
 };
 
 struct native_guest {
@@ -32,7 +33,6 @@ struct native_guest {
     struct pcpu *cpu; // That executes it now
     struct price_map map;
     bool careful;         // Each access is to be an instruction of its own: single stepping
-    uint64_t apart[2];    // Host pages + 1 that are not ordinary memory
     uint64_t load_ticks;  // Of a load that hits the first-level cache
     uint64_t text_offset; // Host address + this is where the modelled processor has it
     uint32_t level;       // The slot of the code that runs

@@ -64,7 +64,7 @@ EXEC(fetch)
 }
 
 // Locked read-modify-writes of [rdi] (SDM 8.1.2); the old value comes in RAX.
-static enum replay_step locked(struct pcpu *c, const struct replay_op *op, enum guest_rmw what,
+static enum replay_step locked(struct pcpu *c, const struct replay_op *op, enum guest_rmw_kind what,
                                uint64_t operand)
 {
     struct vmx *v = &c->x86->vmx;

@@ -93,6 +93,7 @@ static void evaluate(struct pcpu *c)
     struct vmx *v = &c->x86->vmx;
 
     v->virtual_interrupt = (rvi(v) & 0xf0) > (vapic_read(c, APIC_PPR) & 0xf0);
+    v->behind |= v->virtual_interrupt;
     v->look_again = v->look_again || v->virtual_interrupt;
 }
 
@@ -166,7 +167,7 @@ bool vapic_write_tpr(struct pcpu *c)
     }
     if ((vapic_read(c, APIC_TPR) >> 4 & 0xf) >= (vmcs_get32(v, TPR_THRESHOLD) & TPR_THRESHOLD_MASK))
         return false;
-    v->tpr_check = true; // The exit follows the instruction.
+    v->tpr_check = v->behind = true; // The exit follows the instruction.
     return false;
 }
 
@@ -185,6 +186,7 @@ bool vapic_write_eoi(struct pcpu *c)
         return false;
     }
     v->trap_exit = EXIT_REASON_EOI_INDUCED;
+    v->behind = true;
     v->trap_qualification = vector;
     return false;
 }
@@ -203,6 +205,7 @@ void vapic_self_ipi(struct pcpu *c, uint8_t vector)
 static void apic_write_exit(struct vmx *v, uint32_t offset)
 {
     v->trap_exit = EXIT_REASON_APIC_WRITE;
+    v->behind = true;
     v->trap_qualification = offset;
 }
 

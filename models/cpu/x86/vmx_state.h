@@ -123,6 +123,7 @@ struct vmx {
     struct replay_guest *guest;  // The program that runs; NULL: machine code
     bool linear;                 // Its addresses are linear, not guest-physical
     bool delivered;              // An event went through the IDT at this boundary
+    bool behind;                 // Machine code: something is to be looked at behind this instruction
     bool trap_held;              // SYSCALL has cleared RFLAGS.TF: no single-step trap follows it
     uint32_t trap_exit;          // Reason of an exit that follows the current instruction (0: none) ...
     uint64_t trap_qualification; // ... and its qualification
@@ -259,36 +260,65 @@ bool vapic_page_access(struct pcpu *c, uint32_t offset, unsigned size, unsigned 
 bool vapic_read_msr(struct pcpu *c, uint32_t msr, uint64_t *value, bool *handled);
 bool vapic_write_msr(struct pcpu *c, uint32_t msr, uint64_t value, bool *handled);
 
-// --- guest_mem.c: accesses of the guest ---
+// --- guest_space.c: what translates the guest's addresses ---
 
 // The processor's memory-management unit, once.
 void guest_mem_create(struct pcpu *c);
-// Translation follows registers and VMCS from now on: after VM entry, and after a write of a control
-// register, EFER or RFLAGS.AC in non-root operation.
+// Translation follows CR0, CR3, CR4, PDPTE registers, IA32_EFER, PKRU and VMCS from now on: after VM entry,
+// and after whatever else changes one of them but the functions below. CPL and RFLAGS.AC are for
+// guest_space_cpl() and guest_space_ac() (x86_state.h) to say.
 void guest_space_load(struct pcpu *c);
-// What the guest's own instructions invalidate (SDM 4.10.4.1). `from`, `to`: CR0 and CR4.
+// PDPTE registers of PAE paging at VM entry, from the VMCS or, without EPT, from memory (SDM 26.3.2.4),
+// before guest_space_load(); at VM exit, to the VMCS (SDM 27.3.4).
+void guest_pdptes_load(struct pcpu *c);
+void guest_pdptes_save(struct pcpu *c);
+
+// What the guest's own instructions do to translation (SDM 4.10.4.1).
 void guest_tlb_invlpg(struct pcpu *c, uint64_t linear);
-void guest_tlb_cr(struct pcpu *c, uint64_t cr0_from, uint64_t cr4_from);
-// MOV to CR3 of `value`, bit 63 included.
-void guest_tlb_cr3(struct pcpu *c, uint64_t value);
 // INVPCID of a legal type.
 void guest_tlb_invpcid(struct pcpu *c, uint64_t type, uint16_t pcid, uint64_t linear);
 
 // What became of an access.
 enum guest_access { GUEST_DONE, GUEST_EXIT, GUEST_FAULT }; // FAULT: an exception was delivered to the guest
 
-// Translates. `address` is linear where the guest's program says so, else guest-physical. DONE: *hpa is
-// valid.
+// MOV to CR0, CR3 (with bit 63) or CR4 in non-root operation, of the value that the register is to have:
+// exits by masks and shadows are decided, and bits that the host owns are merged in. All else is done:
+// #GP(0), loading of PDPTEs, IA32_EFER.LMA, invalidation, guest_space_load(). Also for LMSW, and for CR3 in a
+// task switch. Not DONE: nothing was written. No time but that of the PDPTEs' loads.
+enum guest_access guest_mov_to_cr(struct pcpu *c, unsigned n, uint64_t value);
+
+// --- guest_mem.c: accesses of the guest ---
+
+// With the bits of an access (enum ept_access): the processor's own, of GDT, LDT, IDT or TSS. Supervisor-mode
+// whatever CPL is, and whatever RFLAGS.AC is (SDM 4.6.1: implicit supervisor-mode accesses).
+#define GUEST_SYSTEM 8u
+
+// Translates. `address` is linear where the guest's program says so and for machine code, else
+// guest-physical. DONE: *hpa is valid.
 enum guest_access guest_translate(struct pcpu *c, uint64_t address, unsigned access, uint64_t *hpa);
-// Reads or writes `size` bytes.
-enum guest_access guest_access(struct pcpu *c, uint64_t address, unsigned size, unsigned access,
-                               uint64_t *value);
-// A locked read-modify-write of `size` bytes. *value: what COMPARE expects; the old value.
-enum guest_rmw { GUEST_RMW_ADD, GUEST_RMW_EXCHANGE, GUEST_RMW_COMPARE };
-enum guest_access guest_rmw(struct pcpu *c, uint64_t address, unsigned size, enum guest_rmw what,
+// Translates a guest-physical address that is nobody's linear one: PDPTEs that MOV to CR loads.
+enum guest_access guest_translate_physical(struct pcpu *c, uint64_t gpa, uint64_t *hpa);
+// Reads or writes `size` (1..16) bytes. DONE: all were; else none.
+enum guest_access guest_access(struct pcpu *c, uint64_t address, unsigned size, unsigned access, void *bytes);
+
+// A locked read-modify-write of `size` (1..16) bytes. Begin makes all checks of a read and a write, and takes
+// the time; DONE: the bytes at `p` are the old value, and the caller may write there what it wants before it
+// calls end, with nothing in between. End of an access to memory is always DONE.
+struct guest_rmw {
+    unsigned char *p;
+    uint64_t address;
+    unsigned size;
+    bool apart; // Not one access of memory: a read and a write of `bytes`
+    unsigned char bytes[16];
+};
+enum guest_access guest_rmw_begin(struct pcpu *c, uint64_t address, unsigned size, struct guest_rmw *r);
+enum guest_access guest_rmw_end(struct pcpu *c, struct guest_rmw *r);
+// Both for programs' operations of at most 8 bytes. *value: what COMPARE expects; the old value.
+enum guest_rmw_kind { GUEST_RMW_ADD, GUEST_RMW_EXCHANGE, GUEST_RMW_COMPARE };
+enum guest_access guest_rmw(struct pcpu *c, uint64_t address, unsigned size, enum guest_rmw_kind what,
                             uint64_t operand, uint64_t *value);
 // Its data: returns the old value.
-uint64_t guest_rmw_bytes(unsigned char *p, unsigned size, enum guest_rmw what, uint64_t expected,
+uint64_t guest_rmw_bytes(unsigned char *p, unsigned size, enum guest_rmw_kind what, uint64_t expected,
                          uint64_t operand);
 
 #endif

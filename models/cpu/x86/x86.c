@@ -28,6 +28,7 @@ void x86_reset(struct pcpu *c)
     s->dr[7] = X86_DR7_RESET;
     s->xcr0 = XFEATURE_X87;
     s->pkru = 0;
+    memset(s->pdpte, 0, sizeof s->pdpte);
     s->tsc_adjust = 0;
     s->rsp = 0;
     s->rflags = X86_RFLAGS_FIXED;
@@ -201,43 +202,103 @@ uint64_t x86_cr4_allowed(const struct pcpu *c)
     return allowed;
 }
 
-static enum hw_fault write_cr0(struct pcpu *c, uint64_t value)
+// CS and TR of the guest that executes: programs have those of the VMCS.
+static uint32_t access_rights(const struct vmx *v, enum segment_name name)
 {
-    const struct x86_state *s = c->x86;
-    const uint64_t known = X86_CR0_PE | X86_CR0_MP | X86_CR0_EM | X86_CR0_TS | X86_CR0_ET | X86_CR0_NE |
-                           X86_CR0_WP | X86_CR0_AM | X86_CR0_NW | X86_CR0_CD | X86_CR0_PG;
-
-    if (value >> 32)
-        return HW_FAULT_GP;
-    if (((value & X86_CR0_PG) && !(value & X86_CR0_PE)) || ((value & X86_CR0_NW) && !(value & X86_CR0_CD)))
-        return HW_FAULT_GP;
-    // 64-bit mode: paging cannot be turned off.
-    if (!(value & X86_CR0_PG) && (MSR_VALUE(c, IA32_EFER) & EFER_LMA))
-        return HW_FAULT_GP;
-    // In VMX operation the fixed bits (SDM 23.8).
-    if (s->vmx.on && ((~value & c->uarch->vmx_cap.cr0_fixed0) & ~vmx_cr0_freed(c)))
-        return HW_FAULT_GP;
-    c->x86->cr[0] = (value & known) | X86_CR0_ET;
-    return HW_DONE;
+    return v->guest ? vmcs_get32(v, GUEST_ES_AR_BYTES + 2u * name) : v->seg[name].ar;
 }
 
-static enum hw_fault write_cr4(struct pcpu *c, uint64_t value)
+static bool code_is_64(const struct pcpu *c)
 {
-    struct x86_state *s = c->x86;
+    const struct vmx *v = &c->x86->vmx;
+
+    return !v->in_guest || (access_rights(v, SEG_CS) & AR_L);
+}
+
+static bool task_is_16(const struct pcpu *c)
+{
+    const struct vmx *v = &c->x86->vmx;
+    // Available and busy 16-bit TSSs: types 1 and 3 (SDM table 3-2).
+    return v->in_guest && (access_rights(v, SEG_TR) & AR_TYPE_MASK & ~2u) == 1;
+}
+
+// SDM 4.1.2, 9.8.5: what CR0.PG turns on and off.
+static bool paging_legal(const struct pcpu *c, bool on)
+{
+    const struct x86_state *s = c->x86;
+    uint64_t efer = MSR_VALUE(c, IA32_EFER);
+
+    if (on == !!(s->cr[0] & X86_CR0_PG))
+        return true;
+    if (!on)
+        return !(s->cr[4] & X86_CR4_PCIDE) && !((efer & EFER_LMA) && code_is_64(c));
+    if (!(efer & EFER_LME))
+        return true;
+    return (s->cr[4] & X86_CR4_PAE) && !code_is_64(c) && !task_is_16(c);
+}
+
+static bool cr0_legal(const struct pcpu *c, uint64_t value)
+{
+    const struct x86_state *s = c->x86;
+
+    if (value >> 32)
+        return false;
+    if (((value & X86_CR0_PG) && !(value & X86_CR0_PE)) || ((value & X86_CR0_NW) && !(value & X86_CR0_CD)))
+        return false;
+    if (!paging_legal(c, value & X86_CR0_PG))
+        return false;
+    if (!(value & X86_CR0_WP) && (s->cr[4] & X86_CR4_CET))
+        return false;
+    // In VMX operation the fixed bits (SDM 23.8).
+    return !s->vmx.on || !(~value & c->uarch->vmx_cap.cr0_fixed0 & ~vmx_cr0_freed(c));
+}
+
+static bool cr4_legal(const struct pcpu *c, uint64_t value)
+{
+    const struct x86_state *s = c->x86;
+    uint64_t changed = value ^ s->cr[4];
+    bool ia32e = MSR_VALUE(c, IA32_EFER) & EFER_LMA;
 
     if (value & ~x86_cr4_allowed(c))
-        return HW_FAULT_GP;
-    if (!(value & X86_CR4_PAE) && (MSR_VALUE(c, IA32_EFER) & EFER_LMA))
-        return HW_FAULT_GP;
-    if ((value ^ s->cr[4]) & X86_CR4_LA57)
-        return HW_FAULT_GP; // Not in IA-32e mode.
-    if ((value & X86_CR4_PCIDE) && !(s->cr[4] & X86_CR4_PCIDE) && (s->cr[3] & 0xfff))
-        return HW_FAULT_GP;
-    if (s->vmx.on && ((~value & c->uarch->vmx_cap.cr4_fixed0) || (value & ~c->uarch->vmx_cap.cr4_fixed1)) &&
-        !s->vmx.in_guest)
-        return HW_FAULT_GP;
-    s->cr[4] = value;
-    return HW_DONE;
+        return false;
+    if (ia32e && (!(value & X86_CR4_PAE) || (changed & X86_CR4_LA57)))
+        return false;
+    if ((changed & value & X86_CR4_PCIDE) && (!ia32e || (s->cr[3] & X86_CR3_PCID_MASK)))
+        return false;
+    if ((value & X86_CR4_CET) && !(s->cr[0] & X86_CR0_WP))
+        return false;
+    return !s->vmx.on ||
+           (!(~value & c->uarch->vmx_cap.cr4_fixed0) && !(value & ~c->uarch->vmx_cap.cr4_fixed1));
+}
+
+// Without "do not flush", which is not kept.
+static uint64_t cr3_kept(const struct pcpu *c, uint64_t value)
+{
+    return c->x86->cr[4] & X86_CR4_PCIDE ? value & ~X86_CR3_NO_FLUSH : value;
+}
+
+bool x86_cr_legal(const struct pcpu *c, unsigned n, uint64_t value)
+{
+    if (n == 0)
+        return cr0_legal(c, value);
+    if (n == 3)
+        return cr3_kept(c, value) >> c->uarch->address.physical_bits == 0;
+    return cr4_legal(c, value);
+}
+
+void x86_set_cr(struct pcpu *c, unsigned n, uint64_t value)
+{
+    uint64_t efer = MSR_VALUE(c, IA32_EFER);
+
+    if (n == 0) {
+        value = (value & X86_CR0_DEFINED) | X86_CR0_ET;
+        // SDM 9.8.5: IA-32e mode is active while paging and LME are on.
+        efer &= ~EFER_LMA;
+        if ((value & X86_CR0_PG) && (efer & EFER_LME))
+            efer |= EFER_LMA;
+        MSR_VALUE(c, IA32_EFER) = efer;
+    }
+    c->x86->cr[n] = n == 3 ? cr3_kept(c, value) : value;
 }
 
 enum hw_fault x86_write_cr(struct pcpu *c, unsigned n, uint64_t value)
@@ -246,19 +307,15 @@ enum hw_fault x86_write_cr(struct pcpu *c, unsigned n, uint64_t value)
 
     switch (n) {
     case 0:
-        return write_cr0(c, value);
+    case 3:
+    case 4:
+        if (!x86_cr_legal(c, n, value))
+            return HW_FAULT_GP;
+        x86_set_cr(c, n, value);
+        return HW_DONE;
     case 2:
         s->cr[2] = value;
         return HW_DONE;
-    case 3:
-        if ((s->cr[4] & X86_CR4_PCIDE) && value >> 63)
-            value &= ~(1ull << 63); // "Do not flush": not kept.
-        if (value >> c->uarch->address.physical_bits)
-            return HW_FAULT_GP;
-        s->cr[3] = value;
-        return HW_DONE;
-    case 4:
-        return write_cr4(c, value);
     case 8:
         if (value & ~0xfull)
             return HW_FAULT_GP;

@@ -39,7 +39,7 @@ static unsigned touch(uint64_t linear, unsigned access)
     uint64_t hpa;
     unsigned before = reports;
 
-    mmu_translate(td.mmu, linear, access, false, &hpa);
+    mmu_translate(td.mmu, linear, access, MMU_SUPERVISOR, &hpa);
     return reports - before;
 }
 

@@ -27,7 +27,7 @@ static struct tlb_numbers numbers(uint64_t ep4ta, unsigned vpid, unsigned pcid, 
 {
     struct tlb_numbers n;
 
-    tlb_numbers_make(&tlb, &(struct tlb_tag){ep4ta, (uint16_t)vpid, (uint16_t)pcid}, ept, &n);
+    tlb_numbers_make(&tlb, &(struct tlb_tag){ep4ta, (uint16_t)vpid, (uint16_t)pcid, false}, ept, &n);
     return n;
 }
 
@@ -100,7 +100,7 @@ static void put(unsigned i)
         break;
     case TABLE:
     case EPT_TABLE:
-        tlb_insert_table(&tlb, &n, samples[i].what == EPT_TABLE, 1, samples[i].address, &v);
+        tlb_insert_table(&tlb, &n, samples[i].what == EPT_TABLE, 4, 1, samples[i].address, &v);
         break;
     case NESTED:
         tlb_insert_nested(&tlb, &n, samples[i].address, &v);
@@ -199,7 +199,7 @@ TEST(Tlb, InvvpidAllSparesVpid0AndGuestPhysical)
 TEST(Tlb, MovToCr3DropsThePcidButGlobals)
 {
     fill();
-    tlb_flush_pcid(&tlb, 1, 5);
+    tlb_flush_pcid(&tlb, 1, 5, true);
     expect_gone(OF_VPID_1 & ~(B(OTHER_PCID) | B(OTHER_PCID_TABLE) | B(GLOBAL)));
 }
 
@@ -231,10 +231,10 @@ TEST(Tlb, InvpcidOfAnAddressSparesGlobalsAndFarTables)
 TEST(Tlb, ViolationDropsTheMappingsOfItsAddresses)
 {
     fill();
-    tlb_flush_violation(&tlb, &(struct tlb_tag){0xa000, 1, 5}, 0x1000, true, 0x2000);
+    tlb_flush_violation(&tlb, &(struct tlb_tag){0xa000, 1, 5, false}, 0x1000, true, 0x2000);
     expect_gone(B(PHYSICAL) | B(PHYSICAL_TABLE) | B(OTHER_PAGE) | B(COMBINED_TABLE));
     fill();
-    tlb_flush_violation(&tlb, &(struct tlb_tag){0xa000, 1, 5}, 0x1000, false, 0x2000);
+    tlb_flush_violation(&tlb, &(struct tlb_tag){0xa000, 1, 5, false}, 0x1000, false, 0x2000);
     expect_gone(B(PHYSICAL) | B(PHYSICAL_TABLE));
 }
 
@@ -381,8 +381,8 @@ TEST(Tlb, TableCacheGivesTheDeepestTable)
     make();
     n = numbers(0xa000, 1, 0, true);
     for (unsigned ept = 0; ept < 2; ept++) {
-        tlb_insert_table(&tlb, &n, ept, 2, 0x12345000, &pd);
-        tlb_insert_table(&tlb, &n, ept, 1, 0x12345000, &pt);
+        tlb_insert_table(&tlb, &n, ept, 4, 2, 0x12345000, &pd);
+        tlb_insert_table(&tlb, &n, ept, 4, 1, 0x12345000, &pt);
         EXPECT_EQ(tlb_find_table(&tlb, &n, ept, 4, 0x12345000, &level)->hpa, 0x4000);
         EXPECT_EQ(level, 1);
         // Another page table of the same directory.

@@ -11,10 +11,10 @@
 #define W EPT_ACCESS_WRITE
 #define X EPT_ACCESS_FETCH
 
-static enum mmu_result translate(uint64_t linear, unsigned access, bool user, uint64_t *hpa)
+static enum mmu_result translate(uint64_t linear, unsigned access, enum mmu_mode mode, uint64_t *hpa)
 {
     fake_access_count = 0;
-    return mmu_translate(td.mmu, linear, access, user, hpa);
+    return mmu_translate(td.mmu, linear, access, mode, hpa);
 }
 
 TEST(Walk, ReferencesAreNTimesMPlusNPlusM)
@@ -33,7 +33,7 @@ TEST(Walk, ReferencesAreNTimesMPlusNPlusM)
                  .ept) // The guest's addresses are memory's: its tables lie where the EPT would map them to.
             for (uint64_t page = 0x1000; page < 0xa000; page += 0x1000)
                 memcpy(fake_memory + page, fake_memory + HPA_OF(page), 0x1000);
-        EXPECT_EQ(translate(address, R, false, &hpa), MMU_OK);
+        EXPECT_EQ(translate(address, R, MMU_SUPERVISOR, &hpa), MMU_OK);
         EXPECT_EQ(hpa, cases[i].ept ? HPA_OF(LINEAR_GPA) : LINEAR_GPA);
         EXPECT_EQ(td.mmu->walk.step_count, cases[i].references);
         EXPECT_EQ(td_references(1), cases[i].guest);
@@ -49,7 +49,7 @@ TEST(Walk, ReferencesComeInTheOrderOfTheDimensions)
     uint64_t hpa;
 
     td_make(TD_NO_CACHES, 4, 4);
-    EXPECT_EQ(translate(LINEAR, R, false, &hpa), MMU_OK);
+    EXPECT_EQ(translate(LINEAR, R, MMU_SUPERVISOR, &hpa), MMU_OK);
     for (unsigned i = 0; i < 24; i++) {
         const struct mmu_step *s = &td.mmu->walk.steps[i];
         unsigned group = i / 5, at = i % 5;
@@ -86,8 +86,8 @@ TEST(Walk, EachCacheSparesItsReferences)
         test_row("caches %u", cases[i].caches);
         td_make(cases[i].caches, 4, 4);
         td_guest_set(GUEST_PTE + 8, 0xa000 | X86_PTE_P | X86_PTE_RW | X86_PTE_A | X86_PTE_D);
-        EXPECT_EQ(translate(LINEAR, R, false, &hpa), MMU_OK);
-        EXPECT_EQ(translate(LINEAR + 0x1000, R, false, &hpa), MMU_OK);
+        EXPECT_EQ(translate(LINEAR, R, MMU_SUPERVISOR, &hpa), MMU_OK);
+        EXPECT_EQ(translate(LINEAR + 0x1000, R, MMU_SUPERVISOR, &hpa), MMU_OK);
         EXPECT_EQ(hpa, HPA_OF(0xa6f0));
         EXPECT_EQ(td_references(1), cases[i].guest);
         EXPECT_EQ(td_references(2), cases[i].ept);
@@ -102,15 +102,15 @@ TEST(Walk, TakesTheTimeOfItsStartAndReferences)
     td_make(TD_TLB, 4, 4);
     fake_ticks_of_read = 10 * TICKS_PER_CYCLE;
     begin = td.cpu.now_ticks;
-    EXPECT_EQ(translate(LINEAR, R, false, &hpa), MMU_OK);
+    EXPECT_EQ(translate(LINEAR, R, MMU_SUPERVISOR, &hpa), MMU_OK);
     EXPECT_EQ(td.cpu.now_ticks - begin, (5 + 24 * 10) * TICKS_PER_CYCLE);
     EXPECT_EQ(td.mmu->walk.ticks, (5 + 24 * 10) * TICKS_PER_CYCLE);
     begin = td.cpu.now_ticks;
-    EXPECT_EQ(translate(LINEAR + 1, R, false, &hpa), MMU_OK);
+    EXPECT_EQ(translate(LINEAR + 1, R, MMU_SUPERVISOR, &hpa), MMU_OK);
     EXPECT_EQ(td.cpu.now_ticks - begin, 0);
     EXPECT_FALSE(td.mmu->walked);
-    EXPECT_TRUE(mmu_hit(td.mmu, LINEAR, R, false, &hpa));
-    EXPECT_EQ(translate(LINEAR, X, false, &hpa),
+    EXPECT_TRUE(mmu_hit(td.mmu, LINEAR, R, MMU_SUPERVISOR, &hpa));
+    EXPECT_EQ(translate(LINEAR, X, MMU_SUPERVISOR, &hpa),
               MMU_OK); // Not in the instruction TLB: from the second level.
     EXPECT_EQ(td.cpu.now_ticks - begin, 9 * TICKS_PER_CYCLE);
     EXPECT_FALSE(td.mmu->walked);
@@ -167,16 +167,17 @@ TEST(Walk, RightsMakePageFaultsWithTheirCode) // SDM 4.6, 4.7
             s.paging.smep = cases[i].smep;
             if (warm) {
                 td_load(&s);
-                translate(LINEAR, R, true, &hpa);
-                translate(LINEAR, R, false, &hpa);
+                translate(LINEAR, R, MMU_USER, &hpa);
+                translate(LINEAR, R, MMU_SUPERVISOR, &hpa);
             }
             s.paging.smap = cases[i].smap;
-            s.paging.ac = cases[i].ac;
             td_load(&s);
+            enum mmu_mode mode = cases[i].user ? MMU_USER : cases[i].ac ? MMU_SUPERVISOR_AC : MMU_SUPERVISOR;
+
             if (cases[i].code == OK) {
-                EXPECT_EQ(translate(LINEAR, cases[i].access, cases[i].user, &hpa), MMU_OK);
+                EXPECT_EQ(translate(LINEAR, cases[i].access, mode, &hpa), MMU_OK);
             } else {
-                EXPECT_EQ(translate(LINEAR, cases[i].access, cases[i].user, &hpa), MMU_PAGE_FAULT);
+                EXPECT_EQ(translate(LINEAR, cases[i].access, mode, &hpa), MMU_PAGE_FAULT);
                 EXPECT_EQ(td.mmu->walk.error_code, cases[i].code);
             }
             td_end();
@@ -193,13 +194,13 @@ TEST(Walk, RightsOfUpperLevelsCount)
         test_row("level %u", 4 - i);
         td_make(TD_ALL, 4, 4);
         td_guest_set(entries[i], td_guest_get(entries[i]) & ~X86_PTE_RW);
-        EXPECT_EQ(translate(LINEAR, R, false, &hpa), MMU_OK);
-        EXPECT_EQ(translate(LINEAR, W, false, &hpa), MMU_PAGE_FAULT);
+        EXPECT_EQ(translate(LINEAR, R, MMU_SUPERVISOR, &hpa), MMU_OK);
+        EXPECT_EQ(translate(LINEAR, W, MMU_SUPERVISOR, &hpa), MMU_PAGE_FAULT);
         EXPECT_EQ(td.mmu->walk.error_code, PFERR_P | PFERR_WRITE);
         // The other page of the table, whose rights come from the paging-structure cache.
         td_guest_set(GUEST_PTE + 8, td_guest_get(GUEST_PTE));
-        EXPECT_EQ(translate(LINEAR + 0x1000, R, false, &hpa), MMU_OK);
-        EXPECT_EQ(translate(LINEAR + 0x1000, W, false, &hpa), MMU_PAGE_FAULT);
+        EXPECT_EQ(translate(LINEAR + 0x1000, R, MMU_SUPERVISOR, &hpa), MMU_OK);
+        EXPECT_EQ(translate(LINEAR + 0x1000, W, MMU_SUPERVISOR, &hpa), MMU_PAGE_FAULT);
         td_end();
     }
 }
@@ -246,7 +247,7 @@ TEST(Walk, LargePagesOfTheGuestAndSmallOnesOfTheEpt)
     td_guest_set(GUEST_PDE, X86_PTE_P | X86_PTE_RW | X86_PTE_PS | X86_PTE_A | X86_PTE_D);
     uint64_t linear = (LINEAR & ~0x1fffffull) | 0x9010;
 
-    EXPECT_EQ(translate(linear, W, false, &hpa), MMU_OK);
+    EXPECT_EQ(translate(linear, W, MMU_SUPERVISOR, &hpa), MMU_OK);
     EXPECT_EQ(hpa, HPA_OF(0x9010));
     EXPECT_EQ(td_references(1), 3);
     EXPECT_EQ(td.mmu->walk.value.page_bits, 12); // The smaller of the two (SDM 28.4.1).
@@ -261,17 +262,17 @@ TEST(Walk, SetsAccessedAndDirtyFlagsByLockedWrites) // SDM 4.8
     td_make(TD_ALL, 4, 4);
     for (unsigned i = 0; i < 4; i++)
         td_guest_set(entries[i], td_guest_get(entries[i]) & ~(X86_PTE_A | X86_PTE_D));
-    EXPECT_EQ(translate(LINEAR, R, false, &hpa), MMU_OK);
+    EXPECT_EQ(translate(LINEAR, R, MMU_SUPERVISOR, &hpa), MMU_OK);
     EXPECT_EQ(td.mmu->counters.guest_flag_writes, 4);
     for (unsigned i = 24; i < fake_access_count; i++)
         EXPECT_TRUE(fake_accesses[i].write && fake_accesses[i].locked);
     for (unsigned i = 0; i < 4; i++)
         EXPECT_EQ(td_guest_get(entries[i]) & (X86_PTE_A | X86_PTE_D), X86_PTE_A);
-    EXPECT_EQ(translate(LINEAR, W, false, &hpa),
+    EXPECT_EQ(translate(LINEAR, W, MMU_SUPERVISOR, &hpa),
               MMU_OK); // The entry in the TLB is clean: walked for the flag.
     EXPECT_TRUE(td.mmu->walked);
     EXPECT_EQ(td_guest_get(GUEST_PTE) & X86_PTE_D, X86_PTE_D);
-    EXPECT_EQ(translate(LINEAR, W, false, &hpa), MMU_OK);
+    EXPECT_EQ(translate(LINEAR, W, MMU_SUPERVISOR, &hpa), MMU_OK);
     EXPECT_FALSE(td.mmu->walked);
     td_end();
 }
@@ -283,7 +284,7 @@ TEST(Walk, FaultsSetNoFlags)
     td_make(TD_ALL, 4, 4);
     td_guest_set(GUEST_PML4E, td_guest_get(GUEST_PML4E) & ~X86_PTE_A);
     td_guest_set(GUEST_PTE, 0);
-    EXPECT_EQ(translate(LINEAR, R, false, &hpa), MMU_PAGE_FAULT);
+    EXPECT_EQ(translate(LINEAR, R, MMU_SUPERVISOR, &hpa), MMU_PAGE_FAULT);
     EXPECT_EQ(td_guest_get(GUEST_PML4E) & X86_PTE_A, 0);
     td_end();
 }
@@ -299,12 +300,12 @@ TEST(Walk, ViolationAtATableReportsTheEntryAndNotTheTranslation) // SDM table 27
         td_make(TD_ALL, 4, 4);
         keep = fake_get64(EPT_PTE(entries[i]));
         fake_set64(EPT_PTE(entries[i]), 0);
-        EXPECT_EQ(translate(LINEAR, W, false, &hpa), MMU_EPT_VIOLATION);
+        EXPECT_EQ(translate(LINEAR, W, MMU_SUPERVISOR, &hpa), MMU_EPT_VIOLATION);
         EXPECT_EQ(td.mmu->walk.gpa, entries[i]);
         EXPECT_EQ(td.mmu->walk.linear, LINEAR);
         EXPECT_EQ(td.mmu->walk.qualification, QUAL_EPT_READ | QUAL_EPT_LINEAR_VALID);
         fake_set64(EPT_PTE(entries[i]), keep);
-        EXPECT_EQ(translate(LINEAR, W, false, &hpa), MMU_OK);
+        EXPECT_EQ(translate(LINEAR, W, MMU_SUPERVISOR, &hpa), MMU_OK);
         td_end();
     }
 }
@@ -315,11 +316,11 @@ TEST(Walk, ViolationAtThePageHasTheGuestsRights)
 
     td_make(TD_ALL, 4, 4);
     fake_set64(EPT_PTE(LINEAR_GPA), HPA_OF(0x9000) | 0x31);
-    EXPECT_EQ(translate(LINEAR, W, false, &hpa), MMU_EPT_VIOLATION);
+    EXPECT_EQ(translate(LINEAR, W, MMU_SUPERVISOR, &hpa), MMU_EPT_VIOLATION);
     EXPECT_EQ(td.mmu->walk.gpa, LINEAR_GPA);
     EXPECT_EQ(td.mmu->walk.qualification, QUAL_EPT_WRITE | QUAL_EPT_READABLE | QUAL_EPT_LINEAR_VALID |
                                               QUAL_EPT_TRANSLATED | QUAL_EPT_LINEAR_WRITABLE);
-    EXPECT_EQ(translate(LINEAR, R, false, &hpa), MMU_OK);
+    EXPECT_EQ(translate(LINEAR, R, MMU_SUPERVISOR, &hpa), MMU_OK);
     td_end();
 }
 
@@ -329,7 +330,7 @@ TEST(Walk, MisconfigurationAtATable)
 
     td_make(TD_ALL, 4, 4);
     fake_set64(EPT_PTE(GUEST_PDE), 6); // W and X without R
-    EXPECT_EQ(translate(LINEAR, R, false, &hpa), MMU_EPT_MISCONFIG);
+    EXPECT_EQ(translate(LINEAR, R, MMU_SUPERVISOR, &hpa), MMU_EPT_MISCONFIG);
     EXPECT_EQ(td.mmu->walk.gpa, GUEST_PDE);
     td_end();
 }
@@ -344,12 +345,12 @@ TEST(Walk, FlagsOnMakeReadsOfTablesWrites) // SDM 28.3.3.2, 28.3.5
     s.eptp |= EPTP_AD;
     td_load(&s);
     fake_set64(EPT_PTE(GUEST_PTE), HPA_OF(0x5000) | 0x35); // Not writable
-    EXPECT_EQ(translate(LINEAR, R, false, &hpa), MMU_EPT_VIOLATION);
+    EXPECT_EQ(translate(LINEAR, R, MMU_SUPERVISOR, &hpa), MMU_EPT_VIOLATION);
     EXPECT_EQ(td.mmu->walk.gpa, GUEST_PTE);
     EXPECT_EQ(td.mmu->walk.qualification, QUAL_EPT_READ | QUAL_EPT_WRITE | QUAL_EPT_READABLE |
                                               QUAL_EPT_EXECUTABLE | QUAL_EPT_LINEAR_VALID);
     fake_set64(EPT_PTE(GUEST_PTE), HPA_OF(0x5000) | 0x37);
-    EXPECT_EQ(translate(LINEAR, R, false, &hpa), MMU_OK);
+    EXPECT_EQ(translate(LINEAR, R, MMU_SUPERVISOR, &hpa), MMU_OK);
     EXPECT_EQ(fake_get64(EPT_PTE(GUEST_PTE)) & EPT_D, EPT_D);
     td_end();
 }
@@ -360,10 +361,11 @@ TEST(Walk, FlagOfTheGuestInAReadOnlyTablePageViolates)
 
     td_make(TD_ALL, 4, 4);
     fake_set64(EPT_PTE(GUEST_PTE), HPA_OF(0x5000) | 0x31);
-    EXPECT_EQ(translate(LINEAR, R, false, &hpa), MMU_OK); // Without flags of the EPT a read is a read.
+    EXPECT_EQ(translate(LINEAR, R, MMU_SUPERVISOR, &hpa),
+              MMU_OK); // Without flags of the EPT a read is a read.
     td_guest_set(GUEST_PTE, td_guest_get(GUEST_PTE) & ~X86_PTE_D);
     tlb_invvpid_single(&td.mmu->tlb, 1, false);
-    EXPECT_EQ(translate(LINEAR, W, false, &hpa), MMU_EPT_VIOLATION);
+    EXPECT_EQ(translate(LINEAR, W, MMU_SUPERVISOR, &hpa), MMU_EPT_VIOLATION);
     EXPECT_EQ(td.mmu->walk.gpa, GUEST_PTE);
     EXPECT_EQ(td.mmu->walk.qualification,
               QUAL_EPT_READ | QUAL_EPT_WRITE | QUAL_EPT_READABLE | QUAL_EPT_LINEAR_VALID);
@@ -401,14 +403,14 @@ TEST(Walk, LogsThePagesOfTablesToo) // SDM 28.3.6
     td.mmu->log = (struct mmu_log){log_full, log_append};
     log_count = 0;
     log_room = 2;
-    EXPECT_EQ(translate(LINEAR, W, false, &hpa), MMU_LOG_FULL);
+    EXPECT_EQ(translate(LINEAR, W, MMU_SUPERVISOR, &hpa), MMU_LOG_FULL);
     EXPECT_EQ(log_count, 2);
     log_room = 16; // Software has emptied it: what was logged need not be again.
-    EXPECT_EQ(translate(LINEAR, W, false, &hpa), MMU_OK);
+    EXPECT_EQ(translate(LINEAR, W, MMU_SUPERVISOR, &hpa), MMU_OK);
     EXPECT_EQ(log_count, 5);
     for (unsigned i = 0; i < 5; i++)
         EXPECT_EQ(logged[i], expected[i]);
-    EXPECT_EQ(translate(LINEAR, W, false, &hpa), MMU_OK);
+    EXPECT_EQ(translate(LINEAR, W, MMU_SUPERVISOR, &hpa), MMU_OK);
     EXPECT_EQ(log_count, 5);
     td_end();
 }
@@ -425,9 +427,9 @@ TEST(Walk, GlobalPagesOutliveAMoveToCr3)
         memcpy(&s, &td.mmu->space, sizeof s);
         s.paging.pge = pge;
         td_load(&s);
-        EXPECT_EQ(translate(LINEAR, R, false, &hpa), MMU_OK);
-        tlb_flush_pcid(&td.mmu->tlb, 1, 0);
-        EXPECT_EQ(translate(LINEAR, R, false, &hpa), MMU_OK);
+        EXPECT_EQ(translate(LINEAR, R, MMU_SUPERVISOR, &hpa), MMU_OK);
+        tlb_flush_pcid(&td.mmu->tlb, 1, 0, true);
+        EXPECT_EQ(translate(LINEAR, R, MMU_SUPERVISOR, &hpa), MMU_OK);
         EXPECT_EQ(td.mmu->walked, !pge);
         td_end();
     }
@@ -453,7 +455,7 @@ TEST(Walk, CanonicalAddressesByLevels)
     uint64_t hpa;
 
     td_make(TD_ALL, 4, 4);
-    EXPECT_EQ(translate(1ull << 47, R, false, &hpa), MMU_NOT_CANONICAL);
+    EXPECT_EQ(translate(1ull << 47, R, MMU_SUPERVISOR, &hpa), MMU_NOT_CANONICAL);
     EXPECT_EQ(fake_access_count, 0);
     td_end();
 }
@@ -463,12 +465,12 @@ TEST(Walk, AFaultDropsWhatItWouldHaveUsed) // SDM 4.10.4.1, 28.4.3.1
     uint64_t hpa;
 
     td_make(TD_ALL, 4, 4);
-    EXPECT_EQ(translate(LINEAR, R, false, &hpa), MMU_OK);
+    EXPECT_EQ(translate(LINEAR, R, MMU_SUPERVISOR, &hpa), MMU_OK);
     td_guest_set(GUEST_PDE,
                  0x5000 | X86_PTE_P | X86_PTE_A); // Supervisor, read-only; the caches do not know it.
-    EXPECT_EQ(translate(LINEAR, W, false, &hpa), MMU_OK);
-    EXPECT_EQ(translate(LINEAR, R, true, &hpa), MMU_PAGE_FAULT);
-    EXPECT_EQ(translate(LINEAR, W, false, &hpa), MMU_PAGE_FAULT);
+    EXPECT_EQ(translate(LINEAR, W, MMU_SUPERVISOR, &hpa), MMU_OK);
+    EXPECT_EQ(translate(LINEAR, R, MMU_USER, &hpa), MMU_PAGE_FAULT);
+    EXPECT_EQ(translate(LINEAR, W, MMU_SUPERVISOR, &hpa), MMU_PAGE_FAULT);
     td_end();
 }
 
@@ -478,10 +480,10 @@ TEST(Walk, AViolationDropsTheTranslationOfItsAddress) // SDM 28.4.3.1
 
     td_make(TD_ALL, 4, 4);
     fake_set64(EPT_PTE(LINEAR_GPA), HPA_OF(0x9000) | 0x31);
-    EXPECT_EQ(translate(LINEAR, R, false, &hpa), MMU_OK);
-    EXPECT_EQ(translate(LINEAR, W, false, &hpa), MMU_EPT_VIOLATION);
+    EXPECT_EQ(translate(LINEAR, R, MMU_SUPERVISOR, &hpa), MMU_OK);
+    EXPECT_EQ(translate(LINEAR, W, MMU_SUPERVISOR, &hpa), MMU_EPT_VIOLATION);
     fake_set64(EPT_PTE(LINEAR_GPA), HPA_OF(0xa000) | 0x37); // Copied on write; software need not invalidate.
-    EXPECT_EQ(translate(LINEAR, R, false, &hpa), MMU_OK);
+    EXPECT_EQ(translate(LINEAR, R, MMU_SUPERVISOR, &hpa), MMU_OK);
     EXPECT_EQ(hpa, HPA_OF(0xa6f0));
     td_end();
 }
@@ -500,13 +502,13 @@ TEST(Walk, UserExecuteGoesByTheAddress) // Mode-based execute control, SDM 28.3.
         td_load(&s);
         // Executable from supervisor-mode addresses only; the fetch meets what a read left in the second
         // level.
-        EXPECT_EQ(translate(LINEAR, R, false, &hpa), MMU_OK);
-        EXPECT_EQ(translate(LINEAR, X, false, &hpa), user_page ? MMU_EPT_VIOLATION : MMU_OK);
+        EXPECT_EQ(translate(LINEAR, R, MMU_SUPERVISOR, &hpa), MMU_OK);
+        EXPECT_EQ(translate(LINEAR, X, MMU_SUPERVISOR, &hpa), user_page ? MMU_EPT_VIOLATION : MMU_OK);
         for (uint64_t table = 0x2000; table <= 0x4000; table += 0x1000)
             fake_set64(table, fake_get64(table) | EPT_EXEC_USER);
         fake_set64(EPT_PTE(LINEAR_GPA), (fake_get64(EPT_PTE(LINEAR_GPA)) & ~EPT_EXEC) | EPT_EXEC_USER);
         tlb_invept_all(&td.mmu->tlb);
-        EXPECT_EQ(translate(LINEAR, X, false, &hpa), user_page ? MMU_OK : MMU_EPT_VIOLATION);
+        EXPECT_EQ(translate(LINEAR, X, MMU_SUPERVISOR, &hpa), user_page ? MMU_OK : MMU_EPT_VIOLATION);
         td_end();
     }
 }

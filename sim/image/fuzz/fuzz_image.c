@@ -3,8 +3,9 @@
 // crash.
 //
 // The first byte chooses what stands beside the image: bits 1:0 the guest's memory, 2 a module, 3 an initrd,
-// 4 a command line, 5 a load address.
-#include "sim/image/image.h"
+// 4 a command line, 5 a load address. The second one chooses what the rest is: the image itself, or its
+// length (2 bytes) and changes (offset in 2 bytes, value) of a sound one.
+#include "sim/image/tests/image_fixture.h"
 #include <stdlib.h>
 #include <string.h>
 
@@ -40,6 +41,35 @@ static void check_plan(const struct image_request *r, const struct image_plan *p
     must(plan->mode != VMM_MODE_REAL || plan->rip >> 20 == 0);
 }
 
+static void sound_image(struct fixture *f, unsigned kind)
+{
+    if (kind == 1)
+        fixture_bzimage(f);
+    else
+        fixture_elf(f, kind & 1);
+    if (kind == 4 || kind == 5)
+        fixture_multiboot(f, kind == 4 ? 3 : 0x10000);
+    if (kind == 6 || kind == 7)
+        fixture_pvh(f);
+}
+
+// A copy of just its size: a byte too far is seen.
+static void make_image(struct image_file *image, unsigned kind, const uint8_t *data, size_t size)
+{
+    static struct fixture f;
+
+    image->size = size;
+    if (kind) {
+        sound_image(&f, kind);
+        image->size = size < 2 ? FIXTURE_BYTES : 1 + (data[0] | data[1] << 8) % FIXTURE_BYTES;
+        for (size_t at = 2; at + 3 <= size; at += 3)
+            f.bytes[(data[at] | data[at + 1] << 8) % FIXTURE_BYTES] = data[at + 2];
+    }
+    image->bytes = malloc(image->size ? image->size : 1);
+    must(image->bytes != NULL);
+    memcpy(image->bytes, kind ? f.bytes : data, image->size);
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
     static const uint64_t memories[] = {1 << 20, 32 << 20, 5ull << 30, 3 << 20};
@@ -48,13 +78,9 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     struct image_plan plan;
     struct user_error e = {""};
 
-    if (size < 2)
+    if (size < 3)
         return 0;
-    // A copy of just its size: a byte too far is seen.
-    r.image.size = size - 1;
-    r.image.bytes = malloc(size - 1);
-    must(r.image.bytes != NULL);
-    memcpy(r.image.bytes, data + 1, size - 1);
+    make_image(&r.image, data[1] % 8, data + 2, size - 2);
     r.memory_bytes = memories[data[0] & 3];
     if (data[0] & 4)
         r.modules[r.module_count++] = (struct image_file){r.image.path, other, sizeof other};

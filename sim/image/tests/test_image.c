@@ -170,6 +170,7 @@ TEST(Pvh, StartInformationIsComplete)
     EXPECT_EQ(fixture_number(&plan, list + 8, 8), sizeof initrd);
     EXPECT_STREQ((const char *)fixture_at(&plan, fixture_number(&plan, plan.rbx + 24, 8), 14),
                  "console=ttyS0");
+    EXPECT_EQ(fixture_number(&plan, plan.rbx + 32, 8), 0xf0000); // The RSDP.
     EXPECT_EQ(fixture_number(&plan, plan.rbx + 48, 4), 4);
     EXPECT_EQ(fixture_number(&plan, fixture_number(&plan, plan.rbx + 40, 8) + 8, 8), 0x9fc00);
     image_plan_free(&plan);

@@ -10,8 +10,8 @@
 
 // A read-modify-write between its two halves.
 struct rmw {
-    unsigned char *p; // Where the bytes are, if it is locked and they are in one page of memory
-    uint64_t linear;
+    struct guest_rmw access;
+    bool locked;
 };
 
 struct interp {
@@ -20,7 +20,6 @@ struct interp {
     struct cost cost;
     struct block **blocks; // By block_slot()
     struct rmw rmw;
-    bool page_written; // The guest has stored into a page of the running block: what follows is read anew
 };
 
 // What decoding depends on: code size, stack size.

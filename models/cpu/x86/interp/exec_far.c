@@ -486,7 +486,7 @@ static enum insn_result iret(struct vmx *v, const struct uop *u)
     r = guest_protected(v) ? iret_protected(v, u, rip, cs, flags) : iret_real(v, u, rip, cs, flags);
     if (r == INSN_BRANCH) {
         vmx_unblock_nmi(c);
-        guest_space_load(c); // AC, CPL.
+        cpl_changed(v); // And RFLAGS.AC.
     }
     return r;
 }

@@ -72,7 +72,7 @@ static enum insn_result popf(struct vmx *v, const struct uop *u)
         mask |= X86_RFLAGS_IOPL;
     stack_drop(v, u, u->size);
     flags_set(v, mask, value & ~(uint64_t)X86_RFLAGS_RF);
-    guest_space_load(v->cpu); // AC.
+    guest_space_ac(v->cpu);
     return INSN_DONE;
 }
 

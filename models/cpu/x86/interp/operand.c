@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "models/cpu/x86/interp/operand.h"
-
-#include "models/mem/mem.h"
+#include "models/cpu/x86/debug.h"
+#include "models/cpu/x86/guest_fast.h"
 
 static enum insn_result segment_fault(struct vmx *v, const struct uop *u, enum segment_name segment)
 {
@@ -46,18 +46,25 @@ enum insn_result operand_load(struct vmx *v, const struct uop *u, enum segment_n
     if (!in_turn(v))
         return again(v, u);
     *value = 0;
-    uop_at(v, u);
-    return insn_access(guest_access(v->cpu, linear, size, EPT_ACCESS_READ, value));
+    if (!guest_load_fast(v->cpu, linear, size, value)) {
+        uop_at(v, u);
+        r = insn_access(guest_access(v->cpu, linear, size, EPT_ACCESS_READ, value));
+    }
+    if (r == INSN_DONE && debug_armed(v->cpu))
+        debug_data(v->cpu, linear, size, false);
+    return r;
 }
 
-// Is this page one that the running block was decoded from? Its bytes may be others now.
+// Is this in the running block? Its bytes are others now: what follows is read anew.
 static void note_store(struct vmx *v, uint64_t linear, unsigned size)
 {
     const struct block *b = block_running(v);
     uint64_t code = b->rip + v->seg[SEG_CS].base; // In 64-bit mode the base is 0.
 
     if (linear < code + b->bytes && linear + size > code)
-        v->interp->page_written = true;
+        v->behind = true;
+    if (debug_armed(v->cpu))
+        debug_data(v->cpu, linear, size, true);
 }
 
 enum insn_result operand_store(struct vmx *v, const struct uop *u, enum segment_name segment, uint64_t offset,
@@ -70,20 +77,23 @@ enum insn_result operand_store(struct vmx *v, const struct uop *u, enum segment_
         return r;
     if (!in_turn(v))
         return again(v, u);
-    uop_at(v, u);
-    r = insn_access(guest_access(v->cpu, linear, size, EPT_ACCESS_WRITE, &value));
+    if (!guest_store_fast(v->cpu, linear, size, &value)) {
+        uop_at(v, u);
+        r = insn_access(guest_access(v->cpu, linear, size, EPT_ACCESS_WRITE, &value));
+    }
     if (r == INSN_DONE)
         note_store(v, linear, size);
     return r;
 }
 
-// --- More than eight bytes. ---
+// --- Any number of bytes: SSE operands in one access, areas in several. ---
 
-// Checks, takes its turn and translates all pages of the operand.
+#define ACCESS_BYTES 16u
+
 static enum insn_result bytes_begin(struct vmx *v, const struct uop *u, unsigned at, unsigned size,
                                     unsigned align, unsigned access, uint64_t *linear)
 {
-    uint64_t offset = effective_address(v, u) + at, hpa;
+    uint64_t offset = effective_address(v, u) + at;
     enum insn_result r;
 
     if (u->address_size != 8)
@@ -93,92 +103,130 @@ static enum insn_result bytes_begin(struct vmx *v, const struct uop *u, unsigned
         return r;
     if (*linear & (align - 1))
         return uop_fault(v, u, GP_VECTOR, 0);
-    if (!in_turn(v))
-        return again(v, u);
+    return in_turn(v) ? INSN_DONE : again(v, u);
+}
+
+// All pages of an area, before any byte moves.
+static enum insn_result area_begin(struct vmx *v, const struct uop *u, uint64_t linear, unsigned size,
+                                   unsigned access)
+{
+    uint64_t hpa;
+    enum insn_result r;
+
     uop_at(v, u);
-    r = insn_access(guest_translate(v->cpu, *linear, access, &hpa));
-    if (r == INSN_DONE && (*linear & 0xfff) + size > 4096)
-        r = insn_access(guest_translate(v->cpu, (*linear | 0xfff) + 1, access, &hpa));
+    r = insn_access(guest_translate(v->cpu, linear, access, &hpa));
+    if (r == INSN_DONE && (linear & 0xfff) + size > 4096)
+        r = insn_access(guest_translate(v->cpu, (linear | 0xfff) + 1, access, &hpa));
     return r;
 }
 
 enum insn_result memory_load_bytes_at(struct vmx *v, const struct uop *u, unsigned at, unsigned size,
                                       unsigned align, void *bytes)
 {
-    unsigned char buffer[512];
+    unsigned char buffer[MEMORY_BYTES_MAX];
     uint64_t linear;
     enum insn_result r = bytes_begin(v, u, at, size, align, EPT_ACCESS_READ, &linear);
 
-    for (unsigned i = 0; r == INSN_DONE && i < size; i += 8) {
-        unsigned n = size - i < 8 ? size - i : 8;
-        uint64_t value = 0;
+    if (r != INSN_DONE)
+        return r;
+    if (size > ACCESS_BYTES)
+        r = area_begin(v, u, linear, size, EPT_ACCESS_READ);
+    for (unsigned i = 0; r == INSN_DONE && i < size; i += ACCESS_BYTES) {
+        unsigned n = size - i < ACCESS_BYTES ? size - i : ACCESS_BYTES;
 
-        r = insn_access(guest_access(v->cpu, linear + i, n, EPT_ACCESS_READ, &value));
-        memcpy(buffer + i, &value, n);
+        if (guest_load_fast(v->cpu, linear + i, n, buffer + i))
+            continue;
+        uop_at(v, u);
+        r = insn_access(guest_access(v->cpu, linear + i, n, EPT_ACCESS_READ, buffer + i));
     }
-    if (r == INSN_DONE)
-        memcpy(bytes, buffer, size);
-    return r;
+    if (r != INSN_DONE)
+        return r;
+    memcpy(bytes, buffer, size);
+    if (debug_armed(v->cpu))
+        debug_data(v->cpu, linear, size, false);
+    return INSN_DONE;
 }
 
 enum insn_result memory_store_bytes_at(struct vmx *v, const struct uop *u, unsigned at, unsigned size,
                                        unsigned align, const void *bytes)
 {
+    unsigned char buffer[ACCESS_BYTES];
     uint64_t linear;
     enum insn_result r = bytes_begin(v, u, at, size, align, EPT_ACCESS_WRITE, &linear);
 
-    for (unsigned i = 0; r == INSN_DONE && i < size; i += 8) {
-        unsigned n = size - i < 8 ? size - i : 8;
-        uint64_t value = 0;
+    if (r != INSN_DONE)
+        return r;
+    if (size > ACCESS_BYTES)
+        r = area_begin(v, u, linear, size, EPT_ACCESS_WRITE);
+    for (unsigned i = 0; r == INSN_DONE && i < size; i += ACCESS_BYTES) {
+        unsigned n = size - i < ACCESS_BYTES ? size - i : ACCESS_BYTES;
 
-        memcpy(&value, (const unsigned char *)bytes + i, n);
-        r = insn_access(guest_access(v->cpu, linear + i, n, EPT_ACCESS_WRITE, &value));
+        if (guest_store_fast(v->cpu, linear + i, n, (const unsigned char *)bytes + i))
+            continue;
+        uop_at(v, u);
+        memcpy(buffer, (const unsigned char *)bytes + i, n);
+        r = insn_access(guest_access(v->cpu, linear + i, n, EPT_ACCESS_WRITE, buffer));
     }
     if (r == INSN_DONE)
         note_store(v, linear, size);
     return r;
 }
 
-// --- Read-modify-write (SDM 8.1.2). ---
+// --- Read-modify-write (SDM 8.1.2). One without LOCK is a load and a store, both allowed beforehand. ---
+
+static enum insn_result rmw_locked(struct vmx *v, const struct uop *u, struct rmw *rmw)
+{
+    uop_at(v, u);
+    return insn_access(guest_rmw_begin(v->cpu, rmw->access.address, rmw->access.size, &rmw->access));
+}
+
+static enum insn_result rmw_unlocked(struct vmx *v, const struct uop *u, struct rmw *rmw)
+{
+    struct pcpu *c = v->cpu;
+    struct guest_rmw *a = &rmw->access;
+    unsigned first = 4096 - (unsigned)(a->address & 0xfff);
+    uint64_t hpa;
+    enum insn_result r;
+
+    uop_at(v, u);
+    r = insn_access(guest_translate(c, a->address, EPT_ACCESS_READ | EPT_ACCESS_WRITE, &hpa));
+    if (r == INSN_DONE && first < a->size)
+        r = insn_access(guest_translate(c, a->address + first, EPT_ACCESS_READ | EPT_ACCESS_WRITE, &hpa));
+    if (r == INSN_DONE)
+        r = insn_access(guest_access(c, a->address, a->size, EPT_ACCESS_READ, a->bytes));
+    a->p = a->bytes;
+    return r;
+}
 
 enum insn_result operand_rmw_begin(struct vmx *v, const struct uop *u, uint64_t offset, unsigned size,
                                    uint64_t *value)
 {
     struct rmw *rmw = &v->interp->rmw;
-    struct pcpu *c = v->cpu;
-    uint64_t hpa, hpa2;
-    unsigned first;
-    enum insn_result r =
-        operand_linear(v, u, (enum segment_name)u->segment, offset, size, EPT_ACCESS_WRITE, &rmw->linear);
+    enum insn_result r = operand_linear(v, u, (enum segment_name)u->segment, offset, size, EPT_ACCESS_WRITE,
+                                        &rmw->access.address);
 
     if (r != INSN_DONE)
         return r;
     if (!in_turn(v))
         return again(v, u);
-    uop_at(v, u);
-    first = 4096 - (unsigned)(rmw->linear & 0xfff);
-    r = insn_access(guest_translate(c, rmw->linear, EPT_ACCESS_READ | EPT_ACCESS_WRITE, &hpa));
-    if (r == INSN_DONE && first < size)
-        r = insn_access(guest_translate(c, rmw->linear + first, EPT_ACCESS_READ | EPT_ACCESS_WRITE, &hpa2));
-    if (r != INSN_DONE)
-        return r;
+    rmw->access.size = size;
+    rmw->locked = u->flags & UOP_LOCK;
+    r = rmw->locked ? rmw_locked(v, u, rmw) : rmw_unlocked(v, u, rmw);
     *value = 0;
-    rmw->p = (u->flags & UOP_LOCK) && first >= size ? mem_hpa_to_ptr(c, hpa, size) : NULL;
-    if (!rmw->p)
-        return insn_access(guest_access(c, rmw->linear, size, EPT_ACCESS_READ, value));
-    mem_access(c, hpa, size, MEM_GUEST_RMW);
-    memcpy(value, rmw->p, size);
-    return INSN_DONE;
+    if (r == INSN_DONE)
+        memcpy(value, rmw->access.p, size);
+    return r;
 }
 
 void operand_rmw_end(struct vmx *v, const struct uop *u, unsigned size, uint64_t value)
 {
-    const struct rmw *rmw = &v->interp->rmw;
+    struct rmw *rmw = &v->interp->rmw;
 
     (void)u;
-    if (rmw->p)
-        memcpy(rmw->p, &value, size);
-    else
-        guest_access(v->cpu, rmw->linear, size, EPT_ACCESS_WRITE, &value);
-    note_store(v, rmw->linear, size);
+    memcpy(rmw->access.p, &value, size);
+    if (rmw->locked)
+        guest_rmw_end(v->cpu, &rmw->access);
+    else if (!guest_store_fast(v->cpu, rmw->access.address, size, &value))
+        guest_access(v->cpu, rmw->access.address, size, EPT_ACCESS_WRITE, &value);
+    note_store(v, rmw->access.address, size);
 }

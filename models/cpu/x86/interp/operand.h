@@ -87,8 +87,9 @@ enum insn_result operand_rmw_begin(struct vmx *v, const struct uop *u, uint64_t 
                                    uint64_t *value);
 void operand_rmw_end(struct vmx *v, const struct uop *u, unsigned size, uint64_t value);
 
-// Reads and writes `size` bytes, up to 512, at the memory operand's address plus `at`. That must
-// be a multiple of `align`, or #GP(0). Both pages are translated before any byte moves.
+#define MEMORY_BYTES_MAX 512u
+// Reads and writes `size` bytes, up to MEMORY_BYTES_MAX, at the memory operand's address plus `at`. That must
+// be a multiple of `align` (a power of two), or #GP(0). Both pages are translated before any byte moves.
 enum insn_result memory_load_bytes_at(struct vmx *v, const struct uop *u, unsigned at, unsigned size,
                                       unsigned align, void *bytes);
 enum insn_result memory_store_bytes_at(struct vmx *v, const struct uop *u, unsigned at, unsigned size,

@@ -57,43 +57,23 @@ static bool careful(const struct vmx *v)
            (v->ctl.cpu & CPU_MONITOR_TRAP_FLAG) || (v->cpu->x86->dr[7] & 0xff);
 }
 
-// The traps that follow an instruction (SDM 6.9). True: exit.
-static bool retired(struct vmx *v, uint32_t blocking, uint64_t rflags)
-{
-    v->blocking &= ~(blocking & STI_OR_MOV_SS);
-    v->rflags &= ~(uint64_t)X86_RFLAGS_RF;
-    if (v->ctl.cpu & CPU_MONITOR_TRAP_FLAG)
-        v->mtf_pending = true;
-    if (rflags & X86_RFLAGS_TF)
-        v->pending_debug |= DEBUG_INFO_BS;
-    return false;
-}
-
-static bool trap_exits(struct vmx *v)
-{
-    uint32_t reason = v->trap_exit;
-
-    if (!reason)
-        return false;
-    v->trap_exit = 0;
-    vmx_exit_begin(v->cpu, reason)->qualification = v->trap_qualification;
-    return true;
-}
-
+// One instruction, and the traps that follow it. True: exit.
 static bool step(struct vmx *v, const struct block *b)
 {
     const struct uop *u = b->uops;
+    uint64_t rflags = v->rflags, pending = v->pending_debug, next = b->rip + u->length;
     uint32_t blocking = v->blocking;
-    uint64_t rflags = v->rflags;
     enum insn_result r;
 
     v->cpu->now_ticks += u->ticks;
     r = u->fn(v, u);
     if (r == INSN_DONE)
-        v->rip = b->rip + u->length;
+        v->rip = next;
     if (r == INSN_DONE || r == INSN_BRANCH)
-        retired(v, blocking, rflags);
-    return r == INSN_EXIT || trap_exits(v);
+        return vmx_retired(v->cpu, blocking, rflags, v->rip != next);
+    if (r != INSN_AGAIN)
+        v->pending_debug = pending; // What the instruction touched before it faulted does not count.
+    return r == INSN_EXIT;
 }
 
 // Carries out the block. INSN_BRANCH: v->rip is right.
@@ -110,8 +90,7 @@ static enum insn_result execute(struct vmx *v, const struct block *b)
         if (__builtin_expect(r != INSN_DONE, 0))
             return r;
         u++;
-        if (__builtin_expect(v->interp->page_written, 0)) {
-            v->interp->page_written = false;
+        if (__builtin_expect(v->behind, 0)) {
             v->rip = b->rip + u[-1].offset + u[-1].length;
             return INSN_BRANCH;
         }
@@ -124,13 +103,16 @@ bool interp_run(struct pcpu *c)
 {
     struct vmx *v = &c->x86->vmx;
     bool exits = false;
+    uint64_t masked;
 
-    if (v->timer_at_ticks < c->limit_ticks)
-        c->limit_ticks = v->timer_at_ticks;
+    v->behind = false;
     do {
         enum insn_result r;
         struct block *b = block_find(v, &r);
 
+        if (v->timer_at_ticks < c->limit_ticks) // Whoever arms a timer computes the limit without it.
+            c->limit_ticks = v->timer_at_ticks;
+        masked = ~v->rflags & X86_RFLAGS_IF;
         if (!b) {
             exits = r == INSN_EXIT;
             break;
@@ -141,10 +123,12 @@ bool interp_run(struct pcpu *c)
             break;
         }
         r = execute(v, b);
-        exits = r == INSN_EXIT || trap_exits(v);
+        exits = r == INSN_EXIT || (v->trap_exit && vmx_retired(c, 0, 0, true));
         if (r != INSN_BRANCH)
             break;
-    } while (!exits && c->now_ticks < c->limit_ticks && v->activity == ACTIVITY_ACTIVE);
+        // Interrupts may be waiting for RFLAGS.IF.
+    } while (!exits && !v->behind && !(v->rflags & masked) && c->now_ticks < c->limit_ticks &&
+             v->activity == ACTIVITY_ACTIVE);
     flags_settle(v);
     return exits;
 }

@@ -4,6 +4,7 @@
 #include "models/apic/lapic.h"
 #include "models/cpu/native/native.h"
 #include "models/cpu/x86/trace_port.h"
+#include "models/mem/core.h"
 #include "models/mem/mem.h"
 #include "models/timer/tsc.h"
 #include "tests/shim/shim.h"
@@ -15,6 +16,7 @@
 struct bench bench;
 struct pcpu *pcpu_current, *pcpu_hooked;
 uint64_t bench_access_ticks;
+static struct mem_core cores[4]; // Empty first-level caches, for guest_fast.h
 unsigned bench_violations;
 char bench_violation[64];
 struct hw_gprs bench_gprs;
@@ -218,6 +220,25 @@ void mem_store_drain(struct pcpu *c)
     (void)c;
 }
 
+// --- Fakes of models/mem/core.h: what accesses call that do not hit the first-level cache. ---
+
+uint32_t mem_line_load_miss(struct mem_core *m, uint64_t line)
+{
+    (void)m, (void)line;
+    return (uint32_t)bench_access_ticks;
+}
+
+uint64_t mem_time_guest_store(struct pcpu *c, uint64_t hpa, unsigned size_bytes)
+{
+    (void)hpa, (void)size_bytes;
+    return c->now_ticks;
+}
+
+void mem_store_push(struct pcpu *c, void *p, unsigned size_bytes, uint64_t drain_ticks)
+{
+    (void)c, (void)p, (void)size_bytes, (void)drain_ticks;
+}
+
 // --- Fakes of native.h and traces. ---
 
 uint32_t native_context_thread(const struct pcpu *c)
@@ -301,6 +322,8 @@ void bench_start(unsigned count)
         c->machine = &bench.machine;
         c->uarch = &bench.uarch;
         c->trace = (struct trace *)&fake_trace;
+        c->mem = &cores[i];
+        EXPECT_EQ(l1_init(&cores[i].l1, 4096, 4, 64), 0);
         for (unsigned s = 0; s < PCPU_TIMER_COUNT; s++)
             c->timer_at_ticks[s] = TICKS_NEVER;
         update_next(c);
@@ -320,6 +343,7 @@ void bench_end(void)
     for (unsigned i = 0; i < bench.machine.cpu_count; i++) {
         x86_destroy(bench.cpus[i].x86);
         lapic_destroy(bench.cpus[i].lapic);
+        l1_destroy(&cores[i].l1);
     }
     replay_forget(&bench.machine);
     trace_port_destroy(&bench.machine);

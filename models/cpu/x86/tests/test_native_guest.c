@@ -5,7 +5,6 @@
 #include "models/cpu/x86/native_guest_run.h"
 #include "models/cpu/x86/tests/fake_pcpu.h"
 #include "models/cpu/x86/tests/guest_cases.h"
-#include "models/mem/core.h"
 #include "models/timer/tsc.h"
 #include "tests/shim/shim.h"
 #include <glob.h>
@@ -19,27 +18,7 @@
 enum { RAX, RCX, RDX, RBX };
 
 static struct native_program *program;
-static struct mem_core cores[4];
 static unsigned done;
-
-// --- Fakes of models/mem/core.h: what the hooks call where a line is not in the first-level cache. ---
-
-uint32_t mem_line_load_miss(struct mem_core *m, uint64_t line)
-{
-    (void)m, (void)line;
-    return (uint32_t)bench_access_ticks;
-}
-
-uint64_t mem_time_guest_store(struct pcpu *c, uint64_t hpa, unsigned size_bytes)
-{
-    (void)hpa, (void)size_bytes;
-    return c->now_ticks;
-}
-
-void mem_store_push(struct pcpu *c, void *p, unsigned size_bytes, uint64_t drain_ticks)
-{
-    (void)c, (void)p, (void)size_bytes, (void)drain_ticks;
-}
 
 // --- The bench. ---
 
@@ -58,10 +37,6 @@ static void start(unsigned cpus, uint64_t case_number, uint64_t a, uint64_t b)
 
     ASSERT_TRUE(bench_load("skylake-sp"));
     bench_start(cpus);
-    for (unsigned i = 0; i < cpus; i++) {
-        ASSERT_EQ(l1_init(&cores[i].l1, 4096, 4, 64), 0);
-        bench.cpus[i].mem = &cores[i];
-    }
     EXPECT_EQ(hw_rdmsr(MSR_IA32_APIC_BASE, &base), HW_DONE);
     EXPECT_EQ(hw_wrmsr(MSR_IA32_APIC_BASE, base | 1u << 10), HW_DONE);
     EXPECT_EQ(hw_wrmsr(MSR_IA32_X2APIC_SIVR, 0x1ff), HW_DONE);
@@ -85,8 +60,6 @@ static void end(void)
 {
     bench_end();
     native_program_close(program);
-    for (unsigned i = 0; i < 4; i++)
-        l1_destroy(&cores[i].l1);
 }
 
 static uint64_t guest_memory(uint64_t gpa)
@@ -99,9 +72,9 @@ static uint64_t price_of(const char *function)
 {
     uint64_t ticks = 0;
 
-    for (size_t i = 0; i < price_block_count(program->prices); i++)
-        if (strcmp(price_block_at(program->prices, i)->function, function) == 0)
-            ticks += price_block_at(program->prices, i)->ticks;
+    for (size_t i = 0; i < price_block_count(program->prices[0]); i++)
+        if (strcmp(price_block_at(program->prices[0], i)->function, function) == 0)
+            ticks += price_block_at(program->prices[0], i)->ticks;
     return ticks;
 }
 
@@ -333,7 +306,7 @@ TEST(NativeGuest, AnInstructionStandsInTheProgramsText)
     bench_control(CPU_BASED_VM_EXEC_CONTROL, CPU_UNCONDITIONAL_IO_EXITING, 0);
     EXPECT_EQ(run(), EXIT_REASON_IO_INSTRUCTION);
     rip = bench_vmread(GUEST_RIP);
-    EXPECT_STREQ(price_function_of(program->prices, rip - NATIVE_TEXT_BASE + program->bias, NULL),
+    EXPECT_STREQ(price_function_of(program->prices[0], rip - NATIVE_TEXT_BASE + program->bias, NULL),
                  "instructions");
     bench_vmwrite(GUEST_RIP, rip + 100);
     EXPECT_EQ(run(), EXIT_REASON_IO_INSTRUCTION); // It cannot be moved, which is told.
@@ -575,8 +548,8 @@ TEST(NativeProgram, OfScenariosArePricedWhole)
 
         test_row("%s", found.gl_pathv[i]);
         ASSERT_TRUE(p != NULL);
-        EXPECT_GT(price_block_count(p->prices), 5);
-        EXPECT_EQ(price_unknown_count(p->prices), 0);
+        EXPECT_GT(price_block_count(p->prices[0]), 5);
+        EXPECT_EQ(price_unknown_count(p->prices[0]), 0);
         EXPECT_GT(strlen(native_program_info(p)->about), 10);
         native_program_close(p);
     }

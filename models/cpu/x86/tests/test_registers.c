@@ -219,7 +219,7 @@ TEST(Ports, PowerButton)
 
 static struct {
     uint32_t vm, code;
-    enum board_end how;
+    enum guest_end how;
     char text[8];
     unsigned length;
 } board;
@@ -229,7 +229,7 @@ static void board_console_byte(struct machine *m, uint32_t vm, uint8_t byte)
     board.vm = vm;
     board.text[board.length++] = (char)byte;
 }
-static void board_guest_end(struct machine *m, uint32_t vm, enum board_end how, uint32_t code)
+static void board_guest_end(struct machine *m, uint32_t vm, enum guest_end how, uint32_t code)
 {
     (void)m;
     board.vm = vm;
@@ -250,11 +250,11 @@ TEST(Ports, BoardShowsConsoleAndEnd)
     EXPECT_EQ(board.length, 1);
     EXPECT_EQ(board.vm, 300);
     EXPECT_EQ(board.text[0], (char)0xe4);
-    hw_out(BOARD_PORT_END, 4, board_end(9, BOARD_END_EXIT, 0x1234));
+    hw_out(BOARD_PORT_END, 4, board_end(9, GUEST_END_EXIT, 0x1234));
     EXPECT_EQ(board.vm, 9);
-    EXPECT_EQ(board.how, BOARD_END_EXIT);
+    EXPECT_EQ(board.how, GUEST_END_EXIT);
     EXPECT_EQ(board.code, 0x1234);
-    hw_out(BOARD_PORT_END, 4, board_end(9, BOARD_END_EXIT, 0x123456789ull));
+    hw_out(BOARD_PORT_END, 4, board_end(9, GUEST_END_EXIT, 0x123456789ull));
     EXPECT_EQ(board.code, 0xffff);
     bench_end();
 }
