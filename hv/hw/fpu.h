@@ -11,8 +11,9 @@
 
 // Bytes of an area, standard form, on every processor. Aligned to 64.
 #define HW_XSAVE_BYTES 2752u
-#define HW_XSAVE_MXCSR 24u   // Offset of MXCSR (u32) ...
-#define HW_XSAVE_HEADER 512u // ... and of XSTATE_BV (u64): state components that are not in their initial configuration
+#define HW_XSAVE_MXCSR 24u // Offset of MXCSR (u32) ...
+#define HW_XSAVE_HEADER                                                                                      \
+    512u // ... and of XSTATE_BV (u64): state components that are not in their initial configuration
 
 // XSAVE of all components that software here may use: x87, SSE, PKRU.
 void hw_xsave(hpa_t area);

@@ -2,10 +2,10 @@
 // Control registers, EFER, XCR0 and debug registers: architectural checks and what VMX needs of them.
 #include "hv/core/tlb_change.h"
 #include "hv/mmu/mmu.h"
+#include "hv/x86/cpuid.h"
 #include "hv/x86/guest_walk.h"
 #include "hv/x86/lapic.h"
 #include "hv/x86/nested.h"
-#include "hv/x86/cpuid.h"
 #include "hv/x86/regs.h"
 #include "spec/cpuid.h"
 

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// A guest's x87, SSE and PKRU registers (KVM: fpu_load, fpu_put). Neither VM entry nor VM exit touches them and
-// the core computes nothing with them, so they belong to the vCPU's thread as general registers do: saved when it
-// leaves a processor, loaded when it comes back, wherever in the core or in user space it is.
+// A guest's x87, SSE and PKRU registers (KVM: fpu_load, fpu_put). Neither VM entry nor VM exit touches them
+// and the core computes nothing with them, so they belong to the vCPU's thread as general registers do: saved
+// when it leaves a processor, loaded when it comes back, wherever in the core or in user space it is.
 //
 // Only vCPUs that user space has given such registers (HV_SET_XSAVE) have them; the others cost nothing.
 #ifndef HV_X86_FPU_H
@@ -10,8 +10,8 @@
 #include "hv/x86/x86.h"
 
 // HV_GET_XSAVE and HV_SET_XSAVE, `arg` the address of a struct hv_xsave in user space. vcpu->mutex held.
-// -ENOMEM, -EFAULT, -EINVAL (reserved bits; or none were ever set), -EBUSY (an access that user space carried out
-// is to be finished first).
+// -ENOMEM, -EFAULT, -EINVAL (reserved bits; or none were ever set), -EBUSY (an access that user space carried
+// out is to be finished first).
 s64 fpu_get(struct x86_vcpu *v, u64 arg);
 s64 fpu_set(struct x86_vcpu *v, u64 arg);
 void fpu_free(struct x86_vcpu *v);

@@ -16,7 +16,8 @@ struct native_state {
 
 #define NATIVE_NO_VECTOR 255u
 
-// Maps `bytes` of data at `address`, which the instruction may access there, and installs handlers of signals.
+// Maps `bytes` of data at `address`, which the instruction may access there, and installs handlers of
+// signals.
 void native_open(uint64_t address, uint64_t bytes);
 // Runs the instruction `code` of `length` bytes.
 void native_run(struct native_state *s, const unsigned char *code, unsigned length);

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// SSE, MMX and x87 instructions of the interpreter against the host's own processor: the same bytes from the same
-// random state, rounding modes and masks included, must end in the same registers, memory and exception.
+// SSE, MMX and x87 instructions of the interpreter against the host's own processor: the same bytes from the
+// same random state, rounding modes and masks included, must end in the same registers, memory and exception.
 #include "models/cpu/x86/interp/simd.h"
 #include "models/cpu/x86/tests/fake_pcpu.h"
 #include "models/cpu/x86/xsave.h"
@@ -37,9 +37,10 @@ static uint64_t random64(void)
 
 static uint32_t single(void)
 {
-    static const uint32_t special[] = {0,          0x80000000, 1,          0x807fffff, 0x00800000, 0x7f7fffff,
-                                       0x7f800000, 0xff800000, 0x7fc00000, 0x7f800001, 0xffbfffff, 0x3f800000,
-                                       0xbf800000, 0x4f000000, 0xcf000000, 0x5f000000, 0x3effffff, 0x00ffffff};
+    static const uint32_t special[] = {0,          0x80000000, 1,          0x807fffff, 0x00800000,
+                                       0x7f7fffff, 0x7f800000, 0xff800000, 0x7fc00000, 0x7f800001,
+                                       0xffbfffff, 0x3f800000, 0xbf800000, 0x4f000000, 0xcf000000,
+                                       0x5f000000, 0x3effffff, 0x00ffffff};
     uint64_t r = random64();
 
     if (r & 1)
@@ -229,13 +230,14 @@ static void run_host(struct state *t, const unsigned char *code, unsigned length
     memcpy(t->data, (void *)DATA, DATA_BYTES);
 }
 
-// Pointers are the model's own (last instruction, last operand): bytes 6 to 23. Registers of an x87 stack that are
-// empty have no value.
+// Pointers are the model's own (last instruction, last operand): bytes 6 to 23. Registers of an x87 stack
+// that are empty have no value.
 static bool equal(const struct state *a, const struct state *b)
 {
     const unsigned char *x = a->s.fx, *y = b->s.fx;
 
-    if (a->s.vector != b->s.vector || memcmp(x, y, 5) || memcmp(x + 24, y + 24, 4) || memcmp(x + 160, y + 160, 256))
+    if (a->s.vector != b->s.vector || memcmp(x, y, 5) || memcmp(x + 24, y + 24, 4) ||
+        memcmp(x + 160, y + 160, 256))
         return false;
     for (unsigned i = 0; i < 8; i++)
         if (memcmp(x + 32 + 16 * i, y + 32 + 16 * i, 10))
@@ -248,8 +250,8 @@ static bool equal(const struct state *a, const struct state *b)
     return !((a->s.rflags ^ b->s.rflags) & FLAGS) && !memcmp(a->data, b->data, DATA_BYTES);
 }
 
-static int show(char *text, size_t size, const char *name, const unsigned char *before, const unsigned char *ours,
-                const unsigned char *host, unsigned count)
+static int show(char *text, size_t size, const char *name, const unsigned char *before,
+                const unsigned char *ours, const unsigned char *host, unsigned count)
 {
     int n = 0;
 
@@ -279,9 +281,9 @@ static void report(const char *name, const unsigned char *code, unsigned length,
               (const unsigned char *)&ours->field, (const unsigned char *)&host->field, count)
     for (unsigned i = 0; i < length; i++)
         n += snprintf(text + n, sizeof text - (size_t)n, " %02x", code[i]);
-    n += snprintf(text + n, sizeof text - (size_t)n, "; vector %u host %u; mxcsr %x fcw %x fsw %x", ours->s.vector,
-                  host->s.vector, (unsigned)get(before->s.fx, 24, 4), (unsigned)get(before->s.fx, 0, 2),
-                  (unsigned)get(before->s.fx, 2, 2));
+    n += snprintf(text + n, sizeof text - (size_t)n, "; vector %u host %u; mxcsr %x fcw %x fsw %x",
+                  ours->s.vector, host->s.vector, (unsigned)get(before->s.fx, 24, 4),
+                  (unsigned)get(before->s.fx, 0, 2), (unsigned)get(before->s.fx, 2, 2));
     SHOW("fcw", s.fx[0], 2);
     SHOW("fsw", s.fx[2], 2);
     SHOW("ftw", s.fx[4], 1);
@@ -313,9 +315,8 @@ static void report(const char *name, const unsigned char *code, unsigned length,
 static unsigned done, failed;
 
 static void try_one(const char *name, const unsigned char *code, unsigned length,
-                    void (*prepare)(struct state *t), bool (*excused)(const struct state *before,
-                                                                      const struct state *ours,
-                                                                      struct state *host))
+                    void (*prepare)(struct state *t),
+                    bool (*excused)(const struct state *before, const struct state *ours, struct state *host))
 {
     static struct state before, ours, host;
 
@@ -341,10 +342,14 @@ static unsigned assemble(unsigned char *code, unsigned prefix, unsigned map, uns
     static const unsigned char prefixes[] = {0, 0x66, 0xf3, 0xf2};
     uint64_t r = random64();
     bool memory = sides == SIMD_MEMORY || (sides == 3 && (r & 1));
-    unsigned reg = (unsigned)(r >> 8) & 7, rm = (unsigned)(r >> 12) & 7, rex = r >> 16 & 1 ? 0x40 | (r >> 20 & 13) : 0;
+    unsigned reg = (unsigned)(r >> 8) & 7, rm = (unsigned)(r >> 12) & 7,
+             rex = r >> 16 & 1 ? 0x40 | (r >> 20 & 13) : 0;
     unsigned n = 0;
 
-    if (reg == 4 && !(map == 0 && opcode >= 0x71 && opcode <= 0x73)) // A general register of this number would be the stack pointer; R15 is the oracle's.
+    if (reg == 4 &&
+        !(map == 0 && opcode >= 0x71 &&
+          opcode <=
+              0x73)) // A general register of this number would be the stack pointer; R15 is the oracle's.
         reg = 3;
     if (rm == 4 || rm == 7)
         rm = 2;
@@ -503,7 +508,8 @@ TEST(DifferentialX87, RegisterAndMemoryForms)
                 continue;
             snprintf(name, sizeof name, "%02x %02x", opcode, modrm);
             for (unsigned try = 0; try < TRIES_EACH / 2; try++)
-                try_one(name, code, 2, NULL, opcode == 0xd9 && (modrm == 0xf5 || modrm == 0xf8) ? partial_remainder : NULL);
+                try_one(name, code, 2, NULL,
+                        opcode == 0xd9 && (modrm == 0xf5 || modrm == 0xf8) ? partial_remainder : NULL);
         }
     printf("%u instructions\n", done);
     EXPECT_EQ(failed, 0u);

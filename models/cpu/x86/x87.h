@@ -10,7 +10,7 @@
 #define X87_CONTROL_RESET 0x37fu // FNINIT
 #define X87_CONTROL_FIXED 0x40u  // A bit that always reads as 1
 #define X87_CONTROL_DEFINED 0x1f7fu
-#define X87_STATUS_ES 0x80u   // An unmasked exception is pending
+#define X87_STATUS_ES 0x80u     // An unmasked exception is pending
 #define X87_STATUS_BUSY 0x8000u // Mirrors ES
 #define X87_STATUS_TOP_SHIFT 11
 #define X87_STATUS_TOP (7u << X87_STATUS_TOP_SHIFT)
@@ -53,7 +53,7 @@ static inline void x87_init(struct x87 *x)
 // ES and B follow from flags and masks (SDM vol. 1 8.1.3.3).
 static inline void x87_summarize(struct x87 *x)
 {
-    x->status &= (uint16_t)~(X87_STATUS_ES | X87_STATUS_BUSY);
+    x->status &= (uint16_t) ~(X87_STATUS_ES | X87_STATUS_BUSY);
     if (x->status & ~x->control & X87_EXCEPTIONS)
         x->status |= X87_STATUS_ES | X87_STATUS_BUSY;
 }

@@ -310,11 +310,11 @@ static bool decode_own(const struct decoder *d, struct uop *u, const unsigned ch
 // another vendor? Then #UD is the whole answer.
 static bool excluded(const cs_insn *in)
 {
-    static const uint8_t groups[] = {
-        X86_GRP_3DNOW,    X86_GRP_AES, X86_GRP_AVX,   X86_GRP_AVX2, X86_GRP_AVX512, X86_GRP_ERI,
-        X86_GRP_F16C,     X86_GRP_FMA, X86_GRP_FMA4,  X86_GRP_HLE,  X86_GRP_PFI,    X86_GRP_RTM,
-        X86_GRP_SHA,      X86_GRP_SSE4A, X86_GRP_TBM, X86_GRP_XOP,  X86_GRP_CDI,    X86_GRP_BWI,
-        X86_GRP_DQI,      X86_GRP_VLX, X86_GRP_SGX,   X86_GRP_PCLMUL};
+    static const uint8_t groups[] = {X86_GRP_3DNOW, X86_GRP_AES,   X86_GRP_AVX, X86_GRP_AVX2,  X86_GRP_AVX512,
+                                     X86_GRP_ERI,   X86_GRP_F16C,  X86_GRP_FMA, X86_GRP_FMA4,  X86_GRP_HLE,
+                                     X86_GRP_PFI,   X86_GRP_RTM,   X86_GRP_SHA, X86_GRP_SSE4A, X86_GRP_TBM,
+                                     X86_GRP_XOP,   X86_GRP_CDI,   X86_GRP_BWI, X86_GRP_DQI,   X86_GRP_VLX,
+                                     X86_GRP_SGX,   X86_GRP_PCLMUL};
 
     for (unsigned i = 0; i < in->detail->groups_count; i++)
         if (memchr(groups, in->detail->groups[i], sizeof groups))
@@ -356,7 +356,10 @@ bool decode_one(struct decoder *d, struct uop *u, const unsigned char *bytes, un
     prefixes(u, bytes);
     u->fn = by_opcode(u, d->insn, &found);
     if (!found)
-        u->fn = !row ? NULL : row->choose ? row->choose(u, d->insn, row) : u->flags & UOP_LOCK ? NULL : row->fn;
+        u->fn = !row                  ? NULL
+                : row->choose         ? row->choose(u, d->insn, row)
+                : u->flags & UOP_LOCK ? NULL
+                                      : row->fn;
     if (u->fn)
         return true;
     decode_undefined(u, u->length);

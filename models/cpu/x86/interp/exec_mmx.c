@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// MMX (SDM vol. 1 ch. 9): the registers are the mantissas of the x87 ones, and each instruction but EMMS makes
-// the x87 stack one of eight valid registers with TOP 0.
+// MMX (SDM vol. 1 ch. 9): the registers are the mantissas of the x87 ones, and each instruction but EMMS
+// makes the x87 stack one of eight valid registers with TOP 0.
 #include "models/cpu/x86/interp/operand.h"
 #include "models/cpu/x86/interp/simd.h"
 
@@ -66,8 +66,8 @@ static enum insn_result form_mm(struct vmx *v, const struct uop *u)
     return INSN_DONE;
 }
 
-// CVTPI2PS, CVTPI2PD: no MMX instructions if their source is memory. (SDM vol. 2 says so of the second only; all
-// processors treat both alike.)
+// CVTPI2PS, CVTPI2PD: no MMX instructions if their source is memory. (SDM vol. 2 says so of the second only;
+// all processors treat both alike.)
 static enum insn_result form_xm(struct vmx *v, const struct uop *u)
 {
     struct simd_args s;

@@ -51,15 +51,20 @@ static const struct {
     uint8_t lane, odd; // Of even elements of the result and odd ones
     bool horizontal;   // Its operands are neighbours
 } lanes[] = {
-    {"add", SIMD_LANE_ADD, SIMD_LANE_ADD, false},     {"sub", SIMD_LANE_SUB, SIMD_LANE_SUB, false},
-    {"mul", SIMD_LANE_MUL, SIMD_LANE_MUL, false},     {"div", SIMD_LANE_DIV, SIMD_LANE_DIV, false},
-    {"hadd", SIMD_LANE_ADD, SIMD_LANE_ADD, true},     {"hsub", SIMD_LANE_SUB, SIMD_LANE_SUB, true},
-    {"addsub", SIMD_LANE_SUB, SIMD_LANE_ADD, false},  {"cvtpd2ps", SIMD_LANE_CONVERT, SIMD_LANE_CONVERT, false},
+    {"add", SIMD_LANE_ADD, SIMD_LANE_ADD, false},
+    {"sub", SIMD_LANE_SUB, SIMD_LANE_SUB, false},
+    {"mul", SIMD_LANE_MUL, SIMD_LANE_MUL, false},
+    {"div", SIMD_LANE_DIV, SIMD_LANE_DIV, false},
+    {"hadd", SIMD_LANE_ADD, SIMD_LANE_ADD, true},
+    {"hsub", SIMD_LANE_SUB, SIMD_LANE_SUB, true},
+    {"addsub", SIMD_LANE_SUB, SIMD_LANE_ADD, false},
+    {"cvtpd2ps", SIMD_LANE_CONVERT, SIMD_LANE_CONVERT, false},
     {"cvtsd2ss", SIMD_LANE_CONVERT, SIMD_LANE_CONVERT, false},
 };
 
 // `before`: the destination as it was.
-static bool inexact(const struct simd_op *op, const uint64_t *before, const struct simd_args *s, uint32_t mxcsr)
+static bool inexact(const struct simd_op *op, const uint64_t *before, const struct simd_args *s,
+                    uint32_t mxcsr)
 {
     const char *end = op->name + strlen(op->name);
     bool wide = end[-1] == 'd';
@@ -83,12 +88,14 @@ static bool inexact(const struct simd_op *op, const uint64_t *before, const stru
             at = 2 * (i % (count / 2));
             with = at + 1;
         }
-        result |= simd_lane_inexact(what, wide, mxcsr, element(a, wide, at, mxcsr), element(b, wide, with, mxcsr));
+        result |=
+            simd_lane_inexact(what, wide, mxcsr, element(a, wide, at, mxcsr), element(b, wide, with, mxcsr));
     }
     return result;
 }
 
-// What the operation raises beyond, or less than, the flags of its masked response (SDM vol. 1 11.5.2, 4.9.1).
+// What the operation raises beyond, or less than, the flags of its masked response (SDM vol.
+// 1 11.5.2, 4.9.1).
 static uint32_t unmasked_response(const struct simd_op *op, const uint64_t *before, const struct simd_args *s,
                                   uint32_t mxcsr, uint32_t flags)
 {

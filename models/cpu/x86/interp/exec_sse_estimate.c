@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// RCPPS, RCPSS, RSQRTPS, RSQRTSS. The manual bounds their relative error by 1.5 * 2^-12 and leaves the bits to
-// the processor (SDM vol. 2, RCPPS). Here they are those of the exact value rounded to 12 bits behind the
+// RCPPS, RCPSS, RSQRTPS, RSQRTSS. The manual bounds their relative error by 1.5 * 2^-12 and leaves the bits
+// to the processor (SDM vol. 2, RCPPS). Here they are those of the exact value rounded to 12 bits behind the
 // point, ties up, so that every host gives the same.
 #include "models/cpu/x86/interp/operand.h"
 #include "models/cpu/x86/interp/simd.h"

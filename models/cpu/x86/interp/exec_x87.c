@@ -15,14 +15,10 @@
 #define S 0x80 // The operand is stored
 // Bytes of the memory operand by opcode - D8 and ModRM.reg. 0: no such instruction, or one of exec_x87_env.c.
 static const uint8_t memory_bytes[8][8] = {
-    {4, 4, 4, 4, 4, 4, 4, 4},
-    {4, 0, S | 4, S | 4, 0, 0, 0, 0},
-    {4, 4, 4, 4, 4, 4, 4, 4},
-    {4, S | 4, S | 4, S | 4, 0, 10, 0, S | 10},
-    {8, 8, 8, 8, 8, 8, 8, 8},
-    {8, S | 8, S | 8, S | 8, 0, 0, 0, 0},
-    {2, 2, 2, 2, 2, 2, 2, 2},
-    {2, S | 2, S | 2, S | 2, 10, 8, S | 10, S | 8},
+    {4, 4, 4, 4, 4, 4, 4, 4}, {4, 0, S | 4, S | 4, 0, 0, 0, 0},
+    {4, 4, 4, 4, 4, 4, 4, 4}, {4, S | 4, S | 4, S | 4, 0, 10, 0, S | 10},
+    {8, 8, 8, 8, 8, 8, 8, 8}, {8, S | 8, S | 8, S | 8, 0, 0, 0, 0},
+    {2, 2, 2, 2, 2, 2, 2, 2}, {2, S | 2, S | 2, S | 2, 10, 8, S | 10, S | 8},
 };
 // Register forms that are carried out: bit ModRM.rm, by opcode - D8 and ModRM.reg.
 static const uint8_t register_forms[8][8] = {
@@ -37,8 +33,14 @@ static const uint8_t register_forms[8][8] = {
 };
 // Of those, and of memory forms: who defines C0, C2 and C3. The others leave them.
 static const uint8_t register_conditions[8][8] = {
-    {0, 0, 0xff, 0xff, 0, 0, 0, 0}, {0, 0, 0, 0, 0x30, 0, 0x20, 0x01}, {0, 0, 0, 0, 0, 0x02, 0, 0}, {0}, {0},
-    {0, 0, 0, 0, 0xff, 0xff, 0, 0}, {0, 0, 0, 0x02, 0, 0, 0, 0},       {0},
+    {0, 0, 0xff, 0xff, 0, 0, 0, 0},
+    {0, 0, 0, 0, 0x30, 0, 0x20, 0x01},
+    {0, 0, 0, 0, 0, 0x02, 0, 0},
+    {0},
+    {0},
+    {0, 0, 0, 0, 0xff, 0xff, 0, 0},
+    {0, 0, 0, 0x02, 0, 0, 0, 0},
+    {0},
 };
 
 #define OPCODE(u) ((u)->op >> 8)
@@ -102,8 +104,8 @@ static bool scale_divisor(struct x87 *x)
     uint64_t a, b;
     int ea, eb;
 
-    if (!(x->valid >> x87_physical(x, 0) & x->valid >> x87_physical(x, 1) & 1) || !normal(x->st[0], &a, &ea) ||
-        !normal(x->st[1], &b, &eb) || ea - eb < 64)
+    if (!(x->valid >> x87_physical(x, 0) & x->valid >> x87_physical(x, 1) & 1) ||
+        !normal(x->st[0], &a, &ea) || !normal(x->st[1], &b, &eb) || ea - eb < 64)
         return false;
     x->st[1][0] = b;
     x->st[1][1] = (x->st[1][1] & ~(uint64_t)EXPONENT) | (uint64_t)(ea - PARTIAL_BITS);

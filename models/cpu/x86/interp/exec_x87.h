@@ -5,7 +5,8 @@
 
 #include "models/cpu/x86/interp/uop.h"
 
-// Is there a unit: #NM if not. And for instructions that wait: #MF if an exception is pending. INSN_DONE: go on.
+// Is there a unit: #NM if not. And for instructions that wait: #MF if an exception is pending. INSN_DONE: go
+// on.
 enum insn_result x87_available(struct vmx *v, const struct uop *u);
 enum insn_result x87_check(struct vmx *v, const struct uop *u);
 // Control instructions, by u->op: NULL if there is none.

@@ -222,9 +222,8 @@ static const struct {
     uint16_t op; // Opcode byte << 8 | ModRM.reg << 3, or the whole of a register form
     uop_fn fn;
 } rows[] = {
-    {0xd920, fldenv},  {0xd928, fldcw},  {0xd930, fnstenv}, {0xd938, fnstcw},
-    {0xdd20, frstor},  {0xdd30, fnsave},  {0xdd38, fnstsw}, {0xdfe0, fnstsw},
-    {0xdbe2, fnclex}, {0xdbe3, fninit},
+    {0xd920, fldenv}, {0xd928, fldcw},  {0xd930, fnstenv}, {0xd938, fnstcw}, {0xdd20, frstor},
+    {0xdd30, fnsave}, {0xdd38, fnstsw}, {0xdfe0, fnstsw},  {0xdbe2, fnclex}, {0xdbe3, fninit},
 };
 
 uop_fn x87_choose_memory(struct uop *u, const cs_insn *in)

@@ -25,8 +25,8 @@ static enum insn_result store_part(struct vmx *v, const struct uop *u, const uns
 static enum insn_result check_alignment(struct vmx *v, const struct uop *u, unsigned align, unsigned access)
 {
     uint64_t linear;
-    enum insn_result r = operand_linear(v, u, (enum segment_name)u->segment, effective_address(v, u), 1, access,
-                                        &linear);
+    enum insn_result r =
+        operand_linear(v, u, (enum segment_name)u->segment, effective_address(v, u), 1, access, &linear);
 
     return r == INSN_DONE && (linear & (align - 1)) ? uop_fault(v, u, GP_VECTOR, 0) : r;
 }
@@ -197,8 +197,8 @@ static bool header_ok(const struct pcpu *c, const struct header *h)
 }
 
 // Loads what of the modelled components is to be read; the rest of `rfbm` goes to its initial configuration.
-static void restore(struct vmx *v, const struct uop *u, uint64_t rfbm, uint64_t load, const unsigned char *area,
-                    uint32_t pkru)
+static void restore(struct vmx *v, const struct uop *u, uint64_t rfbm, uint64_t load,
+                    const unsigned char *area, uint32_t pkru)
 {
     if (load & XFEATURE_X87)
         fxsave_load_x87(v, area, u->size == 8);
@@ -297,17 +297,29 @@ static uop_fn choose_area(struct uop *u, const cs_insn *in, const struct uop_row
     return u->flags & UOP_LOCK ? NULL : row->fn;
 }
 
-#define AREA(name, function) {X86_INS_##name, choose_area, function}
+#define AREA(name, function)                                                                                 \
+    {                                                                                                        \
+        X86_INS_##name, choose_area, function                                                                \
+    }
 const struct uop_row exec_xsave_rows[] = {
-    AREA(FXSAVE, fxsave),       AREA(FXSAVE64, fxsave),
-    AREA(FXRSTOR, fxrstor),     AREA(FXRSTOR64, fxrstor),
-    AREA(XSAVE, xsave),         AREA(XSAVE64, xsave),
-    AREA(XSAVEOPT, xsaveopt),   AREA(XSAVEOPT64, xsaveopt),
-    AREA(XSAVEC, xsavec),       AREA(XSAVEC64, xsavec),
-    AREA(XRSTOR, xrstor),       AREA(XRSTOR64, xrstor),
-    AREA(XSAVES, xsaves),       AREA(XSAVES64, xsaves),
-    AREA(XRSTORS, xsaves),      AREA(XRSTORS64, xsaves),
-    {X86_INS_LDMXCSR, NULL, ldmxcsr}, {X86_INS_STMXCSR, NULL, stmxcsr},
+    AREA(FXSAVE, fxsave),
+    AREA(FXSAVE64, fxsave),
+    AREA(FXRSTOR, fxrstor),
+    AREA(FXRSTOR64, fxrstor),
+    AREA(XSAVE, xsave),
+    AREA(XSAVE64, xsave),
+    AREA(XSAVEOPT, xsaveopt),
+    AREA(XSAVEOPT64, xsaveopt),
+    AREA(XSAVEC, xsavec),
+    AREA(XSAVEC64, xsavec),
+    AREA(XRSTOR, xrstor),
+    AREA(XRSTOR64, xrstor),
+    AREA(XSAVES, xsaves),
+    AREA(XSAVES64, xsaves),
+    AREA(XRSTORS, xsaves),
+    AREA(XRSTORS64, xsaves),
+    {X86_INS_LDMXCSR, NULL, ldmxcsr},
+    {X86_INS_STMXCSR, NULL, stmxcsr},
     {X86_INS_EMMS, NULL, emms},
 };
 const unsigned exec_xsave_count = sizeof exec_xsave_rows / sizeof *exec_xsave_rows;

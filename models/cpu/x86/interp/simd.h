@@ -57,8 +57,9 @@ enum { FP_IE = 1, FP_DE = 2, FP_ZE = 4, FP_OE = 8, FP_UE = 16, FP_PE = 32 };
 
 // Carries the operation out under `mxcsr`, all exceptions masked; returns the flags it raised.
 uint32_t simd_float_run(simd_fn fn, struct simd_args *s, uint32_t mxcsr);
-// Would the result be inexact if its exponent had no limits? That is what PE says where overflow and underflow
-// are not masked (SDM vol. 1 4.9.1.5). `wide`: double precision, else single; CONVERT is from double to single.
+// Would the result be inexact if its exponent had no limits? That is what PE says where overflow and
+// underflow are not masked (SDM vol. 1 4.9.1.5). `wide`: double precision, else single; CONVERT is from
+// double to single.
 enum simd_lane { SIMD_LANE_ADD, SIMD_LANE_SUB, SIMD_LANE_MUL, SIMD_LANE_DIV, SIMD_LANE_CONVERT };
 bool simd_lane_inexact(enum simd_lane what, bool wide, uint32_t mxcsr, uint64_t a, uint64_t b);
 // Does the host have all that the table needs (SSE4.2)?
@@ -69,7 +70,7 @@ bool simd_host_ok(void);
 // An instruction's parts, from its bytes.
 struct simd_bytes {
     uint8_t prefix, map, opcode, modrm, imm;
-    uint8_t reg, rm; // With REX.R and REX.B
+    uint8_t reg, rm;               // With REX.R and REX.B
     bool word, rex, rex_w, memory; // word: prefix 66
 };
 // Moves, insertions, extractions and state that are no operation of the table: by the files that carry them

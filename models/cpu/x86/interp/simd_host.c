@@ -16,8 +16,7 @@
     ".balign 16\n"                                                                                           \
     "1:\n\t"                                                                                                 \
     ".set simd_imm, 0\n\t"                                                                                   \
-    ".rept 256\n\t"                                                                                          \
-    text "\n\t"                                                                                              \
+    ".rept 256\n\t" text "\n\t"                                                                              \
     "jmp 2f\n\t"                                                                                             \
     ".balign 16\n\t"                                                                                         \
     ".set simd_imm, simd_imm + 1\n\t"                                                                        \
@@ -106,17 +105,11 @@
 #define GX(p, m, o, name, bytes, flt)                                                                        \
     static void gx_##name(struct simd_args *s)                                                               \
     {                                                                                                        \
-        __asm__ volatile("movdqu %1, %%xmm1\n\t" #name " %%xmm1, %k0"                                        \
-                         : "=r"(s->gpr)                                                                      \
-                         : "m"(s->b)                                                                         \
-                         : "xmm1");                                                                          \
+        __asm__ volatile("movdqu %1, %%xmm1\n\t" #name " %%xmm1, %k0" : "=r"(s->gpr) : "m"(s->b) : "xmm1");  \
     }                                                                                                        \
     static void gx64_##name(struct simd_args *s)                                                             \
     {                                                                                                        \
-        __asm__ volatile("movdqu %1, %%xmm1\n\t" #name " %%xmm1, %q0"                                        \
-                         : "=r"(s->gpr)                                                                      \
-                         : "m"(s->b)                                                                         \
-                         : "xmm1");                                                                          \
+        __asm__ volatile("movdqu %1, %%xmm1\n\t" #name " %%xmm1, %q0" : "=r"(s->gpr) : "m"(s->b) : "xmm1");  \
     }
 #define CX(p, m, o, name, bytes, flt)                                                                        \
     static void cx_##name(struct simd_args *s)                                                               \
@@ -179,7 +172,8 @@ uint32_t simd_float_run(simd_fn fn, struct simd_args *s, uint32_t mxcsr)
     return during & MXCSR_FLAGS;
 }
 
-// --- Precision without a limit to the exponent: the x87 unit rounds to 24 or 53 bits and has 15 of exponent. ---
+// --- Precision without a limit to the exponent: the x87 unit rounds to 24 or 53 bits and has 15 of exponent.
+// ---
 
 #define X87_PRECISION_SINGLE 0x007fu // All masked; RC is in bits 11:10
 #define X87_PRECISION_DOUBLE 0x027fu
@@ -190,8 +184,7 @@ uint32_t simd_float_run(simd_fn fn, struct simd_args *s, uint32_t mxcsr)
     {                                                                                                        \
         uint16_t status;                                                                                     \
                                                                                                              \
-        __asm__ volatile("fldcw %1\n\t" load " (%2)\n\t" load " (%3)\n\t" op                                  \
-                         "\n\tfnstsw %0\n\tfninit"                                                           \
+        __asm__ volatile("fldcw %1\n\t" load " (%2)\n\t" load " (%3)\n\t" op "\n\tfnstsw %0\n\tfninit"       \
                          : "=m"(status)                                                                      \
                          : "m"(control), "r"(a), "r"(b)                                                      \
                          : "memory", "cc");                                                                  \
@@ -210,12 +203,14 @@ LANE(add0, "fldl", "faddp") // Of a number and zero: a conversion.
 
 bool simd_lane_inexact(enum simd_lane what, bool wide, uint32_t mxcsr, uint64_t a, uint64_t b)
 {
-    static uint16_t (*const fns[][2])(uint16_t, const void *, const void *) = {[SIMD_LANE_ADD] = {lane_add4, lane_add8},
-                                                                              [SIMD_LANE_SUB] = {lane_sub4, lane_sub8},
-                                                                              [SIMD_LANE_MUL] = {lane_mul4, lane_mul8},
-                                                                              [SIMD_LANE_DIV] = {lane_div4, lane_div8},
-                                                                              [SIMD_LANE_CONVERT] = {lane_add0, lane_add0}};
-    uint16_t control = (uint16_t)((wide ? X87_PRECISION_DOUBLE : X87_PRECISION_SINGLE) | (mxcsr & 0x6000) >> 3);
+    static uint16_t (*const fns[][2])(uint16_t, const void *,
+                                      const void *) = {[SIMD_LANE_ADD] = {lane_add4, lane_add8},
+                                                       [SIMD_LANE_SUB] = {lane_sub4, lane_sub8},
+                                                       [SIMD_LANE_MUL] = {lane_mul4, lane_mul8},
+                                                       [SIMD_LANE_DIV] = {lane_div4, lane_div8},
+                                                       [SIMD_LANE_CONVERT] = {lane_add0, lane_add0}};
+    uint16_t control =
+        (uint16_t)((wide ? X87_PRECISION_DOUBLE : X87_PRECISION_SINGLE) | (mxcsr & 0x6000) >> 3);
 
     return fns[what][wide](control, &a, &b) & X87_INEXACT;
 }
