@@ -126,8 +126,8 @@ uop_fn system_choose_mov(struct uop *u);
 // Lists of rows, each by the file that executes them.
 #define UOP_TABLES(X)                                                                                        \
     X(move)                                                                                                  \
-    X(alu) X(shift) X(multiply) X(bits) X(string) X(flags) X(branch) X(far) X(segment) X(system) X(x87)      \
-        X(xsave)
+    X(alu)                                                                                                   \
+    X(shift) X(multiply) X(bits) X(string) X(flags) X(branch) X(far) X(segment) X(system) X(x87) X(xsave)
 #define TABLE(name)                                                                                          \
     extern const struct uop_row exec_##name##_rows[];                                                        \
     extern const unsigned exec_##name##_count;

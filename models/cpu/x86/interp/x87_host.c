@@ -11,7 +11,7 @@ struct image {
 
 // --- One copy of each instruction: register forms by opcode and ModRM, memory forms by opcode and reg. ---
 
-#define STUB_BYTES 4u
+#define COPY_BYTES 4u
 __asm__(".pushsection .text\n"
         ".balign 16\n"
         ".hidden x87_register_forms\n"
@@ -41,12 +41,12 @@ __asm__(".pushsection .text\n"
         ".popsection\n");
 extern const char x87_register_forms[], x87_memory_forms[];
 
-static const char *stub(uint8_t opcode, uint8_t modrm)
+static const char *copy_of(uint8_t opcode, uint8_t modrm)
 {
     unsigned row = opcode & 7;
 
-    return modrm >= 0xc0 ? x87_register_forms + STUB_BYTES * (row * 64 + (modrm & 63))
-                         : x87_memory_forms + STUB_BYTES * (row * 8 + (modrm >> 3 & 7));
+    return modrm >= 0xc0 ? x87_register_forms + COPY_BYTES * (row * 64 + (modrm & 63))
+                         : x87_memory_forms + COPY_BYTES * (row * 8 + (modrm >> 3 & 7));
 }
 
 // --- State. ---
@@ -80,7 +80,7 @@ void x87_host_run(struct x87 *x, uint8_t opcode, uint8_t modrm, void *memory, ui
 {
     struct image m;
     uint64_t flags = *rflags & FLAGS;
-    const char *fn = stub(opcode, modrm);
+    const char *fn = copy_of(opcode, modrm);
 
     to_image(&m, x);
     // FNSAVE does not look at pending exceptions, and leaves the host's unit initialized.
