@@ -202,6 +202,7 @@ static void shared_id(void)
     struct vcpu *vcpu;
 
     EXPECT_GT(hv_ioctl(t.vm, HV_CREATE_VCPU, 1), 0);
+    EXPECT_GT(hv_ioctl(t.vm, HV_CREATE_VCPU, 2), 0);
     vm_for_each_vcpu(i, vcpu, v->vcpu.vm)
     {
         vcpu_load(vcpu);
@@ -211,8 +212,8 @@ static void shared_id(void)
         EXPECT_TRUE(irqchip_mmio(to_x86(vcpu), 0xfee00020, true, &id, 4));
         vcpu_put(vcpu);
     }
-    EXPECT_EQ(apic_deliver(v->vcpu.vm, NULL, &(struct apic_interrupt){.dest = 5, .vector = 0x41}), 2);
-    EXPECT_EQ(took(0x41), 0x3);
+    EXPECT_EQ(apic_deliver(v->vcpu.vm, NULL, &(struct apic_interrupt){.dest = 5, .vector = 0x41}), 3);
+    EXPECT_EQ(took(0x41), 0x7);
     EXPECT_EQ(apic_deliver(v->vcpu.vm, NULL, &(struct apic_interrupt){.dest = 1, .vector = 0x42}), -1);
     vcpu_load(&v->vcpu);
     EXPECT_FALSE(lapic_fast_icr(v, 5ull << 32 | 0x43)); // The slow path's.
@@ -242,13 +243,18 @@ static void switched_off(void)
     EXPECT_FALSE(irqchip_mmio(v, 0xfee00030, false, &value, 4));
     lapic_set_cr8(v, 9); // CR8 stays (10.8.6).
     EXPECT_EQ(lapic_get_cr8(v), 9);
-    // x2APIC is offered by CPUID only.
-    EXPECT_EQ(lapic_set_base(v, 0xfed40000 | APIC_BASE_BSP | APIC_BASE_EN, false), 0); // And may move.
+    // It takes nothing from others, NMIs neither.
+    EXPECT_EQ(apic_deliver(v->vcpu.vm, NULL,
+                           &(struct apic_interrupt){.mode = APIC_DM_NMI, .shorthand = APIC_ICR_ALL}),
+              -1);
+    EXPECT_EQ(v->nmi_queued, 0);
+    EXPECT_EQ(lapic_set_base(v, 0xfed40000 | APIC_BASE_BSP | APIC_BASE_EN, false), 0); // It may move.
     EXPECT_TRUE(guest_cpuid_has(v, 1, 0, CPUID_EDX, CPUID_APIC));
     EXPECT_TRUE(irqchip_mmio(v, 0xfed400f0, false, &value, 4));
     EXPECT_EQ(value & APIC_SVR_ENABLE, 0);
     EXPECT_TRUE(irqchip_mmio(v, 0xfed40080, false, &value, 4));
     EXPECT_EQ(value, 0x90);
+    // CPUID does not offer x2APIC mode.
     EXPECT_EQ(lapic_set_base(v, 0xfed40000 | APIC_BASE_BSP | APIC_BASE_EN | APIC_BASE_EXTD, false), 1);
     vcpu_put(&v->vcpu);
 }
