@@ -60,6 +60,7 @@ struct vmx_controls {
 
 struct entry_rule; // entry_checks.h
 struct interp;     // interp/interp.h
+struct guest_observer; // observer.h
 
 // The result of the last arithmetic instruction, from which its flags can be had (SDM vol. 1 3.4.3.1).
 struct lazy_flags {
@@ -83,6 +84,7 @@ struct entry_memo {
 struct vmx {
     struct pcpu *cpu;      // Whose it is
     struct interp *interp; // interp/interp.h: decoded code
+    struct guest_observer *observer; // observer.h; NULL: nobody watches
     bool on;               // Between VMXON and VMXOFF
     bool in_guest;         // Non-root operation
     uint64_t vmxon_pointer;
