@@ -570,6 +570,11 @@ const struct machine *machine_hardware(const struct sim_machine *m)
     return &m->machine;
 }
 
+bool machine_loaded(const struct sim_machine *m, uint32_t vm, uint64_t gpa, void *to, uint64_t size)
+{
+    return images_read(&m->images, vm, gpa, to, size);
+}
+
 const struct uarch *machine_uarch(const struct sim_machine *m)
 {
     return m->uarchs.machine;
