@@ -172,6 +172,16 @@ enum insn_result memory_store_bytes_at(struct vmx *v, const struct uop *u, unsig
     return r;
 }
 
+bool operand_in_turn(struct vmx *v, const struct uop *u)
+{
+    return in_turn(v) || again(v, u) == INSN_DONE;
+}
+
+void operand_stored(struct vmx *v, uint64_t linear, unsigned size)
+{
+    note_store(v, linear, size);
+}
+
 // --- Read-modify-write (SDM 8.1.2). One without LOCK is a load and a store, both allowed beforehand. ---
 
 static enum insn_result rmw_locked(struct vmx *v, const struct uop *u, struct rmw *rmw)
