@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// x87, MMX and SSE under VMX: what the differential test (tests/differential) does not see. Faults, areas, events.
+// x87, MMX and SSE under VMX: what the differential test (tests/differential) does not see. Faults, areas,
+// events.
 #include "hv/hw/fpu.h"
 #include "models/cpu/x86/tests/fake_pcpu.h"
 #include "models/cpu/x86/xsave.h"
@@ -27,8 +28,7 @@ static void start(void)
     bench_vmwrite(GUEST_RSP, STACK);
     bench_vmwrite(GUEST_IDTR_BASE, 0x1000); // No program's.
     bench_vmwrite(EXCEPTION_BITMAP, UINT32_MAX);
-    bench_vmwrite(GUEST_CR4,
-                  bench_vmread(GUEST_CR4) | X86_CR4_OSFXSR | X86_CR4_OSXMMEXCPT | X86_CR4_OSXSAVE);
+    bench_vmwrite(GUEST_CR4, bench_vmread(GUEST_CR4) | X86_CR4_OSFXSR | X86_CR4_OSXMMEXCPT | X86_CR4_OSXSAVE);
     v = &bench.cpus[0].x86->vmx;
     bench.cpus[0].x86->xcr0 = XFEATURE_X87 | XFEATURE_SSE | XFEATURE_PKRU;
 }
@@ -119,11 +119,11 @@ TEST(Fpu, SixteenBytesMustBeAlignedButForMovups) // SDM vol. 1 10.4.1.1
     EXPECT_EQ(RUN(0x0f, 0x29, 0x06), GP_VECTOR);
     EXPECT_EQ(RUN(0x0f, 0x58, 0x06), GP_VECTOR); // addps xmm0, [rsi]
     EXPECT_EQ(RUN(0x66, 0x0f, 0xe7, 0x06), GP_VECTOR);
-    EXPECT_EQ(RUN(0x0f, 0x10, 0x06), NONE);                         // movups
-    EXPECT_EQ(RUN(0xf3, 0x0f, 0x58, 0x06), NONE);                   // addss
-    EXPECT_EQ(RUN(0x66, 0x0f, 0x3a, 0x63, 0x06, 0), NONE);          // pcmpistri
-    EXPECT_EQ(RUN(0x0f, 0xae, 0x06), GP_VECTOR);                    // fxsave
-    EXPECT_EQ(RUN(0x0f, 0xae, 0x26), GP_VECTOR);                    // xsave
+    EXPECT_EQ(RUN(0x0f, 0x10, 0x06), NONE);                // movups
+    EXPECT_EQ(RUN(0xf3, 0x0f, 0x58, 0x06), NONE);          // addss
+    EXPECT_EQ(RUN(0x66, 0x0f, 0x3a, 0x63, 0x06, 0), NONE); // pcmpistri
+    EXPECT_EQ(RUN(0x0f, 0xae, 0x06), GP_VECTOR);           // fxsave
+    EXPECT_EQ(RUN(0x0f, 0xae, 0x26), GP_VECTOR);           // xsave
     bench_gprs.r[6] = DATA + 16;
     EXPECT_EQ(RUN(0x0f, 0xae, 0x06), NONE);
     EXPECT_EQ(RUN(0x0f, 0xae, 0x26), GP_VECTOR); // 64 bytes.
@@ -193,7 +193,8 @@ TEST(Fpu, EnvironmentsAreOfTheOperandSize) // SDM vol. 1 8.1.10
     memset(data(DATA), 0, 128);
     EXPECT_EQ(RUN(0xdb, 0xe3, 0xd9, 0xe8, 0xd9, 0xee, 0xd9, 0x36), NONE); // fninit fld1 fldz fnstenv [rsi]
     EXPECT_EQ(bench_get64(BENCH_GUEST + DATA), 0xffff3000ffff037f);
-    EXPECT_EQ(bench_get64(BENCH_GUEST + DATA + 8), (uint64_t)(CODE + 4) << 32 | 0xffff1fff); // 6: zero, 7: valid
+    EXPECT_EQ(bench_get64(BENCH_GUEST + DATA + 8),
+              (uint64_t)(CODE + 4) << 32 | 0xffff1fff); // 6: zero, 7: valid
     EXPECT_EQ(bench_get64(BENCH_GUEST + DATA + 24), 0xffff0000);
     memset(data(DATA), 0, 128);
     EXPECT_EQ(RUN(0x66, 0xd9, 0x36), NONE);
@@ -376,13 +377,11 @@ TEST(Fpu, EstimatesAreTheExactValueRoundedToTwelveBits)
         {0x53, 0x40000000, 0x3f000000}, // 2
         {0x53, 0x40400000, 0x3eaaa800}, // 3: 0.010101010101|01..
         {0x53, 0x00000001, 0x7f800000}, // Denormal ones are zero.
-        {0x53, 0xff800000, 0x80000000},
-        {0x53, 0x7f800001, 0x7fc00001},
+        {0x53, 0xff800000, 0x80000000}, {0x53, 0x7f800001, 0x7fc00001},
         {0x53, 0x7f000000, 0x00000000}, // 2^127: tiny
         {0x52, 0x40800000, 0x3f000000}, // 4
         {0x52, 0x40000000, 0x3f350800}, // 2: 1.011010100000|10..
-        {0x52, 0xbf800000, 0xffc00000},
-        {0x52, 0x80000000, 0xff800000},
+        {0x52, 0xbf800000, 0xffc00000}, {0x52, 0x80000000, 0xff800000},
         {0x52, 0x7f800000, 0x00000000},
     };
 
