@@ -50,7 +50,7 @@ enum insn_result operand_load(struct vmx *v, const struct uop *u, enum segment_n
         uop_at(v, u);
         r = insn_access(guest_access(v->cpu, linear, size, EPT_ACCESS_READ, value));
     }
-    if (r == INSN_DONE && debug_armed(v->cpu))
+    if (r == INSN_DONE && debug_watched(v->cpu))
         debug_data(v->cpu, linear, size, false);
     return r;
 }
@@ -63,7 +63,7 @@ static void note_store(struct vmx *v, uint64_t linear, unsigned size)
 
     if (linear < code + b->bytes && linear + size > code)
         v->behind = true;
-    if (debug_armed(v->cpu))
+    if (debug_watched(v->cpu))
         debug_data(v->cpu, linear, size, true);
 }
 
