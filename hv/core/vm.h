@@ -54,7 +54,8 @@ struct vm {
     u64 max_halt_poll_ns; // HV_CAP_HALT_POLL; HALT_POLL_HOST_DEFAULT: the host's knob.
     u32 last_boosted_vcpu;
     struct mutex lock;
-    struct list node; // host->vms
+    struct list node;    // host->vms
+    struct list mm_node; // mm->vms
 };
 
 // 0 and *out, or -errno. The caller's process is the owner.

@@ -104,7 +104,11 @@ static bool discard(struct vmm_vm *vm, u64 gpa, u64 bytes)
 {
     const struct vmm_slot *s = slot_of(vm, gpa, bytes);
 
-    if (!s || hv_syscall(HV_SYS_MADVISE_FREE, s->address + (gpa - s->gpa), bytes, 0, 0) < 0)
+    u64 advice = hv_syscall(HV_SYS_KNOB, KNOB_VMM_BALLOON_DISCARD, 0, 0, 0) == VMM_BALLOON_DISCARD_LAZYFREE
+                     ? HV_MADV_FREE
+                     : HV_MADV_DONTNEED;
+
+    if (!s || hv_syscall(HV_SYS_MADVISE_FREE, s->address + (gpa - s->gpa), bytes, advice, 0) < 0)
         return false;
     mark_dirty(vm, gpa, bytes);
     return true;

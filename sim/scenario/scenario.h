@@ -146,6 +146,7 @@ struct scenario {
     struct scenario_host *hosts; // At least one.
     uint32_t host_count;
     struct scenario_link link; // Where there are two hosts.
+    uint32_t overcommit;       // 1: the VMs of a host may have more memory than it.
     uint64_t until_ns; // Simulated time at which the run ends at the latest; 0: when the guests are done
     struct scenario_vm *vms;
     uint32_t vm_count;

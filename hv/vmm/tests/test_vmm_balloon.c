@@ -16,17 +16,19 @@
 
 static u8 memory[2][8 * MIB];
 static struct {
-    u64 reporting, poison;
-    u64 discards, last_address, last_bytes;
+    u64 reporting, poison, discard;
+    u64 discards, last_address, last_bytes, last_advice;
     u64 dirty_marks, last_dirty, ignored;
 } core;
 static struct vmm_vm vm;
 
 u64 hw_syscall(u64 nr, u64 a0, u64 a1, u64 a2, u64 a3)
 {
-    (void)a2, (void)a3;
+    (void)a3;
     if (nr == HV_SYS_KNOB)
-        return a0 == KNOB_VMM_BALLOON_REPORTING ? core.reporting : core.poison;
+        return a0 == KNOB_VMM_BALLOON_REPORTING ? core.reporting
+               : a0 == KNOB_VMM_BALLOON_POISON  ? core.poison
+                                                : core.discard;
     if (nr == HV_SYS_TOUCH)
         return a0;
     if (nr != HV_SYS_MADVISE_FREE)
@@ -36,6 +38,7 @@ u64 hw_syscall(u64 nr, u64 a0, u64 a1, u64 a2, u64 a3)
     core.discards++;
     core.last_address = a0;
     core.last_bytes = a1;
+    core.last_advice = a2;
     return 0;
 }
 void hw_trace(enum hw_tracepoint tp, u64 a0, u64 a1, u64 a2, u64 a3, u64 a4, u64 a5)
@@ -214,6 +217,20 @@ TEST(VmmBalloon, FilledMemoryIsKept)
     EXPECT_EQ(submit(0, 0), 1);
     EXPECT_EQ(core.discards, 0);
     EXPECT_EQ(core.ignored, 1);
+}
+
+TEST(VmmBalloon, MemoryIsOnlyMarkedFreeIfTheKnobSaysSo)
+{
+    for (u64 lazy = 0; lazy < 2; lazy++) {
+        make(32);
+        core.discard = lazy ? VMM_BALLOON_DISCARD_LAZYFREE : VMM_BALLOON_DISCARD_DONTNEED;
+        EXPECT_EQ(set_ready(), 1);
+        describe(0, 2 * MIB, 2 * MIB, 2, 0);
+        EXPECT_EQ(submit(0, 0), 1);
+        EXPECT_EQ(core.discards, 1);
+        EXPECT_EQ(core.last_advice, lazy ? HV_MADV_FREE : HV_MADV_DONTNEED);
+        EXPECT_EQ(core.dirty_marks, 3); // What it holds may change from now on.
+    }
 }
 
 TEST(VmmBalloon, OtherPortsAndSizesAreNotIts)
