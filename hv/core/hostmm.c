@@ -140,6 +140,8 @@ static void invalidate_begin(struct hostmm *mm, hva_t start, hva_t end)
     {
         write_lock(&vm->mmu_lock);
         vm->mmu_invalidate_in_progress++;
+        vm->mmu_invalidate_start = start;
+        vm->mmu_invalidate_end = end;
         write_unlock(&vm->mmu_lock);
         arch_unmap_hva_range(vm, start, end, flush_comes_first(mm));
     }
