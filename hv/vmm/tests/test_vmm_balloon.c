@@ -5,6 +5,7 @@
 
 #include "hv/hw/trace.h"
 #include "hv/knobs.h"
+#include "hv/vmm/migration.h"
 #include "hv/vmm/vmm.h"
 #include "tests/shim/shim.h"
 #include <stdlib.h>
@@ -231,6 +232,50 @@ TEST(VmmBalloon, MemoryIsOnlyMarkedFreeIfTheKnobSaysSo)
         EXPECT_EQ(core.last_advice, lazy ? HV_MADV_FREE : HV_MADV_DONTNEED);
         EXPECT_EQ(core.dirty_marks, 3); // What it holds may change from now on.
     }
+}
+
+TEST(VmmBalloon, NothingIsDiscardedWhileAPostCopyBringsPages)
+{
+    static struct vmm_migration migration;
+
+    make(32);
+    EXPECT_EQ(set_ready(), 1);
+    vm.migration = &migration;
+    migration.missing = true;
+    describe(0, 2 * MIB, 2 * MIB, 2, 0);
+    EXPECT_EQ(submit(0, 0), 1); // Answered all the same.
+    EXPECT_EQ(core.discards, 0);
+    EXPECT_EQ(core.ignored, 1);
+    migration.missing = false;
+    EXPECT_EQ(submit(1, 0), 2);
+    EXPECT_EQ(core.discards, 1);
+}
+
+TEST(VmmBalloon, ItsStateGoesWithTheGuestToADeviceThatOffersAsMuch)
+{
+    struct vmm_balloon state, back;
+
+    make(32);
+    EXPECT_EQ(set_ready(), 1);
+    out(BALLOON_POISON_VAL, 0);
+    describe(0, 2 * MIB, 2 * MIB, 2, 0);
+    EXPECT_EQ(submit(0, 0), 1);
+    vmm_balloon_save(&vm, &state);
+    memset(&vm.balloon, 0, sizeof vm.balloon); // The target's, after reset.
+    core.reporting = 0;
+    EXPECT_EQ(vmm_balloon_load(&vm, &state), -22);
+    EXPECT_EQ(vm.balloon.ready, 0);
+    core.reporting = 1;
+    EXPECT_EQ(vmm_balloon_load(&vm, &state), 0);
+    vmm_balloon_save(&vm, &back);
+    EXPECT_EQ(memcmp(&state, &back, sizeof state), 0);
+    EXPECT_EQ(set_ready(), -16); // It goes on reporting: nobody else may.
+    EXPECT_EQ(submit(1, 0), 2);  // From the entry where it was.
+    EXPECT_EQ(core.discards, 2);
+    state.queue_pfn = (6 * MIB >> 12) - 1;
+    EXPECT_EQ(vmm_balloon_load(&vm, &state), -22);
+    state.queue_num = 24;
+    EXPECT_EQ(vmm_balloon_load(&vm, &state), -22);
 }
 
 TEST(VmmBalloon, OtherPortsAndSizesAreNotIts)
