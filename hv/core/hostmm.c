@@ -461,20 +461,22 @@ static int map_page(struct hostmm *mm, const struct hostmm_area *a, hva_t hva, p
     return 0;
 }
 
-// The host's page fault: a page of the area's size behind hva. mm->lock held.
-static int fault_in(struct hostmm *mm, const struct hostmm_area *a, hva_t hva)
+// The host's page fault: a page of 2^order behind hva, cleared before the lock is taken, so that faults on
+// other pages need not wait. 0: look again; somebody may have been faster, or the area is another one by now.
+static int fault_in(struct hostmm *mm, hva_t hva, unsigned order)
 {
-    unsigned order = a->page_shift - PAGE_SHIFT;
-    u64 *entry = walk(mm, hva, level_of_shift(a->page_shift), true);
-    if (entry == NULL)
-        return -ENOMEM;
-    if ((*entry & PTE_PRESENT) != 0)
-        return 0; // Somebody was faster.
     pfn_t pfn = pages_alloc_zeroed(mm->host, order, MEM_GUEST);
     if (pfn == PFN_NONE)
         return -ENOMEM;
-    mm->fault_count++;
-    return map_page(mm, a, hva, pfn);
+    mutex_lock(&mm->lock);
+    const struct hostmm_area *a = hostmm_find_area(mm, hva);
+    bool fits = a != NULL && !a->direct && !a->userfault && a->page_shift == PAGE_SHIFT + order;
+    int result = fits ? map_page(mm, a, hva, pfn) : -EEXIST;
+    mm->fault_count += result == 0 ? 1 : 0;
+    mutex_unlock(&mm->lock);
+    if (result != 0)
+        pages_free(mm->host, pfn, order, MEM_GUEST);
+    return result == -EEXIST ? 0 : result;
 }
 
 bool hostmm_guest_range(struct hostmm *mm, hva_t hva, u64 bytes)
@@ -512,16 +514,16 @@ int get_user_page(struct hostmm *mm, hva_t hva, bool write, struct user_page *ou
     if (hva < HOSTMM_GUEST_BASE || hva >= HOSTMM_GUEST_END)
         return -EFAULT;
     while (!get_user_page_fast(mm, hva, write, out)) {
-        int result = 0;
         mutex_lock(&mm->lock);
         const struct hostmm_area *a = hostmm_find_area(mm, hva);
-        if (a == NULL || a->direct)
-            result = -EFAULT;
-        else if (!a->userfault)
-            result = fault_in(mm, a, hva);
-        else if (!get_user_page_fast(mm, hva, write, out))
+        int result = a == NULL || a->direct ? -EFAULT : 0;
+        bool resolved_by_process = result == 0 && a->userfault;
+        unsigned order = result == 0 ? a->page_shift - PAGE_SHIFT : 0;
+        if (resolved_by_process && !get_user_page_fast(mm, hva, write, out))
             userfault_wait(mm, a, hva);
         mutex_unlock(&mm->lock);
+        if (result == 0 && !resolved_by_process)
+            result = fault_in(mm, hva, order);
         if (result != 0 && (result != -ENOMEM || reclaim(mm) == 0))
             return result;
     }
