@@ -45,6 +45,7 @@ enum hv_cap {
     HV_CAP_NR_MEMSLOTS = 10,
     HV_CAP_MP_STATE = 14,
     HV_CAP_IRQ_ROUTING = 25, // Size of the table.
+    HV_CAP_GET_TSC_KHZ = 61, // Rate of the host's time stamp counter, which guests' counters share.
     HV_CAP_MAX_VCPUS = 66,
     HV_CAP_SIGNAL_MSI = 77,
     HV_CAP_READONLY_MEM = 81,
@@ -58,7 +59,8 @@ enum hv_cap {
     HV_CAP_DIRTY_LOG_RING =
         192, // Bytes of a ring at most; args[0]: bytes of each vCPU's, before the first vCPU.
     HV_CAP_PRE_FAULT_MEMORY = 236,
-    HV_CAP_VM_NUMBER = 0x4000, // args[0] < 256: the VM's number in traces and towards assigned devices.
+    HV_CAP_VM_GPA_BITS = 0x4001, // Guest-physical address bits that stage 2 translates: 48 or 57.
+    HV_CAP_VM_NUMBER = 0x4000,   // args[0] < 256: the VM's number in traces and towards assigned devices.
 };
 
 // --- Memory.

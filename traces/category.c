@@ -7,17 +7,12 @@ static const struct {
     const char *name;
     uint32_t mask;
 } category_rows[] = {
-    {"exits", TRACE_EXITS},
-    {"events", TRACE_EVENTS},
-    {"calls", TRACE_CALLS},
-    {"spans", TRACE_SPANS},
-    {"irqs", TRACE_IRQS},
-    {"walks", TRACE_WALKS},
-    {"locks", TRACE_LOCKS},
-    {"violations", TRACE_VIOLATIONS},
-    {"counters", TRACE_COUNTERS},
-    {"all", TRACE_ALL},
-    {"none", 0},
+    {"exits", TRACE_EXITS},       {"events", TRACE_EVENTS},
+    {"calls", TRACE_CALLS},       {"spans", TRACE_SPANS},
+    {"irqs", TRACE_IRQS},         {"walks", TRACE_WALKS},
+    {"locks", TRACE_LOCKS},       {"violations", TRACE_VIOLATIONS},
+    {"counters", TRACE_COUNTERS}, {"dirty", TRACE_DIRTY},
+    {"all", TRACE_ALL},           {"none", 0},
 };
 enum { CATEGORY_ROWS = sizeof category_rows / sizeof category_rows[0], CATEGORY_NAME_MAX = 32 };
 

@@ -348,6 +348,32 @@ static size_t take_walk(struct consumer *c, const uint64_t *record)
     return (size_t)(step_words - record);
 }
 
+static size_t take_dirty_page(struct consumer *c, const uint64_t *record)
+{
+    struct trace_dirty_page page;
+
+    memcpy(&page, record + 1, sizeof page);
+    const uint32_t method = page.method;
+
+    page.method = 0;
+    digest_struct(c, record, &page, sizeof page, &method, 1);
+    c->dirty_pages++;
+    if (c->mask & TRACE_DIRTY) {
+        int64_t place = store_place(c->store, page.where), text = store_text(c->store, method);
+        struct bulk_row *row = store_row(c->store, STORE_DIRTY_PAGES);
+
+        row->cells[0] = row_id(c, c->dirty_pages);
+        row->cells[1] = place;
+        put_time(row, 2, page.tick);
+        row->cells[3] = page.slot;
+        row->cells[4] = (int64_t)page.gfn;
+        row->cells[5] = text;
+        row->cells[6] = page.ring;
+        put_or_null(row, 7, page.round, page.round == TRACE_NO_ROUND);
+    }
+    return 1 + sizeof page / 8;
+}
+
 static size_t take_counter(struct consumer *c, const uint64_t *record)
 {
     uint32_t name = (uint32_t)(record[0] >> 32);
@@ -370,7 +396,8 @@ static size_t take_counter(struct consumer *c, const uint64_t *record)
 void consumer_run_begin(struct consumer *c)
 {
     digest_init(&c->digest, 0);
-    c->exits = c->events = c->spans = c->irqs = c->walks = c->walk_steps = c->locks = c->violations = 0;
+    c->exits = c->events = c->spans = c->irqs = c->walks = c->walk_steps = c->locks = c->violations =
+        c->dirty_pages = 0;
     summary_begin(&c->summary);
     c->calls.store = c->store;
     if (!c->kind_hashes) {
@@ -383,11 +410,17 @@ void consumer_run_begin(struct consumer *c)
 void consumer_block(struct consumer *c, const unsigned char *block, size_t size)
 {
     static size_t (*const take[])(struct consumer *, const uint64_t *) = {
-        [TRACE_REC_SWITCH] = take_switch, [TRACE_REC_EXIT_BEGIN] = take_exit_begin,
-        [TRACE_REC_EXIT] = take_exit,     [TRACE_REC_EVENT] = take_event,
-        [TRACE_REC_SPAN] = take_span,     [TRACE_REC_IRQ] = take_irq,
-        [TRACE_REC_LOCK] = take_lock,     [TRACE_REC_VIOLATION] = take_violation,
-        [TRACE_REC_WALK] = take_walk,     [TRACE_REC_COUNTER] = take_counter,
+        [TRACE_REC_SWITCH] = take_switch,
+        [TRACE_REC_EXIT_BEGIN] = take_exit_begin,
+        [TRACE_REC_EXIT] = take_exit,
+        [TRACE_REC_EVENT] = take_event,
+        [TRACE_REC_SPAN] = take_span,
+        [TRACE_REC_IRQ] = take_irq,
+        [TRACE_REC_LOCK] = take_lock,
+        [TRACE_REC_VIOLATION] = take_violation,
+        [TRACE_REC_WALK] = take_walk,
+        [TRACE_REC_COUNTER] = take_counter,
+        [TRACE_REC_DIRTY_PAGE] = take_dirty_page,
     };
     const uint64_t *record = (const uint64_t *)(const void *)block, *end = record + size / 8;
 

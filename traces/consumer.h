@@ -19,8 +19,9 @@ struct consumer {
     uint64_t records;
     uint64_t *kind_hashes; // of the tracepoints by number: what the digest sees
     struct call_recorder calls;
-    struct summary summary;                                                    // of the exits of this run
-    uint32_t exits, events, spans, irqs, walks, walk_steps, locks, violations; // last numbers of this run
+    struct summary summary; // of the exits of this run
+    // Last numbers of this run.
+    uint32_t exits, events, spans, irqs, walks, walk_steps, locks, violations, dirty_pages;
 };
 
 void consumer_run_begin(struct consumer *consumer);

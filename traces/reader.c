@@ -108,10 +108,10 @@ enum trace_status reader_prepare(struct trace_reader *reader, const char *sql, s
 
 // Temporary views go before the tables and views of the same name in the database. Those with packed rows are
 // narrowed by the view's column run too: SQLite carries it into the range of row ids.
-static const char *const reader_scoped[] = {"runs",        "expectations", "exits",    "events", "spans",
-                                            "call_chunks", "functions",    "irqs",     "walks",  "walk_steps",
-                                            "locks",       "violations",   "counters", "swept",  "sweep",
-                                            "migrations",  "dirty_rounds"};
+static const char *const reader_scoped[] = {
+    "runs",      "expectations", "exits", "events",     "spans",        "call_chunks",
+    "functions", "irqs",         "walks", "walk_steps", "locks",        "violations",
+    "counters",  "swept",        "sweep", "migrations", "dirty_rounds", "dirty_pages"};
 
 enum trace_status trace_reader_scope_runs(struct trace_reader *reader, int64_t first, int64_t last,
                                           struct trace_error *error)

@@ -461,3 +461,28 @@ FROM events b JOIN events e ON e.run = b.run AND e.kind = 'migration_round' AND 
     (SELECT min(cycle) FROM events m WHERE m.run = b.run AND m.kind = 'migration_round' AND m.a0 = b.a0 AND m.cycle > b.cycle)
     JOIN events x ON x.run = e.run AND x.kind = 'migration_estimate' AND x.a0 = e.a0 AND x.cycle = e.cycle
 WHERE b.kind = 'migration_round_begin';
+
+CREATE TABLE dirty_pages_data (
+    id INTEGER PRIMARY KEY,   -- run << 32 | number
+    place,                    -- places.id
+    cycle,                    -- cycles, when it was marked
+    slot,                     -- number of the memory slot, its address space in bits 31:16
+    gfn,                      -- number of the guest page
+    method,                   -- texts.id
+    ring,                     -- 1 the mark is an entry of the vCPU's dirty ring, 0 a bit
+    round                     -- number of the migration's round, NULL if there is none
+);
+
+CREATE VIEW dirty_pages AS SELECT
+    r.run AS run,             -- runs.run
+    d.cycle AS cycle,         -- cycles, when it was marked; of method pml: when the processor's log was emptied
+    p.vm AS vm,               -- number of the VM
+    p.vcpu AS vcpu,           -- number of the vCPU that wrote it, NULL for the VMM or the core
+    p.pcpu AS pcpu,           -- number of the pCPU that marked it
+    d.slot AS slot,           -- number of the memory slot, its address space in bits 31:16
+    d.gfn AS gfn,             -- number of the guest page
+    (SELECT text FROM texts x WHERE x.id = d.method) AS method, -- how it was noticed: write_fault, pml, write, vmm
+    d.ring AS ring,           -- 1 the mark is an entry of the vCPU's dirty ring, 0 a bit of a bitmap
+    d.round AS round          -- number of the migration's round that went on (dirty_rounds.round), NULL if there is none
+FROM runs r CROSS JOIN dirty_pages_data d ON d.id BETWEEN r.run << 32 AND r.run << 32 | 0xffffffff
+    CROSS JOIN places p ON p.id = d.place;

@@ -30,6 +30,7 @@ static const struct {
     [STORE_WALK_STEPS] = {"walk_steps_data", 8, true},
     [STORE_LOCKS] = {"locks_data", 10, true},
     [STORE_VIOLATIONS] = {"violations_data", 8, true},
+    [STORE_DIRTY_PAGES] = {"dirty_pages_data", 8, true},
 };
 
 void store_fail(struct store *store, const char *doing)

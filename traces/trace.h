@@ -42,7 +42,8 @@ enum trace_category {
     TRACE_LOCKS = 1u << 6,
     TRACE_VIOLATIONS = 1u << 7,
     TRACE_COUNTERS = 1u << 8,
-    TRACE_ALL = (1u << 9) - 1,
+    TRACE_DIRTY = 1u << 9,
+    TRACE_ALL = (1u << 10) - 1,
 };
 
 // Parses "exits,calls", "all" or "none" into *mask. On an unknown name returns false and writes the name, the
@@ -275,6 +276,15 @@ struct trace_violation {
     uint64_t address, tick;
 };
 
+// A page of a slot whose writes are logged was marked dirty and was not before. method: text ("write_fault",
+// "pml", ...). round: of the VM's migration, or TRACE_NO_ROUND. ring: 1 the mark is a ring's entry, else 0.
+struct trace_dirty_page {
+    struct trace_where where;
+    uint32_t method, slot, round, ring;
+    uint64_t gfn, tick;
+};
+#define TRACE_NO_ROUND UINT32_MAX
+
 // One address translation; its steps are the table entries read. result: text ("ok", "ept violation", ...).
 struct trace_walk {
     struct trace_where where;
@@ -313,6 +323,7 @@ enum trace_type {
     TRACE_REC_VIOLATION,
     TRACE_REC_WALK,
     TRACE_REC_COUNTER,
+    TRACE_REC_DIRTY_PAGE,
 };
 
 struct trace_ring {
@@ -444,6 +455,11 @@ static inline void trace_violation(struct trace *t, const struct trace_violation
     trace_copy(t, trace_head(TRACE_REC_VIOLATION, 0, 0), violation, sizeof *violation);
 }
 
+static inline void trace_dirty_page(struct trace *t, const struct trace_dirty_page *page)
+{
+    trace_copy(t, trace_head(TRACE_REC_DIRTY_PAGE, 0, 0), page, sizeof *page);
+}
+
 static inline void trace_counter(struct trace *t, uint32_t name, uint64_t value)
 {
     trace_two(t, trace_head(TRACE_REC_COUNTER, 0, name), value);
@@ -465,7 +481,8 @@ static inline void trace_walk(struct trace *t, const struct trace_walk *walk,
 _Static_assert(sizeof(struct trace_where) == 8 && sizeof(struct trace_exit) % 8 == 0 &&
                    sizeof(struct trace_span) % 8 == 0 && sizeof(struct trace_irq) % 8 == 0 &&
                    sizeof(struct trace_lock) % 8 == 0 && sizeof(struct trace_violation) % 8 == 0 &&
-                   sizeof(struct trace_walk) % 8 == 0 && sizeof(struct trace_walk_step) % 8 == 0,
+                   sizeof(struct trace_dirty_page) % 8 == 0 && sizeof(struct trace_walk) % 8 == 0 &&
+                   sizeof(struct trace_walk_step) % 8 == 0,
                "records are whole words without padding");
 
 #endif

@@ -37,12 +37,10 @@ int dirty_bitmap_prepare(struct vm *vm, const struct memslot *old, struct memslo
         return 0;
     hw_trace_span_begin(SPAN_DIRTY_BITMAP);
     new->dirty_bitmap = kzalloc(vm->host, 2 * dirty_bitmap_bytes(new));
-    hw_trace_span_end(SPAN_DIRTY_BITMAP);
-    if (new->dirty_bitmap == NULL)
-        return -ENOMEM;
-    if (dirty_log_initially_set(vm))
+    if (new->dirty_bitmap != NULL && dirty_log_initially_set(vm))
         bitmap_fill_range(new->dirty_bitmap, 0, new->npages);
-    return 0;
+    hw_trace_span_end(SPAN_DIRTY_BITMAP);
+    return new->dirty_bitmap != NULL ? 0 : -ENOMEM;
 }
 
 void dirty_bitmap_free(struct vm *vm, struct memslot *slot)
@@ -53,16 +51,20 @@ void dirty_bitmap_free(struct vm *vm, struct memslot *slot)
 
 // --- Marking.
 
-void mark_page_dirty_in_slot(struct vm *vm, struct vcpu *vcpu, const struct memslot *slot, gfn_t gfn)
+void mark_page_dirty_in_slot(struct vm *vm, struct vcpu *vcpu, const struct memslot *slot, gfn_t gfn,
+                             enum hw_dirty_method method)
 {
     if (!slot_logs_dirty(slot))
         return;
     u64 offset = gfn - slot->base_gfn;
+    u32 number = (u32)slot->as_id << 16 | slot->id;
 
     if (slot->dirty_bitmap != NULL) {
-        set_bit_atomic(slot->dirty_bitmap, offset);
+        if (!test_and_set_bit(slot->dirty_bitmap, offset))
+            hw_trace_dirty_page(vm->id, vcpu != NULL ? vcpu->index : ~0u, number, gfn, method, false);
     } else if (likely(vcpu != NULL && vcpu->vm == vm)) {
-        dirty_ring_push(vcpu, (u32)slot->as_id << 16 | slot->id, offset);
+        dirty_ring_push(vcpu, number, offset);
+        hw_trace_dirty_page(vm->id, vcpu->index, number, gfn, method, true);
     } else {
         hw_trace_violation("a page became dirty without a vCPU whose ring could tell", gfn, slot->id);
         return;
@@ -75,7 +77,7 @@ void mark_page_dirty(struct vm *vm, gfn_t gfn)
     const struct memslot *slot = gfn_to_memslot(vm_memslots(vm, 0), gfn);
 
     if (slot != NULL)
-        mark_page_dirty_in_slot(vm, running_vcpu(), slot, gfn);
+        mark_page_dirty_in_slot(vm, running_vcpu(), slot, gfn, HW_DIRTY_WRITE);
 }
 
 // --- Asking. slots_lock held.

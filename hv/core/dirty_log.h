@@ -9,6 +9,7 @@
 #define HV_CORE_DIRTY_LOG_H
 
 #include "hv/core/memslots.h"
+#include "hv/hw/trace.h"
 
 // Bytes of the words for one bit per page.
 u64 dirty_bitmap_bytes(const struct memslot *slot);
@@ -25,9 +26,10 @@ static inline bool slot_logs_dirty(const struct memslot *slot)
 // clears.
 bool dirty_log_initially_set(const struct vm *vm);
 
-// A page was written, or became writable. `vcpu`: the one that the calling thread has loaded, or NULL. Inside
-// vm->srcu.
-void mark_page_dirty_in_slot(struct vm *vm, struct vcpu *vcpu, const struct memslot *slot, gfn_t gfn);
+// A page was written, or became writable; `method`: how that was noticed. `vcpu`: the one that the calling
+// thread has loaded, or NULL. Inside vm->srcu.
+void mark_page_dirty_in_slot(struct vm *vm, struct vcpu *vcpu, const struct memslot *slot, gfn_t gfn,
+                             enum hw_dirty_method method);
 // The same for the core's own writes, in address space 0.
 void mark_page_dirty(struct vm *vm, gfn_t gfn);
 // mmu_lock as arch_dirty_log_protect() wants it: for writing if true is returned, which unlock wants to know.

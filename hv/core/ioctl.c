@@ -38,6 +38,8 @@ static s64 check_extension(struct vm *vm, u64 cap)
         return HV_VCPU_IDS_MAX;
     case HV_CAP_IRQ_ROUTING:
         return HV_IRQ_ROUTES_MAX;
+    case HV_CAP_GET_TSC_KHZ:
+        return (s64)this_host()->tsc_khz;
     case HV_CAP_MANUAL_DIRTY_LOG_PROTECT2:
         return HV_DIRTY_LOG_MANUAL_PROTECT_ENABLE | HV_DIRTY_LOG_INITIALLY_SET;
     case HV_CAP_DIRTY_LOG_RING:

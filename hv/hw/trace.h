@@ -14,6 +14,12 @@ enum hw_tracepoint {
 #undef TRACEPOINT
     TP_COUNT
 };
+// How a page was found to be dirty.
+enum hw_dirty_method {
+#define DIRTY_METHOD(id, name, meaning) HW_DIRTY_##id,
+#include "spec/dirty_methods.def"
+    HW_DIRTY_METHODS
+};
 // An argument that the recorder fills in: GUEST_RIP of the current VMCS. Software that has not read it passes
 // this (no canonical address), as reading it only for the trace would cost a VMREAD.
 #define HW_TRACE_GUEST_RIP 0x8000000000000000ull
@@ -26,6 +32,9 @@ void hw_trace_vcpu(u32 vm, u32 vcpu, u32 level, hpa_t vmcs);
 // Begin and end of a named phase (spec/spans.def) on this thread; nests.
 void hw_trace_span_begin(u32 span);
 void hw_trace_span_end(u32 span);
+// A page of a slot whose writes are logged was marked dirty and was not before. vcpu ~0: nobody's. `ring`:
+// the mark is an entry of the vCPU's dirty ring.
+void hw_trace_dirty_page(u32 vm, u32 vcpu, u32 slot, u64 gfn, enum hw_dirty_method method, bool ring);
 // Adds to a named counter of the run (created at first use; `name` is a string constant of hv).
 void hw_trace_count(const char *name, u64 n);
 // A broken invariant that hv itself noticed: becomes a violations row. `name` constant, two details.

@@ -56,7 +56,7 @@ static enum fault_result try_once(struct x86_vcpu *v, struct page_fault *f, u64 
         return FAULT_RETRY;
     // After W is set: marked before, the mark could be fetched and the page protected in between, and the
     // write that W allows would be in no log.
-    mark_page_dirty_in_slot(vm, &v->vcpu, f->slot, f->gfn);
+    mark_page_dirty_in_slot(vm, &v->vcpu, f->slot, f->gfn, HW_DIRTY_WRITE_FAULT);
     return FAULT_FIXED;
 }
 

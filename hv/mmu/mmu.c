@@ -21,7 +21,7 @@ static u8 max_level_of(struct host *host)
     return limit >= MMU_MAX_PAGE_2M && caps->ept_2m ? PG_LEVEL_2M : PG_LEVEL_4K;
 }
 
-static u8 root_level_of(struct host *host)
+u8 mmu_root_level(struct host *host)
 {
     bool five = knob(&host->knobs, KNOB_MMU_EPT_LEVELS) == MMU_EPT_LEVELS_5;
 
@@ -41,7 +41,7 @@ int mmu_vm_create(struct vm *vm)
         kfree(host, mmu, sizeof(*mmu));
         return -ENOMEM;
     }
-    mmu->root_level = root_level_of(host);
+    mmu->root_level = mmu_root_level(host);
     mmu->root->level = mmu->root_level;
     mmu->format = spte_format_of(ad);
     mmu->max_level = max_level_of(host);

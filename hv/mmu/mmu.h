@@ -64,6 +64,9 @@ struct mmu_vcpu {
     struct shadow_vcpu *shadow; // NULL until then.
 };
 
+// Levels of stage 2's tables for every VM of the host: what knob mmu.ept_levels asks for and the processor
+// walks.
+u8 mmu_root_level(struct host *host);
 // Creation and end with the VM; 0 or -ENOMEM.
 int mmu_vm_create(struct vm *vm);
 void mmu_vm_destroy(struct vm *vm);

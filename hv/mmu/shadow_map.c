@@ -122,7 +122,7 @@ static enum fault_result set_leaf(struct shadow_walk *x, struct shadow_page *sp,
     __atomic_store_n(sptep, new, __ATOMIC_RELEASE);
     hw_trace(TP_KVM_MMU_SPTE_SET, gfn_round(x->l2_gfn, level), level, old, new, 0, 0);
     if (is_writable(new) && !is_writable(old))
-        mark_page_dirty_in_slot(vm, &x->v->vcpu, f->slot, f->gfn);
+        mark_page_dirty_in_slot(vm, &x->v->vcpu, f->slot, f->gfn, HW_DIRTY_WRITE_FAULT);
     return FAULT_FIXED;
 }
 

@@ -237,7 +237,7 @@ enum fault_result tdp_map(struct x86_vcpu *v, struct page_fault *f)
 
     // Writable from now on, so from now on it counts as written.
     if (result == FAULT_FIXED && write == SPTE_WRITE_NOW)
-        mark_page_dirty_in_slot(vm, &v->vcpu, f->slot, f->gfn);
+        mark_page_dirty_in_slot(vm, &v->vcpu, f->slot, f->gfn, HW_DIRTY_WRITE_FAULT);
     return result;
 }
 

@@ -44,6 +44,8 @@ struct fake_event {
     u64 a[6];
 };
 // The n-th record of a tracepoint; NULL beyond the last one.
+// hw_trace_dirty_page() as an event of this number: vm, vcpu, slot, gfn, method, ring.
+#define FAKE_DIRTY_PAGE ((enum hw_tracepoint)TP_COUNT)
 const struct fake_event *fake_trace(enum hw_tracepoint tp, u64 n);
 u64 fake_trace_count(enum hw_tracepoint tp);
 u64 fake_violations(const char *name); // NULL: of any name

@@ -448,6 +448,10 @@ void hw_trace(enum hw_tracepoint tp, u64 a0, u64 a1, u64 a2, u64 a3, u64 a4, u64
     fake.events[fake.event_count++] =
         (struct fake_event){.time = fake.time, .cpu = fake.cpu->id, .tp = tp, .a = {a0, a1, a2, a3, a4, a5}};
 }
+void hw_trace_dirty_page(u32 vm, u32 vcpu, u32 slot, u64 gfn, enum hw_dirty_method method, bool ring)
+{
+    hw_trace(FAKE_DIRTY_PAGE, vm, vcpu, slot, gfn, method, ring);
+}
 void hw_trace_vcpu(u32 vm, u32 vcpu, u32 level, hpa_t vmcs)
 {
     (void)vm;

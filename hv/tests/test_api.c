@@ -52,6 +52,7 @@ static void handles_body(void *arg)
         {vcpu, HV_CREATE_VCPU, 0, -ENOTTY},
         {HV_HANDLE_SYSTEM, HV_CHECK_EXTENSION, HV_CAP_NR_MEMSLOTS, 509},
         {vm, HV_CHECK_EXTENSION, HV_CAP_NR_MEMSLOTS, 509},
+        {HV_HANDLE_SYSTEM, HV_CHECK_EXTENSION, HV_CAP_GET_TSC_KHZ, FAKE_TSC_KHZ},
         {HV_HANDLE_SYSTEM, HV_CHECK_EXTENSION, 123456, 0}, // Unknown: not an error.
     };
     for (unsigned i = 0; i < ARRAY_COUNT(rows); i++) {

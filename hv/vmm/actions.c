@@ -118,7 +118,7 @@ static s64 do_get_dirty_log(struct vmm_vm *vm, const u64 *args)
 
 static s64 do_clear_dirty_log(struct vmm_vm *vm, const u64 *args)
 {
-    return vmm_dirty_clear(vm, (u32)args[0]);
+    return vmm_dirty_clear(vm, (u32)args[0], args[1], args[2]);
 }
 
 static s64 do_discard_memory(struct vmm_vm *vm, const u64 *args)

@@ -178,8 +178,13 @@ void vmm_dirty_mark(struct vmm_vm *vm, u32 slot, u64 offset, u64 bytes)
         vmm_require(bitmap, "memory for what the VMM has written itself");
         s->own_dirty = (u64 *)bitmap;
     }
-    for (u64 page = offset / 4096; page <= (offset + bytes - 1) / 4096; page++)
-        s->own_dirty[page / 64] |= 1ull << (page % 64);
+    for (u64 page = offset / 4096; page <= (offset + bytes - 1) / 4096; page++) {
+        u64 *word = &s->own_dirty[page / 64], bit = 1ull << (page % 64);
+
+        if (!(*word & bit))
+            hw_trace_dirty_page(vm->config->number, ~0u, slot, s->gpa / 4096 + page, HW_DIRTY_VMM, false);
+        *word |= bit;
+    }
     vmm_unlock(&vm->dirty_lock);
 }
 
@@ -239,16 +244,19 @@ s64 vmm_dirty_get(struct vmm_vm *vm, u32 slot)
     return (s64)pages;
 }
 
-s64 vmm_dirty_clear(struct vmm_vm *vm, u32 slot)
+s64 vmm_dirty_clear(struct vmm_vm *vm, u32 slot, u64 offset, u64 bytes)
 {
     struct vmm_slot *s = vmm_find_slot(vm, slot);
 
     if (!is_manual())
         return 0;
-    if (!s || !s->dirty)
+    if (!s || !s->dirty || offset % 4096 || offset > s->bytes || bytes > s->bytes - offset)
         return -VMM_EINVAL;
-    struct hv_clear_dirty_log log = {
-        .slot = slot, .num_pages = (u32)(s->bytes / 4096), .bitmap = (u64)s->dirty};
+    // Ranges that are not whole words of the bitmap are the core's to refuse.
+    struct hv_clear_dirty_log log = {.slot = slot,
+                                     .num_pages = (u32)((bytes ? bytes : s->bytes - offset) / 4096),
+                                     .first_page = offset / 4096,
+                                     .bitmap = (u64)(s->dirty + offset / 4096 / 64)};
 
     hw_trace_span_begin(SPAN_DIRTY_CLEAR);
     s64 result = hv_ioctl_ptr(vm->handle, HV_CLEAR_DIRTY_LOG, &log);

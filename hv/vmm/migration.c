@@ -534,4 +534,6 @@ void migration_init(struct vmm_vm *vm)
     m->cpuid = vmm_alloc(vmm, sizeof *m->cpuid + VMM_CPUID_MAX * sizeof m->cpuid->entries[0]);
     m->msrs = vmm_alloc(vmm, sizeof *m->msrs + sizeof m->msrs->entries[0]);
     m->msr_list = vmm_alloc(vmm, sizeof *m->msr_list + MIGRATION_MSRS_MAX * sizeof m->msr_list->indices[0]);
+    if (vm->config->flags & VMM_VM_NESTED)
+        migration_read_vmx(vm);
 }

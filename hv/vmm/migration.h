@@ -61,18 +61,22 @@ _Static_assert(sizeof(struct migration_message) <= HV_LINK_HEADER_MAX, "fits int
 
 #define MIGRATION_MSRS_MAX 256u
 #define MIGRATION_DEVICES_MAX 32u
+#define MIGRATION_VMX_MSRS 18u // IA32_VMX_BASIC to IA32_VMX_VMFUNC.
 
 // What must be the same, or be there, on the target.
 struct migration_shape {
     u64 memory_bytes; // Of all slots.
     u32 flags, vcpu_count, device_count, slot_count;
-    u32 signature; // CPUID 1 EAX of the host: family, model, stepping.
-    u32 physical_bits, ept_levels, cpuid_count;
+    u32 vendor;   // CPUID 0 EBX of the host.
+    u32 tsc_khz;  // Of the host; guests' counters share its rate.
+    u32 gpa_bits; // Of guest-physical addresses that stage 2 translates.
+    u32 physical_bits, cpuid_count;
     struct {
         u64 gpa, bytes;
         u32 slot, flags, page_shift, padding;
     } slots[VMM_SLOTS_MAX];
     struct hv_cpuid_entry2 cpuid[VMM_CPUID_MAX]; // What the guest sees.
+    u64 vmx[MIGRATION_VMX_MSRS];                 // The same: IA32_VMX_BASIC and on; zeroes without VMX.
 };
 
 #define MIGRATION_STATE_VM UINT32_MAX
@@ -147,6 +151,7 @@ struct vmm_migration {
     struct hv_cpuid2 *cpuid;
     struct hv_msrs *msrs;
     struct hv_msr_list *msr_list;
+    u64 vmx[MIGRATION_VMX_MSRS]; // As vCPU 0 had them before it ran.
 };
 #define MIGRATION_NO_ANSWER UINT32_MAX
 
@@ -192,6 +197,8 @@ void migration_resume_vcpus(struct vmm_vm *vm);
 u64 migration_save_state(struct vmm_vm *vm);
 s64 migration_load_state(struct vmm_vm *vm);
 u64 migration_memory_digest(struct vmm_vm *vm);
+// What nested guests will find, while vCPU 0 can still be asked.
+void migration_read_vmx(struct vmm_vm *vm);
 void migration_describe(struct vmm_vm *vm, struct migration_shape *shape);
 u32 migration_check(struct vmm_vm *vm, const struct migration_shape *shape);
 

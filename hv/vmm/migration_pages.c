@@ -150,7 +150,7 @@ static s64 clear_all(struct vmm_vm *vm)
         if (vm->slots[i].used && vm->slots[i].dirty) {
             result = vmm_dirty_fetch(vm, &vm->slots[i]);
             if (result >= 0)
-                result = vmm_dirty_clear(vm, vm->slots[i].slot);
+                result = vmm_dirty_clear(vm, vm->slots[i].slot, 0, 0);
         }
     return result;
 }
@@ -217,7 +217,7 @@ s64 migration_sync(struct vmm_vm *vm, u64 *dirtied)
         vmm_dirty_forget(vm, s);
         vmm_unlock(&vm->dirty_lock);
         vmm_unlock(&vm->migration->lock);
-        result = vmm_dirty_clear(vm, s->slot);
+        result = vmm_dirty_clear(vm, s->slot, 0, 0);
         if (result < 0)
             return result;
     }

@@ -1,12 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 // What migrates beside memory: vCPUs, interrupt controllers, devices; and whether a target is fit for them.
-#include "hv/knobs.h"
 #include "hv/lib/string.h"
 #include "hv/vmm/ioapic.h"
 #include "hv/vmm/migration.h"
 
 #define MSR_TSC 0x10u
 #define MSR_TSC_DEADLINE 0x6e0u
+#define MSR_VMX_BASIC 0x480u
 #define CPUID_PHYSICAL_BITS 0x80000008u
 #define DIGEST_START 0xcbf29ce484222325ull
 #define DIGEST_FACTOR 0x100000001b3ull
@@ -240,12 +240,17 @@ s64 migration_load_state(struct vmm_vm *vm)
 
 // --- Is the target fit?
 
-static u32 host_signature(void)
+static u32 host_vendor(void)
 {
     struct hw_cpuid_regs regs;
 
-    hw_cpuid(1, 0, &regs);
-    return regs.eax;
+    hw_cpuid(0, 0, &regs);
+    return regs.ebx;
+}
+
+static u32 capability(u64 cap)
+{
+    return (u32)hv_ioctl(HV_HANDLE_SYSTEM, HV_CHECK_EXTENSION, cap);
 }
 
 static u32 host_physical_bits(void)
@@ -256,15 +261,28 @@ static u32 host_physical_bits(void)
     return regs.eax & 0xff;
 }
 
+void migration_read_vmx(struct vmm_vm *vm)
+{
+    for (u32 i = 0; i < MIGRATION_VMX_MSRS; i++) {
+        struct hv_msrs *msrs = msr_buffer(vm, 1);
+
+        msrs->entries[0] = (struct hv_msr_entry){.index = MSR_VMX_BASIC + i};
+        if (hv_ioctl_ptr(vm->vcpus[0].handle, HV_GET_MSRS, msrs) == 1)
+            vm->migration->vmx[i] = msrs->entries[0].data;
+    }
+}
+
 void migration_describe(struct vmm_vm *vm, struct migration_shape *shape)
 {
     memset(shape, 0, sizeof *shape);
     shape->flags = vm->config->flags & ~VMM_VM_INCOMING;
     shape->vcpu_count = vm->config->vcpu_count;
     shape->device_count = vm->config->device_count;
-    shape->signature = host_signature();
+    shape->vendor = host_vendor();
+    shape->tsc_khz = capability(HV_CAP_GET_TSC_KHZ);
+    shape->gpa_bits = capability(HV_CAP_VM_GPA_BITS);
     shape->physical_bits = host_physical_bits();
-    shape->ept_levels = (u32)hv_syscall(HV_SYS_KNOB, KNOB_MMU_EPT_LEVELS, 0, 0, 0);
+    memcpy(shape->vmx, vm->migration->vmx, sizeof shape->vmx);
     for (u32 i = 0; i < VMM_SLOTS_MAX; i++) {
         const struct vmm_slot *s = &vm->slots[i];
 
@@ -348,14 +366,15 @@ u32 migration_check(struct vmm_vm *vm, const struct migration_shape *shape)
         return MIGRATION_SHAPE;
     if (shape->memory_bytes > (u64)hv_syscall(HV_SYS_MEMORY_FREE, 0, 0, 0, 0))
         return MIGRATION_MEMORY;
-    if (shape->signature != host_signature())
+    if (shape->vendor != host_vendor() || shape->tsc_khz != capability(HV_CAP_GET_TSC_KHZ))
         return MIGRATION_PROCESSOR;
-    if (shape->physical_bits > host_physical_bits() ||
-        shape->ept_levels != (u32)hv_syscall(HV_SYS_KNOB, KNOB_MMU_EPT_LEVELS, 0, 0, 0))
+    if (shape->physical_bits > host_physical_bits() || shape->gpa_bits != capability(HV_CAP_VM_GPA_BITS))
         return MIGRATION_LEVELS;
     have->nent = VMM_CPUID_MAX;
     vmm_require(hv_ioctl_ptr(HV_HANDLE_SYSTEM, HV_GET_SUPPORTED_CPUID, have), "GET_SUPPORTED_CPUID");
     if (!has_features(shape, have))
         return MIGRATION_CPUID;
+    if (memcmp(shape->vmx, vm->migration->vmx, sizeof shape->vmx) != 0)
+        return MIGRATION_VMX;
     return make_slots(vm, shape) ? MIGRATION_OK : MIGRATION_SHAPE;
 }

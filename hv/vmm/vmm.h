@@ -110,10 +110,10 @@ s64 vmm_plug_memory(struct vmm_vm *vm, u64 gpa, u64 bytes);
 void vmm_dirty_setup(struct vmm_vm *vm); // After the VM, before its vCPUs.
 s64 vmm_dirty_start(struct vmm_vm *vm, u32 slot);
 s64 vmm_dirty_stop(struct vmm_vm *vm, u32 slot);
-// How many pages were written since the last time; vmm_dirty_clear() lets them count again where the core
-// leaves that to us.
+// How many pages were written since the last time; vmm_dirty_clear() lets those of a range (bytes 0: to the
+// slot's end) count again where the core leaves that to us.
 s64 vmm_dirty_get(struct vmm_vm *vm, u32 slot);
-s64 vmm_dirty_clear(struct vmm_vm *vm, u32 slot);
+s64 vmm_dirty_clear(struct vmm_vm *vm, u32 slot, u64 offset, u64 bytes);
 // The VMM itself has changed this range of the slot: the next fetch shows it. Nothing if the slot
 // never logged.
 void vmm_dirty_mark(struct vmm_vm *vm, u32 slot, u64 offset, u64 bytes);

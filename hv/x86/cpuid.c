@@ -136,7 +136,17 @@ static const struct cpuid_mask offered[] = {
     {0x80000007, 0, CPUID_EDX, CPUID_INVARIANT_TSC},
 };
 
-static void apply_offered(struct hv_cpuid_entry2 *e)
+// Instructions that are a guest's only if a control of VMX gives them to it.
+static u32 needs_control(const struct vmx_caps *caps, const struct hv_cpuid_entry2 *e)
+{
+    if (e->function == 7 && e->index == 0 && !caps->invpcid)
+        return CPUID_INVPCID; // EBX
+    if (e->function == 0x80000001 && !caps->rdtscp)
+        return CPUID_RDTSCP; // EDX
+    return 0;
+}
+
+static void apply_offered(const struct vmx_caps *caps, struct hv_cpuid_entry2 *e)
 {
     u32 *const r[4] = {&e->eax, &e->ebx, &e->ecx, &e->edx};
 
@@ -146,6 +156,7 @@ static void apply_offered(struct hv_cpuid_entry2 *e)
         if (m->leaf == e->function && m->subleaf == e->index)
             *r[m->reg] &= m->mask;
     }
+    *(e->function == 7 ? &e->ebx : &e->edx) &= ~needs_control(caps, e);
     if (e->function == 1) // The core's own: a hypervisor, an x2APIC whatever the processor has.
         e->ecx |= CPUID_HYPERVISOR | CPUID_X2APIC | CPUID_TSC_DEADLINE;
     if (e->function == 0xa || e->function == 0x14)
@@ -157,6 +168,7 @@ static void apply_offered(struct hv_cpuid_entry2 *e)
 }
 
 struct cpuid_fill {
+    const struct vmx_caps *caps;
     struct hv_cpuid_entry2 *entries;
     u32 max, count;
 };
@@ -181,7 +193,7 @@ static struct hv_cpuid_entry2 add_host(struct cpuid_fill *f, u32 leaf, u32 suble
                                 .ecx = r.ecx,
                                 .edx = r.edx};
 
-    apply_offered(&e);
+    apply_offered(f->caps, &e);
     add(f, &e);
     return e;
 }
@@ -219,10 +231,9 @@ static void add_leaf(struct cpuid_fill *f, u32 leaf)
 
 u32 supported_cpuid(struct host *host, struct hv_cpuid_entry2 *entries, u32 max)
 {
-    struct cpuid_fill f = {.entries = entries, .max = max};
+    struct cpuid_fill f = {.caps = &x86_host(host)->caps, .entries = entries, .max = max};
     u32 highest = add_host(&f, 0, 0, false).eax;
 
-    (void)host;
     for (u32 leaf = 1; leaf <= highest && leaf < 0x40; leaf++)
         add_leaf(&f, leaf);
     u32 extended = add_host(&f, 0x80000000, 0, false).eax;

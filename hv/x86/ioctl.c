@@ -141,6 +141,8 @@ s64 arch_vm_check_extension(struct vm *vm, u64 cap)
         return 1;
     case HV_CAP_X86_DISABLE_EXITS:
         return X86_DISABLE_EXITS_HLT | X86_DISABLE_EXITS_PAUSE;
+    case HV_CAP_VM_GPA_BITS:
+        return mmu_root_level(this_host()) == 5 ? 57 : 48;
     default:
         return 0;
     }

@@ -64,7 +64,7 @@ void pml_flush(struct x86_vcpu *v)
         const struct memslot *slot = vcpu_gfn_to_memslot(&v->vcpu, gfn);
 
         if (slot != NULL)
-            mark_page_dirty_in_slot(v->vcpu.vm, &v->vcpu, slot, gfn);
+            mark_page_dirty_in_slot(v->vcpu.vm, &v->vcpu, slot, gfn, HW_DIRTY_PML);
     }
     vmcs_write(GUEST_PML_INDEX, PML_HEAD);
     hw_trace_count("pml_flushes", 1);

@@ -20,6 +20,7 @@ struct mem_core;     // models/mem/mem.h: caches, TLB, store buffer of this proc
 struct native_state; // models/cpu/native/native.h: current context, image
 struct x86_state;    // models/cpu/x86/x86.h: registers, MSRs, VMX
 struct lapic;        // models/apic/lapic.h
+struct price_map;    // models/cpu/native/price.h
 struct machine;
 struct pcpu;
 
@@ -55,6 +56,7 @@ struct pcpu {
     uint64_t limit_ticks; // At or past it: pcpu_slow_path().
     struct mem_core *mem;
     struct native_state *native;
+    const struct price_map *prices; // Of the image's blocks on this processor.
 
     uint32_t index; // In the machine, 0..; also the tie-break rank and the initial APIC id.
     uint32_t host;  // Which simulated host (arena).

@@ -1,6 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "sim/machine/guests.h"
-#include "models/cpu/uarch/uarch.h"
 #include "models/cpu/x86/replay_run.h"
 #include "sim/machine/machine.h"
 #include "sim/scenario/quantity.h"
@@ -93,18 +92,26 @@ static char *path_of(const char *name)
     return path;
 }
 
+// Priced for each host's processors, or without `u` not at all.
 static struct native_program *open_program(const struct scenario *s, const struct scenario_vcpu *v,
-                                           const char *field, const struct uarch *u, struct user_error *e)
+                                           const char *field, const struct uarchs *u, struct user_error *e)
 {
     char *path = path_of(v->native), error[700];
-    struct native_program *p = path ? native_program_open(path, u, error, sizeof error) : NULL;
+    struct native_program *p =
+        path ? native_program_open(path, u ? uarchs_of(u, 0) : NULL, error, sizeof error) : NULL;
+    bool good = p != NULL;
 
+    for (uint32_t h = 1; u && good && h < s->host_count; h++)
+        good = uarchs_of(u, h) == uarchs_of(u, 0) ||
+               native_program_price(p, h, uarchs_of(u, h), error, sizeof error) == 0;
     if (!path)
         unknown_program(s, v, field, e);
-    else if (!p)
+    else if (!good)
         user_error_at(e, s->path, v->line, field, "%s", error);
     free(path);
-    return p;
+    if (!good)
+        native_program_close(p);
+    return good ? p : NULL;
 }
 
 struct native_program *guest_open(const char *name, struct user_error *e)
@@ -283,10 +290,10 @@ static int stream_fault(const struct scenario *s, uint32_t vm, uint32_t vcpu,
 }
 
 static int load_stream(struct stream_set *to, const struct scenario *s, uint32_t vm, uint32_t vcpu,
-                       const struct uarch *u, struct user_error *e)
+                       const struct uarchs *u, struct user_error *e)
 {
-    const struct stream_target target = {.clock_khz = (uint32_t)u->clock.core_khz,
-                                         .tsc_khz = (uint32_t)u->clock.tsc_khz,
+    const struct stream_target target = {.clock_khz = (uint32_t)u->machine->clock.core_khz,
+                                         .tsc_khz = (uint32_t)u->machine->clock.tsc_khz,
                                          .vm = vm,
                                          .vcpu = vcpu,
                                          .linear = s->vms[vm].paging_levels != 0};
@@ -311,7 +318,7 @@ static struct native_program *opened(const struct guest_set *set, const struct s
 }
 
 static int load_native(struct guest_set *set, uint32_t at, const struct scenario *s, uint32_t vm,
-                       uint32_t vcpu, const struct uarch *u, struct user_error *e)
+                       uint32_t vcpu, const struct uarchs *u, struct user_error *e)
 {
     const struct scenario_vcpu *v = &s->vms[vm].vcpus[vcpu];
     struct native_guest_config *c = &set->config[at];
@@ -328,7 +335,7 @@ static int load_native(struct guest_set *set, uint32_t at, const struct scenario
 
     for (uint32_t i = 0; i < info->arg_count; i++)
         if (info->args[i].kind == GUEST_TIME)
-            c->args[i] = (uint64_t)((unsigned __int128)c->args[i] * u->clock.tsc_khz / 1000000);
+            c->args[i] = (uint64_t)((unsigned __int128)c->args[i] * u->machine->clock.tsc_khz / 1000000);
     c->program = p;
     c->linear = s->vms[vm].paging_levels != 0;
     c->env =
@@ -342,7 +349,7 @@ static int load_native(struct guest_set *set, uint32_t at, const struct scenario
     return 0;
 }
 
-int guests_load(struct guest_set *set, const struct scenario *s, const struct uarch *u, struct user_error *e)
+int guests_load(struct guest_set *set, const struct scenario *s, const struct uarchs *u, struct user_error *e)
 {
     uint32_t at = 0;
 

@@ -5,6 +5,7 @@
 #define SIM_MACHINE_GUESTS_H
 
 #include "models/cpu/x86/native_guest.h"
+#include "sim/machine/uarchs.h"
 #include "sim/scenario/scenario.h"
 #include "sim/scenario/stream.h"
 
@@ -17,7 +18,8 @@ struct guest_set {
 
 // Loads the programs of every vCPU for `u`. -1 with `e`: a fault of a stream, an unknown program or argument.
 // What was loaded is freed by guests_free() in either case.
-int guests_load(struct guest_set *set, const struct scenario *s, const struct uarch *u, struct user_error *e);
+int guests_load(struct guest_set *set, const struct scenario *s, const struct uarchs *u,
+                struct user_error *e);
 int guests_register(const struct guest_set *set, const struct scenario *s, struct machine *m,
                     struct user_error *e);
 void guests_free(struct guest_set *set);

@@ -14,6 +14,7 @@
 #include "sim/machine/boot_info.h"
 #include "sim/machine/guests.h"
 #include "sim/machine/orders.h"
+#include "sim/machine/uarchs.h"
 #include <assert.h>
 #include <limits.h>
 #include <stdlib.h>
@@ -23,8 +24,7 @@
 struct sim_machine {
     struct machine machine;
     const struct scenario *scenario;
-    struct uarch *uarch;
-    struct uarch run_uarch; // With what the variant in progress replaces.
+    struct uarchs uarchs;
     struct native_image *image;
     struct guest_set guests; // Programs of every vCPU, in the order of VMs and vCPUs.
     struct orders *orders;
@@ -60,24 +60,13 @@ char *machine_installed_path(const char *relative)
 
 // --- Building. ---
 
-static int open_uarch(struct sim_machine *m, const struct machine_options *o, struct user_error *e)
+static int open_uarchs(struct sim_machine *m, const struct machine_options *o, struct user_error *e)
 {
-    const char *name = m->scenario->uarch;
     char *folder = o->uarch_folder ? strdup(o->uarch_folder) : machine_installed_path("../share/hvsim/uarch");
-    char path[PATH_MAX], error[700];
+    int result = uarchs_open(&m->uarchs, m->scenario, folder ? folder : ".", e);
 
-    snprintf(path, sizeof path, "%s/%s.yaml", folder ? folder : ".", name);
     free(folder);
-    if (access(path, R_OK) != 0)
-        return user_error_at(e, m->scenario->path, m->scenario->uarch_line, "machine.uarch",
-                             "there is no micro-architecture `%s`; known are skylake-sp and sandybridge-ep",
-                             name);
-    m->uarch = uarch_load(path, error, sizeof error);
-    if (!m->uarch) {
-        snprintf(e->text, sizeof e->text, "%s", error);
-        return -1;
-    }
-    return 0;
+    return result;
 }
 
 static int open_image(struct sim_machine *m, const struct machine_options *o, struct user_error *e)
@@ -85,13 +74,17 @@ static int open_image(struct sim_machine *m, const struct machine_options *o, st
     char *path = o->hv_path ? strdup(o->hv_path) : machine_installed_path("../lib/libhv.so");
     char error[700];
 
-    m->image = path ? native_image_open(path, m->uarch, error, sizeof error) : NULL;
-    if (!m->image)
+    bool good = path && (m->image = native_image_open(path, m->uarchs.machine, error, sizeof error));
+
+    for (uint32_t h = 0; good && h < m->scenario->host_count; h++)
+        good = !m->uarchs.host[h] ||
+               native_image_price(m->image, h, m->uarchs.host[h], error, sizeof error) == 0;
+    if (!good)
         snprintf(e->text, sizeof e->text, "%s",
                  path ? error : "libhv.so: the executable's folder is unknown");
     free(path);
     m->machine.image = m->image;
-    return m->image ? 0 : -1;
+    return good ? 0 : -1;
 }
 
 static struct pcpu *create_cpu(struct sim_machine *m, uint32_t index, uint32_t host)
@@ -104,7 +97,7 @@ static struct pcpu *create_cpu(struct sim_machine *m, uint32_t index, uint32_t h
     c->index = index;
     c->host = host;
     c->machine = &m->machine;
-    c->uarch = m->uarch;
+    c->uarch = uarchs_of(&m->uarchs, host);
     pcpu_set_clock(c);
     for (unsigned s = 0; s < PCPU_TIMER_COUNT; s++)
         c->timer_at_ticks[s] = TICKS_NEVER;
@@ -218,7 +211,7 @@ static int build(struct sim_machine *m, const struct machine_options *o, struct 
 {
     if (sim_init())
         return user_error_at(e, "SystemC", 0, NULL, "could not be started");
-    if (open_uarch(m, o, e) || guests_load(&m->guests, m->scenario, m->uarch, e) || open_image(m, o, e))
+    if (open_uarchs(m, o, e) || guests_load(&m->guests, m->scenario, &m->uarchs, e) || open_image(m, o, e))
         return -1;
     if (create_arenas(m->scenario, e))
         return -1;
@@ -229,7 +222,7 @@ static int build(struct sim_machine *m, const struct machine_options *o, struct 
     m->machine.exact = o->quantum_cycles == 0;
     m->machine.quantum_ticks = o->quantum_cycles * TICKS_PER_CYCLE;
     m->machine.host_count = m->scenario->host_count;
-    m->machine.uarch = m->uarch;
+    m->machine.uarch = m->uarchs.machine;
     m->machine.owner = m;
     m->machine.power_off = power_off;
     m->machine.on_attention = attention;
@@ -284,7 +277,7 @@ void machine_destroy(struct sim_machine *m)
     guests_free(&m->guests);
     sim_vcd_close();
     native_image_close(m->image);
-    uarch_free(m->uarch);
+    uarchs_close(&m->uarchs);
     mem_arena_destroy();
     free(m);
 }
@@ -316,31 +309,15 @@ static void reset_cpu(struct sim_machine *m, struct pcpu *c)
     x86_reset(c);
 }
 
-// The micro-architecture of the variant. False with `e`.
-static bool choose_uarch(struct sim_machine *m, struct user_error *e)
+// The micro-architectures of the variant. -1 with `e`.
+static int choose_uarchs(struct sim_machine *m, struct user_error *e)
 {
-    const struct scenario_variant *v = m->run->variant;
-    char error[700];
-
-    m->run_uarch = *m->uarch;
-    for (uint32_t i = 0; i < v->uarch_count; i++)
-        uarch_replace(&m->run_uarch, v->uarch[i].param, v->uarch[i].value);
-    if (!uarch_sound(&m->run_uarch, error, sizeof error)) {
-        snprintf(e->text, sizeof e->text, "%s: variant %s: what `uarch` replaces does not fit: %s",
-                 m->scenario->path, v->name, error);
-        return false;
-    }
-    for (uint32_t i = 0; i < m->scenario->vm_count; i++)
-        if (m->scenario->vms[i].paging_levels == 5 && m->run_uarch.address.linear_bits < 57) {
-            user_error_at(e, m->scenario->path, m->scenario->vms[i].line, "vms.paging",
-                          "5 levels need 57 linear address bits, and %s has %u (uarch address.linear_bits)",
-                          m->uarch->name, (unsigned)m->run_uarch.address.linear_bits);
-            return false;
-        }
-    m->machine.uarch = &m->run_uarch;
+    if (uarchs_choose(&m->uarchs, m->scenario, m->run->variant, e))
+        return -1;
+    m->machine.uarch = &m->uarchs.in_run[0];
     for (uint32_t i = 0; i < m->machine.cpu_count; i++)
-        m->machine.cpus[i]->uarch = &m->run_uarch;
-    return true;
+        m->machine.cpus[i]->uarch = &m->uarchs.in_run[m->machine.cpus[i]->host];
+    return 0;
 }
 
 // Brings everything back to reset. A run after it cannot tell whether there was one before.
@@ -402,14 +379,10 @@ static char *knob_text(const struct sim_machine *m, const struct knobs *values)
     for (uint32_t i = 0; out && i < KNOB_COUNT; i++)
         if (values->v[i] != defaults.v[i])
             fprintf(out, "%s=%llu\n", names[i], (unsigned long long)values->v[i]);
-    for (uint32_t i = 0; out && i < m->run->variant->uarch_count; i++) {
-        const struct scenario_uarch *r = &m->run->variant->uarch[i];
-        struct uarch_param p = uarch_param_at(m->uarch, r->param);
-
-        fprintf(out, "uarch %s.%s=%llu\n", p.group, p.name, (unsigned long long)r->value);
-    }
-    if (out)
+    if (out) {
+        uarchs_print(&m->uarchs, m->scenario, m->run->variant, out);
         fclose(out);
+    }
     return text;
 }
 
@@ -447,10 +420,10 @@ static int begin_trace(struct sim_machine *m, const struct knobs *values, struct
                                   .variant = run->variant->name,
                                   .seed = run->seed,
                                   .knobs = knobs,
-                                  .uarch = m->uarch->name,
+                                  .uarch = m->uarchs.machine->name,
                                   .hv_build_id = m->image->build_id,
                                   .quantum_cycles = m->quantum_cycles,
-                                  .clock_khz = m->uarch->clock.core_khz,
+                                  .clock_khz = m->uarchs.machine->clock.core_khz,
                                   .resolved = run->resolved,
                                   .setup = setup,
                                   .swept = swept,
@@ -517,7 +490,7 @@ int machine_run(struct sim_machine *m, struct machine_run *run, struct user_erro
     int result = 0;
 
     m->run = run;
-    if (!choose_uarch(m, e))
+    if (choose_uarchs(m, e))
         return -1;
     reset(m);
     knob_values(run, &values);
@@ -526,7 +499,7 @@ int machine_run(struct sim_machine *m, struct machine_run *run, struct user_erro
     for (uint32_t h = 0; h < m->scenario->host_count; h++) {
         const struct boot_host host = {m->scenario, h, m->guests.streams};
 
-        info[h] = boot_info_write(&host, &values, m->uarch->clock.tsc_khz, e);
+        info[h] = boot_info_write(&host, &values, m->uarchs.machine->clock.tsc_khz, e);
         if (!info[h])
             return -1;
     }
@@ -555,7 +528,7 @@ const char *machine_build_id(const struct sim_machine *m)
 
 const struct uarch *machine_uarch(const struct sim_machine *m)
 {
-    return m->uarch;
+    return m->uarchs.machine;
 }
 
 const struct native_image *machine_image(const struct sim_machine *m)

@@ -39,7 +39,9 @@ int load_actions(struct loader *l, struct scenario *s);
 int load_variants(struct loader *l, struct scenario *s);
 // Appends what `raw` (NULL: nothing) replaces; `base`: the key it stands under.
 int load_uarch(struct loader *l, const struct raw_uarch_values *raw, const char *base,
-               struct scenario_variant *v);
+               struct scenario_uarch_list *to);
+// Name of a micro-architecture's file: no path.
+int load_uarch_name(struct loader *l, const char *field, const char *name);
 int load_expects(struct loader *l, struct scenario *s);
 int load_shows(struct loader *l, struct scenario *s);
 // The axes of the sweep: before anything else is looked at.

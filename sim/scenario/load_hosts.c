@@ -38,6 +38,14 @@ static int load_host(struct loader *l, struct scenario *s, const struct raw_host
         return -1;
     if (h->memory_bytes % 4096)
         return load_error(l, field, "is not a multiple of 4KiB");
+    snprintf(field, sizeof field, "%s.uarch", base);
+    if (raw->uarch && load_uarch_name(l, field, raw->uarch))
+        return -1;
+    h->uarch = raw->uarch ? load_copy(raw->uarch) : NULL;
+    h->uarch_line = yaml_line(&l->y, field);
+    snprintf(field, sizeof field, "%s.replace", base);
+    if (load_uarch(l, raw->replace, field, &h->replace))
+        return -1;
     snprintf(field, sizeof field, "%s.knobs", base);
     return load_knobs(l, raw->knobs, field, h->knobs, &h->knob_count);
 }

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // uarch: parameters of the micro-architecture that a scenario replaces.
 #include "sim/scenario/load.h"
+#include <stdlib.h>
 #include <string.h>
 
 static const struct {
@@ -30,20 +31,29 @@ const char *schema_uarch_name(unsigned param)
 }
 
 int load_uarch(struct loader *l, const struct raw_uarch_values *raw, const char *base,
-               struct scenario_variant *v)
+               struct scenario_uarch_list *to)
 {
     char field[200];
 
+    if (raw && !(to->rows = realloc(to->rows, (to->count + SCHEMA_UARCH_PARAMS) * sizeof *to->rows)))
+        abort();
     for (unsigned i = 0; raw && i < SCHEMA_UARCH_PARAMS; i++) {
-        struct scenario_uarch *to = &v->uarch[v->uarch_count];
-
         if (!raw->v[i])
             continue;
+        struct scenario_uarch *row = &to->rows[to->count];
+
         snprintf(field, sizeof field, "%.100s.%s", base, rows[i].name);
-        if (load_number(l, field, raw->v[i], rows[i].min, rows[i].max, &to->value))
+        if (load_number(l, field, raw->v[i], rows[i].min, rows[i].max, &row->value))
             return -1;
-        to->param = i;
-        v->uarch_count++;
+        row->param = i;
+        to->count++;
     }
+    return 0;
+}
+
+int load_uarch_name(struct loader *l, const char *field, const char *name)
+{
+    if (strchr(name, '/') || *name == '.' || *name == 0)
+        return load_error(l, field, "expected the name of a micro-architecture such as skylake-sp");
     return 0;
 }

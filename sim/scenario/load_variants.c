@@ -117,6 +117,26 @@ static int load_schedule(struct loader *l, const struct raw_variant *raw, struct
     return 0;
 }
 
+static int load_variant_hosts(struct loader *l, const struct scenario *s, const struct raw_variant *raw,
+                              struct scenario_variant *v)
+{
+    const char *names[SCENARIO_HOSTS_MAX];
+    char field[200];
+    size_t at = 0;
+
+    for (uint32_t h = 0; h < s->host_count; h++)
+        names[h] = s->hosts[h].name;
+    for (unsigned i = 0; raw && i < raw->hosts_count; i++) {
+        snprintf(field, sizeof field, "variants.%.100s.hosts[%u].name", v->name, i);
+        if (load_word(l, field, raw->hosts[i].name, names, s->host_count, &at))
+            return -1;
+        snprintf(field, sizeof field, "variants.%.100s.hosts[%u].replace", v->name, i);
+        if (load_uarch(l, raw->hosts[i].replace, field, &v->replace[at]))
+            return -1;
+    }
+    return 0;
+}
+
 int load_variants(struct loader *l, struct scenario *s)
 {
     size_t count = l->names.variant_count ? l->names.variant_count : 1;
@@ -138,9 +158,9 @@ int load_variants(struct loader *l, struct scenario *s)
         if (load_knobs(l, raw ? raw->knobs : NULL, base, v->knobs, &v->knob_count) ||
             load_schedule(l, raw, v))
             return -1;
-        v->uarch = load_array(2 * SCHEMA_UARCH_PARAMS, sizeof *v->uarch);
         snprintf(base, sizeof base, "variants.%.100s.uarch", v->name);
-        if (load_uarch(l, l->raw->uarch, "uarch", v) || load_uarch(l, raw ? raw->uarch : NULL, base, v))
+        if (load_uarch(l, l->raw->uarch, "uarch", &v->uarch) ||
+            load_uarch(l, raw ? raw->uarch : NULL, base, &v->uarch) || load_variant_hosts(l, s, raw, v))
             return -1;
     }
     return 0;

@@ -254,18 +254,35 @@ static void print_knob(FILE *out, const char *indent, const struct scenario_knob
 }
 
 // In the order of the parameters, as reading them back gives them; the variant's own come last and count.
-static void print_uarch(const struct scenario_variant *v, FILE *out)
+static void print_uarch(const struct scenario_uarch_list *list, const char *indent, const char *key,
+                        FILE *out)
 {
-    if (v->uarch_count)
-        fputs("    uarch:\n", out);
+    if (list->count)
+        fprintf(out, "%s%s:\n", indent, key);
     for (uint32_t param = 0; param < SCHEMA_UARCH_PARAMS; param++) {
         const struct scenario_uarch *last = NULL;
 
-        for (uint32_t k = 0; k < v->uarch_count; k++)
-            if (v->uarch[k].param == param)
-                last = &v->uarch[k];
+        for (uint32_t k = 0; k < list->count; k++)
+            if (list->rows[k].param == param)
+                last = &list->rows[k];
         if (last)
-            fprintf(out, "      %s: 0x%" PRIx64 "\n", schema_uarch_name(param), last->value);
+            fprintf(out, "%s  %s: 0x%" PRIx64 "\n", indent, schema_uarch_name(param), last->value);
+    }
+}
+
+static void print_variant_hosts(const struct scenario *s, const struct scenario_variant *v, FILE *out)
+{
+    bool any = false;
+
+    for (uint32_t h = 0; h < s->host_count; h++) {
+        if (v->replace[h].count == 0)
+            continue;
+        fputs(any ? "" : "    hosts:\n", out);
+        any = true;
+        fputs("      - name: ", out);
+        quoted(out, s->hosts[h].name);
+        fputc('\n', out);
+        print_uarch(&v->replace[h], "        ", "replace", out);
     }
 }
 
@@ -301,7 +318,8 @@ static void print_variants(const struct scenario *s, FILE *out)
             fputs("    knobs:\n", out);
         for (uint32_t k = v->own_count; k < v->knob_count; k++)
             print_knob(out, "      ", &v->knobs[k]);
-        print_uarch(v, out);
+        print_uarch(&v->uarch, "    ", "uarch", out);
+        print_variant_hosts(s, v, out);
     }
 }
 
@@ -392,7 +410,8 @@ static void print_hosts(const struct scenario *s, FILE *out)
 {
     const struct scenario_link *k = &s->link;
 
-    if (s->host_count == 1 && s->hosts[0].knob_count == 0 && strcmp(s->hosts[0].name, "host") == 0) {
+    if (s->host_count == 1 && s->hosts[0].knob_count == 0 && !s->hosts[0].uarch &&
+        s->hosts[0].replace.count == 0 && strcmp(s->hosts[0].name, "host") == 0) {
         fputs("machine: { arch: x86, uarch: ", out);
         quoted(out, s->uarch);
         fprintf(out, ", cpus: %" PRIu32 ", memory: %" PRIu64 "B, overcommit: %s }\n", s->hosts[0].cpus,
@@ -412,6 +431,9 @@ static void print_hosts(const struct scenario *s, FILE *out)
             fputs("    knobs:\n", out);
         for (uint32_t n = 0; n < h->knob_count; n++)
             print_knob(out, "      ", &h->knobs[n]);
+        if (h->uarch)
+            field(out, "    uarch", h->uarch);
+        print_uarch(&h->replace, "    ", "replace", out);
     }
     if (s->host_count > 1)
         fprintf(out,

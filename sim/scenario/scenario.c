@@ -143,8 +143,8 @@ static int load_machine(struct loader *l, struct scenario *s)
         return -1;
     s->uarch = load_copy(m && m->uarch ? m->uarch : "skylake-sp");
     s->uarch_line = yaml_line(&l->y, "machine.uarch");
-    if (strchr(s->uarch, '/') || *s->uarch == '.')
-        return load_error(l, "machine.uarch", "expected the name of a micro-architecture such as skylake-sp");
+    if (load_uarch_name(l, "machine.uarch", s->uarch))
+        return -1;
     if (l->raw->run && load_time(l, "run.until", l->raw->run->until, &s->until_ns))
         return -1;
     return 0;
@@ -306,6 +306,8 @@ void scenario_free(struct scenario *s)
     for (uint32_t i = 0; i < s->host_count; i++) {
         free(s->hosts[i].name);
         free(s->hosts[i].knobs);
+        free(s->hosts[i].uarch);
+        free(s->hosts[i].replace.rows);
     }
     for (uint32_t i = 0; i < s->vm_count; i++) {
         for (uint32_t v = 0; v < s->vms[i].vcpu_count; v++)
@@ -320,7 +322,9 @@ void scenario_free(struct scenario *s)
         free(s->variants[i].about);
         free(s->variants[i].violation);
         free(s->variants[i].knobs);
-        free(s->variants[i].uarch);
+        free(s->variants[i].uarch.rows);
+        for (uint32_t h = 0; h < SCENARIO_HOSTS_MAX; h++)
+            free(s->variants[i].replace[h].rows);
         for (uint32_t step = 0; step < s->variants[i].step_count; step++)
             free(s->variants[i].steps[step].text);
         free(s->variants[i].steps);

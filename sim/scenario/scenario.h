@@ -62,12 +62,25 @@ struct scenario_knob {
     uint64_t value;
 };
 
+// A parameter of the micro-architecture that the scenario replaces.
+struct scenario_uarch {
+    uint32_t param; // Position in models/cpu/uarch/uarch_params.def
+    uint64_t value;
+};
+struct scenario_uarch_list {
+    struct scenario_uarch *rows; // A later one of a parameter counts.
+    uint32_t count;
+};
+
 struct scenario_host {
     char *name; // "host" where the scenario names none
     uint32_t cpus;
     uint64_t memory_bytes;
     struct scenario_knob *knobs; // On top of the variant's.
     uint32_t knob_count;
+    char *uarch; // Of its processors, or NULL: the scenario's.
+    uint32_t uarch_line;
+    struct scenario_uarch_list replace; // On top of the variant's.
 };
 
 // The network link between two hosts (models/dev/link.h).
@@ -79,11 +92,6 @@ struct scenario_link {
     uint32_t mtu_bytes;
 };
 
-// A parameter of the micro-architecture that the scenario replaces.
-struct scenario_uarch {
-    uint32_t param; // Position in models/cpu/uarch/uarch_params.def
-    uint64_t value;
-};
 // A step of a pinned order (docs/schedules.md), as written.
 struct scenario_step {
     char *text;
@@ -97,8 +105,8 @@ struct scenario_variant {
     uint32_t step_count;
     struct scenario_knob *knobs; // The scenario's own, then the variant's.
     uint32_t knob_count, own_count;
-    struct scenario_uarch *uarch; // The same.
-    uint32_t uarch_count;
+    struct scenario_uarch_list uarch;                       // The same.
+    struct scenario_uarch_list replace[SCENARIO_HOSTS_MAX]; // On top of each host's.
 };
 
 enum expect_kind { EXPECT_TRUE_VALUE, EXPECT_EQUALS, EXPECT_AT_LEAST, EXPECT_AT_MOST, EXPECT_BETWEEN };

@@ -101,14 +101,16 @@ static void make_action(struct schema *s)
         (cyaml_schema_value_t){CYAML_VALUE_MAPPING(CYAML_FLAG_DEFAULT, struct raw_action, s->action)};
 }
 
-// A host's knobs are those of variants.
+// A host's knobs and what it replaces are those of variants.
 static void make_host(struct schema *s)
 {
     s->host[0] = text_field("name", offsetof(struct raw_host, name));
     s->host[1] = text_field("cpus", offsetof(struct raw_host, cpus));
     s->host[2] = text_field("memory", offsetof(struct raw_host, memory));
     s->host[3] = (cyaml_schema_field_t)PART("knobs", struct raw_host, knobs, s->knobs);
-    s->host[4] = (cyaml_schema_field_t)CYAML_FIELD_END;
+    s->host[4] = text_field("uarch", offsetof(struct raw_host, uarch));
+    s->host[5] = (cyaml_schema_field_t)PART("replace", struct raw_host, replace, s->uarch);
+    s->host[6] = (cyaml_schema_field_t)CYAML_FIELD_END;
     s->host_entry = (cyaml_schema_value_t){CYAML_VALUE_MAPPING(CYAML_FLAG_DEFAULT, struct raw_host, s->host)};
 }
 
@@ -160,7 +162,15 @@ static void make_variants(struct schema *s, const struct schema_names *names)
     s->variant[2] = (cyaml_schema_field_t)LIST("schedule", struct raw_variant, schedule, &text_entry);
     s->variant[3] = text_field("violation", offsetof(struct raw_variant, violation));
     s->variant[4] = (cyaml_schema_field_t)PART("uarch", struct raw_variant, uarch, s->uarch);
-    s->variant[5] = (cyaml_schema_field_t)CYAML_FIELD_END;
+    const cyaml_schema_field_t host[] = {TEXT_NEEDED(struct raw_variant_host, name),
+                                         PART("replace", struct raw_variant_host, replace, s->uarch),
+                                         CYAML_FIELD_END};
+
+    _Static_assert(sizeof host == sizeof s->variant_host, "struct schema has room for its keys");
+    memcpy(s->variant_host, host, sizeof host);
+    s->variant_host_entry = (cyaml_schema_value_t)ENTRY(struct raw_variant_host, s->variant_host);
+    s->variant[5] = (cyaml_schema_field_t)LIST("hosts", struct raw_variant, hosts, &s->variant_host_entry);
+    s->variant[6] = (cyaml_schema_field_t)CYAML_FIELD_END;
     make_host(s);
     for (size_t i = 0; i < names->variant_count; i++)
         s->variants[i] =

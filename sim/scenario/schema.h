@@ -57,12 +57,18 @@ enum schema_uarch_param {
 struct raw_uarch_values {
     char *v[SCHEMA_UARCH_PARAMS];
 };
+struct raw_variant_host {
+    char *name;
+    struct raw_uarch_values *replace;
+};
 struct raw_variant {
     char *about, *violation;
     char **schedule;
     unsigned schedule_count;
     struct raw_knobs *knobs;
     struct raw_uarch_values *uarch;
+    struct raw_variant_host *hosts;
+    unsigned hosts_count;
 };
 struct raw_compare {
     char *sql, *ratio, *at_least, *at_most;
@@ -85,8 +91,9 @@ struct raw_machine {
     char *arch, *uarch, *cpus, *memory, *overcommit;
 };
 struct raw_host {
-    char *name, *cpus, *memory;
+    char *name, *cpus, *memory, *uarch;
     struct raw_knobs *knobs;
+    struct raw_uarch_values *replace;
 };
 struct raw_link {
     char *bandwidth, *latency, *mtu, *packet, *queue;
@@ -122,9 +129,11 @@ struct raw_scenario {
 struct schema {
     cyaml_schema_field_t knobs[KNOB_COUNT + 1];
     cyaml_schema_field_t uarch[SCHEMA_UARCH_PARAMS + 1];
-    cyaml_schema_field_t variant[6];
+    cyaml_schema_field_t variant_host[3];
+    cyaml_schema_value_t variant_host_entry;
+    cyaml_schema_field_t variant[7];
     cyaml_schema_field_t variants[SCENARIO_VARIANTS_MAX + 1];
-    cyaml_schema_field_t host[5];
+    cyaml_schema_field_t host[7];
     cyaml_schema_value_t host_entry;
     cyaml_schema_field_t action[SCHEMA_ACTION_ARGS + 4];
     cyaml_schema_value_t action_entry;

@@ -6,7 +6,8 @@
 #include <stdio.h>
 #include <string.h>
 
-static const char *const names[] = {"precopy", "postcopy", "auto-converge", "cancel", "refused", "checksum"};
+static const char *const names[] = {"precopy", "postcopy", "auto-converge",     "cancel",
+                                    "refused", "checksum", "refused-processor", "uarchs"};
 enum { NAMES = sizeof names / sizeof *names };
 
 TEST(Migration, EveryScenarioHolds)
@@ -135,7 +136,13 @@ static const struct {
     const char *target, *vm, *reason;
 } refusals[] = {
     {"cpus: 1, memory: 96MiB", "memory: 128MiB", "refused_memory"},
-    {"cpus: 1, knobs: { mmu.ept_levels: 5 }", "memory: 16MiB", "refused_address_width"},
+    {"cpus: 1, knobs: { mmu.ept_levels: 5 }, replace: { vmx_cap.ept_vpid: 0xf01067341c1 }", "memory: 16MiB",
+     "refused_address_width"},
+    {"cpus: 1, replace: { address.physical_bits: 45 }", "memory: 16MiB", "refused_address_width"},
+    {"cpus: 1, replace: { vmx_cap.proc2_allowed1: 0x025f7ff7 }", "memory: 16MiB", "refused_cpuid"}, // RDTSCP
+    {"cpus: 1, uarch: sandybridge-ep", "memory: 16MiB", "refused_cpuid"},
+    {"cpus: 1, replace: { vmx_cap.proc2_allowed1: 0x025f77ff }", "memory: 16MiB\n    nested: on",
+     "refused_vmx"}, // RDRAND exiting
 };
 
 TEST(Migration, AnUnfitTargetIsRefusedBeforeAPageIsSent)
@@ -171,6 +178,35 @@ TEST(Migration, AnUnfitTargetIsRefusedBeforeAPageIsSent)
                   4);
         EXPECT_EQ(cli_query(cli_path("unfit.db"), "SELECT count(*) FROM violations"), 0);
     }
+}
+
+/* What a CPUID exit takes, instructions and the core's code priced, on the host that the text describes. */
+static int64_t cpuid_cycles(const char *hosts)
+{
+    char text[600];
+
+    snprintf(text, sizeof text,
+             "scenario: own\n%s\nvms:\n  - name: web\n    memory: 64MiB\n"
+             "    vcpus: [{ stream: '%s/scenarios/migration/refused.stream', pcpu: 0 }]\n",
+             hosts, test_source_dir());
+    remove(cli_path("own.db"));
+    EXPECT_EQ(hvsim("run '%s' --db own.db", cli_write_text("own.yaml", text)), 0);
+    return cli_query(cli_path("own.db"), "SELECT min(cycles) FROM exits WHERE reason = 'CPUID'");
+}
+
+TEST(Migration, AHostsOwnProcessorIsThatProcessor)
+{
+    if (!cli_can_run())
+        test_skip("there is no libhv.so in this build");
+    int64_t machine = cpuid_cycles("machine: { uarch: sandybridge-ep }");
+    int64_t host =
+        cpuid_cycles("machine: { uarch: skylake-sp }\nhosts: [{ name: a, uarch: sandybridge-ep }]");
+    int64_t other = cpuid_cycles("machine: { uarch: skylake-sp }\nhosts: [{ name: a }]");
+
+    EXPECT_EQ(host, machine);
+    EXPECT_NE(host, other);
+    EXPECT_EQ(cpuid_cycles("machine: { uarch: sandybridge-ep }\nhosts: [{ name: a, uarch: skylake-sp }]"),
+              other);
 }
 
 TEST(Migration, IsExplained)

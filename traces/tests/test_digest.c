@@ -122,7 +122,7 @@ TEST(Digest, StartsAnewWithEachRun)
 }
 
 // Each variation changes one thing in one record.
-enum { VARIATIONS = 24 };
+enum { VARIATIONS = 30 };
 
 static void record_variation(struct trace *t, int v)
 {
@@ -148,6 +148,13 @@ static void record_variation(struct trace *t, int v)
     struct trace_span span = {
         .where = where, .name = trace_text(t, VARY(17, "a", "b")), .end_tick = VARY(18, 1, 2)};
     uint64_t argument = VARY(19, 1, 2);
+    struct trace_dirty_page dirty = {.where = where,
+                                     .method = trace_text(t, VARY(24, "pml", "vmm")),
+                                     .slot = VARY(25, 0, 1),
+                                     .round = VARY(26, 0, 1),
+                                     .ring = VARY(27, 0, 1),
+                                     .gfn = VARY(28, 1, 2),
+                                     .tick = VARY(29, 1, 2)};
 
     trace_switch(t, 1, TRACE_NO_THREAD, 1, 0);
     e.seq = trace_exit_begin(t, 1, 0);
@@ -161,6 +168,7 @@ static void record_variation(struct trace *t, int v)
     trace_span(t, &span);
     trace_event(t, where, VARY(22, TP_KVM_FPU, TP_KVM_NMI), 5, &argument, 1);
     trace_counter(t, trace_text(t, "n"), VARY(23, 1, 2));
+    trace_dirty_page(t, &dirty);
 #undef VARY
 }
 

@@ -286,6 +286,21 @@ TEST(RoundTrip, SpansIrqsLocksViolationsCounters)
     trace_close(t, NULL);
 }
 
+TEST(RoundTrip, DirtyPages)
+{
+    struct trace *t = fixture_begin(fixture_path("a.db"));
+    const struct trace_where vmm = {1, 2, TRACE_NOBODY, 0, 0};
+    const struct trace_dirty_page first = {here, trace_text(t, "pml"), 0x10005, 3, 1, 1ull << 40, 320};
+    const struct trace_dirty_page second = {vmm, trace_text(t, "vmm"), 0, TRACE_NO_ROUND, 0, 7, 336};
+
+    trace_dirty_page(t, &first);
+    trace_dirty_page(t, &second);
+    fixture_end(t, 16000);
+    EXPECT_STREQ(fixture_query(t, "SELECT * FROM dirty_pages"), "1|20|1|2|3|65541|1099511627776|pml|1|3\n"
+                                                                "1|21|2|-|1|0|7|vmm|0|-\n");
+    trace_close(t, NULL);
+}
+
 TEST(RoundTrip, WalksAndTheirSteps)
 {
     struct trace *t = fixture_begin(fixture_path("a.db"));
@@ -324,7 +339,7 @@ TEST(RoundTrip, RunsAndExpectations)
             "length(digest), cycles, verdict FROM runs"),
         "1|a test|-|7|-|skylake-sp|0123abcd|0|2100000|complete|32|10|fail\n");
     EXPECT_STREQ(fixture_query(t, "SELECT stored FROM runs"),
-                 "exits,events,calls,spans,irqs,walks,locks,violations,counters\n");
+                 "exits,events,calls,spans,irqs,walks,locks,violations,counters,dirty\n");
     EXPECT_STREQ(fixture_query(t, "SELECT * FROM expectations"),
                  "1|1|it is quick|SELECT 1|1|1|pass\n1|2|it's \"small\"|SELECT 2|[5, 6]|-|error\n");
     trace_close(t, NULL);

@@ -251,6 +251,57 @@ TEST(DirtyLog, TheProcessorsLogIsEmptiedAtEachExitAndOnOnlyWhileASlotLogs)
     EXPECT_EQ(with_logging((struct setup){.pml = true}, by_processor), 0);
 }
 
+// --- What the trace is told: a page when it is newly marked, by whom, and how that was noticed.
+
+static void expect_told(u64 n, u64 vcpu, u64 gfn, enum hw_dirty_method method)
+{
+    const struct fake_event *e = fake_trace(FAKE_DIRTY_PAGE, n);
+
+    ASSERT_TRUE(e != NULL);
+    EXPECT_EQ(e->a[0], vm_of()->id);
+    EXPECT_EQ(e->a[1], vcpu);
+    EXPECT_EQ(e->a[2], 0); // Slot.
+    EXPECT_EQ(e->a[3], gfn);
+    EXPECT_EQ(e->a[4], method);
+    EXPECT_EQ(e->a[5], 0);
+}
+
+static void told(void)
+{
+    u64 value = 7;
+
+    fault(12 << 12, QUAL_EPT_WRITE);
+    EXPECT_EQ(fake_trace_count(FAKE_DIRTY_PAGE), 0); // Nobody logs.
+    EXPECT_EQ(set_flags(HV_MEM_LOG_DIRTY_PAGES), 0);
+    fault(40 << 12, QUAL_EPT_WRITE);
+    expect_told(0, 0, 40, HW_DIRTY_WRITE_FAULT);
+    u32 index = srcu_read_lock(&vm_of()->srcu);
+
+    EXPECT_EQ(vm_write_guest(vm_of(), gpa(41 << 12), &value, 8), 0);
+    EXPECT_EQ(vm_write_guest(vm_of(), gpa(40 << 12), &value, 8), 0); // Marked already.
+    srcu_read_unlock(&vm_of()->srcu, index);
+    expect_told(1, (u32)~0, 41, HW_DIRTY_WRITE);
+    EXPECT_EQ(fake_trace_count(FAKE_DIRTY_PAGE), 2);
+    if (t.v->pml_buffer) {
+        log_pages(2);
+        EXPECT_EQ(fake_trace_count(FAKE_DIRTY_PAGE), 4);
+        expect_told(3, 0, 1, HW_DIRTY_PML);
+    }
+    u64 before = fake_trace_count(FAKE_DIRTY_PAGE);
+
+    (void)dirty_pages();
+    if (!t.v->pml_buffer) { // The next round's first write is news.
+        fault(40 << 12, REFUSED_WRITE);
+        expect_told(before++, 0, 40, HW_DIRTY_WRITE_FAULT);
+    }
+    EXPECT_EQ(fake_trace_count(FAKE_DIRTY_PAGE), before);
+}
+TEST(DirtyLog, TheTraceIsToldOfEachPageNewlyMarked)
+{
+    EXPECT_EQ(with_logging((struct setup){0}, told), 0);
+    EXPECT_EQ(with_logging((struct setup){.pml = true}, told), 0);
+}
+
 // --- Large pages.
 
 static void split_at_start(void)

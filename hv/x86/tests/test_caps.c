@@ -1,7 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 // Control words from capability MSRs (SDM A.2 to A.5).
 #include "hv/knobs.h"
+#include "hv/x86/cpuid.h"
 #include "hv/x86/tests/vm_fixture.h"
+#include "spec/cpuid.h"
 #include "spec/msrs.h"
 
 TEST(VmxControls, MustBe1AndMayBe1DecideEachBit)
@@ -75,4 +77,52 @@ static void read_caps(void)
 TEST(VmxControls, FollowProcessorAndKnobs)
 {
     EXPECT_EQ(with_vm(&(struct test_vm_options){0}, read_caps), 0);
+}
+
+// --- What VMX has to give to guests (SDM 26.3) is offered only where it does.
+
+static u32 offered_edx(void)
+{
+    static struct {
+        struct hv_cpuid2 head;
+        struct hv_cpuid_entry2 entries[HV_CPUID_ENTRIES_MAX];
+    } c;
+    u32 edx = 0;
+
+    u32 count = supported_cpuid(this_host(), c.entries, HV_CPUID_ENTRIES_MAX);
+
+    for (u32 i = 0; i < count; i++)
+        edx |= c.entries[i].function == 0x80000001 ? c.entries[i].edx : 0;
+    return edx;
+}
+static void offers(void)
+{
+    struct vmx_caps *caps = &x86_host(this_host())->caps;
+
+    EXPECT_EQ(offered_edx() & CPUID_RDTSCP, CPUID_RDTSCP);
+    caps->rdtscp = false;
+    EXPECT_EQ(offered_edx() & (CPUID_RDTSCP | CPUID_LM), CPUID_LM);
+    caps->rdtscp = true;
+}
+TEST(VmxControls, AGuestIsOfferedOnlyWhatAControlGivesIt)
+{
+    EXPECT_EQ(with_vm(&(struct test_vm_options){0}, offers), 0);
+}
+
+static void gpa_bits(void)
+{
+    EXPECT_EQ(hv_ioctl(HV_HANDLE_SYSTEM, HV_CHECK_EXTENSION, HV_CAP_VM_GPA_BITS), 48);
+    struct host *host = this_host();
+    const struct knobs before = host->knobs;
+
+    host->knobs.v[KNOB_MMU_EPT_LEVELS] = MMU_EPT_LEVELS_5;
+    EXPECT_EQ(hv_ioctl(HV_HANDLE_SYSTEM, HV_CHECK_EXTENSION, HV_CAP_VM_GPA_BITS), 57);
+    x86_host(host)->caps.ept_5level = false; // Asked for is not had.
+    EXPECT_EQ(hv_ioctl(HV_HANDLE_SYSTEM, HV_CHECK_EXTENSION, HV_CAP_VM_GPA_BITS), 48);
+    x86_host(host)->caps.ept_5level = true;
+    host->knobs = before;
+}
+TEST(VmxControls, GuestPhysicalBitsAreThoseOfStage2)
+{
+    EXPECT_EQ(with_vm(&(struct test_vm_options){0}, gpa_bits), 0);
 }

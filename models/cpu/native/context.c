@@ -22,7 +22,7 @@ enum { UNWOUND_BY_STOP = 1, UNWOUND_BY_EXIT = 2 };
 
 struct native_state *native_state_create(struct pcpu *c)
 {
-    (void)c;
+    c->prices = &native_hot.of_host[c->host];
     return calloc(1, sizeof(struct native_state));
 }
 

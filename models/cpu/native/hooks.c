@@ -17,7 +17,7 @@ void __sanitizer_cov_trace_pc(void)
 
     if (!c)
         return;
-    c->now_ticks += price_ticks(&native_hot.map, (uint64_t)(uintptr_t)__builtin_return_address(0));
+    c->now_ticks += price_ticks(c->prices, (uint64_t)(uintptr_t)__builtin_return_address(0));
     native_checkpoint(c, __builtin_return_address(0));
 }
 

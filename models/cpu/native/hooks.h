@@ -17,6 +17,7 @@ struct native_function {
 
 struct native_hot {
     struct price_map map;
+    struct price_map of_host[HW_ARENA_HOSTS_MAX]; // The same text, as each host's processors execute it.
     const uint16_t *function_at;
     const uint32_t *function_text;
     uint64_t image_bytes;

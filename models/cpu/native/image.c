@@ -99,6 +99,8 @@ struct native_image *native_image_open(const char *path, const struct uarch *u, 
         goto fail;
     }
     native_hot.map = image->map;
+    for (unsigned h = 0; h < HW_ARENA_HOSTS_MAX; h++)
+        native_hot.of_host[h] = image->map;
     native_hot.image_bytes = image->bytes;
     native_hot.function_at = image->function_at;
     native_hot.function_text = image->function_text;
@@ -108,12 +110,25 @@ fail:
     return NULL;
 }
 
+int native_image_price(struct native_image *image, uint32_t host, const struct uarch *u, char *error,
+                       size_t error_size)
+{
+    assert(host < HW_ARENA_HOSTS_MAX && !image->host_prices[host]);
+    image->host_prices[host] = price_open(image->path, 0, u, error, error_size); // As it was mapped.
+    if (!image->host_prices[host])
+        return -1;
+    native_hot.of_host[host] = *price_map(image->host_prices[host]);
+    return 0;
+}
+
 void native_image_close(struct native_image *image)
 {
     if (!image)
         return;
     native_hot = (struct native_hot){0};
     price_close(image->prices);
+    for (unsigned h = 0; h < HW_ARENA_HOSTS_MAX; h++)
+        price_close(image->host_prices[h]);
     free(image->function_at);
     free(image->function_text);
     free(image->path);

@@ -28,6 +28,7 @@ struct native_image {
     hw_boot_entry boot;
     struct price_table *prices;
     struct price_map map;
+    struct price_table *host_prices[HW_ARENA_HOSTS_MAX]; // Of hosts that have their own; NULL: `prices`.
     // Function of each byte of the text: index of price_symbol_at() + 1, 0 if none.
     uint16_t *function_at;
     uint32_t *function_text; // trace_text() ids by that index; filled at the start of a run.
@@ -61,6 +62,9 @@ struct native_state {
 // time.
 struct native_image *native_image_open(const char *path, const struct uarch *u, char *error,
                                        size_t error_size);
+// Prices it for the processors of `host` alone. -1 with `error`. Before their native_state_create().
+int native_image_price(struct native_image *image, uint32_t host, const struct uarch *u, char *error,
+                       size_t error_size);
 void native_image_close(struct native_image *image);
 // Interns the function names in the run's trace. Before the run.
 void native_image_intern(struct native_image *image, struct trace *trace);

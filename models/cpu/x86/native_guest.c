@@ -181,6 +181,8 @@ static void look_at_processor(struct native_guest *n, struct pcpu *c)
 {
     const struct vmx *v = &c->x86->vmx;
 
+    if (n->cpu != c)
+        n->map = n->config.program->maps[c->host];
     n->cpu = c;
     n->careful = (v->ctl.cpu & CPU_MONITOR_TRAP_FLAG) || (v->rflags & X86_RFLAGS_TF) ||
                  !(v->ctl.cpu2 & CPU2_ENABLE_EPT);
@@ -293,7 +295,6 @@ const char *native_guest_register(struct machine *m, uint64_t idtr_base,
     }
     n->config = *config;
     n->run_seed = config->env.seed;
-    n->map = config->program->map;
     n->text_offset = NATIVE_TEXT_BASE - config->program->bias;
     n->slots[NATIVE_SLOTS].kind = REPLAY_END;
     n->program = (struct replay_program){.name = "native",

@@ -21,6 +21,9 @@ struct native_program;
 // use. NULL with one line in `error`: no such file, not such a program, one with state outside of its stack.
 struct native_program *native_program_open(const char *path, const struct uarch *u, char *error,
                                            size_t error_size);
+// Prices it for the processors of `host` > 0 alone. -1 with `error`.
+int native_program_price(struct native_program *p, uint32_t host, const struct uarch *u, char *error,
+                         size_t error_size);
 void native_program_close(struct native_program *p);
 const struct guest_program *native_program_info(const struct native_program *p);
 // Where it begins: the vCPU's first RIP. The same in every process.

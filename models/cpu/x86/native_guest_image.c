@@ -2,6 +2,7 @@
 // Opening a native guest's program: its table, what it may not have, its blocks' prices.
 #include "models/cpu/x86/native_guest_run.h"
 
+#include <assert.h>
 #include <dlfcn.h>
 #include <limits.h>
 #include <link.h>
@@ -63,6 +64,7 @@ struct native_program *native_program_open(const char *path, const struct uarch 
         free(p);
         return NULL;
     }
+    p->path = strdup(real);
     p->handle = dlopen(real, RTLD_NOW | RTLD_LOCAL);
     if (!p->handle)
         snprintf(error, error_size, "%s: %s", path, dlerror());
@@ -71,23 +73,37 @@ struct native_program *native_program_open(const char *path, const struct uarch 
         return NULL;
     }
     if (u) {
-        p->prices = price_open(real, p->bias, u, error, error_size);
-        if (!p->prices) {
+        p->prices[0] = price_open(real, p->bias, u, error, error_size);
+        if (!p->prices[0]) {
             native_program_close(p);
             return NULL;
         }
-        p->map = *price_map(p->prices);
+        for (unsigned h = 0; h < HW_ARENA_HOSTS_MAX; h++)
+            p->maps[h] = *price_map(p->prices[0]);
     }
     return p;
+}
+
+int native_program_price(struct native_program *p, uint32_t host, const struct uarch *u, char *error,
+                         size_t error_size)
+{
+    assert(host > 0 && host < HW_ARENA_HOSTS_MAX && !p->prices[host]);
+    p->prices[host] = price_open(p->path, p->bias, u, error, error_size);
+    if (!p->prices[host])
+        return -1;
+    p->maps[host] = *price_map(p->prices[host]);
+    return 0;
 }
 
 void native_program_close(struct native_program *p)
 {
     if (!p)
         return;
-    price_close(p->prices);
+    for (unsigned h = 0; h < HW_ARENA_HOSTS_MAX; h++)
+        price_close(p->prices[h]);
     if (p->handle)
         dlclose(p->handle);
+    free(p->path);
     free(p);
 }
 

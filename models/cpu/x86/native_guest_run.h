@@ -20,11 +20,12 @@
 #define NATIVE_SLOTS (REPLAY_FRAMES_MAX + 1u)
 
 struct native_program {
+    char *path; // Absolute, links followed.
     void *handle;
     const struct guest_program *info;
-    uint64_t bias; // Host address - link address
-    struct price_table *prices;
-    struct price_map map;
+    uint64_t bias;                                  // Host address - link address
+    struct price_table *prices[HW_ARENA_HOSTS_MAX]; // [0]: of every host without its own
+    struct price_map maps[HW_ARENA_HOSTS_MAX];
 };
 
 struct native_guest {

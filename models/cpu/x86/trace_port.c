@@ -31,6 +31,10 @@ static const char *const span_names[] = {
 #define SPAN(id, name, meaning) name,
 #include "spec/spans.def"
 };
+static const char *const dirty_methods[] = {
+#define DIRTY_METHOD(id, name, meaning) name,
+#include "spec/dirty_methods.def"
+};
 #define SPAN_KINDS (sizeof span_names / sizeof *span_names)
 
 struct trace_where trace_where_of(const struct pcpu *c, bool guest)
@@ -111,6 +115,16 @@ static uint64_t filled_in(const struct pcpu *c, u64 argument)
     return v->current.mem ? vmcs_get(v, GUEST_RIP) : 0;
 }
 
+static void follow_migration(struct trace_port *p, enum hw_tracepoint tp, uint64_t vm, uint64_t round)
+{
+    if (vm >= MIGRATING_VMS)
+        return;
+    if (tp == TP_MIGRATION_ROUND_BEGIN)
+        p->round[vm] = (uint32_t)round + 1;
+    if (tp == TP_MIGRATION_END)
+        p->round[vm] = 0;
+}
+
 void hw_trace(enum hw_tracepoint tp, u64 a0, u64 a1, u64 a2, u64 a3, u64 a4, u64 a5)
 {
     const struct pcpu *c = pcpu_current;
@@ -119,10 +133,36 @@ void hw_trace(enum hw_tracepoint tp, u64 a0, u64 a1, u64 a2, u64 a3, u64 a4, u64
         mmu_check_change(c->machine->tlb_check, (uint32_t)a0, tp == TP_MMU_CHANGE_BEGIN);
     if (!c || !c->trace || c->untimed)
         return;
+    if (tp == TP_MIGRATION_ROUND_BEGIN || tp == TP_MIGRATION_END)
+        follow_migration(trace_port_of(c->machine), tp, a0, a1);
     // RIP is the second argument or the third.
     const uint64_t args[TRACE_EVENT_ARGS] = {a0, filled_in(c, a1), filled_in(c, a2), a3, a4, a5};
 
     trace_event(c->trace, trace_where_of(c, true), (uint16_t)tp, c->now_ticks, args, tracepoints[tp].argc);
+}
+
+void hw_trace_dirty_page(u32 vm, u32 vcpu, u32 slot, u64 gfn, enum hw_dirty_method method, bool ring)
+{
+    const struct pcpu *c = pcpu_current;
+
+    assert(method < HW_DIRTY_METHODS && "hw_trace_dirty_page: no such method");
+    if (!c->trace || c->untimed)
+        return;
+    struct trace_port *p = trace_port_of(c->machine);
+
+    if (!p->dirty_methods[method])
+        p->dirty_methods[method] = trace_text(c->trace, dirty_methods[method]);
+
+    trace_dirty_page(c->trace,
+                     &(struct trace_dirty_page){
+                         .where = {(uint16_t)c->index, (uint16_t)vm,
+                                   vcpu == UINT32_MAX ? TRACE_NOBODY : (uint16_t)vcpu, 0, 0},
+                         .method = p->dirty_methods[method],
+                         .slot = slot,
+                         .round = vm < MIGRATING_VMS && p->round[vm] ? p->round[vm] - 1 : TRACE_NO_ROUND,
+                         .ring = ring,
+                         .gfn = gfn,
+                         .tick = c->now_ticks});
 }
 
 void hw_trace_vcpu(u32 vm, u32 vcpu, u32 level, hpa_t vmcs)

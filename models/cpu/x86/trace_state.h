@@ -3,10 +3,12 @@
 #ifndef MODELS_CPU_X86_TRACE_STATE_H
 #define MODELS_CPU_X86_TRACE_STATE_H
 
+#include "hv/hw/trace.h"
 #include "models/cpu/pcpu.h"
 #include "traces/trace.h"
 
 #define SPAN_DEPTH_MAX 32u
+#define MIGRATING_VMS 256u // Their numbers are below (HV_CAP_VM_NUMBER).
 
 struct span_open {
     uint32_t span;
@@ -38,6 +40,9 @@ struct trace_port {
     size_t exit_count, exit_capacity;
     struct span_stack *spans; // By thread
     uint32_t span_threads;
+    uint32_t dirty_methods[HW_DIRTY_METHODS]; // Texts; 0: not used yet
+    uint32_t
+        round[MIGRATING_VMS]; // By VM: of its migration that goes on, from 1; 0: none, or before its first
     struct trace_counter_row *counters; // In order of first use
     size_t counter_count, counter_capacity;
 };

@@ -64,6 +64,18 @@ static const struct {
      ":2: hosts: ", "more than 2"},
     {"scenario: s\nhosts:\n  - { name: x, knobs: { irq.storm_gard: none } }\n" VMS,
      ":3: hosts[0].knobs.irq.storm_gard: ", "did you mean `irq.storm_guard`"},
+    {"scenario: s\nhosts:\n  - { name: x, uarch: ../y }\n" VMS, ":3: hosts[0].uarch: ", "expected the name"},
+    {"scenario: s\nhosts:\n  - { name: x, replace: { vmx_cap.ept_vpd: 1 } }\n" VMS,
+     ":3: hosts[0].replace.vmx_cap.ept_vpd: ", "did you mean `vmx_cap.ept_vpid`"},
+    {"scenario: s\nhosts:\n  - { name: x, replace: { address.physical_bits: 53 } }\n" VMS,
+     ":3: hosts[0].replace.address.physical_bits: ", "expected 32 to 52"},
+    {"scenario: s\nhosts:\n  - { name: x, replace: { l1d.ways: 4 } }\n" VMS,
+     ":3: hosts[0].replace.l1d.ways: ", "unknown"},
+    {"scenario: s\nhosts: [{ name: x }, { name: y }]\n" VMS "variants: { v: { hosts: [{ name: z }] } }\n",
+     ":8: variants.v.hosts[0].name: ", "one of: x, y"},
+    {"scenario: s\nhosts: [{ name: x }, { name: y }]\n" VMS
+     "variants: { v: { hosts: [{ name: y, replace: { address.linear_bits: 47 } }] } }\n",
+     ":8: variants.v.hosts[0].replace.address.linear_bits: ", "expected 48 to 57"},
     {"scenario: s\nlink: { bandwidth: 1Gbit/s }\n" VMS, ":2: link: ", "has one"},
     {"scenario: s\nhosts: [{ name: x }, { name: y }]\nlink: { bandwidth: 1GB }\n" VMS,
      ":3: link.bandwidth: ", "expected a rate with a unit"},
@@ -191,6 +203,41 @@ TEST(Scenario, ResolvedFormReadsBackTheSame)
     scenario_free(s);
     free(once);
     free(twice);
+}
+
+// What a host's processors are: the host's own file and replacements, then those that a variant has for it.
+TEST(Scenario, HostsHaveProcessorsOfTheirOwn)
+{
+    static const char text[] = "scenario: s\nmachine: { uarch: skylake-sp }\n"
+                               "hosts:\n  - { name: x, uarch: sandybridge-ep }\n"
+                               "  - { name: y, replace: { address.physical_bits: 40 } }\n" VMS
+                               "variants:\n  v: { hosts: [{ name: y, replace: { address.physical_bits: 41, "
+                               "vmx_cap.ept_vpid: 0x41 } }] }\n"
+                               "  w: {}\n";
+    struct user_error e = {""};
+    struct scenario *s = scenario_load_text("s.yaml", text, strlen(text), &e);
+    char *once = NULL;
+
+    for (int round = 0; round < 2; round++) {
+        EXPECT_STREQ(e.text, "");
+        ASSERT_TRUE(s != NULL);
+        EXPECT_STREQ(s->hosts[0].uarch, "sandybridge-ep");
+        EXPECT_EQ(s->hosts[0].replace.count, 0);
+        EXPECT_TRUE(s->hosts[1].uarch == NULL);
+        ASSERT_EQ(s->hosts[1].replace.count, 1);
+        EXPECT_EQ(s->hosts[1].replace.rows[0].value, 40);
+        EXPECT_EQ(s->variants[0].replace[0].count, 0);
+        ASSERT_EQ(s->variants[0].replace[1].count, 2);
+        EXPECT_EQ(s->variants[0].replace[1].rows[0].value, 41);
+        EXPECT_EQ(s->variants[1].replace[1].count, 0);
+        if (round == 0) { // And as the resolved form reads back.
+            once = resolved(s);
+            scenario_free(s);
+            s = scenario_load_text("s.yaml", once, strlen(once), &e);
+        }
+    }
+    scenario_free(s);
+    free(once);
 }
 
 // What YAML cannot hold as it stands comes back by its escape: in text, names of VMs and of variants.

@@ -99,9 +99,9 @@ static uint64_t price_of(const char *function)
 {
     uint64_t ticks = 0;
 
-    for (size_t i = 0; i < price_block_count(program->prices); i++)
-        if (strcmp(price_block_at(program->prices, i)->function, function) == 0)
-            ticks += price_block_at(program->prices, i)->ticks;
+    for (size_t i = 0; i < price_block_count(program->prices[0]); i++)
+        if (strcmp(price_block_at(program->prices[0], i)->function, function) == 0)
+            ticks += price_block_at(program->prices[0], i)->ticks;
     return ticks;
 }
 
@@ -333,7 +333,7 @@ TEST(NativeGuest, AnInstructionStandsInTheProgramsText)
     bench_control(CPU_BASED_VM_EXEC_CONTROL, CPU_UNCONDITIONAL_IO_EXITING, 0);
     EXPECT_EQ(run(), EXIT_REASON_IO_INSTRUCTION);
     rip = bench_vmread(GUEST_RIP);
-    EXPECT_STREQ(price_function_of(program->prices, rip - NATIVE_TEXT_BASE + program->bias, NULL),
+    EXPECT_STREQ(price_function_of(program->prices[0], rip - NATIVE_TEXT_BASE + program->bias, NULL),
                  "instructions");
     bench_vmwrite(GUEST_RIP, rip + 100);
     EXPECT_EQ(run(), EXIT_REASON_IO_INSTRUCTION); // It cannot be moved, which is told.
@@ -575,8 +575,8 @@ TEST(NativeProgram, OfScenariosArePricedWhole)
 
         test_row("%s", found.gl_pathv[i]);
         ASSERT_TRUE(p != NULL);
-        EXPECT_GT(price_block_count(p->prices), 5);
-        EXPECT_EQ(price_unknown_count(p->prices), 0);
+        EXPECT_GT(price_block_count(p->prices[0]), 5);
+        EXPECT_EQ(price_unknown_count(p->prices[0]), 0);
         EXPECT_GT(strlen(native_program_info(p)->about), 10);
         native_program_close(p);
     }
