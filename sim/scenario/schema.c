@@ -75,7 +75,8 @@ static const cyaml_schema_field_t link_fields[] = {
     TEXT(struct raw_link, bandwidth), TEXT(struct raw_link, latency), TEXT(struct raw_link, mtu),
     TEXT(struct raw_link, packet), TEXT(struct raw_link, queue), CYAML_FIELD_END};
 
-static const cyaml_schema_field_t run_fields[] = {TEXT(struct raw_run, until), CYAML_FIELD_END};
+static const cyaml_schema_field_t run_fields[] = {TEXT(struct raw_run, until), TEXT(struct raw_run, check_tlb),
+                                                    CYAML_FIELD_END};
 // clang-format on
 
 // A text field whose key and place are known only now.

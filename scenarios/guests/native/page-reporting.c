@@ -45,7 +45,7 @@ static const struct guest_arg args[] = {
     [AFTER] = {"after", "how long after a pass was due", 20000, 0, 1000000000, GUEST_TIME},
     [BUSY] = {"busy", "how long its task runs; 0: it has none", 0, 0, UINT64_MAX >> 20, GUEST_TIME},
     [TASKS] = {"tasks", "how many vCPUs' tasks run (vCPU 0's counts)", 1, 1, 64, GUEST_NUMBER},
-    [TASK] = {"task", "how much memory a task faults in before it frees it", 128 * MiB, 2 * MiB,
+    [TASK] = {"task", "how much memory a task faults in before it frees it", 16 * MiB, 2 * MiB,
               TASK_BLOCKS_MAX *BLOCK, GUEST_BYTES},
     [PAGE] = {"page", "by pages of 4KiB or 2MiB (vCPU 0's counts)", GUEST_PAGE, GUEST_PAGE, BLOCK,
               GUEST_BYTES},
