@@ -9,6 +9,7 @@
 #include "hv/x86/assigned.h"
 #include "hv/x86/cpuid.h"
 #include "hv/x86/exits.h"
+#include "hv/x86/fpu.h"
 #include "hv/x86/lapic.h"
 #include "hv/x86/msr.h"
 #include "hv/x86/nested.h"
@@ -164,6 +165,7 @@ void arch_vcpu_destroy(struct vcpu *vcpu)
     struct x86_vcpu *v = to_x86(vcpu);
     struct host *host = vcpu->vm->host;
 
+    fpu_free(v);
     nested_free(v);
     lapic_free(v);
     mmu_vcpu_destroy(v);

@@ -109,6 +109,13 @@ void *vmm_alloc(struct vmm *of, u64 bytes)
     (void)of, (void)bytes;
     return NULL;
 }
+// A stream, which has no x87 and SSE registers.
+const struct vmm_program_config *vmm_program_of(const struct vmm_vm *of)
+{
+    (void)of;
+    return NULL;
+}
+
 s64 vmm_add_slot(struct vmm_vm *of, u32 slot, u32 flags, u64 gpa, u64 bytes, unsigned page_shift)
 {
     (void)of, (void)slot, (void)flags, (void)gpa, (void)bytes, (void)page_shift;

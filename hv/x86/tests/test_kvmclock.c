@@ -16,12 +16,12 @@ static struct knobs knobs;
 
 static void give_cpuid(u32 features)
 {
-    struct {
-        struct hv_cpuid2 head;
-        struct hv_cpuid_entry2 entries[1];
-    } c = {.head.nent = 1, .entries = {{.function = 0x40000001, .eax = features}}};
+    _Alignas(8) u8 bytes[sizeof(struct hv_cpuid2) + sizeof(struct hv_cpuid_entry2)] = {0};
+    struct hv_cpuid2 *c = (struct hv_cpuid2 *)(void *)bytes;
 
-    EXPECT_EQ(hv_ioctl_ptr(t.vcpu, HV_SET_CPUID2, &c), 0);
+    c->nent = 1;
+    c->entries[0] = (struct hv_cpuid_entry2){.function = 0x40000001, .eax = features};
+    EXPECT_EQ(hv_ioctl_ptr(t.vcpu, HV_SET_CPUID2, c), 0);
 }
 
 static void run_body(void (*body)(void))

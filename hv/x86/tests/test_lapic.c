@@ -254,14 +254,14 @@ TEST(Lapic, ProcessorsWithOneIdAllTakeWhatIsSentToIt)
 // SDM 10.4.3: while IA32_APIC_BASE has it disabled, CPUID says so, its page is not there, state is lost.
 static void switched_off(void)
 {
-    struct {
-        struct hv_cpuid2 head;
-        struct hv_cpuid_entry2 entries[1];
-    } c = {.head.nent = 1, .entries = {{.function = 1, .edx = CPUID_APIC}}};
+    _Alignas(8) u8 bytes[sizeof(struct hv_cpuid2) + sizeof(struct hv_cpuid_entry2)] = {0};
+    struct hv_cpuid2 *c = (struct hv_cpuid2 *)(void *)bytes;
     struct x86_vcpu *v = t.v;
     u32 value = 0x1ff;
 
-    EXPECT_EQ(hv_ioctl_ptr(t.vcpu, HV_SET_CPUID2, &c), 0);
+    c->nent = 1;
+    c->entries[0] = (struct hv_cpuid_entry2){.function = 1, .edx = CPUID_APIC};
+    EXPECT_EQ(hv_ioctl_ptr(t.vcpu, HV_SET_CPUID2, c), 0);
     vcpu_load(&v->vcpu);
     EXPECT_TRUE(guest_cpuid_has(v, 1, 0, CPUID_EDX, CPUID_APIC));
     EXPECT_TRUE(irqchip_mmio(v, 0xfee000f0, true, &value, 4));

@@ -12,7 +12,8 @@
 
 struct x86_state {
     uint64_t cr[9]; // 0, 2, 3, 4; CR8 is the local APIC's
-    uint64_t dr[8]; // 0-3, 6, 7
+    uint64_t dr[8]; // 0-3, 6, 7. Whoever writes DR7 calls debug_update()
+    bool watched;   // debug_watched()
     uint64_t xcr0;
     uint64_t pdpte[4]; // Of PAE paging: what MOV to CR or VM entry loaded (SDM 4.4.1)
     uint32_t pkru;     // Whoever writes it calls guest_space_pkru()

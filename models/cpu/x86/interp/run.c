@@ -4,6 +4,8 @@
 #include "models/cpu/x86/interp/flags.h"
 #include "models/cpu/x86/interp/interp.h"
 #include "models/cpu/x86/interp/operand.h"
+#include "models/cpu/x86/interp/simd.h"
+#include "models/cpu/x86/observer.h"
 
 #include <stdlib.h>
 
@@ -16,7 +18,7 @@ struct interp *interp_create(struct pcpu *c)
     if (!x)
         return NULL;
     x->blocks = calloc(BLOCKS_MAX, sizeof(struct block *));
-    x->decoder = decoder_create();
+    x->decoder = simd_host_ok() ? decoder_create() : NULL;
     if (x->blocks && x->decoder && cost_open(&x->cost, c)) {
         cost_reset(&x->cost);
         return x;
@@ -34,6 +36,8 @@ void interp_reset(struct interp *x)
         x->blocks[i] = NULL;
     }
     cost_reset(&x->cost);
+    if (x->decoder)
+        decoder_reset(x->decoder);
 }
 
 void interp_destroy(struct interp *x)
@@ -54,6 +58,24 @@ static bool careful(const struct vmx *v)
            (v->ctl.cpu & CPU_MONITOR_TRAP_FLAG) || (v->cpu->x86->dr[7] & 0xff);
 }
 
+// What a debugger hears of an instruction, before it and when it did not come to its end.
+static void observe(struct vmx *v, const struct block *b, const struct uop *u)
+{
+    struct guest_observer *o = v->observer;
+
+    if (!o)
+        return;
+    v->rip = b->rip + u->offset;
+    o->instruction(o, v->cpu);
+}
+static void observe_result(struct vmx *v, enum insn_result r)
+{
+    struct guest_observer *o = v->observer;
+
+    if (o && (r == INSN_AGAIN || r == INSN_EXIT))
+        o->unfinished(o, v->cpu);
+}
+
 // One instruction, and the traps that follow it. True: exit.
 static bool step(struct vmx *v, const struct block *b)
 {
@@ -62,8 +84,10 @@ static bool step(struct vmx *v, const struct block *b)
     uint32_t blocking = v->blocking;
     enum insn_result r;
 
+    observe(v, b, u);
     v->cpu->now_ticks += u->ticks;
     r = u->fn(v, u);
+    observe_result(v, r);
     if (r == INSN_DONE)
         v->rip = next;
     if (r == INSN_DONE || r == INSN_BRANCH)
@@ -73,8 +97,9 @@ static bool step(struct vmx *v, const struct block *b)
     return r == INSN_EXIT;
 }
 
-// Carries out the block. INSN_BRANCH: v->rip is right.
-static enum insn_result execute(struct vmx *v, const struct block *b)
+// Carries out the block. INSN_BRANCH: v->rip is right. `observed` is a constant in each caller.
+static inline __attribute__((always_inline)) enum insn_result execute(struct vmx *v, const struct block *b,
+                                                                      bool observed)
 {
     struct pcpu *c = v->cpu;
     const struct uop *u = b->uops, *end = u + b->uop_count;
@@ -82,8 +107,12 @@ static enum insn_result execute(struct vmx *v, const struct block *b)
     do {
         enum insn_result r;
 
+        if (observed)
+            observe(v, b, u);
         c->now_ticks += u->ticks;
         r = u->fn(v, u);
+        if (observed)
+            observe_result(v, r);
         if (__builtin_expect(r != INSN_DONE, 0))
             return r;
         u++;
@@ -94,6 +123,11 @@ static enum insn_result execute(struct vmx *v, const struct block *b)
     } while (u != end);
     v->rip = b->rip + b->bytes;
     return INSN_BRANCH;
+}
+
+static __attribute__((noinline)) enum insn_result execute_observed(struct vmx *v, const struct block *b)
+{
+    return execute(v, b, true);
 }
 
 bool interp_run(struct pcpu *c)
@@ -119,7 +153,7 @@ bool interp_run(struct pcpu *c)
             exits = step(v, b);
             break;
         }
-        r = execute(v, b);
+        r = __builtin_expect(v->observer != NULL, 0) ? execute_observed(v, b) : execute(v, b, false);
         exits = r == INSN_EXIT || (v->trap_exit && vmx_retired(c, 0, 0, true));
         if (r != INSN_BRANCH)
             break;
