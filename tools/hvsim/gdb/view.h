@@ -14,8 +14,8 @@ struct view_vcpu {
     uint32_t vm, vcpu;
     const struct pcpu *cpu; // That it ran on last; NULL: it has never been entered
     bool in_guest;
-    struct gdb_regs regs; // At the last exit, or as view_regs() found them in the guest
-    uint64_t begun;       // Position of its last instruction
+    struct gdb_regs regs;      // At the last exit, or as view_regs() found them in the guest
+    uint64_t begun, begun_rip; // Position and RIP of its last instruction
     uint64_t instructions;
     bool unfinished; // That instruction is to be begun again if RIP is still this:
     uint64_t unfinished_rip;
