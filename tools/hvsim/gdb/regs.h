@@ -17,7 +17,7 @@ struct gdb_regs {
     uint32_t mxcsr;
     uint8_t st[8][10]; // x87 is not modelled: zeros
     uint32_t fpu[8];   // The same: control and so on
-    uint64_t code_base;    // What RIP is added to: CS's base outside of 64-bit mode
+    uint64_t pc;           // Linear address of the instruction: what gdb takes for RIP, as it compares it with breakpoints
     uint64_t vmcs_hpa;     // The current VMCS
     struct mmu_space space; // What translates
 };

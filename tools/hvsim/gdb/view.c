@@ -51,6 +51,11 @@ static uint64_t rflags_of(const struct vmx *v)
     return v->lazy.on ? (v->rflags & ~(uint64_t)FLAGS_ARITHMETIC) | flags_of_lazy(&v->lazy) : v->rflags;
 }
 
+uint64_t view_pc(const struct vmx *v)
+{
+    return segment_code_size(v) == CODE_64 ? v->rip : (uint32_t)(v->seg[SEG_CS].base + v->rip);
+}
+
 static void capture_segments(struct gdb_regs *r, const struct vmx *v)
 {
     for (unsigned i = 0; i < SEGMENTS; i++) {
@@ -63,7 +68,7 @@ static void capture_segments(struct gdb_regs *r, const struct vmx *v)
     r->gdtr_limit = v->gdtr.limit;
     r->idtr_base = v->idtr.base;
     r->idtr_limit = v->idtr.limit;
-    r->code_base = segment_code_size(v) == CODE_64 ? 0 : r->base[SEG_CS];
+    r->pc = view_pc(v);
 }
 
 void view_capture(struct gdb_regs *r, const struct pcpu *c)
