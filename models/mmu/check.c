@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "models/mmu/check.h"
 
-#include "models/mmu/peek.h"
 #include "models/cpu/uarch/uarch.h"
 #include "models/mem/mem.h"
+#include "models/mmu/peek.h"
 #include "spec/x86_bits.h"
 #include <assert.h>
 #include <inttypes.h>
@@ -204,9 +204,10 @@ void mmu_check_hit(struct mmu *m, uint64_t linear, unsigned access, enum mmu_mod
     found = mmu_peek_guest(m->cpu, &m->space, linear, 1, &guest, NULL);
     if (found == MMU_PEEK_NOTHING ||
         (found == MMU_PEEK_FOUND && (guest.gpa != cached.gpa || !paging_allows(&r->demand, guest.rights) ||
-                                 (need & MMU_GDIRTY & ~guest.rights)))) {
+                                     (need & MMU_GDIRTY & ~guest.rights)))) {
         if (was_flushed(m, linear, v) && !change_in_progress(m))
-            report(m, "stale tlb hit, guest tables", linear, &cached, found == MMU_PEEK_FOUND ? &guest : NULL);
+            report(m, "stale tlb hit, guest tables", linear, &cached,
+                   found == MMU_PEEK_FOUND ? &guest : NULL);
         return;
     }
     mapped = mmu_peek_ept(m->cpu, &m->space, cached.gpa, 1, &ept, NULL);

@@ -63,8 +63,8 @@ bool mmu_peek_ept(const struct pcpu *c, const struct mmu_space *space, uint64_t 
     return false;
 }
 
-enum mmu_peeked mmu_peek_guest(const struct pcpu *c, const struct mmu_space *space, uint64_t linear, unsigned to,
-                               struct array_value *v, struct mmu_peek_path *path)
+enum mmu_peeked mmu_peek_guest(const struct pcpu *c, const struct mmu_space *space, uint64_t linear,
+                               unsigned to, struct array_value *v, struct mmu_peek_path *path)
 {
     const struct paging *p = &space->paging;
     unsigned phys_bits = (unsigned)c->uarch->address.physical_bits;

@@ -55,8 +55,9 @@ struct machine_run {
     // nobody looks.
     void (*on_console)(void *ctx, uint32_t vm, uint8_t byte);
     void *ctx;
-    // Watches the machine code of all guests (models/cpu/x86/observer.h), or NULL. `on_end` is called when nothing
-    // more will happen, while processors and memory still are as the end left them; NULL: nobody wants to know.
+    // Watches the machine code of all guests (models/cpu/x86/observer.h), or NULL. `on_end` is called when
+    // nothing more will happen, while processors and memory still are as the end left them; NULL: nobody
+    // wants to know.
     struct guest_observer *observer;
     void (*on_end)(void *ctx, enum machine_end end);
     // Out.

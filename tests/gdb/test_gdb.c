@@ -26,8 +26,9 @@ static int talk(const char *image, const char *commands, const char *options)
 {
     char line[2000];
 
-    snprintf(line, sizeof line, "%s '%s/tests/gdb/dialogue.sh' '%s' %s '%s' %s", strstr(options, "--port") ? "DIALOGUE_PORT=1" : "",
-             test_source_dir(), test_build_dir(), image, cli_write_text("commands", commands), options);
+    snprintf(line, sizeof line, "%s '%s/tests/gdb/dialogue.sh' '%s' %s '%s' %s",
+             strstr(options, "--port") ? "DIALOGUE_PORT=1" : "", test_source_dir(), test_build_dir(), image,
+             cli_write_text("commands", commands), options);
     return test_shell(line, said, sizeof said);
 }
 
@@ -117,12 +118,13 @@ TEST(Gdb, WatchpointsSeeReadsAndWrites)
 TEST(Gdb, MonitorShowsTheMachineAroundTheGuest)
 {
     NEED_GDB();
-    EXPECT_EQ(talk("overwritten",
-                   "break check\ncontinue\nmonitor exits\nmonitor cycles\nmonitor regs\nmonitor vmcs GUEST_CR\n"
-                   "monitor ept 0x100000\nmonitor walk 0x100010\nmonitor xp 0x100000 4\n"
-                   "monitor space physical\nx/wx 0x100000\nmonitor nonsense\nkill\n",
-                   ""),
-              0);
+    EXPECT_EQ(
+        talk("overwritten",
+             "break check\ncontinue\nmonitor exits\nmonitor cycles\nmonitor regs\nmonitor vmcs GUEST_CR\n"
+             "monitor ept 0x100000\nmonitor walk 0x100010\nmonitor xp 0x100000 4\n"
+             "monitor space physical\nx/wx 0x100000\nmonitor nonsense\nkill\n",
+             ""),
+        0);
     EXPECT_STRSTR(said, "EPT_VIOLATION");
     EXPECT_STRSTR(said, "instructions begun");
     EXPECT_STRSTR(said, "gdtr base");
@@ -139,7 +141,8 @@ TEST(Gdb, VcpusAreThreads)
 {
     NEED_GDB();
     EXPECT_EQ(talk("overwritten",
-                   "info threads\nhbreak *0x8004\ncontinue\nprint/x (long)$pc\nprint/x $cs_base\nstepi\ninfo threads\n"
+                   "info threads\nhbreak *0x8004\ncontinue\nprint/x (long)$pc\nprint/x $cs_base\nstepi\ninfo "
+                   "threads\n"
                    "print/x (long)$pc\nmonitor xp 0x9000 2\nset scheduler-locking on\nreverse-stepi\n"
                    "print/x (long)$pc\nmonitor xp 0x9000 2\ndelete\ndetach\n",
                    "--cpus 2"),
@@ -180,11 +183,12 @@ TEST(Gdb, ReverseStepsUndoSteps)
 TEST(Gdb, ReverseContinueFindsTheInstructionThatWrote)
 {
     NEED_GDB();
-    EXPECT_EQ(talk("overwritten",
-                   "continue\nwatch *(long *)&balance\nreverse-continue\nprint $pc == &store_square\nprint $rcx\n"
-                   "delete\ncontinue\ncontinue\n",
-                   "--cpus 2"),
-              0);
+    EXPECT_EQ(
+        talk("overwritten",
+             "continue\nwatch *(long *)&balance\nreverse-continue\nprint $pc == &store_square\nprint $rcx\n"
+             "delete\ncontinue\ncontinue\n",
+             "--cpus 2"),
+        0);
     EXPECT_STRSTR(said, "Old value = 64\nNew value = 1234");
     EXPECT_STRSTR(said, "$1 = 1");
     EXPECT_STRSTR(said, "$2 = 8");
@@ -203,14 +207,17 @@ TEST(Gdb, ChangesNothingOfTheRun)
     } rows[] = {
         {"attached", "hello", "", "detach\n"},
         {"to the end", "hello", "", "continue\ncontinue\n"},
-        {"steps", "overwritten", "", "break fill_squares\ncontinue\nstepi 200\nx/8gx &squares\nmonitor walk 0\ndetach\n"},
+        {"steps", "overwritten", "",
+         "break fill_squares\ncontinue\nstepi 200\nx/8gx &squares\nmonitor walk 0\ndetach\n"},
         {"stops", "overwritten", "--cpus 2",
-         "break work\nignore 1 300\nwatch *(long *)&squares\nawatch *(long *)&balance\ncontinue\ncontinue\ncontinue\n"
+         "break work\nignore 1 300\nwatch *(long *)&squares\nawatch *(long "
+         "*)&balance\ncontinue\ncontinue\ncontinue\n"
          "delete\ncontinue\ncontinue\n"},
         {"back and forth", "overwritten", "--cpus 2",
          "break check\ncontinue\nreverse-stepi\nreverse-stepi\nbreak store_square\nreverse-continue\n"
          "reverse-continue\nstepi\ndelete\ndetach\n"},
-        {"exits", "exits", "", "break main\ncontinue\nstepi 500\nreverse-stepi 3\ndelete\ncontinue\ncontinue\n"},
+        {"exits", "exits", "",
+         "break main\ncontinue\nstepi 500\nreverse-stepi 3\ndelete\ncontinue\ncontinue\n"},
     };
 
     NEED_GDB();
@@ -233,11 +240,14 @@ TEST(Gdb, TheDialogueOfTheDocumentIsTheOneThatHappens)
     char line[2000];
 
     NEED_GDB();
-    snprintf(line, sizeof line, "'%s/tests/gdb/dialogue.sh' '%s' overwritten '%s/tests/gdb/reverse.gdb' --cpus 2 | sed '/^hvsim: /d'",
-             test_source_dir(), test_build_dir(), test_source_dir());
+    snprintf(
+        line, sizeof line,
+        "'%s/tests/gdb/dialogue.sh' '%s' overwritten '%s/tests/gdb/reverse.gdb' --cpus 2 | sed '/^hvsim: /d'",
+        test_source_dir(), test_build_dir(), test_source_dir());
     EXPECT_EQ(test_shell(line, said, sizeof said), 0);
     snprintf(line, sizeof line,
-             "awk '/^<!-- dialogue -->$/ {on = 1; next} /^<!-- end of dialogue -->$/ {on = 0} on && !/^```$/' '%s/docs/gdb.md'",
+             "awk '/^<!-- dialogue -->$/ {on = 1; next} /^<!-- end of dialogue -->$/ {on = 0} on && "
+             "!/^```$/' '%s/docs/gdb.md'",
              test_source_dir());
     EXPECT_EQ(test_shell(line, wanted, sizeof wanted), 0);
     EXPECT_STREQ(said, wanted);
@@ -282,11 +292,26 @@ static void send_packet(int fd, const char *text, size_t length)
     send(fd, out, (size_t)size, MSG_NOSIGNAL);
 }
 
-/* Packets that are nearly right, then noise, then silence: the run ends with status 1 and a word, nothing else. */
+/* Packets that are nearly right, then noise, then silence: the run ends with status 1 and a word, nothing
+ * else. */
 TEST(Gdb, NoiseEndsTheRunInGoodOrder)
 {
-    static const char *const starts[] = {"m", "p", "g", "Z0,", "z2,", "vCont;", "H", "qXfer:features:read:target.xml:",
-                                         "qRcmd,", "T", "X", "?", "qThreadExtraInfo,", "bs", "s", "vCont;s:"};
+    static const char *const starts[] = {"m",
+                                         "p",
+                                         "g",
+                                         "Z0,",
+                                         "z2,",
+                                         "vCont;",
+                                         "H",
+                                         "qXfer:features:read:target.xml:",
+                                         "qRcmd,",
+                                         "T",
+                                         "X",
+                                         "?",
+                                         "qThreadExtraInfo,",
+                                         "bs",
+                                         "s",
+                                         "vCont;s:"};
     char line[2000], status[20] = "";
 
     if (!cli_can_run())
@@ -295,7 +320,8 @@ TEST(Gdb, NoiseEndsTheRunInGoodOrder)
         test_row("round %u", round);
         random_state = round + 1;
         snprintf(line, sizeof line,
-                 "cd '%s' && rm -f noise status; (timeout 60 '%s/bin/hvsim' gdb '%s/lib/images/overwritten.elf' --cpus 2 --socket "
+                 "cd '%s' && rm -f noise status; (timeout 60 '%s/bin/hvsim' gdb "
+                 "'%s/lib/images/overwritten.elf' --cpus 2 --socket "
                  "noise >noise.out 2>noise.err; echo $? >status) >/dev/null 2>&1 &",
                  test_tmpdir(), test_build_dir(), test_build_dir());
         EXPECT_EQ(test_shell(line, NULL, 0), 0);
@@ -304,7 +330,8 @@ TEST(Gdb, NoiseEndsTheRunInGoodOrder)
         ASSERT_TRUE(fd >= 0);
         for (int i = 0; i < 400; i++) {
             char text[120];
-            int length = snprintf(text, sizeof text, "%s", starts[next_random(sizeof starts / sizeof *starts)]);
+            int length =
+                snprintf(text, sizeof text, "%s", starts[next_random(sizeof starts / sizeof *starts)]);
 
             for (uint32_t more = next_random(20); more; more--)
                 text[length++] = "0123456789abcdef,;:-$#}x"[next_random(24)];
@@ -315,7 +342,8 @@ TEST(Gdb, NoiseEndsTheRunInGoodOrder)
                 ;
         }
         close(fd);
-        snprintf(line, sizeof line, "cd '%s'; for i in $(seq 600); do [ -s status ] && break; sleep 0.1; done; cat status",
+        snprintf(line, sizeof line,
+                 "cd '%s'; for i in $(seq 600); do [ -s status ] && break; sleep 0.1; done; cat status",
                  test_tmpdir());
         test_shell(line, status, sizeof status);
         EXPECT_TRUE(strcmp(status, "1\n") == 0 || strcmp(status, "3\n") == 0);

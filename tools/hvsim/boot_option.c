@@ -17,9 +17,9 @@ static int add_module(struct boot_options *o, const char *path)
 int boot_option_take(struct boot_arguments *a, int option, const char *value)
 {
     const char **const texts[BOOT_OPTIONS] = {
-        [BOOT_APPEND] = &a->boot.append, [BOOT_CPUS] = &a->boot.cpus,     [BOOT_MEMORY] = &a->boot.memory,
-        [BOOT_LOAD] = &a->boot.load,     [BOOT_UARCH] = &a->boot.uarch,   [BOOT_UNTIL] = &a->boot.until,
-        [BOOT_INITRD] = &a->boot.initrd, [BOOT_CONSOLE] = &a->console,    [BOOT_HV] = &a->hv};
+        [BOOT_APPEND] = &a->boot.append, [BOOT_CPUS] = &a->boot.cpus,   [BOOT_MEMORY] = &a->boot.memory,
+        [BOOT_LOAD] = &a->boot.load,     [BOOT_UARCH] = &a->boot.uarch, [BOOT_UNTIL] = &a->boot.until,
+        [BOOT_INITRD] = &a->boot.initrd, [BOOT_CONSOLE] = &a->console,  [BOOT_HV] = &a->hv};
 
     if (option == BOOT_MODULE)
         return add_module(&a->boot, value);
@@ -64,13 +64,15 @@ struct outcome outcome_of(const struct machine_run *run, unsigned violations)
     return o;
 }
 
-void outcome_print(const struct outcome *o, const char *name, uint64_t clock_khz, const struct machine_run *run,
-                   uint64_t exits)
+void outcome_print(const struct outcome *o, const char *name, uint64_t clock_khz,
+                   const struct machine_run *run, uint64_t exits)
 {
     char digest[TRACE_DIGEST_TEXT];
 
     trace_digest_text(run->digest, digest);
     fprintf(stderr,
-            "hvsim: %s: %s; %" PRIu64 " cycles (%" PRIu64 ".%03" PRIu64 " ms), %" PRIu64 " exits, digest %s\n", name,
-            o->text, run->cycles, run->cycles / clock_khz, run->cycles * 1000 / clock_khz % 1000, exits, digest);
+            "hvsim: %s: %s; %" PRIu64 " cycles (%" PRIu64 ".%03" PRIu64 " ms), %" PRIu64
+            " exits, digest %s\n",
+            name, o->text, run->cycles, run->cycles / clock_khz, run->cycles * 1000 / clock_khz % 1000, exits,
+            digest);
 }

@@ -14,12 +14,7 @@
 #include <string.h>
 #include <unistd.h>
 
-enum {
-    OPT_DB = BOOT_OPTIONS,
-    OPT_TRACE,
-    OPT_JSON,
-    OPT_RESOLVED
-};
+enum { OPT_DB = BOOT_OPTIONS, OPT_TRACE, OPT_JSON, OPT_RESOLVED };
 static const struct option_row options[] = {
 #define BOOT_OPTION(id, name, value, about) [BOOT_##id] = {name, value, about},
 #include "tools/hvsim/boot_options.def"
@@ -244,8 +239,9 @@ static int with_machine(const struct arguments *a, const struct scenario *s)
                                    .quiet = !a->common.console};
     if (a->common.console)
         session.console = fopen(a->common.console, "we");
-    status = session.console ? with_database(a, &session)
-                             : complain("--console %s: cannot be written: %s", a->common.console, strerror(errno));
+    status = session.console
+                 ? with_database(a, &session)
+                 : complain("--console %s: cannot be written: %s", a->common.console, strerror(errno));
     if (a->common.console && session.console && fclose(session.console))
         status = complain("--console %s: cannot be written: %s", a->common.console, strerror(errno));
     machine_destroy(m);

@@ -13,21 +13,25 @@
 enum { OPT_VARIANT = BOOT_OPTIONS, OPT_SOCKET, OPT_PORT };
 static const struct option_row options[] = {
     [OPT_SOCKET] = {"--socket", "PATH", "wait for gdb at this Unix socket"},
-    [OPT_PORT] = {"--port", "N", "wait for gdb at this TCP port of the local machine (default: any free one)"},
+    [OPT_PORT] = {"--port", "N",
+                  "wait for gdb at this TCP port of the local machine (default: any free one)"},
 #define BOOT_OPTION(id, name, value, about) [BOOT_##id] = {name, value, about},
 #include "tools/hvsim/boot_options.def"
     [OPT_VARIANT] = {"--variant", "NAME", "of a scenario (default: its first)"},
 };
 static const struct usage usage = {
     .synopsis = "gdb IMAGE|SCENARIO.yaml [options]",
-    .about = "Boots an image as `hvsim boot` does, or runs a scenario whose VMs boot images, with gdb in control: it stops "
-             "before the\n"
-             "guest's first instruction. Breakpoints, watchpoints, steps, all vCPUs as threads, also backwards: "
-             "reverse-stepi,\n"
-             "reverse-continue. `monitor help` lists what shows the machine around the guest. Cycles and digest are those of "
-             "the\n"
-             "run without gdb.\n\n"
-             "exit status: as of `hvsim boot`; 1 when gdb kills the run or goes away without detaching.",
+    .about =
+        "Boots an image as `hvsim boot` does, or runs a scenario whose VMs boot images, with gdb in control: "
+        "it stops "
+        "before the\n"
+        "guest's first instruction. Breakpoints, watchpoints, steps, all vCPUs as threads, also backwards: "
+        "reverse-stepi,\n"
+        "reverse-continue. `monitor help` lists what shows the machine around the guest. Cycles and digest "
+        "are those of "
+        "the\n"
+        "run without gdb.\n\n"
+        "exit status: as of `hvsim boot`; 1 when gdb kills the run or goes away without detaching.",
     .options = options,
     .option_count = sizeof options / sizeof *options,
     .examples = "  hvsim gdb hello.elf --socket /tmp/hello.gdb &\n"
@@ -75,7 +79,8 @@ static void on_console(void *ctx, uint32_t vm, uint8_t byte)
     struct run *r = ctx;
 
     (void)vm;
-    if (session_console(&r->session) && (fputc(byte, r->console) == EOF || (byte == '\n' && fflush(r->console))))
+    if (session_console(&r->session) &&
+        (fputc(byte, r->console) == EOF || (byte == '\n' && fflush(r->console))))
         r->broken = true;
 }
 
@@ -177,7 +182,8 @@ static int with_machine(const struct arguments *a, struct run *r, const struct s
     return status;
 }
 
-// From here on there are two processes: the one that simulates, and one that waits for its end (gdb/history.h).
+// From here on there are two processes: the one that simulates, and one that waits for its end
+// (gdb/history.h).
 static int serve(const struct arguments *a, const struct scenario *s, const struct scenario_variant *variant)
 {
     static struct run r;
@@ -226,7 +232,8 @@ int gdb_main(int argc, char **argv)
         if (option == OPTION_BAD)
             return STATUS_USAGE;
         if (option == OPTION_WORD && a.common.boot.image)
-            return complain("gdb takes one image or scenario; arguments for an image go into --append '%s'", value);
+            return complain("gdb takes one image or scenario; arguments for an image go into --append '%s'",
+                            value);
         if (option == OPTION_WORD)
             a.common.boot.image = value;
         else if (take_option(&a, option, value))

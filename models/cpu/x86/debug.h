@@ -15,8 +15,8 @@ static inline bool debug_armed(const struct pcpu *c)
     return c->x86->dr[7] & X86_DR7_ENABLES;
 }
 
-// Does anybody want to know what instructions access: a breakpoint of the guest's, or an observer (observer.h)?
-// Cheap.
+// Does anybody want to know what instructions access: a breakpoint of the guest's, or an observer
+// (observer.h)? Cheap.
 static inline bool debug_watched(const struct pcpu *c)
 {
     return c->x86->watched;

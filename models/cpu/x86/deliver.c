@@ -2,8 +2,8 @@
 #include "models/cpu/x86/deliver.h"
 #include "models/cpu/x86/descriptor.h"
 #include "models/cpu/x86/interp/flags.h"
-#include "models/cpu/x86/x86_state.h"
 #include "models/cpu/x86/observer.h"
+#include "models/cpu/x86/x86_state.h"
 
 // What a delivery gathers before it changes anything.
 struct delivery {

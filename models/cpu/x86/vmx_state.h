@@ -58,8 +58,8 @@ struct vmx_controls {
     uint32_t exceptions;
 };
 
-struct entry_rule; // entry_checks.h
-struct interp;     // interp/interp.h
+struct entry_rule;     // entry_checks.h
+struct interp;         // interp/interp.h
 struct guest_observer; // observer.h
 
 // The result of the last arithmetic instruction, from which its flags can be had (SDM vol. 1 3.4.3.1).
@@ -82,11 +82,11 @@ struct entry_memo {
 };
 
 struct vmx {
-    struct pcpu *cpu;      // Whose it is
-    struct interp *interp; // interp/interp.h: decoded code
+    struct pcpu *cpu;                // Whose it is
+    struct interp *interp;           // interp/interp.h: decoded code
     struct guest_observer *observer; // observer.h; NULL: nobody watches
-    bool on;               // Between VMXON and VMXOFF
-    bool in_guest;         // Non-root operation
+    bool on;                         // Between VMXON and VMXOFF
+    bool in_guest;                   // Non-root operation
     uint64_t vmxon_pointer;
     uint64_t epoch; // Number of VMXONs
     struct vmcs_ref current;

@@ -76,11 +76,11 @@ static void show_regs(struct view *v, unsigned thread, const char *args, FILE *o
         fprintf(out, "%-4s %016" PRIx64 "%s", gpr[i], r->gpr[i], i % 4 == 3 ? "\n" : "  ");
     fprintf(out, "rip  %016" PRIx64 "  rflags %08" PRIx64 "  cr0 %08" PRIx64 "  cr2 %016" PRIx64 "\n", r->rip,
             r->rflags, r->cr[0], r->cr[2]);
-    fprintf(out, "cr3  %016" PRIx64 "  cr4    %08" PRIx64 "  cr8 %" PRIx64 "  efer %" PRIx64 "\n", r->cr[3], r->cr[4],
-            r->cr[8], r->efer);
+    fprintf(out, "cr3  %016" PRIx64 "  cr4    %08" PRIx64 "  cr8 %" PRIx64 "  efer %" PRIx64 "\n", r->cr[3],
+            r->cr[4], r->cr[8], r->efer);
     for (unsigned i = 0; i < SEGMENTS; i++)
-        fprintf(out, "%-4s %04x  base %016" PRIx64 "  limit %08x  rights %05x\n", segment[i], r->selector[i], r->base[i],
-                r->limit[i], r->ar[i]);
+        fprintf(out, "%-4s %04x  base %016" PRIx64 "  limit %08x  rights %05x\n", segment[i], r->selector[i],
+                r->base[i], r->limit[i], r->ar[i]);
     fprintf(out, "gdtr base %016" PRIx64 " limit %04x   idtr base %016" PRIx64 " limit %04x\n", r->gdtr_base,
             r->gdtr_limit, r->idtr_base, r->idtr_limit);
 }
@@ -109,7 +109,8 @@ static void show_vmcs(struct view *v, unsigned thread, const char *args, FILE *o
         return;
     fprintf(out, "VMCS at hpa %#" PRIx64 "; what guest-state fields hold is of the last exit\n", r->vmcs_hpa);
     for (size_t i = 0; i < sizeof fields / sizeof *fields; i++)
-        if (x->layout.offset[VMCS_SLOT(fields[i].encoding)] && strncmp(fields[i].name, args, strlen(args)) == 0)
+        if (x->layout.offset[VMCS_SLOT(fields[i].encoding)] &&
+            strncmp(fields[i].name, args, strlen(args)) == 0)
             fprintf(out, "%04x %-32s %" PRIx64 "\n", fields[i].encoding, fields[i].name,
                     vmcs_get_ref(x, &ref, fields[i].encoding));
 }
@@ -218,9 +219,10 @@ static void set_space(struct view *v, unsigned thread, const char *args, FILE *o
     for (unsigned i = 0; i < 3; i++)
         if (strcmp(args, names[i]) == 0)
             v->space = (enum view_space)i;
-    fprintf(out, "gdb reads %s memory\n", v->space == VIEW_VIRTUAL    ? "guest virtual"
-                                          : v->space == VIEW_PHYSICAL ? "guest physical"
-                                                                      : "host physical");
+    fprintf(out, "gdb reads %s memory\n",
+            v->space == VIEW_VIRTUAL    ? "guest virtual"
+            : v->space == VIEW_PHYSICAL ? "guest physical"
+                                        : "host physical");
 }
 
 static void help(struct view *v, unsigned thread, const char *args, FILE *out)

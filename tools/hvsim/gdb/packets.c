@@ -107,7 +107,8 @@ static enum gdb_verdict q_threads(struct asked *a)
     size_t at = 0;
 
     for (unsigned i = 1; i <= a->t->threads && at + 16 < sizeof a->reply->text; i++)
-        at += (size_t)snprintf(a->reply->text + at, sizeof a->reply->text - at, "%c%x", i == 1 ? 'm' : ',', i);
+        at +=
+            (size_t)snprintf(a->reply->text + at, sizeof a->reply->text - at, "%c%x", i == 1 ? 'm' : ',', i);
     a->reply->length = at;
     return GDB_STAY;
 }

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // What gdb's packets ask for, and the replies [GDB manual, appendix "Remote Protocol", Packets].
 //
-// Registers and memory can be read, not written: a run follows from its inputs alone, and so can be carried out again
-// to go back. Unknown packets get the empty reply, wrong ones an error; none is trusted.
+// Registers and memory can be read, not written: a run follows from its inputs alone, and so can be carried
+// out again to go back. Unknown packets get the empty reply, wrong ones an error; none is trusted.
 #ifndef TOOLS_HVSIM_GDB_PACKETS_H
 #define TOOLS_HVSIM_GDB_PACKETS_H
 
@@ -64,7 +64,8 @@ struct gdb_reply {
     char *said; // By a monitor command: to be sent before the reply, and freed
 };
 
-// `text` is followed by a 0. *reply is filled where something is to be sent: always but for continuing, steps and 'k'.
+// `text` is followed by a 0. *reply is filled where something is to be sent: always but for continuing, steps
+// and 'k'.
 enum gdb_verdict gdb_packet(struct gdb_state *s, const struct gdb_target *t, const char *text, size_t length,
                             struct gdb_reply *reply);
 

@@ -17,8 +17,9 @@ struct gdb_regs {
     uint32_t mxcsr;
     uint8_t st[8][10]; // x87 is not modelled: zeros
     uint32_t fpu[8];   // The same: control and so on
-    uint64_t pc;           // Linear address of the instruction: what gdb takes for RIP, as it compares it with breakpoints
-    uint64_t vmcs_hpa;     // The current VMCS
+    uint64_t
+        pc; // Linear address of the instruction: what gdb takes for RIP, as it compares it with breakpoints
+    uint64_t vmcs_hpa;      // The current VMCS
     struct mmu_space space; // What translates
 };
 

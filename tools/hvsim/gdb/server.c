@@ -20,7 +20,7 @@ static int listen_unix(struct server *s, const char *path)
         errno = ENAMETOOLONG;
         return -1;
     }
-    strcpy(a.sun_path, path);
+    memcpy(a.sun_path, path, strlen(path) + 1);
     s->listener = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
     if (s->listener < 0 || bind(s->listener, (struct sockaddr *)&a, sizeof a))
         return -1;
@@ -44,8 +44,8 @@ static int listen_tcp(struct server *s, unsigned *port)
     return 0;
 }
 
-int server_open(struct server *s, const char *path, unsigned port, char *target, size_t target_size, char *why,
-                size_t why_size)
+int server_open(struct server *s, const char *path, unsigned port, char *target, size_t target_size,
+                char *why, size_t why_size)
 {
     *s = (struct server){.listener = -1, .fd = -1};
     if (path ? listen_unix(s, path) : listen_tcp(s, &port)) {

@@ -50,7 +50,8 @@ static void plan(struct session *s)
     for (unsigned i = 0; i < h->state.stop_count; i++)
         if (is_breakpoint(&h->state.stops[i]))
             s->filter |= 1ull << h->state.stops[i].address % 64;
-    s->look = s->mode == SESSION_LIVE ? s->stepping != 0 : s->mode == SESSION_SCANNING && h->order.instructions;
+    s->look =
+        s->mode == SESSION_LIVE ? s->stepping != 0 : s->mode == SESSION_SCANNING && h->order.instructions;
     s->next_look = s->mode == SESSION_SCANNING ? sooner(s->next_poll, h->order.bound)
                                                : sooner(s->next_poll, s->next_snapshot);
     if (s->mode == SESSION_SEEKING)
@@ -126,8 +127,8 @@ static bool send_stop(struct session *s)
     return send_text(s, text, strlen(text));
 }
 
-// Where going back ends: positions before this one. A vCPU may be in the middle of an instruction while another one
-// stops; a step back of it goes to the one before.
+// Where going back ends: positions before this one. A vCPU may be in the middle of an instruction while
+// another one stops; a step back of it goes to the one before.
 static uint64_t bound_of(struct session *s, bool step)
 {
     const unsigned thread = s->history.shared->state.stepping;
@@ -152,7 +153,8 @@ static bool go_back(struct session *s, bool step)
     }
     to = history_search(&s->history, how, bound, s->server.fd);
     if (!to && (h->cancel || step)) {
-        stop_text(s, h->cancel ? SIGNAL_INT : SIGNAL_TRAP, h->state.current, h->cancel ? "" : "replaylog:begin;");
+        stop_text(s, h->cancel ? SIGNAL_INT : SIGNAL_TRAP, h->state.current,
+                  h->cancel ? "" : "replaylog:begin;");
         return send_stop(s);
     }
     fflush(NULL);

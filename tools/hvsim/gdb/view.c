@@ -114,7 +114,8 @@ static bool read_host(const struct pcpu *c, uint64_t hpa, void *to, size_t size)
 }
 
 // A page that the EPT does not map yet has what loading put there, until somebody maps it.
-static bool read_physical(const struct view *v, const struct view_vcpu *g, uint64_t gpa, void *to, size_t size)
+static bool read_physical(const struct view *v, const struct view_vcpu *g, uint64_t gpa, void *to,
+                          size_t size)
 {
     struct array_value page;
 
@@ -124,8 +125,8 @@ static bool read_physical(const struct view *v, const struct view_vcpu *g, uint6
 }
 
 // Within a page. Pages of the guest's tables that the EPT lacks cannot be walked.
-static bool read_piece(const struct view *v, const struct view_vcpu *g, enum view_space space, uint64_t address,
-                       void *to, size_t size)
+static bool read_piece(const struct view *v, const struct view_vcpu *g, enum view_space space,
+                       uint64_t address, void *to, size_t size)
 {
     uint64_t gpa = address;
 

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// The vCPUs of machine-code guests and their memory, as they are at this moment. Looking takes no simulated time and
-// changes nothing.
+// The vCPUs of machine-code guests and their memory, as they are at this moment. Looking takes no simulated
+// time and changes nothing.
 #ifndef TOOLS_HVSIM_GDB_VIEW_H
 #define TOOLS_HVSIM_GDB_VIEW_H
 
@@ -16,7 +16,7 @@ struct view_vcpu {
     uint32_t vm, vcpu;
     const struct pcpu *cpu; // That it ran on last; NULL: it has never been entered
     bool in_guest;
-    struct gdb_regs regs; // At the last exit, or as view_regs() found them in the guest
+    struct gdb_regs regs;      // At the last exit, or as view_regs() found them in the guest
     uint64_t begun, begun_rip; // Position and RIP of its last instruction
     uint64_t instructions;
     bool unfinished; // That instruction is to be begun again if RIP is still this:
@@ -47,7 +47,8 @@ struct view_vcpu *view_of(const struct view *v, const struct pcpu *c);
 uint64_t view_pc(const struct vmx *v);
 // Registers of the machine code that `c` executes in non-root operation.
 void view_capture(struct gdb_regs *r, const struct pcpu *c);
-// Registers of thread `thread`: those it has in the guest, or with which it left it. Zeros before its first entry.
+// Registers of thread `thread`: those it has in the guest, or with which it left it. Zeros before its first
+// entry.
 const struct gdb_regs *view_regs(void *view, unsigned thread);
 // struct gdb_target's: memory in v->space.
 size_t view_read(void *view, unsigned thread, uint64_t address, void *to, size_t size);

@@ -148,11 +148,11 @@ TEST(Packets, SayHowTheRunGoesOn)
         enum gdb_verdict verdict;
         unsigned stepping;
     } rows[] = {
-        {"c", GDB_CONTINUE, 1},      {"s", GDB_STEP, 1},       {"S05", GDB_STEP, 1},
-        {"vCont;c", GDB_CONTINUE, 1}, {"vCont;s:2;c", GDB_STEP, 2}, {"vCont;s:1;c:2", GDB_STEP, 1},
+        {"c", GDB_CONTINUE, 1},         {"s", GDB_STEP, 1},           {"S05", GDB_STEP, 1},
+        {"vCont;c", GDB_CONTINUE, 1},   {"vCont;s:2;c", GDB_STEP, 2}, {"vCont;s:1;c:2", GDB_STEP, 1},
         {"vCont;C05;s:2", GDB_STEP, 2}, {"bc", GDB_BACK_CONTINUE, 1}, {"bs", GDB_BACK_STEP, 1},
-        {"Hc2", GDB_STAY, 1},        {"bs", GDB_BACK_STEP, 2}, {"s", GDB_STEP, 2},
-        {"D", GDB_DETACH, 2},        {"k", GDB_KILL, 2},       {"vKill;1", GDB_KILL, 2},
+        {"Hc2", GDB_STAY, 1},           {"bs", GDB_BACK_STEP, 2},     {"s", GDB_STEP, 2},
+        {"D", GDB_DETACH, 2},           {"k", GDB_KILL, 2},           {"vKill;1", GDB_KILL, 2},
     };
 
     begin();
