@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "sim/machine/images.h"
+#include "sim/machine/machine.h"
 #include "traces/digest.h"
 #include <inttypes.h>
 #include <stdio.h>
@@ -7,6 +8,7 @@
 #include <string.h>
 
 enum { FIELD_BYTES = 80 };
+#define IMAGE_FOLDER "../lib/images"
 #define ALIGN 64ull
 #define PAGE 4096ull
 
@@ -15,13 +17,27 @@ static uint64_t aligned(uint64_t bytes, uint64_t align)
     return (bytes + align - 1) & ~(align - 1);
 }
 
+// Where the image is: beside this command, if it came with hvsim.
+static char *image_path(const char *image)
+{
+    char name[FIELD_BYTES * 2];
+
+    if (strncmp(image, SCENARIO_OWN_IMAGES, strlen(SCENARIO_OWN_IMAGES)) != 0)
+        return strdup(image);
+    snprintf(name, sizeof name, IMAGE_FOLDER "/%.100s.elf", image + strlen(SCENARIO_OWN_IMAGES));
+    return machine_installed_path(name);
+}
+
 static int read_files(struct image_request *r, const struct scenario_program *p, uint32_t vm,
                       struct user_error *e)
 {
-    char field[FIELD_BYTES];
+    char field[FIELD_BYTES], *image = image_path(p->image);
+    int result;
 
     snprintf(field, sizeof field, "vms[%u].program.image", vm);
-    if (image_read(p->image, field, &r->image, e))
+    result = image_read(image ? image : p->image, field, &r->image, e);
+    free(image);
+    if (result)
         return -1;
     snprintf(field, sizeof field, "vms[%u].program.initrd", vm);
     if (p->initrd && image_read(p->initrd, field, &r->initrd, e))

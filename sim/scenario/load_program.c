@@ -86,7 +86,10 @@ int load_program(struct loader *l, const struct scenario *s, struct scenario_vm 
 
     p->line = yaml_line(&l->y, at(field, base, "program"));
     p->append = load_copy(r->append);
-    if (load_file(l, s, at(field, base, "program.image"), r->image, &p->image))
+    // Of this project's own guests the name alone, as their sources are called.
+    if (strncmp(r->image, SCENARIO_OWN_IMAGES, strlen(SCENARIO_OWN_IMAGES)) == 0)
+        p->image = load_copy(r->image);
+    else if (load_file(l, s, at(field, base, "program.image"), r->image, &p->image))
         return -1;
     if (r->initrd && load_file(l, s, at(field, base, "program.initrd"), r->initrd, &p->initrd))
         return -1;

@@ -100,6 +100,24 @@ TEST(Gdb, BreakpointsStepsRegistersAndMemory)
     EXPECT_STRSTR(said, "hvsim: exit status 3");
 }
 
+TEST(Gdb, RegistersOfEveryKind)
+{
+    static const char *const says[] = {
+        "$1 = -2", "$2 = 1234605616436508552", "$3 = 2827", "$4 = 3855", "$5 = 1234605616436508552", "$6 = 3855", "$7 = 1",
+        "$8 = 3.14159", "$9 = 895", "$10 = 8064", "$11 = 0x12345000", "$12 = 0x54321000", "$13 = [ CF ", "$14 = 16"};
+
+    NEED_GDB();
+    EXPECT_EQ(talk("registers",
+                   "break set\ncontinue\nprint $rax\nprint $rbx\nprint $r8\nprint $r15\nprint $xmm3.v2_int64[0]\n"
+                   "print $xmm15.v2_int64[0]\nprint $st0\nprint $st1\nprint $fctrl\nprint $mxcsr & 0x1f80\n"
+                   "print/x $fs_base\nprint/x $k_gs_base\nprint $eflags\nprint $cs\ninfo registers system\ndetach\n",
+                   ""),
+              0);
+    for (size_t i = 0; i < sizeof says / sizeof *says; i++)
+        EXPECT_STRSTR(said, says[i]);
+    EXPECT_STRSTR(said, "hvsim: exit status 0");
+}
+
 TEST(Gdb, WatchpointsSeeReadsAndWrites)
 {
     NEED_GDB();

@@ -71,6 +71,16 @@ static void capture_segments(struct gdb_regs *r, const struct vmx *v)
     r->pc = view_pc(v);
 }
 
+// In gdb's order of what FSAVE stores.
+static void capture_x87(struct gdb_regs *r, const struct x87 *x)
+{
+    const uint32_t fpu[8] = {x->control, x->status, x87_tags(x), 0, (uint32_t)x->ip, 0, (uint32_t)x->dp, x->opcode};
+
+    memcpy(r->fpu, fpu, sizeof fpu);
+    for (unsigned i = 0; i < 8; i++)
+        memcpy(r->st[i], x->st[i], sizeof r->st[i]);
+}
+
 void view_capture(struct gdb_regs *r, const struct pcpu *c)
 {
     const struct x86_state *s = c->x86;
@@ -87,6 +97,8 @@ void view_capture(struct gdb_regs *r, const struct pcpu *c)
     r->kernel_gs_base = MSR_VALUE(c, IA32_KERNEL_GS_BASE);
     capture_segments(r, v);
     memcpy(r->xmm, v->xmm, sizeof r->xmm);
+    r->mxcsr = v->mxcsr;
+    capture_x87(r, &v->x87);
     r->vmcs_hpa = v->current.hpa;
     r->space = s->mmu->space;
 }

@@ -4,13 +4,16 @@
 #include "models/cpu/x86/interp/block.h"
 #include "models/cpu/x86/interp/operand.h"
 
+#include "models/cpu/x86/trace_exit.h"
 #include <assert.h>
+#include <stdio.h>
 #include <stdlib.h>
 
 struct decoder {
     csh handle[3]; // By enum code_size
     cs_insn *insn;
     const struct uop_row *row[UOP_IDS];
+    bool told[X86_INS_ENDING]; // That it is not modelled
 };
 
 struct reg_name {
@@ -96,6 +99,11 @@ void decoder_destroy(struct decoder *d)
     for (unsigned i = 0; i < 3; i++)
         cs_close(&d->handle[i]);
     free(d);
+}
+
+void decoder_reset(struct decoder *d)
+{
+    memset(d->told, 0, sizeof d->told);
 }
 
 void decoder_price(const struct decoder *d, const struct cost *k, const struct uop *u, struct price_insn *p)
@@ -209,16 +217,42 @@ static void prefixes(struct uop *u, const unsigned char *bytes)
     }
 }
 
+const uint8_t *decode_opcode(const struct uop *u, const cs_insn *in, uint8_t *rex)
+{
+    static const uint8_t legacy[] = {0x26, 0x2e, 0x36, 0x3e, 0x64, 0x65, 0x66, 0x67, 0xf0, 0xf2, 0xf3};
+    const uint8_t *p = in->bytes, *end = p + in->size;
+
+    while (p < end && memchr(legacy, *p, sizeof legacy))
+        p++;
+    *rex = u->code_size == CODE_64 && p < end && (*p & 0xf0) == 0x40 ? *p++ : 0;
+    return p;
+}
+
 static enum insn_result undefined(struct vmx *v, const struct uop *u)
 {
     return uop_fault(v, u, UD_VECTOR, 0);
 }
 
-// Bytes that are no instruction, or end before it does.
-static void decode_undefined(struct uop *u)
+// An instruction that the guest may take for granted. It is said once in a run.
+static enum insn_result not_modelled(struct vmx *v, const struct uop *u)
+{
+    struct decoder *d = v->interp->decoder;
+    char text[64];
+
+    if (!d->told[u->id]) {
+        d->told[u->id] = true;
+        snprintf(text, sizeof text, "not modelled: instruction %s", cs_insn_name(d->handle[0], u->id));
+        uop_at(v, u);
+        trace_vmx_violation(v->cpu, text, v->rip, 0);
+    }
+    return undefined(v, u);
+}
+
+// Bytes that are no instruction, or end before it does: all `count` that were looked at say so.
+static void decode_undefined(struct uop *u, unsigned count)
 {
     u->fn = undefined;
-    u->length = 1;
+    u->length = (uint8_t)count;
     u->flags |= UOP_ENDS;
 }
 
@@ -272,6 +306,69 @@ static bool decode_own(const struct decoder *d, struct uop *u, const unsigned ch
     return false;
 }
 
+// Of a ModRM byte and what belongs to it (SDM vol. 2 2.1.5); may be more than there is.
+static unsigned modrm_length(const unsigned char *m, unsigned count, unsigned address_size)
+{
+    unsigned mod = m[0] >> 6, rm = m[0] & 7, base = rm, length = 1;
+
+    if (mod == 3)
+        return 1;
+    if (address_size == 2)
+        return mod == 0 ? rm == 6 ? 3 : 1 : mod + 1;
+    if (rm == 4) {
+        base = count > 1 ? m[1] & 7 : 0;
+        length++;
+    }
+    if (mod == 0)
+        return base == 5 ? length + 4 : length;
+    return length + (mod == 1 ? 1 : 4);
+}
+
+// 0F 18 to 0F 1F are hints, whatever Capstone knows of them: without what they are for they do nothing
+// (SDM vol. 2 appendix A, table A-3; ENDBR32 and RDSSP of processors without CET).
+static bool decode_hint(const struct decoder *d, struct uop *u, const unsigned char *bytes, unsigned count)
+{
+    unsigned at = 0, address_size = u->code_size == CODE_64 ? 8 : u->code_size == CODE_32 ? 4 : 2;
+
+    while (at < count && memchr("\x26\x2e\x36\x3e\x64\x65\x66\x67\xf2\xf3", bytes[at], 10))
+        if (bytes[at++] == 0x67)
+            address_size = address_size == 4 ? 2 : 4;
+    if (u->code_size == CODE_64 && at < count && (bytes[at] & 0xf0) == 0x40)
+        at++;
+    if (count < at + 3 || bytes[at] != 0x0f || (bytes[at + 1] & 0xf8) != 0x18)
+        return false;
+    at += 2;
+    at += modrm_length(bytes + at, count - at, address_size);
+    if (at > count || at > 15)
+        return false;
+    u->length = (uint8_t)at;
+    u->fn = d->row[X86_INS_NOP]->fn;
+    return true;
+}
+
+// Is it of an extension that CPUID does not give to machine-code guests (hv/vmm/cpuid_hidden.def), or of
+// another vendor? Then #UD is the whole answer.
+static bool excluded(const cs_insn *in)
+{
+    static const uint8_t groups[] = {X86_GRP_3DNOW, X86_GRP_AES,   X86_GRP_AVX, X86_GRP_AVX2,  X86_GRP_AVX512,
+                                     X86_GRP_ERI,   X86_GRP_F16C,  X86_GRP_FMA, X86_GRP_FMA4,  X86_GRP_HLE,
+                                     X86_GRP_PFI,   X86_GRP_RTM,   X86_GRP_SHA, X86_GRP_SSE4A, X86_GRP_TBM,
+                                     X86_GRP_XOP,   X86_GRP_CDI,   X86_GRP_BWI, X86_GRP_DQI,   X86_GRP_VLX,
+                                     X86_GRP_SGX,   X86_GRP_PCLMUL};
+
+    for (unsigned i = 0; i < in->detail->groups_count; i++)
+        if (memchr(groups, in->detail->groups[i], sizeof groups))
+            return true;
+    return false;
+}
+
+static uop_fn by_opcode(struct uop *u, const cs_insn *in, bool *found)
+{
+    uop_fn fn = simd_decode(u, in, found);
+
+    return *found ? fn : x87_decode(u, in, found);
+}
+
 bool decode_one(struct decoder *d, struct uop *u, const unsigned char *bytes, unsigned count, uint64_t rip,
                 uint32_t mode)
 {
@@ -279,6 +376,7 @@ bool decode_one(struct decoder *d, struct uop *u, const unsigned char *bytes, un
     uint64_t address = rip;
     const uint8_t *p = bytes;
     const struct uop_row *row;
+    bool found;
 
     memset(u, 0, sizeof *u);
     u->code_size = (uint8_t)(mode & 3);
@@ -287,7 +385,9 @@ bool decode_one(struct decoder *d, struct uop *u, const unsigned char *bytes, un
     if (decode_own(d, u, bytes, count))
         return true;
     if (!cs_disasm_iter(d->handle[u->code_size], &p, &left, &address, d->insn)) {
-        decode_undefined(u);
+        if (decode_hint(d, u, bytes, count))
+            return true;
+        decode_undefined(u, count);
         return count >= 15;
     }
     row = d->insn->id < X86_INS_ENDING ? d->row[d->insn->id] : NULL;
@@ -296,8 +396,16 @@ bool decode_one(struct decoder *d, struct uop *u, const unsigned char *bytes, un
     u->address_size = d->insn->detail->x86.addr_size;
     operands(u, d->insn, rip);
     prefixes(u, bytes);
-    u->fn = !row ? NULL : row->choose ? row->choose(u, d->insn, row) : u->flags & UOP_LOCK ? NULL : row->fn;
-    if (!u->fn)
-        decode_undefined(u);
+    u->fn = by_opcode(u, d->insn, &found);
+    if (!found)
+        u->fn = !row                  ? NULL
+                : row->choose         ? row->choose(u, d->insn, row)
+                : u->flags & UOP_LOCK ? NULL
+                                      : row->fn;
+    if (u->fn)
+        return true;
+    decode_undefined(u, u->length);
+    if (!found && !row && !excluded(d->insn))
+        u->fn = not_modelled;
     return true;
 }

@@ -81,11 +81,35 @@ enum insn_result operand_load(struct vmx *v, const struct uop *u, enum segment_n
                               unsigned size, uint64_t *value);
 enum insn_result operand_store(struct vmx *v, const struct uop *u, enum segment_name segment, uint64_t offset,
                                unsigned size, uint64_t value);
+// For accesses of other shapes: before one, whether it is this processor's turn (false: the instruction
+// returns INSN_AGAIN); and behind a store.
+bool operand_in_turn(struct vmx *v, const struct uop *u);
+void operand_stored(struct vmx *v, uint64_t linear, unsigned size);
 // A read-modify-write at an offset in the memory operand's segment: begin gives the old value after all
 // checks for both; end writes, and cannot fail. Locked if UOP_LOCK says so.
 enum insn_result operand_rmw_begin(struct vmx *v, const struct uop *u, uint64_t offset, unsigned size,
                                    uint64_t *value);
 void operand_rmw_end(struct vmx *v, const struct uop *u, unsigned size, uint64_t value);
+
+#define MEMORY_BYTES_MAX 512u
+// Reads and writes `size` bytes, up to MEMORY_BYTES_MAX, at the memory operand's address plus `at`. That must
+// be a multiple of `align` (a power of two), or #GP(0). Both pages are translated before any byte moves.
+enum insn_result memory_load_bytes_at(struct vmx *v, const struct uop *u, unsigned at, unsigned size,
+                                      unsigned align, void *bytes);
+enum insn_result memory_store_bytes_at(struct vmx *v, const struct uop *u, unsigned at, unsigned size,
+                                       unsigned align, const void *bytes);
+
+static inline enum insn_result memory_load_bytes(struct vmx *v, const struct uop *u, unsigned size,
+                                                 unsigned align, void *bytes)
+{
+    return memory_load_bytes_at(v, u, 0, size, align, bytes);
+}
+
+static inline enum insn_result memory_store_bytes(struct vmx *v, const struct uop *u, unsigned size,
+                                                  unsigned align, const void *bytes)
+{
+    return memory_store_bytes_at(v, u, 0, size, align, bytes);
+}
 
 static inline enum insn_result memory_load(struct vmx *v, const struct uop *u, unsigned size, uint64_t *value)
 {
