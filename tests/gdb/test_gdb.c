@@ -310,6 +310,78 @@ static void send_packet(int fd, const char *text, size_t length)
     send(fd, out, (size_t)size, MSG_NOSIGNAL);
 }
 
+/* Starts `hvsim gdb WORDS` in the background, with a socket in test_tmpdir(); returns the connection. Its exit status will
+ * be in the file "status". */
+static int start(const char *words)
+{
+    char line[2000];
+
+    snprintf(line, sizeof line,
+             "cd '%s' && rm -f socket status; (timeout 60 '%s/bin/hvsim' gdb %s --socket socket >out 2>err; echo $? "
+             ">status) >/dev/null 2>&1 &",
+             test_tmpdir(), test_build_dir(), words);
+    EXPECT_EQ(test_shell(line, NULL, 0), 0);
+    return connect_to(cli_path("socket"));
+}
+
+static const char *end_status(void)
+{
+    static char status[20];
+    char line[700];
+
+    snprintf(line, sizeof line, "cd '%s'; for i in $(seq 600); do [ -s status ] && break; sleep 0.1; done; cat status",
+             test_tmpdir());
+    test_shell(line, status, sizeof status);
+    return status;
+}
+
+/* The next packet's text. */
+static const char *receive(int fd)
+{
+    static char text[4096];
+    size_t length = 0;
+    char byte = 0;
+
+    while (byte != '$' && recv(fd, &byte, 1, 0) == 1)
+        ;
+    while (recv(fd, &byte, 1, 0) == 1 && byte != '#')
+        if (length < sizeof text - 1)
+            text[length++] = byte;
+    text[length] = 0;
+    return text;
+}
+
+/* Ctrl-C stops a guest that would never stop by itself, also while it is sought backwards for a stop that is not there. */
+TEST(Gdb, CtrlCStopsWhereTheRunIs)
+{
+    if (!cli_can_run())
+        test_skip("there is no libhv.so in this build");
+    cli_write("loop.img", "\xeb\xfe", 2); // jmp to itself
+    int fd = start("loop.img --load 0x7c00 --until 60s");
+
+    ASSERT_TRUE(fd >= 0);
+    send_packet(fd, "?", 1);
+    EXPECT_STREQ(receive(fd), "T05thread:1;");
+    for (int i = 0; i < 3; i++) {
+        send_packet(fd, i == 1 ? "vCont;c:1" : "c", i == 1 ? 9 : 1);
+        usleep(300000);
+        send(fd, "\3", 1, MSG_NOSIGNAL);
+        EXPECT_STREQ(receive(fd), "T02thread:1;");
+        send_packet(fd, "p10", 3);
+        EXPECT_STREQ(receive(fd), "007c000000000000");
+    }
+    send_packet(fd, "bc", 2);
+    send(fd, "\3", 1, MSG_NOSIGNAL);
+    EXPECT_STREQ(receive(fd), "T02thread:1;");
+    send_packet(fd, "bc", 2);
+    EXPECT_STREQ(receive(fd), "T05thread:1;replaylog:begin;");
+    send_packet(fd, "bs", 2);
+    EXPECT_STREQ(receive(fd), "T05thread:1;replaylog:begin;");
+    send_packet(fd, "k", 1);
+    EXPECT_STREQ(end_status(), "1\n");
+    close(fd);
+}
+
 /* Packets that are nearly right, then noise, then silence: the run ends with status 1 and a word, nothing
  * else. */
 TEST(Gdb, NoiseEndsTheRunInGoodOrder)
@@ -330,20 +402,15 @@ TEST(Gdb, NoiseEndsTheRunInGoodOrder)
                                          "bs",
                                          "s",
                                          "vCont;s:"};
-    char line[2000], status[20] = "";
+    char line[2000];
 
     if (!cli_can_run())
         test_skip("there is no libhv.so in this build");
     for (uint32_t round = 0; round < 4; round++) {
         test_row("round %u", round);
         random_state = round + 1;
-        snprintf(line, sizeof line,
-                 "cd '%s' && rm -f noise status; (timeout 60 '%s/bin/hvsim' gdb "
-                 "'%s/lib/images/overwritten.elf' --cpus 2 --socket "
-                 "noise >noise.out 2>noise.err; echo $? >status) >/dev/null 2>&1 &",
-                 test_tmpdir(), test_build_dir(), test_build_dir());
-        EXPECT_EQ(test_shell(line, NULL, 0), 0);
-        int fd = connect_to(cli_path("noise"));
+        snprintf(line, sizeof line, "'%s/lib/images/overwritten.elf' --cpus 2", test_build_dir());
+        int fd = start(line);
 
         ASSERT_TRUE(fd >= 0);
         for (int i = 0; i < 400; i++) {
@@ -360,10 +427,8 @@ TEST(Gdb, NoiseEndsTheRunInGoodOrder)
                 ;
         }
         close(fd);
-        snprintf(line, sizeof line,
-                 "cd '%s'; for i in $(seq 600); do [ -s status ] && break; sleep 0.1; done; cat status",
-                 test_tmpdir());
-        test_shell(line, status, sizeof status);
+        const char *status = end_status();
+
         EXPECT_TRUE(strcmp(status, "1\n") == 0 || strcmp(status, "3\n") == 0);
     }
 }
