@@ -102,17 +102,30 @@ TEST(Gdb, BreakpointsStepsRegistersAndMemory)
 
 TEST(Gdb, RegistersOfEveryKind)
 {
-    static const char *const says[] = {
-        "$1 = -2", "$2 = 1234605616436508552", "$3 = 2827", "$4 = 3855", "$5 = 1234605616436508552", "$6 = 3855", "$7 = 1",
-        "$8 = 3.14159", "$9 = 895", "$10 = 8064", "$11 = 0x12345000", "$12 = 0x54321000", "$13 = [ CF ", "$14 = 16"};
+    static const char *const says[] = {"$1 = -2",
+                                       "$2 = 1234605616436508552",
+                                       "$3 = 2827",
+                                       "$4 = 3855",
+                                       "$5 = 1234605616436508552",
+                                       "$6 = 3855",
+                                       "$7 = 1",
+                                       "$8 = 3.14159",
+                                       "$9 = 895",
+                                       "$10 = 8064",
+                                       "$11 = 0x12345000",
+                                       "$12 = 0x54321000",
+                                       "$13 = [ CF ",
+                                       "$14 = 16"};
 
     NEED_GDB();
-    EXPECT_EQ(talk("registers",
-                   "break set\ncontinue\nprint $rax\nprint $rbx\nprint $r8\nprint $r15\nprint $xmm3.v2_int64[0]\n"
-                   "print $xmm15.v2_int64[0]\nprint $st0\nprint $st1\nprint $fctrl\nprint $mxcsr & 0x1f80\n"
-                   "print/x $fs_base\nprint/x $k_gs_base\nprint $eflags\nprint $cs\ninfo registers system\ndetach\n",
-                   ""),
-              0);
+    EXPECT_EQ(
+        talk(
+            "registers",
+            "break set\ncontinue\nprint $rax\nprint $rbx\nprint $r8\nprint $r15\nprint $xmm3.v2_int64[0]\n"
+            "print $xmm15.v2_int64[0]\nprint $st0\nprint $st1\nprint $fctrl\nprint $mxcsr & 0x1f80\n"
+            "print/x $fs_base\nprint/x $k_gs_base\nprint $eflags\nprint $cs\ninfo registers system\ndetach\n",
+            ""),
+        0);
     for (size_t i = 0; i < sizeof says / sizeof *says; i++)
         EXPECT_STRSTR(said, says[i]);
     EXPECT_STRSTR(said, "hvsim: exit status 0");
@@ -310,14 +323,15 @@ static void send_packet(int fd, const char *text, size_t length)
     send(fd, out, (size_t)size, MSG_NOSIGNAL);
 }
 
-/* Starts `hvsim gdb WORDS` in the background, with a socket in test_tmpdir(); returns the connection. Its exit status will
- * be in the file "status". */
+/* Starts `hvsim gdb WORDS` in the background, with a socket in test_tmpdir(); returns the connection. Its
+ * exit status will be in the file "status". */
 static int start(const char *words)
 {
     char line[2000];
 
     snprintf(line, sizeof line,
-             "cd '%s' && rm -f socket status; (timeout 60 '%s/bin/hvsim' gdb %s --socket socket >out 2>err; echo $? "
+             "cd '%s' && rm -f socket status; (timeout 60 '%s/bin/hvsim' gdb %s --socket socket >out 2>err; "
+             "echo $? "
              ">status) >/dev/null 2>&1 &",
              test_tmpdir(), test_build_dir(), words);
     EXPECT_EQ(test_shell(line, NULL, 0), 0);
@@ -329,7 +343,8 @@ static const char *end_status(void)
     static char status[20];
     char line[700];
 
-    snprintf(line, sizeof line, "cd '%s'; for i in $(seq 600); do [ -s status ] && break; sleep 0.1; done; cat status",
+    snprintf(line, sizeof line,
+             "cd '%s'; for i in $(seq 600); do [ -s status ] && break; sleep 0.1; done; cat status",
              test_tmpdir());
     test_shell(line, status, sizeof status);
     return status;
@@ -351,7 +366,8 @@ static const char *receive(int fd)
     return text;
 }
 
-/* Ctrl-C stops a guest that would never stop by itself, also while it is sought backwards for a stop that is not there. */
+/* Ctrl-C stops a guest that would never stop by itself, also while it is sought backwards for a stop that is
+ * not there. */
 TEST(Gdb, CtrlCStopsWhereTheRunIs)
 {
     if (!cli_can_run())

@@ -17,8 +17,8 @@ struct gdb_regs {
     uint32_t mxcsr;
     uint8_t st[8][10]; // ST(0) first
     uint32_t fpu[8];   // Control, status, tags, and where the last x87 instruction and its operand were
-    uint64_t pc; // Linear address of the instruction: gdb's RIP, as it compares that with breakpoints
-    uint64_t vmcs_hpa;      // The current VMCS
+    uint64_t pc;       // Linear address of the instruction: gdb's RIP, as it compares that with breakpoints
+    uint64_t vmcs_hpa; // The current VMCS
     struct mmu_space space; // What translates
 };
 

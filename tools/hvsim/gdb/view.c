@@ -74,7 +74,8 @@ static void capture_segments(struct gdb_regs *r, const struct vmx *v)
 // In gdb's order of what FSAVE stores.
 static void capture_x87(struct gdb_regs *r, const struct x87 *x)
 {
-    const uint32_t fpu[8] = {x->control, x->status, x87_tags(x), 0, (uint32_t)x->ip, 0, (uint32_t)x->dp, x->opcode};
+    const uint32_t fpu[8] = {x->control,      x->status, x87_tags(x),     0,
+                             (uint32_t)x->ip, 0,         (uint32_t)x->dp, x->opcode};
 
     memcpy(r->fpu, fpu, sizeof fpu);
     for (unsigned i = 0; i < 8; i++)

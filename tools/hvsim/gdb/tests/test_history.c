@@ -47,8 +47,8 @@ static void look(struct count *c)
     }
 }
 
-/* Snapshots at every position, on the way forward and on each way to a target: some go for others to come, so the copies know
- * of snapshots that are gone. */
+/* Snapshots at every position, on the way forward and on each way to a target: some go for others to come, so
+ * the copies know of snapshots that are gone. */
 static void run(void *argument)
 {
     static struct count c;
