@@ -38,7 +38,10 @@ hvsim=$!
 tries=0
 until target=$(sed -n 's/^hvsim: waiting for gdb: target remote //p' "$work/said" 2>/dev/null) && [ "$target" ]; do
     tries=$((tries + 1))
-    [ $tries -lt 300 ] && kill -0 $hvsim || { cat "$work/said"; exit 1; }
+    if [ $tries -ge 300 ] || ! kill -0 $hvsim; then
+        cat "$work/said"
+        exit 1
+    fi
     sleep 0.1
 done
 # Prefixed with `+` by gdb, as it reads the commands from a file.

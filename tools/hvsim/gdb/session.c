@@ -395,7 +395,7 @@ static void on_instruction(struct guest_observer *o, struct pcpu *c)
     g->begun = ++s->position;
     g->begun_rip = v->rip;
     g->instructions++;
-    linear = segment_code_size(v) == CODE_64 ? v->rip : (uint32_t)(v->seg[SEG_CS].base + v->rip);
+    linear = view_pc(v);
     if (s->position >= s->next_look || s->look || g->hit.set || s->filter >> linear % 64 & 1)
         look(s, g, linear);
 }
