@@ -8,6 +8,7 @@
 #include "tools/hvsim/knob_option.h"
 #include "tools/hvsim/report.h"
 #include "tools/hvsim/watch.h"
+#include "tools/hvsim/window_option.h"
 #include "traces/export.h"
 #include <errno.h>
 #include <inttypes.h>
@@ -34,6 +35,7 @@ enum {
     OPT_CONSOLE,
     OPT_DB,
     OPT_TRACE,
+    OPT_WINDOW,
     OPT_HV,
     OPT_JSON,
     OPT_RESOLVED
@@ -55,6 +57,7 @@ static const struct option_row options[] = {
     [OPT_DB] = {"--db", "FILE", "append the run to this trace database (default: none is kept)"},
     [OPT_TRACE] = {"--trace", "LIST",
                    "categories to store with --db: exits,events,calls,spans,... (default exits,events)"},
+    [OPT_WINDOW] = {"--window", "FROM..TO", WINDOW_OPTION_ABOUT},
     [OPT_HV] = {"--hv", "LIB", "another build of the hypervisor core"},
     [OPT_JSON] = {"--json", NULL,
                   "one JSON object on standard output; the console, if no --console, goes to standard error"},
@@ -81,6 +84,7 @@ static const struct usage usage = {
 struct arguments {
     struct boot_options boot;
     struct knob_options knobs;
+    struct window_option window;
     const char *db, *console, *hv;
     uint32_t store;
     bool json, resolved;
@@ -138,6 +142,8 @@ static int take_option(struct arguments *a, int option, const char *value)
         return trace_category_parse(value, &a->store, message, sizeof message)
                    ? 0
                    : complain("--trace: %s", message);
+    case OPT_WINDOW:
+        return window_option(&a->window, value);
     default:
         return take_file_option(a, option, value);
     }
@@ -300,6 +306,7 @@ static int simulate(const struct arguments *a, struct session *session, struct t
     struct user_error e = {""};
 
     session->watch.trace = trace;
+    window_cycles(&a->window, session->watch.clock_khz, &run.instructions_from, &run.instructions_to);
     watch_start();
     int result = machine_run(session->watch.machine, &run, &e);
 

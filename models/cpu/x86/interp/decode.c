@@ -5,6 +5,7 @@
 #include "models/cpu/x86/interp/operand.h"
 
 #include <assert.h>
+#include <stdio.h>
 #include <stdlib.h>
 
 struct decoder {
@@ -229,13 +230,14 @@ static const struct {
     uint8_t bytes[3], count;
     uint8_t modrm_mask, modrm; // Of the byte behind them, if mask is not 0
     uint16_t id;
+    const char *name;
 } own[] = {
-    {0, {0x0f, 0x01, 0xee}, 3, 0, 0, UOP_RDPKRU},
-    {0, {0x0f, 0x01, 0xef}, 3, 0, 0, UOP_WRPKRU},
-    {0, {0x0f, 0x01, 0xe8}, 3, 0, 0, UOP_SERIALIZE},
-    {0xf3, {0x0f, 0xc7}, 2, 0xf8, 0xf8, UOP_RDPID},
-    {0, {0x0f, 0xb9}, 2, 0, 0, UOP_UD1},
-    {0, {0x0f, 0xff}, 2, 0, 0, UOP_UD0},
+    {0, {0x0f, 0x01, 0xee}, 3, 0, 0, UOP_RDPKRU, "rdpkru"},
+    {0, {0x0f, 0x01, 0xef}, 3, 0, 0, UOP_WRPKRU, "wrpkru"},
+    {0, {0x0f, 0x01, 0xe8}, 3, 0, 0, UOP_SERIALIZE, "serialize"},
+    {0xf3, {0x0f, 0xc7}, 2, 0xf8, 0xf8, UOP_RDPID, "rdpid"},
+    {0, {0x0f, 0xb9}, 2, 0, 0, UOP_UD1, "ud1"},
+    {0, {0x0f, 0xff}, 2, 0, 0, UOP_UD0, "ud0"},
 };
 
 static unsigned own_length(unsigned i, const unsigned char *bytes, unsigned count, uint8_t prefix)
@@ -247,29 +249,62 @@ static unsigned own_length(unsigned i, const unsigned char *bytes, unsigned coun
     return own[i].modrm_mask && (bytes[own[i].count] & own[i].modrm_mask) != own[i].modrm ? 0 : need;
 }
 
-static bool decode_own(const struct decoder *d, struct uop *u, const unsigned char *bytes, unsigned count)
+// The row of `own` that the bytes are, with the instruction's length and REX prefix; -1: none.
+static int find_own(const struct uop *u, const unsigned char *bytes, unsigned count, unsigned *size,
+                    uint8_t *rex)
 {
     unsigned skip = 0;
-    uint8_t prefix = 0, rex = 0;
+    uint8_t prefix = 0;
 
+    *rex = 0;
     if (count && (bytes[0] == 0xf3 || bytes[0] == 0xf2 || bytes[0] == 0x66))
         prefix = bytes[skip++];
     if (u->code_size == CODE_64 && skip < count && (bytes[skip] & 0xf0) == 0x40)
-        rex = bytes[skip++];
+        *rex = bytes[skip++];
     for (unsigned i = 0; i < sizeof own / sizeof *own; i++) {
         unsigned length = own_length(i, bytes + skip, count - skip, prefix);
-        const struct uop_row *row = d->row[own[i].id];
 
-        if (!length || !row)
-            continue;
-        u->length = (uint8_t)(skip + length);
-        u->reg[0] = (uint8_t)((bytes[skip + length - 1] & 7) | (rex & 1) << 3);
-        u->size = u->code_size == CODE_64 ? 8 : 4;
-        u->flags |= UOP_ENDS;
-        u->fn = row->fn;
-        return true;
+        if (length) {
+            *size = skip + length;
+            return (int)i;
+        }
     }
-    return false;
+    return -1;
+}
+
+static bool decode_own(const struct decoder *d, struct uop *u, const unsigned char *bytes, unsigned count)
+{
+    unsigned length;
+    uint8_t rex;
+    int i = find_own(u, bytes, count, &length, &rex);
+    const struct uop_row *row = i < 0 ? NULL : d->row[own[i].id];
+
+    if (!row)
+        return false;
+    u->length = (uint8_t)length;
+    u->reg[0] = (uint8_t)((bytes[length - 1] & 7) | (rex & 1) << 3);
+    u->size = u->code_size == CODE_64 ? 8 : 4;
+    u->flags |= UOP_ENDS;
+    u->fn = row->fn;
+    return true;
+}
+
+void decoder_text(const struct decoder *d, const struct block *b, const struct uop *u, char *text,
+                  size_t size)
+{
+    const uint8_t *p = b->code + u->offset;
+    size_t left = b->bytes - u->offset;
+    uint64_t address = b->rip + u->offset;
+    unsigned length;
+    uint8_t rex;
+    int i = find_own(u, p, (unsigned)left, &length, &rex);
+
+    if (i >= 0)
+        snprintf(text, size, "%s", own[i].name);
+    else if (cs_disasm_iter(d->handle[u->code_size], &p, &left, &address, d->insn))
+        snprintf(text, size, "%s%s%s", d->insn->mnemonic, *d->insn->op_str ? " " : "", d->insn->op_str);
+    else
+        snprintf(text, size, "(undefined, 0x%02x...)", *p);
 }
 
 bool decode_one(struct decoder *d, struct uop *u, const unsigned char *bytes, unsigned count, uint64_t rip,

@@ -4,6 +4,7 @@
 #include "models/cpu/x86/interp/flags.h"
 #include "models/cpu/x86/interp/interp.h"
 #include "models/cpu/x86/interp/operand.h"
+#include "models/cpu/x86/trace_state.h"
 
 #include <stdlib.h>
 
@@ -33,6 +34,8 @@ void interp_reset(struct interp *x)
         free(x->blocks[i]);
         x->blocks[i] = NULL;
     }
+    x->running = NULL;
+    x->exits = false;
     cost_reset(&x->cost);
 }
 
@@ -54,22 +57,69 @@ static bool careful(const struct vmx *v)
            (v->ctl.cpu & CPU_MONITOR_TRAP_FLAG) || (v->cpu->x86->dr[7] & 0xff);
 }
 
-// One instruction, and the traps that follow it. True: exit.
-static bool step(struct vmx *v, const struct block *b)
+// The instruction at v->rip; NULL where it is none of the running block (the fetch of it made the exit).
+static struct uop *uop_here(const struct vmx *v)
 {
-    const struct uop *u = b->uops;
+    struct block *b = block_running(v);
+
+    for (unsigned i = 0; b && b->hpa != UINT64_MAX && i < b->uop_count; i++)
+        if (b->rip + b->uops[i].offset == v->rip)
+            return &b->uops[i];
+    return NULL;
+}
+
+static uint32_t text_of(struct pcpu *c, struct uop *u)
+{
+    struct interp *x = c->x86->vmx.interp;
+    char text[192];
+
+    if (u->text)
+        return u->text;
+    decoder_text(x->decoder, x->running, u, text, sizeof text);
+    u->text = trace_text(c->trace, text);
+    return u->text;
+}
+
+// The row of an instruction, or of a part of it, that began at `begin` and is over now.
+static void record(struct vmx *v, struct uop *u, uint64_t begin)
+{
+    struct pcpu *c = v->cpu;
+    uint64_t ticks = c->now_ticks - begin;
+
+    if (begin < c->machine->instructions_from_ticks || begin >= c->machine->instructions_to_ticks)
+        return;
+    trace_instruction(c->trace, &(struct trace_instruction){.where = trace_where_of(c, true),
+                                                            .text = text_of(c, u),
+                                                            .rip = block_running(v)->rip + u->offset,
+                                                            .tick = begin,
+                                                            .ticks = (uint32_t)ticks,
+                                                            .stall_ticks = (uint32_t)(ticks - u->ticks)});
+}
+
+static bool retires(enum insn_result r)
+{
+    return r == INSN_DONE || r == INSN_BRANCH || r == INSN_AGAIN;
+}
+
+// One instruction, and the traps that follow it. True: exit. The fetch of it began at `begin`.
+static bool step(struct vmx *v, struct block *b, bool recorded, uint64_t begin)
+{
+    struct uop *u = b->uops;
     uint64_t rflags = v->rflags, pending = v->pending_debug, next = b->rip + u->length;
     uint32_t blocking = v->blocking;
     enum insn_result r;
 
     v->cpu->now_ticks += u->ticks;
     r = u->fn(v, u);
+    if (recorded && retires(r))
+        record(v, u, begin);
     if (r == INSN_DONE)
         v->rip = next;
     if (r == INSN_DONE || r == INSN_BRANCH)
         return vmx_retired(v->cpu, blocking, rflags, v->rip != next);
     if (r != INSN_AGAIN)
         v->pending_debug = pending; // What the instruction touched before it faulted does not count.
+    v->interp->exits = r == INSN_EXIT;
     return r == INSN_EXIT;
 }
 
@@ -96,15 +146,41 @@ static enum insn_result execute(struct vmx *v, const struct block *b)
     return INSN_BRANCH;
 }
 
+// The same, a row for each.
+static enum insn_result execute_recorded(struct vmx *v, struct block *b, uint64_t begin)
+{
+    struct pcpu *c = v->cpu;
+
+    for (struct uop *u = b->uops; u != b->uops + b->uop_count; u++) {
+        enum insn_result r;
+
+        c->now_ticks += u->ticks;
+        r = u->fn(v, u);
+        if (retires(r))
+            record(v, u, begin);
+        if (r != INSN_DONE)
+            return r;
+        if (v->behind) {
+            v->rip = b->rip + u->offset + u->length;
+            return INSN_BRANCH;
+        }
+        begin = c->now_ticks;
+    }
+    v->rip = b->rip + b->bytes;
+    return INSN_BRANCH;
+}
+
 bool interp_run(struct pcpu *c)
 {
     struct vmx *v = &c->x86->vmx;
-    bool exits = false;
+    bool exits = false, recorded = c->trace && c->machine->instructions_to_ticks;
     uint64_t masked;
 
     v->behind = false;
+    v->interp->exits = false;
     do {
         enum insn_result r;
+        uint64_t begin = c->now_ticks;
         struct block *b = block_find(v, &r);
 
         if (v->timer_at_ticks < c->limit_ticks) // Whoever arms a timer computes the limit without it.
@@ -116,10 +192,11 @@ bool interp_run(struct pcpu *c)
         }
         v->interp->running = b;
         if (careful(v)) {
-            exits = step(v, b);
+            exits = step(v, b, recorded, begin);
             break;
         }
-        r = execute(v, b);
+        r = __builtin_expect(recorded, 0) ? execute_recorded(v, b, begin) : execute(v, b);
+        v->interp->exits = r == INSN_EXIT;
         exits = r == INSN_EXIT || (v->trap_exit && vmx_retired(c, 0, 0, true));
         if (r != INSN_BRANCH)
             break;
@@ -128,4 +205,13 @@ bool interp_run(struct pcpu *c)
              v->activity == ACTIVITY_ACTIVE);
     flags_settle(v);
     return exits;
+}
+
+uint32_t interp_exit_text(struct pcpu *c)
+{
+    struct vmx *v = &c->x86->vmx;
+    struct uop *u = v->interp->exits ? uop_here(v) : NULL;
+
+    v->interp->exits = false;
+    return u ? text_of(c, u) : 0;
 }

@@ -65,6 +65,7 @@ struct uop {
     uint8_t stack_size;   // 2, 4, 8
     uint8_t flags;        // UOP_*
     uint8_t condition;    // Of Jcc, SETcc, CMOVcc
+    uint32_t text;        // trace_text() of it, made when a trace first needs it; 0: not made yet
 };
 
 #define BLOCK_UOPS_MAX 32u
