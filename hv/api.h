@@ -225,6 +225,22 @@ struct hv_debugregs {
     u64 reserved[9];
 };
 
+// An XSAVE area in standard form (SDM vol. 1 13.4). Offset of MXCSR in it, bytes.
+#define HV_XSAVE_MXCSR 24u
+struct hv_xsave {
+    u32 region[1024];
+};
+#define HV_XCRS_MAX 16u
+struct hv_xcr {
+    u32 xcr, reserved;
+    u64 value;
+};
+struct hv_xcrs {
+    u32 nr_xcrs, flags;
+    struct hv_xcr xcrs[HV_XCRS_MAX];
+    u64 padding[16];
+};
+
 // --- The page shared between a vCPU's thread in user space and the core.
 enum hv_exit {
 #define EXIT_USER(number, name) HV_EXIT_##name = number,

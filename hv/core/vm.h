@@ -33,7 +33,7 @@ struct vm {
     struct mmu_vm *mmu;
     u64 mmu_invalidate_seq; // Bumped under mmu_lock when host mappings change (fault retry).
     u64 mmu_invalidate_in_progress;
-    u64 tlbs_dirty; // Changes of SPTEs whose flush was put off.
+    u64 tlbs_dirty; // Changes of SPTEs whose flush was put off; counted after the change.
     u64 remote_tlb_flush_count;
 
     // Memory slots: readers hold srcu.

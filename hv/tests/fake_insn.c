@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // The fake's instructions: MSRs, the x2APIC's command register, VMX, and the tracepoint port.
+#include "hv/hw/fpu.h"
 #include "hv/hw/setup.h"
 #include "hv/tests/fake_state.h"
 #include <assert.h>
@@ -229,6 +230,17 @@ enum hw_fault hw_xsetbv(u32 index, u64 value)
 {
     (void)index;
     (void)value;
+    return HW_DONE;
+}
+void hw_xsave(hpa_t area)
+{
+    (void)area;
+    fake_point(1);
+}
+enum hw_fault hw_xrstor(hpa_t area)
+{
+    (void)area;
+    fake_point(1);
     return HW_DONE;
 }
 void hw_iret(void)

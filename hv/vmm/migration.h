@@ -91,6 +91,9 @@ struct migration_vcpu_state {
     u32 cpuid_count, msr_count;
     struct hv_cpuid_entry2 cpuid[VMM_CPUID_MAX];
     struct hv_msr_entry msrs[MIGRATION_MSRS_MAX];
+    // Of machine code only (migration_vcpu_bytes()).
+    struct hv_xcrs xcrs;
+    struct hv_xsave xsave;
 };
 struct migration_vm_state {
     struct hv_irqchip chips[HV_IRQCHIPS];
@@ -168,6 +171,9 @@ bool migration_is_here(struct vmm_vm *vm);
 s64 migration_forward(struct vmm_vm *vm, const struct vmm_action *action);
 
 // --- Between the files of the migration.
+
+// Bytes of a vCPU's state that are sent: streams have no x87 and SSE registers.
+u64 migration_vcpu_bytes(const struct vmm_vm *vm);
 
 // Sends `m` with its runs. 0, or the API's error.
 s64 migration_send(const struct vmm_vm *vm, struct migration_message *m, u32 type,

@@ -9,7 +9,7 @@
 #include "hv/x86/assigned.h"
 #include "hv/x86/cpuid.h"
 #include "hv/x86/exits.h"
-#include "hv/x86/kvmclock.h"
+#include "hv/x86/fpu.h"
 #include "hv/x86/lapic.h"
 #include "hv/x86/msr.h"
 #include "hv/x86/nested.h"
@@ -165,6 +165,7 @@ void arch_vcpu_destroy(struct vcpu *vcpu)
     struct x86_vcpu *v = to_x86(vcpu);
     struct host *host = vcpu->vm->host;
 
+    fpu_free(v);
     nested_free(v);
     lapic_free(v);
     mmu_vcpu_destroy(v);
@@ -299,8 +300,6 @@ int arch_vcpu_handle_requests(struct vcpu *vcpu)
         return userspace_exit(v, HV_EXIT_SHUTDOWN);
     if (check_request(REQ_NMI, vcpu))
         process_nmi(v);
-    if (check_request(REQ_CLOCK_UPDATE, vcpu))
-        kvmclock_update(v);
     return v->apic != NULL ? apic_requests(v) : 1;
 }
 

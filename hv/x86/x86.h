@@ -268,6 +268,7 @@ struct x86_vcpu {
     struct nested *nested;
     u32 insn_err;             // VM_INSTRUCTION_ERROR of a failed entry.
     u32 msr_intercept_x2apic; // What apicv_update_msr_bitmap() last made of it.
+    struct guest_fpu *fpu;    // hv/x86/fpu.c; NULL: no such registers of its own.
 };
 
 static inline struct x86_vcpu *to_x86(struct vcpu *vcpu)

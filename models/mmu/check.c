@@ -34,6 +34,7 @@ struct mmu_check {
     uint32_t now; // Counts fills and invalidations
     uint32_t reports;
     uint32_t changing[VMS_MAX];
+    uint32_t put_off[VMS_MAX]; // When a flush was put off last; 0: none is
     struct guest *guests;
     size_t guest_count;
 };
@@ -67,6 +68,11 @@ void mmu_check_change(struct mmu_check *k, uint32_t vm, bool begin)
 
     assert((begin || *count) && "mmu_change_end without its begin");
     *count += begin ? 1u : ~0u;
+}
+
+void mmu_check_postpone(struct mmu_check *k, uint32_t vm, bool put_off)
+{
+    k->put_off[vm % VMS_MAX] = put_off ? ++k->now : 0;
 }
 
 // --- The tables as they are, without time and without flags.
@@ -255,6 +261,12 @@ static bool change_in_progress(const struct mmu *m)
     return m->check->changing[m->cpu->note_vm % VMS_MAX] != 0;
 }
 
+// May this entry differ from the EPT? Flushes are put off for leaves alone, never for tables.
+static bool ept_may_lag(const struct mmu *m, const struct array_value *v)
+{
+    return change_in_progress(m) || v->filled < m->check->put_off[m->cpu->note_vm % VMS_MAX];
+}
+
 // --- Comparing.
 
 static void rights_text(uint16_t rights, char text[8])
@@ -318,7 +330,7 @@ void mmu_check_hit(struct mmu *m, uint64_t linear, unsigned access, enum mmu_mod
     need &= (uint16_t)~MMU_GDIRTY;
     if (mapped && ept.hpa == cached.hpa && (ept.rights & need) == need)
         return;
-    if (!change_in_progress(m))
+    if (!ept_may_lag(m, v))
         report(m, "stale tlb hit", linear, &cached, mapped ? &ept : NULL);
 }
 
@@ -330,7 +342,7 @@ void mmu_check_nested(struct mmu *m, uint64_t gpa, const struct array_value *v)
 
     if (mapped && ept.hpa == cached.hpa && (ept.rights & need) == need)
         return;
-    if (!change_in_progress(m))
+    if (!ept_may_lag(m, v))
         report(m, "stale nested tlb hit", gpa, &cached, mapped ? &ept : NULL);
 }
 
@@ -360,6 +372,6 @@ void mmu_check_table(struct mmu *m, bool ept, unsigned level, uint64_t address, 
     mapped = peek_ept(m->cpu, &m->space, v->gpa, 1, &page);
     if (!(mapped && page.hpa == v->hpa &&
           (!(m->space.eptp & EPTP_AD) || (page.rights & (MMU_W | MMU_DIRTY)) == (MMU_W | MMU_DIRTY))) &&
-        !change_in_progress(m))
+        !ept_may_lag(m, v))
         report(m, "stale paging-structure-cache hit", address, v, mapped ? &page : NULL);
 }

@@ -254,7 +254,7 @@ static int build(struct sim_machine *m, const struct machine_options *o, struct 
     m->machine.guest_end = guest_end;
     m->machine.on_attention = attention;
     create_link(m);
-    if (o->check_tlb)
+    if (o->check_tlb || m->scenario->check_tlb)
         m->machine.tlb_check = mmu_check_create(trace_guest_violation);
     if (create_cpus(m, e) || register_programs(m, e))
         return -1;

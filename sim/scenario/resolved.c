@@ -473,6 +473,16 @@ static void print_recorded(const struct scenario_recorded *r, FILE *out)
             r->p99_ns);
 }
 
+static void print_run(const struct scenario *s, FILE *out)
+{
+    if (s->until_ns || s->check_tlb)
+        fputs("run: {", out);
+    if (s->until_ns)
+        fprintf(out, " until: %" PRIu64 "ns%s", s->until_ns, s->check_tlb ? "," : "");
+    if (s->until_ns || s->check_tlb)
+        fprintf(out, "%s }\n", s->check_tlb ? " check_tlb: on" : "");
+}
+
 void scenario_print_resolved(const struct scenario *s, FILE *out)
 {
     field(out, "scenario", s->name);
@@ -486,8 +496,7 @@ void scenario_print_resolved(const struct scenario *s, FILE *out)
         fputs("vmm:\n", out);
     for (uint32_t i = 0; i < s->action_count; i++)
         print_action(s, &s->actions[i], out);
-    if (s->until_ns)
-        fprintf(out, "run: { until: %" PRIu64 "ns }\n", s->until_ns);
+    print_run(s, out);
     print_sweep(s, out);
     print_variants(s, out);
     print_shows(s, out);

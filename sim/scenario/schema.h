@@ -105,7 +105,7 @@ struct raw_link {
     char *bandwidth, *latency, *mtu, *packet, *queue;
 };
 struct raw_run {
-    char *until;
+    char *until, *check_tlb;
 };
 struct raw_scenario {
     char *scenario, *about, *source;

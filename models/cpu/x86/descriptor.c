@@ -264,7 +264,7 @@ enum insn_result tss_stack(struct vmx *v, unsigned dpl, uint32_t ext, uint16_t *
     const struct segment *tr = &v->seg[SEG_TR];
     bool wide = tr->ar & 8; // 32-bit TSS
     uint32_t at = wide ? 4 + 8 * dpl : 2 + 4 * dpl, size = wide ? 4 : 2;
-    uint64_t selector;
+    uint64_t selector = 0;
     enum insn_result r;
 
     if (at + 2 * size - 1 > tr->limit)

@@ -51,6 +51,8 @@ void vmx_reset(struct pcpu *c)
     v->cpu = c;
     v->interp = interp;
     v->layout = layout;
+    v->mxcsr = 0x1f80; // SDM vol. 1 10.2.3: all exceptions masked.
+    x87_init(&v->x87);
     v->current.hpa = v->shadow.hpa = v->vmxon_pointer = VMX_NO_POINTER;
 }
 

@@ -6,6 +6,7 @@
 #include "hv/hw/vmx.h"
 #include "models/cpu/pcpu.h"
 #include "models/cpu/x86/segment.h"
+#include "models/cpu/x86/x87.h"
 #include "models/mmu/mmu.h"
 #include "spec/exit_reasons.h"
 #include "spec/vm_errors.h"
@@ -94,8 +95,11 @@ struct vmx {
 
     // Registers in non-root operation; CRs, DRs and MSRs are x86_state's, which a guest shares with root
     // mode.
-    struct hw_gprs gpr;  // r[4] is RSP, which VM entry and exit load and save
-    uint64_t xmm[16][2]; // Neither VM entry nor exit touches them; streams do not use them.
+    struct hw_gprs gpr; // r[4] is RSP, which VM entry and exit load and save
+    // Neither VM entry nor exit touches these; streams do not use them.
+    uint64_t xmm[16][2];
+    uint32_t mxcsr;
+    struct x87 x87;
     uint64_t rip, rflags;
     uint32_t blocking; // As GUEST_INTERRUPTIBILITY_INFO
     uint32_t activity;

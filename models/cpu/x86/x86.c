@@ -11,7 +11,9 @@
 // What firmware leaves: protected mode with paging, caches on (SDM 2.5).
 #define BOOT_CR0 (X86_CR0_PE | X86_CR0_MP | X86_CR0_ET | X86_CR0_NE | X86_CR0_WP | X86_CR0_AM | X86_CR0_PG)
 #define BOOT_CR3 0x1000u
-#define BOOT_CR4 (X86_CR4_PSE | X86_CR4_PAE | X86_CR4_MCE | X86_CR4_PGE | X86_CR4_OSFXSR | X86_CR4_OSXMMEXCPT)
+#define BOOT_CR4                                                                                             \
+    (X86_CR4_PSE | X86_CR4_PAE | X86_CR4_MCE | X86_CR4_PGE | X86_CR4_OSFXSR | X86_CR4_OSXMMEXCPT |           \
+     X86_CR4_OSXSAVE)
 
 void x86_reset(struct pcpu *c)
 {

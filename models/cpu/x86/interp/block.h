@@ -30,6 +30,8 @@ uint32_t block_mode(const struct vmx *v);
 struct block *block_find(struct vmx *v, enum insn_result *result);
 
 struct decoder *decoder_create(void);
+// A new run begins.
+void decoder_reset(struct decoder *d);
 // The instruction that decode_one() read last, for its price.
 void decoder_price(const struct decoder *d, const struct cost *k, const struct uop *u, struct price_insn *p);
 // Writes instruction `u` of the block in words, as Capstone writes them: "mov eax, dword ptr [rbx]".

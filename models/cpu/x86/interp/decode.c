@@ -4,6 +4,7 @@
 #include "models/cpu/x86/interp/block.h"
 #include "models/cpu/x86/interp/operand.h"
 
+#include "models/cpu/x86/trace_exit.h"
 #include <assert.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -12,6 +13,7 @@ struct decoder {
     csh handle[3]; // By enum code_size
     cs_insn *insn;
     const struct uop_row *row[UOP_IDS];
+    bool told[X86_INS_ENDING]; // That it is not modelled
 };
 
 struct reg_name {
@@ -97,6 +99,11 @@ void decoder_destroy(struct decoder *d)
     for (unsigned i = 0; i < 3; i++)
         cs_close(&d->handle[i]);
     free(d);
+}
+
+void decoder_reset(struct decoder *d)
+{
+    memset(d->told, 0, sizeof d->told);
 }
 
 void decoder_price(const struct decoder *d, const struct cost *k, const struct uop *u, struct price_insn *p)
@@ -210,16 +217,42 @@ static void prefixes(struct uop *u, const unsigned char *bytes)
     }
 }
 
+const uint8_t *decode_opcode(const struct uop *u, const cs_insn *in, uint8_t *rex)
+{
+    static const uint8_t legacy[] = {0x26, 0x2e, 0x36, 0x3e, 0x64, 0x65, 0x66, 0x67, 0xf0, 0xf2, 0xf3};
+    const uint8_t *p = in->bytes, *end = p + in->size;
+
+    while (p < end && memchr(legacy, *p, sizeof legacy))
+        p++;
+    *rex = u->code_size == CODE_64 && p < end && (*p & 0xf0) == 0x40 ? *p++ : 0;
+    return p;
+}
+
 static enum insn_result undefined(struct vmx *v, const struct uop *u)
 {
     return uop_fault(v, u, UD_VECTOR, 0);
 }
 
-// Bytes that are no instruction, or end before it does.
-static void decode_undefined(struct uop *u)
+// An instruction that the guest may take for granted. It is said once in a run.
+static enum insn_result not_modelled(struct vmx *v, const struct uop *u)
+{
+    struct decoder *d = v->interp->decoder;
+    char text[64];
+
+    if (!d->told[u->id]) {
+        d->told[u->id] = true;
+        snprintf(text, sizeof text, "not modelled: instruction %s", cs_insn_name(d->handle[0], u->id));
+        uop_at(v, u);
+        trace_vmx_violation(v->cpu, text, v->rip, 0);
+    }
+    return undefined(v, u);
+}
+
+// Bytes that are no instruction, or end before it does: all `count` that were looked at say so.
+static void decode_undefined(struct uop *u, unsigned count)
 {
     u->fn = undefined;
-    u->length = 1;
+    u->length = (uint8_t)count;
     u->flags |= UOP_ENDS;
 }
 
@@ -307,6 +340,29 @@ void decoder_text(const struct decoder *d, const struct block *b, const struct u
         snprintf(text, size, "(undefined, 0x%02x...)", *p);
 }
 
+// Is it of an extension that CPUID does not give to machine-code guests (hv/vmm/cpuid_hidden.def), or of
+// another vendor? Then #UD is the whole answer.
+static bool excluded(const cs_insn *in)
+{
+    static const uint8_t groups[] = {X86_GRP_3DNOW, X86_GRP_AES,   X86_GRP_AVX, X86_GRP_AVX2,  X86_GRP_AVX512,
+                                     X86_GRP_ERI,   X86_GRP_F16C,  X86_GRP_FMA, X86_GRP_FMA4,  X86_GRP_HLE,
+                                     X86_GRP_PFI,   X86_GRP_RTM,   X86_GRP_SHA, X86_GRP_SSE4A, X86_GRP_TBM,
+                                     X86_GRP_XOP,   X86_GRP_CDI,   X86_GRP_BWI, X86_GRP_DQI,   X86_GRP_VLX,
+                                     X86_GRP_SGX,   X86_GRP_PCLMUL};
+
+    for (unsigned i = 0; i < in->detail->groups_count; i++)
+        if (memchr(groups, in->detail->groups[i], sizeof groups))
+            return true;
+    return false;
+}
+
+static uop_fn by_opcode(struct uop *u, const cs_insn *in, bool *found)
+{
+    uop_fn fn = simd_decode(u, in, found);
+
+    return *found ? fn : x87_decode(u, in, found);
+}
+
 bool decode_one(struct decoder *d, struct uop *u, const unsigned char *bytes, unsigned count, uint64_t rip,
                 uint32_t mode)
 {
@@ -314,6 +370,7 @@ bool decode_one(struct decoder *d, struct uop *u, const unsigned char *bytes, un
     uint64_t address = rip;
     const uint8_t *p = bytes;
     const struct uop_row *row;
+    bool found;
 
     memset(u, 0, sizeof *u);
     u->code_size = (uint8_t)(mode & 3);
@@ -322,7 +379,7 @@ bool decode_one(struct decoder *d, struct uop *u, const unsigned char *bytes, un
     if (decode_own(d, u, bytes, count))
         return true;
     if (!cs_disasm_iter(d->handle[u->code_size], &p, &left, &address, d->insn)) {
-        decode_undefined(u);
+        decode_undefined(u, count);
         return count >= 15;
     }
     row = d->insn->id < X86_INS_ENDING ? d->row[d->insn->id] : NULL;
@@ -331,8 +388,16 @@ bool decode_one(struct decoder *d, struct uop *u, const unsigned char *bytes, un
     u->address_size = d->insn->detail->x86.addr_size;
     operands(u, d->insn, rip);
     prefixes(u, bytes);
-    u->fn = !row ? NULL : row->choose ? row->choose(u, d->insn, row) : u->flags & UOP_LOCK ? NULL : row->fn;
-    if (!u->fn)
-        decode_undefined(u);
+    u->fn = by_opcode(u, d->insn, &found);
+    if (!found)
+        u->fn = !row                  ? NULL
+                : row->choose         ? row->choose(u, d->insn, row)
+                : u->flags & UOP_LOCK ? NULL
+                                      : row->fn;
+    if (u->fn)
+        return true;
+    decode_undefined(u, u->length);
+    if (!found && !row && !excluded(d->insn))
+        u->fn = not_modelled;
     return true;
 }

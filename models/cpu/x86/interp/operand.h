@@ -87,6 +87,26 @@ enum insn_result operand_rmw_begin(struct vmx *v, const struct uop *u, uint64_t 
                                    uint64_t *value);
 void operand_rmw_end(struct vmx *v, const struct uop *u, unsigned size, uint64_t value);
 
+#define MEMORY_BYTES_MAX 512u
+// Reads and writes `size` bytes, up to MEMORY_BYTES_MAX, at the memory operand's address plus `at`. That must
+// be a multiple of `align` (a power of two), or #GP(0). Both pages are translated before any byte moves.
+enum insn_result memory_load_bytes_at(struct vmx *v, const struct uop *u, unsigned at, unsigned size,
+                                      unsigned align, void *bytes);
+enum insn_result memory_store_bytes_at(struct vmx *v, const struct uop *u, unsigned at, unsigned size,
+                                       unsigned align, const void *bytes);
+
+static inline enum insn_result memory_load_bytes(struct vmx *v, const struct uop *u, unsigned size,
+                                                 unsigned align, void *bytes)
+{
+    return memory_load_bytes_at(v, u, 0, size, align, bytes);
+}
+
+static inline enum insn_result memory_store_bytes(struct vmx *v, const struct uop *u, unsigned size,
+                                                  unsigned align, const void *bytes)
+{
+    return memory_store_bytes_at(v, u, 0, size, align, bytes);
+}
+
 static inline enum insn_result memory_load(struct vmx *v, const struct uop *u, unsigned size, uint64_t *value)
 {
     return operand_load(v, u, (enum segment_name)u->segment, effective_address(v, u), size, value);

@@ -4,6 +4,7 @@
 #include "models/cpu/x86/interp/flags.h"
 #include "models/cpu/x86/interp/interp.h"
 #include "models/cpu/x86/interp/operand.h"
+#include "models/cpu/x86/interp/simd.h"
 #include "models/cpu/x86/trace_state.h"
 
 #include <stdlib.h>
@@ -17,7 +18,7 @@ struct interp *interp_create(struct pcpu *c)
     if (!x)
         return NULL;
     x->blocks = calloc(BLOCKS_MAX, sizeof(struct block *));
-    x->decoder = decoder_create();
+    x->decoder = simd_host_ok() ? decoder_create() : NULL;
     if (x->blocks && x->decoder && cost_open(&x->cost, c)) {
         cost_reset(&x->cost);
         return x;
@@ -37,6 +38,8 @@ void interp_reset(struct interp *x)
     x->running = NULL;
     x->exits = false;
     cost_reset(&x->cost);
+    if (x->decoder)
+        decoder_reset(x->decoder);
 }
 
 void interp_destroy(struct interp *x)
