@@ -63,7 +63,7 @@ enum {
     GUEST_BYTES = 0x200000,
     PAGE = 4096
 };
-enum { EXITS_MAX = 24, TIMER_VALUE = 400 }; // 32 TSC cycles each
+enum { EXITS_MAX = 12, TIMER_VALUE = 12 }; // 32 TSC cycles each
 #define TABLE (X86_PTE_P | X86_PTE_RW | X86_PTE_US | X86_PTE_A)
 
 static const uint64_t descriptors[] = {
@@ -315,7 +315,7 @@ static void power_on(void)
     }
     struct pcpu *c = &bench.cpus[0];
 
-    bench_access_ticks = TICKS_PER_CYCLE;
+    bench_access_ticks = 4 * TICKS_PER_CYCLE;
     memset(bench.memory, 0, 0x200000); // The bench's own: VMCS, EPT
     memset(bench.memory + BENCH_GUEST - PAGE, 0, GUEST_BYTES + 2 * PAGE);
     memset(&bench_gprs, 0, sizeof bench_gprs);

@@ -124,6 +124,7 @@ struct vmx {
     bool linear;                 // Its addresses are linear, not guest-physical
     bool delivered;              // An event went through the IDT at this boundary
     bool behind;                 // Machine code: something is to be looked at behind this instruction
+    bool element;                // INSN_AGAIN is of a string instruction: a trap follows each element
     bool trap_held;              // SYSCALL has cleared RFLAGS.TF: no single-step trap follows it
     uint32_t trap_exit;          // Reason of an exit that follows the current instruction (0: none) ...
     uint64_t trap_qualification; // ... and its qualification

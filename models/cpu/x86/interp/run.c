@@ -120,6 +120,13 @@ static bool step(struct vmx *v, struct block *b, bool recorded, uint64_t begin)
         v->rip = next;
     if (r == INSN_DONE || r == INSN_BRANCH)
         return vmx_retired(v->cpu, blocking, rflags, v->rip != next);
+    if (r == INSN_AGAIN && v->element) { // A repeated string instruction traps like one that is over, but for RF.
+        bool exits = vmx_retired(v->cpu, blocking, rflags, false);
+
+        v->element = false;
+        v->rflags |= X86_RFLAGS_RF; // SDM 6.8.3
+        return exits;
+    }
     if (r != INSN_AGAIN)
         v->pending_debug = pending; // What the instruction touched before it faulted does not count.
     v->interp->exits = r == INSN_EXIT;
