@@ -68,6 +68,12 @@ static int drop(struct x86_vcpu *v, struct msr_access *a)
     return 0;
 }
 
+// Of a feature bit that guests may lack; nothing else is done.
+static int flush_write(struct x86_vcpu *v, struct msr_access *a)
+{
+    return !a->host && !guest_cpuid_has(v, 7, 0, CPUID_EDX, CPUID_L1D_FLUSH);
+}
+
 static int gp(struct x86_vcpu *v, struct msr_access *a)
 {
     (void)v;

@@ -136,6 +136,8 @@ bool vcpu_require_cpl0(struct x86_vcpu *v);
 // Past the instruction that exited: RIP by the instruction length, STI and MOV SS blocking ends, #DB if TF. 1
 // for handlers to return, 0 if user space must know (never at present).
 int skip_instruction(struct x86_vcpu *v);
+// The same of an instruction that began with these RFLAGS.
+void vcpu_pass_instruction(struct x86_vcpu *v, u64 rflags_before);
 // The same where RIP and the interrupt shadow after the instruction are known: `shadow` INTERRUPTIBILITY_*.
 void vcpu_complete_instruction(struct x86_vcpu *v, u64 rip, u64 rflags_before, u32 shadow);
 u32 vcpu_interrupt_shadow(struct x86_vcpu *v); // INTERRUPTIBILITY_STI, _MOV_SS

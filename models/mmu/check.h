@@ -21,10 +21,6 @@
 
 #include "models/mmu/mmu.h"
 
-// What the tables say now: the guest-physical address behind `linear`, without time, caches and flags. False:
-// they map nothing there, or the EPT lacks a page of theirs.
-bool mmu_peek(const struct pcpu *c, const struct mmu_space *space, uint64_t linear, uint64_t *gpa);
-
 // One for all processors of a machine.
 struct mmu_check;
 // A stale hit; `detail` in words.

@@ -173,3 +173,23 @@ char *images_text(const struct image_set *set, const struct scenario *s)
         fclose(out);
     return text;
 }
+
+bool images_read(const struct image_set *set, uint32_t vm, uint64_t gpa, void *to, uint64_t size)
+{
+    const struct guest_image *g = &set->vms[vm];
+    uint64_t low = g->request.memory_bytes < VMM_HOLE ? g->request.memory_bytes : VMM_HOLE;
+    uint64_t high = VMM_ABOVE_HOLE + g->request.memory_bytes - low;
+
+    if (!g->used || gpa + size < gpa || !(gpa + size <= low || (gpa >= VMM_ABOVE_HOLE && gpa + size <= high)))
+        return false;
+    memset(to, 0, size);
+    for (uint32_t i = 0; i < g->plan.segment_count; i++) {
+        const struct image_segment *s = &g->plan.segments[i];
+        uint64_t from = gpa > s->gpa ? gpa : s->gpa;
+        uint64_t end = gpa + size < s->gpa + s->size ? gpa + size : s->gpa + s->size;
+
+        if (from < end)
+            memcpy((char *)to + (from - gpa), s->bytes + (from - s->gpa), end - from);
+    }
+    return true;
+}

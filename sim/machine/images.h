@@ -32,6 +32,10 @@ uint64_t images_config_bytes(const struct image_set *set, uint32_t vm);
 // which moves on.
 void images_write(const struct image_set *set, uint32_t vm, void *to, uint64_t offset, uint64_t *at);
 
+// What loading puts at a guest-physical address: fills `to`, with zeros between the pieces. False: beyond
+// memory.
+bool images_read(const struct image_set *set, uint32_t vm, uint64_t gpa, void *to, uint64_t size);
+
 // What the run's row says of them ("untimed load of FILE (multiboot, N bytes, digest D) into VM"). To be
 // freed; NULL: there is none.
 char *images_text(const struct image_set *set, const struct scenario *s);

@@ -335,6 +335,7 @@ static void reset_cpu(struct sim_machine *m, struct pcpu *c)
     mem_core_reset(c->mem);
     lapic_reset(c);
     x86_reset(c);
+    x86_observe(c, m->run->observer);
 }
 
 // The micro-architectures of the variant. -1 with `e`.
@@ -528,6 +529,8 @@ static void simulate(struct sim_machine *m, const struct hw_bootinfo *const *inf
     m->end_cycles = latest_ticks(hw) / TICKS_PER_CYCLE;
     if (m->end == MACHINE_TIME_LIMIT)
         m->end_cycles = hw->end_ticks / TICKS_PER_CYCLE;
+    if (m->run->on_end)
+        m->run->on_end(m->run->ctx, m->end);
     m->run->steps = m->run->variant->step_count;
     m->run->steps_passed = order ? schedule_passed(order) : 0;
     schedule_end(order, hw);
@@ -576,6 +579,16 @@ int machine_run(struct sim_machine *m, struct machine_run *run, struct user_erro
 const char *machine_build_id(const struct sim_machine *m)
 {
     return m->image->build_id;
+}
+
+const struct machine *machine_hardware(const struct sim_machine *m)
+{
+    return &m->machine;
+}
+
+bool machine_loaded(const struct sim_machine *m, uint32_t vm, uint64_t gpa, void *to, uint64_t size)
+{
+    return images_read(&m->images, vm, gpa, to, size);
 }
 
 const struct uarch *machine_uarch(const struct sim_machine *m)

@@ -18,6 +18,7 @@ const struct verb *verbs(size_t *count);
 
 int run_main(int argc, char **argv);
 int boot_main(int argc, char **argv);
+int gdb_main(int argc, char **argv);
 int list_main(int argc, char **argv);
 int knobs_main(int argc, char **argv);
 int explain_main(int argc, char **argv);

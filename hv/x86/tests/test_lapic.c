@@ -2,6 +2,7 @@
 // The virtual local APIC and its timer: priorities, EOI, destinations, registers, counting
 // (SDM 10.5, 10.6, 10.8, 10.12).
 #include "hv/lib/bitmap.h"
+#include "hv/x86/apicv.h"
 #include "hv/x86/lapic_state.h"
 #include "hv/x86/tests/vm_fixture.h"
 #include "spec/cpuid.h"
@@ -81,6 +82,7 @@ static void registers(void)
         {0x83e, 0xb, 0, 0},        {0x83e, 4, 1, 0},
         {0x83f, 0x41, 0, 1},       {0x83f, 0x141, 1, 1},
         {0x840, 0, 1, 1},          {0x804, 0, 1, 1},
+        {0x82f, 0, 1, 1},          {0x83c, 0, 1, 1}, // No LVT CMCI: MCG_CAP has no bit 10.
         {0x830, 1ull << 20, 1, 0}, {0x830, 0x4041 | 3ull << 18, 0, 0},
     };
     struct x86_vcpu *v = t.v;
@@ -104,6 +106,31 @@ static void registers(void)
 TEST(Lapic, X2apicRegistersHaveTheAccessOfTable106)
 {
     run_body(registers, true);
+}
+
+static void read_through(void)
+{
+    static const struct {
+        u32 msr;
+        bool intercepted;
+    } rows[] = {{0x800, true},  {0x802, false}, {0x808, false}, {0x80b, true}, {0x82f, true},
+                {0x830, false}, {0x839, true},  {0x83c, true},  {0x83f, true}, {0x8ff, true}};
+
+    const u8 *map = t.v->vmcs01.msr_bitmap;
+
+    vcpu_load(&t.v->vcpu);
+    x2apic_on(t.v);
+    t.v->apicv_active = true;
+    apicv_update_msr_bitmap(t.v);
+    for (u32 i = 0; i < ARRAY_COUNT(rows); i++)
+        EXPECT_EQ(map[rows[i].msr / 8] >> rows[i].msr % 8 & 1, rows[i].intercepted);
+    t.v->apicv_active = false;
+    vcpu_put(&t.v->vcpu);
+}
+// The processor answers any number of the range from the page, also those that must fault (29.5).
+TEST(Lapic, OnlyRegistersThatExistAreReadWithoutAnExit)
+{
+    run_body(read_through, true);
 }
 
 static void memory_page(void)

@@ -1,7 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 // State ioctls: what comes back, what is refused and with which error, and that refusals change nothing.
 #include "hv/lib/errno.h"
+#include "hv/x86/msr.h"
 #include "hv/x86/tests/vm_fixture.h"
+#include "spec/msrs.h"
 #include <string.h>
 
 static void *user_page(void)
@@ -137,6 +139,10 @@ static void small_ones(void)
     EXPECT_EQ(hv_ioctl_ptr(t.vcpu, HV_GET_MSRS, msrs), 1);
     msrs->nmsrs = HV_MSRS_MAX + 1;
     EXPECT_EQ(hv_ioctl_ptr(t.vcpu, HV_GET_MSRS, msrs), -E2BIG);
+
+    // A guest without the feature has not its command either.
+    EXPECT_EQ(msr_write(t.v, MSR_IA32_FLUSH_CMD, FLUSH_CMD_L1D, false), 1);
+    EXPECT_EQ(msr_write(t.v, MSR_IA32_FLUSH_CMD, FLUSH_CMD_L1D, true), 0);
 
     cpuid->nent = 1;
     EXPECT_EQ(hv_ioctl_ptr(HV_HANDLE_SYSTEM, HV_GET_SUPPORTED_CPUID, cpuid), -E2BIG);

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "models/cpu/x86/debug.h"
+#include "models/cpu/x86/observer.h"
 
 #define BREAKPOINTS 4u
 enum { RW_EXECUTE, RW_WRITE, RW_IO, RW_READ_WRITE };
@@ -32,7 +33,10 @@ static void note(struct vmx *v, unsigned n)
 void debug_data(struct pcpu *c, uint64_t linear, unsigned size, bool write)
 {
     struct x86_state *s = c->x86;
+    struct guest_observer *o = s->vmx.observer;
 
+    if (o)
+        o->access(o, c, linear, size, write);
     for (unsigned n = 0; n < BREAKPOINTS; n++) {
         unsigned k = kind(s->dr[7], n);
 

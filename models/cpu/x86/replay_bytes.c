@@ -5,7 +5,7 @@
 
 #include "hv/hw/guest.h"
 #include "models/cpu/uarch/uarch.h"
-#include "models/mmu/check.h"
+#include "models/mmu/peek.h"
 #include <stdio.h>
 
 #define BYTES_MAX 15u

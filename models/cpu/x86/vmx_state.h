@@ -59,8 +59,9 @@ struct vmx_controls {
     uint32_t exceptions;
 };
 
-struct entry_rule; // entry_checks.h
-struct interp;     // interp/interp.h
+struct entry_rule;     // entry_checks.h
+struct interp;         // interp/interp.h
+struct guest_observer; // observer.h
 
 // The result of the last arithmetic instruction, from which its flags can be had (SDM vol. 1 3.4.3.1).
 struct lazy_flags {
@@ -82,10 +83,11 @@ struct entry_memo {
 };
 
 struct vmx {
-    struct pcpu *cpu;      // Whose it is
-    struct interp *interp; // interp/interp.h: decoded code
-    bool on;               // Between VMXON and VMXOFF
-    bool in_guest;         // Non-root operation
+    struct pcpu *cpu;                // Whose it is
+    struct interp *interp;           // interp/interp.h: decoded code
+    struct guest_observer *observer; // observer.h; NULL: nobody watches
+    bool on;                         // Between VMXON and VMXOFF
+    bool in_guest;                   // Non-root operation
     uint64_t vmxon_pointer;
     uint64_t epoch; // Number of VMXONs
     struct vmcs_ref current;
@@ -118,6 +120,7 @@ struct vmx {
     // Of machine code only (guest == NULL): loaded at entry, saved at exit (segment.h).
     struct segment seg[SEGMENTS];
     struct descriptor_table gdtr, idtr;
+    bool alignment;         // Of data is checked: ring 3, CR0.AM, RFLAGS.AC (guest_space_cpl())
     struct lazy_flags lazy; // interp/flags.h: arithmetic flags that rflags does not have yet
 
     struct replay_guest *guest;  // The program that runs; NULL: machine code

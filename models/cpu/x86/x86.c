@@ -1,5 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
+#include "models/cpu/x86/debug.h"
 #include "models/cpu/x86/interp/interp.h"
+#include "models/cpu/x86/observer.h"
 #include "models/cpu/x86/x86_state.h"
 
 #include "models/apic/lapic.h"
@@ -36,6 +38,13 @@ void x86_reset(struct pcpu *c)
     mmu_reset(s->mmu);
     vmx_reset(c);
     interp_reset(s->vmx.interp);
+    debug_update(c);
+}
+
+void x86_observe(struct pcpu *c, struct guest_observer *o)
+{
+    c->x86->vmx.observer = o;
+    debug_update(c);
 }
 
 struct x86_state *x86_create(struct pcpu *c)
@@ -344,6 +353,7 @@ enum hw_fault x86_write_dr(struct pcpu *c, unsigned n, uint64_t value)
     if (n == 7)
         value = (value & 0xffff2bffu) | X86_DR7_RESET;
     s->dr[n] = value;
+    debug_update(c);
     return HW_DONE;
 }
 

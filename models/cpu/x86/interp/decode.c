@@ -340,6 +340,46 @@ void decoder_text(const struct decoder *d, const struct block *b, const struct u
         snprintf(text, size, "(undefined, 0x%02x...)", *p);
 }
 
+// Of a ModRM byte and what belongs to it (SDM vol. 2 2.1.5); may be more than there is.
+static unsigned modrm_length(const unsigned char *m, unsigned count, unsigned address_size)
+{
+    unsigned mod = m[0] >> 6, rm = m[0] & 7, base = rm, length = 1;
+
+    if (mod == 3)
+        return 1;
+    if (address_size == 2)
+        return mod == 0 ? rm == 6 ? 3 : 1 : mod + 1;
+    if (rm == 4) {
+        base = count > 1 ? m[1] & 7 : 0;
+        length++;
+    }
+    if (mod == 0)
+        return base == 5 ? length + 4 : length;
+    return length + (mod == 1 ? 1 : 4);
+}
+
+// 0F 18 to 0F 1F are hints, whatever Capstone knows of them: without what they are for they do nothing
+// (SDM vol. 2 appendix A, table A-3; ENDBR32 and RDSSP of processors without CET).
+static bool decode_hint(const struct decoder *d, struct uop *u, const unsigned char *bytes, unsigned count)
+{
+    unsigned at = 0, address_size = u->code_size == CODE_64 ? 8 : u->code_size == CODE_32 ? 4 : 2;
+
+    while (at < count && memchr("\x26\x2e\x36\x3e\x64\x65\x66\x67\xf2\xf3", bytes[at], 10))
+        if (bytes[at++] == 0x67)
+            address_size = address_size == 4 ? 2 : 4;
+    if (u->code_size == CODE_64 && at < count && (bytes[at] & 0xf0) == 0x40)
+        at++;
+    if (count < at + 3 || bytes[at] != 0x0f || (bytes[at + 1] & 0xf8) != 0x18)
+        return false;
+    at += 2;
+    at += modrm_length(bytes + at, count - at, address_size);
+    if (at > count || at > 15)
+        return false;
+    u->length = (uint8_t)at;
+    u->fn = d->row[X86_INS_NOP]->fn;
+    return true;
+}
+
 // Is it of an extension that CPUID does not give to machine-code guests (hv/vmm/cpuid_hidden.def), or of
 // another vendor? Then #UD is the whole answer.
 static bool excluded(const cs_insn *in)
@@ -379,6 +419,8 @@ bool decode_one(struct decoder *d, struct uop *u, const unsigned char *bytes, un
     if (decode_own(d, u, bytes, count))
         return true;
     if (!cs_disasm_iter(d->handle[u->code_size], &p, &left, &address, d->insn)) {
+        if (decode_hint(d, u, bytes, count))
+            return true;
         decode_undefined(u, count);
         return count >= 15;
     }

@@ -26,6 +26,8 @@ enum insn_result operand_linear(struct vmx *v, const struct uop *u, enum segment
 {
     if (!segment_linear(v, segment, offset, size, access & EPT_ACCESS_WRITE, linear))
         return segment_fault(v, u, segment);
+    if (__builtin_expect(v->alignment, 0) && size <= 8 && (*linear & (size - 1)))
+        return uop_fault(v, u, AC_VECTOR, 0); // SDM 6.15, interrupt 17
     return INSN_DONE;
 }
 
@@ -50,7 +52,7 @@ enum insn_result operand_load(struct vmx *v, const struct uop *u, enum segment_n
         uop_at(v, u);
         r = insn_access(guest_access(v->cpu, linear, size, EPT_ACCESS_READ, value));
     }
-    if (r == INSN_DONE && debug_armed(v->cpu))
+    if (r == INSN_DONE && debug_watched(v->cpu))
         debug_data(v->cpu, linear, size, false);
     return r;
 }
@@ -63,7 +65,7 @@ static void note_store(struct vmx *v, uint64_t linear, unsigned size)
 
     if (linear < code + b->bytes && linear + size > code)
         v->behind = true;
-    if (debug_armed(v->cpu))
+    if (debug_watched(v->cpu))
         debug_data(v->cpu, linear, size, true);
 }
 
@@ -170,6 +172,16 @@ enum insn_result memory_store_bytes_at(struct vmx *v, const struct uop *u, unsig
     if (r == INSN_DONE)
         note_store(v, linear, size);
     return r;
+}
+
+bool operand_in_turn(struct vmx *v, const struct uop *u)
+{
+    return in_turn(v) || again(v, u) == INSN_DONE;
+}
+
+void operand_stored(struct vmx *v, uint64_t linear, unsigned size)
+{
+    note_store(v, linear, size);
 }
 
 // --- Read-modify-write (SDM 8.1.2). One without LOCK is a load and a store, both allowed beforehand. ---

@@ -81,6 +81,10 @@ enum insn_result operand_load(struct vmx *v, const struct uop *u, enum segment_n
                               unsigned size, uint64_t *value);
 enum insn_result operand_store(struct vmx *v, const struct uop *u, enum segment_name segment, uint64_t offset,
                                unsigned size, uint64_t value);
+// For accesses of other shapes: before one, whether it is this processor's turn (false: the instruction
+// returns INSN_AGAIN); and behind a store.
+bool operand_in_turn(struct vmx *v, const struct uop *u);
+void operand_stored(struct vmx *v, uint64_t linear, unsigned size);
 // A read-modify-write at an offset in the memory operand's segment: begin gives the old value after all
 // checks for both; end writes, and cannot fail. Locked if UOP_LOCK says so.
 enum insn_result operand_rmw_begin(struct vmx *v, const struct uop *u, uint64_t offset, unsigned size,

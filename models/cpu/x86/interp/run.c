@@ -5,6 +5,7 @@
 #include "models/cpu/x86/interp/interp.h"
 #include "models/cpu/x86/interp/operand.h"
 #include "models/cpu/x86/interp/simd.h"
+#include "models/cpu/x86/observer.h"
 #include "models/cpu/x86/trace_state.h"
 
 #include <stdlib.h>
@@ -60,6 +61,24 @@ static bool careful(const struct vmx *v)
            (v->ctl.cpu & CPU_MONITOR_TRAP_FLAG) || (v->cpu->x86->dr[7] & 0xff);
 }
 
+// What a debugger hears of an instruction, before it and when it did not come to its end.
+static void observe(struct vmx *v, const struct block *b, const struct uop *u)
+{
+    struct guest_observer *o = v->observer;
+
+    if (!o)
+        return;
+    v->rip = b->rip + u->offset;
+    o->instruction(o, v->cpu);
+}
+static void observe_result(struct vmx *v, enum insn_result r)
+{
+    struct guest_observer *o = v->observer;
+
+    if (o && (r == INSN_AGAIN || r == INSN_EXIT))
+        o->unfinished(o, v->cpu);
+}
+
 // The instruction at v->rip; NULL where it is none of the running block (the fetch of it made the exit).
 static struct uop *uop_here(const struct vmx *v)
 {
@@ -112,15 +131,18 @@ static bool step(struct vmx *v, struct block *b, bool recorded, uint64_t begin)
     uint32_t blocking = v->blocking;
     enum insn_result r;
 
+    observe(v, b, u);
     v->cpu->now_ticks += u->ticks;
     r = u->fn(v, u);
+    observe_result(v, r);
     if (recorded && retires(r))
         record(v, u, begin);
     if (r == INSN_DONE)
         v->rip = next;
     if (r == INSN_DONE || r == INSN_BRANCH)
         return vmx_retired(v->cpu, blocking, rflags, v->rip != next);
-    if (r == INSN_AGAIN && v->element) { // A repeated string instruction traps like one that is over, but for RF.
+    if (r == INSN_AGAIN &&
+        v->element) { // A repeated string instruction traps like one that is over, but for RF.
         bool exits = vmx_retired(v->cpu, blocking, rflags, false);
 
         v->element = false;
@@ -133,17 +155,27 @@ static bool step(struct vmx *v, struct block *b, bool recorded, uint64_t begin)
     return r == INSN_EXIT;
 }
 
-// Carries out the block. INSN_BRANCH: v->rip is right.
-static enum insn_result execute(struct vmx *v, const struct block *b)
+// Carries out the block. INSN_BRANCH: v->rip is right. `observed` is a constant in each caller; `recorded`
+// and `begin`, when the fetch of the block began, count only with it.
+static inline __attribute__((always_inline)) enum insn_result
+execute(struct vmx *v, struct block *b, bool observed, bool recorded, uint64_t begin)
 {
     struct pcpu *c = v->cpu;
-    const struct uop *u = b->uops, *end = u + b->uop_count;
+    struct uop *u = b->uops, *end = u + b->uop_count;
 
     do {
         enum insn_result r;
 
+        if (observed)
+            observe(v, b, u);
         c->now_ticks += u->ticks;
         r = u->fn(v, u);
+        if (observed) {
+            if (recorded && retires(r))
+                record(v, u, begin);
+            observe_result(v, r);
+            begin = c->now_ticks;
+        }
         if (__builtin_expect(r != INSN_DONE, 0))
             return r;
         u++;
@@ -156,28 +188,10 @@ static enum insn_result execute(struct vmx *v, const struct block *b)
     return INSN_BRANCH;
 }
 
-// The same, a row for each.
-static enum insn_result execute_recorded(struct vmx *v, struct block *b, uint64_t begin)
+static __attribute__((noinline)) enum insn_result execute_observed(struct vmx *v, struct block *b,
+                                                                   bool recorded, uint64_t begin)
 {
-    struct pcpu *c = v->cpu;
-
-    for (struct uop *u = b->uops; u != b->uops + b->uop_count; u++) {
-        enum insn_result r;
-
-        c->now_ticks += u->ticks;
-        r = u->fn(v, u);
-        if (retires(r))
-            record(v, u, begin);
-        if (r != INSN_DONE)
-            return r;
-        if (v->behind) {
-            v->rip = b->rip + u->offset + u->length;
-            return INSN_BRANCH;
-        }
-        begin = c->now_ticks;
-    }
-    v->rip = b->rip + b->bytes;
-    return INSN_BRANCH;
+    return execute(v, b, true, recorded, begin);
 }
 
 bool interp_run(struct pcpu *c)
@@ -205,7 +219,8 @@ bool interp_run(struct pcpu *c)
             exits = step(v, b, recorded, begin);
             break;
         }
-        r = __builtin_expect(recorded, 0) ? execute_recorded(v, b, begin) : execute(v, b);
+        r = __builtin_expect(recorded || v->observer, 0) ? execute_observed(v, b, recorded, begin)
+                                                         : execute(v, b, false, false, 0);
         v->interp->exits = r == INSN_EXIT;
         exits = r == INSN_EXIT || (v->trap_exit && vmx_retired(c, 0, 0, true));
         if (r != INSN_BRANCH)

@@ -286,6 +286,20 @@ TEST(Fpu, XsaveWritesWhatIsAskedForAndSaysWhatIsInUse) // SDM vol. 1 13.7, 13.8
     bench_end();
 }
 
+TEST(Fpu, XgetbvTellsWhatIsInUse) // SDM vol. 1 13.6
+{
+    start();
+    clear();
+    v->xmm[3][1] = 1;
+    bench_gprs.r[1] = 1;
+    EXPECT_EQ(RUN(0x0f, 0x01, 0xd0), NONE);
+    EXPECT_EQ(bench_gprs.r[0], XFEATURE_SSE);
+    bench_gprs.r[1] = 0;
+    EXPECT_EQ(RUN(0x0f, 0x01, 0xd0), NONE);
+    EXPECT_EQ(bench_gprs.r[0], XFEATURE_X87 | XFEATURE_SSE | XFEATURE_PKRU);
+    bench_end();
+}
+
 TEST(Fpu, XsavecPutsComponentsTogether) // SDM vol. 1 13.4.3, 13.10
 {
     start();

@@ -65,3 +65,23 @@ TEST(Interp, CodeThatTheGuestWritesIsExecutedAsWritten) // SDM 11.6
     EXPECT_EQ(bench_gprs.r[0], 7);
     bench_end();
 }
+
+TEST(Interp, HintsOfTheOpcodeMapDoNothing) // SDM vol. 2 appendix A, table A-3: 0F 18 to 0F 1F
+{
+    static const unsigned char code[] = {
+        0xf3, 0x0f, 0x1e, 0xfa,                         // ENDBR64
+        0xf3, 0x48, 0x0f, 0x1e, 0xc8,                   // RDSSPQ rax, where there are no shadow stacks
+        0x0f, 0x19, 0x04, 0x25, 0xff, 0xff, 0xff, 0x7f, // With SIB and displacement, not mapped
+        0x66, 0x67, 0x0f, 0x1c, 0x84, 0x00, 0x00, 0x00, 0x00, 0x00, // Prefixes
+        0x0f, 0x1d, 0x05, 0xf4, 0xf4, 0xf4, 0xf4,                   // RIP-relative
+        0x0f, 0x1b, 0x40, 0xf4,                                     // 8 bits of displacement
+        0xf4,                                                       // hlt
+    };
+
+    start(code, sizeof code);
+    bench_gprs.r[0] = 1;
+    EXPECT_EQ(bench_run(), EXIT_REASON_HLT);
+    EXPECT_EQ(bench_gprs.r[0], 1);
+    EXPECT_EQ(bench_vmread(GUEST_RIP), CODE + sizeof code - 1);
+    bench_end();
+}
