@@ -322,6 +322,40 @@ static bool decode_own(const struct decoder *d, struct uop *u, const unsigned ch
     return true;
 }
 
+// Capstone 4 does not see an operand-size prefix in front of REP of a string instruction: it gets REP first, which
+// means the same. Returns `bytes`, or `copy` with the first `count` (at most 15) of them in that order.
+static const unsigned char *rep_first(const unsigned char *bytes, size_t count, unsigned char copy[15])
+{
+    static const unsigned char legacy[] = {0x26, 0x2e, 0x36, 0x3e, 0x64, 0x65, 0x66, 0x67, 0xf0, 0xf2, 0xf3};
+    static const unsigned char strings[] = {0x6c, 0x6d, 0x6e, 0x6f, 0xa4, 0xa5, 0xa6,
+                                            0xa7, 0xaa, 0xab, 0xac, 0xad, 0xae, 0xaf};
+    size_t at = 0, rep = 0;
+
+    for (; at < count && memchr(legacy, bytes[at], sizeof legacy); at++)
+        if (bytes[at] == 0xf2 || bytes[at] == 0xf3)
+            rep = at;
+    if (!rep || at == count)
+        return bytes;
+    if (!memchr(strings, bytes[at], sizeof strings) &&
+        !((bytes[at] & 0xf0) == 0x40 && at + 1 < count && memchr(strings, bytes[at + 1], sizeof strings)))
+        return bytes;
+    memcpy(copy, bytes, count);
+    copy[0] = bytes[rep];
+    memcpy(copy + 1, bytes, rep);
+    return copy;
+}
+
+static bool disassemble(const struct decoder *d, unsigned code_size, const unsigned char *bytes, size_t count,
+                        uint64_t rip)
+{
+    unsigned char copy[15];
+    const uint8_t *p;
+
+    count = count < sizeof copy ? count : sizeof copy;
+    p = rep_first(bytes, count, copy);
+    return cs_disasm_iter(d->handle[code_size], &p, &count, &rip, d->insn);
+}
+
 void decoder_text(const struct decoder *d, const struct block *b, const struct uop *u, char *text,
                   size_t size)
 {
@@ -334,7 +368,7 @@ void decoder_text(const struct decoder *d, const struct block *b, const struct u
 
     if (i >= 0)
         snprintf(text, size, "%s", own[i].name);
-    else if (cs_disasm_iter(d->handle[u->code_size], &p, &left, &address, d->insn))
+    else if (disassemble(d, u->code_size, p, left, address))
         snprintf(text, size, "%s%s%s", d->insn->mnemonic, *d->insn->op_str ? " " : "", d->insn->op_str);
     else
         snprintf(text, size, "(undefined, 0x%02x...)", *p);
@@ -406,9 +440,6 @@ static uop_fn by_opcode(struct uop *u, const cs_insn *in, bool *found)
 bool decode_one(struct decoder *d, struct uop *u, const unsigned char *bytes, unsigned count, uint64_t rip,
                 uint32_t mode)
 {
-    size_t left = count;
-    uint64_t address = rip;
-    const uint8_t *p = bytes;
     const struct uop_row *row;
     bool found;
 
@@ -418,7 +449,7 @@ bool decode_one(struct decoder *d, struct uop *u, const unsigned char *bytes, un
     u->base = u->index = REG_NONE;
     if (decode_own(d, u, bytes, count))
         return true;
-    if (!cs_disasm_iter(d->handle[u->code_size], &p, &left, &address, d->insn)) {
+    if (!disassemble(d, u->code_size, bytes, count, rip)) {
         if (decode_hint(d, u, bytes, count))
             return true;
         decode_undefined(u, count);
