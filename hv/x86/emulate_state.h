@@ -41,6 +41,7 @@ struct emulation {
     u32 shadow;                      // Interruptibility after it: INTERRUPTIBILITY_*.
     int result;                      // EMU_RESULT
     int (*then)(struct x86_vcpu *v); // After it, as an exit handler; NULL.
+    int (*after_writes)(struct x86_vcpu *v); // Of emulate_device_writes().
     u8 byte_count, bytes[EMU_INSN_MAX];
     struct {
         u8 vector;
