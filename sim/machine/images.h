@@ -39,5 +39,7 @@ bool images_read(const struct image_set *set, uint32_t vm, uint64_t gpa, void *t
 // What the run's row says of them ("untimed load of FILE (multiboot, N bytes, digest D) into VM"). To be
 // freed; NULL: there is none.
 char *images_text(const struct image_set *set, const struct scenario *s);
+// The same with all else that an untimed set-up phase does before the vCPUs start.
+char *images_setup_text(const struct image_set *set, const struct scenario *s);
 
 #endif
