@@ -47,9 +47,9 @@ memory_of() {
     esac
 }
 
-# "-cpu MODEL,-pcid,+invpcid" or "pcid=off": what the guest is not to see.
+# "-cpu MODEL,-pcid,+invpcid" or "pcid=off": what the guest is not to see, as far as it is a bit of CPUID here.
 hidden_of() {
-    tr ',' '\n' <<<"$1" | sed -n 's/^-//p; s/=off$//p' | grep -vx 'host-phys-bits\|migratable' | paste -sd,
+    tr ',' '\n' <<<"$1" | sed -n 's/^-//p; s/=off$//p' | grep -vx 'host-phys-bits\|migratable\|vmx-mbec\|npt\|skinit' | paste -sd,
 }
 
 run_one() {
