@@ -349,6 +349,21 @@ static int choose_uarchs(struct sim_machine *m, struct user_error *e)
     return 0;
 }
 
+static uint64_t cycles_to_ticks(uint64_t cycles)
+{
+    return cycles < TICKS_NEVER / TICKS_PER_CYCLE ? cycles * TICKS_PER_CYCLE : TICKS_NEVER;
+}
+
+// Which instructions of guests are recorded.
+static void choose_window(struct sim_machine *m)
+{
+    const struct machine_run *run = m->run;
+    bool stored = run->trace && (trace_stored(run->trace) & TRACE_INSTRUCTIONS);
+
+    m->machine.instructions_from_ticks = cycles_to_ticks(run->instructions_from);
+    m->machine.instructions_to_ticks = stored ? cycles_to_ticks(run->instructions_to) : 0;
+}
+
 // Brings everything back to reset. A run after it cannot tell whether there was one before.
 static void reset(struct sim_machine *m)
 {
@@ -365,6 +380,7 @@ static void reset(struct sim_machine *m)
     hw->trace = m->run->trace;
     hw->seed = m->run->seed;
     hw->attention = m->run->attention;
+    choose_window(m);
     hw->end_ticks = TICKS_NEVER;
     if (m->scenario->until_ns)
         hw->end_ticks = pcpu_ps_to_ticks(hw->cpus[0], m->scenario->until_ns * 1000);

@@ -26,6 +26,8 @@ enum insn_result operand_linear(struct vmx *v, const struct uop *u, enum segment
 {
     if (!segment_linear(v, segment, offset, size, access & EPT_ACCESS_WRITE, linear))
         return segment_fault(v, u, segment);
+    if (__builtin_expect(v->alignment, 0) && size <= 8 && (*linear & (size - 1)))
+        return uop_fault(v, u, AC_VECTOR, 0); // SDM 6.15, interrupt 17
     return INSN_DONE;
 }
 
