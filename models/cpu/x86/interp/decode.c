@@ -322,8 +322,8 @@ static bool decode_own(const struct decoder *d, struct uop *u, const unsigned ch
     return true;
 }
 
-// Capstone 4 does not see an operand-size prefix in front of REP of a string instruction: it gets REP first, which
-// means the same. Returns `bytes`, or `copy` with the first `count` (at most 15) of them in that order.
+// Capstone 4 does not see an operand-size prefix in front of REP of a string instruction: it gets REP first,
+// which means the same. Returns `bytes`, or `copy` with the first `count` (at most 15) of them in that order.
 static const unsigned char *rep_first(const unsigned char *bytes, size_t count, unsigned char copy[15])
 {
     static const unsigned char legacy[] = {0x26, 0x2e, 0x36, 0x3e, 0x64, 0x65, 0x66, 0x67, 0xf0, 0xf2, 0xf3};
