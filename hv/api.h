@@ -37,6 +37,8 @@ enum hv_ioctl_cmd {
 #define HV_TOUCH_READ 0u
 #define HV_TOUCH_WRITE 1u
 #define HV_TOUCH_RESIDENT 2u // Only if it is there: -ENOENT otherwise.
+#define HV_MADV_DONTNEED 0u  // Of HV_SYS_MADVISE_FREE: the pages go at once.
+#define HV_MADV_FREE 1u      // They go when memory is short, unless they were touched again.
 
 enum hv_cap {
     HV_CAP_IRQCHIP = 0,

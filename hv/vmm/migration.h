@@ -101,6 +101,7 @@ struct migration_vm_state {
     struct {
         u64 reads, writes, last;
     } devices[MIGRATION_DEVICES_MAX];
+    struct vmm_balloon balloon;
 };
 
 enum migration_phase {
@@ -167,6 +168,12 @@ s64 migration_start(struct vmm_vm *vm, const u64 *args);
 s64 migration_cancel(struct vmm_vm *vm);
 // Does the VM's guest run here? Waits while that is being decided.
 bool migration_is_here(struct vmm_vm *vm);
+// Post-copy: pages of the guest, which runs here, are still to come. Who discards one now loses it: the
+// source has sent it, or will not send it again.
+static inline bool migration_is_missing_pages(const struct vmm_vm *vm)
+{
+    return vm->migration && __atomic_load_n(&vm->migration->missing, __ATOMIC_ACQUIRE);
+}
 // Has the host that has the guest carry it out.
 s64 migration_forward(struct vmm_vm *vm, const struct vmm_action *action);
 

@@ -193,6 +193,7 @@ static void save_vm(struct vmm_vm *vm, struct migration_vm_state *s)
         s->devices[i].writes = vm->devices[i].writes;
         s->devices[i].last = vm->devices[i].last;
     }
+    vmm_balloon_save(vm, &s->balloon);
 }
 
 static s64 load_vm(struct vmm_vm *vm, const struct migration_vm_state *s)
@@ -208,7 +209,7 @@ static s64 load_vm(struct vmm_vm *vm, const struct migration_vm_state *s)
         vm->devices[i].writes = s->devices[i].writes;
         vm->devices[i].last = s->devices[i].last;
     }
-    return result;
+    return result < 0 ? result : vmm_balloon_load(vm, &s->balloon);
 }
 
 // Time goes on while it is being read: the time stamp counter says nothing.

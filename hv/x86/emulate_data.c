@@ -426,7 +426,8 @@ bool emu_mov_vector(struct x86_vcpu *v)
     return true;
 }
 
-// MOVQ of an MMX register to and from memory. Its operands are those of the XMM form, of which this is a half.
+// MOVQ of an MMX register to and from memory. Its operands are those of the XMM form, of which this is a
+// half.
 bool emu_mov_mmx(struct x86_vcpu *v)
 {
     struct operand a = v->emu.d.a, b = v->emu.d.b;

@@ -19,7 +19,7 @@
 
 // Extended state that guests may switch on: what the processor has and the core needs not save itself.
 #define XCR0_SUPPORTED                                                                                       \
-    (XFEATURE_X87 | XFEATURE_SSE | XFEATURE_AVX | XFEATURE_OPMASK | XFEATURE_ZMM_HI256 | XFEATURE_HI16_ZMM |   \
+    (XFEATURE_X87 | XFEATURE_SSE | XFEATURE_AVX | XFEATURE_OPMASK | XFEATURE_ZMM_HI256 | XFEATURE_HI16_ZMM | \
      XFEATURE_PKRU)
 
 // --- Host.

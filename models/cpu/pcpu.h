@@ -131,7 +131,9 @@ struct machine {
     uint64_t quantum_ticks;
     struct schedule *order; // models/cpu/native/schedule.h: a pinned order of which steps are left, or NULL
     bool stopping;          // The run is over: every hv context unwinds at its next hook.
-    uint64_t end_ticks;     // Simulated time at which it ends at the latest; TICKS_NEVER: open
+    // Instructions of machine code are recorded from here on and before there; to == 0: none are.
+    uint64_t instructions_from_ticks, instructions_to_ticks;
+    uint64_t end_ticks; // Simulated time at which it ends at the latest; TICKS_NEVER: open
     // Somebody outside of simulated time wants to be heard (Ctrl-C, progress): looked at every
     // PCPU_LOOK_TICKS.
     const volatile int *attention;

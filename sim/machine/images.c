@@ -200,3 +200,25 @@ bool images_read(const struct image_set *set, uint32_t vm, uint64_t gpa, void *t
     }
     return true;
 }
+
+char *images_setup_text(const struct image_set *set, const struct scenario *s)
+{
+    char *images = images_text(set, s);
+    char *text = NULL;
+    size_t size = 0;
+    FILE *out = open_memstream(&text, &size);
+
+    for (uint32_t i = 0; out && i < s->vm_count; i++)
+        if (s->vms[i].flags & VMM_VM_UNTIMED)
+            fprintf(out, "%suntimed prefault of %s", ftell(out) ? ", " : "", s->vms[i].name);
+    if (out && images)
+        fprintf(out, "%s%s", ftell(out) ? ", " : "", images);
+    free(images);
+    if (out)
+        fclose(out);
+    if (text && !*text) {
+        free(text);
+        text = NULL;
+    }
+    return text;
+}

@@ -349,6 +349,21 @@ static int choose_uarchs(struct sim_machine *m, struct user_error *e)
     return 0;
 }
 
+static uint64_t cycles_to_ticks(uint64_t cycles)
+{
+    return cycles < TICKS_NEVER / TICKS_PER_CYCLE ? cycles * TICKS_PER_CYCLE : TICKS_NEVER;
+}
+
+// Which instructions of guests are recorded.
+static void choose_window(struct sim_machine *m)
+{
+    const struct machine_run *run = m->run;
+    bool stored = run->trace && (trace_stored(run->trace) & TRACE_INSTRUCTIONS);
+
+    m->machine.instructions_from_ticks = cycles_to_ticks(run->instructions_from);
+    m->machine.instructions_to_ticks = stored ? cycles_to_ticks(run->instructions_to) : 0;
+}
+
 // Brings everything back to reset. A run after it cannot tell whether there was one before.
 static void reset(struct sim_machine *m)
 {
@@ -365,6 +380,7 @@ static void reset(struct sim_machine *m)
     hw->trace = m->run->trace;
     hw->seed = m->run->seed;
     hw->attention = m->run->attention;
+    choose_window(m);
     hw->end_ticks = TICKS_NEVER;
     if (m->scenario->until_ns)
         hw->end_ticks = pcpu_ps_to_ticks(hw->cpus[0], m->scenario->until_ns * 1000);
@@ -418,34 +434,10 @@ static char *knob_text(const struct sim_machine *m, const struct knobs *values)
     return text;
 }
 
-// What an untimed set-up phase does before the vCPUs start; NULL: there is none.
-static char *setup_text(const struct sim_machine *m)
-{
-    const struct scenario *s = m->scenario;
-    char *images = images_text(&m->images, s);
-    char *text = NULL;
-    size_t size = 0;
-    FILE *out = open_memstream(&text, &size);
-
-    for (uint32_t i = 0; out && i < s->vm_count; i++)
-        if (s->vms[i].flags & VMM_VM_UNTIMED)
-            fprintf(out, "%suntimed prefault of %s", ftell(out) ? ", " : "", s->vms[i].name);
-    if (out && images)
-        fprintf(out, "%s%s", ftell(out) ? ", " : "", images);
-    free(images);
-    if (out)
-        fclose(out);
-    if (text && !*text) {
-        free(text);
-        text = NULL;
-    }
-    return text;
-}
-
 static int begin_trace(struct sim_machine *m, const struct knobs *values, struct user_error *e)
 {
     struct machine_run *run = m->run;
-    char *knobs = knob_text(m, values), *setup = setup_text(m);
+    char *knobs = knob_text(m, values), *setup = images_setup_text(&m->images, m->scenario);
     struct trace_swept swept[SCENARIO_AXES_MAX];
 
     for (uint32_t i = 0; i < m->scenario->swept_count; i++) {

@@ -48,6 +48,8 @@ struct machine_run {
     uint64_t seed;
     struct trace *trace;  // May be NULL: nothing recorded, no digest.
     const char *resolved; // Text for the run's row, or NULL.
+    // Where the trace stores instructions: those that begin from here on and before there, in cycles.
+    uint64_t instructions_from, instructions_to;
     // Called about every 10^6 cycles of simulated time while *attention is set; may call machine_interrupt().
     const volatile int *attention;
     void (*on_attention)(void *ctx, uint64_t cycles);

@@ -8,8 +8,8 @@
 
 #define CPU_FEATURE_NAME_BYTES 32u
 
-// The bit of that name. False: there is none; *near is the nearest name in `text` (CPU_FEATURE_NAME_BYTES), or
-// NULL if none is near.
+// The bit of that name. False: there is none; *near is the nearest name in `text` (CPU_FEATURE_NAME_BYTES),
+// or NULL if none is near.
 bool cpu_feature_find(const char *name, struct vmm_cpuid_bit *out, char *text, const char **near);
 // Its name into `text` (CPU_FEATURE_NAME_BYTES).
 void cpu_feature_name(const struct vmm_cpuid_bit *bit, char *text);

@@ -60,7 +60,8 @@ static int load_hide(struct loader *l, const struct raw_program *raw, const char
         snprintf(field, sizeof field, "%.80s.program.hide[%u]", base, i);
         if (!cpu_feature_find(raw->hide[i], &p->hide[i], text, &near))
             return load_error(l, field, "`%.60s` is no feature of CPUID%s%s%s (names: spec/cpuid.def)",
-                              raw->hide[i], near ? "; did you mean `" : "", near ? near : "", near ? "`?" : "");
+                              raw->hide[i], near ? "; did you mean `" : "", near ? near : "",
+                              near ? "`?" : "");
         p->hide_count++;
     }
     return 0;

@@ -445,13 +445,13 @@ static void print_hosts(const struct scenario *s, FILE *out)
         s->hosts[0].replace.count == 0 && strcmp(s->hosts[0].name, "host") == 0) {
         fputs("machine: { arch: x86, uarch: ", out);
         scenario_quote(out, s->uarch);
-        fprintf(out, ", cpus: %" PRIu32 ", memory: %" PRIu64 "B }\n", s->hosts[0].cpus,
-                s->hosts[0].memory_bytes);
+        fprintf(out, ", cpus: %" PRIu32 ", memory: %" PRIu64 "B, overcommit: %s }\n", s->hosts[0].cpus,
+                s->hosts[0].memory_bytes, s->overcommit ? "on" : "off");
         return;
     }
     fputs("machine: { arch: x86, uarch: ", out);
     scenario_quote(out, s->uarch);
-    fputs(" }\nhosts:\n", out);
+    fprintf(out, ", overcommit: %s }\nhosts:\n", s->overcommit ? "on" : "off");
     for (uint32_t i = 0; i < s->host_count; i++) {
         const struct scenario_host *h = &s->hosts[i];
 

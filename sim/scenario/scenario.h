@@ -171,6 +171,7 @@ struct scenario {
     struct scenario_host *hosts; // At least one.
     uint32_t host_count;
     struct scenario_link link; // Where there are two hosts.
+    uint32_t overcommit;       // 1: the VMs of a host may have more memory than it.
     uint64_t until_ns;  // Simulated time at which the run ends at the latest; 0: when the guests are done
     uint32_t check_tlb; // 1: compare every hit of a translation cache with the tables (docs/tlb-checker.md)
     struct scenario_vm *vms;

@@ -69,7 +69,7 @@ static const cyaml_schema_value_t recorded_entry = ENTRY(struct raw_recorded, re
 
 static const cyaml_schema_field_t machine_fields[] = {
     TEXT(struct raw_machine, arch), TEXT(struct raw_machine, uarch), TEXT(struct raw_machine, cpus),
-    TEXT(struct raw_machine, memory), CYAML_FIELD_END};
+    TEXT(struct raw_machine, memory), TEXT(struct raw_machine, overcommit), CYAML_FIELD_END};
 
 static const cyaml_schema_field_t link_fields[] = {
     TEXT(struct raw_link, bandwidth), TEXT(struct raw_link, latency), TEXT(struct raw_link, mtu),

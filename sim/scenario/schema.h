@@ -94,7 +94,7 @@ struct raw_recorded {
     char *reason, *count, *p50_ns, *p99_ns;
 };
 struct raw_machine {
-    char *arch, *uarch, *cpus, *memory;
+    char *arch, *uarch, *cpus, *memory, *overcommit;
 };
 struct raw_host {
     char *name, *cpus, *memory, *uarch;

@@ -21,6 +21,7 @@ static const struct {
      false}, // Any lock-less fault before the log starts will do.
     {"dirty/order-fetch", "dirty.get_order=fetch_protect_flush", true},
     {"dirty/order-flush", "dirty.get_order=fetch_protect_flush", true},
+    {"mmu/free-page-release", "mm.release_order=flush_first", true},
 };
 enum { ROWS = sizeof rows / sizeof *rows };
 

@@ -6,6 +6,7 @@
 #include "tools/hvsim/command.h"
 #include "tools/hvsim/report.h"
 #include "tools/hvsim/watch.h"
+#include "tools/hvsim/window_option.h"
 #include "traces/export.h"
 #include <errno.h>
 #include <inttypes.h>
@@ -14,13 +15,14 @@
 #include <string.h>
 #include <unistd.h>
 
-enum { OPT_DB = BOOT_OPTIONS, OPT_TRACE, OPT_JSON, OPT_RESOLVED };
+enum { OPT_DB = BOOT_OPTIONS, OPT_TRACE, OPT_WINDOW, OPT_JSON, OPT_RESOLVED };
 static const struct option_row options[] = {
 #define BOOT_OPTION(id, name, value, about) [BOOT_##id] = {name, value, about},
 #include "tools/hvsim/boot_options.def"
     [OPT_DB] = {"--db", "FILE", "append the run to this trace database (default: none is kept)"},
     [OPT_TRACE] = {"--trace", "LIST",
                    "categories to store with --db: exits,events,calls,spans,... (default exits,events)"},
+    [OPT_WINDOW] = {"--window", "FROM..TO", WINDOW_OPTION_ABOUT},
     [OPT_JSON] = {"--json", NULL,
                   "one JSON object on standard output; the console, if no --console, goes to standard error"},
     [OPT_RESOLVED] = {"--print-resolved", NULL, "print the scenario that this is, for `hvsim run`, and stop"},
@@ -45,6 +47,7 @@ static const struct usage usage = {
 
 struct arguments {
     struct boot_arguments common;
+    struct window_option window;
     const char *db;
     uint32_t store;
     bool json, resolved;
@@ -67,6 +70,8 @@ static int take_option(struct arguments *a, int option, const char *value)
         return trace_category_parse(value, &a->store, message, sizeof message)
                    ? 0
                    : complain("--trace: %s", message);
+    case OPT_WINDOW:
+        return window_option(&a->window, value);
     case OPT_DB:
         a->db = value;
         return *value ? 0 : complain("--db wants the name of a file, got ``");
@@ -191,6 +196,7 @@ static int simulate(const struct arguments *a, struct session *session, struct t
     struct user_error e = {""};
 
     session->watch.trace = trace;
+    window_cycles(&a->window, session->watch.clock_khz, &run.instructions_from, &run.instructions_to);
     watch_start();
     int result = machine_run(session->watch.machine, &run, &e);
 

@@ -27,7 +27,7 @@ int export_main(int argc, char **argv);
 // One option of a verb. `value_name` NULL: a flag.
 struct option_row {
     const char *name;       // "--variant"
-    const char *value_name; // "NAME"
+    const char *value_name; // "NAME"; "[N]": may be left out, and begins with a digit
     const char *about;
 };
 // A verb's usage and options, made from one table.

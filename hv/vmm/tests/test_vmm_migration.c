@@ -135,6 +135,15 @@ struct vmm_slot *vmm_find_slot(struct vmm_vm *of, u32 slot)
             return &of->slots[i];
     return NULL;
 }
+void vmm_balloon_save(struct vmm_vm *of, struct vmm_balloon *out)
+{
+    *out = of->balloon;
+}
+s64 vmm_balloon_load(struct vmm_vm *of, const struct vmm_balloon *in)
+{
+    of->balloon = *in;
+    return 0;
+}
 void vmm_ioapic_save(struct vmm_ioapic *io, struct vmm_ioapic_state *s)
 {
     (void)io, (void)s;

@@ -203,7 +203,8 @@ TEST(VmmGuestCpuid, WhatTheInterpreterDoesNotModelIsHidden)
 
 TEST(VmmGuestCpuid, AVmHidesMore)
 {
-    static const struct vmm_cpuid_bit bits[] = {{1, 0, CPUID_ECX, CPUID_PCID}, {7, 0, CPUID_EBX, CPUID_INVPCID}};
+    static const struct vmm_cpuid_bit bits[] = {{1, 0, CPUID_ECX, CPUID_PCID},
+                                                {7, 0, CPUID_EBX, CPUID_INVPCID}};
 
     make_table(1);
     vmm_guest_cpuid(table, 1, bits, 2);

@@ -179,7 +179,8 @@ static void int1_stepped(struct hw_gprs *r)
 static void behind_int1(struct hw_gprs *r)
 {
     (void)r;
-    pending_bs[1] = fake_vmcs_read(GUEST_INTERRUPTIBILITY_INFO) | fake_vmcs_read(GUEST_PENDING_DBG_EXCEPTIONS);
+    pending_bs[1] =
+        fake_vmcs_read(GUEST_INTERRUPTIBILITY_INFO) | fake_vmcs_read(GUEST_PENDING_DBG_EXCEPTIONS);
     entered_rip[1] = fake_vmcs_read(GUEST_RIP);
     info[1] = fake_vmcs_read(VM_ENTRY_INTR_INFO_FIELD);
     guest_exit(EXIT_REASON_EXTERNAL_INTERRUPT, 0, 0);

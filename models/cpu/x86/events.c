@@ -66,8 +66,8 @@ static bool delivery_faults(struct pcpu *c)
     return vmx_exception(c, GP_VECTOR, error, 0);
 }
 
-// Debug traps that wait when an event is delivered go with it; behind MOV SS they survive what software raises
-// by INT n, INT3 and INTO (SDM 26.6.3).
+// Debug traps that wait when an event is delivered go with it; behind MOV SS they survive what software
+// raises by INT n, INT3 and INTO (SDM 26.6.3).
 static void drop_debug_traps(struct vmx *v, uint32_t type)
 {
     bool software = type == INTR_TYPE_SOFT_INTERRUPT || type == INTR_TYPE_SOFT_EXCEPTION;

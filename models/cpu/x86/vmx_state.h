@@ -120,12 +120,14 @@ struct vmx {
     // Of machine code only (guest == NULL): loaded at entry, saved at exit (segment.h).
     struct segment seg[SEGMENTS];
     struct descriptor_table gdtr, idtr;
+    bool alignment;         // Of data is checked: ring 3, CR0.AM, RFLAGS.AC (guest_space_cpl())
     struct lazy_flags lazy; // interp/flags.h: arithmetic flags that rflags does not have yet
 
     struct replay_guest *guest;  // The program that runs; NULL: machine code
     bool linear;                 // Its addresses are linear, not guest-physical
     bool delivered;              // An event went through the IDT at this boundary
     bool behind;                 // Machine code: something is to be looked at behind this instruction
+    bool element;                // INSN_AGAIN is of a string instruction: a trap follows each element
     bool trap_held;              // SYSCALL has cleared RFLAGS.TF: no single-step trap follows it
     uint32_t trap_exit;          // Reason of an exit that follows the current instruction (0: none) ...
     uint64_t trap_qualification; // ... and its qualification

@@ -48,6 +48,7 @@ static inline void guest_space_cpl(struct pcpu *c, unsigned cpl)
 {
     bool ac = c->x86->vmx.rflags & X86_RFLAGS_AC;
 
+    c->x86->vmx.alignment = cpl == 3 && ac && (c->x86->cr[0] & X86_CR0_AM);
     c->x86->mmu->mode = cpl == 3 ? MMU_USER : ac ? MMU_SUPERVISOR_AC : MMU_SUPERVISOR;
 }
 static inline void guest_space_ac(struct pcpu *c)

@@ -71,8 +71,8 @@ static inline void x87_set_top(struct x87 *x, unsigned top)
     x->status = (uint16_t)((x->status & ~X87_STATUS_TOP) | top << X87_STATUS_TOP_SHIFT);
 }
 
-// --- MMX: registers are the mantissas of physical ones; each access but EMMS makes the x87 stack one of eight
-// valid registers with TOP 0 (SDM vol. 1 9.5.1). ---
+// --- MMX: registers are the mantissas of physical ones; each access but EMMS makes the x87 stack one of
+// eight valid registers with TOP 0 (SDM vol. 1 9.5.1). ---
 
 static inline uint64_t mmx_read(const struct x87 *x, unsigned reg)
 {

@@ -8,6 +8,7 @@
 #define WAIT_LOOPS 2000
 #define APIC_ICR_LOW 0xfee00300
 #define APIC_ICR_HIGH 0xfee00310
+#define START_LOOPS 20000
 #define START_UP 0x8000 // Of the other processor, below 1 MiB
 #define COUNTER 0x9000
 
@@ -48,7 +49,7 @@ work:
     movq %rax, sum(%rip)
     ret
 
-// INIT and SIPI to processor 1, if there is one (SDM 8.4.4.1).
+// INIT and SIPI to processor 1 (SDM 8.4.4.1); if there is one it begins to count soon.
 start_other:
     leaq other(%rip), %rsi
     movl $START_UP, %edi
@@ -59,7 +60,13 @@ start_other:
     movl $APIC_ICR_LOW, %edi
     movl $0x4500, (%rdi)
     movl $0x4600 + (START_UP >> 12), (%rdi)
-    ret
+    movl $START_LOOPS, %ecx
+1:  cmpw $0, COUNTER
+    jne 2f
+    pause
+    decl %ecx
+    jnz 1b
+2:  ret
 
     .code16
 other:

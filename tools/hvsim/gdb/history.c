@@ -82,9 +82,24 @@ static void send_order(const struct history_point *p, char order)
         ;
 }
 
+static unsigned find_alive(const struct history_shared *s, uint32_t number)
+{
+    unsigned i = 0;
+
+    while (i < s->alive_count && s->alive[i] != number)
+        i++;
+    return i;
+}
+
 static void drop(struct history *h, unsigned i)
 {
-    send_order(&h->points[i], ORDER_END);
+    struct history_shared *s = h->shared;
+    unsigned at = find_alive(s, h->points[i].number);
+
+    if (at < s->alive_count) {
+        send_order(&h->points[i], ORDER_END);
+        s->alive[at] = s->alive[--s->alive_count];
+    }
     close(h->points[i].order);
     memmove(&h->points[i], &h->points[i + 1], (--h->point_count - i) * sizeof *h->points);
 }
@@ -130,6 +145,14 @@ static void await_scan(struct history *h, pid_t pid)
         report(h, REPORT_LOST);
 }
 
+// In a copy: what has gone since its snapshot was made.
+static void forget_gone(struct history *h)
+{
+    for (unsigned i = h->point_count; i-- > 0;)
+        if (find_alive(h->shared, h->points[i].number) == h->shared->alive_count)
+            drop(h, i);
+}
+
 // Sleeps until there is an order; returns in a copy that carries it out.
 static enum history_role sleep_at(struct history *h, int orders)
 {
@@ -152,6 +175,7 @@ static enum history_role sleep_at(struct history *h, int orders)
 
         if (pid == 0) {
             close(orders);
+            forget_gone(h);
             return role;
         }
         if (pid < 0)
@@ -171,18 +195,20 @@ enum history_role history_snapshot(struct history *h, uint64_t position)
         thin(h, position);
     if (pipe(orders))
         return HISTORY_LIVE; // Out of descriptors: going back takes longer.
-    struct history_point *p = &h->points[h->point_count];
+    struct history_shared *s = h->shared;
 
     fflush(NULL);
-    *p = (struct history_point){.position = position, .order = orders[1]};
-    h->point_count++; // The copy can give orders to its own snapshot.
-    p->pid = fork();
-    if (p->pid == 0)
+    // The copy can give orders to its own snapshot.
+    h->points[h->point_count++] = (struct history_point){position, orders[1], ++s->last_number};
+    s->alive[s->alive_count++] = s->last_number;
+    pid_t pid = fork();
+
+    if (pid == 0)
         return sleep_at(h, orders[0]);
     close(orders[0]);
-    if (p->pid < 0) {
-        close(orders[1]);
-        h->point_count--;
+    if (pid < 0) {
+        s->alive_count--;
+        close(h->points[--h->point_count].order);
     }
     return HISTORY_LIVE;
 }

@@ -43,12 +43,15 @@ struct history_shared {
     volatile bool cancel;   // gdb wants the scan to end
     uint64_t console_bytes; // Of the guests' consoles that have been written
     bool begun;             // gdb has been told of the first stop
+    // Snapshots there are, by number. A copy knows those that were there when its snapshot was made; some may
+    // be gone.
+    uint32_t alive[HISTORY_POINTS_MAX], alive_count, last_number;
 };
 
 struct history_point {
     uint64_t position;
     int order; // To write to; it reads the other end.
-    pid_t pid;
+    uint32_t number;
 };
 struct history {
     struct history_shared *shared;

@@ -20,7 +20,7 @@ static int listen_unix(struct server *s, const char *path)
         errno = ENAMETOOLONG;
         return -1;
     }
-    strcpy(a.sun_path, path);
+    memcpy(a.sun_path, path, strlen(path) + 1);
     s->listener = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
     if (s->listener < 0 || bind(s->listener, (struct sockaddr *)&a, sizeof a))
         return -1;

@@ -127,11 +127,24 @@ static bool send_stop(struct session *s)
     return send_text(s, text, strlen(text));
 }
 
+// Where going back ends: positions before this one. A vCPU may be in the middle of an instruction while
+// another one stops; a step back of it goes to the one before.
+static uint64_t bound_of(struct session *s, bool step)
+{
+    const unsigned thread = s->history.shared->state.stepping;
+    const struct view_vcpu *g = &s->view.vcpus[thread - 1];
+    bool before = s->at_instruction && g->begun == s->position;
+
+    if (step && !before && g->begun && view_regs(&s->view, thread)->rip == g->begun_rip)
+        return g->begun;
+    return s->position + (s->at_instruction ? 0 : 1);
+}
+
 // Goes back, which ends this process, unless there is nothing to go back to. False: gdb is gone.
 static bool go_back(struct session *s, bool step)
 {
     struct history_shared *h = s->history.shared;
-    uint64_t bound = s->position + (s->at_instruction ? 0 : 1), to;
+    uint64_t bound = bound_of(s, step), to;
     const struct history_order how = {.instructions = step, .thread = h->state.stepping};
 
     if (bound <= 1) {
@@ -380,8 +393,9 @@ static void on_instruction(struct guest_observer *o, struct pcpu *c)
     if (same)
         return;
     g->begun = ++s->position;
+    g->begun_rip = v->rip;
     g->instructions++;
-    linear = segment_code_size(v) == CODE_64 ? v->rip : (uint32_t)(v->seg[SEG_CS].base + v->rip);
+    linear = view_pc(v);
     if (s->position >= s->next_look || s->look || g->hit.set || s->filter >> linear % 64 & 1)
         look(s, g, linear);
 }

@@ -8,14 +8,16 @@
 #include "tools/hvsim/gdb/packets.h"
 #include <stdio.h>
 
+struct vmx; // models/cpu/x86/vmx_state.h
+
 #define VIEW_REASONS 128u // Basic exit reasons
 
 struct view_vcpu {
     uint32_t vm, vcpu;
     const struct pcpu *cpu; // That it ran on last; NULL: it has never been entered
     bool in_guest;
-    struct gdb_regs regs; // At the last exit, or as view_regs() found them in the guest
-    uint64_t begun;       // Position of its last instruction
+    struct gdb_regs regs;      // At the last exit, or as view_regs() found them in the guest
+    uint64_t begun, begun_rip; // Position and RIP of its last instruction
     uint64_t instructions;
     bool unfinished; // That instruction is to be begun again if RIP is still this:
     uint64_t unfinished_rip;
@@ -41,6 +43,8 @@ void view_close(struct view *v);
 // The vCPU that executes on `c`; NULL: none of these.
 struct view_vcpu *view_of(const struct view *v, const struct pcpu *c);
 
+// Linear address of the instruction at RIP.
+uint64_t view_pc(const struct vmx *v);
 // Registers of the machine code that `c` executes in non-root operation.
 void view_capture(struct gdb_regs *r, const struct pcpu *c);
 // Registers of thread `thread`: those it has in the guest, or with which it left it. Zeros before its first

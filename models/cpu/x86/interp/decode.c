@@ -263,13 +263,14 @@ static const struct {
     uint8_t bytes[3], count;
     uint8_t modrm_mask, modrm; // Of the byte behind them, if mask is not 0
     uint16_t id;
+    const char *name;
 } own[] = {
-    {0, {0x0f, 0x01, 0xee}, 3, 0, 0, UOP_RDPKRU},
-    {0, {0x0f, 0x01, 0xef}, 3, 0, 0, UOP_WRPKRU},
-    {0, {0x0f, 0x01, 0xe8}, 3, 0, 0, UOP_SERIALIZE},
-    {0xf3, {0x0f, 0xc7}, 2, 0xf8, 0xf8, UOP_RDPID},
-    {0, {0x0f, 0xb9}, 2, 0, 0, UOP_UD1},
-    {0, {0x0f, 0xff}, 2, 0, 0, UOP_UD0},
+    {0, {0x0f, 0x01, 0xee}, 3, 0, 0, UOP_RDPKRU, "rdpkru"},
+    {0, {0x0f, 0x01, 0xef}, 3, 0, 0, UOP_WRPKRU, "wrpkru"},
+    {0, {0x0f, 0x01, 0xe8}, 3, 0, 0, UOP_SERIALIZE, "serialize"},
+    {0xf3, {0x0f, 0xc7}, 2, 0xf8, 0xf8, UOP_RDPID, "rdpid"},
+    {0, {0x0f, 0xb9}, 2, 0, 0, UOP_UD1, "ud1"},
+    {0, {0x0f, 0xff}, 2, 0, 0, UOP_UD0, "ud0"},
 };
 
 static unsigned own_length(unsigned i, const unsigned char *bytes, unsigned count, uint8_t prefix)
@@ -281,29 +282,96 @@ static unsigned own_length(unsigned i, const unsigned char *bytes, unsigned coun
     return own[i].modrm_mask && (bytes[own[i].count] & own[i].modrm_mask) != own[i].modrm ? 0 : need;
 }
 
-static bool decode_own(const struct decoder *d, struct uop *u, const unsigned char *bytes, unsigned count)
+// The row of `own` that the bytes are, with the instruction's length and REX prefix; -1: none.
+static int find_own(const struct uop *u, const unsigned char *bytes, unsigned count, unsigned *size,
+                    uint8_t *rex)
 {
     unsigned skip = 0;
-    uint8_t prefix = 0, rex = 0;
+    uint8_t prefix = 0;
 
+    *rex = 0;
     if (count && (bytes[0] == 0xf3 || bytes[0] == 0xf2 || bytes[0] == 0x66))
         prefix = bytes[skip++];
     if (u->code_size == CODE_64 && skip < count && (bytes[skip] & 0xf0) == 0x40)
-        rex = bytes[skip++];
+        *rex = bytes[skip++];
     for (unsigned i = 0; i < sizeof own / sizeof *own; i++) {
         unsigned length = own_length(i, bytes + skip, count - skip, prefix);
-        const struct uop_row *row = d->row[own[i].id];
 
-        if (!length || !row)
-            continue;
-        u->length = (uint8_t)(skip + length);
-        u->reg[0] = (uint8_t)((bytes[skip + length - 1] & 7) | (rex & 1) << 3);
-        u->size = u->code_size == CODE_64 ? 8 : 4;
-        u->flags |= UOP_ENDS;
-        u->fn = row->fn;
-        return true;
+        if (length) {
+            *size = skip + length;
+            return (int)i;
+        }
     }
-    return false;
+    return -1;
+}
+
+static bool decode_own(const struct decoder *d, struct uop *u, const unsigned char *bytes, unsigned count)
+{
+    unsigned length;
+    uint8_t rex;
+    int i = find_own(u, bytes, count, &length, &rex);
+    const struct uop_row *row = i < 0 ? NULL : d->row[own[i].id];
+
+    if (!row)
+        return false;
+    u->length = (uint8_t)length;
+    u->reg[0] = (uint8_t)((bytes[length - 1] & 7) | (rex & 1) << 3);
+    u->size = u->code_size == CODE_64 ? 8 : 4;
+    u->flags |= UOP_ENDS;
+    u->fn = row->fn;
+    return true;
+}
+
+// Capstone 4 does not see an operand-size prefix in front of REP of a string instruction: it gets REP first,
+// which means the same. Returns `bytes`, or `copy` with the first `count` (at most 15) of them in that order.
+static const unsigned char *rep_first(const unsigned char *bytes, size_t count, unsigned char copy[15])
+{
+    static const unsigned char legacy[] = {0x26, 0x2e, 0x36, 0x3e, 0x64, 0x65, 0x66, 0x67, 0xf0, 0xf2, 0xf3};
+    static const unsigned char strings[] = {0x6c, 0x6d, 0x6e, 0x6f, 0xa4, 0xa5, 0xa6,
+                                            0xa7, 0xaa, 0xab, 0xac, 0xad, 0xae, 0xaf};
+    size_t at = 0, rep = 0;
+
+    for (; at < count && memchr(legacy, bytes[at], sizeof legacy); at++)
+        if (bytes[at] == 0xf2 || bytes[at] == 0xf3)
+            rep = at;
+    if (!rep || at == count)
+        return bytes;
+    if (!memchr(strings, bytes[at], sizeof strings) &&
+        !((bytes[at] & 0xf0) == 0x40 && at + 1 < count && memchr(strings, bytes[at + 1], sizeof strings)))
+        return bytes;
+    memcpy(copy, bytes, count);
+    copy[0] = bytes[rep];
+    memcpy(copy + 1, bytes, rep);
+    return copy;
+}
+
+static bool disassemble(const struct decoder *d, unsigned code_size, const unsigned char *bytes, size_t count,
+                        uint64_t rip)
+{
+    unsigned char copy[15];
+    const uint8_t *p;
+
+    count = count < sizeof copy ? count : sizeof copy;
+    p = rep_first(bytes, count, copy);
+    return cs_disasm_iter(d->handle[code_size], &p, &count, &rip, d->insn);
+}
+
+void decoder_text(const struct decoder *d, const struct block *b, const struct uop *u, char *text,
+                  size_t size)
+{
+    const uint8_t *p = b->code + u->offset;
+    size_t left = b->bytes - u->offset;
+    uint64_t address = b->rip + u->offset;
+    unsigned length;
+    uint8_t rex;
+    int i = find_own(u, p, (unsigned)left, &length, &rex);
+
+    if (i >= 0)
+        snprintf(text, size, "%s", own[i].name);
+    else if (disassemble(d, u->code_size, p, left, address))
+        snprintf(text, size, "%s%s%s", d->insn->mnemonic, *d->insn->op_str ? " " : "", d->insn->op_str);
+    else
+        snprintf(text, size, "(undefined, 0x%02x...)", *p);
 }
 
 // Of a ModRM byte and what belongs to it (SDM vol. 2 2.1.5); may be more than there is.
@@ -378,9 +446,6 @@ static uop_fn by_opcode(struct uop *u, const cs_insn *in, bool *found)
 bool decode_one(struct decoder *d, struct uop *u, const unsigned char *bytes, unsigned count, uint64_t rip,
                 uint32_t mode)
 {
-    size_t left = count;
-    uint64_t address = rip;
-    const uint8_t *p = bytes;
     const struct uop_row *row;
     bool found;
 
@@ -390,7 +455,7 @@ bool decode_one(struct decoder *d, struct uop *u, const unsigned char *bytes, un
     u->base = u->index = REG_NONE;
     if (decode_own(d, u, bytes, count))
         return true;
-    if (!cs_disasm_iter(d->handle[u->code_size], &p, &left, &address, d->insn)) {
+    if (!disassemble(d, u->code_size, bytes, count, rip)) {
         if (decode_hint(d, u, bytes, count))
             return true;
         decode_undefined(u, count);

@@ -230,13 +230,21 @@ static uop_fn choose_leave(struct uop *u, const cs_insn *in, const struct uop_ro
 }
 
 const struct uop_row exec_move_rows[] = {
-    {X86_INS_MOV, choose_mov, NULL},        {X86_INS_MOVABS, choose_mov, NULL},
-    {X86_INS_MOVZX, NULL, movzx},           {X86_INS_MOVSX, NULL, movsx},
-    {X86_INS_MOVSXD, choose_movsxd, movsx}, {X86_INS_LEA, choose_lea, NULL},
-    {X86_INS_CBW, choose_convert, convert},    {X86_INS_CWDE, choose_convert, convert},
-    {X86_INS_CDQE, choose_convert, convert},   {X86_INS_CWD, choose_convert, convert_double},
-    {X86_INS_CDQ, choose_convert, convert_double},    {X86_INS_CQO, choose_convert, convert_double},
-    {X86_INS_XCHG, choose_xchg, NULL},      {X86_INS_PUSH, choose_stack, NULL},
-    {X86_INS_POP, choose_stack, NULL},      {X86_INS_LEAVE, choose_leave, NULL},
+    {X86_INS_MOV, choose_mov, NULL},
+    {X86_INS_MOVABS, choose_mov, NULL},
+    {X86_INS_MOVZX, NULL, movzx},
+    {X86_INS_MOVSX, NULL, movsx},
+    {X86_INS_MOVSXD, choose_movsxd, movsx},
+    {X86_INS_LEA, choose_lea, NULL},
+    {X86_INS_CBW, choose_convert, convert},
+    {X86_INS_CWDE, choose_convert, convert},
+    {X86_INS_CDQE, choose_convert, convert},
+    {X86_INS_CWD, choose_convert, convert_double},
+    {X86_INS_CDQ, choose_convert, convert_double},
+    {X86_INS_CQO, choose_convert, convert_double},
+    {X86_INS_XCHG, choose_xchg, NULL},
+    {X86_INS_PUSH, choose_stack, NULL},
+    {X86_INS_POP, choose_stack, NULL},
+    {X86_INS_LEAVE, choose_leave, NULL},
 };
 const unsigned exec_move_count = sizeof exec_move_rows / sizeof *exec_move_rows;

@@ -26,6 +26,8 @@ enum insn_result operand_linear(struct vmx *v, const struct uop *u, enum segment
 {
     if (!segment_linear(v, segment, offset, size, access & EPT_ACCESS_WRITE, linear))
         return segment_fault(v, u, segment);
+    if (__builtin_expect(v->alignment, 0) && size <= 8 && (*linear & (size - 1)))
+        return uop_fault(v, u, AC_VECTOR, 0); // SDM 6.15, interrupt 17
     return INSN_DONE;
 }
 
@@ -142,7 +144,7 @@ enum insn_result memory_load_bytes_at(struct vmx *v, const struct uop *u, unsign
     if (r != INSN_DONE)
         return r;
     memcpy(bytes, buffer, size);
-    if (debug_armed(v->cpu))
+    if (debug_watched(v->cpu))
         debug_data(v->cpu, linear, size, false);
     return INSN_DONE;
 }

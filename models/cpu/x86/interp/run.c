@@ -6,6 +6,7 @@
 #include "models/cpu/x86/interp/operand.h"
 #include "models/cpu/x86/interp/simd.h"
 #include "models/cpu/x86/observer.h"
+#include "models/cpu/x86/trace_state.h"
 
 #include <stdlib.h>
 
@@ -35,6 +36,8 @@ void interp_reset(struct interp *x)
         free(x->blocks[i]);
         x->blocks[i] = NULL;
     }
+    x->running = NULL;
+    x->exits = false;
     cost_reset(&x->cost);
     if (x->decoder)
         decoder_reset(x->decoder);
@@ -76,10 +79,54 @@ static void observe_result(struct vmx *v, enum insn_result r)
         o->unfinished(o, v->cpu);
 }
 
-// One instruction, and the traps that follow it. True: exit.
-static bool step(struct vmx *v, const struct block *b)
+// The instruction at v->rip; NULL where it is none of the running block (the fetch of it made the exit).
+static struct uop *uop_here(const struct vmx *v)
 {
-    const struct uop *u = b->uops;
+    struct block *b = block_running(v);
+
+    for (unsigned i = 0; b && b->hpa != UINT64_MAX && i < b->uop_count; i++)
+        if (b->rip + b->uops[i].offset == v->rip)
+            return &b->uops[i];
+    return NULL;
+}
+
+static uint32_t text_of(struct pcpu *c, struct uop *u)
+{
+    struct interp *x = c->x86->vmx.interp;
+    char text[192];
+
+    if (u->text)
+        return u->text;
+    decoder_text(x->decoder, x->running, u, text, sizeof text);
+    u->text = trace_text(c->trace, text);
+    return u->text;
+}
+
+// The row of an instruction, or of a part of it, that began at `begin` and is over now.
+static void record(struct vmx *v, struct uop *u, uint64_t begin)
+{
+    struct pcpu *c = v->cpu;
+    uint64_t ticks = c->now_ticks - begin;
+
+    if (begin < c->machine->instructions_from_ticks || begin >= c->machine->instructions_to_ticks)
+        return;
+    trace_instruction(c->trace, &(struct trace_instruction){.where = trace_where_of(c, true),
+                                                            .text = text_of(c, u),
+                                                            .rip = block_running(v)->rip + u->offset,
+                                                            .tick = begin,
+                                                            .ticks = (uint32_t)ticks,
+                                                            .stall_ticks = (uint32_t)(ticks - u->ticks)});
+}
+
+static bool retires(enum insn_result r)
+{
+    return r == INSN_DONE || r == INSN_BRANCH || r == INSN_AGAIN;
+}
+
+// One instruction, and the traps that follow it. True: exit. The fetch of it began at `begin`.
+static bool step(struct vmx *v, struct block *b, bool recorded, uint64_t begin)
+{
+    struct uop *u = b->uops;
     uint64_t rflags = v->rflags, pending = v->pending_debug, next = b->rip + u->length;
     uint32_t blocking = v->blocking;
     enum insn_result r;
@@ -88,21 +135,33 @@ static bool step(struct vmx *v, const struct block *b)
     v->cpu->now_ticks += u->ticks;
     r = u->fn(v, u);
     observe_result(v, r);
+    if (recorded && retires(r))
+        record(v, u, begin);
     if (r == INSN_DONE)
         v->rip = next;
     if (r == INSN_DONE || r == INSN_BRANCH)
         return vmx_retired(v->cpu, blocking, rflags, v->rip != next);
+    if (r == INSN_AGAIN &&
+        v->element) { // A repeated string instruction traps like one that is over, but for RF.
+        bool exits = vmx_retired(v->cpu, blocking, rflags, false);
+
+        v->element = false;
+        v->rflags |= X86_RFLAGS_RF; // SDM 6.8.3
+        return exits;
+    }
     if (r != INSN_AGAIN)
         v->pending_debug = pending; // What the instruction touched before it faulted does not count.
+    v->interp->exits = r == INSN_EXIT;
     return r == INSN_EXIT;
 }
 
-// Carries out the block. INSN_BRANCH: v->rip is right. `observed` is a constant in each caller.
-static inline __attribute__((always_inline)) enum insn_result execute(struct vmx *v, const struct block *b,
-                                                                      bool observed)
+// Carries out the block. INSN_BRANCH: v->rip is right. `observed` is a constant in each caller; `recorded`
+// and `begin`, when the fetch of the block began, count only with it.
+static inline __attribute__((always_inline)) enum insn_result
+execute(struct vmx *v, struct block *b, bool observed, bool recorded, uint64_t begin)
 {
     struct pcpu *c = v->cpu;
-    const struct uop *u = b->uops, *end = u + b->uop_count;
+    struct uop *u = b->uops, *end = u + b->uop_count;
 
     do {
         enum insn_result r;
@@ -111,8 +170,12 @@ static inline __attribute__((always_inline)) enum insn_result execute(struct vmx
             observe(v, b, u);
         c->now_ticks += u->ticks;
         r = u->fn(v, u);
-        if (observed)
+        if (observed) {
+            if (recorded && retires(r))
+                record(v, u, begin);
             observe_result(v, r);
+            begin = c->now_ticks;
+        }
         if (__builtin_expect(r != INSN_DONE, 0))
             return r;
         u++;
@@ -125,20 +188,23 @@ static inline __attribute__((always_inline)) enum insn_result execute(struct vmx
     return INSN_BRANCH;
 }
 
-static __attribute__((noinline)) enum insn_result execute_observed(struct vmx *v, const struct block *b)
+static __attribute__((noinline)) enum insn_result execute_observed(struct vmx *v, struct block *b,
+                                                                   bool recorded, uint64_t begin)
 {
-    return execute(v, b, true);
+    return execute(v, b, true, recorded, begin);
 }
 
 bool interp_run(struct pcpu *c)
 {
     struct vmx *v = &c->x86->vmx;
-    bool exits = false;
+    bool exits = false, recorded = c->trace && c->machine->instructions_to_ticks;
     uint64_t masked;
 
     v->behind = false;
+    v->interp->exits = false;
     do {
         enum insn_result r;
+        uint64_t begin = c->now_ticks;
         struct block *b = block_find(v, &r);
 
         if (v->timer_at_ticks < c->limit_ticks) // Whoever arms a timer computes the limit without it.
@@ -150,10 +216,12 @@ bool interp_run(struct pcpu *c)
         }
         v->interp->running = b;
         if (careful(v)) {
-            exits = step(v, b);
+            exits = step(v, b, recorded, begin);
             break;
         }
-        r = __builtin_expect(v->observer != NULL, 0) ? execute_observed(v, b) : execute(v, b, false);
+        r = __builtin_expect(recorded || v->observer, 0) ? execute_observed(v, b, recorded, begin)
+                                                         : execute(v, b, false, false, 0);
+        v->interp->exits = r == INSN_EXIT;
         exits = r == INSN_EXIT || (v->trap_exit && vmx_retired(c, 0, 0, true));
         if (r != INSN_BRANCH)
             break;
@@ -162,4 +230,13 @@ bool interp_run(struct pcpu *c)
              v->activity == ACTIVITY_ACTIVE);
     flags_settle(v);
     return exits;
+}
+
+uint32_t interp_exit_text(struct pcpu *c)
+{
+    struct vmx *v = &c->x86->vmx;
+    struct uop *u = v->interp->exits ? uop_here(v) : NULL;
+
+    v->interp->exits = false;
+    return u ? text_of(c, u) : 0;
 }

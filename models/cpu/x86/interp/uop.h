@@ -66,6 +66,7 @@ struct uop {
     uint8_t flags;        // UOP_*
     uint8_t condition;    // Of Jcc, SETcc, CMOVcc
     uint16_t op;          // SSE, MMX: index into simd_ops; x87: opcode byte << 8 | ModRM byte
+    uint32_t text;        // trace_text() of it, made when a trace first needs it; 0: not made yet
 };
 
 #define BLOCK_UOPS_MAX 32u
