@@ -3,6 +3,7 @@
 #include "sim/scenario/user_error.h"
 #include "spec/cpuid.h"
 #include <ctype.h>
+#include <stdio.h>
 #include <string.h>
 
 static const struct {
@@ -37,8 +38,10 @@ bool cpu_feature_find(const char *name, struct vmm_cpuid_bit *out, char *text, c
         return true;
     }
     *near = nearest_word(name, words, FEATURES);
-    if (*near)
-        *near = strcpy(text, *near);
+    if (*near) {
+        snprintf(text, CPU_FEATURE_NAME_BYTES, "%s", *near);
+        *near = text;
+    }
     return false;
 }
 

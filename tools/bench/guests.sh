@@ -102,8 +102,8 @@ row() {
     for _ in 1 2 3; do
         for tool in $tools; do
             has "$tool" || continue
-            user_ms run_$tool "$guest.$few" >>"$tool.few"
-            user_ms run_$tool "$guest.$many" >>"$tool.many"
+            user_ms "run_$tool" "$guest.$few" >>"$tool.few"
+            user_ms "run_$tool" "$guest.$many" >>"$tool.many"
         done
     done
     for tool in $tools; do
