@@ -110,7 +110,7 @@ row() {
         has "$tool" || continue
         few_ms=$(sort -n "$tool.few" | head -1)
         many_ms=$(sort -n "$tool.many" | head -1)
-        awk -v guest="$guest" -v tool=$tool -v n="$insns" -v ms=$((many_ms - few_ms)) -v file="$guest.$tool" 'BEGIN {
+        awk -v guest="$guest" -v tool="$tool" -v n="$insns" -v ms=$((many_ms - few_ms)) -v file="$guest.$tool" 'BEGIN {
             if (ms < 1) ms = 1
             printf "  %-16s %-12s %8d ms %9.1f\n", guest, tool, ms, n / ms / 1000
             printf "%f\n", n / ms / 1000 >file }'
