@@ -17,10 +17,8 @@
 #include "sim/machine/orders.h"
 #include "sim/machine/uarchs.h"
 #include <assert.h>
-#include <limits.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
 struct sim_machine {
     struct machine machine;
@@ -43,21 +41,6 @@ const char *machine_end_str(enum machine_end end)
     static const char *const words[] = {"guests done", "power off", "time limit", "idle", "interrupted"};
 
     return words[end];
-}
-
-char *machine_installed_path(const char *relative)
-{
-    char exe[PATH_MAX], path[2 * PATH_MAX];
-    ssize_t n = readlink("/proc/self/exe", exe, sizeof exe - 1);
-
-    if (n < 0)
-        return NULL;
-    exe[n] = 0;
-    char *slash = strrchr(exe, '/');
-
-    *slash = 0;
-    snprintf(path, sizeof path, "%s/%s", exe, relative);
-    return strdup(path);
 }
 
 // --- Building. ---

@@ -48,6 +48,7 @@ done
 {
     echo 'set pagination off'
     echo 'set confirm off'
+    echo 'set remotetimeout 30'
     echo 'set style enabled off'
     echo 'set disassembly-flavor att'
     echo "target remote $target"

@@ -287,6 +287,9 @@ static void snapshot(struct session *s)
 
 static bool welcome(struct session *s)
 {
+    if (!server_listen(&s->server))
+        return false;
+    fprintf(stderr, "hvsim: waiting for gdb: target remote %s\n", s->server.target);
     while (!server_accept(&s->server, s->history.lifeline))
         if (watch_interrupted() || history_orphaned(&s->history))
             return false;
