@@ -38,7 +38,7 @@ bool cpu_feature_find(const char *name, struct vmm_cpuid_bit *out, char *text, c
     }
     *near = nearest_word(name, words, FEATURES);
     if (*near)
-        *near = strcpy(text, *near);
+        *near = memcpy(text, *near, strlen(*near) + 1);
     return false;
 }
 

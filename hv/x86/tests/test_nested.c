@@ -160,7 +160,7 @@ static void capabilities(void)
 
     offer_vmx();
     EXPECT_EQ(nested_msr_read(t.v, MSR_IA32_VMX_PROCBASED_CTLS2, &controls), 0);
-    EXPECT_EQ(controls >> 32 & CPU2_RDRAND_EXITING, 0); // L1's CPUID has no RDRAND ...
+    EXPECT_EQ(controls >> 32 & CPU2_RDRAND_EXITING, 0);                 // L1's CPUID has no RDRAND ...
     EXPECT_EQ(controls >> 32 & CPU2_ENABLE_RDTSCP, CPU2_ENABLE_RDTSCP); // ... but RDTSCP.
     EXPECT_EQ(nested_msr_read(t.v, MSR_IA32_VMX_VMCS_ENUM, &highest), 0);
     EXPECT_TRUE(vmcs12_index(0x2000u | (u32)highest) >= 0 || vmcs12_index((u32)highest) >= 0 ||
