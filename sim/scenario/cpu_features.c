@@ -3,7 +3,6 @@
 #include "sim/scenario/user_error.h"
 #include "spec/cpuid.h"
 #include <ctype.h>
-#include <stdio.h>
 #include <string.h>
 
 static const struct {
@@ -38,10 +37,8 @@ bool cpu_feature_find(const char *name, struct vmm_cpuid_bit *out, char *text, c
         return true;
     }
     *near = nearest_word(name, words, FEATURES);
-    if (*near) {
-        snprintf(text, CPU_FEATURE_NAME_BYTES, "%s", *near);
-        *near = text;
-    }
+    if (*near)
+        *near = memcpy(text, *near, strlen(*near) + 1);
     return false;
 }
 
