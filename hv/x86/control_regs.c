@@ -175,7 +175,7 @@ int vcpu_set_cr4(struct x86_vcpu *v, u64 cr4)
     if (((cr4 ^ old) & global) && !load_pdptrs(v, vcpu_cr0(v), vcpu_cr3(v), cr4))
         return 1;
     vcpu_write_cr4(v, cr4);
-    if ((cr4 ^ old) & X86_CR4_OSXSAVE)
+    if ((cr4 ^ old) & (X86_CR4_OSXSAVE | X86_CR4_PKE))
         vcpu_update_cpuid_runtime(v);
     if ((((cr4 ^ old) & global) || (!(cr4 & X86_CR4_PCIDE) && (old & X86_CR4_PCIDE))) &&
         !tlb_flush_left_out(v->vcpu.vm, MMU_SKIP_FLUSH_CR4))
@@ -242,6 +242,7 @@ int vcpu_set_xcr0(struct x86_vcpu *v, u64 xcr0)
     if ((xcr0 & avx512) && ((xcr0 & avx512) != avx512 || !(xcr0 & XFEATURE_AVX)))
         return 1;
     v->xcr0 = xcr0;
+    vcpu_update_cpuid_runtime(v);
     return 0;
 }
 

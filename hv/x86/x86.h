@@ -248,9 +248,10 @@ struct x86_vcpu {
     // I/O that user space completes.
     int (*complete)(struct x86_vcpu *v); // As arch_vcpu_pre_run() returns.
     u32 pio_count, pio_size;
+    u32 pio_stored; // Elements of an INS that devices have got.
     u16 pio_port;
     bool pio_in, pio_rep;
-    u64 pio_linear, pio_gpa;
+    u64 pio_linear;
     u64 pio_address_mask;                      // Of the string's registers, by address size.
     struct emulation emu;                      // The instruction being emulated.
     struct mmio_fragment mmio[MMIO_FRAGMENTS]; // Its writes, or the one read that is asked for.

@@ -76,6 +76,8 @@ static int load_vm(struct guest_image *to, const struct scenario *s, uint32_t vm
     const struct scenario_program *p = s->vms[vm].program;
 
     to->used = true;
+    to->hide = p->hide;
+    to->hide_count = p->hide_count;
     to->request = (struct image_request){
         .append = p->append, .memory_bytes = s->vms[vm].memory_bytes, .flat = p->flat, .load = p->load};
     if (read_files(&to->request, p, vm, e) || image_plan_make(&to->request, &to->plan, e))
@@ -123,9 +125,10 @@ uint64_t images_config_bytes(const struct image_set *set, uint32_t vm)
 {
     const struct guest_image *g = &set->vms[vm];
 
-    return g->used
-               ? sizeof(struct vmm_program_config) + g->plan.segment_count * sizeof(struct vmm_segment_config)
-               : 0;
+    return g->used ? sizeof(struct vmm_program_config) +
+                         g->plan.segment_count * sizeof(struct vmm_segment_config) +
+                         g->hide_count * sizeof(struct vmm_cpuid_bit)
+                   : 0;
 }
 
 void images_write(const struct image_set *set, uint32_t vm, void *to, uint64_t offset, uint64_t *at)
@@ -142,7 +145,10 @@ void images_write(const struct image_set *set, uint32_t vm, void *to, uint64_t o
                                      .rsi = plan->rsi,
                                      .rsp = plan->rsp,
                                      .gdt = plan->gdt,
-                                     .segments_offset = offset + sizeof *p};
+                                     .segments_offset = offset + sizeof *p,
+                                     .hidden_offset =
+                                         offset + sizeof *p + plan->segment_count * sizeof *segments,
+                                     .hidden_count = set->vms[vm].hide_count};
     for (uint32_t i = 0; i < plan->segment_count; i++) {
         const struct image_segment *s = &plan->segments[i];
 
@@ -150,6 +156,7 @@ void images_write(const struct image_set *set, uint32_t vm, void *to, uint64_t o
         memcpy((void *)(uintptr_t)*at, s->bytes, s->size);
         *at += aligned(s->size, ALIGN);
     }
+    memcpy(segments + plan->segment_count, set->vms[vm].hide, p->hidden_count * sizeof *set->vms[vm].hide);
 }
 
 char *images_text(const struct image_set *set, const struct scenario *s)
@@ -192,4 +199,26 @@ bool images_read(const struct image_set *set, uint32_t vm, uint64_t gpa, void *t
             memcpy((char *)to + (from - gpa), s->bytes + (from - s->gpa), end - from);
     }
     return true;
+}
+
+char *images_setup_text(const struct image_set *set, const struct scenario *s)
+{
+    char *images = images_text(set, s);
+    char *text = NULL;
+    size_t size = 0;
+    FILE *out = open_memstream(&text, &size);
+
+    for (uint32_t i = 0; out && i < s->vm_count; i++)
+        if (s->vms[i].flags & VMM_VM_UNTIMED)
+            fprintf(out, "%suntimed prefault of %s", ftell(out) ? ", " : "", s->vms[i].name);
+    if (out && images)
+        fprintf(out, "%s%s", ftell(out) ? ", " : "", images);
+    free(images);
+    if (out)
+        fclose(out);
+    if (text && !*text) {
+        free(text);
+        text = NULL;
+    }
+    return text;
 }

@@ -17,10 +17,8 @@
 #include "sim/machine/orders.h"
 #include "sim/machine/uarchs.h"
 #include <assert.h>
-#include <limits.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
 struct sim_machine {
     struct machine machine;
@@ -43,21 +41,6 @@ const char *machine_end_str(enum machine_end end)
     static const char *const words[] = {"guests done", "power off", "time limit", "idle", "interrupted"};
 
     return words[end];
-}
-
-char *machine_installed_path(const char *relative)
-{
-    char exe[PATH_MAX], path[2 * PATH_MAX];
-    ssize_t n = readlink("/proc/self/exe", exe, sizeof exe - 1);
-
-    if (n < 0)
-        return NULL;
-    exe[n] = 0;
-    char *slash = strrchr(exe, '/');
-
-    *slash = 0;
-    snprintf(path, sizeof path, "%s/%s", exe, relative);
-    return strdup(path);
 }
 
 // --- Building. ---
@@ -434,34 +417,10 @@ static char *knob_text(const struct sim_machine *m, const struct knobs *values)
     return text;
 }
 
-// What an untimed set-up phase does before the vCPUs start; NULL: there is none.
-static char *setup_text(const struct sim_machine *m)
-{
-    const struct scenario *s = m->scenario;
-    char *images = images_text(&m->images, s);
-    char *text = NULL;
-    size_t size = 0;
-    FILE *out = open_memstream(&text, &size);
-
-    for (uint32_t i = 0; out && i < s->vm_count; i++)
-        if (s->vms[i].flags & VMM_VM_UNTIMED)
-            fprintf(out, "%suntimed prefault of %s", ftell(out) ? ", " : "", s->vms[i].name);
-    if (out && images)
-        fprintf(out, "%s%s", ftell(out) ? ", " : "", images);
-    free(images);
-    if (out)
-        fclose(out);
-    if (text && !*text) {
-        free(text);
-        text = NULL;
-    }
-    return text;
-}
-
 static int begin_trace(struct sim_machine *m, const struct knobs *values, struct user_error *e)
 {
     struct machine_run *run = m->run;
-    char *knobs = knob_text(m, values), *setup = setup_text(m);
+    char *knobs = knob_text(m, values), *setup = images_setup_text(&m->images, m->scenario);
     struct trace_swept swept[SCENARIO_AXES_MAX];
 
     for (uint32_t i = 0; i < m->scenario->swept_count; i++) {

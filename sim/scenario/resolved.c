@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // A scenario written back with every default filled in.
 #include "hv/api.h"
+#include "sim/scenario/cpu_features.h"
 #include "sim/scenario/scenario.h"
 #include "sim/scenario/schema.h"
 #include <inttypes.h>
@@ -166,6 +167,13 @@ static void print_image(const struct scenario *s, const struct scenario_program 
         scenario_quote(out, relative(s, p->modules[i]));
     }
     fputs(p->module_count ? "]" : "", out);
+    for (uint32_t i = 0; i < p->hide_count; i++) {
+        char name[CPU_FEATURE_NAME_BYTES];
+
+        cpu_feature_name(&p->hide[i], name);
+        fprintf(out, "%s%s", i ? ", " : "\n      hide: [", name);
+    }
+    fputs(p->hide_count ? "]" : "", out);
     if (p->flat)
         fprintf(out, "\n      load: 0x%" PRIx64, p->load);
 }

@@ -39,6 +39,8 @@ struct scenario_program {
     char *initrd; // NULL: none.
     char **modules;
     uint32_t module_count;
+    struct vmm_cpuid_bit *hide; // Features that its CPUID does not show.
+    uint32_t hide_count;
     bool flat;     // A flat binary.
     uint64_t load; // Its address.
     uint32_t line;

@@ -77,7 +77,8 @@ static const cyaml_schema_field_t link_fields[] = {
 
 static const cyaml_schema_field_t program_fields[] = {
     TEXT_NEEDED(struct raw_program, image), TEXT(struct raw_program, append), TEXT(struct raw_program, initrd),
-    TEXT(struct raw_program, load), LIST("modules", struct raw_program, modules, &text_entry), CYAML_FIELD_END};
+    TEXT(struct raw_program, load), LIST("modules", struct raw_program, modules, &text_entry),
+    LIST("hide", struct raw_program, hide, &text_entry), CYAML_FIELD_END};
 
 static const cyaml_schema_field_t run_fields[] = {TEXT(struct raw_run, until), TEXT(struct raw_run, check_tlb),
                                                     CYAML_FIELD_END};

@@ -29,8 +29,8 @@ struct raw_slot {
 };
 struct raw_program {
     char *image, *append, *initrd, *load;
-    char **modules;
-    unsigned modules_count;
+    char **modules, **hide;
+    unsigned modules_count, hide_count;
 };
 struct raw_vm {
     char *name, *host, *memory, *page, *prefault, *irqchip, *nested, *paging, *guest_page, *pcpu, *cpus;

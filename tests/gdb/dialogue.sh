@@ -38,13 +38,17 @@ hvsim=$!
 tries=0
 until target=$(sed -n 's/^hvsim: waiting for gdb: target remote //p' "$work/said" 2>/dev/null) && [ "$target" ]; do
     tries=$((tries + 1))
-    [ $tries -lt 300 ] && kill -0 $hvsim || { cat "$work/said"; exit 1; }
+    if [ $tries -ge 300 ] || ! kill -0 $hvsim; then
+        cat "$work/said"
+        exit 1
+    fi
     sleep 0.1
 done
 # Prefixed with `+` by gdb, as it reads the commands from a file.
 {
     echo 'set pagination off'
     echo 'set confirm off'
+    echo 'set remotetimeout 30'
     echo 'set style enabled off'
     echo 'set disassembly-flavor att'
     echo "target remote $target"

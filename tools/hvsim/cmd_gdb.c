@@ -187,19 +187,17 @@ static int with_machine(const struct arguments *a, struct run *r, const struct s
 static int serve(const struct arguments *a, const struct scenario *s, const struct scenario_variant *variant)
 {
     static struct run r;
-    char target[200], why[300];
+    char why[300];
 
     r.scenario = s;
     if (history_begin(&r.session.history))
         return complain("no process, memory or pipe to be had: %s", strerror(errno));
     int status = STATUS_USAGE;
 
-    if (server_open(&r.session.server, a->socket, a->port, target, sizeof target, why, sizeof why)) {
+    if (server_open(&r.session.server, a->socket, a->port, why, sizeof why))
         complain("cannot wait for gdb at %s", why);
-    } else {
-        fprintf(stderr, "hvsim: waiting for gdb: target remote %s\n", target);
+    else
         status = with_machine(a, &r, variant);
-    }
     history_exit(&r.session.history, status);
 }
 

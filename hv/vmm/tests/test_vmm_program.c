@@ -188,7 +188,7 @@ static void make_table(u32 vcpus)
     leaf(0xd, 0)->eax = 0x2ff;
     leaf(0xd, 2)->ebx = 576, leaf(0xd, 2)->eax = 256;
     leaf(0xd, 9)->ebx = 2688, leaf(0xd, 9)->eax = 8;
-    vmm_guest_cpuid(table, vcpus);
+    vmm_guest_cpuid(table, vcpus, NULL, 0);
 }
 
 TEST(VmmGuestCpuid, WhatTheInterpreterDoesNotModelIsHidden)
@@ -199,6 +199,17 @@ TEST(VmmGuestCpuid, WhatTheInterpreterDoesNotModelIsHidden)
               0);
     EXPECT_EQ(leaf(7, 0)->ecx & (CPUID_WAITPKG | CPUID_CET_SS), 0);
     EXPECT_EQ(leaf(7, 0)->edx & CPUID_CET_IBT, 0);
+}
+
+TEST(VmmGuestCpuid, AVmHidesMore)
+{
+    static const struct vmm_cpuid_bit bits[] = {{1, 0, CPUID_ECX, CPUID_PCID},
+                                                {7, 0, CPUID_EBX, CPUID_INVPCID}};
+
+    make_table(1);
+    vmm_guest_cpuid(table, 1, bits, 2);
+    EXPECT_EQ(leaf(1, 0)->ecx & (CPUID_PCID | CPUID_X2APIC), CPUID_X2APIC);
+    EXPECT_EQ(leaf(7, 0)->ebx & (CPUID_INVPCID | CPUID_SMEP), CPUID_SMEP);
 }
 
 TEST(VmmGuestCpuid, WhatItModelsStays)

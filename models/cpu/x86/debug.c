@@ -63,7 +63,8 @@ bool debug_instruction(struct pcpu *c)
     const struct vmx *v = &s->vmx;
     uint64_t linear, hits = 0;
 
-    if (!debug_armed(c) || (v->rflags & X86_RFLAGS_RF))
+    // Behind MOV SS and POP SS there is none either (SDM 17.3.1.1).
+    if (!debug_armed(c) || (v->rflags & X86_RFLAGS_RF) || (v->blocking & INTERRUPTIBILITY_MOV_SS))
         return false;
     linear = segment_code_size(v) == CODE_64 ? v->rip : (uint32_t)(v->seg[SEG_CS].base + v->rip);
     for (unsigned n = 0; n < BREAKPOINTS; n++)

@@ -15,7 +15,8 @@ struct guest_observer {
     void (*instruction)(struct guest_observer *o, struct pcpu *c);
     // It ended half-way and will be begun again, or it made an exit.
     void (*unfinished)(struct guest_observer *o, struct pcpu *c);
-    // It has read or written `size` bytes at a linear address.
+    // It has read or written `size` bytes at a linear address, or the delivery of an event that followed it
+    // has.
     void (*access)(struct guest_observer *o, struct pcpu *c, uint64_t linear, unsigned size, bool write);
     // A VM exit of basic reason `reason` begins; registers are still the guest's.
     void (*left)(struct guest_observer *o, struct pcpu *c, uint32_t reason);

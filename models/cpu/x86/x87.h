@@ -20,6 +20,7 @@
 #define X87_EXCEPTIONS 0x3fu
 #define X87_DENORMAL 0x2u
 #define X87_PRECISION 0x20u
+#define MMX_EXPONENT 0xffffu // Of a register that MMX has written
 
 // FCS and FDS do not exist: deprecated, they are stored as 0 (CPUID.(7,0):EBX[13]).
 struct x87 {
@@ -68,6 +69,27 @@ static inline void x87_set_top(struct x87 *x, unsigned top)
     for (unsigned i = 0; i < 8; i++)
         memcpy(x->st[i], old[(i + move) & 7], sizeof old[0]);
     x->status = (uint16_t)((x->status & ~X87_STATUS_TOP) | top << X87_STATUS_TOP_SHIFT);
+}
+
+// --- MMX: registers are the mantissas of physical ones; each access but EMMS makes the x87 stack one of
+// eight valid registers with TOP 0 (SDM vol. 1 9.5.1). ---
+
+static inline uint64_t mmx_read(const struct x87 *x, unsigned reg)
+{
+    return x->st[((reg & 7) - x87_top(x)) & 7][0];
+}
+
+static inline void mmx_enter(struct x87 *x)
+{
+    x87_set_top(x, 0);
+    x->valid = 0xff;
+}
+
+static inline void mmx_write(struct x87 *x, unsigned reg, uint64_t value)
+{
+    mmx_enter(x);
+    x->st[reg & 7][0] = value;
+    x->st[reg & 7][1] = MMX_EXPONENT;
 }
 
 // The tag word with two bits for each physical register: valid, zero, special, empty (SDM vol. 1 8.1.7).

@@ -336,7 +336,7 @@ TEST(Scenario, ProgramsOfVms)
     const char text[] =
         "scenario: s\nmachine: { cpus: 2, memory: 1GiB }\nvms:\n"
         "  - { name: a, memory: 64MiB, cpus: 3,\n"
-        "      program: { image: ../a.flat, modules: [m, /n], append: 'x y' } }\n"
+        "      program: { image: ../a.flat, modules: [m, /n], append: 'x y', hide: [x2apic, sse4_2] } }\n"
         "  - { name: b, memory: 64MiB, vcpus: [{ pcpu: 1 }], program: { image: b, load: 0x7c00 } }\n";
     struct user_error e = {""};
     struct scenario *s = scenario_load_text("dir/s.yaml", text, sizeof text - 1, &e);
@@ -345,6 +345,9 @@ TEST(Scenario, ProgramsOfVms)
     ASSERT_TRUE(s != NULL);
     EXPECT_STREQ(s->vms[0].program->image, "dir/../a.flat");
     EXPECT_STREQ(s->vms[0].program->append, "x y");
+    EXPECT_EQ(s->vms[0].program->hide_count, 2);
+    EXPECT_EQ(s->vms[0].program->hide[0].mask, 1u << 21);
+    EXPECT_EQ(s->vms[0].program->hide[1].mask, 1u << 20);
     EXPECT_STREQ(s->vms[0].program->modules[0], "dir/m");
     EXPECT_STREQ(s->vms[0].program->modules[1], "/n");
     EXPECT_TRUE(s->vms[0].program->initrd == NULL);

@@ -15,10 +15,10 @@ struct gdb_regs {
     uint32_t selector[SEGMENTS], ar[SEGMENTS], limit[SEGMENTS], gdtr_limit, idtr_limit;
     uint64_t xmm[16][2];
     uint32_t mxcsr;
-    uint8_t st[8][10];      // x87 is not modelled: zeros
-    uint32_t fpu[8];        // The same: control and so on
-    uint64_t code_base;     // What RIP is added to: CS's base outside of 64-bit mode
-    uint64_t vmcs_hpa;      // The current VMCS
+    uint8_t st[8][10]; // ST(0) first
+    uint32_t fpu[8];   // Control, status, tags, and where the last x87 instruction and its operand were
+    uint64_t pc;       // Linear address of the instruction: gdb's RIP, as it compares that with breakpoints
+    uint64_t vmcs_hpa; // The current VMCS
     struct mmu_space space; // What translates
 };
 

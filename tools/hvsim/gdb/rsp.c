@@ -54,7 +54,7 @@ enum rsp_event rsp_feed(struct rsp *r, uint8_t byte)
             in_text(r, byte);
         return RSP_NONE;
     case FIRST_DIGIT:
-        r->sent_sum = digit < 0 ? (uint8_t)~r->sum : (uint8_t)(digit << 4);
+        r->sent_sum = (uint8_t)((unsigned)digit << 4);
         r->state = digit < 0 ? BETWEEN : SECOND_DIGIT;
         return digit < 0 ? RSP_BAD : RSP_NONE;
     default:

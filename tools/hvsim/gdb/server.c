@@ -12,7 +12,7 @@
 #include <sys/un.h>
 #include <unistd.h>
 
-static int listen_unix(struct server *s, const char *path)
+static int bind_unix(struct server *s, const char *path)
 {
     struct sockaddr_un a = {.sun_family = AF_UNIX};
 
@@ -20,15 +20,15 @@ static int listen_unix(struct server *s, const char *path)
         errno = ENAMETOOLONG;
         return -1;
     }
-    strcpy(a.sun_path, path);
+    memcpy(a.sun_path, path, strlen(path) + 1);
     s->listener = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
     if (s->listener < 0 || bind(s->listener, (struct sockaddr *)&a, sizeof a))
         return -1;
     s->path = path;
-    return listen(s->listener, 1);
+    return 0;
 }
 
-static int listen_tcp(struct server *s, unsigned *port)
+static int bind_tcp(struct server *s, unsigned *port)
 {
     struct sockaddr_in a = {.sin_family = AF_INET, .sin_port = htons((uint16_t)*port)};
     socklen_t size = sizeof a;
@@ -37,18 +37,17 @@ static int listen_tcp(struct server *s, unsigned *port)
     a.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
     s->listener = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
     if (s->listener < 0 || setsockopt(s->listener, SOL_SOCKET, SO_REUSEADDR, &on, sizeof on) ||
-        bind(s->listener, (struct sockaddr *)&a, sizeof a) || listen(s->listener, 1) ||
+        bind(s->listener, (struct sockaddr *)&a, sizeof a) ||
         getsockname(s->listener, (struct sockaddr *)&a, &size))
         return -1;
     *port = ntohs(a.sin_port);
     return 0;
 }
 
-int server_open(struct server *s, const char *path, unsigned port, char *target, size_t target_size,
-                char *why, size_t why_size)
+int server_open(struct server *s, const char *path, unsigned port, char *why, size_t why_size)
 {
     *s = (struct server){.listener = -1, .fd = -1};
-    if (path ? listen_unix(s, path) : listen_tcp(s, &port)) {
+    if (path ? bind_unix(s, path) : bind_tcp(s, &port)) {
         if (path)
             snprintf(why, why_size, "%s: %s", path, strerror(errno));
         else
@@ -57,9 +56,9 @@ int server_open(struct server *s, const char *path, unsigned port, char *target,
         return -1;
     }
     if (path)
-        snprintf(target, target_size, "%s", path);
+        snprintf(s->target, sizeof s->target, "%s", path);
     else
-        snprintf(target, target_size, "localhost:%u", port);
+        snprintf(s->target, sizeof s->target, "localhost:%u", port);
     return 0;
 }
 
@@ -72,6 +71,11 @@ void server_close(struct server *s)
     if (s->path)
         unlink(s->path);
     *s = (struct server){.listener = -1, .fd = -1};
+}
+
+bool server_listen(struct server *s)
+{
+    return listen(s->listener, 1) == 0;
 }
 
 bool server_accept(struct server *s, int lifeline)

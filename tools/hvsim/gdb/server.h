@@ -10,12 +10,14 @@
 struct server {
     int listener, fd; // -1: none
     const char *path; // To be removed; NULL: TCP
+    char target[200]; // What gdb's `target remote` wants to have
 };
 
-// Listens at `path`, or without one at `port` of 127.0.0.1 (0: any). 0, or -1 with a message in `why`.
-// `target` gets what gdb's `target remote` wants to have.
-int server_open(struct server *s, const char *path, unsigned port, char *target, size_t target_size,
-                char *why, size_t why_size);
+// Takes the place of a socket at `path`, or without one at `port` of 127.0.0.1 (0: any). 0, or -1 with a
+// message in `why`.
+int server_open(struct server *s, const char *path, unsigned port, char *why, size_t why_size);
+// From now on gdb can connect: it does not wait long for its first answer.
+bool server_listen(struct server *s);
 void server_close(struct server *s);
 
 // Waits for gdb; false: a signal came, or `lifeline` became readable.

@@ -287,6 +287,9 @@ static void snapshot(struct session *s)
 
 static bool welcome(struct session *s)
 {
+    if (!server_listen(&s->server))
+        return false;
+    fprintf(stderr, "hvsim: waiting for gdb: target remote %s\n", s->server.target);
     while (!server_accept(&s->server, s->history.lifeline))
         if (watch_interrupted() || history_orphaned(&s->history))
             return false;
@@ -395,7 +398,7 @@ static void on_instruction(struct guest_observer *o, struct pcpu *c)
     g->begun = ++s->position;
     g->begun_rip = v->rip;
     g->instructions++;
-    linear = segment_code_size(v) == CODE_64 ? v->rip : (uint32_t)(v->seg[SEG_CS].base + v->rip);
+    linear = view_pc(v);
     if (s->position >= s->next_look || s->look || g->hit.set || s->filter >> linear % 64 & 1)
         look(s, g, linear);
 }

@@ -51,6 +51,11 @@ static uint64_t rflags_of(const struct vmx *v)
     return v->lazy.on ? (v->rflags & ~(uint64_t)FLAGS_ARITHMETIC) | flags_of_lazy(&v->lazy) : v->rflags;
 }
 
+uint64_t view_pc(const struct vmx *v)
+{
+    return segment_code_size(v) == CODE_64 ? v->rip : (uint32_t)(v->seg[SEG_CS].base + v->rip);
+}
+
 static void capture_segments(struct gdb_regs *r, const struct vmx *v)
 {
     for (unsigned i = 0; i < SEGMENTS; i++) {
@@ -63,7 +68,18 @@ static void capture_segments(struct gdb_regs *r, const struct vmx *v)
     r->gdtr_limit = v->gdtr.limit;
     r->idtr_base = v->idtr.base;
     r->idtr_limit = v->idtr.limit;
-    r->code_base = segment_code_size(v) == CODE_64 ? 0 : r->base[SEG_CS];
+    r->pc = view_pc(v);
+}
+
+// In gdb's order of what FSAVE stores.
+static void capture_x87(struct gdb_regs *r, const struct x87 *x)
+{
+    const uint32_t fpu[8] = {x->control,      x->status, x87_tags(x),     0,
+                             (uint32_t)x->ip, 0,         (uint32_t)x->dp, x->opcode};
+
+    memcpy(r->fpu, fpu, sizeof fpu);
+    for (unsigned i = 0; i < 8; i++)
+        memcpy(r->st[i], x->st[i], sizeof r->st[i]);
 }
 
 void view_capture(struct gdb_regs *r, const struct pcpu *c)
@@ -82,6 +98,8 @@ void view_capture(struct gdb_regs *r, const struct pcpu *c)
     r->kernel_gs_base = MSR_VALUE(c, IA32_KERNEL_GS_BASE);
     capture_segments(r, v);
     memcpy(r->xmm, v->xmm, sizeof r->xmm);
+    r->mxcsr = v->mxcsr;
+    capture_x87(r, &v->x87);
     r->vmcs_hpa = v->current.hpa;
     r->space = s->mmu->space;
 }

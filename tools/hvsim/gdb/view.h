@@ -8,6 +8,8 @@
 #include "tools/hvsim/gdb/packets.h"
 #include <stdio.h>
 
+struct vmx; // models/cpu/x86/vmx_state.h
+
 #define VIEW_REASONS 128u // Basic exit reasons
 
 struct view_vcpu {
@@ -41,6 +43,8 @@ void view_close(struct view *v);
 // The vCPU that executes on `c`; NULL: none of these.
 struct view_vcpu *view_of(const struct view *v, const struct pcpu *c);
 
+// Linear address of the instruction at RIP.
+uint64_t view_pc(const struct vmx *v);
 // Registers of the machine code that `c` executes in non-root operation.
 void view_capture(struct gdb_regs *r, const struct pcpu *c);
 // Registers of thread `thread`: those it has in the guest, or with which it left it. Zeros before its first

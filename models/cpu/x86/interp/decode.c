@@ -423,6 +423,12 @@ static bool excluded(const cs_insn *in)
                                      X86_GRP_PFI,   X86_GRP_RTM,   X86_GRP_SHA, X86_GRP_SSE4A, X86_GRP_TBM,
                                      X86_GRP_XOP,   X86_GRP_CDI,   X86_GRP_BWI, X86_GRP_DQI,   X86_GRP_VLX,
                                      X86_GRP_SGX,   X86_GRP_PCLMUL};
+    static const uint16_t amd[] = {X86_INS_VMMCALL, X86_INS_VMRUN,  X86_INS_VMLOAD, X86_INS_VMSAVE,
+                                   X86_INS_STGI,    X86_INS_CLGI,   X86_INS_SKINIT, X86_INS_INVLPGA};
+
+    for (unsigned i = 0; i < sizeof amd / sizeof *amd; i++)
+        if (in->id == amd[i])
+            return true;
 
     for (unsigned i = 0; i < in->detail->groups_count; i++)
         if (memchr(groups, in->detail->groups[i], sizeof groups))

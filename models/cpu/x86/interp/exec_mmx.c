@@ -4,8 +4,6 @@
 #include "models/cpu/x86/interp/operand.h"
 #include "models/cpu/x86/interp/simd.h"
 
-#define MM_EXPONENT 0xffffu // Of a register that MMX has written
-
 enum insn_result mmx_check(struct vmx *v, const struct uop *u)
 {
     const struct x86_state *s = v->cpu->x86;
@@ -19,25 +17,6 @@ enum insn_result mmx_check(struct vmx *v, const struct uop *u)
     return INSN_DONE;
 }
 
-static uint64_t mm_read(const struct vmx *v, unsigned reg)
-{
-    return v->x87.st[((reg & 7) - x87_top(&v->x87)) & 7][0];
-}
-
-// From x87 to MMX: when nothing of the instruction can fault any more.
-static void enter(struct vmx *v)
-{
-    x87_set_top(&v->x87, 0);
-    v->x87.valid = 0xff;
-}
-
-static void mm_write(struct vmx *v, unsigned reg, uint64_t value)
-{
-    enter(v);
-    v->x87.st[reg & 7][0] = value;
-    v->x87.st[reg & 7][1] = MM_EXPONENT;
-}
-
 // --- The forms of simd_ops.def. ---
 
 static enum insn_result source(struct vmx *v, const struct uop *u, unsigned size, uint64_t *value)
@@ -48,7 +27,7 @@ static enum insn_result source(struct vmx *v, const struct uop *u, unsigned size
         return r;
     if (u->kind[1] == OPERAND_MEMORY)
         return memory_load(v, u, size, value);
-    *value = mm_read(v, u->reg[1]);
+    *value = mmx_read(&v->x87, u->reg[1]);
     return INSN_DONE;
 }
 
@@ -59,10 +38,10 @@ static enum insn_result form_mm(struct vmx *v, const struct uop *u)
 
     if (r != INSN_DONE)
         return r;
-    s.a[0] = mm_read(v, u->reg[0]);
+    s.a[0] = mmx_read(&v->x87, u->reg[0]);
     s.imm = (uint8_t)u->imm;
     simd_execute(v, u, &s);
-    mm_write(v, u->reg[0], s.a[0]);
+    mmx_write(&v->x87, u->reg[0], s.a[0]);
     return INSN_DONE;
 }
 
@@ -79,12 +58,12 @@ static enum insn_result form_xm(struct vmx *v, const struct uop *u)
     if (r == INSN_DONE && memory)
         r = memory_load(v, u, 8, &s.b[0]);
     else if (r == INSN_DONE)
-        s.b[0] = mm_read(v, u->reg[1]);
+        s.b[0] = mmx_read(&v->x87, u->reg[1]);
     if (r != INSN_DONE)
         return r;
     memcpy(s.a, v->xmm[u->reg[0]], 16);
     if (!memory)
-        enter(v);
+        mmx_enter(&v->x87);
     r = simd_execute(v, u, &s);
     if (r == INSN_DONE)
         memcpy(v->xmm[u->reg[0]], s.a, 16);
@@ -105,10 +84,10 @@ static enum insn_result form_mx(struct vmx *v, const struct uop *u)
         memcpy(s.b, v->xmm[u->reg[1]], 16);
     if (r != INSN_DONE)
         return r;
-    enter(v); // #XM leaves it so, too.
+    mmx_enter(&v->x87); // #XM leaves it so, too.
     r = simd_execute(v, u, &s);
     if (r == INSN_DONE)
-        mm_write(v, u->reg[0], s.a[0]);
+        mmx_write(&v->x87, u->reg[0], s.a[0]);
     return r;
 }
 
@@ -125,13 +104,13 @@ static enum insn_result load_quad(struct vmx *v, const struct uop *u)
     enum insn_result r = source(v, u, 8, &value);
 
     if (r == INSN_DONE)
-        mm_write(v, u->reg[0], value);
+        mmx_write(&v->x87, u->reg[0], value);
     return r;
 }
 
 static enum insn_result store_quad(struct vmx *v, const struct uop *u)
 {
-    uint64_t value = mm_read(v, u->reg[0]);
+    uint64_t value = mmx_read(&v->x87, u->reg[0]);
     enum insn_result r = mmx_check(v, u);
 
     if (r == INSN_DONE && u->kind[1] == OPERAND_MEMORY)
@@ -139,9 +118,9 @@ static enum insn_result store_quad(struct vmx *v, const struct uop *u)
     if (r != INSN_DONE)
         return r;
     if (u->kind[1] == OPERAND_MEMORY)
-        enter(v);
+        mmx_enter(&v->x87);
     else
-        mm_write(v, u->reg[1], value);
+        mmx_write(&v->x87, u->reg[1], value);
     return INSN_DONE;
 }
 
@@ -153,20 +132,20 @@ static enum insn_result from_general(struct vmx *v, const struct uop *u)
     if (r == INSN_DONE && u->kind[1] == OPERAND_MEMORY)
         r = memory_load(v, u, u->size, &value);
     if (r == INSN_DONE)
-        mm_write(v, u->reg[0], value);
+        mmx_write(&v->x87, u->reg[0], value);
     return r;
 }
 
 static enum insn_result to_general(struct vmx *v, const struct uop *u)
 {
-    uint64_t value = mm_read(v, u->reg[0]);
+    uint64_t value = mmx_read(&v->x87, u->reg[0]);
     enum insn_result r = mmx_check(v, u);
 
     if (r == INSN_DONE && u->kind[1] == OPERAND_MEMORY)
         r = memory_store(v, u, u->size, value);
     if (r != INSN_DONE)
         return r;
-    enter(v);
+    mmx_enter(&v->x87);
     if (u->kind[1] != OPERAND_MEMORY)
         reg_write(v, u->reg[1], u->size, value);
     return INSN_DONE;
@@ -174,14 +153,14 @@ static enum insn_result to_general(struct vmx *v, const struct uop *u)
 
 static enum insn_result movq2dq(struct vmx *v, const struct uop *u)
 {
-    uint64_t value = mm_read(v, u->reg[1]);
+    uint64_t value = mmx_read(&v->x87, u->reg[1]);
     enum insn_result r = sse_check(v, u);
 
     if (r == INSN_DONE)
         r = mmx_check(v, u);
     if (r != INSN_DONE)
         return r;
-    enter(v);
+    mmx_enter(&v->x87);
     v->xmm[u->reg[0]][0] = value;
     v->xmm[u->reg[0]][1] = 0;
     return INSN_DONE;
@@ -194,7 +173,7 @@ static enum insn_result movdq2q(struct vmx *v, const struct uop *u)
     if (r == INSN_DONE)
         r = mmx_check(v, u);
     if (r == INSN_DONE)
-        mm_write(v, u->reg[0], v->xmm[u->reg[1]][0]);
+        mmx_write(&v->x87, u->reg[0], v->xmm[u->reg[1]][0]);
     return r;
 }
 
@@ -202,39 +181,39 @@ static enum insn_result movdq2q(struct vmx *v, const struct uop *u)
 
 static enum insn_result pinsrw(struct vmx *v, const struct uop *u)
 {
-    uint64_t word = v->gpr.r[u->reg[1] & 15] & 0xffff, old = mm_read(v, u->reg[0]);
+    uint64_t word = v->gpr.r[u->reg[1] & 15] & 0xffff, old = mmx_read(&v->x87, u->reg[0]);
     unsigned shift = 16 * (u->imm & 3);
     enum insn_result r = mmx_check(v, u);
 
     if (r == INSN_DONE && u->kind[1] == OPERAND_MEMORY)
         r = memory_load(v, u, 2, &word);
     if (r == INSN_DONE)
-        mm_write(v, u->reg[0], (old & ~(0xffffull << shift)) | word << shift);
+        mmx_write(&v->x87, u->reg[0], (old & ~(0xffffull << shift)) | word << shift);
     return r;
 }
 
 static enum insn_result pextrw(struct vmx *v, const struct uop *u)
 {
-    uint64_t value = mm_read(v, u->reg[1]) >> (16 * (u->imm & 3)) & 0xffff;
+    uint64_t value = mmx_read(&v->x87, u->reg[1]) >> (16 * (u->imm & 3)) & 0xffff;
     enum insn_result r = mmx_check(v, u);
 
     if (r != INSN_DONE)
         return r;
-    enter(v);
+    mmx_enter(&v->x87);
     reg_write(v, u->reg[0], 8, value);
     return INSN_DONE;
 }
 
 static enum insn_result pmovmskb(struct vmx *v, const struct uop *u)
 {
-    uint64_t from = mm_read(v, u->reg[1]), mask = 0;
+    uint64_t from = mmx_read(&v->x87, u->reg[1]), mask = 0;
     enum insn_result r = mmx_check(v, u);
 
     if (r != INSN_DONE)
         return r;
     for (unsigned i = 0; i < 8; i++)
         mask |= (from >> (8 * i + 7) & 1) << i;
-    enter(v);
+    mmx_enter(&v->x87);
     reg_write(v, u->reg[0], 8, mask);
     return INSN_DONE;
 }
@@ -257,13 +236,13 @@ enum insn_result store_masked(struct vmx *v, const struct uop *u, unsigned size,
 
 static enum insn_result maskmovq(struct vmx *v, const struct uop *u)
 {
-    uint64_t bytes = mm_read(v, u->reg[0]), mask = mm_read(v, u->reg[1]);
+    uint64_t bytes = mmx_read(&v->x87, u->reg[0]), mask = mmx_read(&v->x87, u->reg[1]);
     enum insn_result r = mmx_check(v, u);
 
     if (r == INSN_DONE)
         r = store_masked(v, u, 8, (const unsigned char *)&bytes, (const unsigned char *)&mask);
     if (r == INSN_DONE)
-        enter(v);
+        mmx_enter(&v->x87);
     return r;
 }
 
@@ -272,7 +251,7 @@ static enum insn_result maskmovq(struct vmx *v, const struct uop *u)
 static enum insn_result shift(struct vmx *v, const struct uop *u, unsigned size)
 {
     unsigned extension = u->reg[0] & 7;
-    uint64_t value = mm_read(v, u->reg[1]), result = 0;
+    uint64_t value = mmx_read(&v->x87, u->reg[1]), result = 0;
     enum insn_result r = mmx_check(v, u);
 
     if (extension != 2 && extension != 6 && (extension != 4 || size == 8))
@@ -281,7 +260,7 @@ static enum insn_result shift(struct vmx *v, const struct uop *u, unsigned size)
         return r;
     for (unsigned at = 0; at < 64; at += 8 * size)
         result |= shift_element(value >> at & size_mask(size), size, extension, (unsigned)u->imm) << at;
-    mm_write(v, u->reg[1], result);
+    mmx_write(&v->x87, u->reg[1], result);
     return INSN_DONE;
 }
 

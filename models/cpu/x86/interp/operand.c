@@ -144,7 +144,7 @@ enum insn_result memory_load_bytes_at(struct vmx *v, const struct uop *u, unsign
     if (r != INSN_DONE)
         return r;
     memcpy(bytes, buffer, size);
-    if (debug_armed(v->cpu))
+    if (debug_watched(v->cpu))
         debug_data(v->cpu, linear, size, false);
     return INSN_DONE;
 }

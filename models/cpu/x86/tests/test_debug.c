@@ -83,6 +83,9 @@ TEST(Debug, BreakpointOnAnInstructionIsAFaultThatRfHides) // SDM 17.3.1.1
     EXPECT_FALSE(vmx_retired(pcpu_current, 0, s->vmx.rflags, false));
     EXPECT_EQ(s->vmx.rflags & X86_RFLAGS_RF, 0);
     EXPECT_EQ(boundary(), RAISED(DB_VECTOR));
+    s->vmx.blocking = INTERRUPTIBILITY_MOV_SS;
+    EXPECT_EQ(boundary(), GONE_ON);
+    s->vmx.blocking = 0;
     s->vmx.rip++;
     EXPECT_EQ(boundary(), GONE_ON);
     insn_mode(MODE_32, 0);

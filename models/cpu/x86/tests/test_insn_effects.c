@@ -292,6 +292,18 @@ TEST(Segments, ReturnsOutwardsTakeSelectorsAwayAndLeaveBases) // SDM vol. 2, IRE
     bench_end();
 }
 
+TEST(Segments, StackAddressesThatAreNotCanonicalAreStackFaults) // SDM 6.15, interrupt 12
+{
+    uint64_t linear;
+
+    ASSERT_TRUE(insn_start());
+    EXPECT_TRUE(segment_linear(insn_vmx(), SEG_SS, (1ull << 47) - 8, 8, true, &linear));
+    EXPECT_FALSE(segment_linear(insn_vmx(), SEG_SS, (1ull << 47) - 7, 8, true, &linear));
+    EXPECT_FALSE(segment_linear(insn_vmx(), SEG_SS, 1ull << 47, 8, false, &linear));
+    EXPECT_TRUE(segment_linear(insn_vmx(), SEG_DS, 1ull << 47, 8, false, &linear)); // #GP, of the walk.
+    bench_end();
+}
+
 TEST(InsnMsr, FsBaseIsTheSegments) // SDM 3.4.4.1
 {
     struct vmx *v;

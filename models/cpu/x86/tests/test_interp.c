@@ -66,6 +66,22 @@ TEST(Interp, CodeThatTheGuestWritesIsExecutedAsWritten) // SDM 11.6
     bench_end();
 }
 
+TEST(Interp, AccumulatorsWidenByTheOperandSizeOf16BitCodeToo) // SDM vol. 2, CBW, CWD
+{
+    // In 16-bit code: cbw; cwd; mov bx, dx; 66 cwde; 66 cdq; stc; salc; hlt
+    static const unsigned char code[] = {0x98, 0x99, 0x89, 0xd3, 0x66, 0x98, 0x66, 0x99, 0xf9, 0xd6, 0xf4};
+
+    start(code, sizeof code);
+    bench_vmwrite(GUEST_CS_AR_BYTES, bench_vmread(GUEST_CS_AR_BYTES) & ~(uint64_t)(AR_L | AR_DB));
+    bench_gprs.r[0] = 0x11110080;
+    bench_gprs.r[2] = 0x22222222;
+    EXPECT_EQ(bench_run(), EXIT_REASON_HLT);
+    EXPECT_EQ(bench_gprs.r[0], 0xffffffff); // FF80H, sign-extended; then AL of carry.
+    EXPECT_EQ(bench_gprs.r[2], 0xffffffff);
+    EXPECT_EQ(bench_gprs.r[3] & 0xffff, 0xffff);
+    bench_end();
+}
+
 TEST(Interp, HintsOfTheOpcodeMapDoNothing) // SDM vol. 2 appendix A, table A-3: 0F 18 to 0F 1F
 {
     static const unsigned char code[] = {
