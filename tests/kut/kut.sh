@@ -90,7 +90,7 @@ export -f run_one memory_of hidden_of wanted
 export dir out hvsim date here
 
 cd "$out" || exit 2
-entries | grep -E "^[^|]*($pattern)" | while IFS='|' read -r name file smp memory args cpu; do
+entries | awk -F'|' -v pattern="$pattern" '$1 ~ pattern' | while IFS='|' read -r name file smp memory args cpu; do
     printf '%s\0' "$name" "$file" "$smp" "$memory" "$args" "$cpu"
 done | xargs -0 -n6 -P "${KUT_JOBS:-2}" bash -c 'run_one "$@"' _
 
