@@ -114,6 +114,7 @@ struct vmx {
     // Of machine code only (guest == NULL): loaded at entry, saved at exit (segment.h).
     struct segment seg[SEGMENTS];
     struct descriptor_table gdtr, idtr;
+    bool plain_stale;       // A segment has changed since segments_plain().
     struct lazy_flags lazy; // interp/flags.h: arithmetic flags that rflags does not have yet
 
     struct replay_guest *guest;  // The program that runs; NULL: machine code

@@ -6,27 +6,42 @@
 #include "models/cpu/x86/interp/cost.h"
 #include "models/cpu/x86/interp/uop.h"
 
+#define OPERAND_BYTES_MAX 16u // Of one access
 #define BLOCKS_MAX (1u << 14) // Direct-mapped
 
 // A read-modify-write between its two halves.
 struct rmw {
     struct guest_rmw access;
     bool locked;
+    unsigned char *plain; // Not locked, in ordinary memory within a page: there, at `hpa`; else NULL
+    uint64_t hpa;
 };
 
 struct interp {
     struct block *running; // The block being executed
+    // A store at `linear` may be into it if linear - code_from < code_span.
+    uint64_t code_from, code_span;
+    uint32_t plain;        // What segments_plain() was told last
+    struct block *scratch; // Being decoded
     struct decoder *decoder;
     struct cost cost;
-    struct block **blocks; // By block_slot()
+    struct block **blocks; // By where they are
     struct rmw rmw;
 };
 
-// What decoding depends on: code size, stack size.
-uint32_t block_mode(const struct vmx *v);
-// The block at v->rip: fetched through the MMU, decoded if need be. NULL: *result says what came of the
-// fetch.
-struct block *block_find(struct vmx *v, enum insn_result *result);
+// What decoding depends on: enum code_size, stack size << 4.
+#define BLOCK_CODE_SIZE 0xfu
+static inline uint32_t block_mode(const struct vmx *v)
+{
+    enum code_size size = segment_code_size_of(v->seg[SEG_CS].ar, MSR_VALUE(v->cpu, IA32_EFER));
+
+    return (uint32_t)size | (size == CODE_64 ? 8u : v->seg[SEG_SS].ar & AR_DB ? 4u : 2u) << 4;
+}
+
+// The block at v->rip: fetched through the MMU and the instruction cache, decoded if need be; it is now the
+// running one. `mode`: block_mode(). NULL: *result says what came of the fetch.
+struct block *block_find(struct vmx *v, uint32_t mode, enum insn_result *result);
+bool block_create(struct interp *x);
 
 struct decoder *decoder_create(void);
 // The instruction that decode_one() read last, for its price.

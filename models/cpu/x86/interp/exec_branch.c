@@ -4,7 +4,7 @@
 #include "models/cpu/x86/interp/operand.h"
 
 // IP is as wide as the operand size (SDM vol. 1 6.3.1, 7.3.8.1).
-static uint64_t ip_mask(const struct uop *u)
+static inline uint64_t ip_mask(const struct uop *u)
 {
     return u->code_size == CODE_64 ? UINT64_MAX : size_mask(u->size);
 }
@@ -12,9 +12,11 @@ static uint64_t ip_mask(const struct uop *u)
 // Beyond the code segment's limit, or not canonical: #GP(0) in the branch itself.
 static enum insn_result go(struct vmx *v, const struct uop *u, uint64_t target)
 {
-    bool bad = u->code_size == CODE_64 ? !x86_canonical(v->cpu, target) : target > v->seg[SEG_CS].limit;
+    // Canonical for 48 bits is so for 57.
+    bool bad = u->code_size != CODE_64 ? target > v->seg[SEG_CS].limit
+                                       : target + (1ull << 47) >= 1ull << 48 && !x86_canonical(v->cpu, target);
 
-    if (bad)
+    if (__builtin_expect(bad, 0))
         return uop_fault(v, u, GP_VECTOR, 0);
     v->rip = target;
     return INSN_BRANCH;
@@ -142,6 +144,8 @@ static enum insn_result call_to(struct vmx *v, const struct uop *u, uint64_t tar
     r = go(v, u, target);
     if (r == INSN_EXIT)
         v->gpr.r[REG_RSP] = rsp;
+    if (r == INSN_BRANCH)
+        cost_call(&v->interp->cost, next_rip(v, u));
     return r;
 }
 
@@ -181,6 +185,7 @@ static enum insn_result ret(struct vmx *v, const struct uop *u)
 
     if (r != INSN_DONE)
         return r;
+    cost_return(v->cpu, &v->interp->cost, target);
     r = go(v, u, target);
     if (r == INSN_BRANCH)
         stack_drop(v, u, u->size + (u->kind[0] == OPERAND_IMM ? u->imm & 0xffff : 0));

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // Block after block, until something else has to be looked at.
+#include "models/cpu/x86/debug.h"
 #include "models/cpu/x86/interp/block.h"
 #include "models/cpu/x86/interp/flags.h"
 #include "models/cpu/x86/interp/interp.h"
@@ -15,9 +16,8 @@ struct interp *interp_create(struct pcpu *c)
 
     if (!x)
         return NULL;
-    x->blocks = calloc(BLOCKS_MAX, sizeof(struct block *));
     x->decoder = decoder_create();
-    if (x->blocks && x->decoder && cost_open(&x->cost, c)) {
+    if (block_create(x) && x->decoder && cost_open(&x->cost, c)) {
         cost_reset(&x->cost);
         return x;
     }
@@ -43,15 +43,28 @@ void interp_destroy(struct interp *x)
     if (x->blocks)
         interp_reset(x);
     free(x->blocks);
+    free(x->scratch);
     decoder_destroy(x->decoder);
     free(x);
+}
+
+// Whoever accesses memory need not look at segments again that have not changed, nor at breakpoints that are
+// not there.
+static inline void refresh_plain(struct vmx *v, uint32_t mode)
+{
+    uint32_t plain = mode | (debug_armed(v->cpu) ? 1u << 31 : 0);
+
+    if (__builtin_expect(plain == v->interp->plain && !v->plain_stale, 1))
+        return;
+    v->interp->plain = plain;
+    segments_plain(v, (enum code_size)(mode & BLOCK_CODE_SIZE), debug_armed(v->cpu));
 }
 
 // Each instruction is to be followed by a look at its boundary.
 static bool careful(const struct vmx *v)
 {
     return (v->blocking & STI_OR_MOV_SS) || (v->rflags & (X86_RFLAGS_TF | X86_RFLAGS_RF)) ||
-           (v->ctl.cpu & CPU_MONITOR_TRAP_FLAG) || (v->cpu->x86->dr[7] & 0xff);
+           (v->ctl.cpu & CPU_MONITOR_TRAP_FLAG) || debug_armed(v->cpu);
 }
 
 // One instruction, and the traps that follow it. True: exit.
@@ -105,7 +118,8 @@ bool interp_run(struct pcpu *c)
     v->behind = false;
     do {
         enum insn_result r;
-        struct block *b = block_find(v, &r);
+        uint32_t mode = block_mode(v);
+        struct block *b = block_find(v, mode, &r);
 
         if (v->timer_at_ticks < c->limit_ticks) // Whoever arms a timer computes the limit without it.
             c->limit_ticks = v->timer_at_ticks;
@@ -114,7 +128,7 @@ bool interp_run(struct pcpu *c)
             exits = r == INSN_EXIT;
             break;
         }
-        v->interp->running = b;
+        refresh_plain(v, mode);
         if (careful(v)) {
             exits = step(v, b);
             break;

@@ -78,10 +78,12 @@ struct block {
     uint16_t bytes;
     uint16_t bytes_first; // Of these in the first page
     uint64_t hpa_second;  // Where the rest is, if it crosses into another page
+    uint64_t last_mask;   // Of the last of these words
+    uint8_t words;        // That hold `bytes` within the first page; 0: it crosses, or words would
     uint8_t uop_count;
-    unsigned char
-        code[BLOCK_BYTES_MAX]; // As decoded: compared at each entry, so who wrote the page does not matter
-    struct uop uops[BLOCK_UOPS_MAX + 1];
+    // As decoded: compared at each entry, so who wrote the page does not matter
+    _Alignas(8) unsigned char code[BLOCK_BYTES_MAX];
+    struct uop uops[];
 };
 
 // --- decode.c ---
