@@ -187,7 +187,7 @@ static void learn(struct mmu *m, uint64_t linear, unsigned access, uint64_t hpa,
     if (!v || m->check)
         return;
     *mmu_near_of(m, linear, access) = (struct mmu_near){.page = linear >> 12,
-                           .stamp = m->near_stamp,
+                           .stamp = mmu_near_stamp(m),
                            .hpa = hpa & ~0xfffull,
                            .host = host,
                            .place = tlb_place_of(&m->tlb, v)};

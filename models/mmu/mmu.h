@@ -88,7 +88,7 @@ struct mmu_rule {
 };
 
 // A page of ordinary memory that accesses of a mode found in the first-level TLB, so that the next need no
-// search: valid while `stamp` is the unit's and the TLB has the entry still where it was.
+// search: valid while `stamp` is mmu_near_stamp() and the TLB has the entry still where it was.
 #define MMU_NEAR_PAGES 64u
 enum { MMU_NEAR_READ, MMU_NEAR_WRITE, MMU_NEAR_FETCH, MMU_NEARS };
 struct mmu_near {
@@ -113,7 +113,7 @@ struct mmu {
     bool walked;             // The last mmu_translate() walked: `walk` is of it.
     struct mmu_walk walk;
     uint64_t apart[2];   // Host page numbers that are no ordinary memory for the guest (mmu_set_apart())
-    uint64_t near_stamp; // Changes with everything that could make a near page lie
+    uint64_t near_stamp; // Changes with everything but a context that could make a near page lie
     struct mmu_near near[MMU_MODES][MMU_NEARS][MMU_NEAR_PAGES];
 };
 
@@ -182,6 +182,12 @@ static inline struct mmu_near *mmu_near_of(struct mmu *m, uint64_t linear, unsig
 // place in the simulating machine's memory, and *hpa. It was a hit of a TLB, which is counted and timed.
 // NULL: it is not, or crosses pages, or is not of ordinary memory; nothing happened.
 unsigned char *mmu_ordinary_search(struct mmu *m, uint64_t linear, unsigned access, uint64_t *hpa);
+// Both parts only grow: the sum is another one when either is.
+static inline uint64_t mmu_near_stamp(const struct mmu *m)
+{
+    return m->near_stamp + m->tlb.contexts.epoch;
+}
+
 // The same without a search: NULL where the page is not near. The caller, if it carries the access out, uses
 // the page.
 static inline __attribute__((always_inline)) struct mmu_near *mmu_near_find(struct mmu *m, uint64_t linear,
@@ -189,8 +195,7 @@ static inline __attribute__((always_inline)) struct mmu_near *mmu_near_find(stru
 {
     struct mmu_near *n = mmu_near_of(m, linear, access);
 
-    if (__builtin_expect(n->page != linear >> 12 || n->stamp != m->near_stamp ||
-                             m->numbers.epoch != m->tlb.contexts.epoch || *n->place.key_at != n->place.key ||
+    if (__builtin_expect(n->page != linear >> 12 || n->stamp != mmu_near_stamp(m) || *n->place.key_at != n->place.key ||
                              ((unsigned)linear & 0xfff) + size > 0x1000,
                          0))
         return NULL;

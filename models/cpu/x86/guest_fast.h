@@ -40,12 +40,12 @@ static inline __attribute__((always_inline)) bool guest_store_fast(struct pcpu *
     return true;
 }
 
-// The same where nothing needs a search and nothing takes time, in place.
+// The same where nothing needs a search and nothing takes time, in place. Within a line is within a page.
 static inline __attribute__((always_inline)) bool guest_load_near(struct pcpu *c, uint64_t linear,
                                                                   unsigned size, void *bytes)
 {
     struct mmu *m = c->x86->mmu;
-    const struct mmu_near *n = mmu_near_find(m, linear, size, EPT_ACCESS_READ);
+    const struct mmu_near *n = mmu_near_find(m, linear, 1, EPT_ACCESS_READ);
     struct l1_way *w;
 
     if (__builtin_expect(!n, 0))
@@ -64,7 +64,7 @@ static inline __attribute__((always_inline)) bool guest_store_near(struct pcpu *
                                                                    unsigned size, const void *bytes)
 {
     struct mmu *m = c->x86->mmu;
-    const struct mmu_near *n = mmu_near_find(m, linear, size, EPT_ACCESS_WRITE);
+    const struct mmu_near *n = mmu_near_find(m, linear, 1, EPT_ACCESS_WRITE);
     struct l1_way *w;
 
     if (__builtin_expect(!n, 0))

@@ -55,25 +55,6 @@ static enum insn_result fetch(struct vmx *v, uint32_t mode, uint64_t offset, uin
     return r;
 }
 
-static inline uint64_t word(const unsigned char *p)
-{
-    uint64_t value;
-
-    memcpy(&value, p, sizeof value);
-    return value;
-}
-
-// Are the bytes at `code` still those of a block that lies within a page?
-static inline bool same_words(const struct block *b, const unsigned char *code)
-{
-    unsigned last = b->words - 1u;
-
-    for (unsigned i = 0; i < last; i++)
-        if (word(b->code + 8 * i) != word(code + 8 * i))
-            return false;
-    return !((word(b->code + 8 * last) ^ word(code + 8 * last)) & b->last_mask);
-}
-
 static bool matches(const struct block *b, const struct fetched *f)
 {
     if (memcmp(b->code, f->first, b->bytes_first))
@@ -132,7 +113,8 @@ static enum insn_result decode(struct vmx *v, struct block *b, struct fetched *f
 }
 
 // The block is going to run: its time in the instruction cache.
-static inline struct block *enter(struct vmx *v, struct block *b, uint64_t linear)
+static inline __attribute__((always_inline)) struct block *enter(struct vmx *v, struct block *b,
+                                                                 uint64_t linear, const unsigned char *code)
 {
     struct interp *x = v->interp;
 
@@ -140,6 +122,7 @@ static inline struct block *enter(struct vmx *v, struct block *b, uint64_t linea
     if (__builtin_expect(b->bytes_first < b->bytes, 0))
         mem_fetch(v->cpu, b->hpa_second & ~(uint64_t)(PAGE - 1), b->bytes - b->bytes_first);
     x->running = b;
+    x->code = code;
     x->code_from = linear - OPERAND_BYTES_MAX + 1;
     x->code_span = b->bytes + OPERAND_BYTES_MAX - 1;
     return b;
@@ -163,7 +146,7 @@ static struct block *decode_new(struct vmx *v, struct block **at, uint32_t mode,
     return memcpy(*at, b, bytes);
 }
 
-static struct block *search(struct vmx *v, uint32_t mode, enum insn_result *result)
+static __attribute__((noinline)) struct block *search(struct vmx *v, uint32_t mode, enum insn_result *result)
 {
     struct fetched f = {NULL, NULL, 0, 0, 0};
     struct block **at, *b;
@@ -179,8 +162,8 @@ static struct block *search(struct vmx *v, uint32_t mode, enum insn_result *resu
     at = &v->interp->blocks[slot(f.hpa)];
     b = *at;
     if (__builtin_expect(b && b->hpa == f.hpa && b->rip == v->rip && b->mode == mode, 1)) {
-        if (__builtin_expect(b->words && same_words(b, f.first), 1))
-            return enter(v, b, linear);
+        if (__builtin_expect(b->words && block_same(b, f.first), 1))
+            return enter(v, b, linear, f.first);
         if (b->bytes_first < b->bytes) {
             uint64_t second;
 
@@ -189,11 +172,11 @@ static struct block *search(struct vmx *v, uint32_t mode, enum insn_result *resu
                 return NULL;
         }
         if (matches(b, &f))
-            return enter(v, b, linear);
+            return enter(v, b, linear, f.first);
     }
     f.first_bytes = PAGE - (unsigned)(f.hpa & (PAGE - 1));
     b = decode_new(v, at, mode, &f, result);
-    return b ? enter(v, b, linear) : NULL;
+    return b ? enter(v, b, linear, f.first) : NULL;
 }
 
 struct block *block_find(struct vmx *v, uint32_t mode, enum insn_result *result)
@@ -209,11 +192,10 @@ struct block *block_find(struct vmx *v, uint32_t mode, enum insn_result *result)
         hpa = n ? n->hpa + (linear & (PAGE - 1)) : 0;
         b = n ? v->interp->blocks[slot(hpa)] : NULL;
         if (__builtin_expect(b && b->hpa == hpa && b->rip == v->rip && b->mode == mode && b->words &&
-                                 same_words(b, n->host + (linear & (PAGE - 1))),
-                             1)) {
+                                 block_same(b, n->host + (linear & (PAGE - 1))), 1)) {
             mmu_near_use(m, n, EPT_ACCESS_FETCH);
             *result = INSN_DONE;
-            return enter(v, b, linear);
+            return enter(v, b, linear, n->host + (linear & (PAGE - 1)));
         }
     }
     return search(v, mode, result);

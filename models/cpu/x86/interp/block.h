@@ -21,6 +21,7 @@ struct interp {
     struct block *running; // The block being executed
     // A store at `linear` may be into it if linear - code_from < code_span.
     uint64_t code_from, code_span;
+    const unsigned char *code; // Its bytes in memory
     uint32_t plain;        // What segments_plain() was told last
     struct block *scratch; // Being decoded
     struct decoder *decoder;
@@ -41,6 +42,25 @@ static inline uint32_t block_mode(const struct vmx *v)
 // The block at v->rip: fetched through the MMU and the instruction cache, decoded if need be; it is now the
 // running one. `mode`: block_mode(). NULL: *result says what came of the fetch.
 struct block *block_find(struct vmx *v, uint32_t mode, enum insn_result *result);
+static inline uint64_t block_word(const unsigned char *p)
+{
+    uint64_t value;
+
+    memcpy(&value, p, sizeof value);
+    return value;
+}
+
+// Are the bytes at `code` still those of a block that has words?
+static inline bool block_same(const struct block *b, const unsigned char *code)
+{
+    unsigned last = b->words - 1u;
+
+    for (unsigned i = 0; i < last; i++)
+        if (block_word(b->code + 8 * i) != block_word(code + 8 * i))
+            return false;
+    return !((block_word(b->code + 8 * last) ^ block_word(code + 8 * last)) & b->last_mask);
+}
+
 bool block_create(struct interp *x);
 
 struct decoder *decoder_create(void);

@@ -27,15 +27,15 @@ void cost_block(struct cost *k, struct block *b, const struct price_insn *insns)
 {
     const struct price_insn *run[BLOCK_UOPS_MAX];
     const struct uop *last = &b->uops[b->uop_count - 1];
-    bool loop = last->kind[0] == OPERAND_IMM && (last->flags & UOP_ENDS) && last->imm == b->rip;
     struct price_bound bound;
     uint32_t charged = 0;
 
+    b->loops = (last->flags & UOP_DIRECT) && last->imm == b->rip;
     for (unsigned i = 0; i < b->uop_count; i++) {
         uint32_t total;
 
         run[i] = &insns[i];
-        price_bound(&bound, &k->classes, &k->ports, run, i + 1, loop && i + 1 == b->uop_count);
+        price_bound(&bound, &k->classes, &k->ports, run, i + 1, b->loops && i + 1 == b->uop_count);
         total = bound.front_ticks > bound.port_ticks ? bound.front_ticks : bound.port_ticks;
         if (bound.chain_ticks > total)
             total = bound.chain_ticks;

@@ -85,7 +85,7 @@ static uop_fn choose_jcc(struct uop *u, const cs_insn *in, const struct uop_row 
     static const uop_fn by_condition[16] = {CONDITIONS(ROW)};
 #undef ROW
 
-    u->flags |= UOP_ENDS;
+    u->flags |= UOP_ENDS | UOP_DIRECT;
     u->imm &= u->code_size == CODE_64 ? UINT64_MAX : size_mask(u->size ? u->size : 4);
     return by_condition[opcode_condition(in)];
 }
@@ -117,7 +117,7 @@ static uop_fn choose_loop(struct uop *u, const cs_insn *in, const struct uop_row
 {
     (void)row;
     (void)in;
-    u->flags |= UOP_ENDS;
+    u->flags |= UOP_ENDS | UOP_DIRECT;
     return loop;
 }
 
@@ -175,6 +175,7 @@ static uop_fn choose_near(struct uop *u, const cs_insn *in, const struct uop_row
     if (u->kind[0] != OPERAND_IMM)
         return call ? call_indirect : jmp_indirect;
     u->imm &= ip_mask(u);
+    u->flags |= UOP_DIRECT;
     return call ? call_direct : jmp_direct;
 }
 

@@ -70,7 +70,7 @@ static inline __attribute__((always_inline)) uint64_t effective_address(const st
         at += v->gpr.r[u->base];
     if (u->index != REG_NONE)
         at += v->gpr.r[u->index] << u->scale;
-    return u->address_size == 8 ? at : at & size_mask(u->address_size);
+    return at & u->address_mask;
 }
 
 // Linear address of `offset` in a segment for an access of `size` bytes, checked. INSN_DONE: *linear.

@@ -86,26 +86,45 @@ static bool step(struct vmx *v, const struct block *b)
     return r == INSN_EXIT;
 }
 
-// Carries out the block. INSN_BRANCH: v->rip is right.
+// The block has branched to its own beginning, and what was looked at before it is as it was: only time, and
+// perhaps the bytes (of somebody who had his turn meanwhile), are others. Nothing else was fetched since.
+static inline bool turn(struct vmx *v, const struct block *b)
+{
+    struct pcpu *c = v->cpu;
+
+    if (v->rip != b->rip || !b->loops || !b->words || v->trap_exit || v->behind || v->plain_stale ||
+        c->now_ticks >= c->limit_ticks || !block_same(b, v->interp->code))
+        return false;
+    c->x86->mmu->counters.itlb_hits++;
+    return true;
+}
+
+// Carries out the block, as often as it goes back to its beginning. INSN_BRANCH: v->rip is right.
 static enum insn_result execute(struct vmx *v, const struct block *b)
 {
     struct pcpu *c = v->cpu;
-    const struct uop *u = b->uops, *end = u + b->uop_count;
+    const struct uop *u, *end = b->uops + b->uop_count;
 
     do {
         enum insn_result r;
 
-        c->now_ticks += u->ticks;
-        r = u->fn(v, u);
-        if (__builtin_expect(r != INSN_DONE, 0))
+        u = b->uops;
+        do {
+            c->now_ticks += u->ticks;
+            r = u->fn(v, u);
+            if (__builtin_expect(r != INSN_DONE, 0))
+                break;
+            u++;
+            if (__builtin_expect(v->behind, 0)) {
+                v->rip = b->rip + u[-1].offset + u[-1].length;
+                return INSN_BRANCH;
+            }
+        } while (u != end);
+        if (r == INSN_DONE)
+            v->rip = b->rip + b->bytes;
+        else if (r != INSN_BRANCH)
             return r;
-        u++;
-        if (__builtin_expect(v->behind, 0)) {
-            v->rip = b->rip + u[-1].offset + u[-1].length;
-            return INSN_BRANCH;
-        }
-    } while (u != end);
-    v->rip = b->rip + b->bytes;
+    } while (turn(v, b));
     return INSN_BRANCH;
 }
 
