@@ -329,11 +329,14 @@ function(hvsim_guest_images target)
         get_filename_component(folder ${path} DIRECTORY)
         set(image ${CMAKE_BINARY_DIR}/lib/${target}/${name}.elf)
         set(object ${CMAKE_BINARY_DIR}/guestobj/${name}.image.o)
-        # Assembled as 64-bit code, which can hold all kinds, linked, and wrapped as 32-bit ELF, which multiboot wants.
+        # Assembled as 64-bit code, which can hold all kinds, linked, and wrapped as 32-bit ELF, which multiboot wants. What
+        # was linked stays as NAME.sym, for debuggers.
+        set(linked ${CMAKE_BINARY_DIR}/lib/${target}/${name}.sym)
         add_custom_command(OUTPUT ${image}
-            COMMAND ${HVSIM_HV_CC} -c -x assembler-with-cpp -I${folder} -MD -MF ${object}.d -MT ${image} ${path} -o ${object}
-            COMMAND ${HVSIM_HV_CC} -nostdlib -static -Wl,--build-id=none -Wl,-T,${folder}/image.lds -o ${object}.64 ${object}
-            COMMAND ${CMAKE_OBJCOPY} -O elf32-i386 -S ${object}.64 ${image}
+            BYPRODUCTS ${linked}
+            COMMAND ${HVSIM_HV_CC} -c -g -ffile-prefix-map=${CMAKE_SOURCE_DIR}/= -x assembler-with-cpp -I${folder} -MD -MF ${object}.d -MT ${image} ${path} -o ${object}
+            COMMAND ${HVSIM_HV_CC} -nostdlib -static -Wl,--build-id=none -Wl,-T,${folder}/image.lds -o ${linked} ${object}
+            COMMAND ${CMAKE_OBJCOPY} -O elf32-i386 -S ${linked} ${image}
             DEPENDS ${path} ${folder}/image.lds ${CMAKE_SOURCE_DIR}/cmake/hvsim.cmake
             DEPFILE ${object}.d
             COMMENT "Building lib/${target}/${name}.elf"

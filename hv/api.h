@@ -37,6 +37,8 @@ enum hv_ioctl_cmd {
 #define HV_TOUCH_READ 0u
 #define HV_TOUCH_WRITE 1u
 #define HV_TOUCH_RESIDENT 2u // Only if it is there: -ENOENT otherwise.
+#define HV_MADV_DONTNEED 0u  // Of HV_SYS_MADVISE_FREE: the pages go at once.
+#define HV_MADV_FREE 1u      // They go when memory is short, unless they were touched again.
 
 enum hv_cap {
     HV_CAP_IRQCHIP = 0,
@@ -223,6 +225,22 @@ struct hv_debugregs {
     u64 db[4];
     u64 dr6, dr7, flags;
     u64 reserved[9];
+};
+
+// An XSAVE area in standard form (SDM vol. 1 13.4). Offset of MXCSR in it, bytes.
+#define HV_XSAVE_MXCSR 24u
+struct hv_xsave {
+    u32 region[1024];
+};
+#define HV_XCRS_MAX 16u
+struct hv_xcr {
+    u32 xcr, reserved;
+    u64 value;
+};
+struct hv_xcrs {
+    u32 nr_xcrs, flags;
+    struct hv_xcr xcrs[HV_XCRS_MAX];
+    u64 padding[16];
 };
 
 // --- The page shared between a vCPU's thread in user space and the core.

@@ -7,12 +7,19 @@ static const struct {
     const char *name;
     uint32_t mask;
 } category_rows[] = {
-    {"exits", TRACE_EXITS},       {"events", TRACE_EVENTS},
-    {"calls", TRACE_CALLS},       {"spans", TRACE_SPANS},
-    {"irqs", TRACE_IRQS},         {"walks", TRACE_WALKS},
-    {"locks", TRACE_LOCKS},       {"violations", TRACE_VIOLATIONS},
-    {"counters", TRACE_COUNTERS}, {"dirty", TRACE_DIRTY},
-    {"all", TRACE_ALL},           {"none", 0},
+    {"exits", TRACE_EXITS},
+    {"events", TRACE_EVENTS},
+    {"calls", TRACE_CALLS},
+    {"spans", TRACE_SPANS},
+    {"irqs", TRACE_IRQS},
+    {"walks", TRACE_WALKS},
+    {"locks", TRACE_LOCKS},
+    {"violations", TRACE_VIOLATIONS},
+    {"counters", TRACE_COUNTERS},
+    {"dirty", TRACE_DIRTY},
+    {"instructions", TRACE_INSTRUCTIONS},
+    {"all", TRACE_ALL},
+    {"none", 0},
 };
 enum { CATEGORY_ROWS = sizeof category_rows / sizeof category_rows[0], CATEGORY_NAME_MAX = 32 };
 
@@ -78,7 +85,7 @@ bool trace_category_parse(const char *text, uint32_t *mask, char *message, size_
 
         snprintf(name, sizeof name, "%.*s", (int)(length < sizeof name ? length : sizeof name - 1), text);
         if (!category_find(name, mask)) {
-            category_names(TRACE_ALL, all, sizeof all);
+            category_names(TRACE_EVERY, all, sizeof all);
             snprintf(message, message_size,
                      "unknown trace category '%s'; nearest is '%s'; categories are %s,all,none", name,
                      category_nearest(name), all);

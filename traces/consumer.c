@@ -374,6 +374,27 @@ static size_t take_dirty_page(struct consumer *c, const uint64_t *record)
     return 1 + sizeof page / 8;
 }
 
+static size_t take_instruction(struct consumer *c, const uint64_t *record)
+{
+    struct trace_instruction i;
+
+    memcpy(&i, record + 1, sizeof i);
+    if (c->mask & TRACE_INSTRUCTIONS) {
+        int64_t place = store_place(c->store, i.where), text = store_text(c->store, i.text);
+        struct bulk_row *row = store_row(c->store, STORE_INSTRUCTIONS);
+        uint64_t end = whole_cycles(i.tick + i.ticks), priced = i.ticks - i.stall_ticks;
+
+        row->cells[0] = row_id(c, ++c->instructions);
+        row->cells[1] = place;
+        row->cells[2] = (int64_t)whole_cycles(i.tick);
+        row->cells[3] = (int64_t)i.rip;
+        row->cells[4] = text;
+        row->cells[5] = (int64_t)(end - whole_cycles(i.tick));
+        row->cells[6] = (int64_t)(end - whole_cycles(i.tick + priced));
+    }
+    return 1 + sizeof i / 8;
+}
+
 static size_t take_counter(struct consumer *c, const uint64_t *record)
 {
     uint32_t name = (uint32_t)(record[0] >> 32);
@@ -397,7 +418,7 @@ void consumer_run_begin(struct consumer *c)
 {
     digest_init(&c->digest, 0);
     c->exits = c->events = c->spans = c->irqs = c->walks = c->walk_steps = c->locks = c->violations =
-        c->dirty_pages = 0;
+        c->dirty_pages = c->instructions = 0;
     summary_begin(&c->summary);
     c->calls.store = c->store;
     if (!c->kind_hashes) {
@@ -421,6 +442,7 @@ void consumer_block(struct consumer *c, const unsigned char *block, size_t size)
         [TRACE_REC_WALK] = take_walk,
         [TRACE_REC_COUNTER] = take_counter,
         [TRACE_REC_DIRTY_PAGE] = take_dirty_page,
+        [TRACE_REC_INSTRUCTION] = take_instruction,
     };
     const uint64_t *record = (const uint64_t *)(const void *)block, *end = record + size / 8;
 

@@ -21,7 +21,7 @@ struct consumer {
     struct call_recorder calls;
     struct summary summary; // of the exits of this run
     // Last numbers of this run.
-    uint32_t exits, events, spans, irqs, walks, walk_steps, locks, violations, dirty_pages;
+    uint32_t exits, events, spans, irqs, walks, walk_steps, locks, violations, dirty_pages, instructions;
 };
 
 void consumer_run_begin(struct consumer *consumer);

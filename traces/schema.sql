@@ -486,3 +486,28 @@ CREATE VIEW dirty_pages AS SELECT
     d.round AS round          -- number of the migration's round that went on (dirty_rounds.round), NULL if there is none
 FROM runs r CROSS JOIN dirty_pages_data d ON d.id BETWEEN r.run << 32 AND r.run << 32 | 0xffffffff
     CROSS JOIN places p ON p.id = d.place;
+
+CREATE TABLE instructions_data (
+    id INTEGER PRIMARY KEY,   -- run << 32 | number
+    place,                    -- places.id
+    cycle,                    -- cycles, when it began
+    rip,                      -- address, guest-virtual
+    text,                     -- texts.id
+    cycles,                   -- cycles that it took
+    stall                     -- cycles of these beyond its static price
+);
+
+CREATE VIEW instructions AS SELECT
+    r.run AS run,             -- runs.run
+    d.id & 0xffffffff AS seq, -- number of the row within the run, from 1
+    d.cycle AS cycle,         -- cycles, when it began
+    p.pcpu AS pcpu,           -- number of the pCPU
+    p.vm AS vm,               -- number of the VM
+    p.vcpu AS vcpu,           -- number of the vCPU
+    p.level AS level,         -- 1 for an L1 guest, 2 for an L2 guest
+    printf('0x%x', d.rip) AS rip, -- hexadecimal address, where the instruction is
+    (SELECT text FROM texts x WHERE x.id = d.text) AS text, -- the instruction, as Capstone writes it
+    d.cycles AS cycles,       -- cycles that it took
+    d.stall AS stall_cycles   -- cycles of these beyond its static price: caches, translation, a wrong prediction
+FROM runs r CROSS JOIN instructions_data d ON d.id BETWEEN r.run << 32 AND r.run << 32 | 0xffffffff
+    CROSS JOIN places p ON p.id = d.place;

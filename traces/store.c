@@ -31,6 +31,7 @@ static const struct {
     [STORE_LOCKS] = {"locks_data", 10, true},
     [STORE_VIOLATIONS] = {"violations_data", 8, true},
     [STORE_DIRTY_PAGES] = {"dirty_pages_data", 8, true},
+    [STORE_INSTRUCTIONS] = {"instructions_data", 7, true},
 };
 
 void store_fail(struct store *store, const char *doing)

@@ -15,7 +15,7 @@
 #include "traces/text.h"
 #include "traces/trace.h"
 
-enum { STORE_APPLICATION_ID = 0x68767369, STORE_VERSION = 4 };
+enum { STORE_APPLICATION_ID = 0x68767369, STORE_VERSION = 5 };
 
 enum store_table {
     STORE_PLACES,
@@ -34,6 +34,7 @@ enum store_table {
     STORE_LOCKS,
     STORE_VIOLATIONS,
     STORE_DIRTY_PAGES,
+    STORE_INSTRUCTIONS,
     STORE_TABLES,
 };
 

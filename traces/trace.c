@@ -43,7 +43,7 @@ struct trace *trace_open(const struct trace_options *options, struct trace_error
         }
     }
     t->silent = options->silent;
-    t->stored = t->store ? options->store & TRACE_ALL : 0;
+    t->stored = t->store ? options->store & TRACE_EVERY : 0;
     t->consumer = (struct consumer){.texts = &t->texts, .store = t->store, .mask = t->stored};
     ring_open(&t->ring, !t->silent && trace_wants_thread(options), trace_consume, &t->consumer);
     return t;
@@ -69,6 +69,11 @@ bool trace_ring_next(struct trace *t, size_t size)
     t->head.pos = ring_block(&t->ring);
     t->head.end = t->head.pos + RING_BLOCK_BYTES;
     return true;
+}
+
+uint32_t trace_stored(const struct trace *t)
+{
+    return t->stored;
 }
 
 enum trace_status trace_error(const struct trace *t, struct trace_error *error)

@@ -120,7 +120,8 @@ void arch_flush_shadow_all(struct vm *vm);
 // Frees what prepare allocated for `slot` and `keep` (may be NULL) does not point to as well.
 void arch_free_memslot(struct vm *vm, struct memslot *slot, const struct memslot *keep);
 // The host takes the pages of [start, end) back: zap and flush, then return. mmu_invalidate_* already set.
-void arch_unmap_hva_range(struct vm *vm, hva_t start, hva_t end);
+// Without `flush` the caller does that (knob mm.release_order).
+void arch_unmap_hva_range(struct vm *vm, hva_t start, hva_t end, bool flush);
 // Pages of the slot were taken out of its dirty log: the bits of `mask` count from page `offset` (a multiple
 // of 64). Their next write must be noticed again. mmu_lock held, for writing if arch_dirty_log_exclusive()
 // says so while it is held; the caller flushes afterwards.

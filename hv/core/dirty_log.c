@@ -3,6 +3,7 @@
 #include "hv/core/tlb_change.h"
 
 #include "hv/core/arch.h"
+#include "hv/core/requests.h"
 #include "hv/hw/trace.h"
 #include "hv/lib/bitmap.h"
 #include "hv/lib/errno.h"
@@ -117,6 +118,26 @@ void dirty_log_unlock(struct vm *vm, bool exclusive)
         read_unlock(&vm->mmu_lock);
 }
 
+static u64 get_order(const struct vm *vm)
+{
+    return knob(&vm->host->knobs, KNOB_DIRTY_GET_ORDER);
+}
+
+// Takes one word's bits and protects their pages.
+static u64 fetch_word(struct vm *vm, const struct memslot *slot, u64 *word, u64 offset)
+{
+    if (unlikely(get_order(vm) == DIRTY_GET_ORDER_PROTECT_FETCH_FLUSH)) {
+        // The wrong way round: a write in between makes its page writable, and then the page's bit goes.
+        arch_dirty_log_protect(vm, slot, offset, READ_ONCE(*word));
+        return __atomic_exchange_n(word, 0, __ATOMIC_SEQ_CST);
+    }
+    // First the bits, then the protection: a write in between sets its bit again, or faults and sets it.
+    u64 fetched = __atomic_exchange_n(word, 0, __ATOMIC_SEQ_CST);
+
+    arch_dirty_log_protect(vm, slot, offset, fetched);
+    return fetched;
+}
+
 // Takes all bits out of the bitmap into the scratch half and protects their pages. True: there was one.
 static bool fetch_and_protect(struct vm *vm, const struct memslot *slot)
 {
@@ -131,9 +152,7 @@ static bool fetch_and_protect(struct vm *vm, const struct memslot *slot)
     for (u64 i = 0; i < words; i++) {
         if (READ_ONCE(bits[i]) == 0)
             continue;
-        // First the bits, then the protection: a write in between sets its bit again, or faults and sets it.
-        fetched[i] = __atomic_exchange_n(&bits[i], 0, __ATOMIC_SEQ_CST);
-        arch_dirty_log_protect(vm, slot, i * 64, fetched[i]);
+        fetched[i] = fetch_word(vm, slot, &bits[i], i * 64);
         any = true;
     }
     dirty_log_unlock(vm, exclusive);
@@ -145,6 +164,21 @@ static void put_back(const struct memslot *slot, const u64 *fetched)
 {
     for (u64 i = 0; i < BITMAP_WORDS(slot->npages); i++)
         __atomic_fetch_or(&slot->dirty_bitmap[i], fetched[i], __ATOMIC_RELAXED);
+}
+
+// Before the caller copies a page that was shown: nobody writes to it through an old translation any more.
+static void flush_after_get(struct vm *vm, bool any)
+{
+    if (unlikely(get_order(vm) == DIRTY_GET_ORDER_FETCH_PROTECT)) {
+        // Put off until the next round, when it is too late.
+        if (tlb_flush_is_postponed(vm))
+            flush_remote_tlbs(vm);
+        if (any)
+            __atomic_fetch_add(&vm->tlbs_dirty, 1, __ATOMIC_RELEASE);
+        return;
+    }
+    if (any && !tlb_flush_left_out(vm, MMU_SKIP_FLUSH_GET_LOG))
+        flush_remote_tlbs(vm);
 }
 
 static s64 get_locked(struct vm *vm, const struct hv_dirty_log *log)
@@ -170,8 +204,7 @@ static s64 get_locked(struct vm *vm, const struct hv_dirty_log *log)
     result = copy_to_user(mm, log->bitmap, scratch_of(slot), bytes);
     if (result != 0)
         put_back(slot, scratch_of(slot));
-    if (any && !tlb_flush_left_out(vm, MMU_SKIP_FLUSH_GET_LOG))
-        flush_remote_tlbs(vm);
+    flush_after_get(vm, any);
     tlb_change_end(vm);
     return result;
 }

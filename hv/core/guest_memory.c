@@ -20,6 +20,16 @@ static u8 *guest_pointer(struct vm *vm, u64 gpa, bool write)
     return (u8 *)pfn_to_va(vm->host, page.pfn) + (gpa & ~PAGE_MASK);
 }
 
+const void *vm_guest_page_fast(struct vm *vm, gfn_t gfn)
+{
+    const struct memslot *slot = gfn_to_memslot(vm_memslots(vm, 0), gfn);
+    struct user_page page;
+    if (slot == NULL || (slot->flags & MEMSLOT_INVALID) != 0)
+        return NULL;
+    return get_user_page_fast(vm->mm, gfn_to_hva_in(slot, gfn), false, &page) ? pfn_to_va(vm->host, page.pfn)
+                                                                              : NULL;
+}
+
 int vm_read_guest(struct vm *vm, gpa_t gpa, void *to, u64 bytes)
 {
     u8 *out = to;

@@ -3,22 +3,29 @@
 
 #include "hv/api.h"
 #include "hv/core/arch.h"
+#include "hv/core/requests.h"
+#include "hv/hw/trace.h"
 #include "hv/lib/assert.h"
 #include "hv/lib/errno.h"
+#include "hv/lib/spans.h"
 #include "hv/lib/string.h"
 
 // Page table of the host process: four levels of 512 entries. A large page is an entry of level 2 (2 MiB) or
 // 3 (1 GiB).
 //
-//  63                              12 11           2   1   0
-// +----------------------------------+---------------+---+---+
-// |   frame of page or next table    |       0       | L | P |
-// +----------------------------------+---------------+---+---+
+//  63                              12 11       3   2   1   0
+// +----------------------------------+-----------+---+---+---+
+// |   frame of page or next table    |     0     | F | L | P |
+// +----------------------------------+-----------+---+---+---+
+// F: the process does not need the page's content (HV_MADV_FREE).
 #define PTE_PRESENT 1ull
 #define PTE_LARGE 2ull
+#define PTE_FREE 4ull
 #define PTE_FRAME (~0xfffull)
 #define TABLE_ENTRIES 512u
 #define TOP_LEVEL 4u
+// Pages that one reclaim takes at most (Linux: SWAP_CLUSTER_MAX).
+#define RECLAIM_BATCH 32u
 
 static unsigned level_of_shift(unsigned page_shift)
 {
@@ -43,6 +50,8 @@ struct hostmm *hostmm_create(struct host *host)
     mm->users = 1;
     mm->next_hva = HOSTMM_GUEST_BASE;
     mutex_init(&mm->lock, LOCK_RANK_HOSTMM);
+    mutex_init(&mm->notifier_lock, LOCK_RANK_MMU_NOTIFIER);
+    list_init(&mm->vms);
     list_init(&mm->user_faults);
     waitqueue_init(&mm->fault_readers);
     waitqueue_init(&mm->fault_waiters);
@@ -54,7 +63,7 @@ void hostmm_get(struct hostmm *mm)
     __atomic_fetch_add(&mm->users, 1, __ATOMIC_RELAXED);
 }
 
-static struct hostmm_area *find_area(struct hostmm *mm, hva_t hva)
+struct hostmm_area *hostmm_find_area(struct hostmm *mm, hva_t hva)
 {
     struct rb_node *n = mm->areas.node;
     while (n != NULL) {
@@ -102,39 +111,101 @@ static void free_tables(struct hostmm *mm, u64 *table, unsigned level)
     page_free(mm->host, table, MEM_PAGE_TABLE);
 }
 
-// VMs of this process drop [start, end) first: their stage-2 entries name the pages that go away.
-static void notify_vms(struct hostmm *mm, hva_t start, hva_t end)
+void hostmm_add_vm(struct hostmm *mm, struct vm *vm)
 {
-    struct host *host = mm->host;
-    mutex_lock(&host->handles_lock);
-    list_for_each(vm, &host->vms, struct vm, node)
+    mutex_lock(&mm->notifier_lock);
+    list_add_tail(&vm->mm_node, &mm->vms);
+    mutex_unlock(&mm->notifier_lock);
+}
+
+void hostmm_remove_vm(struct hostmm *mm, struct vm *vm)
+{
+    mutex_lock(&mm->notifier_lock);
+    list_del(&vm->mm_node);
+    mutex_unlock(&mm->notifier_lock);
+}
+
+// Knob mm.release_order: a bug on purpose.
+static bool flush_comes_first(const struct hostmm *mm)
+{
+    return knob(&mm->host->knobs, KNOB_MM_RELEASE_ORDER) == MM_RELEASE_ORDER_FLUSH_FIRST;
+}
+
+// VMs of this process drop [start, end) before its pages go: their stage-2 entries and translations name
+// them. Until invalidate_end() no fault maps any of it, so what was found before is not mapped after.
+static void invalidate_begin(struct hostmm *mm, hva_t start, hva_t end)
+{
+    mutex_lock(&mm->notifier_lock);
+    list_for_each(vm, &mm->vms, struct vm, mm_node)
     {
-        if (vm->mm != mm)
-            continue;
         write_lock(&vm->mmu_lock);
         vm->mmu_invalidate_in_progress++;
+        vm->mmu_invalidate_start = start;
+        vm->mmu_invalidate_end = end;
         write_unlock(&vm->mmu_lock);
-        arch_unmap_hva_range(vm, start, end);
+        arch_unmap_hva_range(vm, start, end, flush_comes_first(mm));
+    }
+}
+
+static void invalidate_end(struct hostmm *mm)
+{
+    list_for_each(vm, &mm->vms, struct vm, mm_node)
+    {
+        if (unlikely(!flush_comes_first(mm)))
+            flush_remote_tlbs(vm);
         write_lock(&vm->mmu_lock);
         vm->mmu_invalidate_seq++;
         vm->mmu_invalidate_in_progress--;
         write_unlock(&vm->mmu_lock);
     }
-    mutex_unlock(&host->handles_lock);
+    mutex_unlock(&mm->notifier_lock);
 }
 
-static void drop_pages(struct hostmm *mm, const struct hostmm_area *a, hva_t start, hva_t end)
+static void count_free_page(struct hostmm *mm, bool more)
 {
-    u64 step = 1ull << a->page_shift;
+    __atomic_fetch_add(&mm->free_marks, more ? 1 : -1ull, __ATOMIC_RELAXED);
+}
+
+// Takes what stands in the entry; 0 if no page does, or, with `marked_only`, one that somebody uses again.
+static u64 take_page(struct hostmm *mm, u64 *entry, bool marked_only)
+{
+    u64 old = READ_ONCE(*entry);
+    do {
+        if ((old & PTE_PRESENT) == 0 || (marked_only && (old & PTE_FREE) == 0))
+            return 0;
+    } while (!__atomic_compare_exchange_n(entry, &old, 0, false, __ATOMIC_ACQ_REL, __ATOMIC_RELAXED));
+    if ((old & PTE_FREE) != 0)
+        count_free_page(mm, false);
+    return old;
+}
+
+// Releases the pages of the range, or only those that are marked free. How many (4 KiB units).
+static u64 drop_pages(struct hostmm *mm, const struct hostmm_area *a, hva_t start, hva_t end,
+                      bool marked_only)
+{
     unsigned order = a->page_shift - PAGE_SHIFT;
-    for (hva_t hva = start; hva < end; hva += step) {
+    u64 dropped = 0;
+    for (hva_t hva = start; hva < end; hva += 1ull << a->page_shift) {
         u64 *entry = walk(mm, hva, level_of_shift(a->page_shift), false);
-        if (entry == NULL || (*entry & PTE_PRESENT) == 0)
+        u64 old = entry != NULL ? take_page(mm, entry, marked_only) : 0;
+        if (old == 0)
             continue;
-        pfn_t pfn = *entry >> PAGE_SHIFT;
-        WRITE_ONCE(*entry, 0);
-        pages_free(mm->host, pfn, order, MEM_GUEST);
-        mm->resident_pages -= 1ull << order;
+        pages_free(mm->host, old >> PAGE_SHIFT, order, MEM_GUEST);
+        dropped += 1ull << order;
+    }
+    mm->resident_pages -= dropped;
+    return dropped;
+}
+
+// The pages stay where they are; whoever touches one has it back.
+static void mark_free(struct hostmm *mm, const struct hostmm_area *a, hva_t start, hva_t end)
+{
+    for (hva_t hva = start; hva < end; hva += 1ull << a->page_shift) {
+        u64 *entry = walk(mm, hva, level_of_shift(a->page_shift), false);
+        if (entry == NULL || (*entry & (PTE_PRESENT | PTE_FREE)) != PTE_PRESENT)
+            continue;
+        __atomic_fetch_or(entry, PTE_FREE, __ATOMIC_RELAXED);
+        count_free_page(mm, true);
     }
 }
 
@@ -152,7 +223,7 @@ static void drop_area(struct hostmm *mm, struct hostmm_area *a)
         pages_free(mm->host, va_to_hpa(mm->host, (void *)a->start).v >> PAGE_SHIFT, direct_order(a->size),
                    MEM_USER);
     else
-        drop_pages(mm, a, a->start, a->start + a->size);
+        (void)drop_pages(mm, a, a->start, a->start + a->size, false);
     rb_erase(&mm->areas, &a->node);
     kfree(mm->host, a, sizeof(*a));
 }
@@ -231,46 +302,138 @@ s64 hostmm_mmap(struct hostmm *mm, u64 size, unsigned page_shift, u64 flags)
 int hostmm_munmap(struct hostmm *mm, hva_t start, u64 size)
 {
     mutex_lock(&mm->lock);
-    struct hostmm_area *a = find_area(mm, start);
+    struct hostmm_area *a = hostmm_find_area(mm, start);
     bool whole = a != NULL && a->start == start && a->size == size;
     bool direct = whole && a->direct;
     mutex_unlock(&mm->lock);
     if (!whole)
         return -EINVAL;
     if (!direct)
-        notify_vms(mm, start, start + size);
+        invalidate_begin(mm, start, start + size);
     mutex_lock(&mm->lock);
-    a = find_area(mm, start);
+    a = hostmm_find_area(mm, start);
     if (a != NULL && a->start == start)
         drop_area(mm, a);
     mutex_unlock(&mm->lock);
+    if (!direct)
+        invalidate_end(mm);
     return 0;
 }
 
-int hostmm_discard(struct hostmm *mm, hva_t start, u64 size)
+int hostmm_discard(struct hostmm *mm, hva_t start, u64 size, bool lazy)
 {
     mutex_lock(&mm->lock);
-    struct hostmm_area *a = find_area(mm, start);
+    struct hostmm_area *a = hostmm_find_area(mm, start);
     bool good = a != NULL && !a->direct && size != 0 && size <= a->size - (start - a->start) &&
                 is_aligned(start | size, 1ull << a->page_shift);
     mutex_unlock(&mm->lock);
     if (!good)
         return -EINVAL;
-    notify_vms(mm, start, start + size);
+    invalidate_begin(mm, start, start + size);
     mutex_lock(&mm->lock);
-    a = find_area(mm, start);
-    if (a != NULL && !a->direct && size <= a->size - (start - a->start))
-        drop_pages(mm, a, start, start + size);
+    a = hostmm_find_area(mm, start);
+    bool there = a != NULL && !a->direct && size <= a->size - (start - a->start);
+    if (there && lazy)
+        mark_free(mm, a, start, start + size);
+    else if (there)
+        (void)drop_pages(mm, a, start, start + size, false);
     mutex_unlock(&mm->lock);
+    invalidate_end(mm);
     return 0;
+}
+
+// --- Reclaim.
+
+struct hva_range {
+    hva_t start, end; // Empty: none.
+};
+
+// The first run of marked pages of the area from `from` on, at most RECLAIM_BATCH of them.
+static struct hva_range next_run(struct hostmm *mm, const struct hostmm_area *a, hva_t from)
+{
+    u64 step = 1ull << a->page_shift;
+    struct hva_range r = {0};
+    for (hva_t hva = max_u64(from, a->start); hva < a->start + a->size; hva += step) {
+        const u64 *entry = walk(mm, hva, level_of_shift(a->page_shift), false);
+        bool marked = entry != NULL && (READ_ONCE(*entry) & PTE_FREE) != 0;
+        if (marked && r.end == 0)
+            r.start = hva;
+        if (marked)
+            r.end = hva + step;
+        if (r.end != 0 && (!marked || r.end - r.start == RECLAIM_BATCH * step))
+            break;
+    }
+    return r;
+}
+
+// From where the last one ended, round and round: which page was marked first nobody remembers.
+static struct hva_range next_marked(struct hostmm *mm)
+{
+    for (unsigned turn = 0; turn < 2 && READ_ONCE(mm->free_marks) != 0; turn++) {
+        for (struct rb_node *n = rb_first(&mm->areas); n != NULL; n = rb_next(n)) {
+            const struct hostmm_area *a = rb_entry(n, struct hostmm_area, node);
+            if (a->direct || a->start + a->size <= mm->reclaim_at)
+                continue;
+            struct hva_range r = next_run(mm, a, mm->reclaim_at);
+            if (r.end != 0) {
+                mm->reclaim_at = r.end;
+                return r;
+            }
+        }
+        mm->reclaim_at = 0;
+    }
+    return (struct hva_range){0};
+}
+
+// Memory is short: takes pages that are marked free. How many (4 KiB units); 0: there are none.
+static u64 reclaim(struct hostmm *mm)
+{
+    u64 taken = 0;
+    hw_trace_span_begin(SPAN_MM_RECLAIM);
+    while (taken == 0) {
+        mutex_lock(&mm->lock);
+        struct hva_range r = next_marked(mm);
+        mutex_unlock(&mm->lock);
+        if (r.end == 0)
+            break;
+        invalidate_begin(mm, r.start, r.end);
+        mutex_lock(&mm->lock);
+        const struct hostmm_area *a = hostmm_find_area(mm, r.start);
+        if (a != NULL && r.end <= a->start + a->size)
+            taken = drop_pages(mm, a, r.start, r.end, true);
+        mutex_unlock(&mm->lock);
+        invalidate_end(mm);
+    }
+    hw_trace_count("reclaimed_pages", taken);
+    hw_trace_span_end(SPAN_MM_RECLAIM);
+    return taken;
+}
+
+// --- Finding pages.
+
+// Who looks a page up may write to it, and without another fault: it is no longer free. Returns the entry
+// now.
+static u64 keep_page(struct hostmm *mm, u64 *entry, u64 value)
+{
+    while ((value & PTE_FREE) != 0) {
+        if (__atomic_compare_exchange_n(entry, &value, value & ~PTE_FREE, false, __ATOMIC_ACQ_REL,
+                                        __ATOMIC_ACQUIRE)) {
+            count_free_page(mm, false);
+            value &= ~PTE_FREE;
+        }
+    }
+    return value;
 }
 
 bool get_user_page_fast(struct hostmm *mm, hva_t hva, bool write, struct user_page *out)
 {
     (void)write; // Every page is writable by its process.
-    const u64 *table = mm->pgd;
+    u64 *table = mm->pgd;
     for (unsigned level = TOP_LEVEL; level >= 1; level--) {
-        u64 value = load_acquire(&table[table_index(hva, level)]);
+        u64 *entry = &table[table_index(hva, level)];
+        u64 value = load_acquire(entry);
+        if (unlikely((value & PTE_FREE) != 0))
+            value = keep_page(mm, entry, value);
         if ((value & PTE_PRESENT) == 0)
             return false;
         if (level == 1 || (value & PTE_LARGE) != 0) {
@@ -298,26 +461,28 @@ static int map_page(struct hostmm *mm, const struct hostmm_area *a, hva_t hva, p
     return 0;
 }
 
-// The host's page fault: a page of the area's size behind hva. mm->lock held.
-static int fault_in(struct hostmm *mm, const struct hostmm_area *a, hva_t hva)
+// The host's page fault: a page of 2^order behind hva, cleared before the lock is taken, so that faults on
+// other pages need not wait. 0: look again; somebody may have been faster, or the area is another one by now.
+static int fault_in(struct hostmm *mm, hva_t hva, unsigned order)
 {
-    unsigned order = a->page_shift - PAGE_SHIFT;
-    u64 *entry = walk(mm, hva, level_of_shift(a->page_shift), true);
-    if (entry == NULL)
-        return -ENOMEM;
-    if ((*entry & PTE_PRESENT) != 0)
-        return 0; // Somebody was faster.
     pfn_t pfn = pages_alloc_zeroed(mm->host, order, MEM_GUEST);
     if (pfn == PFN_NONE)
         return -ENOMEM;
-    mm->fault_count++;
-    return map_page(mm, a, hva, pfn);
+    mutex_lock(&mm->lock);
+    const struct hostmm_area *a = hostmm_find_area(mm, hva);
+    bool fits = a != NULL && !a->direct && !a->userfault && a->page_shift == PAGE_SHIFT + order;
+    int result = fits ? map_page(mm, a, hva, pfn) : -EEXIST;
+    mm->fault_count += result == 0 ? 1 : 0;
+    mutex_unlock(&mm->lock);
+    if (result != 0)
+        pages_free(mm->host, pfn, order, MEM_GUEST);
+    return result == -EEXIST ? 0 : result;
 }
 
 bool hostmm_guest_range(struct hostmm *mm, hva_t hva, u64 bytes)
 {
     mutex_lock(&mm->lock);
-    const struct hostmm_area *a = find_area(mm, hva);
+    const struct hostmm_area *a = hostmm_find_area(mm, hva);
     bool good = a != NULL && !a->direct && bytes <= a->size - (hva - a->start);
     mutex_unlock(&mm->lock);
     return good;
@@ -326,7 +491,7 @@ bool hostmm_guest_range(struct hostmm *mm, hva_t hva, u64 bytes)
 bool hostmm_missing(struct hostmm *mm, hva_t hva, unsigned *order)
 {
     mutex_lock(&mm->lock);
-    const struct hostmm_area *a = find_area(mm, hva);
+    const struct hostmm_area *a = hostmm_find_area(mm, hva);
     bool missing = a != NULL && a->userfault;
     *order = a != NULL ? a->page_shift - PAGE_SHIFT : 0;
     mutex_unlock(&mm->lock);
@@ -336,7 +501,7 @@ bool hostmm_missing(struct hostmm *mm, hva_t hva, unsigned *order)
 int hostmm_install(struct hostmm *mm, hva_t hva, pfn_t pfn, unsigned order)
 {
     mutex_lock(&mm->lock);
-    const struct hostmm_area *a = find_area(mm, hva);
+    const struct hostmm_area *a = hostmm_find_area(mm, hva);
     bool fits = a != NULL && !a->direct && a->page_shift == PAGE_SHIFT + order;
     int result = fits ? map_page(mm, a, hva, pfn) : -EFAULT;
     mutex_unlock(&mm->lock);
@@ -344,86 +509,22 @@ int hostmm_install(struct hostmm *mm, hva_t hva, pfn_t pfn, unsigned order)
     return result;
 }
 
-// --- Faults that the process resolves.
-
-struct user_fault {
-    struct list node;
-    hva_t hva;
-    bool told;
-};
-
-// Waits for the page. mm->lock held; released meanwhile.
-static void wait_for_page(struct hostmm *mm, const struct hostmm_area *a, hva_t hva)
-{
-    struct user_fault f = {.hva = hva & ~((1ull << a->page_shift) - 1)};
-    struct user_page page;
-    list_init(&f.node);
-    list_add_tail(&f.node, &mm->user_faults);
-    mm->untold_faults++;
-    mutex_unlock(&mm->lock);
-    (void)wake_up_all(&mm->fault_readers);
-    wait_event(&mm->fault_waiters, get_user_page_fast(mm, hva, true, &page) || !READ_ONCE(a->userfault));
-    mutex_lock(&mm->lock);
-    list_del(&f.node);
-    mm->untold_faults -= f.told ? 0 : 1;
-}
-
-int userfault_register(struct hostmm *mm, hva_t start, u64 size, bool on)
-{
-    mutex_lock(&mm->lock);
-    struct hostmm_area *a = find_area(mm, start);
-    bool whole = a != NULL && !a->direct && a->start == start && a->size == size;
-    if (whole)
-        WRITE_ONCE(a->userfault, on);
-    mutex_unlock(&mm->lock);
-    (void)wake_up_all(&mm->fault_waiters);
-    return whole ? 0 : -EINVAL;
-}
-
-static bool next_fault(struct hostmm *mm, hva_t *out)
-{
-    bool found = false;
-    mutex_lock(&mm->lock);
-    list_for_each(f, &mm->user_faults, struct user_fault, node)
-    {
-        if (!found && !f->told) {
-            found = f->told = true;
-            mm->untold_faults--;
-            *out = f->hva;
-        }
-    }
-    mutex_unlock(&mm->lock);
-    return found;
-}
-
-int userfault_read(struct hostmm *mm, hva_t *out)
-{
-    struct thread *self = current_thread();
-    while (!next_fault(mm, out)) {
-        wait_event(&mm->fault_readers,
-                   READ_ONCE(mm->untold_faults) != 0 || READ_ONCE(self->signal_pending) != 0);
-        if (READ_ONCE(self->signal_pending) != 0)
-            return -EINTR;
-    }
-    return 0;
-}
-
 int get_user_page(struct hostmm *mm, hva_t hva, bool write, struct user_page *out)
 {
     if (hva < HOSTMM_GUEST_BASE || hva >= HOSTMM_GUEST_END)
         return -EFAULT;
     while (!get_user_page_fast(mm, hva, write, out)) {
-        int result = 0;
         mutex_lock(&mm->lock);
-        const struct hostmm_area *a = find_area(mm, hva);
-        if (a == NULL || a->direct)
-            result = -EFAULT;
-        else if (!a->userfault)
-            result = fault_in(mm, a, hva);
-        else if (!get_user_page_fast(mm, hva, write, out))
-            wait_for_page(mm, a, hva);
+        const struct hostmm_area *a = hostmm_find_area(mm, hva);
+        int result = a == NULL || a->direct ? -EFAULT : 0;
+        bool resolved_by_process = result == 0 && a->userfault;
+        unsigned order = result == 0 ? a->page_shift - PAGE_SHIFT : 0;
+        if (resolved_by_process && !get_user_page_fast(mm, hva, write, out))
+            userfault_wait(mm, a, hva);
         mutex_unlock(&mm->lock);
-        if (result != 0)
+        if (result == 0 && !resolved_by_process)
+            result = fault_in(mm, hva, order);
+        if (result != 0 && (result != -ENOMEM || reclaim(mm) == 0))
             return result;
     }
     return 0;
@@ -444,7 +545,7 @@ bool user_access_ok(struct hostmm *mm, u64 va, u64 bytes)
     if (va >= info->vmm_config && va + bytes <= info->vmm_config + info->vmm_config_bytes)
         return true;
     mutex_lock(&mm->lock);
-    struct hostmm_area *a = find_area(mm, va);
+    struct hostmm_area *a = hostmm_find_area(mm, va);
     bool ok = a != NULL && a->direct && bytes <= a->size - (va - a->start);
     mutex_unlock(&mm->lock);
     return ok;

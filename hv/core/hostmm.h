@@ -18,6 +18,8 @@
 
 typedef u64 hva_t;
 
+struct vm;
+
 struct hostmm_area {
     struct rb_node node;
     hva_t start;
@@ -34,6 +36,8 @@ struct hostmm {
     u64 *pgd;             // 512-way, 4 levels; entries: pfn << 12 | HOSTMM_PTE_*.
     hva_t next_hva;
     u64 resident_pages; // 4 KiB units.
+    u64 free_marks;     // Host pages that are marked free.
+    hva_t reclaim_at;   // Where the next reclaim begins to look.
     u64 fault_count;
     struct list user_faults; // struct user_fault, under lock.
     u32 untold_faults;
@@ -41,6 +45,9 @@ struct hostmm {
     struct waitqueue fault_waiters; // Wait for their page.
     u32 users;
     struct list threads;
+    // VMs on this memory, and the range that is being taken from them: one at a time.
+    struct mutex notifier_lock;
+    struct list vms; // struct vm
 };
 
 // What a host virtual address is backed by.
@@ -57,8 +64,14 @@ void hostmm_put(struct hostmm *mm);
 s64 hostmm_mmap(struct hostmm *mm, u64 size, unsigned page_shift, u64 flags);
 // -EINVAL unless it is a whole area. Pages mapped into VMs are unmapped there first (arch_unmap_hva_range).
 int hostmm_munmap(struct hostmm *mm, hva_t start, u64 size);
-// As MADV_DONTNEED: drops the pages in the range; the next touch brings new, zeroed ones.
-int hostmm_discard(struct hostmm *mm, hva_t start, u64 size);
+// VMs no longer map the range, and, as MADV_DONTNEED, its pages are gone: the next touch brings new, zeroed
+// ones. With `lazy`, as MADV_FREE: they stay, marked free, until they are looked up again (then with their
+// content) or a fault of this process finds no memory (then they are taken). -EINVAL unless it is whole pages
+// of a guest area.
+int hostmm_discard(struct hostmm *mm, hva_t start, u64 size, bool lazy);
+// A VM that maps this memory into its guest hears of pages that go, from now on and no longer.
+void hostmm_add_vm(struct hostmm *mm, struct vm *vm);
+void hostmm_remove_vm(struct hostmm *mm, struct vm *vm);
 
 // The page behind hva, brought in by a host page fault if need be. 0; -EFAULT: no area there, or a write to a
 // read-only one; -ENOMEM. May sleep. This is the fault path's gup.
@@ -75,11 +88,16 @@ bool hostmm_missing(struct hostmm *mm, hva_t hva, unsigned *order);
 // one.
 int hostmm_install(struct hostmm *mm, hva_t hva, pfn_t pfn, unsigned order);
 
+// The area that holds hva; NULL: none. mm->lock held.
+struct hostmm_area *hostmm_find_area(struct hostmm *mm, hva_t hva);
+
 // Faults that the process itself resolves, as userfaultfd's missing mode: get_user_page() waits until a page
 // was installed. -EINVAL unless it is a whole guest area. Switched off, those who wait get pages of zeros.
 int userfault_register(struct hostmm *mm, hva_t start, u64 size, bool on);
 // The next fault that nobody was told of; waits for one. -EINTR.
 int userfault_read(struct hostmm *mm, hva_t *out);
+// Waits for the page behind hva, in `a`. mm->lock held; released meanwhile.
+void userfault_wait(struct hostmm *mm, const struct hostmm_area *a, hva_t hva);
 
 // May the process use [va, va + bytes) as a pointer? Copies below check it themselves.
 bool user_access_ok(struct hostmm *mm, u64 va, u64 bytes);

@@ -75,6 +75,9 @@ static inline hva_t gfn_to_hva_in(const struct memslot *slot, gfn_t gfn)
 // Guest memory by physical address through the slots of address space 0. 0 or -EFAULT (no slot, or read-only
 // and writing).
 int vm_read_guest(struct vm *vm, gpa_t gpa, void *to, u64 bytes);
+// A page of guest memory if the host has it, else NULL; does not sleep. Others change it, and the host may
+// take it back: what is read is a hint.
+const void *vm_guest_page_fast(struct vm *vm, gfn_t gfn);
 int vm_write_guest(struct vm *vm, gpa_t gpa, const void *from, u64 bytes);
 // If `bytes` (1, 2, 4, 8; aligned) at gpa hold *expected they become `value`, in one step. 0; -1: they held
 // something else, now in *expected; -EFAULT: no memory there, or it may not be written.

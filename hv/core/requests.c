@@ -64,15 +64,18 @@ bool make_all_cpus_request(struct vm *vm, enum vcpu_request req)
     struct host *host = vm->host;
     struct vcpu *vcpu;
     bool called = false;
+    bool mode_first = knob(&host->knobs, KNOB_TLB_REQUEST_ORDER) == TLB_REQUEST_ORDER_MODE_FIRST;
     preempt_disable();
     struct cpu *me = this_cpu();
     vm_for_each_vcpu(i, vcpu, vm)
     {
+        // The wrong way round: a vCPU that is outside now may look for requests before there is one.
+        bool needed = mode_first && request_needs_ipi(vcpu, req);
         make_request(req, vcpu);
         if ((req & REQ_NO_WAKEUP) == 0 && vcpu_wake_up(vcpu))
             continue;
         struct cpu *cpu = READ_ONCE(vcpu->cpu);
-        if (cpu != NULL && cpu != me && request_needs_ipi(vcpu, req)) {
+        if (cpu != NULL && cpu != me && (mode_first ? needed : request_needs_ipi(vcpu, req))) {
             cpus[cpu->id / 64] |= 1ull << (cpu->id % 64);
             called = true;
         }

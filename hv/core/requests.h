@@ -9,6 +9,7 @@
 #define HV_CORE_REQUESTS_H
 
 #include "hv/core/vcpu.h"
+#include "hv/core/vm.h"
 
 #define REQ_WAIT 0x100u
 #define REQ_NO_WAKEUP 0x200u
@@ -59,5 +60,12 @@ u32 vcpu_exiting_guest_mode(struct vcpu *vcpu);
 bool make_all_cpus_request(struct vm *vm, enum vcpu_request req);
 // Stage-2 entries were made less permissive: no vCPU of the VM uses the old ones when this returns.
 void flush_remote_tlbs(struct vm *vm);
+// Are there entries whose pages or rights went away without a flush (hv/mmu/shadow_sync.c)? Whoever is about
+// to rely on nobody using what went away must flush then, even if it took nothing away itself. mmu_lock held,
+// as it was when they were counted.
+static inline bool tlb_flush_is_postponed(const struct vm *vm)
+{
+    return READ_ONCE(vm->tlbs_dirty) != 0;
+}
 
 #endif

@@ -74,9 +74,14 @@ static int enter_guest(struct vcpu *vcpu)
     if (immediate_exit)
         make_request(REQ_EVENT, vcpu); // What could not be injected now is looked at again after the exit.
     enum exit_fastpath fastpath;
-    do {
+    for (;;) {
         fastpath = arch_vcpu_enter(vcpu, immediate_exit);
-    } while (fastpath == EXIT_FASTPATH_REENTER_GUEST && !must_not_enter(vcpu, t));
+        if (fastpath != EXIT_FASTPATH_REENTER_GUEST)
+            break;
+        arch_vcpu_sync_posted(vcpu); // What the fast path itself has posted.
+        if (must_not_enter(vcpu, t))
+            break;
+    }
 
     __atomic_store_n(&vcpu->mode, OUTSIDE_GUEST_MODE, __ATOMIC_RELEASE);
     vcpu->stat.exits++;

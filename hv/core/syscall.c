@@ -41,7 +41,9 @@ static s64 sys_MUNMAP(struct host *host, const struct syscall_args *args)
 static s64 sys_MADVISE_FREE(struct host *host, const struct syscall_args *args)
 {
     (void)host;
-    return hostmm_discard(current_thread()->mm, args->a[0], args->a[1]);
+    if (args->a[2] > HV_MADV_FREE)
+        return -EINVAL;
+    return hostmm_discard(current_thread()->mm, args->a[0], args->a[1], args->a[2] == HV_MADV_FREE);
 }
 
 static s64 sys_RESIDENT(struct host *host, const struct syscall_args *args)

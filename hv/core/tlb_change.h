@@ -18,6 +18,16 @@ static inline void tlb_change_end(const struct vm *vm)
 {
     hw_trace(TP_MMU_CHANGE_END, vm->id, 0, 0, 0, 0, 0);
 }
+// A change ends without its flush: what caches hold from before may lag behind the tables ...
+static inline void tlb_change_postponed(const struct vm *vm)
+{
+    hw_trace(TP_MMU_CHANGE_POSTPONED, vm->id, 0, 0, 0, 0, 0);
+}
+// ... until here: what was put off before has been flushed for. Both under mmu_lock held for writing.
+static inline void tlb_change_settled(const struct vm *vm)
+{
+    hw_trace(TP_MMU_CHANGE_SETTLED, vm->id, 0, 0, 0, 0, 0);
+}
 // Is this invalidation (MMU_SKIP_FLUSH_*) left out? Knob mmu.skip_flush: the checker's own test.
 static inline bool tlb_flush_left_out(const struct vm *vm, u64 which)
 {

@@ -13,6 +13,7 @@ static void unlink_vm(struct vm *vm)
     mutex_lock(&vm->host->handles_lock);
     list_del(&vm->node);
     mutex_unlock(&vm->host->handles_lock);
+    hostmm_remove_vm(vm->mm, vm);
 }
 
 // Frees in the opposite order of vm_create(); whatever was not reached is zero.
@@ -36,6 +37,7 @@ static void init_locks(struct vm *vm)
     mutex_init(&vm->lock, LOCK_RANK_VM);
     list_init(&vm->irq_ack_notifiers);
     list_init(&vm->node);
+    list_init(&vm->mm_node);
 }
 
 int vm_create(struct host *host, struct hostmm *mm, u64 type, struct vm **out)
@@ -69,6 +71,7 @@ int vm_create(struct host *host, struct hostmm *mm, u64 type, struct vm **out)
     vm->id = host->next_vm_id++;
     list_add_tail(&vm->node, &host->vms);
     mutex_unlock(&host->handles_lock);
+    hostmm_add_vm(mm, vm);
     *out = vm;
     return 0;
 }

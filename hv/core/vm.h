@@ -33,7 +33,9 @@ struct vm {
     struct mmu_vm *mmu;
     u64 mmu_invalidate_seq; // Bumped under mmu_lock when host mappings change (fault retry).
     u64 mmu_invalidate_in_progress;
-    u64 tlbs_dirty; // Changes of SPTEs whose flush was put off.
+    u64 mmu_invalidate_start; // What it takes, in whole host pages: host virtual addresses.
+    u64 mmu_invalidate_end;
+    u64 tlbs_dirty; // Changes of SPTEs whose flush was put off; counted after the change.
     u64 remote_tlb_flush_count;
 
     // Memory slots: readers hold srcu.
@@ -54,7 +56,8 @@ struct vm {
     u64 max_halt_poll_ns; // HV_CAP_HALT_POLL; HALT_POLL_HOST_DEFAULT: the host's knob.
     u32 last_boosted_vcpu;
     struct mutex lock;
-    struct list node; // host->vms
+    struct list node;    // host->vms
+    struct list mm_node; // mm->vms
 };
 
 // 0 and *out, or -errno. The caller's process is the owner.

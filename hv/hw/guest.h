@@ -22,6 +22,10 @@ bool hw_guest_is_stream(void);
 // never uses the vector registers and a guest's stay in the processor while the host runs. `n` is 0..15.
 void hw_guest_read_xmm(unsigned n, u64 value[2]);
 void hw_guest_write_xmm(unsigned n, const u64 value[2]);
+// Its MMX register, MOVQ: the x87 stack is MMX's afterwards. `n` is 0..7. False: #MF, an x87 exception that
+// is not masked is pending.
+bool hw_guest_read_mmx(unsigned n, u64 *value);
+bool hw_guest_write_mmx(unsigned n, u64 value);
 
 // The bytes at the guest's CS:RIP, at most `max` (bytes beyond the instruction are not given). Returns how
 // many were read; 0 if the guest has no instruction there (RIP points outside of its program). 64-bit mode;

@@ -54,8 +54,14 @@ static int top_up_cache(struct x86_vcpu *v)
 
 bool mmu_is_stale(const struct vm *vm, const struct page_fault *f)
 {
-    return READ_ONCE(vm->mmu_invalidate_in_progress) != 0 ||
-           READ_ONCE(vm->mmu_invalidate_seq) != f->invalidate_seq;
+    if (READ_ONCE(vm->mmu_invalidate_seq) != f->invalidate_seq)
+        return true;
+    if (likely(READ_ONCE(vm->mmu_invalidate_in_progress) == 0))
+        return false;
+    // Only what is being taken; what is mapped ahead may be any of it.
+    hva_t hva = gfn_to_hva_in(f->slot, f->gfn);
+
+    return f->prefetch || (hva >= vm->mmu_invalidate_start && hva < vm->mmu_invalidate_end);
 }
 
 static enum fault_result map_mmio(struct x86_vcpu *v, gfn_t gfn)

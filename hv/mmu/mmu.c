@@ -280,7 +280,7 @@ void arch_free_memslot(struct vm *vm, struct memslot *slot, const struct memslot
     rmap_free_slot(vm, slot, keep);
 }
 
-static void unmap_in_slot(struct vm *vm, const struct memslot *slot, hva_t start, hva_t end)
+static void unmap_in_slot(struct vm *vm, const struct memslot *slot, hva_t start, hva_t end, bool flush)
 {
     hva_t slot_end = slot->hva + (slot->npages << PAGE_SHIFT);
     hva_t from = max_u64(start, slot->hva), to = min_u64(end, slot_end);
@@ -290,11 +290,14 @@ static void unmap_in_slot(struct vm *vm, const struct memslot *slot, hva_t start
     gfn_t first = slot->base_gfn + ((from - slot->hva) >> PAGE_SHIFT);
     gfn_t last = slot->base_gfn + ((to - slot->hva + PAGE_SIZE - 1) >> PAGE_SHIFT);
 
-    mmu_zap_range(vm, first, last);
+    if (flush)
+        mmu_zap_range(vm, first, last);
+    else
+        mmu_zap_range_unflushed(vm, first, last);
     shadow_unmap(vm, slot, first, last);
 }
 
-void arch_unmap_hva_range(struct vm *vm, hva_t start, hva_t end)
+void arch_unmap_hva_range(struct vm *vm, hva_t start, hva_t end, bool flush)
 {
     hw_trace(TP_KVM_UNMAP_HVA_RANGE, start, end, 0, 0, 0, 0);
     u32 index = srcu_read_lock(&vm->srcu);
@@ -303,7 +306,7 @@ void arch_unmap_hva_range(struct vm *vm, hva_t start, hva_t end)
         const struct memslots *slots = vm_memslots(vm, as);
 
         for (u32 i = 0; i < slots->used; i++)
-            unmap_in_slot(vm, &slots->slots[i], start, end);
+            unmap_in_slot(vm, &slots->slots[i], start, end, flush);
     }
     srcu_read_unlock(&vm->srcu, index);
 }

@@ -111,6 +111,8 @@ u64 *mmu_lookup(struct vm *vm, gfn_t gfn, unsigned *level);
 void mmu_flush_remote(struct vm *vm);
 // Removes what maps [first, end), tables that lie in it whole included, flushes, frees. Takes mmu_lock.
 void mmu_zap_range(struct vm *vm, gfn_t first, gfn_t end);
+// Without the flush, which is the caller's: only for pages, not for tables (knob mm.release_order).
+void mmu_zap_range_unflushed(struct vm *vm, gfn_t first, gfn_t end);
 void mmu_zap_all(struct vm *vm);
 // Is anything of [first, end) mapped? mmu_lock held, either way.
 bool mmu_any_mapped(struct vm *vm, gfn_t first, gfn_t end);

@@ -166,8 +166,6 @@ static void forget_leaf(struct vm *vm, struct shadow_page *sp, unsigned index)
     vm->mmu->shadow->mapped--;
 }
 
-static void zap_page(struct vm *vm, struct shadow_page *sp, struct list *doomed);
-
 bool shadow_drop(struct vm *vm, struct shadow_page *sp, unsigned index, struct list *doomed)
 {
     u64 *sptep = &sp->spt[index], old = *sptep;
@@ -184,7 +182,7 @@ bool shadow_drop(struct vm *vm, struct shadow_page *sp, unsigned index, struct l
     rmap_remove(vm->host, &child->parents, sptep);
     // What is in no tree is not reached by INVEPT either: it must not come back with what it holds.
     if (rmap_empty(&child->parents))
-        zap_page(vm, child, doomed);
+        shadow_zap_page(vm, child, doomed);
     return true;
 }
 
@@ -197,7 +195,7 @@ static void unhash(struct shadow_vm *shadow, struct shadow_page *sp)
     *at = sp->next;
 }
 
-static void zap_page(struct vm *vm, struct shadow_page *sp, struct list *doomed)
+void shadow_zap_page(struct vm *vm, struct shadow_page *sp, struct list *doomed)
 {
     struct shadow_vm *shadow = vm->mmu->shadow;
 
@@ -220,48 +218,6 @@ static void zap_page(struct vm *vm, struct shadow_page *sp, struct list *doomed)
     shadow->page_count--;
 }
 
-// Before mmu_lock is dropped: nobody may find old translations beside new ones.
-static void flush_zapped(struct vm *vm)
-{
-    (void)make_all_cpus_request(vm, REQ_MMU_RELOAD);
-    mmu_flush_remote(vm);
-}
-
-void shadow_invept(struct x86_vcpu *v, gfn_t root)
-{
-    struct vm *vm = v->vcpu.vm;
-    struct list doomed;
-    bool any = false;
-
-    hw_trace_count("shadow_invepts", 1);
-    if (!vm_have_rmaps(vm))
-        return;
-    list_init(&doomed);
-    write_lock(&vm->mmu_lock);
-    tlb_change_begin(vm);
-    struct shadow_vm *shadow = vm->mmu->shadow;
-
-    WRITE_ONCE(shadow->invept_seq, shadow->invept_seq + 1);
-    // A page takes those below it along, so the walk begins anew after each root.
-    struct list *node = shadow->pages.next;
-
-    while (node != &shadow->pages) {
-        struct shadow_page *sp = list_entry(node, struct shadow_page, node);
-
-        node = node->next;
-        if (sp->role.level != SHADOW_ROOT_LEVEL || (root != SHADOW_ALL_ROOTS && sp->role.root != root))
-            continue;
-        zap_page(vm, sp, &doomed);
-        any = true;
-        node = shadow->pages.next;
-    }
-    if (any)
-        flush_zapped(vm);
-    tlb_change_end(vm);
-    write_unlock(&vm->mmu_lock);
-    shadow_free_list(vm->host, &doomed);
-}
-
 // How many pages are freed before others get the lock.
 #define ZAP_BATCH 10u
 
@@ -278,7 +234,7 @@ static bool zap_obsolete(struct vm *vm, struct list *doomed)
 
         if (sp->valid_gen == shadow->valid_gen)
             return false;
-        zap_page(vm, sp, doomed);
+        shadow_zap_page(vm, sp, doomed);
     }
     return true;
 }
@@ -292,7 +248,9 @@ void shadow_zap_all(struct vm *vm)
     hw_trace_span_begin(SPAN_MMU_ZAP);
     write_lock(&vm->mmu_lock);
     WRITE_ONCE(vm->mmu->shadow->valid_gen, vm->mmu->shadow->valid_gen + 1);
-    flush_zapped(vm); // From here on no processor walks an old root.
+    (void)make_all_cpus_request(vm, REQ_MMU_RELOAD);
+    mmu_flush_remote(vm); // From here on no processor walks an old root.
+    tlb_change_settled(vm);
     while (more) {
         struct list doomed;
 
@@ -379,7 +337,7 @@ int shadow_load_root(struct x86_vcpu *v)
     vmcs_write(EPT_POINTER, eptp);
     m->root_loaded = true;
     // Its page may have been another root before, whose translations this processor still has.
-    if (changed)
+    if (changed || tlb_flush_is_postponed(vm))
         mmu_flush_all(v);
     return 1;
 }
@@ -410,6 +368,15 @@ static u64 protect_head(const struct rmap_head *head)
     for (u64 *sptep = rmap_first(head, &it); sptep != NULL; sptep = rmap_next(&it))
         changed += (__atomic_fetch_and(sptep, ~EPT_WRITE, __ATOMIC_RELAXED) & EPT_WRITE) != 0;
     return changed;
+}
+
+// Entries lost pages or rights, or others did whose flush was put off: the caller relies on it from now on
+// that nobody uses them.
+static void flush_if_needed(struct vm *vm, bool changed)
+{
+    if (changed || tlb_flush_is_postponed(vm))
+        mmu_flush_remote(vm);
+    tlb_change_settled(vm);
 }
 
 // Others get mmu_lock, if they want it; after a flush if one is due.
@@ -457,8 +424,7 @@ void shadow_write_protect_slot(struct vm *vm, const struct memslot *slot)
                 yield_write(vm, &flush);
         }
     }
-    if (changed != 0)
-        mmu_flush_remote(vm);
+    flush_if_needed(vm, changed != 0);
     tlb_change_end(vm);
     write_unlock(&vm->mmu_lock);
     hw_trace_count("dirty_log_write_locks", 1);
@@ -517,8 +483,7 @@ void shadow_unmap(struct vm *vm, const struct memslot *slot, gfn_t first, gfn_t 
                 yield_write(vm, &flush);
         }
     }
-    if (flush)
-        mmu_flush_remote(vm);
+    flush_if_needed(vm, flush);
     tlb_change_end(vm);
     write_unlock(&vm->mmu_lock);
 }

@@ -7,8 +7,9 @@
 // does not, `direct` pages stand below L1's last entry.
 //
 // L1's tables are not watched. Shadow pages are L1's translation caches: what L1 takes away may stay until it
-// executes INVEPT (SDM 28.4.3.3), which drops all pages of that root; what it adds is found by the fault,
-// which reads L1's tables anew. Pages are not shared between roots, so INVEPT of one is exact.
+// executes INVEPT (SDM 28.4.3.3), which compares that root's pages with L1's tables (shadow_sync.c); what it
+// adds is found by the fault, which reads L1's tables anew. Pages are not shared between roots, so INVEPT of
+// one is exact.
 //
 // Everything here is changed under mmu_lock held for writing. zap-all moves valid_gen on: pages of an older
 // generation are found no more, roots are loaded anew, and the pages are freed in portions.
@@ -74,9 +75,11 @@ int shadow_load_root(struct x86_vcpu *v);
 // mmu_page_fault().
 enum fault_result shadow_page_fault(struct x86_vcpu *v, struct page_fault *f, const struct ept12_walk *w,
                                     gpa_t l2_gpa);
-// INVEPT of L1: of the tables whose root is `root`; SHADOW_ALL_ROOTS: of all.
+// INVEPT of L1 on this vCPU: of the tables whose root is `root`; SHADOW_ALL_ROOTS: of all. Other vCPUs may go
+// on with what they have cached: the flush for them is put off (vm->tlbs_dirty). `caps` is the
+// IA32_VMX_EPT_VPID_CAP that L1 sees. srcu read section held.
 #define SHADOW_ALL_ROOTS UINT64_MAX
-void shadow_invept(struct x86_vcpu *v, gfn_t root);
+void shadow_invept(struct x86_vcpu *v, gfn_t root, u64 caps);
 
 // --- What happens to L1's memory. All of them do nothing without reverse maps.
 
@@ -89,12 +92,14 @@ void shadow_unmap(struct vm *vm, const struct memslot *slot, gfn_t first, gfn_t 
 // Removes all pages, flushes. Takes mmu_lock, and drops it now and then.
 void shadow_zap_all(struct vm *vm);
 
-// --- Between shadow.c and shadow_map.c. mmu_lock held for writing.
+// --- Between shadow.c, shadow_map.c and shadow_sync.c. mmu_lock held for writing.
 
 struct shadow_page *shadow_get_page(struct vm *vm, struct shadow_vcpu *s, const struct shadow_role *role);
 struct shadow_page *shadow_page_of(struct vm *vm, u64 spte);
 // Removes entry `index`; a page below it that nobody else refers to goes onto `doomed`. True: it was present.
 bool shadow_drop(struct vm *vm, struct shadow_page *sp, unsigned index, struct list *doomed);
+// Takes the page out of the books and onto `doomed`, with those below it that nobody else refers to.
+void shadow_zap_page(struct vm *vm, struct shadow_page *sp, struct list *doomed);
 void shadow_free_list(struct host *host, struct list *doomed);
 // The page of L1 (the first, of a large one) that leaf `index` maps.
 gfn_t shadow_mapped_gfn(const struct shadow_page *sp, unsigned index);

@@ -333,7 +333,7 @@ static void zap_table(struct zap *z, u64 *table, gfn_t base, unsigned level)
         zap_entry(z, &table[i], base + i * span, level);
 }
 
-void mmu_zap_range(struct vm *vm, gfn_t first, gfn_t end)
+static void zap_range(struct vm *vm, gfn_t first, gfn_t end, bool flush)
 {
     struct zap z = {.vm = vm, .first = first, .end = end};
 
@@ -342,11 +342,21 @@ void mmu_zap_range(struct vm *vm, gfn_t first, gfn_t end)
     tlb_change_begin(vm);
     zap_table(&z, vm->mmu->root->spt, 0, vm->mmu->root_level);
     // Before the lock is dropped: who maps anew afterwards must not find old translations beside his.
-    if (z.flush && !tlb_flush_left_out(vm, MMU_SKIP_FLUSH_ZAP))
+    if (z.flush && flush && !tlb_flush_left_out(vm, MMU_SKIP_FLUSH_ZAP))
         mmu_flush_remote(vm);
     tlb_change_end(vm);
     write_unlock(&vm->mmu_lock);
     mmu_free_list(vm->host, &z.doomed);
+}
+
+void mmu_zap_range(struct vm *vm, gfn_t first, gfn_t end)
+{
+    zap_range(vm, first, end, true);
+}
+
+void mmu_zap_range_unflushed(struct vm *vm, gfn_t first, gfn_t end)
+{
+    zap_range(vm, first, end, false);
 }
 
 void mmu_zap_all(struct vm *vm)

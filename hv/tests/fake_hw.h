@@ -67,6 +67,7 @@ u64 fake_msr_writes(u32 msr);
 
 // --- VMX: fields of the current VMCS, and what an entry does. ---
 u64 fake_vmcs_read(u32 field);
+u64 fake_xcr0(void); // Of the processor that executes now.
 void fake_vmcs_write(u32 field, u64 value);
 // From now on (or no longer) points are free of everything: no time, no turns, no interrupts, and nothing is
 // recorded. For measuring the core's own speed.

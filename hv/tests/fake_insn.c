@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // The fake's instructions: MSRs, the x2APIC's command register, VMX, and the tracepoint port.
+#include "hv/hw/fpu.h"
 #include "hv/hw/setup.h"
 #include "hv/tests/fake_state.h"
 #include <assert.h>
@@ -180,7 +181,6 @@ enum hw_fault hw_wrmsr(u32 msr, u64 value)
 
 void hw_cpuid(u32 leaf, u32 subleaf, struct hw_cpuid_regs *out)
 {
-    (void)subleaf;
     fake_point(1);
     *out = (struct hw_cpuid_regs){0, 0, 0, 0};
     if (leaf == 0x0b)
@@ -194,7 +194,17 @@ void hw_cpuid(u32 leaf, u32 subleaf, struct hw_cpuid_regs *out)
     if (leaf == 0x80000001)
         out->edx = 1u << 11 | 1u << 20 | 1u << 26 | 1u << 27 | 1u << 29; // SYSCALL, NX, 1G, RDTSCP, LM
     if (leaf == 1)
-        out->ecx = 1u << 5 | 1u << 21 | 1u << 24; // VMX, x2APIC, TSC deadline
+        out->ecx = 1u << 5 | 1u << 21 | 1u << 24 | 1u << 26; // VMX, x2APIC, TSC deadline, XSAVE
+    if (leaf == 7 && subleaf == 0)
+        out->ecx = 1u << 3; // PKU
+    if (leaf == 0xd && subleaf == 0)
+        *out = (struct hw_cpuid_regs){.eax = 0x207, .ebx = 576, .ecx = 2696};
+    if (leaf == 0xd && subleaf == 1)
+        out->eax = 2; // XSAVEC
+    if (leaf == 0xd && subleaf == 2)
+        *out = (struct hw_cpuid_regs){.eax = 256, .ebx = 576};
+    if (leaf == 0xd && subleaf == 9)
+        *out = (struct hw_cpuid_regs){.eax = 8, .ebx = 2688};
 }
 u64 hw_rdtsc(void)
 {
@@ -227,8 +237,24 @@ enum hw_fault hw_write_dr(unsigned n, u64 value)
 }
 enum hw_fault hw_xsetbv(u32 index, u64 value)
 {
-    (void)index;
-    (void)value;
+    if (index != 0 || !(fake.cpu->cr[4] & 1u << 18)) // OSXSAVE
+        return HW_FAULT_UD;
+    fake.cpu->xcr0 = value;
+    return HW_DONE;
+}
+u64 fake_xcr0(void)
+{
+    return fake.cpu->xcr0;
+}
+void hw_xsave(hpa_t area)
+{
+    (void)area;
+    fake_point(1);
+}
+enum hw_fault hw_xrstor(hpa_t area)
+{
+    (void)area;
+    fake_point(1);
     return HW_DONE;
 }
 void hw_iret(void)

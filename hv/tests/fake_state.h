@@ -36,7 +36,7 @@ struct fake_cpu {
     u64 gs_base;
     u64 irr[4];
     u64 deadline;
-    u64 cr[16];
+    u64 cr[16], xcr0;
     const struct hw_vectors *vectors;
     struct fake_context *current;
     struct fake_vmcs *vmcs;

@@ -237,8 +237,9 @@ void arch_free_memslot(struct vm *vm, struct memslot *slot, const struct memslot
     (void)slot;
     (void)keep;
 }
-void arch_unmap_hva_range(struct vm *vm, hva_t start, hva_t end)
+void arch_unmap_hva_range(struct vm *vm, hva_t start, hva_t end, bool flush)
 {
+    (void)flush;
     (void)vm;
     (void)start;
     (void)end;

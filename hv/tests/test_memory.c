@@ -190,7 +190,7 @@ static void mmap_errors_body(void *arg)
         EXPECT_EQ(hostmm_mmap(mm, rows[i].size, rows[i].shift, rows[i].flags), rows[i].want);
     }
     EXPECT_EQ(hostmm_munmap(mm, 0x1000, 4096), -EINVAL);
-    EXPECT_EQ(hostmm_discard(mm, HOSTMM_GUEST_BASE, 4096), -EINVAL);
+    EXPECT_EQ(hostmm_discard(mm, HOSTMM_GUEST_BASE, 4096, false), -EINVAL);
 }
 
 TEST(HvHostmm, RefusesBadRanges)
@@ -219,7 +219,7 @@ static void first_touch_body(void *arg)
         EXPECT_EQ(page.pfn - other.pfn, page_bytes / 2 / PAGE_SIZE);
         *(u64 *)pfn_to_va(host, page.pfn) = 1;
         // Dropped pages come back zeroed.
-        EXPECT_EQ(hostmm_discard(mm, (hva_t)at + page_bytes, page_bytes), 0);
+        EXPECT_EQ(hostmm_discard(mm, (hva_t)at + page_bytes, page_bytes, false), 0);
         EXPECT_EQ(mm->resident_pages, resident);
         EXPECT_EQ(get_user_page(mm, (hva_t)at + page_bytes + page_bytes / 2, true, &page), 0);
         EXPECT_EQ(*(u64 *)pfn_to_va(host, page.pfn), 0);
@@ -233,6 +233,82 @@ static void first_touch_body(void *arg)
 TEST(HvHostmm, PagesAppearAtFirstTouch)
 {
     run(first_touch_body, 64ull << 20);
+}
+
+static u64 *content(struct hostmm *mm, hva_t hva)
+{
+    struct user_page page;
+
+    EXPECT_EQ(get_user_page(mm, hva, true, &page), 0);
+    return pfn_to_va(this_host(), page.pfn);
+}
+
+static void free_marks_body(void *arg)
+{
+    struct hostmm *mm = current_thread()->mm;
+    s64 at = hostmm_mmap(mm, 8192, 12, HV_MAP_GUEST);
+    u64 resident = mm->resident_pages;
+    (void)arg;
+    ASSERT_GT(at, 0);
+    *content(mm, (hva_t)at) = 1;
+    EXPECT_EQ(hostmm_discard(mm, (hva_t)at, 8192, true), 0); // One page is there, one is not.
+    EXPECT_EQ(mm->resident_pages, resident + 1);
+    EXPECT_EQ(mm->free_marks, 1);
+    EXPECT_EQ(hostmm_discard(mm, (hva_t)at, 8192, true), 0);
+    EXPECT_EQ(mm->free_marks, 1);
+    EXPECT_EQ(*content(mm, (hva_t)at), 1);
+    EXPECT_EQ(mm->free_marks, 0);
+    // Marked again, then dropped for good.
+    EXPECT_EQ(hostmm_discard(mm, (hva_t)at, 4096, true), 0);
+    EXPECT_EQ(hostmm_discard(mm, (hva_t)at, 4096, false), 0);
+    EXPECT_EQ(mm->free_marks, 0);
+    EXPECT_EQ(mm->resident_pages, resident);
+    EXPECT_EQ(*content(mm, (hva_t)at), 0);
+}
+
+// madvise(2), MADV_FREE: the free operation is cancelled by a touch, and the content is still there.
+TEST(HvHostmm, AMarkedPageIsKeptByATouch)
+{
+    run(free_marks_body, 64ull << 20);
+}
+
+// Touches pages of 2 MiB from hva on until none is left. How many.
+static u64 fill(struct hostmm *mm, hva_t hva, u64 pages_max)
+{
+    struct user_page page;
+    u64 n = 0;
+
+    while (n < pages_max && get_user_page(mm, hva + (n << 21), true, &page) == 0) {
+        *(u64 *)pfn_to_va(this_host(), page.pfn) = n + 1;
+        n++;
+    }
+    return n;
+}
+
+static void reclaim_body(void *arg)
+{
+    struct hostmm *mm = current_thread()->mm;
+    s64 at = hostmm_mmap(mm, 256ull << 20, 21, HV_MAP_GUEST), other = hostmm_mmap(mm, 256ull << 20, 21, 0);
+    u64 fit = fill(mm, (hva_t)at, 128);
+    (void)arg;
+    ASSERT_TRUE(fit > 40 && fit < 128);
+    EXPECT_EQ(fill(mm, (hva_t)other, 1), 0);
+    // One is taken back by a touch; the others go, 32 at a time, to whoever needs them, and no more.
+    EXPECT_EQ(hostmm_discard(mm, (hva_t)at, 35ull << 21, true), 0);
+    EXPECT_EQ(*content(mm, (hva_t)at + (5ull << 21)), 6);
+    EXPECT_EQ(fill(mm, (hva_t)other, 1), 1);
+    EXPECT_EQ(mm->free_marks, 29); // The five before it went first.
+    EXPECT_EQ(fill(mm, (hva_t)other, 5), 5);
+    EXPECT_EQ(mm->free_marks, 29);
+    EXPECT_EQ(fill(mm, (hva_t)other, 128), 34);
+    EXPECT_EQ(mm->free_marks, 0);
+    EXPECT_EQ(*content(mm, (hva_t)at + (5ull << 21)), 6);
+    EXPECT_EQ(*content(mm, (hva_t)at + (40ull << 21)), 41);
+}
+
+TEST(HvHostmm, MarkedPagesAreTakenWhenMemoryIsShort)
+{
+    run(reclaim_body, 128ull << 20);
 }
 
 static void populate_body(void *arg)

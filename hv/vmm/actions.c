@@ -5,6 +5,7 @@
 #include "hv/vmm/migration.h"
 #include "hv/vmm/vmm.h"
 
+#define VMM_EBUSY 16
 #define VMM_EINVAL 22
 
 typedef s64 (*action_fn)(struct vmm_vm *vm, const u64 *args);
@@ -126,6 +127,8 @@ static s64 do_discard_memory(struct vmm_vm *vm, const u64 *args)
 
     if (!s || args[1] > s->bytes || args[2] > s->bytes - args[1])
         return -VMM_EINVAL;
+    if (migration_is_missing_pages(vm))
+        return -VMM_EBUSY;
     return hv_syscall(HV_SYS_MADVISE_FREE, s->address + args[1], args[2], 0, 0);
 }
 

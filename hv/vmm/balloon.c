@@ -4,6 +4,7 @@
 #include "hv/hw/trace.h"
 #include "hv/knobs.h"
 #include "hv/lib/spans.h"
+#include "hv/vmm/migration.h"
 #include "hv/vmm/vmm.h"
 
 #define VMM_EBUSY 16
@@ -83,6 +84,11 @@ static u64 used_gpa(const struct vmm_balloon *b)
     return (end + VIRTQ_USED_ALIGN - 1) & ~(u64)(VIRTQ_USED_ALIGN - 1);
 }
 
+static bool queue_is_memory(struct vmm_vm *vm, const struct vmm_balloon *b)
+{
+    return slot_of(vm, queue_gpa(b), used_gpa(b) + VIRTQ_USED_ALIGN - queue_gpa(b)) != NULL;
+}
+
 static s32 start(struct vmm_vm *vm, struct vmm_balloon *b)
 {
     if (b->ready)
@@ -91,7 +97,7 @@ static s32 start(struct vmm_vm *vm, struct vmm_balloon *b)
         return -VMM_EINVAL;
     if (b->queue_num < BALLOON_CAPACITY)
         return -VMM_ENOSPC;
-    if (!slot_of(vm, queue_gpa(b), used_gpa(b) + VIRTQ_USED_ALIGN - queue_gpa(b)))
+    if (!queue_is_memory(vm, b))
         return -VMM_EINVAL;
     b->last_avail = 0;
     b->ready = 1;
@@ -104,7 +110,11 @@ static bool discard(struct vmm_vm *vm, u64 gpa, u64 bytes)
 {
     const struct vmm_slot *s = slot_of(vm, gpa, bytes);
 
-    if (!s || hv_syscall(HV_SYS_MADVISE_FREE, s->address + (gpa - s->gpa), bytes, 0, 0) < 0)
+    u64 advice = hv_syscall(HV_SYS_KNOB, KNOB_VMM_BALLOON_DISCARD, 0, 0, 0) == VMM_BALLOON_DISCARD_LAZYFREE
+                     ? HV_MADV_FREE
+                     : HV_MADV_DONTNEED;
+
+    if (!s || hv_syscall(HV_SYS_MADVISE_FREE, s->address + (gpa - s->gpa), bytes, advice, 0) < 0)
         return false;
     mark_dirty(vm, gpa, bytes);
     return true;
@@ -112,6 +122,7 @@ static bool discard(struct vmm_vm *vm, u64 gpa, u64 bytes)
 
 struct report {
     u64 ranges, ignored, bytes;
+    u64 inhibited; // Of the ignored ones.
 };
 
 // A chain of ranges; a guest's loop ends with the queue's size.
@@ -130,8 +141,11 @@ static void take_chain(struct vmm_vm *vm, struct vmm_balloon *b, u16 head, struc
         struct virtq_desc copy = *d; // The guest may change it meanwhile.
 
         r->ranges++;
+        bool inhibited = migration_is_missing_pages(vm);
+
+        r->inhibited += inhibited;
         // Memory that the guest has filled with its pattern must keep it.
-        if (b->poison != 0 || !discard(vm, copy.addr, copy.len))
+        if (inhibited || b->poison != 0 || !discard(vm, copy.addr, copy.len))
             r->ignored++;
         else
             r->bytes += copy.len;
@@ -185,6 +199,7 @@ static void notify(struct vmm_vm *vm, struct vmm_balloon *b)
                  (u64)hv_syscall(HV_SYS_RESIDENT, 0, 0, 0, 0), 0);
         hw_trace_count("balloon_ranges_reported", r.ranges);
         hw_trace_count("balloon_ranges_ignored", r.ignored);
+        hw_trace_count("balloon_ranges_inhibited", r.inhibited);
     }
 }
 
@@ -234,6 +249,26 @@ static void write_register(struct vmm_vm *vm, struct vmm_balloon *b, u32 reg, u3
     default:
         break;
     }
+}
+
+void vmm_balloon_save(struct vmm_vm *vm, struct vmm_balloon *out)
+{
+    vmm_lock(&vm->balloon_lock);
+    *out = vm->balloon;
+    vmm_unlock(&vm->balloon_lock);
+}
+
+s64 vmm_balloon_load(struct vmm_vm *vm, const struct vmm_balloon *in)
+{
+    bool size_ok = in->queue_num <= BALLOON_QUEUE_MAX && (in->queue_num & (in->queue_num - 1)) == 0 &&
+                   (!in->ready || in->queue_num >= BALLOON_CAPACITY);
+
+    if ((in->features & ~offered()) || !size_ok || (in->ready && !queue_is_memory(vm, in)))
+        return -VMM_EINVAL;
+    vmm_lock(&vm->balloon_lock);
+    vm->balloon = *in;
+    vmm_unlock(&vm->balloon_lock);
+    return 0;
 }
 
 bool vmm_balloon_port(struct vmm_vm *vm, u16 port, bool write, u8 *data, u32 size)

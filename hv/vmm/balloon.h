@@ -22,6 +22,10 @@ struct vmm_balloon {
     u16 last_avail;
 };
 
+// Its state for a migration; the VM's vCPUs stand still. Loading: 0, or -EINVAL: this device does not offer
+// what the guest has agreed upon, or its queue is no memory here.
+void vmm_balloon_save(struct vmm_vm *vm, struct vmm_balloon *out);
+s64 vmm_balloon_load(struct vmm_vm *vm, const struct vmm_balloon *in);
 // A guest's access to a port. False: not ours.
 bool vmm_balloon_port(struct vmm_vm *vm, u16 port, bool write, u8 *data, u32 size);
 

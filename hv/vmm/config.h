@@ -9,7 +9,7 @@
 #include "hv/hw/types.h"
 
 #define VMM_CONFIG_MAGIC 0x31464e4f434d4d56ull // "VMMCONF1"
-#define VMM_CONFIG_VERSION 3u
+#define VMM_CONFIG_VERSION 4u
 #define VMM_CPU_ANY UINT32_MAX
 #define VMM_NAME_BYTES 32u
 
@@ -63,6 +63,12 @@ struct vmm_segment_config {
     u64 gpa, bytes;
     u64 source; // In the host's direct map.
 };
+// A feature bit of CPUID that this VM's guest is not told of, beyond hv/vmm/cpuid_hidden.def.
+struct vmm_cpuid_bit {
+    u32 leaf, subleaf;
+    u32 reg; // enum cpuid_reg
+    u32 mask;
+};
 struct vmm_program_config {
     u32 mode; // enum vmm_cpu_mode. LONG: paging is on, with the tables of paging_levels.
     u32 segment_count;
@@ -70,6 +76,9 @@ struct vmm_program_config {
     u64 rax, rbx, rsi, rsp;
     u64 gdt;             // PROTECTED, LONG: guest-physical address of its GDT; code is 0x10, data 0x18.
     u64 segments_offset; // struct vmm_segment_config[]
+    u64 hidden_offset;   // struct vmm_cpuid_bit[]
+    u32 hidden_count;
+    u32 padding;
 };
 #define VMM_PROGRAM_CODE 0x10u
 #define VMM_PROGRAM_DATA 0x18u

@@ -11,24 +11,19 @@
 #define XSAVE_LEGACY_BYTES 576u
 #define XSAVE_LEAF 0xdu
 
-struct hidden {
-    u32 leaf, subleaf;
-    enum cpuid_reg reg;
-    u32 mask;
-};
-static const struct hidden hidden[] = {
+static const struct vmm_cpuid_bit hidden[] = {
 #define HIDDEN(leaf, subleaf, reg, name) {leaf, subleaf, CPUID_##reg, CPUID_##name},
 #include "hv/vmm/cpuid_hidden.def"
 #undef HIDDEN
 };
 
-static void hide(struct hv_cpuid_entry2 *e)
+static void hide(struct hv_cpuid_entry2 *e, const struct vmm_cpuid_bit *bits, u32 count)
 {
     u32 *const r[4] = {&e->eax, &e->ebx, &e->ecx, &e->edx};
 
-    for (u32 i = 0; i < sizeof hidden / sizeof *hidden; i++)
-        if (hidden[i].leaf == e->function && hidden[i].subleaf == e->index)
-            *r[hidden[i].reg] &= ~hidden[i].mask;
+    for (u32 i = 0; i < count; i++)
+        if (bits[i].leaf == e->function && bits[i].subleaf == e->index && bits[i].reg < 4)
+            *r[bits[i].reg] &= ~bits[i].mask;
 }
 
 // Bytes of an XSAVE area for the components that are left.
@@ -93,14 +88,15 @@ static void set_topology(struct hv_cpuid_entry2 *e, u32 vcpus)
     }
 }
 
-void vmm_guest_cpuid(struct hv_cpuid2 *c, u32 vcpu_count)
+void vmm_guest_cpuid(struct hv_cpuid2 *c, u32 vcpu_count, const struct vmm_cpuid_bit *bits, u32 bit_count)
 {
     u32 bytes = xsave_bytes(c);
 
     for (u32 i = 0; i < c->nent; i++) {
-        hide(&c->entries[i]);
+        hide(&c->entries[i], hidden, sizeof hidden / sizeof *hidden);
         if (c->entries[i].function == XSAVE_LEAF)
             limit_xsave(&c->entries[i], bytes);
         set_topology(&c->entries[i], vcpu_count);
+        hide(&c->entries[i], bits, bit_count);
     }
 }

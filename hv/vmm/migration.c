@@ -270,7 +270,7 @@ static void on_state(struct vmm_vm *vm, const struct migration_message *in)
     if (in->args[0] == MIGRATION_STATE_VM)
         place_block(m->vm, sizeof *m->vm);
     else if (in->args[0] < vm->config->vcpu_count)
-        place_block(&m->vcpus[in->args[0]], sizeof m->vcpus[0]);
+        place_block(&m->vcpus[in->args[0]], migration_vcpu_bytes(vm));
 }
 
 static u32 load(struct vmm_vm *vm, const struct migration_message *in)

@@ -91,6 +91,9 @@ struct migration_vcpu_state {
     u32 cpuid_count, msr_count;
     struct hv_cpuid_entry2 cpuid[VMM_CPUID_MAX];
     struct hv_msr_entry msrs[MIGRATION_MSRS_MAX];
+    // Of machine code only (migration_vcpu_bytes()).
+    struct hv_xcrs xcrs;
+    struct hv_xsave xsave;
 };
 struct migration_vm_state {
     struct hv_irqchip chips[HV_IRQCHIPS];
@@ -98,6 +101,7 @@ struct migration_vm_state {
     struct {
         u64 reads, writes, last;
     } devices[MIGRATION_DEVICES_MAX];
+    struct vmm_balloon balloon;
 };
 
 enum migration_phase {
@@ -164,10 +168,19 @@ s64 migration_start(struct vmm_vm *vm, const u64 *args);
 s64 migration_cancel(struct vmm_vm *vm);
 // Does the VM's guest run here? Waits while that is being decided.
 bool migration_is_here(struct vmm_vm *vm);
+// Post-copy: pages of the guest, which runs here, are still to come. Who discards one now loses it: the
+// source has sent it, or will not send it again.
+static inline bool migration_is_missing_pages(const struct vmm_vm *vm)
+{
+    return vm->migration && __atomic_load_n(&vm->migration->missing, __ATOMIC_ACQUIRE);
+}
 // Has the host that has the guest carry it out.
 s64 migration_forward(struct vmm_vm *vm, const struct vmm_action *action);
 
 // --- Between the files of the migration.
+
+// Bytes of a vCPU's state that are sent: streams have no x87 and SSE registers.
+u64 migration_vcpu_bytes(const struct vmm_vm *vm);
 
 // Sends `m` with its runs. 0, or the API's error.
 s64 migration_send(const struct vmm_vm *vm, struct migration_message *m, u32 type,

@@ -232,7 +232,7 @@ static s64 send_state(struct vmm_vm *vm)
 
     for (u32 i = 0; i < vm->config->vcpu_count && result >= 0; i++) {
         m->out.args[0] = i;
-        result = migration_send_block(vm, &m->out, MIGRATION_STATE, &m->vcpus[i], sizeof m->vcpus[i]);
+        result = migration_send_block(vm, &m->out, MIGRATION_STATE, &m->vcpus[i], migration_vcpu_bytes(vm));
     }
     m->out.args[0] = MIGRATION_STATE_VM;
     return result < 0 ? result : migration_send_block(vm, &m->out, MIGRATION_STATE, m->vm, sizeof *m->vm);

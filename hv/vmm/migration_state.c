@@ -115,6 +115,12 @@ static bool has_lapic(const struct vmm_vm *vm)
     return (vm->config->flags & (VMM_VM_IRQCHIP | VMM_VM_SPLIT_IRQCHIP)) != 0;
 }
 
+u64 migration_vcpu_bytes(const struct vmm_vm *vm)
+{
+    return vmm_program_of(vm) ? sizeof(struct migration_vcpu_state)
+                              : offsetof(struct migration_vcpu_state, xcrs);
+}
+
 static void save_vcpu(struct vmm_vm *vm, int handle, struct migration_vcpu_state *s)
 {
     struct hv_cpuid2 *cpuid = vm->migration->cpuid;
@@ -132,6 +138,10 @@ static void save_vcpu(struct vmm_vm *vm, int handle, struct migration_vcpu_state
     if (has_lapic(vm))
         vmm_require(hv_ioctl_ptr(handle, HV_GET_LAPIC, &s->lapic), "GET_LAPIC");
     save_msrs(vm, handle, s);
+    if (vmm_program_of(vm)) {
+        vmm_require(hv_ioctl_ptr(handle, HV_GET_XCRS, &s->xcrs), "GET_XCRS");
+        vmm_require(hv_ioctl_ptr(handle, HV_GET_XSAVE, &s->xsave), "GET_XSAVE");
+    }
 }
 
 // In an order in which each finds what it depends on: the APIC's mode before its registers, its timer's mode
@@ -160,6 +170,10 @@ static s64 load_vcpu(struct vmm_vm *vm, int handle, const struct migration_vcpu_
         result = hv_ioctl_ptr(handle, HV_SET_VCPU_EVENTS, &s->events);
     if (result >= 0)
         result = hv_ioctl_ptr(handle, HV_SET_DEBUGREGS, &s->debugregs);
+    if (result >= 0 && vmm_program_of(vm))
+        result = hv_ioctl_ptr(handle, HV_SET_XCRS, &s->xcrs);
+    if (result >= 0 && vmm_program_of(vm))
+        result = hv_ioctl_ptr(handle, HV_SET_XSAVE, &s->xsave);
     return result >= 0 ? hv_ioctl_ptr(handle, HV_SET_MP_STATE, &s->mp_state) : result;
 }
 
@@ -179,6 +193,7 @@ static void save_vm(struct vmm_vm *vm, struct migration_vm_state *s)
         s->devices[i].writes = vm->devices[i].writes;
         s->devices[i].last = vm->devices[i].last;
     }
+    vmm_balloon_save(vm, &s->balloon);
 }
 
 static s64 load_vm(struct vmm_vm *vm, const struct migration_vm_state *s)
@@ -194,7 +209,7 @@ static s64 load_vm(struct vmm_vm *vm, const struct migration_vm_state *s)
         vm->devices[i].writes = s->devices[i].writes;
         vm->devices[i].last = s->devices[i].last;
     }
-    return result;
+    return result < 0 ? result : vmm_balloon_load(vm, &s->balloon);
 }
 
 // Time goes on while it is being read: the time stamp counter says nothing.
@@ -210,6 +225,8 @@ static u64 state_digest(const struct vmm_vm *vm)
         for (u32 n = 0; n < s->msr_count; n++)
             if (s->msrs[n].index != MSR_TSC)
                 digest = digest_words(digest, &s->msrs[n].data, 1);
+        if (vmm_program_of(vm))
+            digest = digest_words(digest, (const u64 *)&s->xcrs, (sizeof s->xcrs + sizeof s->xsave) / 8);
     }
     return digest;
 }

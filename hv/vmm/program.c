@@ -7,6 +7,8 @@
 #include "hv/vmm/vmm.h"
 #include "spec/x86_bits.h"
 
+#define MXCSR_RESET 0x1f80u // SDM vol. 1 11.6.4.
+
 #define REAL_SEGMENT_BYTES 0x10000u
 
 const struct vmm_program_config *vmm_program_of(const struct vmm_vm *vm)
@@ -71,6 +73,14 @@ static void set_paging(struct hv_sregs *s, u64 root, u32 levels)
     s->efer = EFER_LME | EFER_LMA;
 }
 
+// x87, SSE and PKRU as after INIT: machine code has such registers of its own.
+static void set_fpu(const struct vmm_vcpu *vcpu)
+{
+    struct hv_xsave area = {.region[HV_XSAVE_MXCSR / 4] = MXCSR_RESET};
+
+    vmm_require(hv_ioctl_ptr(vcpu->handle, HV_SET_XSAVE, &area), "SET_XSAVE");
+}
+
 void vmm_program_enter(const struct vmm_vcpu *vcpu, u64 root)
 {
     const struct vmm_program_config *p = vmm_program_of(vcpu->vm);
@@ -82,6 +92,7 @@ void vmm_program_enter(const struct vmm_vcpu *vcpu, u64 root)
                         .rsp = p->rsp,
                         .rflags = X86_RFLAGS_FIXED};
 
+    set_fpu(vcpu);
     if (vcpu->index > 0) // As reset leaves it.
         return;
     vmm_require(hv_ioctl_ptr(vcpu->handle, HV_GET_SREGS, &s), "GET_SREGS");

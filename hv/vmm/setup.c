@@ -182,8 +182,11 @@ static bool set_cpuid(struct vmm *vmm, struct vmm_vm *vm)
         if (c->entries[i].function == 0x80000001)
             pages_1g = (c->entries[i].edx & CPUID_PDPE1GB) != 0;
     }
-    if (vmm_program_of(vm))
-        vmm_guest_cpuid(c, vm->config->vcpu_count);
+    const struct vmm_program_config *program = vmm_program_of(vm);
+
+    if (program)
+        vmm_guest_cpuid(c, vm->config->vcpu_count, vmm_config_at(vmm->config, program->hidden_offset),
+                        program->hidden_count);
     for (u32 v = 0; v < vm->config->vcpu_count; v++)
         vmm_require(hv_ioctl_ptr(vm->vcpus[v].handle, HV_SET_CPUID2, c), "SET_CPUID2");
     return pages_1g;

@@ -111,7 +111,7 @@ void vmm_program_load(struct vmm_vm *vm);
 void vmm_program_enter(const struct vmm_vcpu *vcpu, u64 root);
 const struct vmm_program_config *vmm_program_of(const struct vmm_vm *vm); // NULL: the VM has none.
 // What of the processor a machine-code guest sees: clears the rest in `c` (hv/vmm/guest_cpuid.c).
-void vmm_guest_cpuid(struct hv_cpuid2 *c, u32 vcpu_count);
+void vmm_guest_cpuid(struct hv_cpuid2 *c, u32 vcpu_count, const struct vmm_cpuid_bit *bits, u32 bit_count);
 // Copies into the guest's memory: 0, or -EFAULT if part of the range is none (what is before it is written).
 s64 vmm_write_guest(struct vmm_vm *vm, u64 gpa, const void *from, u64 bytes);
 // Deletes the slot and gives its memory back. The API's result.

@@ -184,8 +184,9 @@ void apicv_update_msr_bitmap(struct x86_vcpu *v)
     v->msr_intercept_x2apic = want;
     for (u32 msr = MSR_X2APIC_BASE; msr < MSR_X2APIC_BASE + 0x100; msr++) {
         u32 offset = (msr - MSR_X2APIC_BASE) * 16;
-        // The processor answers reads from the page; the current count is not in the page (SDM 29.5).
-        bool read = want != 2 || offset == APIC_TIMER_CURRENT || offset > APIC_SELF_IPI;
+        // The processor answers reads from the page, whatever there is; the current count is not in the page
+        // (SDM 29.5).
+        bool read = want != 2 || offset == APIC_TIMER_CURRENT || !lapic_msr_readable(msr);
         bool write = want != 2 || (offset != APIC_EOI && offset != APIC_SELF_IPI);
         if (offset == APIC_TPR)
             read = write = want == 0;

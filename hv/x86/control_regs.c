@@ -2,6 +2,7 @@
 // Control registers, EFER, XCR0 and debug registers: architectural checks and what VMX needs of them.
 #include "hv/core/tlb_change.h"
 #include "hv/mmu/mmu.h"
+#include "hv/x86/cpuid.h"
 #include "hv/x86/guest_walk.h"
 #include "hv/x86/lapic.h"
 #include "hv/x86/nested.h"
@@ -174,7 +175,7 @@ int vcpu_set_cr4(struct x86_vcpu *v, u64 cr4)
     if (((cr4 ^ old) & global) && !load_pdptrs(v, vcpu_cr0(v), vcpu_cr3(v), cr4))
         return 1;
     vcpu_write_cr4(v, cr4);
-    if ((cr4 ^ old) & X86_CR4_OSXSAVE)
+    if ((cr4 ^ old) & (X86_CR4_OSXSAVE | X86_CR4_PKE))
         vcpu_update_cpuid_runtime(v);
     if ((((cr4 ^ old) & global) || (!(cr4 & X86_CR4_PCIDE) && (old & X86_CR4_PCIDE))) &&
         !tlb_flush_left_out(v->vcpu.vm, MMU_SKIP_FLUSH_CR4))
@@ -220,9 +221,17 @@ int vcpu_set_efer(struct x86_vcpu *v, u64 efer, bool host_initiated)
     return 0;
 }
 
+// What the host has and CPUID tells the guest of.
+static u64 guest_supported_xcr0(struct x86_vcpu *v)
+{
+    const struct hv_cpuid_entry2 *e = guest_cpuid_entry(v, 0xd, 0);
+
+    return x86_host_of(v)->xcr0_supported & (e != NULL ? e->eax | (u64)e->edx << 32 : 0);
+}
+
 int vcpu_set_xcr0(struct x86_vcpu *v, u64 xcr0)
 {
-    if (!(xcr0 & XFEATURE_X87) || (xcr0 & ~x86_host_of(v)->xcr0_supported))
+    if (!(xcr0 & XFEATURE_X87) || (xcr0 & ~guest_supported_xcr0(v)))
         return 1;
     if ((xcr0 & XFEATURE_AVX) && !(xcr0 & XFEATURE_SSE))
         return 1;
@@ -233,6 +242,7 @@ int vcpu_set_xcr0(struct x86_vcpu *v, u64 xcr0)
     if ((xcr0 & avx512) && ((xcr0 & avx512) != avx512 || !(xcr0 & XFEATURE_AVX)))
         return 1;
     v->xcr0 = xcr0;
+    vcpu_update_cpuid_runtime(v);
     return 0;
 }
 

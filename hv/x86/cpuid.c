@@ -11,6 +11,9 @@
 #define KVM_SIGNATURE_EBX 0x4b4d564bu
 #define KVM_SIGNATURE_ECX 0x564b4d56u
 #define KVM_SIGNATURE_EDX 0x0000004du
+#define XSAVE_LEAF 0xdu
+#define XSAVE_LEGACY_BYTES 576u // With the header.
+#define XSAVE_ALIGNED 2u        // ECX of a component: to 64 bytes, in the compacted form.
 
 const struct hv_cpuid_entry2 *guest_cpuid_entry(const struct x86_vcpu *v, u32 leaf, u32 subleaf)
 {
@@ -65,20 +68,49 @@ void guest_cpuid(struct x86_vcpu *v, u32 leaf, u32 subleaf, struct hw_cpuid_regs
     *out = (struct hw_cpuid_regs){e->eax, e->ebx, e->ecx, e->edx};
 }
 
+static struct hv_cpuid_entry2 *own_entry(struct x86_vcpu *v, u32 leaf, u32 subleaf)
+{
+    return (struct hv_cpuid_entry2 *)(u64)guest_cpuid_entry(v, leaf, subleaf);
+}
+
+static void show(u32 *reg, u32 bit, bool on)
+{
+    *reg = on ? *reg | bit : *reg & ~bit;
+}
+
+// Bytes of an XSAVE area with what XCR0 enables, in both forms (SDM vol. 1 13.4.2, 13.4.3).
+static void show_xsave(struct x86_vcpu *v)
+{
+    struct hv_cpuid_entry2 *standard = own_entry(v, XSAVE_LEAF, 0), *compacted = own_entry(v, XSAVE_LEAF, 1);
+    u32 last = XSAVE_LEGACY_BYTES, sum = XSAVE_LEGACY_BYTES;
+
+    for (u32 i = 2; i < 32; i++) {
+        const struct hv_cpuid_entry2 *e = (v->xcr0 >> i) & 1 ? guest_cpuid_entry(v, XSAVE_LEAF, i) : NULL;
+
+        if (e == NULL)
+            continue;
+        if (e->ebx + e->eax > last)
+            last = e->ebx + e->eax;
+        sum = (e->ecx & XSAVE_ALIGNED ? (sum + 63) & ~63u : sum) + e->eax;
+    }
+    if (standard != NULL)
+        standard->ebx = last;
+    if (compacted != NULL && (compacted->eax & CPUID_XSAVEC))
+        compacted->ebx = sum;
+}
+
 void vcpu_update_cpuid_runtime(struct x86_vcpu *v)
 {
-    struct hv_cpuid_entry2 *e = (struct hv_cpuid_entry2 *)(u64)guest_cpuid_entry(v, 1, 0);
+    struct hv_cpuid_entry2 *first = own_entry(v, 1, 0), *features = own_entry(v, 7, 0);
 
-    if (e == NULL)
-        return;
-    e->ecx &= ~(u32)CPUID_OSXSAVE;
-    if (vcpu_cr4(v) & X86_CR4_OSXSAVE)
-        e->ecx |= CPUID_OSXSAVE;
-    if (v->apic == NULL) // No local APIC here to be switched off.
-        return;
-    e->edx &= ~(u32)CPUID_APIC;
-    if (v->apic_base & APIC_BASE_EN)
-        e->edx |= CPUID_APIC;
+    if (first != NULL) {
+        show(&first->ecx, CPUID_OSXSAVE, vcpu_cr4(v) & X86_CR4_OSXSAVE);
+        if (v->apic != NULL) // Without a local APIC here there is none to be switched off.
+            show(&first->edx, CPUID_APIC, v->apic_base & APIC_BASE_EN);
+    }
+    if (features != NULL)
+        show(&features->ecx, CPUID_OSPKE, vcpu_cr4(v) & X86_CR4_PKE);
+    show_xsave(v);
 }
 
 void guest_cpuid_set(struct x86_vcpu *v, struct hv_cpuid_entry2 *entries, u32 count)
@@ -133,7 +165,7 @@ static const struct cpuid_mask offered[] = {
          CPUID_ERMS | CPUID_INVPCID | CPUID_RTM | CPUID_AVX512F | CPUID_AVX512DQ | CPUID_RDSEED | CPUID_ADX |
          CPUID_SMAP | CPUID_CLFLUSHOPT | CPUID_CLWB | CPUID_AVX512CD | CPUID_SHA | CPUID_AVX512BW |
          CPUID_AVX512VL},
-    {7, 0, CPUID_ECX, CPUID_UMIP | CPUID_LA57},
+    {7, 0, CPUID_ECX, CPUID_UMIP | CPUID_PKU | CPUID_LA57},
     {7, 0, CPUID_EDX, CPUID_MD_CLEAR | CPUID_SPEC_CTRL | CPUID_ARCH_CAPABILITIES | CPUID_SSBD},
     {0xd, 1, CPUID_EAX, CPUID_XSAVEOPT | CPUID_XSAVEC | CPUID_XGETBV_ECX1},
     {0x80000001, 0, CPUID_ECX, CPUID_LAHF_LM | CPUID_LZCNT},

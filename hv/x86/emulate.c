@@ -249,9 +249,17 @@ static bool execute(struct x86_vcpu *v, bool *again)
     return functions[d->op](v);
 }
 
-// Writes that devices get. 1: all done.
-static int write_devices(struct x86_vcpu *v)
+static int go_on_writing(struct x86_vcpu *v)
 {
+    int (*then)(struct x86_vcpu *) = v->emu.after_writes;
+    int result = emulate_device_writes(v, then);
+
+    return result == 1 && then != NULL ? then(v) : result;
+}
+
+int emulate_device_writes(struct x86_vcpu *v, int (*then)(struct x86_vcpu *))
+{
+    v->emu.after_writes = then;
     for (; v->mmio_done < v->mmio_count; v->mmio_done++) {
         struct mmio_fragment *f = &v->mmio[v->mmio_done];
 
@@ -264,7 +272,7 @@ static int write_devices(struct x86_vcpu *v)
             run->mmio.is_write = 1;
             memcpy(run->mmio.data, f->data, sizeof(run->mmio.data));
             v->mmio_done++;
-            v->complete = write_devices;
+            v->complete = go_on_writing;
             return userspace_exit(v, HV_EXIT_MMIO);
         }
     }
@@ -393,7 +401,7 @@ static int run(struct x86_vcpu *v)
         write_rflags(v, vcpu_rflags(v) | X86_RFLAGS_RF);
     if (unlikely(v->emu.then != NULL))
         return v->emu.then(v);
-    return write_devices(v);
+    return emulate_device_writes(v, NULL);
 }
 
 static int emulate(struct x86_vcpu *v)

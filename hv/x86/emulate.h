@@ -9,6 +9,9 @@
 // The instruction at RIP accesses `gpa`, where no memory is, or none that it may write. `known`: nobody has
 // memory there, so it is not looked for. Internal error (emulation) when it is none of hv/x86/opcodes.def.
 int emulate_mmio(struct x86_vcpu *v, gpa_t gpa, bool known);
+// Writes v->mmio from mmio_done to mmio_count to devices: those of the core, else user space's. 1: all are
+// done; 0: user space is asked, and `then`, if any, is what follows the last, as an exit handler.
+int emulate_device_writes(struct x86_vcpu *v, int (*then)(struct x86_vcpu *));
 // The instruction at RIP, whatever it is.
 int emulate_instruction(struct x86_vcpu *v);
 

@@ -425,3 +425,29 @@ bool emu_mov_vector(struct x86_vcpu *v)
     hw_guest_write_xmm(d->a.reg, value);
     return true;
 }
+
+// MOVQ of an MMX register to and from memory. Its operands are those of the XMM form, of which this is a
+// half.
+bool emu_mov_mmx(struct x86_vcpu *v)
+{
+    struct operand a = v->emu.d.a, b = v->emu.d.b;
+    bool store = a.kind == OPD_MEM;
+    u64 value = 0, linear;
+
+    a.bytes = b.bytes = 8;
+    if (vcpu_cr0(v) & X86_CR0_EM)
+        return emu_fault(v, UD_VECTOR);
+    if (vcpu_cr0(v) & X86_CR0_TS)
+        return emu_fault(v, NM_VECTOR);
+    if (b.kind == OPD_MEM) {
+        if (!emu_get(v, &b, &value))
+            return false;
+    } else if (store && !(emu_operand_linear(v, &a, PFERR_WRITE, &linear))) {
+        return false;
+    } else if (!hw_guest_read_mmx(b.reg & 7u, &value)) {
+        return emu_fault(v, MF_VECTOR);
+    }
+    if (store)
+        return emu_write(v, linear, &value, sizeof(value), 0);
+    return hw_guest_write_mmx(a.reg & 7u, value) || emu_fault(v, MF_VECTOR);
+}

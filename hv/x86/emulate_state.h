@@ -38,9 +38,10 @@ struct emulation {
     u64 bit_offset;       // Added to the memory operand's address by BT and its like.
     u64 rmw_old, rmw_gpa; // What a read-modify-write found, for the locked write.
     bool rmw_memory;
-    u32 shadow;                      // Interruptibility after it: INTERRUPTIBILITY_*.
-    int result;                      // EMU_RESULT
-    int (*then)(struct x86_vcpu *v); // After it, as an exit handler; NULL.
+    u32 shadow;                              // Interruptibility after it: INTERRUPTIBILITY_*.
+    int result;                              // EMU_RESULT
+    int (*then)(struct x86_vcpu *v);         // After it, as an exit handler; NULL.
+    int (*after_writes)(struct x86_vcpu *v); // Of emulate_device_writes().
     u8 byte_count, bytes[EMU_INSN_MAX];
     struct {
         u8 vector;

@@ -227,10 +227,18 @@ int handle_pause(struct x86_vcpu *v)
 
 // --- Exceptions (SDM 25.2). Guests keep their page faults; what is intercepted is in vmcs_setup().
 
-static int handle_debug(struct x86_vcpu *v)
+static int handle_debug(struct x86_vcpu *v, u32 type)
 {
     u64 bits = exit_qualification(v);
 
+    if (type == INTR_TYPE_PRIV_SOFT_EXCEPTION) {
+        // INT1 is a trap, but its exit is on the instruction. Steps are not recognized behind it.
+        vcpu_pass_instruction(v, 0);
+    } else if (vcpu_interrupt_shadow(v) && (vcpu_rflags(v) & X86_RFLAGS_TF) &&
+               !(vmcs_read(GUEST_IA32_DEBUGCTL) & DEBUGCTL_BTF)) {
+        // VM entry insists on it, although the exception that it injects takes its place (SDM 26.3.1.5).
+        vmcs_write(GUEST_PENDING_DBG_EXCEPTIONS, vmcs_read(GUEST_PENDING_DBG_EXCEPTIONS) | X86_DR6_BS);
+    }
     // Delivered to the guest. The exit left DR6 alone (SDM 27.1).
     queue_exception_p(v, DB_VECTOR, bits & (15 | X86_DR6_BD | X86_DR6_BS));
     return 1;
@@ -248,7 +256,7 @@ int handle_exception_nmi(struct x86_vcpu *v)
         inject_ud(v);
         return 1;
     case DB_VECTOR:
-        return handle_debug(v);
+        return handle_debug(v, info & INTR_INFO_TYPE_MASK);
     case AC_VECTOR:
         queue_exception_e(v, AC_VECTOR, vmcs_read32(VM_EXIT_INTR_ERROR_CODE));
         return 1;

@@ -2,8 +2,10 @@
 // Port I/O (SDM 27.2.1 table 27-5): to devices in the core, else to user space.
 #include "hv/x86/exits_io.h"
 #include "hv/core/vm.h"
+#include "hv/hw/guest.h"
 #include "hv/lib/string.h"
 #include "hv/x86/alu.h"
+#include "hv/x86/emulate.h"
 #include "hv/x86/exits.h"
 #include "hv/x86/guest_access.h"
 #include "hv/x86/lapic.h"
@@ -125,8 +127,41 @@ static int finish_string(struct x86_vcpu *v)
     return skip_instruction(v);
 }
 
-// What the device gave goes into the guest's memory. Where none is there (a device, a read-only slot) the
-// core cannot carry the instruction out: user space must know.
+static void add_fragment(struct x86_vcpu *v, u64 at, const u8 *from, u32 bytes)
+{
+    struct mmio_fragment *f = &v->mmio[v->mmio_count++];
+
+    *f = (struct mmio_fragment){.gpa = at, .len = bytes};
+    memcpy(f->data, from, bytes);
+}
+
+// Element by element, as another device's writes may have side effects. One across pages is two writes.
+static int store_to_devices(struct x86_vcpu *v)
+{
+    while (v->pio_stored < v->pio_count) {
+        u32 at = v->pio_stored * v->pio_size;
+        u64 linear = v->pio_linear + at, where, rest = 0;
+        u32 part = (u32)min_u64(v->pio_size, PAGE_SIZE - (linear & ~PAGE_MASK));
+
+        if (guest_translate_linear(v, linear, PFERR_WRITE, &where) != GUEST_ACCESS_DONE ||
+            (part < v->pio_size &&
+             guest_translate_linear(v, linear + part, PFERR_WRITE, &rest) != GUEST_ACCESS_DONE))
+            return 1;
+        v->pio_stored++;
+        v->mmio_count = v->mmio_done = 0;
+        add_fragment(v, where, io_data(v) + at, part);
+        if (part < v->pio_size)
+            add_fragment(v, rest, io_data(v) + at + part, v->pio_size - part);
+        int result = emulate_device_writes(v, store_to_devices);
+
+        if (result != 1)
+            return result;
+    }
+    return finish_string(v);
+}
+
+// What the port gave goes into the guest's memory, or to devices (a read-only slot is one). Streams have no
+// devices there: user space must know.
 static int complete_string_in(struct x86_vcpu *v)
 {
     trace_pio(v, io_data(v));
@@ -138,7 +173,10 @@ static int complete_string_in(struct x86_vcpu *v)
     case GUEST_ACCESS_NO_MEMORY:
         break;
     }
-    return internal_error(v, HV_INTERNAL_ERROR_EMULATION, 2, v->pio_linear, v->pio_count, 0);
+    if (hw_guest_is_stream())
+        return internal_error(v, HV_INTERNAL_ERROR_EMULATION, 2, v->pio_linear, v->pio_count, 0);
+    v->pio_stored = 0;
+    return store_to_devices(v);
 }
 
 // The destination is looked for before the port is read: an instruction that faults has no side effects. Up

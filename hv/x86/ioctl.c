@@ -5,6 +5,7 @@
 #include "hv/lib/errno.h"
 #include "hv/mmu/mmu.h"
 #include "hv/x86/cpuid.h"
+#include "hv/x86/fpu.h"
 #include "hv/x86/inject.h"
 #include "hv/x86/lapic.h"
 #include "hv/x86/msr.h"
@@ -355,6 +356,14 @@ s64 arch_vcpu_ioctl(struct vcpu *vcpu, u32 cmd, u64 arg)
         SET(struct hv_debugregs, vcpu_set_debugregs(v, &in));
     case HV_PRE_FAULT_MEMORY:
         return prefault(v, arg);
+    case HV_GET_XSAVE:
+        return fpu_get(v, arg);
+    case HV_SET_XSAVE:
+        return fpu_set(v, arg);
+    case HV_GET_XCRS:
+        GET(struct hv_xcrs, fpu_get_xcrs(v, &out));
+    case HV_SET_XCRS:
+        SET(struct hv_xcrs, fpu_set_xcrs(v, &in));
     default:
         return -ENOTTY;
     }

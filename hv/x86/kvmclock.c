@@ -13,23 +13,32 @@ static u64 base_tsc(struct x86_vcpu *v)
     return -x86_vm_of(v)->tsc_offset;
 }
 
-// Whoever reads meanwhile finds an odd version and tries again. Structures begin with their version.
-static void write_versioned(struct x86_vcpu *v, u64 address, void *structure, u64 bytes)
+// Whoever reads meanwhile finds an odd version and tries again. Structures begin with their version. False:
+// an address is no memory.
+static bool write_versioned(struct vm *vm, u64 address, void *structure, u64 bytes)
 {
-    struct vm *vm = v->vcpu.vm;
     u32 *version = structure;
 
     if (vm_read_guest(vm, gpa(address), version, sizeof(*version)))
-        return;
+        return false;
     *version = (*version | 1) + (*version & 1 ? 2 : 0); // The next odd one.
     if (vm_write_guest(vm, gpa(address), version, sizeof(*version)))
-        return;
+        return false;
     smp_wmb();
     if (vm_write_guest(vm, gpa(address), structure, bytes))
-        return;
+        return false;
     smp_wmb();
     ++*version;
-    (void)vm_write_guest(vm, gpa(address), version, sizeof(*version));
+    return vm_write_guest(vm, gpa(address), version, sizeof(*version)) == 0;
+}
+
+static void write_structure(struct x86_vcpu *v, u64 address, void *structure, u64 bytes)
+{
+    struct vm *vm = v->vcpu.vm;
+    u32 index = srcu_read_lock(&vm->srcu); // User space's writes of MSRs come without.
+
+    (void)write_versioned(vm, address, structure, bytes); // Else it is the guest's own fault.
+    srcu_read_unlock(&vm->srcu, index);
 }
 
 void kvmclock_write_wall_clock(struct x86_vcpu *v, u64 address)
@@ -37,7 +46,7 @@ void kvmclock_write_wall_clock(struct x86_vcpu *v, u64 address)
     u64 ns = HV_BOOT_SECONDS * NS_PER_SECOND + tsc_to_ns(v->vcpu.vm->host, base_tsc(v));
     struct pvclock_wall_clock wall = {.sec = (u32)(ns / NS_PER_SECOND), .nsec = (u32)(ns % NS_PER_SECOND)};
 
-    write_versioned(v, address, &wall, sizeof(wall));
+    write_structure(v, address, &wall, sizeof(wall));
 }
 
 // Nanoseconds per TSC cycle as a fraction of 32 bits with its highest bit set, and a shift.
@@ -64,5 +73,5 @@ void kvmclock_update(struct x86_vcpu *v)
     if ((v->pv_system_time & KVMCLOCK_ENABLE) == 0)
         return;
     set_rate(&t, v->vcpu.vm->host->tsc_khz);
-    write_versioned(v, v->pv_system_time & ~(u64)KVMCLOCK_ENABLE, &t, sizeof(t));
+    write_structure(v, v->pv_system_time & ~(u64)KVMCLOCK_ENABLE, &t, sizeof(t));
 }

@@ -33,7 +33,7 @@ struct pvclock_wall_clock {
 // The wall clock MSR was written by the guest: fills the structure in at its address. An address that is no
 // memory is the guest's own fault; nothing happens.
 void kvmclock_write_wall_clock(struct x86_vcpu *v, u64 address);
-// REQ_CLOCK_UPDATE: writes the vCPU's structure if v->pv_system_time enables it. In an srcu section.
+// v->pv_system_time or the TSC's offset has changed: writes the vCPU's structure if the former enables it.
 void kvmclock_update(struct x86_vcpu *v);
 
 #endif

@@ -165,16 +165,21 @@ static void map_logical(struct apic_map *map, struct lapic *a, struct lapic *log
     logical[cluster][ffs64(bits)] = a;
 }
 
-// False: it has no ID of its own in the table. In xAPIC mode software may give several processors the same
-// one (SDM 10.4.6).
-static bool map_id(struct lapic *by_id[APIC_MAP_IDS], struct lapic *a)
+// False: it is not in the table, for its ID is beyond it or another's too. In xAPIC mode software may give
+// several processors the same one (SDM 10.4.6); `shared` has those.
+static bool map_id(struct lapic *by_id[APIC_MAP_IDS], u64 *shared, struct lapic *a)
 {
     u32 id = lapic_id(a);
 
-    if (id >= APIC_MAP_IDS || by_id[id] != NULL)
+    if (id >= APIC_MAP_IDS)
         return false;
-    by_id[id] = a;
-    return true;
+    if (by_id[id] == NULL && !bitmap_test(shared, id)) {
+        by_id[id] = a;
+        return true;
+    }
+    by_id[id] = NULL;
+    bitmap_set(shared, id);
+    return false;
 }
 
 static void publish(struct lapic **to, struct lapic *const *from, u32 count)
@@ -188,6 +193,7 @@ void apic_map_rebuild(struct vm *vm)
 {
     struct apic_map *map = to_x86_vm(vm)->apic_map;
     struct lapic *by_id[APIC_MAP_IDS] = {NULL}, *logical[APIC_MAP_CLUSTERS][16] = {{NULL}};
+    u64 shared[APIC_MAP_IDS / 64] = {0};
     u32 mode = APIC_LOGICAL_NONE, ids_incomplete = 0;
     struct vcpu *vcpu;
 
@@ -199,7 +205,7 @@ void apic_map_rebuild(struct vm *vm)
         struct lapic *a = to_x86(vcpu)->apic;
         if (a == NULL || !lapic_enabled(a))
             continue;
-        if (!map_id(by_id, a))
+        if (!map_id(by_id, shared, a))
             ids_incomplete = 1;
         if (mode != APIC_LOGICAL_MIXED)
             map_logical(map, a, logical, &mode);
@@ -214,8 +220,10 @@ void apic_map_rebuild(struct vm *vm)
 // The one LAPIC of a physical destination through the map; NULL: none, or look one by one (*known false).
 static struct lapic *find_physical(const struct apic_map *map, u32 dest, bool *known)
 {
-    *known = READ_ONCE(map->ids_incomplete) == 0;
-    return *known && dest < APIC_MAP_IDS ? load_acquire(&map->by_id[dest]) : NULL;
+    struct lapic *a = dest < APIC_MAP_IDS ? load_acquire(&map->by_id[dest]) : NULL;
+
+    *known = a != NULL || READ_ONCE(map->ids_incomplete) == 0;
+    return a;
 }
 
 // Cluster and bits of a logical destination under the map's model. False: the map cannot say.
@@ -287,7 +295,7 @@ static int deliver_scan(struct vm *vm, const struct lapic *source, const struct 
     vm_for_each_vcpu(i, vcpu, vm)
     {
         struct lapic *a = to_x86(vcpu)->apic;
-        if (a == NULL || (irq->shorthand == APIC_ICR_OTHERS && a == source))
+        if (a == NULL || !lapic_enabled(a) || (irq->shorthand == APIC_ICR_OTHERS && a == source))
             continue;
         if (irq->shorthand == 0 && !lapic_matches(a, irq))
             continue;

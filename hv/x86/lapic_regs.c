@@ -19,6 +19,34 @@ static const struct apic_row rows[64] = {
 #include "spec/apic_regs.def"
 };
 
+// Registers that are not there fault as MSRs and are errors in memory. LVT CMCI comes with the seventh LVT
+// entry, which LAPIC_VERSION does not have (SDM 10.4.8, 10.5.1).
+static enum apic_access access_of(u32 index, bool x2apic)
+{
+    if (index >= ARRAY_COUNT(rows) || index * 16 == APIC_LVT_CMCI)
+        return ACCESS_NA;
+    return (enum apic_access)(x2apic ? rows[index].x2apic : rows[index].xapic);
+}
+
+static bool readable(u32 index, bool x2apic)
+{
+    enum apic_access access = access_of(index, x2apic);
+
+    return access == ACCESS_RO || access == ACCESS_RW;
+}
+
+static bool writable(u32 index, bool x2apic)
+{
+    enum apic_access access = access_of(index, x2apic);
+
+    return access == ACCESS_WO || access == ACCESS_RW;
+}
+
+bool lapic_msr_readable(u32 msr)
+{
+    return readable(msr - MSR_X2APIC_BASE, true);
+}
+
 #define LVT_COMMON (APIC_LVT_VECTOR_MASK | APIC_LVT_MASKED)
 #define LVT_LINT (LVT_COMMON | APIC_LVT_MODE_MASK | APIC_LVT_ACTIVE_LOW | APIC_LVT_LEVEL)
 
@@ -27,7 +55,6 @@ struct lvt_row {
     u32 writable; // SDM 10.5.1, figure 10-8. Read-only bits (12, 14) are kept.
 };
 static const struct lvt_row lvt_rows[] = {
-    {APIC_LVT_CMCI, LVT_COMMON | APIC_LVT_MODE_MASK},
     {APIC_LVT_TIMER, LVT_COMMON | APIC_LVT_TIMER_MASK},
     {APIC_LVT_THERMAL, LVT_COMMON | APIC_LVT_MODE_MASK},
     {APIC_LVT_PMI, LVT_COMMON | APIC_LVT_MODE_MASK},
@@ -150,10 +177,7 @@ int lapic_msr_read(struct x86_vcpu *v, u32 msr, u64 *value)
     struct lapic *a = v->apic;
     u32 index = msr - MSR_X2APIC_BASE;
 
-    if (a == NULL || a->mode != LAPIC_X2APIC || index >= ARRAY_COUNT(rows))
-        return 1;
-    u8 access = rows[index].x2apic;
-    if (access != ACCESS_RO && access != ACCESS_RW)
+    if (a == NULL || a->mode != LAPIC_X2APIC || !readable(index, true))
         return 1;
     *value = read_register(a, index * 16);
     if (rows[index].x2apic_bits == 64)
@@ -193,10 +217,7 @@ int lapic_msr_write(struct x86_vcpu *v, u32 msr, u64 value)
     struct lapic *a = v->apic;
     u32 index = msr - MSR_X2APIC_BASE, offset = index * 16;
 
-    if (a == NULL || a->mode != LAPIC_X2APIC || index >= ARRAY_COUNT(rows))
-        return 1;
-    u8 access = rows[index].x2apic;
-    if ((access != ACCESS_WO && access != ACCESS_RW) || (value & reserved_bits(a, offset)) != 0)
+    if (a == NULL || a->mode != LAPIC_X2APIC || !writable(index, true) || (value & reserved_bits(a, offset)))
         return 1;
     hw_trace(TP_KVM_APIC, 1, offset, value, 0, 0, 0);
     if (offset == APIC_ICR) {
@@ -214,10 +235,9 @@ int lapic_msr_write(struct x86_vcpu *v, u32 msr, u64 value)
 
 static void mmio_read(struct lapic *a, u32 offset, void *data, unsigned len)
 {
-    u32 row = offset / 16, value = 0;
-    bool readable = row < ARRAY_COUNT(rows) && (rows[row].xapic == ACCESS_RO || rows[row].xapic == ACCESS_RW);
+    u32 value = 0;
 
-    if (!readable) {
+    if (!readable(offset / 16, false)) {
         lapic_error(a, APIC_ESR_ILLEGAL_REGISTER);
     } else {
         value = read_register(a, offset & ~0xfu) >> (8 * (offset & 3));
@@ -229,12 +249,12 @@ static void mmio_read(struct lapic *a, u32 offset, void *data, unsigned len)
 
 static void mmio_write(struct lapic *a, u32 offset, const void *data, unsigned len)
 {
-    u32 row = offset / 16, value;
+    u32 value;
 
     // SDM 10.4.1: only aligned 32-bit accesses are defined; others do nothing here.
     if (len != 4 || (offset & 0xf) != 0)
         return;
-    if (row >= ARRAY_COUNT(rows) || (rows[row].xapic != ACCESS_WO && rows[row].xapic != ACCESS_RW)) {
+    if (!writable(offset / 16, false)) {
         lapic_error(a, APIC_ESR_ILLEGAL_REGISTER);
         return;
     }

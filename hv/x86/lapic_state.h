@@ -97,6 +97,8 @@ void lapic_set_irr(struct lapic *a, u8 vector);
 int lapic_eoi(struct lapic *a);
 // What EOI of `vector` means to the I/O APICs: also after EOI virtualization did the rest.
 void lapic_eoi_broadcast(struct lapic *a, u8 vector);
+// Is this number, of MSR_X2APIC_BASE on, that of a register that RDMSR reads in x2APIC mode?
+bool lapic_msr_readable(u32 msr);
 // An error of SDM 10.5.3 happened.
 void lapic_error(struct lapic *a, u32 esr_bit);
 

@@ -68,6 +68,12 @@ static int drop(struct x86_vcpu *v, struct msr_access *a)
     return 0;
 }
 
+// Of a feature bit that guests may lack; nothing else is done.
+static int flush_write(struct x86_vcpu *v, struct msr_access *a)
+{
+    return !a->host && !guest_cpuid_has(v, 7, 0, CPUID_EDX, CPUID_L1D_FLUSH);
+}
+
 static int gp(struct x86_vcpu *v, struct msr_access *a)
 {
     (void)v;
@@ -213,8 +219,7 @@ static void set_tsc_offset(struct x86_vcpu *v, u64 offset)
     hw_trace(TP_KVM_WRITE_TSC_OFFSET, v->vcpu.index, v->tsc_offset, offset, 0, 0, 0);
     v->tsc_offset = offset;
     vmcs_write(TSC_OFFSET, offset);
-    if (v->pv_system_time & KVMCLOCK_ENABLE) // It counts the guest's TSC.
-        make_request(REQ_CLOCK_UPDATE, &v->vcpu);
+    kvmclock_update(v); // It counts the guest's TSC.
 }
 
 // A guest's write also moves TSC_ADJUST by as much (SDM 17.17.3).
@@ -324,8 +329,9 @@ static int system_time_write(struct x86_vcpu *v, struct msr_access *a)
 {
     if (!has_clock(v, a))
         return 1;
-    make_request(REQ_CLOCK_UPDATE, &v->vcpu);
-    return store(v, a);
+    store(v, a);
+    kvmclock_update(v);
+    return 0;
 }
 
 // Bit 0: the guest's kernel asks the host to poll (or not) when it halts.

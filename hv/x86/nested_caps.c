@@ -45,7 +45,24 @@ static u64 host_msr(u32 msr)
 #define SOFTWARE_EXIT                                                                                        \
     (EXIT_ACK_INTERRUPT_ON_EXIT | EXIT_SAVE_PAT | EXIT_LOAD_PAT | EXIT_SAVE_EFER | EXIT_LOAD_EFER)
 
-static u64 control_msr(const struct offer *o, u32 msr)
+// Controls for what L1 itself has not got (SDM 25.1.3: such instructions are #UD before they exit).
+static u32 without_cpuid(const struct x86_vcpu *v)
+{
+    static const struct {
+        u32 leaf, reg, bit, control;
+    } rows[] = {{1, CPUID_ECX, CPUID_RDRAND, CPU2_RDRAND_EXITING},
+                {7, CPUID_EBX, CPUID_RDSEED, CPU2_RDSEED_EXITING},
+                {7, CPUID_EBX, CPUID_INVPCID, CPU2_ENABLE_INVPCID},
+                {0x80000001, CPUID_EDX, CPUID_RDTSCP, CPU2_ENABLE_RDTSCP}};
+    u32 missing = 0;
+
+    for (u32 i = 0; i < ARRAY_COUNT(rows); i++)
+        if (!guest_cpuid_has(v, rows[i].leaf, 0, rows[i].reg, rows[i].bit))
+            missing |= rows[i].control;
+    return missing;
+}
+
+static u64 control_msr(const struct x86_vcpu *v, const struct offer *o, u32 msr)
 {
     bool is_true = msr == o->true_msr && o->true_msr != 0;
     u32 must = is_true ? o->must & ~o->clearable : o->must;
@@ -53,6 +70,8 @@ static u64 control_msr(const struct offer *o, u32 msr)
 
     if (o->plain_msr == MSR_IA32_VMX_EXIT_CTLS)
         host |= SOFTWARE_EXIT;
+    if (o->plain_msr == MSR_IA32_VMX_PROCBASED_CTLS2)
+        host &= ~without_cpuid(v);
     return (u64)((o->may & host) | o->must) << 32 | must;
 }
 
@@ -69,7 +88,7 @@ int nested_msr_read(const struct x86_vcpu *v, u32 msr, u64 *value)
         return 1;
     for (u32 i = 0; i < ARRAY_COUNT(offers); i++)
         if (msr == offers[i].plain_msr || (msr == offers[i].true_msr && msr != 0)) {
-            *value = control_msr(&offers[i], msr);
+            *value = control_msr(v, &offers[i], msr);
             return 0;
         }
     switch (msr) {
@@ -93,7 +112,7 @@ int nested_msr_read(const struct x86_vcpu *v, u32 msr, u64 *value)
         *value = caps->cr4_fixed1 & (~v->cr4_reserved | X86_CR4_VMXE);
         return 0;
     case MSR_IA32_VMX_VMCS_ENUM: // Highest index, bits 9:1 (SDM A.9).
-        *value = (VMCS_SLOT_INDEXES - 1) << 1;
+        *value = (u64)vmcs12_highest_index() << 1;
         return 0;
     case MSR_IA32_VMX_EPT_VPID_CAP:
         *value = nested_ept_caps(v) | VPID_CAP_INVVPID | VPID_CAP_ADDRESS | VPID_CAP_SINGLE | VPID_CAP_ALL |

@@ -180,6 +180,9 @@ static void prepare_vmcs02(struct x86_vcpu *v)
     n->dirty = false;
     n->rare_in_02 = true;
     write_common(v);
+    if (V12(n, VM_ENTRY_CONTROLS) & ENTRY_LOAD_PAT)
+        v->pat = V12(n, GUEST_IA32_PAT);
+    vmcs_write(GUEST_IA32_PAT, v->pat);
     write_control_registers(v);
     write_event(v);
 }

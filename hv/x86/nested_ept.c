@@ -100,9 +100,9 @@ int nested_ept_violation(struct x86_vcpu *v)
 u32 nested_ept_invalidate(struct x86_vcpu *v, u64 type, u64 eptp)
 {
     if (type == INVEPT_SINGLE && nested_ept_good_pointer(v, eptp))
-        shadow_invept(v, (eptp & EPTP_ADDR_MASK) >> PAGE_SHIFT);
+        shadow_invept(v, (eptp & EPTP_ADDR_MASK) >> PAGE_SHIFT, nested_ept_caps(v));
     else if (type == INVEPT_ALL)
-        shadow_invept(v, SHADOW_ALL_ROOTS);
+        shadow_invept(v, SHADOW_ALL_ROOTS, nested_ept_caps(v));
     else
         return VMERR_INVEPT_INVVPID_BAD_OPERAND;
     return VMERR_NONE;

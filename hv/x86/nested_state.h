@@ -64,6 +64,7 @@ struct nested {
 int nested_create(struct x86_vcpu *v); // 0 or -ENOMEM.
 // Index of an encoding (its full form), or -1: no such field.
 int vmcs12_index(u32 encoding);
+u32 vmcs12_highest_index(void);               // Of all fields' encodings, bits 9:1 (SDM A.9).
 void nested_shadow_load(struct x86_vcpu *v);  // vmcs12 to shadow. vmcs01 current before and after.
 void nested_shadow_store(struct x86_vcpu *v); // And back, the writable ones.
 void nested_shadow_enable(struct x86_vcpu *v, bool on);

@@ -34,6 +34,16 @@ int vmcs12_index(u32 encoding)
     return (int)index_of_slot[VMCS_SLOT(encoding)] - 1;
 }
 
+u32 vmcs12_highest_index(void)
+{
+    u32 highest = 0;
+
+    for (u32 i = 0; i < VMCS_SLOTS; i++)
+        if (index_of_slot[i] != 0 && i % VMCS_SLOT_INDEXES > highest)
+            highest = i % VMCS_SLOT_INDEXES;
+    return highest;
+}
+
 // --- Life.
 
 static bool shadowing_possible(const struct x86_vcpu *v)

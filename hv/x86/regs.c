@@ -79,16 +79,20 @@ void vcpu_complete_instruction(struct x86_vcpu *v, u64 rip, u64 rflags_before, u
         queue_exception_p(v, DB_VECTOR, X86_DR6_BS);
 }
 
-int skip_instruction(struct x86_vcpu *v)
+void vcpu_pass_instruction(struct x86_vcpu *v, u64 rflags_before)
 {
-    u64 rflags = vcpu_rflags(v);
     u64 rip = vcpu_rip(v);
     u64 next = rip + vcpu_cached(v, CACHED_INSN_LEN);
 
     // Outside of 64-bit mode the instruction pointer has 32 bits; only a carry into bit 32 can matter.
     if (unlikely(((next ^ rip) >> 31) == 3) && !vcpu_64bit(v))
         next = (u32)next;
-    vcpu_complete_instruction(v, next, rflags, 0);
+    vcpu_complete_instruction(v, next, rflags_before, 0);
+}
+
+int skip_instruction(struct x86_vcpu *v)
+{
+    vcpu_pass_instruction(v, vcpu_rflags(v));
     return 1;
 }
 

@@ -112,7 +112,8 @@ void vcpu_write_cr4(struct x86_vcpu *v, u64 cr4);
 void vcpu_write_efer(struct x86_vcpu *v, u64 efer);
 // CR4 bits that the guest's CPUID does not offer.
 u64 vcpu_cr4_reserved_bits(struct x86_vcpu *v);
-// Bits of CPUID that follow from the vCPU's state: OSXSAVE from CR4, APIC from IA32_APIC_BASE (SDM 10.4.3).
+// What of CPUID follows from the vCPU's state: OSXSAVE and OSPKE from CR4, APIC from IA32_APIC_BASE
+// (SDM 10.4.3), sizes of XSAVE areas from XCR0.
 void vcpu_update_cpuid_runtime(struct x86_vcpu *v);
 int vcpu_set_dr(struct x86_vcpu *v, unsigned n, u64 value); // 0, or 1: #GP.
 u64 vcpu_get_dr(struct x86_vcpu *v, unsigned n);
@@ -136,6 +137,8 @@ bool vcpu_require_cpl0(struct x86_vcpu *v);
 // Past the instruction that exited: RIP by the instruction length, STI and MOV SS blocking ends, #DB if TF. 1
 // for handlers to return, 0 if user space must know (never at present).
 int skip_instruction(struct x86_vcpu *v);
+// The same of an instruction that began with these RFLAGS.
+void vcpu_pass_instruction(struct x86_vcpu *v, u64 rflags_before);
 // The same where RIP and the interrupt shadow after the instruction are known: `shadow` INTERRUPTIBILITY_*.
 void vcpu_complete_instruction(struct x86_vcpu *v, u64 rip, u64 rflags_before, u32 shadow);
 u32 vcpu_interrupt_shadow(struct x86_vcpu *v); // INTERRUPTIBILITY_STI, _MOV_SS

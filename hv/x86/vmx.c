@@ -44,8 +44,10 @@ void arch_cpu_enable(struct cpu *cpu)
         a->switched_msr[i] = x->switched_msr[i];
     cpu->arch = a;
     *(u32 *)a->vmxon_region = x->caps.revision;
-    if (hw_write_cr(4, hw_read_cr(4) | X86_CR4_VMXE) != HW_DONE)
+    if (hw_write_cr(4, hw_read_cr(4) | (x->cr4 & (X86_CR4_VMXE | X86_CR4_OSXSAVE))) != HW_DONE)
         HV_PANIC("CR4.VMXE cannot be set");
+    if (x->has_xsave && hw_xsetbv(0, x->xcr0) != HW_DONE) // What entries and exits switch from and to.
+        HV_PANIC("XCR0 cannot be set");
     if (hw_vmxon(va_to_hpa(host, a->vmxon_region)) != HW_VMX_OK)
         HV_PANIC("VMXON failed");
     (void)hw_invept(INVEPT_ALL, 0);

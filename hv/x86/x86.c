@@ -9,7 +9,7 @@
 #include "hv/x86/assigned.h"
 #include "hv/x86/cpuid.h"
 #include "hv/x86/exits.h"
-#include "hv/x86/kvmclock.h"
+#include "hv/x86/fpu.h"
 #include "hv/x86/lapic.h"
 #include "hv/x86/msr.h"
 #include "hv/x86/nested.h"
@@ -19,7 +19,8 @@
 
 // Extended state that guests may switch on: what the processor has and the core needs not save itself.
 #define XCR0_SUPPORTED                                                                                       \
-    (XFEATURE_X87 | XFEATURE_SSE | XFEATURE_AVX | XFEATURE_OPMASK | XFEATURE_ZMM_HI256 | XFEATURE_HI16_ZMM)
+    (XFEATURE_X87 | XFEATURE_SSE | XFEATURE_AVX | XFEATURE_OPMASK | XFEATURE_ZMM_HI256 | XFEATURE_HI16_ZMM | \
+     XFEATURE_PKRU)
 
 // --- Host.
 
@@ -54,12 +55,12 @@ int arch_host_init(struct host *host)
         return -ENOMEM;
     host->arch = x;
     x->cr0 = hw_read_cr(0);
-    x->cr4 = hw_read_cr(4) | X86_CR4_VMXE;
     (void)hw_rdmsr(MSR_IA32_EFER, &x->efer);
     (void)hw_rdmsr(MSR_IA32_PAT, &x->pat);
     for (unsigned i = 0; i < SWITCHED_MSRS; i++)
         (void)hw_rdmsr(switched_msr_number((enum switched_msr)i), &x->switched_msr[i]);
     read_features(x);
+    x->cr4 = hw_read_cr(4) | X86_CR4_VMXE | (x->has_xsave ? X86_CR4_OSXSAVE : 0);
     const char *missing = vmx_caps_read(&x->caps, &host->knobs);
 
     if (missing != NULL)
@@ -165,6 +166,7 @@ void arch_vcpu_destroy(struct vcpu *vcpu)
     struct x86_vcpu *v = to_x86(vcpu);
     struct host *host = vcpu->vm->host;
 
+    fpu_free(v);
     nested_free(v);
     lapic_free(v);
     mmu_vcpu_destroy(v);
@@ -299,8 +301,6 @@ int arch_vcpu_handle_requests(struct vcpu *vcpu)
         return userspace_exit(v, HV_EXIT_SHUTDOWN);
     if (check_request(REQ_NMI, vcpu))
         process_nmi(v);
-    if (check_request(REQ_CLOCK_UPDATE, vcpu))
-        kvmclock_update(v);
     return v->apic != NULL ? apic_requests(v) : 1;
 }
 

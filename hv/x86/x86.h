@@ -248,9 +248,10 @@ struct x86_vcpu {
     // I/O that user space completes.
     int (*complete)(struct x86_vcpu *v); // As arch_vcpu_pre_run() returns.
     u32 pio_count, pio_size;
+    u32 pio_stored; // Elements of an INS that devices have got.
     u16 pio_port;
     bool pio_in, pio_rep;
-    u64 pio_linear, pio_gpa;
+    u64 pio_linear;
     u64 pio_address_mask;                      // Of the string's registers, by address size.
     struct emulation emu;                      // The instruction being emulated.
     struct mmio_fragment mmio[MMIO_FRAGMENTS]; // Its writes, or the one read that is asked for.
@@ -268,6 +269,7 @@ struct x86_vcpu {
     struct nested *nested;
     u32 insn_err;             // VM_INSTRUCTION_ERROR of a failed entry.
     u32 msr_intercept_x2apic; // What apicv_update_msr_bitmap() last made of it.
+    struct guest_fpu *fpu;    // hv/x86/fpu.c; NULL: no such registers of its own.
 };
 
 static inline struct x86_vcpu *to_x86(struct vcpu *vcpu)

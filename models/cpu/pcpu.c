@@ -124,13 +124,21 @@ void pcpu_timer_disarm(struct pcpu *c, enum pcpu_timer_slot slot)
     pcpu_timer_arm(c, slot, TICKS_NEVER, NULL);
 }
 
-static bool merge_message(const struct pcpu *to, enum pcpu_message_kind kind, uint8_t vector,
-                          uint64_t at_ticks)
+// Equal ones become one, the earliest, as bits of IRR do: then there is room for each that differs.
+static void merge_messages(struct pcpu *c)
 {
-    for (uint32_t i = 0; i < to->inbox_count; i++)
-        if (to->inbox[i].kind == kind && to->inbox[i].vector == vector && to->inbox[i].at_ticks <= at_ticks)
-            return true;
-    return false;
+    uint32_t kept = 0;
+
+    for (uint32_t i = 0; i < c->inbox_count; i++) {
+        const struct pcpu_message *m = &c->inbox[i];
+        uint32_t k = 0;
+
+        while (k < kept && (c->inbox[k].kind != m->kind || c->inbox[k].vector != m->vector))
+            k++;
+        if (k == kept)
+            c->inbox[kept++] = *m;
+    }
+    c->inbox_count = kept;
 }
 
 void pcpu_send(struct pcpu *to, enum pcpu_message_kind kind, uint8_t vector, bool level, uint64_t at_ticks)
@@ -142,12 +150,9 @@ void pcpu_send(struct pcpu *to, enum pcpu_message_kind kind, uint8_t vector, boo
             native_start_ap(to, at_ticks);
         return;
     }
-    if (to->inbox_count == PCPU_MESSAGES_MAX) {
-        bool merged = merge_message(to, kind, vector, at_ticks);
-
-        assert(merged && "a processor's mailbox is full");
-        return;
-    }
+    if (to->inbox_count == PCPU_MESSAGES_MAX)
+        merge_messages(to);
+    assert(to->inbox_count < PCPU_MESSAGES_MAX);
     uint32_t at = to->inbox_count++;
 
     for (; at > 0 && to->inbox[at - 1].at_ticks > at_ticks; at--)

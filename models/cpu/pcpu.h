@@ -49,7 +49,8 @@ struct pcpu_message {
     uint8_t level;  // 1: level-triggered
     uint32_t sequence;
 };
-#define PCPU_MESSAGES_MAX 64u
+#define PCPU_MESSAGES_MAX                                                                                    \
+    520u // More than there are different ones: 256 vectors each of FIXED and SIPI, and three.
 
 struct pcpu {
     // Hot: touched at every hook.
@@ -130,7 +131,9 @@ struct machine {
     uint64_t quantum_ticks;
     struct schedule *order; // models/cpu/native/schedule.h: a pinned order of which steps are left, or NULL
     bool stopping;          // The run is over: every hv context unwinds at its next hook.
-    uint64_t end_ticks;     // Simulated time at which it ends at the latest; TICKS_NEVER: open
+    // Instructions of machine code are recorded from here on and before there; to == 0: none are.
+    uint64_t instructions_from_ticks, instructions_to_ticks;
+    uint64_t end_ticks; // Simulated time at which it ends at the latest; TICKS_NEVER: open
     // Somebody outside of simulated time wants to be heard (Ctrl-C, progress): looked at every
     // PCPU_LOOK_TICKS.
     const volatile int *attention;
@@ -195,8 +198,8 @@ uint64_t pcpu_tsc_to_ticks(const struct pcpu *c, uint64_t tsc);
 
 void pcpu_timer_arm(struct pcpu *c, enum pcpu_timer_slot slot, uint64_t at_ticks, pcpu_timer_fn fn);
 void pcpu_timer_disarm(struct pcpu *c, enum pcpu_timer_slot slot);
-// Sends a message to `to`, due at `to`'s tick `at_ticks`. From any processor or device process. Beyond
-// PCPU_MESSAGES_MAX of undelivered ones, equal fixed vectors merge (as IRR bits do); else an assertion.
+// Sends a message to `to`, due at `to`'s tick `at_ticks`. From any processor or device process. Where
+// there are PCPU_MESSAGES_MAX undelivered ones, equal ones merge (as IRR bits do).
 void pcpu_send(struct pcpu *to, enum pcpu_message_kind kind, uint8_t vector, bool level, uint64_t at_ticks);
 
 // Changes the mode: settles mode_ticks, VCD.

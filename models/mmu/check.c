@@ -3,6 +3,7 @@
 
 #include "models/cpu/uarch/uarch.h"
 #include "models/mem/mem.h"
+#include "models/mmu/peek.h"
 #include "spec/x86_bits.h"
 #include <assert.h>
 #include <inttypes.h>
@@ -34,6 +35,7 @@ struct mmu_check {
     uint32_t now; // Counts fills and invalidations
     uint32_t reports;
     uint32_t changing[VMS_MAX];
+    uint32_t put_off[VMS_MAX]; // When a flush was put off last; 0: none is
     struct guest *guests;
     size_t guest_count;
 };
@@ -69,108 +71,9 @@ void mmu_check_change(struct mmu_check *k, uint32_t vm, bool begin)
     *count += begin ? 1u : ~0u;
 }
 
-// --- The tables as they are, without time and without flags.
-
-static bool peek(const struct pcpu *c, uint64_t hpa, uint64_t *entry)
+void mmu_check_postpone(struct mmu_check *k, uint32_t vm, bool put_off)
 {
-    const uint64_t *p = mem_hpa_to_ptr(c, hpa, 8);
-
-    if (p)
-        *entry = *p;
-    return p != NULL;
-}
-
-// Down to level `to` (1: to the leaf) of the EPT; `v`: the page, or the table of that level. False: nothing
-// there.
-static bool peek_ept(const struct pcpu *c, const struct mmu_space *space, uint64_t gpa, unsigned to,
-                     struct array_value *v)
-{
-    const struct uarch *u = c->uarch;
-    uint64_t eptp = space->eptp, entry, table = EPTP_EP4TA(eptp);
-    uint16_t rights = MMU_EPT_RIGHTS;
-
-    *v = (struct array_value){.hpa = gpa & ~0xfffull,
-                              .gpa = gpa & ~0xfffull,
-                              .rights = MMU_EPT_RIGHTS | MMU_DIRTY,
-                              .page_bits = 12};
-    if (!space->ept)
-        return true;
-    for (unsigned level = EPTP_LEVELS(eptp); level >= 1; level--) {
-        bool leaf;
-
-        if (!peek(c, table + (gpa >> (12 + 9 * (level - 1)) & 0x1ff) * 8, &entry) || !(entry & EPT_RWX) ||
-            ept_entry_misconfigured(entry, level, u->vmx_cap.ept_vpid, (unsigned)u->address.physical_bits,
-                                    space->mode_based_exec))
-            return false;
-        rights &= (uint16_t)((entry & EPT_RWX) | (entry & EPT_EXEC_USER ? MMU_XU : 0));
-        leaf = level == 1 || (level <= 3 && (entry & EPT_PS));
-        table = entry & EPT_ADDR_MASK;
-        v->rights = rights;
-        v->hpa = table;
-        if (leaf) {
-            uint64_t in_page = (1ull << (12 + 9 * (level - 1))) - 1;
-
-            v->hpa = (table & ~in_page) | (gpa & in_page & ~0xfffull);
-            v->rights |= !(eptp & EPTP_AD) || (entry & EPT_D) ? MMU_DIRTY : 0;
-            return to == 1;
-        }
-        if (level == to)
-            return true;
-    }
-    return false;
-}
-
-enum peeked { PEEK_FOUND, PEEK_NOTHING, PEEK_UNREACHABLE }; // UNREACHABLE: the EPT lacks a table of the guest
-
-// Down to level `to` of the guest's tables. `v`: gpa of the 4-KByte page or of the table, and the guest's
-// rights.
-static enum peeked peek_guest(const struct pcpu *c, const struct mmu_space *space, uint64_t linear,
-                              unsigned to, struct array_value *v)
-{
-    const struct paging *p = &space->paging;
-    unsigned phys_bits = (unsigned)c->uarch->address.physical_bits;
-    uint64_t table, bytes;
-    uint16_t rights = MMU_GW | MMU_GU | MMU_GX;
-
-    *v = (struct array_value){.gpa = linear & ~0xfffull, .rights = MMU_GW | MMU_GX | MMU_GDIRTY};
-    if (!paging_root(p, linear, &table))
-        return PEEK_NOTHING;
-    for (unsigned level = paging_top(p); level >= 1; level--) {
-        uint64_t gpa = table + paging_offset(p, linear, level), entry;
-        struct array_value page;
-
-        if (!peek_ept(c, space, gpa, 1, &page) || !peek(c, page.hpa | (gpa & 0xff8), &bytes))
-            return PEEK_UNREACHABLE;
-        entry = paging_entry(p, gpa, bytes);
-        if (!(entry & X86_PTE_P) || paging_reserved_set(p, entry, level, phys_bits))
-            return PEEK_NOTHING;
-        rights = paging_rights(p, rights, entry);
-        table = paging_table(p, entry);
-        *v = (struct array_value){.gpa = table, .rights = rights};
-        if (paging_is_leaf(p, entry, level)) {
-            uint64_t in_page = (1ull << paging_bits(p, level)) - 1;
-
-            v->gpa = paging_page(p, entry, level) | (linear & in_page & ~0xfffull);
-            v->rights |= paging_key(p, entry);
-            v->rights |= entry & X86_PTE_D ? MMU_GDIRTY : 0;
-            return to == 1 ? PEEK_FOUND : PEEK_NOTHING;
-        }
-        if (level == to)
-            return PEEK_FOUND;
-    }
-    return p->levels ? PEEK_NOTHING : PEEK_FOUND;
-}
-
-bool mmu_peek(const struct pcpu *c, const struct mmu_space *space, uint64_t linear, uint64_t *gpa)
-{
-    struct array_value v;
-
-    if (space->paging.levels && !paging_canonical(linear, space->paging.levels))
-        return false;
-    if (peek_guest(c, space, linear, 1, &v) != PEEK_FOUND)
-        return false;
-    *gpa = v.gpa | (linear & 0xfff);
-    return true;
+    k->put_off[vm % VMS_MAX] = put_off ? ++k->now : 0;
 }
 
 // --- Who had to invalidate.
@@ -255,6 +158,12 @@ static bool change_in_progress(const struct mmu *m)
     return m->check->changing[m->cpu->note_vm % VMS_MAX] != 0;
 }
 
+// May this entry differ from the EPT? Flushes are put off for leaves alone, never for tables.
+static bool ept_may_lag(const struct mmu *m, const struct array_value *v)
+{
+    return change_in_progress(m) || v->filled < m->check->put_off[m->cpu->note_vm % VMS_MAX];
+}
+
 // --- Comparing.
 
 static void rights_text(uint16_t rights, char text[8])
@@ -299,26 +208,27 @@ void mmu_check_hit(struct mmu *m, uint64_t linear, unsigned access, enum mmu_mod
     const struct mmu_rule *r = &m->rules[mode][access];
     uint16_t need = r->ept;
     struct array_value cached = piece_of(v, linear), guest, ept;
-    enum peeked found;
+    enum mmu_peeked found;
     bool mapped;
 
     if (!mmu_allows(m, v->rights, access, mode))
         return; // Not used: the tables are walked.
-    found = peek_guest(m->cpu, &m->space, linear, 1, &guest);
-    if (found == PEEK_NOTHING ||
-        (found == PEEK_FOUND && (guest.gpa != cached.gpa || !paging_allows(&r->demand, guest.rights) ||
-                                 (need & MMU_GDIRTY & ~guest.rights)))) {
+    found = mmu_peek_guest(m->cpu, &m->space, linear, 1, &guest, NULL);
+    if (found == MMU_PEEK_NOTHING ||
+        (found == MMU_PEEK_FOUND && (guest.gpa != cached.gpa || !paging_allows(&r->demand, guest.rights) ||
+                                     (need & MMU_GDIRTY & ~guest.rights)))) {
         if (was_flushed(m, linear, v) && !change_in_progress(m))
-            report(m, "stale tlb hit, guest tables", linear, &cached, found == PEEK_FOUND ? &guest : NULL);
+            report(m, "stale tlb hit, guest tables", linear, &cached,
+                   found == MMU_PEEK_FOUND ? &guest : NULL);
         return;
     }
-    mapped = peek_ept(m->cpu, &m->space, cached.gpa, 1, &ept);
+    mapped = mmu_peek_ept(m->cpu, &m->space, cached.gpa, 1, &ept, NULL);
     // A right to execute was resolved for the mode of the address when the entry was made.
     need &= m->space.mode_based_exec ? (uint16_t) ~(MMU_X | MMU_XU) : (uint16_t)~MMU_XU;
     need &= (uint16_t)~MMU_GDIRTY;
     if (mapped && ept.hpa == cached.hpa && (ept.rights & need) == need)
         return;
-    if (!change_in_progress(m))
+    if (!ept_may_lag(m, v))
         report(m, "stale tlb hit", linear, &cached, mapped ? &ept : NULL);
 }
 
@@ -326,11 +236,11 @@ void mmu_check_nested(struct mmu *m, uint64_t gpa, const struct array_value *v)
 {
     struct array_value cached = piece_of(v, gpa), ept;
     uint16_t need = m->space.eptp & EPTP_AD ? MMU_R | MMU_W | MMU_DIRTY : MMU_R;
-    bool mapped = peek_ept(m->cpu, &m->space, gpa, 1, &ept);
+    bool mapped = mmu_peek_ept(m->cpu, &m->space, gpa, 1, &ept, NULL);
 
     if (mapped && ept.hpa == cached.hpa && (ept.rights & need) == need)
         return;
-    if (!change_in_progress(m))
+    if (!ept_may_lag(m, v))
         report(m, "stale nested tlb hit", gpa, &cached, mapped ? &ept : NULL);
 }
 
@@ -338,28 +248,28 @@ void mmu_check_nested(struct mmu *m, uint64_t gpa, const struct array_value *v)
 void mmu_check_table(struct mmu *m, bool ept, unsigned level, uint64_t address, const struct array_value *v)
 {
     struct array_value tables, page;
-    enum peeked found;
+    enum mmu_peeked found;
     bool mapped;
 
     if (ept) {
-        mapped = peek_ept(m->cpu, &m->space, address, level + 1, &tables);
+        mapped = mmu_peek_ept(m->cpu, &m->space, address, level + 1, &tables, NULL);
         if (!(mapped && tables.hpa == v->hpa && !(v->rights & ~tables.rights & MMU_EPT_RIGHTS)) &&
             !change_in_progress(m))
             report(m, "stale ept paging-structure-cache hit", address, v, mapped ? &tables : NULL);
         return;
     }
-    found = peek_guest(m->cpu, &m->space, address, level + 1, &tables);
-    if (found == PEEK_NOTHING ||
-        (found == PEEK_FOUND &&
+    found = mmu_peek_guest(m->cpu, &m->space, address, level + 1, &tables, NULL);
+    if (found == MMU_PEEK_NOTHING ||
+        (found == MMU_PEEK_FOUND &&
          (tables.gpa != v->gpa || (v->rights & ~tables.rights & (MMU_GW | MMU_GU | MMU_GX))))) {
         if (was_flushed(m, address, v) && !change_in_progress(m))
             report(m, "stale paging-structure-cache hit, guest tables", address, v,
-                   found == PEEK_FOUND ? &tables : NULL);
+                   found == MMU_PEEK_FOUND ? &tables : NULL);
         return;
     }
-    mapped = peek_ept(m->cpu, &m->space, v->gpa, 1, &page);
+    mapped = mmu_peek_ept(m->cpu, &m->space, v->gpa, 1, &page, NULL);
     if (!(mapped && page.hpa == v->hpa &&
           (!(m->space.eptp & EPTP_AD) || (page.rights & (MMU_W | MMU_DIRTY)) == (MMU_W | MMU_DIRTY))) &&
-        !change_in_progress(m))
+        !ept_may_lag(m, v))
         report(m, "stale paging-structure-cache hit", address, v, mapped ? &page : NULL);
 }

@@ -8,7 +8,9 @@
 // 28.4.3.3). What is reported is a hit that gives other memory than the tables do now, or allows this access
 // where they do not, and
 // - in the EPT's dimension: no change of the VM's stage 2 is in progress, as the hypervisor told by the
-//   tracepoints mmu_change_begin and mmu_change_end. The end says: whatever had to be flushed has been.
+//   tracepoints mmu_change_begin and mmu_change_end, the end says: whatever had to be flushed has been; and
+//   the entry is not from before a flush that it has put off (mmu_change_postponed, until
+//   mmu_change_settled).
 // - in the guest's dimension: since the entry was made its vCPU has executed something that invalidates it
 // (on
 //   any processor), or the entry was made for another vCPU. A guest that keeps silent is a lazy guest, no
@@ -18,10 +20,6 @@
 #define MODELS_MMU_CHECK_H
 
 #include "models/mmu/mmu.h"
-
-// What the tables say now: the guest-physical address behind `linear`, without time, caches and flags. False:
-// they map nothing there, or the EPT lacks a page of theirs.
-bool mmu_peek(const struct pcpu *c, const struct mmu_space *space, uint64_t linear, uint64_t *gpa);
 
 // One for all processors of a machine.
 struct mmu_check;
@@ -33,6 +31,8 @@ void mmu_check_destroy(struct mmu_check *k);
 
 // The hypervisor begins, ends a change of a VM's stage 2; they nest, also over processors.
 void mmu_check_change(struct mmu_check *k, uint32_t vm, bool begin);
+// It has put a flush off: what was cached until now may be stale; it has made up for it.
+void mmu_check_postpone(struct mmu_check *k, uint32_t vm, bool put_off);
 
 // The processor's vCPU executed something that invalidates, whatever became of it: by itself, or by an exit.
 enum mmu_flush {

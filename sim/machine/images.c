@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "sim/machine/images.h"
+#include "sim/machine/machine.h"
 #include "traces/digest.h"
 #include <inttypes.h>
 #include <stdio.h>
@@ -7,6 +8,7 @@
 #include <string.h>
 
 enum { FIELD_BYTES = 80 };
+#define IMAGE_FOLDER "../lib/images"
 #define ALIGN 64ull
 #define PAGE 4096ull
 
@@ -15,13 +17,27 @@ static uint64_t aligned(uint64_t bytes, uint64_t align)
     return (bytes + align - 1) & ~(align - 1);
 }
 
+// Where the image is: beside this command, if it came with hvsim.
+static char *image_path(const char *image)
+{
+    char name[FIELD_BYTES * 2];
+
+    if (strncmp(image, SCENARIO_OWN_IMAGES, strlen(SCENARIO_OWN_IMAGES)) != 0)
+        return strdup(image);
+    snprintf(name, sizeof name, IMAGE_FOLDER "/%.100s.elf", image + strlen(SCENARIO_OWN_IMAGES));
+    return machine_installed_path(name);
+}
+
 static int read_files(struct image_request *r, const struct scenario_program *p, uint32_t vm,
                       struct user_error *e)
 {
-    char field[FIELD_BYTES];
+    char field[FIELD_BYTES], *image = image_path(p->image);
+    int result;
 
     snprintf(field, sizeof field, "vms[%u].program.image", vm);
-    if (image_read(p->image, field, &r->image, e))
+    result = image_read(image ? image : p->image, field, &r->image, e);
+    free(image);
+    if (result)
         return -1;
     snprintf(field, sizeof field, "vms[%u].program.initrd", vm);
     if (p->initrd && image_read(p->initrd, field, &r->initrd, e))
@@ -60,6 +76,8 @@ static int load_vm(struct guest_image *to, const struct scenario *s, uint32_t vm
     const struct scenario_program *p = s->vms[vm].program;
 
     to->used = true;
+    to->hide = p->hide;
+    to->hide_count = p->hide_count;
     to->request = (struct image_request){
         .append = p->append, .memory_bytes = s->vms[vm].memory_bytes, .flat = p->flat, .load = p->load};
     if (read_files(&to->request, p, vm, e) || image_plan_make(&to->request, &to->plan, e))
@@ -107,9 +125,10 @@ uint64_t images_config_bytes(const struct image_set *set, uint32_t vm)
 {
     const struct guest_image *g = &set->vms[vm];
 
-    return g->used
-               ? sizeof(struct vmm_program_config) + g->plan.segment_count * sizeof(struct vmm_segment_config)
-               : 0;
+    return g->used ? sizeof(struct vmm_program_config) +
+                         g->plan.segment_count * sizeof(struct vmm_segment_config) +
+                         g->hide_count * sizeof(struct vmm_cpuid_bit)
+                   : 0;
 }
 
 void images_write(const struct image_set *set, uint32_t vm, void *to, uint64_t offset, uint64_t *at)
@@ -126,7 +145,10 @@ void images_write(const struct image_set *set, uint32_t vm, void *to, uint64_t o
                                      .rsi = plan->rsi,
                                      .rsp = plan->rsp,
                                      .gdt = plan->gdt,
-                                     .segments_offset = offset + sizeof *p};
+                                     .segments_offset = offset + sizeof *p,
+                                     .hidden_offset =
+                                         offset + sizeof *p + plan->segment_count * sizeof *segments,
+                                     .hidden_count = set->vms[vm].hide_count};
     for (uint32_t i = 0; i < plan->segment_count; i++) {
         const struct image_segment *s = &plan->segments[i];
 
@@ -134,6 +156,7 @@ void images_write(const struct image_set *set, uint32_t vm, void *to, uint64_t o
         memcpy((void *)(uintptr_t)*at, s->bytes, s->size);
         *at += aligned(s->size, ALIGN);
     }
+    memcpy(segments + plan->segment_count, set->vms[vm].hide, p->hidden_count * sizeof *set->vms[vm].hide);
 }
 
 char *images_text(const struct image_set *set, const struct scenario *s)
@@ -155,5 +178,47 @@ char *images_text(const struct image_set *set, const struct scenario *s)
     }
     if (out)
         fclose(out);
+    return text;
+}
+
+bool images_read(const struct image_set *set, uint32_t vm, uint64_t gpa, void *to, uint64_t size)
+{
+    const struct guest_image *g = &set->vms[vm];
+    uint64_t low = g->request.memory_bytes < VMM_HOLE ? g->request.memory_bytes : VMM_HOLE;
+    uint64_t high = VMM_ABOVE_HOLE + g->request.memory_bytes - low;
+
+    if (!g->used || gpa + size < gpa || !(gpa + size <= low || (gpa >= VMM_ABOVE_HOLE && gpa + size <= high)))
+        return false;
+    memset(to, 0, size);
+    for (uint32_t i = 0; i < g->plan.segment_count; i++) {
+        const struct image_segment *s = &g->plan.segments[i];
+        uint64_t from = gpa > s->gpa ? gpa : s->gpa;
+        uint64_t end = gpa + size < s->gpa + s->size ? gpa + size : s->gpa + s->size;
+
+        if (from < end)
+            memcpy((char *)to + (from - gpa), s->bytes + (from - s->gpa), end - from);
+    }
+    return true;
+}
+
+char *images_setup_text(const struct image_set *set, const struct scenario *s)
+{
+    char *images = images_text(set, s);
+    char *text = NULL;
+    size_t size = 0;
+    FILE *out = open_memstream(&text, &size);
+
+    for (uint32_t i = 0; out && i < s->vm_count; i++)
+        if (s->vms[i].flags & VMM_VM_UNTIMED)
+            fprintf(out, "%suntimed prefault of %s", ftell(out) ? ", " : "", s->vms[i].name);
+    if (out && images)
+        fprintf(out, "%s%s", ftell(out) ? ", " : "", images);
+    free(images);
+    if (out)
+        fclose(out);
+    if (text && !*text) {
+        free(text);
+        text = NULL;
+    }
     return text;
 }

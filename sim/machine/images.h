@@ -12,6 +12,8 @@ struct guest_image {
     bool used; // The VM has a program.
     struct image_request request;
     struct image_plan plan;
+    const struct vmm_cpuid_bit *hide; // The scenario's.
+    uint32_t hide_count;
     struct trace_digest digest; // Of the bytes of all its files, in the order image, initrd, modules.
 };
 struct image_set {
@@ -27,13 +29,19 @@ void images_free(struct image_set *set);
 uint64_t images_bytes(const struct image_set *set);
 // Size of what images_write() writes into the VMM's configuration for a VM.
 uint64_t images_config_bytes(const struct image_set *set, uint32_t vm);
-// Writes a struct vmm_program_config and its segments at `to`, which is `offset` bytes into the
-// configuration, and the bytes that they name into host memory from *at on (an address of the direct map),
-// which moves on.
+// Writes a struct vmm_program_config, its segments and what it hides at `to`, which is `offset` bytes into
+// the configuration, and the bytes that they name into host memory from *at on (an address of the direct
+// map), which moves on.
 void images_write(const struct image_set *set, uint32_t vm, void *to, uint64_t offset, uint64_t *at);
+
+// What loading puts at a guest-physical address: fills `to`, with zeros between the pieces. False: beyond
+// memory.
+bool images_read(const struct image_set *set, uint32_t vm, uint64_t gpa, void *to, uint64_t size);
 
 // What the run's row says of them ("untimed load of FILE (multiboot, N bytes, digest D) into VM"). To be
 // freed; NULL: there is none.
 char *images_text(const struct image_set *set, const struct scenario *s);
+// The same with all else that an untimed set-up phase does before the vCPUs start.
+char *images_setup_text(const struct image_set *set, const struct scenario *s);
 
 #endif

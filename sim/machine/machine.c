@@ -17,10 +17,8 @@
 #include "sim/machine/orders.h"
 #include "sim/machine/uarchs.h"
 #include <assert.h>
-#include <limits.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
 struct sim_machine {
     struct machine machine;
@@ -43,21 +41,6 @@ const char *machine_end_str(enum machine_end end)
     static const char *const words[] = {"guests done", "power off", "time limit", "idle", "interrupted"};
 
     return words[end];
-}
-
-char *machine_installed_path(const char *relative)
-{
-    char exe[PATH_MAX], path[2 * PATH_MAX];
-    ssize_t n = readlink("/proc/self/exe", exe, sizeof exe - 1);
-
-    if (n < 0)
-        return NULL;
-    exe[n] = 0;
-    char *slash = strrchr(exe, '/');
-
-    *slash = 0;
-    snprintf(path, sizeof path, "%s/%s", exe, relative);
-    return strdup(path);
 }
 
 // --- Building. ---
@@ -254,7 +237,7 @@ static int build(struct sim_machine *m, const struct machine_options *o, struct 
     m->machine.guest_end = guest_end;
     m->machine.on_attention = attention;
     create_link(m);
-    if (o->check_tlb)
+    if (o->check_tlb || m->scenario->check_tlb)
         m->machine.tlb_check = mmu_check_create(trace_guest_violation);
     if (create_cpus(m, e) || register_programs(m, e))
         return -1;
@@ -335,6 +318,7 @@ static void reset_cpu(struct sim_machine *m, struct pcpu *c)
     mem_core_reset(c->mem);
     lapic_reset(c);
     x86_reset(c);
+    x86_observe(c, m->run->observer);
 }
 
 // The micro-architectures of the variant. -1 with `e`.
@@ -346,6 +330,21 @@ static int choose_uarchs(struct sim_machine *m, struct user_error *e)
     for (uint32_t i = 0; i < m->machine.cpu_count; i++)
         m->machine.cpus[i]->uarch = &m->uarchs.in_run[m->machine.cpus[i]->host];
     return 0;
+}
+
+static uint64_t cycles_to_ticks(uint64_t cycles)
+{
+    return cycles < TICKS_NEVER / TICKS_PER_CYCLE ? cycles * TICKS_PER_CYCLE : TICKS_NEVER;
+}
+
+// Which instructions of guests are recorded.
+static void choose_window(struct sim_machine *m)
+{
+    const struct machine_run *run = m->run;
+    bool stored = run->trace && (trace_stored(run->trace) & TRACE_INSTRUCTIONS);
+
+    m->machine.instructions_from_ticks = cycles_to_ticks(run->instructions_from);
+    m->machine.instructions_to_ticks = stored ? cycles_to_ticks(run->instructions_to) : 0;
 }
 
 // Brings everything back to reset. A run after it cannot tell whether there was one before.
@@ -364,6 +363,7 @@ static void reset(struct sim_machine *m)
     hw->trace = m->run->trace;
     hw->seed = m->run->seed;
     hw->attention = m->run->attention;
+    choose_window(m);
     hw->end_ticks = TICKS_NEVER;
     if (m->scenario->until_ns)
         hw->end_ticks = pcpu_ps_to_ticks(hw->cpus[0], m->scenario->until_ns * 1000);
@@ -417,34 +417,10 @@ static char *knob_text(const struct sim_machine *m, const struct knobs *values)
     return text;
 }
 
-// What an untimed set-up phase does before the vCPUs start; NULL: there is none.
-static char *setup_text(const struct sim_machine *m)
-{
-    const struct scenario *s = m->scenario;
-    char *images = images_text(&m->images, s);
-    char *text = NULL;
-    size_t size = 0;
-    FILE *out = open_memstream(&text, &size);
-
-    for (uint32_t i = 0; out && i < s->vm_count; i++)
-        if (s->vms[i].flags & VMM_VM_UNTIMED)
-            fprintf(out, "%suntimed prefault of %s", ftell(out) ? ", " : "", s->vms[i].name);
-    if (out && images)
-        fprintf(out, "%s%s", ftell(out) ? ", " : "", images);
-    free(images);
-    if (out)
-        fclose(out);
-    if (text && !*text) {
-        free(text);
-        text = NULL;
-    }
-    return text;
-}
-
 static int begin_trace(struct sim_machine *m, const struct knobs *values, struct user_error *e)
 {
     struct machine_run *run = m->run;
-    char *knobs = knob_text(m, values), *setup = setup_text(m);
+    char *knobs = knob_text(m, values), *setup = images_setup_text(&m->images, m->scenario);
     struct trace_swept swept[SCENARIO_AXES_MAX];
 
     for (uint32_t i = 0; i < m->scenario->swept_count; i++) {
@@ -512,6 +488,8 @@ static void simulate(struct sim_machine *m, const struct hw_bootinfo *const *inf
     m->end_cycles = latest_ticks(hw) / TICKS_PER_CYCLE;
     if (m->end == MACHINE_TIME_LIMIT)
         m->end_cycles = hw->end_ticks / TICKS_PER_CYCLE;
+    if (m->run->on_end)
+        m->run->on_end(m->run->ctx, m->end);
     m->run->steps = m->run->variant->step_count;
     m->run->steps_passed = order ? schedule_passed(order) : 0;
     schedule_end(order, hw);
@@ -560,6 +538,16 @@ int machine_run(struct sim_machine *m, struct machine_run *run, struct user_erro
 const char *machine_build_id(const struct sim_machine *m)
 {
     return m->image->build_id;
+}
+
+const struct machine *machine_hardware(const struct sim_machine *m)
+{
+    return &m->machine;
+}
+
+bool machine_loaded(const struct sim_machine *m, uint32_t vm, uint64_t gpa, void *to, uint64_t size)
+{
+    return images_read(&m->images, vm, gpa, to, size);
 }
 
 const struct uarch *machine_uarch(const struct sim_machine *m)

@@ -7,7 +7,7 @@
 #ifndef SIM_MACHINE_MACHINE_H
 #define SIM_MACHINE_MACHINE_H
 
-#include "models/cpu/pcpu.h"
+#include "models/cpu/x86/observer.h"
 #include "sim/scenario/scenario.h"
 #include "traces/trace.h"
 
@@ -48,6 +48,8 @@ struct machine_run {
     uint64_t seed;
     struct trace *trace;  // May be NULL: nothing recorded, no digest.
     const char *resolved; // Text for the run's row, or NULL.
+    // Where the trace stores instructions: those that begin from here on and before there, in cycles.
+    uint64_t instructions_from, instructions_to;
     // Called about every 10^6 cycles of simulated time while *attention is set; may call machine_interrupt().
     const volatile int *attention;
     void (*on_attention)(void *ctx, uint64_t cycles);
@@ -55,6 +57,11 @@ struct machine_run {
     // nobody looks.
     void (*on_console)(void *ctx, uint32_t vm, uint8_t byte);
     void *ctx;
+    // Watches the machine code of all guests (models/cpu/x86/observer.h), or NULL. `on_end` is called when
+    // nothing more will happen, while processors and memory still are as the end left them; NULL: nobody
+    // wants to know.
+    struct guest_observer *observer;
+    void (*on_end)(void *ctx, enum machine_end end);
     // Out.
     enum machine_end end;
     uint64_t cycles; // Of the core clock, at the end.
@@ -70,6 +77,10 @@ int machine_run(struct sim_machine *m, struct machine_run *run, struct user_erro
 void machine_interrupt(struct sim_machine *m);
 
 const char *machine_build_id(const struct sim_machine *m); // Of libhv.so, hexadecimal.
+// Its processors and what belongs to them, to be looked at.
+const struct machine *machine_hardware(const struct sim_machine *m);
+// Guest memory of a VM with an image as it was before anything ran. False: there is none at this address.
+bool machine_loaded(const struct sim_machine *m, uint32_t vm, uint64_t gpa, void *to, uint64_t size);
 const struct uarch *machine_uarch(const struct sim_machine *m);
 const struct native_image *machine_image(const struct sim_machine *m);
 

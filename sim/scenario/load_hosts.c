@@ -82,6 +82,8 @@ int load_hosts(struct loader *l, struct scenario *s)
     char base[32];
     uint32_t cpus = 0;
 
+    if (l->raw->machine && load_flag(l, "machine.overcommit", l->raw->machine->overcommit, 1, &s->overcommit))
+        return -1;
     if (l->raw->hosts_count > SCENARIO_HOSTS_MAX)
         return load_error(l, "hosts", "more than %u hosts", SCENARIO_HOSTS_MAX);
     s->hosts = load_array(SCENARIO_HOSTS_MAX, sizeof *s->hosts);

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // vms[].program: machine code that a VM boots.
+#include "sim/scenario/cpu_features.h"
 #include "sim/scenario/load.h"
 #include <stdlib.h>
 #include <string.h>
@@ -48,6 +49,24 @@ static int load_modules(struct loader *l, const struct scenario *s, const struct
     return 0;
 }
 
+static int load_hide(struct loader *l, const struct raw_program *raw, const char *base,
+                     struct scenario_program *p)
+{
+    char field[FIELD_BYTES], text[CPU_FEATURE_NAME_BYTES];
+    const char *near;
+
+    p->hide = load_array(raw->hide_count, sizeof *p->hide);
+    for (unsigned i = 0; i < raw->hide_count; i++) {
+        snprintf(field, sizeof field, "%.80s.program.hide[%u]", base, i);
+        if (!cpu_feature_find(raw->hide[i], &p->hide[i], text, &near))
+            return load_error(l, field, "`%.60s` is no feature of CPUID%s%s%s (names: spec/cpuid.def)",
+                              raw->hide[i], near ? "; did you mean `" : "", near ? near : "",
+                              near ? "`?" : "");
+        p->hide_count++;
+    }
+    return 0;
+}
+
 // As many as `cpus` says, or those of `vcpus`, which then say only where they run.
 static int load_cpus(struct loader *l, const struct scenario *s, struct scenario_vm *vm,
                      const struct raw_vm *raw, const char *base)
@@ -86,13 +105,16 @@ int load_program(struct loader *l, const struct scenario *s, struct scenario_vm 
 
     p->line = yaml_line(&l->y, at(field, base, "program"));
     p->append = load_copy(r->append);
-    if (load_file(l, s, at(field, base, "program.image"), r->image, &p->image))
+    // Of this project's own guests the name alone, as their sources are called.
+    if (strncmp(r->image, SCENARIO_OWN_IMAGES, strlen(SCENARIO_OWN_IMAGES)) == 0)
+        p->image = load_copy(r->image);
+    else if (load_file(l, s, at(field, base, "program.image"), r->image, &p->image))
         return -1;
     if (r->initrd && load_file(l, s, at(field, base, "program.initrd"), r->initrd, &p->initrd))
         return -1;
     p->flat = r->load != NULL;
     if (load_number(l, at(field, base, "program.load"), r->load, 0, UINT64_MAX, &p->load) ||
-        load_modules(l, s, r, base, p))
+        load_modules(l, s, r, base, p) || load_hide(l, r, base, p))
         return -1;
     if (s->host_count > 1)
         return load_error(l, at(field, base, "program"),
@@ -111,6 +133,7 @@ void program_free(struct scenario_program *p)
     for (uint32_t i = 0; i < p->module_count; i++)
         free(p->modules[i]);
     free(p->modules);
+    free(p->hide);
     free(p->image), free(p->append), free(p->initrd);
     free(p);
 }

@@ -314,11 +314,11 @@ int load_vms(struct loader *l, struct scenario *s)
         const struct scenario_host *h = &s->hosts[s->vms[i].host];
         uint64_t total = totals[s->vms[i].host] += s->vms[i].memory_bytes;
 
-        if (total > h->memory_bytes || h->memory_bytes - total < own)
+        if (!s->overcommit && (total > h->memory_bytes || h->memory_bytes - total < own))
             return load_error(
                 l, at(field, base, "memory"),
                 "the VMs together have %llu MiB, and the host of %llu MiB needs %llu MiB for itself; raise "
-                "the %s memory",
+                "the %s memory, or say `overcommit: on` if the guests will not touch all of theirs",
                 (unsigned long long)(total >> 20), (unsigned long long)(h->memory_bytes >> 20),
                 (unsigned long long)(own >> 20), l->raw->hosts_count ? "host's" : "machine's");
     }

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // A scenario written back with every default filled in.
 #include "hv/api.h"
+#include "sim/scenario/cpu_features.h"
 #include "sim/scenario/scenario.h"
 #include "sim/scenario/schema.h"
 #include <inttypes.h>
@@ -166,6 +167,13 @@ static void print_image(const struct scenario *s, const struct scenario_program 
         scenario_quote(out, relative(s, p->modules[i]));
     }
     fputs(p->module_count ? "]" : "", out);
+    for (uint32_t i = 0; i < p->hide_count; i++) {
+        char name[CPU_FEATURE_NAME_BYTES];
+
+        cpu_feature_name(&p->hide[i], name);
+        fprintf(out, "%s%s", i ? ", " : "\n      hide: [", name);
+    }
+    fputs(p->hide_count ? "]" : "", out);
     if (p->flat)
         fprintf(out, "\n      load: 0x%" PRIx64, p->load);
 }
@@ -437,13 +445,13 @@ static void print_hosts(const struct scenario *s, FILE *out)
         s->hosts[0].replace.count == 0 && strcmp(s->hosts[0].name, "host") == 0) {
         fputs("machine: { arch: x86, uarch: ", out);
         scenario_quote(out, s->uarch);
-        fprintf(out, ", cpus: %" PRIu32 ", memory: %" PRIu64 "B }\n", s->hosts[0].cpus,
-                s->hosts[0].memory_bytes);
+        fprintf(out, ", cpus: %" PRIu32 ", memory: %" PRIu64 "B, overcommit: %s }\n", s->hosts[0].cpus,
+                s->hosts[0].memory_bytes, s->overcommit ? "on" : "off");
         return;
     }
     fputs("machine: { arch: x86, uarch: ", out);
     scenario_quote(out, s->uarch);
-    fputs(" }\nhosts:\n", out);
+    fprintf(out, ", overcommit: %s }\nhosts:\n", s->overcommit ? "on" : "off");
     for (uint32_t i = 0; i < s->host_count; i++) {
         const struct scenario_host *h = &s->hosts[i];
 
@@ -473,6 +481,16 @@ static void print_recorded(const struct scenario_recorded *r, FILE *out)
             r->p99_ns);
 }
 
+static void print_run(const struct scenario *s, FILE *out)
+{
+    if (s->until_ns || s->check_tlb)
+        fputs("run: {", out);
+    if (s->until_ns)
+        fprintf(out, " until: %" PRIu64 "ns%s", s->until_ns, s->check_tlb ? "," : "");
+    if (s->until_ns || s->check_tlb)
+        fprintf(out, "%s }\n", s->check_tlb ? " check_tlb: on" : "");
+}
+
 void scenario_print_resolved(const struct scenario *s, FILE *out)
 {
     field(out, "scenario", s->name);
@@ -486,8 +504,7 @@ void scenario_print_resolved(const struct scenario *s, FILE *out)
         fputs("vmm:\n", out);
     for (uint32_t i = 0; i < s->action_count; i++)
         print_action(s, &s->actions[i], out);
-    if (s->until_ns)
-        fprintf(out, "run: { until: %" PRIu64 "ns }\n", s->until_ns);
+    print_run(s, out);
     print_sweep(s, out);
     print_variants(s, out);
     print_shows(s, out);

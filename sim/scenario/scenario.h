@@ -32,12 +32,15 @@ struct scenario_arg {
 };
 #define SCENARIO_MODULES_MAX 32u
 // Machine code that a VM boots (docs/machine-code-guests.md). Paths as those of streams.
+#define SCENARIO_OWN_IMAGES "guests/x86/" // Names that begin so are of guests that come with hvsim.
 struct scenario_program {
     char *image;
     char *append; // "" where none is given.
     char *initrd; // NULL: none.
     char **modules;
     uint32_t module_count;
+    struct vmm_cpuid_bit *hide; // Features that its CPUID does not show.
+    uint32_t hide_count;
     bool flat;     // A flat binary.
     uint64_t load; // Its address.
     uint32_t line;
@@ -168,7 +171,9 @@ struct scenario {
     struct scenario_host *hosts; // At least one.
     uint32_t host_count;
     struct scenario_link link; // Where there are two hosts.
-    uint64_t until_ns; // Simulated time at which the run ends at the latest; 0: when the guests are done
+    uint32_t overcommit;       // 1: the VMs of a host may have more memory than it.
+    uint64_t until_ns;  // Simulated time at which the run ends at the latest; 0: when the guests are done
+    uint32_t check_tlb; // 1: compare every hit of a translation cache with the tables (docs/tlb-checker.md)
     struct scenario_vm *vms;
     uint32_t vm_count;
     struct vmm_action *actions; // By time.

@@ -69,7 +69,7 @@ static const cyaml_schema_value_t recorded_entry = ENTRY(struct raw_recorded, re
 
 static const cyaml_schema_field_t machine_fields[] = {
     TEXT(struct raw_machine, arch), TEXT(struct raw_machine, uarch), TEXT(struct raw_machine, cpus),
-    TEXT(struct raw_machine, memory), CYAML_FIELD_END};
+    TEXT(struct raw_machine, memory), TEXT(struct raw_machine, overcommit), CYAML_FIELD_END};
 
 static const cyaml_schema_field_t link_fields[] = {
     TEXT(struct raw_link, bandwidth), TEXT(struct raw_link, latency), TEXT(struct raw_link, mtu),
@@ -77,9 +77,11 @@ static const cyaml_schema_field_t link_fields[] = {
 
 static const cyaml_schema_field_t program_fields[] = {
     TEXT_NEEDED(struct raw_program, image), TEXT(struct raw_program, append), TEXT(struct raw_program, initrd),
-    TEXT(struct raw_program, load), LIST("modules", struct raw_program, modules, &text_entry), CYAML_FIELD_END};
+    TEXT(struct raw_program, load), LIST("modules", struct raw_program, modules, &text_entry),
+    LIST("hide", struct raw_program, hide, &text_entry), CYAML_FIELD_END};
 
-static const cyaml_schema_field_t run_fields[] = {TEXT(struct raw_run, until), CYAML_FIELD_END};
+static const cyaml_schema_field_t run_fields[] = {TEXT(struct raw_run, until), TEXT(struct raw_run, check_tlb),
+                                                    CYAML_FIELD_END};
 // clang-format on
 
 // A text field whose key and place are known only now.

@@ -29,8 +29,8 @@ struct raw_slot {
 };
 struct raw_program {
     char *image, *append, *initrd, *load;
-    char **modules;
-    unsigned modules_count;
+    char **modules, **hide;
+    unsigned modules_count, hide_count;
 };
 struct raw_vm {
     char *name, *host, *memory, *page, *prefault, *irqchip, *nested, *paging, *guest_page, *pcpu, *cpus;
@@ -94,7 +94,7 @@ struct raw_recorded {
     char *reason, *count, *p50_ns, *p99_ns;
 };
 struct raw_machine {
-    char *arch, *uarch, *cpus, *memory;
+    char *arch, *uarch, *cpus, *memory, *overcommit;
 };
 struct raw_host {
     char *name, *cpus, *memory, *uarch;
@@ -105,7 +105,7 @@ struct raw_link {
     char *bandwidth, *latency, *mtu, *packet, *queue;
 };
 struct raw_run {
-    char *until;
+    char *until, *check_tlb;
 };
 struct raw_scenario {
     char *scenario, *about, *source;

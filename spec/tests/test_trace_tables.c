@@ -49,8 +49,9 @@ TEST(SpecTracepoints, ArgumentsAreCountedAndAtMostSix)
 
 TEST(SpecTracepoints, CategoryIsKnown)
 {
-    static const char *const categories[] = {"exits",  "irqs",      "timers", "sched", "requests",  "mmu",
-                                             "nested", "migration", "locks",  "spans", "violations"};
+    static const char *const categories[] = {"exits",    "irqs",  "timers",     "sched",
+                                             "requests", "mmu",   "nested",     "migration",
+                                             "locks",    "spans", "violations", "console"};
     for (size_t i = 0; i < TRACEPOINT_COUNT; i++) {
         unsigned found = 0;
         for (size_t j = 0; j < sizeof(categories) / sizeof(categories[0]); j++) {

@@ -97,7 +97,7 @@ TEST(Sweep, ClearingRefusesRangesThatAreNone)
     if (!cli_can_run())
         test_skip("there is no libhv.so in this build");
     for (unsigned i = 0; i < sizeof rows / sizeof *rows; i++) {
-        test_row(rows[i].range);
+        test_row("%s", rows[i].range);
         snprintf(
             text, sizeof text,
             "scenario: clear\nmachine: { cpus: 2, memory: 1GiB }\nknobs: { mmu.dirty_start: initially_set }\n"

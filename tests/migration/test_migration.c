@@ -15,7 +15,7 @@ TEST(Migration, EveryScenarioHolds)
     if (!cli_can_run())
         test_skip("there is no libhv.so in this build");
     for (unsigned i = 0; i < NAMES; i++) {
-        test_row(names[i]);
+        test_row("%s", names[i]);
         EXPECT_EQ(
             hvsim("run '%s/scenarios/migration/%s.yaml' --db %s.db", test_source_dir(), names[i], names[i]),
             0);
@@ -43,7 +43,7 @@ TEST(Migration, TwoHostsGiveTheSameRunTwice)
     if (!cli_can_run())
         test_skip("there is no libhv.so in this build");
     for (unsigned i = 3; i < NAMES; i++) {
-        test_row(names[i]);
+        test_row("%s", names[i]);
         const char *first = digest_of_run(names[i]), *second = digest_of_run(names[i]);
 
         EXPECT_EQ(strlen(first), 32);
@@ -105,7 +105,7 @@ static void break_everywhere(const char *method, const char *action, unsigned fr
 
     for (unsigned us = from_us; us <= to_us; us += step_us) {
         snprintf(row, sizeof row, "%s at %u us of %s", action, us, method);
-        test_row(row);
+        test_row("%s", row);
         const char *path = broken_scenario(method, action, us);
 
         remove(cli_path("broken.db"));
@@ -152,7 +152,7 @@ TEST(Migration, AnUnfitTargetIsRefusedBeforeAPageIsSent)
     if (!cli_can_run())
         test_skip("there is no libhv.so in this build");
     for (unsigned i = 0; i < sizeof refusals / sizeof *refusals; i++) {
-        test_row(refusals[i].reason);
+        test_row("%s", refusals[i].reason);
         snprintf(text, sizeof text,
                  "scenario: unfit\n"
                  "hosts:\n"

@@ -27,6 +27,20 @@ static const char *digest(void)
 
 // --- The checker.
 
+TEST(TlbChecker, FindsPagesThatAreReleasedBeforeTheFlush)
+{
+    if (!cli_can_run())
+        return;
+    EXPECT_EQ(hvsim("run %s --variant before --check-tlb --db r.db", scenario("mmu/free-page-release.yaml")),
+              1);
+    EXPECT_STREQ(cli_query_text(cli_path("r.db"), "SELECT group_concat(DISTINCT kind) FROM violations WHERE "
+                                                  "cycle < (SELECT max(cycle) FROM events WHERE kind = "
+                                                  "'balloon_report')"),
+                 "stale tlb hit");
+    EXPECT_EQ(hvsim("run %s --variant after --check-tlb --db a.db", scenario("mmu/free-page-release.yaml")),
+              0);
+}
+
 TEST(TlbChecker, FindsEachFlushThatIsLeftOut)
 {
     static const struct {

@@ -6,3 +6,8 @@ TEST(Wild, GuestsHurtOnlyThemselves)
 {
     wild_guests_for(1, 20);
 }
+
+TEST(Wild, MachineCodeHurtsOnlyItself)
+{
+    wild_images_for(1, 20);
+}

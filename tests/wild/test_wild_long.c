@@ -6,3 +6,8 @@ TEST(WildLong, GuestsHurtOnlyThemselves)
 {
     wild_guests_for(1000000, 900);
 }
+
+TEST(WildLong, MachineCodeHurtsOnlyItself)
+{
+    wild_images_for(1000000, 900);
+}

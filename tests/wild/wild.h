@@ -27,6 +27,13 @@ void wild_stream(struct wild *w, bool nested, FILE *to);
 // wild.yaml and its streams in the folder; returns false if they cannot be written.
 bool wild_scenario(uint64_t seed, const char *folder);
 
+// A machine-code image that is entered in real mode at 7C00H (flat), in 32-bit protected mode or in 64-bit
+// mode (ELF).
+enum wild_image { WILD_REAL, WILD_PROTECTED, WILD_LONG };
+void wild_image(struct wild *w, enum wild_image kind, FILE *to);
+// As wild_guests_for(), of images.
+void wild_images_for(uint64_t seed, uint64_t seconds);
+
 // The running test: guests of this and the next seeds for so many seconds, each of them twice. It fails at
 // the first one whose run does not end well or not equally.
 void wild_guests_for(uint64_t seed, uint64_t seconds);

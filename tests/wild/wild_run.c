@@ -119,3 +119,60 @@ void wild_guests_for(uint64_t seed, uint64_t seconds)
         one_guest(seed++);
     } while (!test_failed() && time(NULL) < end);
 }
+
+// --- Machine code. ---
+
+// Whatever it exits with is its own affair; that there is an end, in good order, is ours.
+static void boot_once(uint64_t seed, const char *options, char output[OUTPUT_BYTES])
+{
+    char command[3000];
+
+    snprintf(
+        command, sizeof command,
+        "cd '%s' && timeout -s KILL %d '%s/bin/hvsim' boot wild.img %s --hv '%s' --until 1ms --json 2>err",
+        test_tmpdir(), WALL_LIMIT_S, test_build_dir(), options, test_hv_lib());
+    int status = test_shell(command, output, OUTPUT_BYTES);
+
+    if (!strstr(output, "\"digest\""))
+        TEST_FAIL("image of seed %llu (%s): status %d (137: it hangs), no report\n%s",
+                  (unsigned long long)seed, options, status, output);
+}
+
+static void one_image(uint64_t seed)
+{
+    static char first[OUTPUT_BYTES], second[OUTPUT_BYTES];
+    struct wild w = {seed};
+    enum wild_image kind = (enum wild_image)wild_below(&w, 3);
+    char path[2048], options[64];
+    FILE *to;
+
+    snprintf(path, sizeof path, "%s/wild.img", test_tmpdir());
+    to = fopen(path, "we");
+    if (!to) {
+        TEST_FAIL("cannot write in %s", test_tmpdir());
+        return;
+    }
+    wild_image(&w, kind, to);
+    fclose(to);
+    snprintf(options, sizeof options, "%s --cpus %d%s", kind == WILD_REAL ? "--load 0x7c00" : "",
+             1 + (int)wild_below(&w, 3), wild_chance(&w, 25) ? " --knob vmx.unrestricted_guest=off" : "");
+    boot_once(seed, options, first);
+    if (!test_failed())
+        boot_once(seed, options, second);
+    if (!test_failed() && strcmp(first, second) != 0)
+        TEST_FAIL("image of seed %llu (%s): two runs differ\n%s\n%s", (unsigned long long)seed, options,
+                  first, second);
+}
+
+void wild_images_for(uint64_t seed, uint64_t seconds)
+{
+    if (access(test_hv_lib(), R_OK) != 0)
+        test_skip("no libhv.so");
+    seed = from_environment("HVSIM_WILD_SEED", seed);
+    seconds = from_environment("HVSIM_WILD_SECONDS", seconds);
+    time_t end = time(NULL) + (time_t)seconds;
+
+    do {
+        one_image(seed++);
+    } while (!test_failed() && time(NULL) < end);
+}

@@ -48,7 +48,7 @@ error: action=ignore
 info: action=ignore
 speaker: enabled=0
 END
-    echo c >continue # Debian's has the debugger built in, which waits for this.
+    echo c >"continue" # Debian's has the debugger built in, which waits for this.
     # It wants a terminal, and ends by what it calls a panic.
     TERM=xterm script -qec 'bochs -q -f bochsrc -rc continue' /dev/null >/dev/null 2>&1 </dev/null || true
     grep -q -i 'shutdown' bochs.log
@@ -88,7 +88,7 @@ has() {
 
 tools='hvsim bochs qemu_single'
 for tool in $tools; do
-    has $tool || echo "SKIPPED: $tool is not installed; its rows are missing (apt-get install bochs qemu-system-x86)"
+    has "$tool" || echo "SKIPPED: $tool is not installed; its rows are missing (apt-get install bochs qemu-system-x86)"
 done
 
 # row GUEST FEW MANY INSTRUCTIONS: instructions in MANY - FEW rounds.
@@ -101,22 +101,22 @@ row() {
     done
     for _ in 1 2 3; do
         for tool in $tools; do
-            has $tool || continue
-            user_ms run_$tool "$guest.$few" >>"$tool.few"
-            user_ms run_$tool "$guest.$many" >>"$tool.many"
+            has "$tool" || continue
+            user_ms "run_$tool" "$guest.$few" >>"$tool.few"
+            user_ms "run_$tool" "$guest.$many" >>"$tool.many"
         done
     done
     for tool in $tools; do
-        has $tool || continue
+        has "$tool" || continue
         few_ms=$(sort -n "$tool.few" | head -1)
         many_ms=$(sort -n "$tool.many" | head -1)
-        awk -v guest="$guest" -v tool=$tool -v n="$insns" -v ms=$((many_ms - few_ms)) -v file="$guest.$tool" 'BEGIN {
+        awk -v guest="$guest" -v tool="$tool" -v n="$insns" -v ms=$((many_ms - few_ms)) -v file="$guest.$tool" 'BEGIN {
             if (ms < 1) ms = 1
             printf "  %-16s %-12s %8d ms %9.1f\n", guest, tool, ms, n / ms / 1000
             printf "%f\n", n / ms / 1000 >file }'
     done
     for tool in bochs qemu_single; do
-        has $tool || continue
+        has "$tool" || continue
         awk 'NR == 1 { mine = $1 } NR == 2 { printf "  %-16s hvsim is %.2f times %s\n", "", mine / $1, name }' \
             name=$tool "$guest.hvsim" "$guest.$tool"
     done

@@ -39,6 +39,22 @@ static void field(FILE *out, const char *key, const char *text)
     fputc('\n', out);
 }
 
+// Commas apart, as they stand: the loader knows what is a name.
+static void write_hide(FILE *out, const char *names)
+{
+    if (!names || !*names)
+        return;
+    fputs("      hide: [", out);
+    for (const char *end; *names; names = *end ? end + 1 : end) {
+        char name[64];
+
+        end = names + strcspn(names, ",");
+        snprintf(name, sizeof name, "%.*s", (int)(end - names), names);
+        scenario_quote(out, name);
+        fputs(*end ? ", " : "]\n", out);
+    }
+}
+
 static void write_name(FILE *out, const char *path)
 {
     const char *slash = strrchr(path, '/'), *name = slash ? slash + 1 : path;
@@ -71,6 +87,7 @@ static void write_text(FILE *out, const struct boot_options *o, uint64_t cpus, u
         scenario_quote(out, o->modules[i]);
     }
     fputs(o->module_count ? "]\n" : "", out);
+    write_hide(out, o->hide);
     fputs("    vcpus:\n", out);
     for (uint64_t i = 0; i < cpus; i++)
         fprintf(out, "      - { pcpu: %" PRIu64 " }\n", i);

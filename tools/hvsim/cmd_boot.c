@@ -2,12 +2,11 @@
 // hvsim boot: runs a machine-code image as a guest, its console as this command's output and its exit status
 // as this command's own.
 #include "models/cpu/uarch/uarch.h"
-#include "sim/machine/machine.h"
-#include "tools/hvsim/boot_scenario.h"
+#include "tools/hvsim/boot_option.h"
 #include "tools/hvsim/command.h"
-#include "tools/hvsim/knob_option.h"
 #include "tools/hvsim/report.h"
 #include "tools/hvsim/watch.h"
+#include "tools/hvsim/window_option.h"
 #include "traces/export.h"
 #include <errno.h>
 #include <inttypes.h>
@@ -16,46 +15,14 @@
 #include <string.h>
 #include <unistd.h>
 
-// As timeout(1) says it.
-#define STATUS_TIME_LIMIT 124
-#define STATUS_CODE_MAX 255u
-
-enum {
-    OPT_APPEND,
-    OPT_CPUS,
-    OPT_MEMORY,
-    OPT_MODULE,
-    OPT_INITRD,
-    OPT_LOAD,
-    OPT_NESTED,
-    OPT_UARCH,
-    OPT_KNOB,
-    OPT_UNTIL,
-    OPT_CONSOLE,
-    OPT_DB,
-    OPT_TRACE,
-    OPT_HV,
-    OPT_JSON,
-    OPT_RESOLVED
-};
+enum { OPT_DB = BOOT_OPTIONS, OPT_TRACE, OPT_WINDOW, OPT_JSON, OPT_RESOLVED };
 static const struct option_row options[] = {
-    [OPT_APPEND] = {"--append", "ARGS", "command line behind the image's name"},
-    [OPT_CPUS] = {"--cpus", "N", "virtual processors, 1 to 64 (default 1)"},
-    [OPT_MEMORY] = {"--memory", "SIZE", "of the guest (default 128MiB)"},
-    [OPT_MODULE] = {"--module", "FILE", "a module for a multiboot or PVH image; repeatable"},
-    [OPT_INITRD] = {"--initrd", "FILE", "initial ramdisk of a Linux kernel; the first module of others"},
-    [OPT_LOAD] = {"--load", "ADDRESS", "the image is flat real-mode code for this address, such as 0x7c00"},
-    [OPT_NESTED] = {"--nested", NULL, "the guest has VMX, to be a hypervisor itself"},
-    [OPT_UARCH] = {"--uarch", "NAME", "micro-architecture (default skylake-sp)"},
-    [OPT_KNOB] = {"--knob", "NAME=VALUE",
-                  "a switch of the hypervisor core (`hvsim knobs` lists them); repeatable"},
-    [OPT_UNTIL] = {"--until", "TIME",
-                   "end then, in simulated time, such as 2s (default: when the guest does)"},
-    [OPT_CONSOLE] = {"--console", "FILE", "write the guest's console there (default: standard output)"},
+#define BOOT_OPTION(id, name, value, about) [BOOT_##id] = {name, value, about},
+#include "tools/hvsim/boot_options.def"
     [OPT_DB] = {"--db", "FILE", "append the run to this trace database (default: none is kept)"},
     [OPT_TRACE] = {"--trace", "LIST",
                    "categories to store with --db: exits,events,calls,spans,... (default exits,events)"},
-    [OPT_HV] = {"--hv", "LIB", "another build of the hypervisor core"},
+    [OPT_WINDOW] = {"--window", "FROM..TO", WINDOW_OPTION_ABOUT},
     [OPT_JSON] = {"--json", NULL,
                   "one JSON object on standard output; the console, if no --console, goes to standard error"},
     [OPT_RESOLVED] = {"--print-resolved", NULL, "print the scenario that this is, for `hvsim run`, and stop"},
@@ -79,67 +46,37 @@ static const struct usage usage = {
                 "  hvsim boot bzImage --initrd initramfs.cpio --append 'console=ttyS0' --memory 512MiB\n"};
 
 struct arguments {
-    struct boot_options boot;
-    struct knob_options knobs;
-    const char *db, *console, *hv;
+    struct boot_arguments common;
+    struct window_option window;
+    const char *db;
     uint32_t store;
     bool json, resolved;
 };
 
 // --- Arguments. ---
 
-static int take_file_option(struct arguments *a, int option, const char *value)
-{
-    switch (option) {
-    case OPT_MODULE:
-        if (a->boot.module_count == SCENARIO_MODULES_MAX)
-            return complain("more than %u --module options", SCENARIO_MODULES_MAX);
-        a->boot.modules[a->boot.module_count++] = value;
-        return 0;
-    case OPT_INITRD:
-        a->boot.initrd = value;
-        return 0;
-    case OPT_CONSOLE:
-        a->console = value;
-        return 0;
-    case OPT_HV:
-        a->hv = value;
-        return 0;
-    default:
-        a->db = value;
-        return *value ? 0 : complain("--db wants the name of a file, got ``");
-    }
-}
-
 static int take_option(struct arguments *a, int option, const char *value)
 {
-    const char **const texts[] = {
-        [OPT_APPEND] = &a->boot.append, [OPT_CPUS] = &a->boot.cpus,   [OPT_MEMORY] = &a->boot.memory,
-        [OPT_LOAD] = &a->boot.load,     [OPT_UARCH] = &a->boot.uarch, [OPT_UNTIL] = &a->boot.until};
     char message[300];
 
-    if (option < (int)(sizeof texts / sizeof *texts) && texts[option]) {
-        *texts[option] = value;
-        return 0;
-    }
     switch (option) {
-    case OPT_NESTED:
-        a->boot.nested = true;
-        return 0;
     case OPT_JSON:
         a->json = true;
         return 0;
     case OPT_RESOLVED:
         a->resolved = true;
         return 0;
-    case OPT_KNOB:
-        return knob_option(&a->knobs, value);
     case OPT_TRACE:
         return trace_category_parse(value, &a->store, message, sizeof message)
                    ? 0
                    : complain("--trace: %s", message);
+    case OPT_WINDOW:
+        return window_option(&a->window, value);
+    case OPT_DB:
+        a->db = value;
+        return *value ? 0 : complain("--db wants the name of a file, got ``");
     default:
-        return take_file_option(a, option, value);
+        return boot_option_take(&a->common, option, value);
     }
 }
 
@@ -169,43 +106,6 @@ static void on_attention(void *ctx, uint64_t cycles)
     watch_look(&s->watch, cycles);
     if (s->broken) // Nobody listens any more.
         machine_interrupt(s->watch.machine);
-}
-
-struct outcome {
-    int status;
-    char text[120];
-};
-
-static struct outcome outcome_of(const struct machine_run *run, unsigned violations)
-{
-    const struct machine_guest_end *end = &run->guest_ends[0];
-    struct outcome o = {STATUS_FAILED, ""};
-
-    if (end->how == GUEST_END_EXIT) {
-        o.status = end->code < STATUS_CODE_MAX ? (int)end->code : (int)STATUS_CODE_MAX;
-        snprintf(o.text, sizeof o.text, "exit with code %" PRIu32 "%s", end->code,
-                 end->code == UINT16_MAX ? " or more" : "");
-    } else if (end->how == GUEST_END_POWER_OFF) {
-        o.status = STATUS_OK;
-        snprintf(o.text, sizeof o.text, "power off");
-    } else if (end->how == GUEST_END_TRIPLE_FAULT) {
-        snprintf(o.text, sizeof o.text, "triple fault");
-    } else if (end->how == GUEST_END_RESET) {
-        o.status = STATUS_OK;
-        snprintf(o.text, sizeof o.text, "reset");
-    } else if (end->how == GUEST_END_ERROR) {
-        snprintf(o.text, sizeof o.text, "the core could not go on with it");
-    } else if (run->end == MACHINE_TIME_LIMIT) {
-        o.status = STATUS_TIME_LIMIT;
-        snprintf(o.text, sizeof o.text, "time limit");
-    } else if (run->end == MACHINE_IDLE) {
-        snprintf(o.text, sizeof o.text, "halted for ever: nothing can wake any of its processors");
-    } else {
-        snprintf(o.text, sizeof o.text, "%s", machine_end_str(run->end));
-    }
-    if (violations && o.status == STATUS_OK)
-        o.status = STATUS_FAILED;
-    return o;
 }
 
 static bool add_exits(void *ctx, const struct trace_exit_row *r)
@@ -246,16 +146,12 @@ static void summarize(const struct arguments *a, const struct session *session, 
     uint64_t khz = session->watch.clock_khz, exits = 0;
     char digest[TRACE_DIGEST_TEXT];
 
-    trace_digest_text(run->digest, digest);
     trace_exit_summary(trace, add_exits, &exits);
     if (!a->json) {
-        fprintf(stderr,
-                "hvsim: %s: %s; %" PRIu64 " cycles (%" PRIu64 ".%03" PRIu64 " ms), %" PRIu64
-                " exits, digest %s\n",
-                session->watch.scenario->name, o->text, run->cycles, run->cycles / khz,
-                run->cycles * 1000 / khz % 1000, exits, digest);
+        outcome_print(o, session->watch.scenario->name, khz, run, exits);
         return;
     }
+    trace_digest_text(run->digest, digest);
     printf("{\"image\": ");
     report_json_text(session->watch.scenario->name);
     printf(", \"end\": ");
@@ -289,8 +185,8 @@ static int simulate(const struct arguments *a, struct session *session, struct t
 {
     char *resolved = scenario_resolved_text(session->watch.scenario);
     struct machine_run run = {.variant = session->watch.variant,
-                              .knobs = a->knobs.knobs,
-                              .knob_count = a->knobs.count,
+                              .knobs = a->common.knobs.knobs,
+                              .knob_count = a->common.knobs.count,
                               .trace = trace,
                               .resolved = resolved,
                               .attention = &watch_attention,
@@ -300,6 +196,7 @@ static int simulate(const struct arguments *a, struct session *session, struct t
     struct user_error e = {""};
 
     session->watch.trace = trace;
+    window_cycles(&a->window, session->watch.clock_khz, &run.instructions_from, &run.instructions_to);
     watch_start();
     int result = machine_run(session->watch.machine, &run, &e);
 
@@ -333,7 +230,7 @@ static int with_database(const struct arguments *a, struct session *session)
 
 static int with_machine(const struct arguments *a, const struct scenario *s)
 {
-    const struct machine_options o = {.hv_path = a->hv};
+    const struct machine_options o = {.hv_path = a->common.hv};
     struct user_error e = {""};
     struct sim_machine *m = machine_create(s, &o, &e);
     struct session session = {.console = a->json ? stderr : stdout};
@@ -345,13 +242,14 @@ static int with_machine(const struct arguments *a, const struct scenario *s)
                                    .scenario = s,
                                    .variant = s->variants,
                                    .clock_khz = machine_uarch(m)->clock.core_khz,
-                                   .quiet = !a->console};
-    if (a->console)
-        session.console = fopen(a->console, "we");
-    status = session.console ? with_database(a, &session)
-                             : complain("--console %s: cannot be written: %s", a->console, strerror(errno));
-    if (a->console && session.console && fclose(session.console))
-        status = complain("--console %s: cannot be written: %s", a->console, strerror(errno));
+                                   .quiet = !a->common.console};
+    if (a->common.console)
+        session.console = fopen(a->common.console, "we");
+    status = session.console
+                 ? with_database(a, &session)
+                 : complain("--console %s: cannot be written: %s", a->common.console, strerror(errno));
+    if (a->common.console && session.console && fclose(session.console))
+        status = complain("--console %s: cannot be written: %s", a->common.console, strerror(errno));
     machine_destroy(m);
     return status;
 }
@@ -368,16 +266,16 @@ int boot_main(int argc, char **argv)
             return STATUS_OK;
         if (option == OPTION_BAD)
             return STATUS_USAGE;
-        if (option == OPTION_WORD && a.boot.image)
+        if (option == OPTION_WORD && a.common.boot.image)
             return complain("boot takes one image; arguments for it go into --append '%s'", value);
         if (option == OPTION_WORD)
-            a.boot.image = value;
+            a.common.boot.image = value;
         else if (take_option(&a, option, value))
             return STATUS_USAGE;
     }
-    if (!a.boot.image)
+    if (!a.common.boot.image)
         return complain("boot: name an image, such as a kvm-unit-tests .flat or a Linux bzImage");
-    struct scenario *s = boot_scenario(&a.boot, &e);
+    struct scenario *s = boot_scenario(&a.common.boot, &e);
 
     if (!s)
         return complain("%s", e.text);

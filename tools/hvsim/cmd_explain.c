@@ -2,6 +2,7 @@
 // hvsim explain: one VM exit as a story, from the guest's instruction to the next entry; one page walk as a
 // table.
 #include "tools/hvsim/command.h"
+#include "tools/hvsim/explain_instructions.h"
 #include "tools/hvsim/explain_migration.h"
 #include "tools/hvsim/explain_walk.h"
 #include "tools/hvsim/qualification.h"
@@ -11,25 +12,27 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { OPT_EXIT, OPT_WALK, OPT_MIGRATION, OPT_RUN };
+enum { OPT_EXIT, OPT_WALK, OPT_INSTRUCTIONS, OPT_MIGRATION, OPT_RUN };
 static const struct option_row options[] = {
     [OPT_EXIT] = {"--exit", "N", "which exit of the run, from 1"},
     [OPT_WALK] = {"--walk", "N", "which address translation of the run, from 1"},
+    [OPT_INSTRUCTIONS] = {"--instructions", "[N..M]",
+                          "a listing of machine code with its cycles (default: all that is stored)"},
     [OPT_MIGRATION] = {"--migration", NULL, "the run's live migrations, a bar for each round"},
     [OPT_RUN] = {"--run", "N", "which run of the database (default: the last)"},
 };
 static const struct usage usage = {
-    .synopsis = "explain DB --exit N | --walk N | --migration [options]",
-    .about =
-        "Tells one VM exit as a story: what the guest did, what the processor saved, each hypervisor "
-        "function with\n"
-        "its cycles, what was written back, and the entry. Or draws one address translation, a row for "
-        "each table\n"
-        "entry that it read, or the rounds of a migration. Sections are of the Intel SDM (spec/SOURCES.md).",
+    .synopsis = "explain DB --exit N | --walk N | --instructions [N..M] | --migration [options]",
+    .about = "Tells one VM exit as a story: what the guest did, what the processor saved, each hypervisor "
+             "function with\n"
+             "its cycles, what was written back, and the entry. Or draws one address translation, a row for "
+             "each table\n"
+             "entry that it read, or lists a guest's instructions, or the rounds of a migration. Sections "
+             "are of the Intel SDM (spec/SOURCES.md).",
     .options = options,
     .option_count = sizeof options / sizeof *options,
     .examples = "  hvsim explain quickstart.db --exit 1\n  hvsim explain walk-2d.db --walk 1\n"
-                "  hvsim explain precopy.db --migration\n"};
+                "  hvsim explain guest.db --instructions 1..50\n  hvsim explain precopy.db --migration\n"};
 
 // The columns of one row of `exits`, by position in `columns`.
 enum {
@@ -260,7 +263,8 @@ static int explain_exit(struct trace_reader *r, int64_t run, const char *db, int
     return status;
 }
 
-static int explain(const char *db, int64_t run, int64_t exit_number, int64_t walk_number)
+static int explain(const char *db, int64_t run, int64_t exit_number, int64_t walk_number,
+                   const struct instruction_range *range)
 {
     struct trace_error error;
     struct trace_reader *r = trace_reader_open(db, &error);
@@ -275,6 +279,8 @@ static int explain(const char *db, int64_t run, int64_t exit_number, int64_t wal
         status = explain_exit(r, run, db, exit_number);
     if (status == STATUS_OK && walk_number)
         status = explain_walk(r, run, db, walk_number);
+    if (status == STATUS_OK && range)
+        status = explain_instructions(r, run, db, range);
     trace_reader_close(r);
     return status;
 }
@@ -291,7 +297,8 @@ int explain_main(int argc, char **argv)
 {
     const char *value, *db = NULL;
     int64_t numbers[] = {[OPT_EXIT] = 0, [OPT_WALK] = 0, [OPT_RUN] = 0};
-    bool migration = false;
+    struct instruction_range range;
+    bool migration = false, instructions = false;
     int at = 1, option;
 
     while ((option = usage_next(&usage, argc, argv, &at, &value)) != OPTION_END) {
@@ -305,15 +312,19 @@ int explain_main(int argc, char **argv)
             db = value;
         } else if (option == OPT_MIGRATION) {
             migration = true;
+        } else if (option == OPT_INSTRUCTIONS) {
+            instructions = true;
+            if (!instruction_range(value, &range))
+                return complain("--instructions wants N..M, numbers from 1, got `%s`", value);
         } else if (!parse_number(value, &numbers[option])) {
             return complain("%s wants a number from 1, got `%s`", options[option].name, value);
         }
     }
     if (db && migration)
         return explain_migration(db, numbers[OPT_RUN]);
-    if (!db || !(numbers[OPT_EXIT] || numbers[OPT_WALK]))
-        return complain(
-            "explain: name a database and an exit or a walk, such as `hvsim explain quickstart.db "
-            "--exit 1`");
-    return explain(db, numbers[OPT_RUN], numbers[OPT_EXIT], numbers[OPT_WALK]);
+    if (!db || !(numbers[OPT_EXIT] || numbers[OPT_WALK] || instructions))
+        return complain("explain: name a database and an exit, a walk or instructions, such as `hvsim "
+                        "explain quickstart.db "
+                        "--exit 1`");
+    return explain(db, numbers[OPT_RUN], numbers[OPT_EXIT], numbers[OPT_WALK], instructions ? &range : NULL);
 }

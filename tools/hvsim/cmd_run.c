@@ -8,6 +8,7 @@
 #include "tools/hvsim/report.h"
 #include "tools/hvsim/run_table.h"
 #include "tools/hvsim/watch.h"
+#include "tools/hvsim/window_option.h"
 #include <errno.h>
 #include <inttypes.h>
 #include <stdio.h>
@@ -22,6 +23,7 @@ enum {
     OPT_SEED,
     OPT_DB,
     OPT_TRACE,
+    OPT_WINDOW,
     OPT_QUANTUM,
     OPT_HV,
     OPT_VCD,
@@ -38,8 +40,10 @@ static const struct option_row options[] = {
                   "a switch of the hypervisor core, on top of the variant's; repeatable"},
     [OPT_SEED] = {"--seed", "N", "what random choices start from (default 0)"},
     [OPT_DB] = {"--db", "FILE", "append the runs to this database (default: SCENARIO.db, written anew)"},
-    [OPT_TRACE] = {"--trace", "LIST",
-                   "categories to store: exits,events,calls,spans,... or all, none (default all)"},
+    [OPT_TRACE] =
+        {"--trace", "LIST",
+         "categories to store: exits,events,calls,... or none, or all (the default) but `instructions`"},
+    [OPT_WINDOW] = {"--window", "FROM..TO", WINDOW_OPTION_ABOUT},
     [OPT_QUANTUM] = {"--quantum", "CYCLES",
                      "let processors run ahead of each other by this; 0 is exact (default)"},
     [OPT_HV] = {"--hv", "LIB", "another build of the hypervisor core (default: the libhv.so of this build)"},
@@ -64,6 +68,7 @@ static const struct usage usage = {
 struct arguments {
     const char *variant, *sweep_only, *db, *hv, *vcd;
     struct knob_options knobs;
+    struct window_option window;
     uint64_t seed, quantum;
     uint32_t store;
     bool json, resolved, check_tlb;
@@ -106,6 +111,8 @@ static int take_option(struct arguments *a, int option, const char *value)
         return trace_category_parse(value, &a->store, message, sizeof message)
                    ? 0
                    : complain("--trace: %s", message);
+    case OPT_WINDOW:
+        return window_option(&a->window, value);
     case OPT_QUANTUM:
         return parse_u64("--quantum", value, &a->quantum);
     case OPT_HV:
@@ -228,6 +235,7 @@ static int run_variant(struct session *session, struct sim_machine *m, const str
                               .on_attention = watch_look,
                               .ctx = &watch};
 
+    window_cycles(&a->window, watch.clock_khz, &run.instructions_from, &run.instructions_to);
     watch_start();
     int result = machine_run(m, &run, e);
 

@@ -18,6 +18,7 @@ const struct verb *verbs(size_t *count);
 
 int run_main(int argc, char **argv);
 int boot_main(int argc, char **argv);
+int gdb_main(int argc, char **argv);
 int list_main(int argc, char **argv);
 int knobs_main(int argc, char **argv);
 int explain_main(int argc, char **argv);
@@ -26,7 +27,7 @@ int export_main(int argc, char **argv);
 // One option of a verb. `value_name` NULL: a flag.
 struct option_row {
     const char *name;       // "--variant"
-    const char *value_name; // "NAME"
+    const char *value_name; // "NAME"; "[N]": may be left out, and begins with a digit
     const char *about;
 };
 // A verb's usage and options, made from one table.

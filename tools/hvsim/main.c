@@ -11,6 +11,7 @@
 static const struct verb table[] = {
     {"run", run_main, "run scenarios and check what they expect"},
     {"boot", boot_main, "boot a machine-code image as a guest, its console here"},
+    {"gdb", gdb_main, "run machine code under gdb, forward and back"},
     {"list", list_main, "list scenarios and their variants"},
     {"knobs", knobs_main, "list the switches of the hypervisor core"},
     {"explain", explain_main, "tell a VM exit as a story, draw a page walk or a migration"},

@@ -31,6 +31,13 @@ const char *exit_section(unsigned reason)
     return r ? r->section : "";
 }
 
+const char *exit_reason_name(unsigned reason)
+{
+    const struct row *r = find(reason);
+
+    return r ? r->name : "?";
+}
+
 int exit_reason_number(const char *name)
 {
     for (size_t i = 0; i < sizeof rows / sizeof *rows; i++)

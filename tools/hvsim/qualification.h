@@ -12,6 +12,8 @@ void qualification_text(unsigned reason, uint64_t qualification, char *text, siz
 const char *exit_section(unsigned reason);
 // Name of a VMCS field by its encoding (SDM appendix B), "?" if there is none.
 const char *vmcs_field_name(unsigned encoding);
+// The kernel's name of a reason; "?" if it is unknown.
+const char *exit_reason_name(unsigned reason);
 // The number of a reason's kernel name, or -1.
 int exit_reason_number(const char *name);
 

@@ -76,8 +76,11 @@ int usage_next(const struct usage *u, int argc, char **argv, int *at, const char
             complain("%s takes no value", o->name);
             return OPTION_BAD;
         }
-        *value = word[length] ? word + length + 1 : *at < argc ? argv[(*at)++] : NULL;
-        if (*value)
+        bool optional = o->value_name[0] == '[';
+        bool next = *at < argc && (!optional || (argv[*at][0] >= '0' && argv[*at][0] <= '9'));
+
+        *value = word[length] ? word + length + 1 : next ? argv[(*at)++] : NULL;
+        if (*value || optional)
             return (int)i;
         complain("%s needs a value: %s", o->name, o->value_name);
         return OPTION_BAD;

@@ -24,6 +24,8 @@ struct trace *fixture_begin(const char *path)
     struct trace_options options = trace_options_defaults(path);
     struct trace_error error;
     int64_t run;
+
+    options.store = TRACE_EVERY;
     struct trace *t = trace_open(&options, &error);
 
     if (!t) {

@@ -339,7 +339,7 @@ TEST(RoundTrip, RunsAndExpectations)
             "length(digest), cycles, verdict FROM runs"),
         "1|a test|-|7|-|skylake-sp|0123abcd|0|2100000|complete|32|10|fail\n");
     EXPECT_STREQ(fixture_query(t, "SELECT stored FROM runs"),
-                 "exits,events,calls,spans,irqs,walks,locks,violations,counters,dirty\n");
+                 "exits,events,calls,spans,irqs,walks,locks,violations,counters,dirty,instructions\n");
     EXPECT_STREQ(fixture_query(t, "SELECT * FROM expectations"),
                  "1|1|it is quick|SELECT 1|1|1|pass\n1|2|it's \"small\"|SELECT 2|[5, 6]|-|error\n");
     trace_close(t, NULL);
@@ -382,4 +382,17 @@ TEST(RoundTrip, PlainSqliteShowsReasonNames)
     EXPECT_STREQ(
         fixture_plain(fixture_path("a.db"), "select reason, count(*), sum(cycles) from exits group by 1"),
         "CPUID|2|20000\nEPT_VIOLATION|1|10000\n");
+}
+
+TEST(RoundTrip, Instructions)
+{
+    struct trace *t = fixture_begin(fixture_path("a.db"));
+    const struct trace_instruction one = {here, trace_text(t, "pause"), 0, 0xffff800000001000, 327, 2288,
+                                          2256};
+
+    trace_instruction(t, &one);
+    fixture_end(t, 16000);
+    EXPECT_STREQ(fixture_query(t, "SELECT * FROM instructions"),
+                 "1|1|20|3|1|2|1|0xffff800000001000|pause|143|141\n");
+    trace_close(t, NULL);
 }

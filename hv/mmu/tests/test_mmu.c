@@ -132,6 +132,31 @@ TEST(Mmu, LargeHostPagesMapLarge)
     EXPECT_EQ(with_vm(&(struct test_vm_options){.memory_bytes = 16 * MIB, .page_shift = 21}, large), 0);
 }
 
+// What hostmm's invalidate_begin() says while pages are on their way out.
+static void invalidation(void)
+{
+    struct vm *vm = vm_of();
+    unsigned level;
+
+    vm->mmu_invalidate_start = t.memory + 2 * MIB;
+    vm->mmu_invalidate_end = t.memory + 4 * MIB;
+    vm->mmu_invalidate_in_progress = 1;
+    fault(2 * MIB, QUAL_EPT_WRITE);
+    EXPECT_FALSE(is_present(spte_at(2 * MIB >> 12, &level)));
+    fault(4 * MIB - 4096, QUAL_EPT_WRITE);
+    EXPECT_FALSE(is_present(spte_at((4 * MIB >> 12) - 1, &level)));
+    fault(4 * MIB, QUAL_EPT_WRITE);
+    EXPECT_TRUE(is_present(spte_at(4 * MIB >> 12, &level)));
+    vm->mmu_invalidate_in_progress = 0;
+    fault(2 * MIB, QUAL_EPT_WRITE);
+    EXPECT_TRUE(is_present(spte_at(2 * MIB >> 12, &level)));
+}
+TEST(Mmu, NothingMapsARangeThatIsBeingTaken)
+{
+    EXPECT_EQ(with_vm(&(struct test_vm_options){.memory_bytes = 16 * MIB, .page_shift = 21}, invalidation),
+              0);
+}
+
 // --- Device memory: entry, exit to user space, and generations.
 
 static u64 eax;

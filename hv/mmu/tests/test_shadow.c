@@ -204,14 +204,12 @@ static void invalidation(void)
     EXPECT_TRUE(leaf(0x105, 1) != 0);
     EXPECT_EQ(invept(INVEPT_SINGLE, EPTP12), OK);
     EXPECT_TRUE(rmap_empty(head_of(0x105, 1)));
-    EXPECT_EQ(vm_of()->mmu->shadow->page_count, 0);
+    EXPECT_EQ(vm_of()->mmu->shadow->page_count, 4);
     EXPECT_EQ(l2_access(0x5000, WRITE), 0);
     EXPECT_EQ(seen_by_l1(), EXIT_REASON_EPT_VIOLATION);
     put(0x13000 + 5 * 8, 0x108037);
     works(0x5000, WRITE);
     EXPECT_TRUE(leaf(0x108, 1) != 0);
-    EXPECT_EQ(invept(INVEPT_ALL, 0), OK);
-    EXPECT_EQ(vm_of()->mmu->shadow->page_count, 0);
     // A table that was left and comes back does not bring old entries along.
     works(0x6000, WRITE);
     put(0x12000, 0x14007);
@@ -219,9 +217,82 @@ static void invalidation(void)
     works(0x7000, WRITE);
     EXPECT_TRUE(rmap_empty(head_of(0x106, 1)));
 }
-TEST(Shadow, InveptDropsThePagesOfItsRoot)
+TEST(Shadow, InveptDropsWhatTheTablesOfItsRootDoNotSayAnyMore)
 {
     EXPECT_EQ(with_l1(MMU_RMAPS_LAZY, 12, invalidation), 0);
+}
+
+// L2's page 5 is L1's 0x105; `entry` is what L1 makes of it. Does INVEPT of all keep what maps it?
+static bool kept_by_invept(u64 entry)
+{
+    u64 was = 0x105037;
+
+    put(0x13000 + 5 * 8, was);
+    works(0x5000, WRITE);
+    u64 before = vm_of()->tlbs_dirty;
+
+    put(0x13000 + 5 * 8, entry);
+    EXPECT_EQ(invept(INVEPT_ALL, 0), OK);
+    bool kept = !rmap_empty(head_of(0x105, 1));
+
+    EXPECT_EQ(vm_of()->tlbs_dirty, before + !kept); // Counted, not flushed.
+    return kept;
+}
+static void comparison(void)
+{
+    static const struct {
+        const char *what;
+        u64 entry;
+        bool kept;
+    } rows[] = {
+        {"nothing changed", 0x105037, true},
+        {"software's bits", 0x105037 | 1ull << 60, true},
+        {"the way to X lost", 0x105033, false},
+        {"W lost", 0x105035, false},
+        {"another page", 0x106037, false},
+        {"not there any more", 0, false},
+        {"misconfigured: W without R", 0x105036, false},
+        {"misconfigured: memory type", 0x105017, false},
+    };
+
+    make_ept12();
+    for (unsigned i = 0; i < ARRAY_COUNT(rows); i++) {
+        test_row("%s", rows[i].what);
+        EXPECT_EQ(kept_by_invept(rows[i].entry), rows[i].kept);
+    }
+    // A table that is another one now takes what is below along, and flushes: it is freed.
+    put(0x13000 + 5 * 8, 0x105037);
+    works(0x5000, WRITE);
+    put(0x12000, 0x14007);
+    EXPECT_EQ(invept(INVEPT_ALL, 0), OK);
+    EXPECT_EQ(vm_of()->mmu->shadow->page_count, 3);
+    EXPECT_EQ(vm_of()->tlbs_dirty, 0);
+}
+TEST(Shadow, InveptKeepsWhatAFaultWouldMakeAgainAndCountsTheOthers)
+{
+    EXPECT_EQ(with_l1(MMU_RMAPS_LAZY, 12, comparison), 0);
+}
+
+// A dropped leaf is in no reverse map, and another processor may still have it cached.
+static void postponed(void)
+{
+    make_ept12();
+    works(0x5000, WRITE);
+    put(0x13000 + 5 * 8, 0);
+    u64 flushes = vm_of()->remote_tlb_flush_count;
+
+    EXPECT_EQ(invept(INVEPT_ALL, 0), OK);
+    EXPECT_EQ(vm_of()->tlbs_dirty, 1);
+    EXPECT_EQ(vm_of()->remote_tlb_flush_count, flushes);
+    EXPECT_EQ(hv_syscall(HV_SYS_MADVISE_FREE, t.memory + (0x105 << 12), 4096, 0, 0), 0);
+    EXPECT_EQ(vm_of()->remote_tlb_flush_count, flushes + 1);
+    EXPECT_EQ(vm_of()->tlbs_dirty, 0);
+    EXPECT_EQ(hv_syscall(HV_SYS_MADVISE_FREE, t.memory + (0x105 << 12), 4096, 0, 0), 0);
+    EXPECT_EQ(vm_of()->remote_tlb_flush_count, flushes + 1);
+}
+TEST(Shadow, WhoTakesAPageAwayMakesUpForFlushesThatWerePutOff)
+{
+    EXPECT_EQ(with_l1(MMU_RMAPS_LAZY, 12, postponed), 0);
 }
 
 // --- What happens to L1's memory.

@@ -49,6 +49,16 @@ void hw_guest_write_xmm(unsigned n, const u64 value[2])
 {
     (void)n, (void)value;
 }
+bool hw_guest_read_mmx(unsigned n, u64 *value)
+{
+    (void)n, (void)value;
+    return false;
+}
+bool hw_guest_write_mmx(unsigned n, u64 value)
+{
+    (void)n, (void)value;
+    return false;
+}
 unsigned hw_guest_fetch(u8 *bytes, unsigned max)
 {
     (void)bytes, (void)max;

@@ -5,6 +5,7 @@
 
 #include "hv/hw/trace.h"
 #include "hv/knobs.h"
+#include "hv/vmm/migration.h"
 #include "hv/vmm/vmm.h"
 #include "tests/shim/shim.h"
 #include <stdlib.h>
@@ -16,17 +17,19 @@
 
 static u8 memory[2][8 * MIB];
 static struct {
-    u64 reporting, poison;
-    u64 discards, last_address, last_bytes;
+    u64 reporting, poison, discard;
+    u64 discards, last_address, last_bytes, last_advice;
     u64 dirty_marks, last_dirty, ignored;
 } core;
 static struct vmm_vm vm;
 
 u64 hw_syscall(u64 nr, u64 a0, u64 a1, u64 a2, u64 a3)
 {
-    (void)a2, (void)a3;
+    (void)a3;
     if (nr == HV_SYS_KNOB)
-        return a0 == KNOB_VMM_BALLOON_REPORTING ? core.reporting : core.poison;
+        return a0 == KNOB_VMM_BALLOON_REPORTING ? core.reporting
+               : a0 == KNOB_VMM_BALLOON_POISON  ? core.poison
+                                                : core.discard;
     if (nr == HV_SYS_TOUCH)
         return a0;
     if (nr != HV_SYS_MADVISE_FREE)
@@ -36,6 +39,7 @@ u64 hw_syscall(u64 nr, u64 a0, u64 a1, u64 a2, u64 a3)
     core.discards++;
     core.last_address = a0;
     core.last_bytes = a1;
+    core.last_advice = a2;
     return 0;
 }
 void hw_trace(enum hw_tracepoint tp, u64 a0, u64 a1, u64 a2, u64 a3, u64 a4, u64 a5)
@@ -214,6 +218,64 @@ TEST(VmmBalloon, FilledMemoryIsKept)
     EXPECT_EQ(submit(0, 0), 1);
     EXPECT_EQ(core.discards, 0);
     EXPECT_EQ(core.ignored, 1);
+}
+
+TEST(VmmBalloon, MemoryIsOnlyMarkedFreeIfTheKnobSaysSo)
+{
+    for (u64 lazy = 0; lazy < 2; lazy++) {
+        make(32);
+        core.discard = lazy ? VMM_BALLOON_DISCARD_LAZYFREE : VMM_BALLOON_DISCARD_DONTNEED;
+        EXPECT_EQ(set_ready(), 1);
+        describe(0, 2 * MIB, 2 * MIB, 2, 0);
+        EXPECT_EQ(submit(0, 0), 1);
+        EXPECT_EQ(core.discards, 1);
+        EXPECT_EQ(core.last_advice, lazy ? HV_MADV_FREE : HV_MADV_DONTNEED);
+        EXPECT_EQ(core.dirty_marks, 3); // What it holds may change from now on.
+    }
+}
+
+TEST(VmmBalloon, NothingIsDiscardedWhileAPostCopyBringsPages)
+{
+    static struct vmm_migration migration;
+
+    make(32);
+    EXPECT_EQ(set_ready(), 1);
+    vm.migration = &migration;
+    migration.missing = true;
+    describe(0, 2 * MIB, 2 * MIB, 2, 0);
+    EXPECT_EQ(submit(0, 0), 1); // Answered all the same.
+    EXPECT_EQ(core.discards, 0);
+    EXPECT_EQ(core.ignored, 1);
+    migration.missing = false;
+    EXPECT_EQ(submit(1, 0), 2);
+    EXPECT_EQ(core.discards, 1);
+}
+
+TEST(VmmBalloon, ItsStateGoesWithTheGuestToADeviceThatOffersAsMuch)
+{
+    struct vmm_balloon state, back;
+
+    make(32);
+    EXPECT_EQ(set_ready(), 1);
+    out(BALLOON_POISON_VAL, 0);
+    describe(0, 2 * MIB, 2 * MIB, 2, 0);
+    EXPECT_EQ(submit(0, 0), 1);
+    vmm_balloon_save(&vm, &state);
+    memset(&vm.balloon, 0, sizeof vm.balloon); // The target's, after reset.
+    core.reporting = 0;
+    EXPECT_EQ(vmm_balloon_load(&vm, &state), -22);
+    EXPECT_EQ(vm.balloon.ready, 0);
+    core.reporting = 1;
+    EXPECT_EQ(vmm_balloon_load(&vm, &state), 0);
+    vmm_balloon_save(&vm, &back);
+    EXPECT_EQ(memcmp(&state, &back, sizeof state), 0);
+    EXPECT_EQ(set_ready(), -16); // It goes on reporting: nobody else may.
+    EXPECT_EQ(submit(1, 0), 2);  // From the entry where it was.
+    EXPECT_EQ(core.discards, 2);
+    state.queue_pfn = (6 * MIB >> 12) - 1;
+    EXPECT_EQ(vmm_balloon_load(&vm, &state), -22);
+    state.queue_num = 24;
+    EXPECT_EQ(vmm_balloon_load(&vm, &state), -22);
 }
 
 TEST(VmmBalloon, OtherPortsAndSizesAreNotIts)

@@ -32,14 +32,9 @@ static struct vmm_migration migration;
 static struct migration_shape shape;
 static struct migration_vcpu_state vcpu_state;
 static struct migration_vm_state vm_state;
-static struct {
-    struct hv_cpuid2 head;
-    struct hv_cpuid_entry2 entries[VMM_CPUID_MAX];
-} given, have;
-static struct {
-    struct hv_msrs head;
-    struct hv_msr_entry entry;
-} msrs;
+#define CPUID_BYTES (sizeof(struct hv_cpuid2) + VMM_CPUID_MAX * sizeof(struct hv_cpuid_entry2))
+static _Alignas(8) unsigned char given[CPUID_BYTES], have[CPUID_BYTES];
+static _Alignas(8) unsigned char msrs[sizeof(struct hv_msrs) + sizeof(struct hv_msr_entry)];
 
 void hw_cpuid(u32 leaf, u32 subleaf, struct hw_cpuid_regs *out)
 {
@@ -114,6 +109,13 @@ void *vmm_alloc(struct vmm *of, u64 bytes)
     (void)of, (void)bytes;
     return NULL;
 }
+// A stream, which has no x87 and SSE registers.
+const struct vmm_program_config *vmm_program_of(const struct vmm_vm *of)
+{
+    (void)of;
+    return NULL;
+}
+
 s64 vmm_add_slot(struct vmm_vm *of, u32 slot, u32 flags, u64 gpa, u64 bytes, unsigned page_shift)
 {
     (void)of, (void)slot, (void)flags, (void)gpa, (void)bytes, (void)page_shift;
@@ -132,6 +134,15 @@ struct vmm_slot *vmm_find_slot(struct vmm_vm *of, u32 slot)
         if (of->slots[i].used && of->slots[i].slot == slot)
             return &of->slots[i];
     return NULL;
+}
+void vmm_balloon_save(struct vmm_vm *of, struct vmm_balloon *out)
+{
+    *out = of->balloon;
+}
+s64 vmm_balloon_load(struct vmm_vm *of, const struct vmm_balloon *in)
+{
+    of->balloon = *in;
+    return 0;
 }
 void vmm_ioapic_save(struct vmm_ioapic *io, struct vmm_ioapic_state *s)
 {
@@ -195,10 +206,10 @@ static void make(void)
     host.vmx_basic = 0xda0400000000010;
     config = (struct vmm_vm_config){.memory_bytes = 64 * MIB, .vcpu_count = 1, .flags = VMM_VM_NESTED};
     vm = (struct vmm_vm){.vmm = &vmm, .config = &config, .vcpus = &vcpu, .migration = &migration};
-    vm.cpuid = &given.head;
-    supported(&given.head);
-    migration.cpuid = &have.head;
-    migration.msrs = &msrs.head;
+    vm.cpuid = (struct hv_cpuid2 *)(void *)given;
+    supported(vm.cpuid);
+    migration.cpuid = (struct hv_cpuid2 *)(void *)have;
+    migration.msrs = (struct hv_msrs *)(void *)msrs;
     migration.vcpus = &vcpu_state;
     migration.vm = &vm_state;
     migration.shape = &shape;
@@ -307,7 +318,7 @@ TEST(VmmMigration, EachLackIsRefusedAndNothingHasChanged)
         static struct vmm_vm vm_before;
         static struct vmm_migration before;
 
-        test_row(refusals[i].name);
+        test_row("%s", refusals[i].name);
         make();
         refusals[i].take();
         vm_before = vm;
@@ -369,7 +380,7 @@ TEST(VmmMigration, StartingRefusesBeforeAnythingBegins)
         static struct vmm_migration before;
         const u64 args[VMM_ACTION_ARGS] = {rows[i].to, 1, 300};
 
-        test_row(rows[i].name);
+        test_row("%s", rows[i].name);
         make();
         migration.phase = rows[i].phase;
         migration.missing = rows[i].missing;

@@ -163,17 +163,17 @@ TEST(VmmProgram, WithoutOneThereIsNone)
 
 // --- CPUID. ---
 
-static struct {
-    struct hv_cpuid2 head;
-    struct hv_cpuid_entry2 entries[12];
-} table;
+#define LEAVES 12u
+static _Alignas(
+    8) unsigned char table_bytes[sizeof(struct hv_cpuid2) + LEAVES * sizeof(struct hv_cpuid_entry2)];
+static struct hv_cpuid2 *const table = (struct hv_cpuid2 *)(void *)table_bytes;
 
 static struct hv_cpuid_entry2 *leaf(u32 function, u32 index)
 {
-    for (u32 i = 0; i < table.head.nent; i++)
-        if (table.head.entries[i].function == function && table.head.entries[i].index == index)
-            return &table.head.entries[i];
-    struct hv_cpuid_entry2 *e = &table.head.entries[table.head.nent++];
+    for (u32 i = 0; i < table->nent; i++)
+        if (table->entries[i].function == function && table->entries[i].index == index)
+            return &table->entries[i];
+    struct hv_cpuid_entry2 *e = &table->entries[table->nent++];
 
     *e = (struct hv_cpuid_entry2){
         .function = function, .index = index, .eax = ~0u, .ebx = ~0u, .ecx = ~0u, .edx = ~0u};
@@ -182,13 +182,13 @@ static struct hv_cpuid_entry2 *leaf(u32 function, u32 index)
 
 static void make_table(u32 vcpus)
 {
-    memset(&table, 0, sizeof table);
+    memset(table_bytes, 0, sizeof table_bytes);
     (void)leaf(1, 0), (void)leaf(7, 0), (void)leaf(0xb, 0), (void)leaf(0xb, 1), (void)leaf(0xd, 1);
     leaf(4, 0)->eax = 1 << 5, leaf(4, 3)->eax = 3 << 5;
     leaf(0xd, 0)->eax = 0x2ff;
     leaf(0xd, 2)->ebx = 576, leaf(0xd, 2)->eax = 256;
     leaf(0xd, 9)->ebx = 2688, leaf(0xd, 9)->eax = 8;
-    vmm_guest_cpuid(&table.head, vcpus);
+    vmm_guest_cpuid(table, vcpus, NULL, 0);
 }
 
 TEST(VmmGuestCpuid, WhatTheInterpreterDoesNotModelIsHidden)
@@ -199,6 +199,17 @@ TEST(VmmGuestCpuid, WhatTheInterpreterDoesNotModelIsHidden)
               0);
     EXPECT_EQ(leaf(7, 0)->ecx & (CPUID_WAITPKG | CPUID_CET_SS), 0);
     EXPECT_EQ(leaf(7, 0)->edx & CPUID_CET_IBT, 0);
+}
+
+TEST(VmmGuestCpuid, AVmHidesMore)
+{
+    static const struct vmm_cpuid_bit bits[] = {{1, 0, CPUID_ECX, CPUID_PCID},
+                                                {7, 0, CPUID_EBX, CPUID_INVPCID}};
+
+    make_table(1);
+    vmm_guest_cpuid(table, 1, bits, 2);
+    EXPECT_EQ(leaf(1, 0)->ecx & (CPUID_PCID | CPUID_X2APIC), CPUID_X2APIC);
+    EXPECT_EQ(leaf(7, 0)->ebx & (CPUID_INVPCID | CPUID_SMEP), CPUID_SMEP);
 }
 
 TEST(VmmGuestCpuid, WhatItModelsStays)

@@ -49,7 +49,7 @@ void offer_vmx(void)
     for (u32 i = 0; i < ARRAY_COUNT(rows); i++)
         fake_set_msr(0, rows[i].msr, rows[i].value);
     entries[0] = (struct hv_cpuid_entry2){.function = 1, .ecx = 1u << 5};
-    entries[1] = (struct hv_cpuid_entry2){.function = 0x80000001, .edx = 1u << 29};
+    entries[1] = (struct hv_cpuid_entry2){.function = 0x80000001, .edx = 1u << 27 | 1u << 29};
     struct hv_cpuid2 *c = (void *)hv_mmap(4096, 12, HV_MAP_DIRECT);
     c->nent = 2;
     c->entries[0] = entries[0];

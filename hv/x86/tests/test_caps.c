@@ -83,16 +83,13 @@ TEST(VmxControls, FollowProcessorAndKnobs)
 
 static u32 offered_edx(void)
 {
-    static struct {
-        struct hv_cpuid2 head;
-        struct hv_cpuid_entry2 entries[HV_CPUID_ENTRIES_MAX];
-    } c;
+    static struct hv_cpuid_entry2 entries[HV_CPUID_ENTRIES_MAX];
     u32 edx = 0;
 
-    u32 count = supported_cpuid(this_host(), c.entries, HV_CPUID_ENTRIES_MAX);
+    u32 count = supported_cpuid(this_host(), entries, HV_CPUID_ENTRIES_MAX);
 
     for (u32 i = 0; i < count; i++)
-        edx |= c.entries[i].function == 0x80000001 ? c.entries[i].edx : 0;
+        edx |= entries[i].function == 0x80000001 ? entries[i].edx : 0;
     return edx;
 }
 static void offers(void)

@@ -157,7 +157,7 @@ TEST(Decode, SaysWhatIsNoInstructionAndWhatItDoesNotKnow)
         {"addps xmm0, [rdi]",                CODE_64, DECODE_UNKNOWN, {0x0f, 0x58, 0x07}, 3},
         {"fld dword [rdi]",                  CODE_64, DECODE_UNKNOWN, {0xd9, 0x07}, 2},
         {"ud2",                              CODE_64, DECODE_UNKNOWN, {0x0f, 0x0b}, 2},
-        {"movq mm0, [rdi]",                  CODE_64, DECODE_UNKNOWN, {0x0f, 0x6f, 0x07}, 3},
+        {"paddb mm0, [rdi]",                 CODE_64, DECODE_UNKNOWN, {0x0f, 0xfc, 0x07}, 3},
         {"group 11, reg 1",                  CODE_64, DECODE_UNKNOWN, {0xc7, 0x0f, 0, 0, 0, 0}, 6},
         {"lock mov [rdi], eax",              CODE_64, DECODE_INVALID, {0xf0, 0x89, 0x07}, 3},
         {"lock add eax, [rdi]",              CODE_64, DECODE_INVALID, {0xf0, 0x03, 0x07}, 3},

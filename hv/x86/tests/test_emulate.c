@@ -108,6 +108,29 @@ TEST(Emulate, SixteenByteMovesAreTwoAccessesAndKnowAlignment)
 
 // --- Two pages.
 
+static void mmx(void)
+{
+    const u64 content = 0x1122334455667788;
+
+    guest_setup(GUEST_LONG);
+    memcpy(m.device, &content, 8);
+    m.regs->rdi = G_DEVICE;
+    EMULATE(0x0f, 0x6f, 0x2f); // movq mm5, [rdi]
+    EXPECT_EQ(m.access_count, 1);
+    EXPECT_EQ(m.accesses[0].len, 8);
+    m.regs->rdi = G_DEVICE + 0x21;
+    EMULATE(0x44, 0x0f, 0x7f, 0x2f); // movq [rdi], mm5: REX.R is ignored
+    EXPECT_EQ(m.access_count, 1);
+    EXPECT_MEMEQ(m.device + 0x21, &content, 8);
+    m.sregs->cr0 |= X86_CR0_EM;
+    EMULATE(0x0f, 0x6f, 0x2f);
+    EXPECT_EQ(m.intr_info, INTR_INFO_VALID | INTR_TYPE_HARD_EXCEPTION | UD_VECTOR);
+}
+TEST(Emulate, MovqOfMmxRegistersIsOneAccess)
+{
+    EXPECT_EQ(with_vm(&(struct test_vm_options){0}, mmx), 0);
+}
+
 static void crossing(void)
 {
     guest_setup(GUEST_LONG);

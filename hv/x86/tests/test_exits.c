@@ -268,6 +268,46 @@ TEST(Exits, InsFaultsBeforeThePortIsRead)
     EXPECT_EQ(with_vm(&(struct test_vm_options){0}, string_faults), 0);
 }
 
+static void two_to_a_device(struct hw_gprs *r)
+{
+    r->r[GPR_RCX] = 2;
+    r->r[GPR_RDI] = 0xfe000ffe;
+    string_exit(r, 1, true);
+}
+static void behind_ins(struct hw_gprs *r)
+{
+    seen[2] = r->r[GPR_RCX];
+    seen[3] = r->r[GPR_RDI];
+    guest_exit(EXIT_REASON_CPUID, 0, 2);
+}
+static void string_to_device(void)
+{
+    static const guest_step steps[] = {two_to_a_device, behind_ins};
+
+    guest_is_machine_code();
+    script_guest(steps, 2);
+    EXPECT_EQ(run_vm(), 0);
+    EXPECT_EQ(t.run->exit_reason, HV_EXIT_IO);
+    EXPECT_EQ(t.run->io.count, 2);
+    ((u8 *)t.run + t.run->io.data_offset)[0] = 0x11;
+    ((u8 *)t.run + t.run->io.data_offset)[1] = 0x22;
+    for (u32 i = 0; i < 2; i++) {
+        EXPECT_EQ(run_vm(), 0);
+        EXPECT_EQ(t.run->exit_reason, HV_EXIT_MMIO);
+        EXPECT_TRUE(t.run->mmio.is_write);
+        EXPECT_EQ(t.run->mmio.phys_addr, 0xfe000ffe + i);
+        EXPECT_EQ(t.run->mmio.len, 1);
+        EXPECT_EQ(t.run->mmio.data[0], 0x11 * (i + 1));
+    }
+    (void)run_vm();
+    EXPECT_EQ(seen[2], 0);
+    EXPECT_EQ(seen[3], 0xfe001000);
+}
+TEST(Exits, WhatInsReadsGoesToDevicesElementByElement)
+{
+    EXPECT_EQ(with_vm(&(struct test_vm_options){0}, string_to_device), 0);
+}
+
 // --- Failed entries.
 
 static enum hw_vmx_status vmfail(struct hw_gprs *r, bool launch)

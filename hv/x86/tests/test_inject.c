@@ -151,3 +151,56 @@ TEST(Inject, AtMostTwoNmisWait)
 {
     EXPECT_EQ(with_vm(&(struct test_vm_options){0}, many_nmis), 0);
 }
+
+static u64 pending_bs[2], entered_rip[2];
+
+static void debug_exit(u32 blocking, u32 type, u64 tf)
+{
+    guest_exit(EXIT_REASON_EXCEPTION_NMI, type == INTR_TYPE_HARD_EXCEPTION ? DEBUG_INFO_BS : 0, 1);
+    fake_vmcs_write(VM_EXIT_INTR_INFO, INTR_INFO_VALID | type | DB_VECTOR);
+    fake_vmcs_write(GUEST_INTERRUPTIBILITY_INFO, blocking);
+    fake_vmcs_write(GUEST_PENDING_DBG_EXCEPTIONS, 0);
+    fake_vmcs_write(GUEST_RFLAGS, X86_RFLAGS_FIXED | tf);
+    fake_vmcs_write(GUEST_RIP, 0x1000);
+}
+static void step_behind_sti(struct hw_gprs *r)
+{
+    (void)r;
+    debug_exit(INTERRUPTIBILITY_STI, INTR_TYPE_HARD_EXCEPTION, X86_RFLAGS_TF);
+}
+static void int1_stepped(struct hw_gprs *r)
+{
+    (void)r;
+    pending_bs[0] = fake_vmcs_read(GUEST_PENDING_DBG_EXCEPTIONS) & DEBUG_INFO_BS;
+    entered_rip[0] = fake_vmcs_read(GUEST_RIP);
+    info[0] = fake_vmcs_read(VM_ENTRY_INTR_INFO_FIELD);
+    debug_exit(INTERRUPTIBILITY_MOV_SS, INTR_TYPE_PRIV_SOFT_EXCEPTION, X86_RFLAGS_TF);
+}
+static void behind_int1(struct hw_gprs *r)
+{
+    (void)r;
+    pending_bs[1] =
+        fake_vmcs_read(GUEST_INTERRUPTIBILITY_INFO) | fake_vmcs_read(GUEST_PENDING_DBG_EXCEPTIONS);
+    entered_rip[1] = fake_vmcs_read(GUEST_RIP);
+    info[1] = fake_vmcs_read(VM_ENTRY_INTR_INFO_FIELD);
+    guest_exit(EXIT_REASON_EXTERNAL_INTERRUPT, 0, 0);
+    fake_vmcs_write(VM_EXIT_INTR_INFO, INTR_INFO_VALID | 0xfd);
+}
+static void debug_exceptions(void)
+{
+    static const guest_step steps[] = {step_behind_sti, int1_stepped, behind_int1};
+
+    script_guest(steps, 3);
+    EXPECT_EQ(run_vm(), 0);
+    EXPECT_EQ(info[0], INTR_INFO_VALID | INTR_TYPE_HARD_EXCEPTION | DB_VECTOR);
+    EXPECT_EQ(pending_bs[0], DEBUG_INFO_BS);
+    EXPECT_EQ(entered_rip[0], 0x1000);
+    EXPECT_EQ(info[1], INTR_INFO_VALID | INTR_TYPE_HARD_EXCEPTION | DB_VECTOR);
+    EXPECT_EQ(pending_bs[1], 0);
+    EXPECT_EQ(entered_rip[1], 0x1001);
+}
+// SDM 26.3.1.5; INT1's exit is on the instruction, its exception behind it (SDM vol. 2, INT1).
+TEST(Inject, DebugExceptionsOfStepsInAShadowAndOfInt1)
+{
+    EXPECT_EQ(with_vm(&(struct test_vm_options){0}, debug_exceptions), 0);
+}

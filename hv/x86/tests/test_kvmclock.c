@@ -16,12 +16,12 @@ static struct knobs knobs;
 
 static void give_cpuid(u32 features)
 {
-    struct {
-        struct hv_cpuid2 head;
-        struct hv_cpuid_entry2 entries[1];
-    } c = {.head.nent = 1, .entries = {{.function = 0x40000001, .eax = features}}};
+    _Alignas(8) u8 bytes[sizeof(struct hv_cpuid2) + sizeof(struct hv_cpuid_entry2)] = {0};
+    struct hv_cpuid2 *c = (struct hv_cpuid2 *)(void *)bytes;
 
-    EXPECT_EQ(hv_ioctl_ptr(t.vcpu, HV_SET_CPUID2, &c), 0);
+    c->nent = 1;
+    c->entries[0] = (struct hv_cpuid_entry2){.function = 0x40000001, .eax = features};
+    EXPECT_EQ(hv_ioctl_ptr(t.vcpu, HV_SET_CPUID2, c), 0);
 }
 
 static void run_body(void (*body)(void))
@@ -37,12 +37,6 @@ static u64 read_clock(struct pvclock_vcpu_time_info *info)
 
     delta = info->tsc_shift < 0 ? delta >> -info->tsc_shift : delta << info->tsc_shift;
     return info->system_time + mul_u64_u64_shr(delta, info->tsc_to_system_mul, 32);
-}
-
-static void update(void)
-{
-    EXPECT_TRUE(check_request(REQ_CLOCK_UPDATE, &t.v->vcpu));
-    kvmclock_update(t.v);
 }
 
 static void expect_time(void)
@@ -65,26 +59,48 @@ static void system_time(void)
     give_cpuid(CPUID_KVM_CLOCKSOURCE | CPUID_KVM_CLOCKSOURCE2);
     vcpu_load(&t.v->vcpu);
     EXPECT_EQ(msr_write(t.v, PV_MSR_KVM_SYSTEM_TIME_NEW, AT | 1, false), 0);
-    update();
     expect_time();
     fake_pass(5000000);
     expect_time();
     // The guest moves its TSC: the clock goes on as before.
     EXPECT_EQ(msr_write(t.v, MSR_IA32_TSC, 1ull << 60, false), 0);
-    update();
     expect_time();
     EXPECT_EQ(msr_read(t.v, PV_MSR_KVM_SYSTEM_TIME, &value, false), 0); // Both numbers are one register.
     EXPECT_EQ(value, AT | 1);
     // Off: nothing is written any more.
     EXPECT_EQ(msr_write(t.v, PV_MSR_KVM_SYSTEM_TIME, 0, false), 0);
     EXPECT_EQ(vm_write_guest(t.v->vcpu.vm, gpa(AT), &info, sizeof(info)), 0);
-    update();
+    EXPECT_EQ(msr_write(t.v, MSR_IA32_TSC, 0, false), 0);
     EXPECT_EQ(read_clock(&info), 0);
     vcpu_put(&t.v->vcpu);
 }
 TEST(Kvmclock, ShowsTheTimeSinceTheVmWasMade)
 {
     run_body(system_time);
+}
+
+// Whatever the TSC's rate: a fraction with its highest bit set, and a shift either way.
+static void rates(void)
+{
+    static const u64 khz[] = {300000, 999999, 1000000, 2100000, 3700001, 8000000};
+    struct host *host = this_host();
+    u64 own = host->tsc_khz;
+
+    give_cpuid(CPUID_KVM_CLOCKSOURCE);
+    vcpu_load(&t.v->vcpu);
+    fake_pass(50000000);
+    for (u32 i = 0; i < ARRAY_COUNT(khz); i++) {
+        host->tsc_khz = khz[i];
+        test_row("%llu kHz", (unsigned long long)khz[i]);
+        EXPECT_EQ(msr_write(t.v, PV_MSR_KVM_SYSTEM_TIME, AT | 1, false), 0);
+        expect_time();
+    }
+    host->tsc_khz = own;
+    vcpu_put(&t.v->vcpu);
+}
+TEST(Kvmclock, ScalesEveryRateOfTheTsc)
+{
+    run_body(rates);
 }
 
 static void wall_clock(void)

@@ -2,6 +2,7 @@
 // The virtual local APIC and its timer: priorities, EOI, destinations, registers, counting
 // (SDM 10.5, 10.6, 10.8, 10.12).
 #include "hv/lib/bitmap.h"
+#include "hv/x86/apicv.h"
 #include "hv/x86/lapic_state.h"
 #include "hv/x86/tests/vm_fixture.h"
 #include "spec/cpuid.h"
@@ -81,6 +82,7 @@ static void registers(void)
         {0x83e, 0xb, 0, 0},        {0x83e, 4, 1, 0},
         {0x83f, 0x41, 0, 1},       {0x83f, 0x141, 1, 1},
         {0x840, 0, 1, 1},          {0x804, 0, 1, 1},
+        {0x82f, 0, 1, 1},          {0x83c, 0, 1, 1}, // No LVT CMCI: MCG_CAP has no bit 10.
         {0x830, 1ull << 20, 1, 0}, {0x830, 0x4041 | 3ull << 18, 0, 0},
     };
     struct x86_vcpu *v = t.v;
@@ -104,6 +106,31 @@ static void registers(void)
 TEST(Lapic, X2apicRegistersHaveTheAccessOfTable106)
 {
     run_body(registers, true);
+}
+
+static void read_through(void)
+{
+    static const struct {
+        u32 msr;
+        bool intercepted;
+    } rows[] = {{0x800, true},  {0x802, false}, {0x808, false}, {0x80b, true}, {0x82f, true},
+                {0x830, false}, {0x839, true},  {0x83c, true},  {0x83f, true}, {0x8ff, true}};
+
+    const u8 *map = t.v->vmcs01.msr_bitmap;
+
+    vcpu_load(&t.v->vcpu);
+    x2apic_on(t.v);
+    t.v->apicv_active = true;
+    apicv_update_msr_bitmap(t.v);
+    for (u32 i = 0; i < ARRAY_COUNT(rows); i++)
+        EXPECT_EQ(map[rows[i].msr / 8] >> rows[i].msr % 8 & 1, rows[i].intercepted);
+    t.v->apicv_active = false;
+    vcpu_put(&t.v->vcpu);
+}
+// The processor answers any number of the range from the page, also those that must fault (29.5).
+TEST(Lapic, OnlyRegistersThatExistAreReadWithoutAnExit)
+{
+    run_body(read_through, true);
 }
 
 static void memory_page(void)
@@ -202,6 +229,7 @@ static void shared_id(void)
     struct vcpu *vcpu;
 
     EXPECT_GT(hv_ioctl(t.vm, HV_CREATE_VCPU, 1), 0);
+    EXPECT_GT(hv_ioctl(t.vm, HV_CREATE_VCPU, 2), 0);
     vm_for_each_vcpu(i, vcpu, v->vcpu.vm)
     {
         vcpu_load(vcpu);
@@ -211,8 +239,8 @@ static void shared_id(void)
         EXPECT_TRUE(irqchip_mmio(to_x86(vcpu), 0xfee00020, true, &id, 4));
         vcpu_put(vcpu);
     }
-    EXPECT_EQ(apic_deliver(v->vcpu.vm, NULL, &(struct apic_interrupt){.dest = 5, .vector = 0x41}), 2);
-    EXPECT_EQ(took(0x41), 0x3);
+    EXPECT_EQ(apic_deliver(v->vcpu.vm, NULL, &(struct apic_interrupt){.dest = 5, .vector = 0x41}), 3);
+    EXPECT_EQ(took(0x41), 0x7);
     EXPECT_EQ(apic_deliver(v->vcpu.vm, NULL, &(struct apic_interrupt){.dest = 1, .vector = 0x42}), -1);
     vcpu_load(&v->vcpu);
     EXPECT_FALSE(lapic_fast_icr(v, 5ull << 32 | 0x43)); // The slow path's.
@@ -226,14 +254,14 @@ TEST(Lapic, ProcessorsWithOneIdAllTakeWhatIsSentToIt)
 // SDM 10.4.3: while IA32_APIC_BASE has it disabled, CPUID says so, its page is not there, state is lost.
 static void switched_off(void)
 {
-    struct {
-        struct hv_cpuid2 head;
-        struct hv_cpuid_entry2 entries[1];
-    } c = {.head.nent = 1, .entries = {{.function = 1, .edx = CPUID_APIC}}};
+    _Alignas(8) u8 bytes[sizeof(struct hv_cpuid2) + sizeof(struct hv_cpuid_entry2)] = {0};
+    struct hv_cpuid2 *c = (struct hv_cpuid2 *)(void *)bytes;
     struct x86_vcpu *v = t.v;
     u32 value = 0x1ff;
 
-    EXPECT_EQ(hv_ioctl_ptr(t.vcpu, HV_SET_CPUID2, &c), 0);
+    c->nent = 1;
+    c->entries[0] = (struct hv_cpuid_entry2){.function = 1, .edx = CPUID_APIC};
+    EXPECT_EQ(hv_ioctl_ptr(t.vcpu, HV_SET_CPUID2, c), 0);
     vcpu_load(&v->vcpu);
     EXPECT_TRUE(guest_cpuid_has(v, 1, 0, CPUID_EDX, CPUID_APIC));
     EXPECT_TRUE(irqchip_mmio(v, 0xfee000f0, true, &value, 4));
@@ -242,13 +270,18 @@ static void switched_off(void)
     EXPECT_FALSE(irqchip_mmio(v, 0xfee00030, false, &value, 4));
     lapic_set_cr8(v, 9); // CR8 stays (10.8.6).
     EXPECT_EQ(lapic_get_cr8(v), 9);
-    // x2APIC is offered by CPUID only.
-    EXPECT_EQ(lapic_set_base(v, 0xfed40000 | APIC_BASE_BSP | APIC_BASE_EN, false), 0); // And may move.
+    // It takes nothing from others, NMIs neither.
+    EXPECT_EQ(apic_deliver(v->vcpu.vm, NULL,
+                           &(struct apic_interrupt){.mode = APIC_DM_NMI, .shorthand = APIC_ICR_ALL}),
+              -1);
+    EXPECT_EQ(v->nmi_queued, 0);
+    EXPECT_EQ(lapic_set_base(v, 0xfed40000 | APIC_BASE_BSP | APIC_BASE_EN, false), 0); // It may move.
     EXPECT_TRUE(guest_cpuid_has(v, 1, 0, CPUID_EDX, CPUID_APIC));
     EXPECT_TRUE(irqchip_mmio(v, 0xfed400f0, false, &value, 4));
     EXPECT_EQ(value & APIC_SVR_ENABLE, 0);
     EXPECT_TRUE(irqchip_mmio(v, 0xfed40080, false, &value, 4));
     EXPECT_EQ(value, 0x90);
+    // CPUID does not offer x2APIC mode.
     EXPECT_EQ(lapic_set_base(v, 0xfed40000 | APIC_BASE_BSP | APIC_BASE_EN | APIC_BASE_EXTD, false), 1);
     vcpu_put(&v->vcpu);
 }

@@ -153,3 +153,37 @@ TEST(NestedInstructions, FieldsKeepTheirWidthAndSurviveVmclear)
 {
     EXPECT_EQ(with_vm(&(struct test_vm_options){.irqchip = true}, values), 0);
 }
+
+static void capabilities(void)
+{
+    u64 controls, highest;
+
+    offer_vmx();
+    EXPECT_EQ(nested_msr_read(t.v, MSR_IA32_VMX_PROCBASED_CTLS2, &controls), 0);
+    EXPECT_EQ(controls >> 32 & CPU2_RDRAND_EXITING, 0);                 // L1's CPUID has no RDRAND ...
+    EXPECT_EQ(controls >> 32 & CPU2_ENABLE_RDTSCP, CPU2_ENABLE_RDTSCP); // ... but RDTSCP.
+    EXPECT_EQ(nested_msr_read(t.v, MSR_IA32_VMX_VMCS_ENUM, &highest), 0);
+    EXPECT_TRUE(vmcs12_index(0x2000u | (u32)highest) >= 0 || vmcs12_index((u32)highest) >= 0 ||
+                vmcs12_index(0x6000u | (u32)highest) >= 0 || vmcs12_index(0x4000u | (u32)highest) >= 0);
+    for (u32 type = 0; type < 16; type++)
+        EXPECT_EQ(vmcs12_index(type << 10 | ((u32)highest + 2)), -1);
+    vcpu_put(&t.v->vcpu);
+}
+// SDM A.3.3, A.9.
+TEST(NestedCapabilities, FollowCpuidAndTheFieldsThatThereAre)
+{
+    EXPECT_EQ(with_vm(&(struct test_vm_options){0}, capabilities), 0);
+}
+
+static void pat_of_l2(void)
+{
+    nested_start(0);
+    V12(t.v->nested, VM_ENTRY_CONTROLS) |= ENTRY_LOAD_PAT;
+    V12(t.v->nested, GUEST_IA32_PAT) = 0x0606060606060600;
+    EXPECT_EQ(l2_access(0x5000, QUAL_EPT_READ), 0);
+    EXPECT_EQ(t.v->pat, 0x0606060606060600); // Without "load IA32_PAT" on exits it stays (SDM 27.5.1).
+}
+TEST(NestedEntry, LoadsThePatThatRdmsrThenReads) // SDM 26.3.2.1
+{
+    EXPECT_EQ(with_vm(&(struct test_vm_options){0}, pat_of_l2), 0);
+}

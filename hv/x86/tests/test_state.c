@@ -1,7 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 // State ioctls: what comes back, what is refused and with which error, and that refusals change nothing.
 #include "hv/lib/errno.h"
+#include "hv/x86/cpuid.h"
+#include "hv/x86/msr.h"
 #include "hv/x86/tests/vm_fixture.h"
+#include "spec/cpuid.h"
+#include "spec/msrs.h"
 #include <string.h>
 
 static void *user_page(void)
@@ -138,6 +142,10 @@ static void small_ones(void)
     msrs->nmsrs = HV_MSRS_MAX + 1;
     EXPECT_EQ(hv_ioctl_ptr(t.vcpu, HV_GET_MSRS, msrs), -E2BIG);
 
+    // A guest without the feature has not its command either.
+    EXPECT_EQ(msr_write(t.v, MSR_IA32_FLUSH_CMD, FLUSH_CMD_L1D, false), 1);
+    EXPECT_EQ(msr_write(t.v, MSR_IA32_FLUSH_CMD, FLUSH_CMD_L1D, true), 0);
+
     cpuid->nent = 1;
     EXPECT_EQ(hv_ioctl_ptr(HV_HANDLE_SYSTEM, HV_GET_SUPPORTED_CPUID, cpuid), -E2BIG);
     EXPECT_GT(cpuid->nent, 5);
@@ -149,4 +157,52 @@ static void small_ones(void)
 TEST(State, ErrnosAreKvms)
 {
     EXPECT_EQ(with_vm(&(struct test_vm_options){0}, small_ones), 0);
+}
+
+// --- XCR0 and what CPUID shows of it.
+
+static u64 xcr0_in_guest;
+
+static void xsetbv(struct hw_gprs *r)
+{
+    r->r[GPR_RCX] = 0xabcd00000000; // The upper half is ignored.
+    r->r[GPR_RDX] = 0;
+    r->r[GPR_RAX] = XFEATURE_X87 | XFEATURE_SSE | XFEATURE_PKRU;
+    guest_exit(EXIT_REASON_XSETBV, 0, 3);
+}
+static void behind_xsetbv(struct hw_gprs *r)
+{
+    (void)r;
+    xcr0_in_guest = fake_xcr0();
+    guest_exit(EXIT_REASON_TRIPLE_FAULT, 0, 0);
+}
+
+static void extended_state(void)
+{
+    static const guest_step steps[] = {xsetbv, behind_xsetbv};
+    const struct hv_cpuid_entry2 *e;
+    struct hv_cpuid2 *c = user_page();
+
+    c->nent = HV_CPUID_ENTRIES_MAX;
+    EXPECT_EQ(hv_ioctl_ptr(HV_HANDLE_SYSTEM, HV_GET_SUPPORTED_CPUID, c), 0);
+    EXPECT_EQ(hv_ioctl_ptr(t.vcpu, HV_SET_CPUID2, c), 0);
+    vcpu_load(&t.v->vcpu);
+    EXPECT_EQ(guest_cpuid_entry(t.v, 0xd, 0)->ebx, 576);
+    EXPECT_FALSE(guest_cpuid_has(t.v, 7, 0, CPUID_ECX, CPUID_OSPKE));
+    EXPECT_EQ(vcpu_set_cr4(t.v, X86_CR4_OSXSAVE | X86_CR4_PKE), 0);
+    EXPECT_TRUE(guest_cpuid_has(t.v, 1, 0, CPUID_ECX, CPUID_OSXSAVE));
+    EXPECT_TRUE(guest_cpuid_has(t.v, 7, 0, CPUID_ECX, CPUID_OSPKE));
+    vcpu_put(&t.v->vcpu);
+    script_guest(steps, 2);
+    (void)run_vm();
+    EXPECT_EQ(xcr0_in_guest, XFEATURE_X87 | XFEATURE_SSE | XFEATURE_PKRU);
+    EXPECT_EQ(fake_xcr0(), XFEATURE_X87 | XFEATURE_SSE | XFEATURE_AVX | XFEATURE_PKRU); // The host's.
+    e = guest_cpuid_entry(t.v, 0xd, 0);
+    EXPECT_EQ(e->ebx, 2696); // Where PKRU ends.
+    EXPECT_EQ(guest_cpuid_entry(t.v, 0xd, 1)->ebx, 576 + 8);
+}
+// SDM vol. 1 13.3 to 13.4.3.
+TEST(State, GuestsHaveTheirOwnXcr0WhichCpuidShows)
+{
+    EXPECT_EQ(with_vm(&(struct test_vm_options){0}, extended_state), 0);
 }

@@ -18,7 +18,7 @@ static struct {
     bool has_operand;
     unsigned insn_count;
     bool machine_code;
-    u64 xmm[16][2];
+    u64 xmm[16][2], mmx[8];
 } f;
 
 // --- The door to guest-linear memory.
@@ -36,6 +36,18 @@ void hw_guest_read_xmm(unsigned n, u64 value[2])
 void hw_guest_write_xmm(unsigned n, const u64 value[2])
 {
     memcpy(f.xmm[n], value, 16);
+}
+
+bool hw_guest_read_mmx(unsigned n, u64 *value)
+{
+    *value = f.mmx[n];
+    return true;
+}
+
+bool hw_guest_write_mmx(unsigned n, u64 value)
+{
+    f.mmx[n] = value;
+    return true;
 }
 
 void guest_is_machine_code(void)

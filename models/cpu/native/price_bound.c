@@ -10,7 +10,8 @@
 // Not a port: the divider, busy for busy_cycles of each division; and the bus lock of a LOCK prefix.
 #define UNIT_DIVIDER (1u << 14)
 #define UNIT_LOCK (1u << 15)
-#define REGISTERS 18
+#define VECTOR 18 // The first vector register, behind the others
+#define REGISTERS (VECTOR + PRICE_VECTORS)
 // Bytes that one uop group of a REP string instruction moves, and the count where it is no constant of its
 // block.
 #define STRING_UNIT_BYTES 16
@@ -190,6 +191,15 @@ static uint32_t latest(const uint32_t *ready, uint32_t registers)
     return cycle;
 }
 
+static uint32_t latest_vector(const uint32_t *ready, uint32_t registers)
+{
+    uint32_t cycle = 0;
+    for (; registers != 0; registers &= registers - 1)
+        if (ready[VECTOR + __builtin_ctz(registers)] > cycle)
+            cycle = ready[VECTOR + __builtin_ctz(registers)];
+    return cycle;
+}
+
 static uint32_t chain_step(uint32_t *ready, const struct price_classes *c, const struct price_insn *p)
 {
     uint32_t start = latest(ready, p->load || p->store ? p->address_reads : 0);
@@ -197,6 +207,9 @@ static uint32_t chain_step(uint32_t *ready, const struct price_classes *c, const
         start += c->by_id[PRICE_CLASS_load]->latency_cycles;
     uint32_t others =
         latest(ready, p->load && p->class == NULL ? 0 : p->reads & (p->load ? ~p->address_reads : ~0u));
+    uint32_t vectors = latest_vector(ready, p->load && p->class == NULL ? 0 : p->vector_reads);
+    if (vectors > others)
+        others = vectors;
     if (p->load && p->class != NULL && others > start)
         start = others;
     if (!p->load && others > start)
@@ -204,6 +217,8 @@ static uint32_t chain_step(uint32_t *ready, const struct price_classes *c, const
     uint32_t end = start + (p->class != NULL ? p->class->latency_cycles : 0);
     for (uint32_t w = p->writes & ~PRICE_OTHER; w != 0; w &= w - 1)
         ready[__builtin_ctz(w)] = end;
+    for (uint32_t w = p->vector_writes; w != 0; w &= w - 1)
+        ready[VECTOR + __builtin_ctz(w)] = end;
     return end;
 }
 

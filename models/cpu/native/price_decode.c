@@ -43,12 +43,7 @@ bool price_classes_open(struct price_classes *c, const struct uarch *u, char *er
 // -------------------------------------------------------------------------------------------------------------------
 // Registers.
 
-struct reg {
-    uint32_t bit;
-    bool narrow; // 8 or 16 bits: a write keeps the rest
-};
-
-static struct reg reg_of(unsigned id)
+struct price_reg price_reg_of(unsigned id)
 {
     // Columns: the 64-, 32-, 16- and 8-bit names of general register 0, 1, ...
     static const uint16_t names[16][4] = {
@@ -76,14 +71,19 @@ static struct reg reg_of(unsigned id)
     for (unsigned r = 0; r < 16; r++)
         for (unsigned width = 0; width < 4; width++)
             if (names[r][width] == id)
-                return (struct reg){1u << r, width >= 2};
+                return (struct price_reg){1u << r, width >= 2, 0};
     for (unsigned r = 0; r < 4; r++)
         if (high[r] == id)
-            return (struct reg){1u << r, true};
+            return (struct price_reg){1u << r, true, 0};
     for (size_t i = 0; i < sizeof none / sizeof none[0]; i++)
         if (none[i] == id)
-            return (struct reg){0, false};
-    return (struct reg){id == X86_REG_EFLAGS ? PRICE_FLAGS : PRICE_OTHER, false};
+            return (struct price_reg){0, false, 0};
+    if (id >= X86_REG_XMM0 && id < X86_REG_XMM0 + 16)
+        return (struct price_reg){PRICE_OTHER, false, 1u << (id - X86_REG_XMM0)};
+    if ((id >= X86_REG_ST0 && id <= X86_REG_ST7) || (id >= X86_REG_MM0 && id <= X86_REG_MM7) ||
+        id == X86_REG_FPSW)
+        return (struct price_reg){PRICE_OTHER, false, PRICE_X87};
+    return (struct price_reg){id == X86_REG_EFLAGS ? PRICE_FLAGS : PRICE_OTHER, false, 0};
 }
 
 #define FLAGS_TEST                                                                                           \
@@ -97,13 +97,20 @@ static void registers(struct price_insn *p, csh handle, const cs_insn *in)
     uint64_t flags = in->detail->x86.eflags;
     if (cs_regs_access(handle, in, reads, &read_count, writes, &write_count) != CS_ERR_OK) {
         p->reads = p->writes = PRICE_OTHER;
+        p->foreign = true;
         return;
     }
-    for (uint8_t i = 0; i < read_count; i++)
-        p->reads |= reg_of(reads[i]).bit;
+    for (uint8_t i = 0; i < read_count; i++) {
+        struct price_reg r = price_reg_of(reads[i]);
+        p->reads |= r.bit;
+        p->vector_reads |= r.vector;
+        p->foreign |= r.bit == PRICE_OTHER && r.vector == 0;
+    }
     for (uint8_t i = 0; i < write_count; i++) {
-        struct reg r = reg_of(writes[i]);
+        struct price_reg r = price_reg_of(writes[i]);
         p->writes |= r.bit;
+        p->vector_writes |= r.vector;
+        p->foreign |= r.bit == PRICE_OTHER && r.vector == 0;
         if (r.narrow)
             p->reads |= r.bit;
     }
@@ -164,8 +171,8 @@ static void memory(struct price_insn *p, const cs_insn *in)
     enum first_operand use = in->id == X86_INS_LEA ? ADDRESS : READ;
     if (m == &in->detail->x86.operands[0])
         use = first_operand(in->id);
-    p->address_reads = reg_of(m->mem.base).bit | reg_of(m->mem.index).bit;
-    p->indexed = reg_of(m->mem.index).bit != 0;
+    p->address_reads = price_reg_of(m->mem.base).bit | price_reg_of(m->mem.index).bit;
+    p->indexed = price_reg_of(m->mem.index).bit != 0;
     p->load = use == READ || use == READ_WRITE;
     p->store = use == WRITE || use == READ_WRITE || (use == READ && in->id == X86_INS_XCHG);
 }
@@ -173,20 +180,14 @@ static void memory(struct price_insn *p, const cs_insn *in)
 // -------------------------------------------------------------------------------------------------------------------
 // Classes. Each rule may change p->class and add what the operands cost.
 
-typedef void rule(struct price_insn *p, const cs_insn *in, const struct price_classes *c);
 #define TO(name) (c->by_id[PRICE_CLASS_##name])
 
 // An operand that the instruction does not have is of type X86_OP_INVALID.
-static const cs_x86_op *operand(const cs_insn *in, unsigned index)
+const cs_x86_op *price_operand(const cs_insn *in, unsigned index)
 {
     static const cs_x86_op none;
 
     return index < in->detail->x86.op_count ? &in->detail->x86.operands[index] : &none;
-}
-
-static bool is_reg(const cs_x86_op *o)
-{
-    return o->type == X86_OP_REG;
 }
 
 static bool has_immediate(const cs_insn *in)
@@ -199,16 +200,16 @@ static bool has_immediate(const cs_insn *in)
 
 static void classify_alu(struct price_insn *p, const cs_insn *in, const struct price_classes *c)
 {
-    const cs_x86_op *a = operand(in, 0), *b = operand(in, 1);
+    const cs_x86_op *a = price_operand(in, 0), *b = price_operand(in, 1);
     const cs_x86_op *m = memory_operand(in);
-    bool same = is_reg(a) && is_reg(b) && a->reg == b->reg && a->size >= 4;
+    bool same = price_is_reg(a) && price_is_reg(b) && a->reg == b->reg && a->size >= 4;
     if (same && (in->id == X86_INS_XOR || in->id == X86_INS_SUB)) {
         p->class = TO(zero_idiom);
         p->reads = 0;
         p->constant = true;
         p->immediate = 0;
     }
-    p->moves_stack = is_reg(a) && a->reg == X86_REG_RSP && b->type == X86_OP_IMM &&
+    p->moves_stack = price_is_reg(a) && a->reg == X86_REG_RSP && b->type == X86_OP_IMM &&
                      (in->id == X86_INS_ADD || in->id == X86_INS_SUB);
     // A rip-relative address and an immediate do not fit into one micro-fused uop (OPT 2.4.1.3).
     if (m != NULL && m->mem.base == X86_REG_RIP && has_immediate(in))
@@ -231,14 +232,14 @@ static void classify_step(struct price_insn *p, const cs_insn *in, const struct 
 
 static void classify_move(struct price_insn *p, const cs_insn *in, const struct price_classes *c)
 {
-    const cs_x86_op *a = operand(in, 0), *b = operand(in, 1);
+    const cs_x86_op *a = price_operand(in, 0), *b = price_operand(in, 1);
     if (p->load || p->store) {
         p->class = NULL;
-    } else if (is_reg(a) && is_reg(b)) {
+    } else if (price_is_reg(a) && price_is_reg(b)) {
         p->copy = true;
         if (a->size >= 4 && c->u->front_end.move_elimination)
             p->class = TO(move_eliminated);
-    } else if (is_reg(a) && b->type == X86_OP_IMM) {
+    } else if (price_is_reg(a) && b->type == X86_OP_IMM) {
         p->constant = true;
         p->immediate = b->imm;
     }
@@ -246,11 +247,11 @@ static void classify_move(struct price_insn *p, const cs_insn *in, const struct 
 
 static void classify_extend(struct price_insn *p, const cs_insn *in, const struct price_classes *c)
 {
-    const cs_x86_op *a = operand(in, 0), *b = operand(in, 1);
+    const cs_x86_op *a = price_operand(in, 0), *b = price_operand(in, 1);
     if (p->load && a->size >= 4) {
         p->class = NULL;
-    } else if (in->id == X86_INS_MOVZX && is_reg(b) && b->size == 1 && a->size >= 4 && b->reg != X86_REG_AH &&
-               b->reg != X86_REG_BH && b->reg != X86_REG_CH && b->reg != X86_REG_DH &&
+    } else if (in->id == X86_INS_MOVZX && price_is_reg(b) && b->size == 1 && a->size >= 4 &&
+               b->reg != X86_REG_AH && b->reg != X86_REG_BH && b->reg != X86_REG_CH && b->reg != X86_REG_DH &&
                c->u->front_end.move_elimination) {
         p->class = TO(move_eliminated);
     }
@@ -258,10 +259,10 @@ static void classify_extend(struct price_insn *p, const cs_insn *in, const struc
 
 static void classify_lea(struct price_insn *p, const cs_insn *in, const struct price_classes *c)
 {
-    const x86_op_mem *m = &operand(in, 1)->mem;
+    const x86_op_mem *m = &price_operand(in, 1)->mem;
     if (m->base == X86_REG_RIP)
         p->class = TO(lea_rip);
-    else if (m->base != X86_REG_INVALID && reg_of(m->index).bit != 0 && m->disp != 0)
+    else if (m->base != X86_REG_INVALID && price_reg_of(m->index).bit != 0 && m->disp != 0)
         p->class = TO(lea_slow);
 }
 
@@ -276,8 +277,8 @@ static void classify_nop(struct price_insn *p, const cs_insn *in, const struct p
 
 static void classify_shift(struct price_insn *p, const cs_insn *in, const struct price_classes *c)
 {
-    const cs_x86_op *last = operand(in, in->detail->x86.op_count - 1u);
-    if (!is_reg(last) || last->reg != X86_REG_CL)
+    const cs_x86_op *last = price_operand(in, in->detail->x86.op_count - 1u);
+    if (!price_is_reg(last) || last->reg != X86_REG_CL)
         return;
     if (in->id == X86_INS_SHLD || in->id == X86_INS_SHRD)
         p->class = TO(shift_double_cl);
@@ -287,13 +288,13 @@ static void classify_shift(struct price_insn *p, const cs_insn *in, const struct
 
 static void classify_bit_test(struct price_insn *p, const cs_insn *in, const struct price_classes *c)
 {
-    if (p->load && is_reg(operand(in, 1)))
+    if (p->load && price_is_reg(price_operand(in, 1)))
         p->class = TO(bit_test_memory);
 }
 
 static void classify_width(struct price_insn *p, const cs_insn *in, const struct price_classes *c)
 {
-    if (operand(in, 0)->size != 8)
+    if (price_operand(in, 0)->size != 8)
         return;
     p->class = in->id == X86_INS_BSWAP ? TO(bswap64) : in->id == X86_INS_DIV ? TO(div64) : TO(idiv64);
 }
@@ -301,16 +302,16 @@ static void classify_width(struct price_insn *p, const cs_insn *in, const struct
 static void classify_multiply(struct price_insn *p, const cs_insn *in, const struct price_classes *c)
 {
     if (in->detail->x86.op_count == 1)
-        p->class = operand(in, 0)->size == 8 ? TO(mul64) : TO(mul32);
+        p->class = price_operand(in, 0)->size == 8 ? TO(mul64) : TO(mul32);
 }
 
 static void classify_stack(struct price_insn *p, const cs_insn *in, const struct price_classes *c)
 {
-    const cs_x86_op *o = operand(in, 0);
+    const cs_x86_op *o = price_operand(in, 0);
     (void)c;
     p->ends = in->id == X86_INS_RET;
-    if (is_reg(o))
-        p->saved = reg_of(o->reg).bit;
+    if (price_is_reg(o))
+        p->saved = price_reg_of(o->reg).bit;
     // The stack engine renames the stack pointer: it is no dependency (OPT 2.4.1.5).
     p->reads |= RSP;
     p->writes |= RSP;
@@ -318,7 +319,7 @@ static void classify_stack(struct price_insn *p, const cs_insn *in, const struct
 
 static void classify_control(struct price_insn *p, const cs_insn *in, const struct price_classes *c)
 {
-    const cs_x86_op *o = operand(in, 0);
+    const cs_x86_op *o = price_operand(in, 0);
     (void)c;
     p->call = in->id == X86_INS_CALL;
     p->jump = !p->call;
@@ -332,11 +333,15 @@ static void classify_control(struct price_insn *p, const cs_insn *in, const stru
 
 static void classify_string(struct price_insn *p, const cs_insn *in, const struct price_classes *c)
 {
-    (void)c;
+    if (in->detail->x86.opcode[0] == 0x0f) { // MOVSD of XMM.
+        p->class = TO(vector_move);
+        classify_vector_move(p, in, c);
+        return;
+    }
     bool repeated =
         in->detail->x86.prefix[0] == X86_PREFIX_REP || in->detail->x86.prefix[0] == X86_PREFIX_REPNE;
     p->start = repeated;
-    p->element_bytes = operand(in, 0)->size;
+    p->element_bytes = price_operand(in, 0)->size;
     p->load = in->id == X86_INS_MOVSB || in->id == X86_INS_MOVSW || in->id == X86_INS_MOVSD ||
               in->id == X86_INS_MOVSQ;
     p->store = false; // Part of the class.
@@ -346,7 +351,7 @@ static void classify_string(struct price_insn *p, const cs_insn *in, const struc
 
 static const struct {
     uint16_t id;
-    rule *rule;
+    price_rule *rule;
     enum price_class_id class;
 } rules[] = {
 #define I(instruction, rule_name, class_name)                                                                \
@@ -369,7 +374,7 @@ static void classify(struct price_insn *p, const cs_insn *in, const struct price
     unsigned r = in->id < X86_INS_ENDING ? rule_of[in->id] : 0;
     // XCHG with memory locks the bus without being told to (SDM 8.1.2.1).
     p->locked = in->detail->x86.prefix[0] == X86_PREFIX_LOCK || (in->id == X86_INS_XCHG && p->load);
-    if (r == 0 || ((p->reads | p->writes) & PRICE_OTHER)) {
+    if (r == 0 || p->foreign) {
         p->class = c->by_id[PRICE_CLASS_unknown];
         p->unknown = true;
         return;

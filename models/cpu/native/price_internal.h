@@ -38,8 +38,12 @@ const struct price_symbol *price_elf_function(const struct price_elf *elf, uint6
 
 // ---- price_decode.c: instructions.
 // Registers as bits: 0-15 general registers by their number, 16 the flags, 17 anything else (never dead).
+// What of the latter are vector registers: bits of their own, 0-15 XMM registers, 16 all of x87 and MMX as
+// one.
 #define PRICE_FLAGS (1u << 16)
 #define PRICE_OTHER (1u << 17)
+#define PRICE_X87 (1u << 16)
+#define PRICE_VECTORS 17
 #define PRICE_RSP (1u << 4)
 #define PRICE_RCX (1u << 1)
 
@@ -59,7 +63,8 @@ struct price_insn {
     uint32_t reads;         // registers, PRICE_* bits
     uint32_t writes;        // registers
     uint32_t address_reads; // registers of the memory operand
-    uint16_t id;            // X86_INS_*
+    uint32_t vector_reads, vector_writes;
+    uint16_t id; // X86_INS_*
     uint8_t size;
     uint8_t condition;               // of Jcc: its 4-bit condition code
     const struct uarch_class *class; // uops beside the memory operand; NULL: none
@@ -73,6 +78,7 @@ struct price_insn {
     bool locked;
     bool jump, conditional, call, ends;     // ends: nothing falls through
     bool fuse_all, fuse_compare, fuse_step; // may be the first half of a macro-fused pair
+    bool foreign;                           // Names a register that is none of these
     bool unknown;
     bool left_out;    // instrumentation, set by price_slice()
     bool constant;    // MOV reg, imm (then `immediate` is valid) or a zero idiom
@@ -95,6 +101,25 @@ struct price_classes {
 };
 
 bool price_classes_open(struct price_classes *c, const struct uarch *u, char *error, size_t error_size);
+
+// A register: its bit of those above.
+struct price_reg {
+    uint32_t bit;
+    bool narrow;     // 8 or 16 bits: a write keeps the rest
+    uint32_t vector; // Its vector bit; 0: none
+};
+struct price_reg price_reg_of(unsigned id);
+// An operand; one of type X86_OP_INVALID that the instruction does not have.
+const cs_x86_op *price_operand(const cs_insn *in, unsigned index);
+static inline bool price_is_reg(const cs_x86_op *o)
+{
+    return o->type == X86_OP_REG;
+}
+
+// ---- price_vector.c: rules of price_classes.def for SSE, MMX and x87.
+typedef void price_rule(struct price_insn *p, const cs_insn *in, const struct price_classes *c);
+price_rule classify_vector, classify_vector_give, classify_vector_move, classify_vector_shift, classify_x87,
+    classify_x87_store, classify_x87_state;
 
 // One instruction, decoded with details, of whatever code: what price_bound() needs of it.
 void price_insn_decode(struct price_insn *p, csh handle, const cs_insn *in, const struct price_classes *c);

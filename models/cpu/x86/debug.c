@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "models/cpu/x86/debug.h"
+#include "models/cpu/x86/observer.h"
 
 #define BREAKPOINTS 4u
 enum { RW_EXECUTE, RW_WRITE, RW_IO, RW_READ_WRITE };
@@ -32,7 +33,10 @@ static void note(struct vmx *v, unsigned n)
 void debug_data(struct pcpu *c, uint64_t linear, unsigned size, bool write)
 {
     struct x86_state *s = c->x86;
+    struct guest_observer *o = s->vmx.observer;
 
+    if (o)
+        o->access(o, c, linear, size, write);
     for (unsigned n = 0; n < BREAKPOINTS; n++) {
         unsigned k = kind(s->dr[7], n);
 
@@ -59,7 +63,8 @@ bool debug_instruction(struct pcpu *c)
     const struct vmx *v = &s->vmx;
     uint64_t linear, hits = 0;
 
-    if (!debug_armed(c) || (v->rflags & X86_RFLAGS_RF))
+    // Behind MOV SS and POP SS there is none either (SDM 17.3.1.1).
+    if (!debug_armed(c) || (v->rflags & X86_RFLAGS_RF) || (v->blocking & INTERRUPTIBILITY_MOV_SS))
         return false;
     linear = segment_code_size(v) == CODE_64 ? v->rip : (uint32_t)(v->seg[SEG_CS].base + v->rip);
     for (unsigned n = 0; n < BREAKPOINTS; n++)

@@ -9,10 +9,22 @@
 
 #include "models/cpu/x86/x86_state.h"
 
-// Is any breakpoint enabled? Cheap: whoever accesses memory asks before it calls debug_data().
+// Is any breakpoint enabled?
 static inline bool debug_armed(const struct pcpu *c)
 {
     return c->x86->dr[7] & X86_DR7_ENABLES;
+}
+
+// Does anybody want to know what instructions access: a breakpoint of the guest's, or an observer
+// (observer.h)? Cheap.
+static inline bool debug_watched(const struct pcpu *c)
+{
+    return c->x86->watched;
+}
+// After every change of DR7's enable bits or of the observer.
+static inline void debug_update(struct pcpu *c)
+{
+    c->x86->watched = debug_armed(c) || c->x86->vmx.observer;
 }
 
 // An instruction has read or written `size` bytes at a linear address.

@@ -2,6 +2,7 @@
 #include "models/cpu/x86/deliver.h"
 #include "models/cpu/x86/descriptor.h"
 #include "models/cpu/x86/interp/flags.h"
+#include "models/cpu/x86/observer.h"
 #include "models/cpu/x86/x86_state.h"
 
 // What a delivery gathers before it changes anything.
@@ -95,6 +96,8 @@ static enum insn_result push(struct vmx *v, struct stack *s, unsigned size, uint
     if (s->limit != UINT64_MAX && (s->down ? to <= s->limit : to + size - 1 > s->limit))
         return fault(v, SS_VECTOR, v->delivering_info & INTR_INFO_VALID ? X86_ERROR_EXT : 0);
     r = system_write(v, s->base + to, size, value);
+    if (r == INSN_DONE && v->observer)
+        v->observer->access(v->observer, v->cpu, s->base + to, size, true);
     if (r == INSN_DONE)
         s->rsp = (s->rsp & ~s->mask) | to;
     return r;

@@ -117,6 +117,15 @@ void segment_put_null(struct vmx *v, enum segment_name name, uint16_t selector, 
         cpl_changed(v);
 }
 
+// What a return to an outer privilege level leaves of a segment that is not for it. The manual has the
+// selector become null; the base stays, which 64-bit code sees of FS and GS.
+static void segment_invalidate(struct vmx *v, enum segment_name name)
+{
+    v->seg[name].selector = 0;
+    v->seg[name].ar = AR_UNUSABLE;
+    v->seg[name].limit = 0;
+}
+
 void segment_put_real(struct vmx *v, enum segment_name name, uint16_t selector)
 {
     struct segment *s = &v->seg[name];
@@ -194,7 +203,7 @@ void segments_check_outer(struct vmx *v)
         bool conforming = (s->ar & AR_S) && (s->ar & TYPE_CODE) && (s->ar & TYPE_CONFORMING);
 
         if (!(s->ar & AR_UNUSABLE) && !conforming && (s->ar & AR_DPL_MASK) >> AR_DPL_SHIFT < cpl)
-            segment_put_null(v, (enum segment_name)data[i], 0, 0);
+            segment_invalidate(v, (enum segment_name)data[i]);
     }
 }
 
@@ -264,7 +273,7 @@ enum insn_result tss_stack(struct vmx *v, unsigned dpl, uint32_t ext, uint16_t *
     const struct segment *tr = &v->seg[SEG_TR];
     bool wide = tr->ar & 8; // 32-bit TSS
     uint32_t at = wide ? 4 + 8 * dpl : 2 + 4 * dpl, size = wide ? 4 : 2;
-    uint64_t selector;
+    uint64_t selector = 0;
     enum insn_result r;
 
     if (at + 2 * size - 1 > tr->limit)

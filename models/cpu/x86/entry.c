@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // VM entries: loading the guest (SDM 26.3.2, 26.4) and the start of non-root operation (26.5, 26.6).
+#include "models/cpu/x86/debug.h"
 #include "models/cpu/x86/entry_checks.h"
 #include "models/cpu/x86/replay_guest.h"
 #include "models/cpu/x86/x86_state.h"
@@ -32,6 +33,7 @@ static void load_msrs_of_state(struct pcpu *c)
     if (v->ctl.entry & ENTRY_LOAD_DEBUG_CONTROLS) {
         c->x86->dr[7] = (vmcs_get(v, GUEST_DR7) & ~X86_DR7_FIXED_0) | X86_DR7_FIXED_1;
         MSR_VALUE(c, IA32_DEBUGCTL) = vmcs_get(v, GUEST_IA32_DEBUGCTL);
+        debug_update(c);
     }
     if (v->ctl.entry & ENTRY_LOAD_EFER) {
         efer = vmcs_get(v, GUEST_IA32_EFER);

@@ -66,6 +66,16 @@ static bool delivery_faults(struct pcpu *c)
     return vmx_exception(c, GP_VECTOR, error, 0);
 }
 
+// Debug traps that wait when an event is delivered go with it; behind MOV SS they survive what software
+// raises by INT n, INT3 and INTO (SDM 26.6.3).
+static void drop_debug_traps(struct vmx *v, uint32_t type)
+{
+    bool software = type == INTR_TYPE_SOFT_INTERRUPT || type == INTR_TYPE_SOFT_EXCEPTION;
+
+    if (!software || !(v->blocking & INTERRUPTIBILITY_MOV_SS))
+        v->pending_debug = 0;
+}
+
 bool vmx_deliver(struct pcpu *c, uint32_t info, uint32_t error, uint32_t length)
 {
     struct vmx *v = &c->x86->vmx;
@@ -78,6 +88,7 @@ bool vmx_deliver(struct pcpu *c, uint32_t info, uint32_t error, uint32_t length)
     if (v->guest && !idt_has(v, vector))
         return delivery_faults(c);
     pcpu_charge_cycles(c, exception ? c->uarch->op.exception_cycles : c->uarch->op.interrupt_cycles);
+    drop_debug_traps(v, type);
     v->activity = ACTIVITY_ACTIVE;
     v->blocking &= ~(uint32_t)STI_OR_MOV_SS;
     if (type == INTR_TYPE_NMI) {

@@ -1,5 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // VM exits (SDM ch. 27): exit information, saved guest state, loaded host state.
+#include "models/cpu/x86/debug.h"
+#include "models/cpu/x86/observer.h"
 #include "models/cpu/x86/replay_guest.h"
 #include "models/cpu/x86/trace_exit.h"
 #include "models/cpu/x86/x86_state.h"
@@ -128,6 +130,7 @@ static void load_host(struct pcpu *c)
     s->cr[3] = vmcs_get(v, HOST_CR3);
     s->cr[4] = vmcs_get(v, HOST_CR4);
     s->dr[7] = X86_DR7_RESET;
+    debug_update(c);
     s->rsp = vmcs_get(v, HOST_RSP);
     s->rflags = X86_RFLAGS_FIXED;
     MSR_VALUE(c, IA32_DEBUGCTL) = 0;
@@ -164,6 +167,8 @@ void vmx_do_exit(struct pcpu *c)
     struct vmx *v = &c->x86->vmx;
     bool failed_entry = v->exit.reason & EXIT_REASON_ENTRY_FAILURE;
 
+    if (v->observer && !failed_entry && !v->guest)
+        v->observer->left(v->observer, c, v->exit.reason & EXIT_REASON_BASIC_MASK);
     v->exit_tsc = pcpu_tsc(c);
     pcpu_charge_cycles(c, c->uarch->vmx.exit_cycles);
     write_information(c, &v->exit);

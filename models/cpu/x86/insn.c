@@ -43,7 +43,7 @@ static enum insn_result accessed(struct pcpu *c, unsigned length, enum guest_acc
 
 static void note(struct pcpu *c, uint64_t linear, unsigned size, bool write)
 {
-    if (!c->x86->vmx.guest && debug_armed(c))
+    if (!c->x86->vmx.guest && debug_watched(c))
         debug_data(c, linear, size, write);
 }
 

@@ -248,6 +248,7 @@ enum insn_result insn_mov_to_dr(struct pcpu *c, unsigned length, unsigned dr, un
     if (r != INSN_DONE)
         return r;
     pcpu_charge_cycles(c, c->uarch->op.mov_dr_write_cycles);
+    c->x86->vmx.behind = true; // The next instruction may have a breakpoint now.
     return x86_write_dr(c, dr, insn_mode_reg(&c->x86->vmx, reg)) == HW_DONE ? INSN_DONE : insn_gp(c);
 }
 

@@ -2,6 +2,7 @@
 // Identification, MSRs, time, counters, random numbers, extended control registers (SDM 25.1.2, 25.1.3; the
 // pages of vol. 2).
 #include "models/cpu/x86/insn_common.h"
+#include "models/cpu/x86/xsave.h"
 
 #include "models/cpu/uarch/uarch.h"
 #include "models/cpu/x86/interp/flags.h"
@@ -221,10 +222,10 @@ enum insn_result insn_xgetbv(struct pcpu *c, unsigned length)
     (void)length;
     if (!(c->x86->cr[4] & X86_CR4_OSXSAVE))
         return insn_fault(c, UD_VECTOR, 0);
-    // Index 1 is XCR0 without what is in its initial configuration; none is tracked as such.
     if (index > 1 || (index == 1 && !x86_has(c, 13, 1, CPUID_EAX, CPUID_BITNR_XGETBV_ECX1)))
         return insn_gp(c);
-    insn_set_edx_eax(v, c->x86->xcr0);
+    // Index 1: without what is in its initial configuration. A program has no such state to look at.
+    insn_set_edx_eax(v, index && !v->guest ? c->x86->xcr0 & xsave_in_use(c->x86, false) : c->x86->xcr0);
     return INSN_DONE;
 }
 

@@ -5,7 +5,7 @@
 
 #include "hv/hw/guest.h"
 #include "models/cpu/uarch/uarch.h"
-#include "models/mmu/check.h"
+#include "models/mmu/peek.h"
 #include <stdio.h>
 
 #define BYTES_MAX 15u
@@ -286,6 +286,29 @@ void hw_guest_write_xmm(unsigned n, const u64 value[2])
     struct pcpu *c = x86_instruction(pcpu_current->uarch->l1d.latency_cycles, false);
 
     memcpy(c->x86->vmx.xmm[n], value, sizeof c->x86->vmx.xmm[n]);
+}
+
+bool hw_guest_read_mmx(unsigned n, u64 *value)
+{
+    struct pcpu *c = x86_instruction(pcpu_current->uarch->l1d.latency_cycles, false);
+    struct x87 *x = &c->x86->vmx.x87;
+
+    if (x->status & X87_STATUS_ES)
+        return false;
+    *value = mmx_read(x, n);
+    mmx_enter(x);
+    return true;
+}
+
+bool hw_guest_write_mmx(unsigned n, u64 value)
+{
+    struct pcpu *c = x86_instruction(pcpu_current->uarch->l1d.latency_cycles, false);
+    struct x87 *x = &c->x86->vmx.x87;
+
+    if (x->status & X87_STATUS_ES)
+        return false;
+    mmx_write(x, n, value);
+    return true;
 }
 
 // A walk of four levels and the data, all in the first-level cache.

@@ -126,7 +126,9 @@ bool segment_linear(const struct vmx *v, enum segment_name name, uint64_t offset
 
     if (segment_code_size(v) == CODE_64) {
         *linear = offset + (name == SEG_FS || name == SEG_GS ? segment_base(v, name) : 0);
-        return true;
+        // What is not canonical is the walk's to refuse, with #GP; of the stack it is #SS (SDM 6.15, #SS).
+        return name != SEG_SS || (mmu_canonical(v->cpu->x86->mmu, *linear) &&
+                                  mmu_canonical(v->cpu->x86->mmu, *linear + size - 1));
     }
     *linear = (uint32_t)(offset + segment_base(v, name));
     if (write ? s->flat_write : s->flat_read)

@@ -3,6 +3,7 @@
 // VMCS that entry uses (a hypervisor that nests answers an exit of L2 by entering L1); by VMCS where software
 // does not say whom it works for.
 #include "models/cpu/x86/trace_exit.h"
+#include "models/cpu/x86/interp/interp.h"
 #include "models/cpu/x86/replay_guest.h"
 #include "models/cpu/x86/trace_state.h"
 #include "models/cpu/x86/x86_state.h"
@@ -125,8 +126,12 @@ static void describe(struct pcpu *c, struct trace_exit *row)
     row->rip = v->rip;
     row->gpa = x->has_gpa ? x->gpa : UINT64_MAX;
     row->recorded_ns = TRACE_NOT_RECORDED;
-    if (!g || (x->reason & EXIT_REASON_ENTRY_FAILURE))
+    if (x->reason & EXIT_REASON_ENTRY_FAILURE)
         return;
+    if (!g) {
+        row->instr = interp_exit_text(c);
+        return;
+    }
     row->instr = instruction_text(c, g);
     if (g->at.started && (replay_current(g)->flags & REPLAY_HAS_RECORDED))
         row->recorded_ns = (int64_t)replay_current(g)->recorded_ns;

@@ -115,6 +115,15 @@ static uint64_t filled_in(const struct pcpu *c, u64 argument)
     return v->current.mem ? vmcs_get(v, GUEST_RIP) : 0;
 }
 
+// What the hypervisor says of its duty to flush.
+static void tell_checker(struct mmu_check *k, enum hw_tracepoint tp, uint32_t vm)
+{
+    if (tp == TP_MMU_CHANGE_BEGIN || tp == TP_MMU_CHANGE_END)
+        mmu_check_change(k, vm, tp == TP_MMU_CHANGE_BEGIN);
+    else
+        mmu_check_postpone(k, vm, tp == TP_MMU_CHANGE_POSTPONED);
+}
+
 static void follow_migration(struct trace_port *p, enum hw_tracepoint tp, uint64_t vm, uint64_t round)
 {
     if (vm >= MIGRATING_VMS)
@@ -129,8 +138,8 @@ void hw_trace(enum hw_tracepoint tp, u64 a0, u64 a1, u64 a2, u64 a3, u64 a4, u64
 {
     const struct pcpu *c = pcpu_current;
 
-    if (c && c->machine->tlb_check && (tp == TP_MMU_CHANGE_BEGIN || tp == TP_MMU_CHANGE_END))
-        mmu_check_change(c->machine->tlb_check, (uint32_t)a0, tp == TP_MMU_CHANGE_BEGIN);
+    if (c && c->machine->tlb_check && tp >= TP_MMU_CHANGE_BEGIN && tp <= TP_MMU_CHANGE_SETTLED)
+        tell_checker(c->machine->tlb_check, tp, (uint32_t)a0);
     if (!c || !c->trace || c->untimed)
         return;
     if (tp == TP_MIGRATION_ROUND_BEGIN || tp == TP_MIGRATION_END)

@@ -46,11 +46,15 @@ void vmx_reset(struct pcpu *c)
     struct vmx *v = &c->x86->vmx;
     struct vmcs_layout layout = v->layout;
     struct interp *interp = v->interp;
+    struct guest_observer *observer = v->observer;
 
     memset(v, 0, sizeof *v);
     v->cpu = c;
     v->interp = interp;
+    v->observer = observer;
     v->layout = layout;
+    v->mxcsr = 0x1f80; // SDM vol. 1 10.2.3: all exceptions masked.
+    x87_init(&v->x87);
     v->current.hpa = v->shadow.hpa = v->vmxon_pointer = VMX_NO_POINTER;
 }
 

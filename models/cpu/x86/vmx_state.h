@@ -6,6 +6,7 @@
 #include "hv/hw/vmx.h"
 #include "models/cpu/pcpu.h"
 #include "models/cpu/x86/segment.h"
+#include "models/cpu/x86/x87.h"
 #include "models/mmu/mmu.h"
 #include "spec/exit_reasons.h"
 #include "spec/vm_errors.h"
@@ -58,8 +59,9 @@ struct vmx_controls {
     uint32_t exceptions;
 };
 
-struct entry_rule; // entry_checks.h
-struct interp;     // interp/interp.h
+struct entry_rule;     // entry_checks.h
+struct interp;         // interp/interp.h
+struct guest_observer; // observer.h
 
 // The result of the last arithmetic instruction, from which its flags can be had (SDM vol. 1 3.4.3.1).
 struct lazy_flags {
@@ -81,10 +83,11 @@ struct entry_memo {
 };
 
 struct vmx {
-    struct pcpu *cpu;      // Whose it is
-    struct interp *interp; // interp/interp.h: decoded code
-    bool on;               // Between VMXON and VMXOFF
-    bool in_guest;         // Non-root operation
+    struct pcpu *cpu;                // Whose it is
+    struct interp *interp;           // interp/interp.h: decoded code
+    struct guest_observer *observer; // observer.h; NULL: nobody watches
+    bool on;                         // Between VMXON and VMXOFF
+    bool in_guest;                   // Non-root operation
     uint64_t vmxon_pointer;
     uint64_t epoch; // Number of VMXONs
     struct vmcs_ref current;
@@ -94,8 +97,11 @@ struct vmx {
 
     // Registers in non-root operation; CRs, DRs and MSRs are x86_state's, which a guest shares with root
     // mode.
-    struct hw_gprs gpr;  // r[4] is RSP, which VM entry and exit load and save
-    uint64_t xmm[16][2]; // Neither VM entry nor exit touches them; streams do not use them.
+    struct hw_gprs gpr; // r[4] is RSP, which VM entry and exit load and save
+    // Neither VM entry nor exit touches these; streams do not use them.
+    uint64_t xmm[16][2];
+    uint32_t mxcsr;
+    struct x87 x87;
     uint64_t rip, rflags;
     uint32_t blocking; // As GUEST_INTERRUPTIBILITY_INFO
     uint32_t activity;
@@ -115,12 +121,14 @@ struct vmx {
     struct segment seg[SEGMENTS];
     struct descriptor_table gdtr, idtr;
     bool plain_stale;       // A segment has changed since segments_plain().
+    bool alignment;         // Of data is checked: ring 3, CR0.AM, RFLAGS.AC (guest_space_cpl())
     struct lazy_flags lazy; // interp/flags.h: arithmetic flags that rflags does not have yet
 
     struct replay_guest *guest;  // The program that runs; NULL: machine code
     bool linear;                 // Its addresses are linear, not guest-physical
     bool delivered;              // An event went through the IDT at this boundary
     bool behind;                 // Machine code: something is to be looked at behind this instruction
+    bool element;                // INSN_AGAIN is of a string instruction: a trap follows each element
     bool trap_held;              // SYSCALL has cleared RFLAGS.TF: no single-step trap follows it
     uint32_t trap_exit;          // Reason of an exit that follows the current instruction (0: none) ...
     uint64_t trap_qualification; // ... and its qualification

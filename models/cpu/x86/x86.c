@@ -1,5 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
+#include "models/cpu/x86/debug.h"
 #include "models/cpu/x86/interp/interp.h"
+#include "models/cpu/x86/observer.h"
 #include "models/cpu/x86/x86_state.h"
 
 #include "models/apic/lapic.h"
@@ -11,7 +13,9 @@
 // What firmware leaves: protected mode with paging, caches on (SDM 2.5).
 #define BOOT_CR0 (X86_CR0_PE | X86_CR0_MP | X86_CR0_ET | X86_CR0_NE | X86_CR0_WP | X86_CR0_AM | X86_CR0_PG)
 #define BOOT_CR3 0x1000u
-#define BOOT_CR4 (X86_CR4_PSE | X86_CR4_PAE | X86_CR4_MCE | X86_CR4_PGE | X86_CR4_OSFXSR | X86_CR4_OSXMMEXCPT)
+#define BOOT_CR4                                                                                             \
+    (X86_CR4_PSE | X86_CR4_PAE | X86_CR4_MCE | X86_CR4_PGE | X86_CR4_OSFXSR | X86_CR4_OSXMMEXCPT |           \
+     X86_CR4_OSXSAVE)
 
 void x86_reset(struct pcpu *c)
 {
@@ -34,6 +38,13 @@ void x86_reset(struct pcpu *c)
     mmu_reset(s->mmu);
     vmx_reset(c);
     interp_reset(s->vmx.interp);
+    debug_update(c);
+}
+
+void x86_observe(struct pcpu *c, struct guest_observer *o)
+{
+    c->x86->vmx.observer = o;
+    debug_update(c);
 }
 
 struct x86_state *x86_create(struct pcpu *c)
@@ -342,6 +353,7 @@ enum hw_fault x86_write_dr(struct pcpu *c, unsigned n, uint64_t value)
     if (n == 7)
         value = (value & 0xffff2bffu) | X86_DR7_RESET;
     s->dr[n] = value;
+    debug_update(c);
     return HW_DONE;
 }
 

@@ -12,7 +12,8 @@
 
 struct x86_state {
     uint64_t cr[9]; // 0, 2, 3, 4; CR8 is the local APIC's
-    uint64_t dr[8]; // 0-3, 6, 7
+    uint64_t dr[8]; // 0-3, 6, 7. Whoever writes DR7 calls debug_update()
+    bool watched;   // debug_watched()
     uint64_t xcr0;
     uint64_t pdpte[4]; // Of PAE paging: what MOV to CR or VM entry loaded (SDM 4.4.1)
     uint32_t pkru;     // Whoever writes it calls guest_space_pkru()
@@ -47,6 +48,7 @@ static inline void guest_space_cpl(struct pcpu *c, unsigned cpl)
 {
     bool ac = c->x86->vmx.rflags & X86_RFLAGS_AC;
 
+    c->x86->vmx.alignment = cpl == 3 && ac && (c->x86->cr[0] & X86_CR0_AM);
     c->x86->mmu->mode = cpl == 3 ? MMU_USER : ac ? MMU_SUPERVISOR_AC : MMU_SUPERVISOR;
 }
 static inline void guest_space_ac(struct pcpu *c)

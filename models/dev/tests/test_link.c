@@ -141,7 +141,7 @@ TEST(Link, EveryPacketCarriesItsFrameAndTakesTheCardsTime)
         const struct link_config c = {
             .bits_per_second = 10 * GBIT, .mtu_bytes = rows[i].mtu, .packet_ps = rows[i].packet_ps};
 
-        test_row(rows[i].name);
+        test_row("%s", rows[i].name);
         EXPECT_EQ(link_serialize_ps(&c, rows[i].bytes), rows[i].expected_ps);
     }
 }

@@ -118,6 +118,29 @@ TEST(Check, WhileTheChangeIsInProgressCachesMayLag)
     end();
 }
 
+TEST(Check, WhileAFlushIsPutOffEntriesFromBeforeMayLag)
+{
+    start(TD_TLB);
+    td.cpu.note_vm = 3;
+    touch(LINEAR, EPT_ACCESS_READ);
+    fake_set64(EPT_PTE(LINEAR_GPA), 0);
+    mmu_check_postpone(check, 3, true);
+    EXPECT_EQ(touch(LINEAR, EPT_ACCESS_READ), 0);
+    mmu_check_postpone(check, 4, false); // Another VM's
+    EXPECT_EQ(touch(LINEAR, EPT_ACCESS_READ), 0);
+    mmu_check_postpone(check, 3, false);
+    EXPECT_EQ(touch(LINEAR, EPT_ACCESS_READ), 1);
+    end();
+
+    start(TD_TLB);
+    td.cpu.note_vm = 3;
+    mmu_check_postpone(check, 3, true);
+    touch(LINEAR, EPT_ACCESS_READ); // Filled afterwards: no excuse.
+    fake_set64(EPT_PTE(LINEAR_GPA), 0);
+    EXPECT_EQ(touch(LINEAR, EPT_ACCESS_READ), 1);
+    end();
+}
+
 TEST(Check, GuestsMayBeLazy)
 {
     start(TD_ALL);

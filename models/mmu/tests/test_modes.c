@@ -2,7 +2,7 @@
 // Paging in every mode: 32-bit, PAE, 4-level, 5-level and none, over tables typed by hand from SDM 4.3
 // to 4.5; permissions by mode, page size and access (4.6), error codes (4.7), flags (4.8), what TLBs keep
 // (4.10).
-#include "models/mmu/check.h"
+#include "models/mmu/peek.h"
 #include "models/mmu/tests/two_dimensions.h"
 #include "spec/vmx_bits.h"
 #include "spec/x86_bits.h"

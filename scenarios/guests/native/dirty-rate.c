@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "scenarios/guests/native/guest.h"
 
-enum { BYTES, SHARED, PAGES, PER, DURATION, RANDOM };
+enum { BYTES, SHARED, PAGES, PER, DURATION, RANDOM, OFFSET };
 
 static const struct guest_arg args[] = {
     [BYTES] = GUEST_ARG_BYTES,
@@ -10,6 +10,7 @@ static const struct guest_arg args[] = {
     [PER] = {"per", "the period", 1000000, 1000, 1000000000, GUEST_TIME},
     [DURATION] = {"duration", "how long it goes on; 0: for ever", 10000000, 0, UINT64_MAX >> 20, GUEST_TIME},
     [RANDOM] = {"random", "1: pages at random; 0: one after the other", 0, 0, 1, GUEST_NUMBER},
+    [OFFSET] = {"offset", "how far behind its place the range begins", 0, 0, UINT64_MAX, GUEST_BYTES},
 };
 
 static void write_pages(const struct guest_env *env, const uint64_t *arg, struct guest_range range,
@@ -30,8 +31,13 @@ static void run(const struct guest_env *env, const uint64_t *arg)
     struct guest_range range = guest_range(env, arg[BYTES], arg[SHARED]);
     uint64_t state = env->seed, next = 0, begin = guest_rdtsc(), due = begin;
 
+    range.start += arg[OFFSET] & ~(uint64_t)(GUEST_PAGE - 1);
     if (range.bytes == 0)
         return;
+    if (range.start + range.bytes > guest_memory_bytes(env)) {
+        guest_fail("guest program: the range ends behind the memory", range.start, range.bytes);
+        return;
+    }
     while (!arg[DURATION] || due - begin < arg[DURATION]) {
         write_pages(env, arg, range, &next, &state);
         due += arg[PER];

@@ -4,10 +4,32 @@
 //
 // vCPU 0 touches memory, frees it, is idle and touches some again; its idle loop runs the worker. Every other
 // vCPU allocates while the worker reports, and looks whether it keeps what it has written.
+//
+// With `busy` instead: tasks that fault memory in and free it, again and again (will-it-scale: page_fault1),
+// one on each vCPU; the worker interrupts the first one's.
 #include "scenarios/guests/native/guest.h"
 #include "spec/balloon.h"
 
-enum { TOUCH, IDLE, AGAIN, DELAY, ISOLATE, QUEUE, POISON, RACES, AFTER };
+#define BLOCK (2 * MiB)
+#define TASK_BLOCKS_MAX 128u
+
+enum {
+    TOUCH,
+    IDLE,
+    AGAIN,
+    DELAY,
+    ISOLATE,
+    QUEUE,
+    POISON,
+    RACES,
+    AFTER,
+    BUSY,
+    TASKS,
+    TASK,
+    PAGE,
+    FAULT,
+    WARM_UP
+};
 
 static const struct guest_arg args[] = {
     [TOUCH] = {"touch", "how much it touches and then frees", 64 * MiB, 0, UINT64_MAX, GUEST_BYTES},
@@ -21,9 +43,19 @@ static const struct guest_arg args[] = {
     [POISON] = {"poison", "what it fills free memory with; 0: nothing", 0, 0, UINT32_MAX, GUEST_NUMBER},
     [RACES] = {"races", "how many passes each other vCPU allocates in", 1, 1, 1000, GUEST_NUMBER},
     [AFTER] = {"after", "how long after a pass was due", 20000, 0, 1000000000, GUEST_TIME},
+    [BUSY] = {"busy", "how long its task runs; 0: it has none", 0, 0, UINT64_MAX >> 20, GUEST_TIME},
+    [TASKS] = {"tasks", "how many vCPUs' tasks run (vCPU 0's counts)", 1, 1, 64, GUEST_NUMBER},
+    [TASK] = {"task", "how much memory a task faults in before it frees it", 16 * MiB, 2 * MiB,
+              TASK_BLOCKS_MAX *BLOCK, GUEST_BYTES},
+    [PAGE] = {"page", "by pages of 4KiB or 2MiB (vCPU 0's counts)", GUEST_PAGE, GUEST_PAGE, BLOCK,
+              GUEST_BYTES},
+    [FAULT] = {"fault", "cycles of the guest's kernel for a fault, without clearing the page", 1000, 0,
+               1000000, GUEST_NUMBER},
+    [WARM_UP] = {"warm_up",
+                 "from the start until its faults count; a lap in which the host clears takes less",
+                 500000000, 0, UINT64_MAX >> 20, GUEST_TIME},
 };
 
-#define BLOCK (2 * MiB)
 #define BATCH BALLOON_CAPACITY
 #define PER_PASS 16u // A pass takes at least this part of the free blocks.
 #define RACE_BLOCKS 16u
@@ -31,6 +63,7 @@ static const struct guest_arg args[] = {
 
 // Marks: what the trace shows of the program's way.
 enum { MARK_TOUCHED = 1, MARK_FREED, MARK_IDLE_OVER, MARK_AGAIN, MARK_REFUSED = 50, MARK_PASS = 100 };
+#define MARK_FAULTS (1ull << 32) // Plus how many faults a task has had.
 
 // Flags of a block.
 #define FREE 1u
@@ -39,7 +72,7 @@ enum { MARK_TOUCHED = 1, MARK_FREED, MARK_IDLE_OVER, MARK_AGAIN, MARK_REFUSED = 
 
 // The first block of memory is the kernel's own: the queue, these words, a list link and flags per block.
 enum { HEAP_AT = 32768, LINKS_AT = 65536, FLAGS_AT = 1048576 };
-enum { W_LOCK, W_NR_FREE, W_DUE, W_READY, W_AVAIL };
+enum { W_LOCK, W_NR_FREE, W_DUE, W_READY, W_AVAIL, W_TASKS, W_PAGE, W_BEGIN };
 #define BLOCKS_MAX ((FLAGS_AT - LINKS_AT) / 8 - 1)
 
 struct heap {
@@ -361,11 +394,113 @@ static void race(const struct heap *h)
     }
 }
 
+// --- Tasks.
+
+// Cycles that clearing a page takes, as measured with a block of the task's own.
+static uint64_t clear_cycles(const struct heap *h, uint32_t block)
+{
+    guest_store(block_word(h, block), 0);
+    uint64_t begin = guest_rdtsc();
+
+    for (uint64_t at = 0; at < BLOCK; at += 8)
+        guest_store(block_word(h, block) + at / 8, 0);
+    return (guest_rdtsc() - begin) / (BLOCK / GUEST_PAGE);
+}
+
+// Of a block: the kernel's faults, by pages of `page` bytes, each followed by the task's writes. The clearing
+// is computed, as everywhere else but in clear_cycles() it would only take long to simulate.
+static uint64_t fault_in(const struct heap *h, uint32_t block, uint64_t page, uint64_t clear)
+{
+    for (uint64_t at = 0; at < BLOCK; at += GUEST_PAGE) {
+        if (at % page == 0)
+            guest_work(h->arg[FAULT] + clear * (page / GUEST_PAGE));
+        guest_store(block_word(h, block) + at / 8, at ^ block);
+    }
+    return BLOCK / page;
+}
+
+static void verify_and_free(const struct heap *h, uint32_t block)
+{
+    uint64_t first = guest_load(block_word(h, block)), last_at = BLOCK - GUEST_PAGE;
+    uint64_t last = guest_load(block_word(h, block) + last_at / 8);
+
+    if (first != block || last != (last_at ^ block))
+        guest_fail("task: memory is not what was written", block, first);
+    free_block(h, block);
+}
+
+// The worker, a pass after the other, until all that is free is reported: where a guest stands that has been
+// up for long.
+static void settle(const struct heap *h)
+{
+    while (guest_load(word_of(h, W_READY)) && !(guest_load(flags_of(h, next_of(h, h->blocks))) & REPORTED))
+        run_pass(h, 0);
+    guest_store(word_of(h, W_DUE), 0);
+}
+
+static void run_if_due(const struct heap *h, uint64_t *pass)
+{
+    uint64_t due = guest_load(word_of(h, W_DUE));
+
+    if (h->env->vcpu == 0 && due && due <= guest_rdtsc())
+        run_pass(h, ++*pass);
+}
+
+// From `begin` on it counts; the lap before that brings back what it will use.
+static void task(const struct heap *h, uint64_t page, uint64_t begin, uint64_t clear)
+{
+    uint32_t block[TASK_BLOCKS_MAX], count;
+    uint64_t faults = 0, pass = 0, end = begin + h->arg[BUSY];
+
+    for (unsigned lap = 0; guest_rdtsc() < end; lap++) {
+        if (lap == 1) {
+            guest_work_until(begin);
+            faults = 0;
+        }
+        for (count = 0; count < h->arg[TASK] / BLOCK && guest_rdtsc() < end; count++) {
+            if ((block[count] = alloc_block(h, 0)) == h->blocks)
+                break;
+            faults += fault_in(h, block[count], page, clear);
+            run_if_due(h, &pass);
+        }
+        while (count > 0)
+            verify_and_free(h, block[--count]);
+    }
+    guest_mark(MARK_FAULTS + faults);
+}
+
+static void busy(const struct heap *h)
+{
+    if (h->env->vcpu == 0) {
+        heap_init(h);
+        driver_init(h);
+        settle(h);
+        guest_store(word_of(h, W_TASKS), h->arg[TASKS]);
+        guest_store(word_of(h, W_PAGE), h->arg[PAGE] < BLOCK ? GUEST_PAGE : BLOCK);
+        atomic_store_explicit(word_of(h, W_BEGIN), guest_rdtsc(), memory_order_release);
+    }
+    while (atomic_load_explicit(word_of(h, W_BEGIN), memory_order_acquire) == 0)
+        guest_pause();
+    uint64_t begin = guest_load(word_of(h, W_BEGIN)) + h->arg[WARM_UP];
+
+    if (h->env->vcpu >= guest_load(word_of(h, W_TASKS))) {
+        sleep_until(begin + h->arg[BUSY]);
+        return;
+    }
+    uint32_t block = alloc_block(h, 0);
+    uint64_t clear = clear_cycles(h, block);
+
+    free_block(h, block);
+    task(h, guest_load(word_of(h, W_PAGE)), begin, clear);
+}
+
 static void run(const struct guest_env *env, const uint64_t *arg)
 {
     struct heap h = heap_of(env, arg);
 
-    if (env->vcpu == 0)
+    if (arg[BUSY])
+        busy(&h);
+    else if (env->vcpu == 0)
         script(&h);
     else
         race(&h);

@@ -84,7 +84,7 @@ static void expect_refused(const char *says, const char *cure)
 TEST(ImageHostile, ASpoiltNumberIsToldWithItsCure)
 {
     for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
-        test_row(rows[i].name);
+        test_row("%s", rows[i].name);
         build(rows[i].kind);
         fixture_put(&f, rows[i].offset, rows[i].value, rows[i].bytes);
         if (rows[i].kind == MULTIBOOT) // A header is one only with its sum.
@@ -179,7 +179,7 @@ TEST(ImageHostile, FilesThatCannotBeReadAreTold)
     for (size_t i = 0; i < sizeof files / sizeof *files; i++) {
         struct user_error e = {""};
 
-        test_row(files[i].path);
+        test_row("%s", files[i].path);
         EXPECT_EQ(image_read(files[i].path, "image", &file, &e), -1);
         EXPECT_TRUE(strstr(e.text, files[i].says) != NULL);
         image_file_free(&file);

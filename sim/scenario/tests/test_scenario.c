@@ -195,7 +195,7 @@ TEST(Scenario, ResolvedFormReadsBackTheSame)
         "0xfe000000 }\n"
         "    slots:\n      - { slot: 5, gpa: 0x100000000, size: 2MiB, page: 2MiB, readonly: on }\n"
         "vmm:\n  - { at: 2ms, do: irq_line, gsi: 23, level: 1 }\n  - { at: 1.5us, do: msi, vector: 0x60 }\n"
-        "run: { until: 10ms }\nknobs: { irq.storm_count: 7, x86.apicv: off }\n"
+        "run: { until: 10ms, check_tlb: on }\nknobs: { irq.storm_count: 7, x86.apicv: off }\n"
         "variants:\n  before: { about: b, knobs: { irq.storm_guard: none, irq.storm_count: 9 } }\n  after: "
         "{}\n"
         "expect:\n  - { about: e, variant: before, sql: SELECT 1, between: [1, 2] }\n"
@@ -211,6 +211,7 @@ TEST(Scenario, ResolvedFormReadsBackTheSame)
     EXPECT_EQ(s->actions[1].args[0], 23);
     EXPECT_EQ(s->variants[0].knob_count, 4);
     EXPECT_EQ(s->until_ns, 10000000);
+    EXPECT_EQ(s->check_tlb, 1);
     char *once = resolved(s);
 
     scenario_free(s);
@@ -335,7 +336,7 @@ TEST(Scenario, ProgramsOfVms)
     const char text[] =
         "scenario: s\nmachine: { cpus: 2, memory: 1GiB }\nvms:\n"
         "  - { name: a, memory: 64MiB, cpus: 3,\n"
-        "      program: { image: ../a.flat, modules: [m, /n], append: 'x y' } }\n"
+        "      program: { image: ../a.flat, modules: [m, /n], append: 'x y', hide: [x2apic, sse4_2] } }\n"
         "  - { name: b, memory: 64MiB, vcpus: [{ pcpu: 1 }], program: { image: b, load: 0x7c00 } }\n";
     struct user_error e = {""};
     struct scenario *s = scenario_load_text("dir/s.yaml", text, sizeof text - 1, &e);
@@ -344,6 +345,9 @@ TEST(Scenario, ProgramsOfVms)
     ASSERT_TRUE(s != NULL);
     EXPECT_STREQ(s->vms[0].program->image, "dir/../a.flat");
     EXPECT_STREQ(s->vms[0].program->append, "x y");
+    EXPECT_EQ(s->vms[0].program->hide_count, 2);
+    EXPECT_EQ(s->vms[0].program->hide[0].mask, 1u << 21);
+    EXPECT_EQ(s->vms[0].program->hide[1].mask, 1u << 20);
     EXPECT_STREQ(s->vms[0].program->modules[0], "dir/m");
     EXPECT_STREQ(s->vms[0].program->modules[1], "/n");
     EXPECT_TRUE(s->vms[0].program->initrd == NULL);

@@ -10,7 +10,7 @@ strange:
         call    __sanitizer_cov_trace_pc@PLT
         rdrand  rbx
         call    __sanitizer_cov_trace_pc@PLT
-        paddd   xmm0, xmm1
+        aesenc  xmm0, xmm1
         rdrand  rbp
         ret
         .size   strange, . - strange

@@ -28,6 +28,7 @@ struct interp {
     struct cost cost;
     struct block **blocks; // By where they are
     struct rmw rmw;
+    bool exits; // An instruction of the running block made the exit
 };
 
 // What decoding depends on: enum code_size, stack size << 4.
@@ -64,8 +65,13 @@ static inline bool block_same(const struct block *b, const unsigned char *code)
 bool block_create(struct interp *x);
 
 struct decoder *decoder_create(void);
+// A new run begins.
+void decoder_reset(struct decoder *d);
 // The instruction that decode_one() read last, for its price.
 void decoder_price(const struct decoder *d, const struct cost *k, const struct uop *u, struct price_insn *p);
+// Writes instruction `u` of the block in words, as Capstone writes them: "mov eax, dword ptr [rbx]".
+void decoder_text(const struct decoder *d, const struct block *b, const struct uop *u, char *text,
+                  size_t size);
 void decoder_destroy(struct decoder *d);
 
 static inline struct block *block_running(const struct vmx *v)

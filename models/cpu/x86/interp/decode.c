@@ -4,13 +4,16 @@
 #include "models/cpu/x86/interp/block.h"
 #include "models/cpu/x86/interp/operand.h"
 
+#include "models/cpu/x86/trace_exit.h"
 #include <assert.h>
+#include <stdio.h>
 #include <stdlib.h>
 
 struct decoder {
     csh handle[3]; // By enum code_size
     cs_insn *insn;
     const struct uop_row *row[UOP_IDS];
+    bool told[X86_INS_ENDING]; // That it is not modelled
 };
 
 struct reg_name {
@@ -96,6 +99,11 @@ void decoder_destroy(struct decoder *d)
     for (unsigned i = 0; i < 3; i++)
         cs_close(&d->handle[i]);
     free(d);
+}
+
+void decoder_reset(struct decoder *d)
+{
+    memset(d->told, 0, sizeof d->told);
 }
 
 void decoder_price(const struct decoder *d, const struct cost *k, const struct uop *u, struct price_insn *p)
@@ -209,16 +217,42 @@ static void prefixes(struct uop *u, const unsigned char *bytes)
     }
 }
 
+const uint8_t *decode_opcode(const struct uop *u, const cs_insn *in, uint8_t *rex)
+{
+    static const uint8_t legacy[] = {0x26, 0x2e, 0x36, 0x3e, 0x64, 0x65, 0x66, 0x67, 0xf0, 0xf2, 0xf3};
+    const uint8_t *p = in->bytes, *end = p + in->size;
+
+    while (p < end && memchr(legacy, *p, sizeof legacy))
+        p++;
+    *rex = u->code_size == CODE_64 && p < end && (*p & 0xf0) == 0x40 ? *p++ : 0;
+    return p;
+}
+
 static enum insn_result undefined(struct vmx *v, const struct uop *u)
 {
     return uop_fault(v, u, UD_VECTOR, 0);
 }
 
-// Bytes that are no instruction, or end before it does.
-static void decode_undefined(struct uop *u)
+// An instruction that the guest may take for granted. It is said once in a run.
+static enum insn_result not_modelled(struct vmx *v, const struct uop *u)
+{
+    struct decoder *d = v->interp->decoder;
+    char text[64];
+
+    if (!d->told[u->id]) {
+        d->told[u->id] = true;
+        snprintf(text, sizeof text, "not modelled: instruction %s", cs_insn_name(d->handle[0], u->id));
+        uop_at(v, u);
+        trace_vmx_violation(v->cpu, text, v->rip, 0);
+    }
+    return undefined(v, u);
+}
+
+// Bytes that are no instruction, or end before it does: all `count` that were looked at say so.
+static void decode_undefined(struct uop *u, unsigned count)
 {
     u->fn = undefined;
-    u->length = 1;
+    u->length = (uint8_t)count;
     u->flags |= UOP_ENDS;
 }
 
@@ -229,13 +263,14 @@ static const struct {
     uint8_t bytes[3], count;
     uint8_t modrm_mask, modrm; // Of the byte behind them, if mask is not 0
     uint16_t id;
+    const char *name;
 } own[] = {
-    {0, {0x0f, 0x01, 0xee}, 3, 0, 0, UOP_RDPKRU},
-    {0, {0x0f, 0x01, 0xef}, 3, 0, 0, UOP_WRPKRU},
-    {0, {0x0f, 0x01, 0xe8}, 3, 0, 0, UOP_SERIALIZE},
-    {0xf3, {0x0f, 0xc7}, 2, 0xf8, 0xf8, UOP_RDPID},
-    {0, {0x0f, 0xb9}, 2, 0, 0, UOP_UD1},
-    {0, {0x0f, 0xff}, 2, 0, 0, UOP_UD0},
+    {0, {0x0f, 0x01, 0xee}, 3, 0, 0, UOP_RDPKRU, "rdpkru"},
+    {0, {0x0f, 0x01, 0xef}, 3, 0, 0, UOP_WRPKRU, "wrpkru"},
+    {0, {0x0f, 0x01, 0xe8}, 3, 0, 0, UOP_SERIALIZE, "serialize"},
+    {0xf3, {0x0f, 0xc7}, 2, 0xf8, 0xf8, UOP_RDPID, "rdpid"},
+    {0, {0x0f, 0xb9}, 2, 0, 0, UOP_UD1, "ud1"},
+    {0, {0x0f, 0xff}, 2, 0, 0, UOP_UD0, "ud0"},
 };
 
 static unsigned own_length(unsigned i, const unsigned char *bytes, unsigned count, uint8_t prefix)
@@ -247,38 +282,172 @@ static unsigned own_length(unsigned i, const unsigned char *bytes, unsigned coun
     return own[i].modrm_mask && (bytes[own[i].count] & own[i].modrm_mask) != own[i].modrm ? 0 : need;
 }
 
-static bool decode_own(const struct decoder *d, struct uop *u, const unsigned char *bytes, unsigned count)
+// The row of `own` that the bytes are, with the instruction's length and REX prefix; -1: none.
+static int find_own(const struct uop *u, const unsigned char *bytes, unsigned count, unsigned *size,
+                    uint8_t *rex)
 {
     unsigned skip = 0;
-    uint8_t prefix = 0, rex = 0;
+    uint8_t prefix = 0;
 
+    *rex = 0;
     if (count && (bytes[0] == 0xf3 || bytes[0] == 0xf2 || bytes[0] == 0x66))
         prefix = bytes[skip++];
     if (u->code_size == CODE_64 && skip < count && (bytes[skip] & 0xf0) == 0x40)
-        rex = bytes[skip++];
+        *rex = bytes[skip++];
     for (unsigned i = 0; i < sizeof own / sizeof *own; i++) {
         unsigned length = own_length(i, bytes + skip, count - skip, prefix);
-        const struct uop_row *row = d->row[own[i].id];
 
-        if (!length || !row)
-            continue;
-        u->length = (uint8_t)(skip + length);
-        u->reg[0] = (uint8_t)((bytes[skip + length - 1] & 7) | (rex & 1) << 3);
-        u->size = u->code_size == CODE_64 ? 8 : 4;
-        u->flags |= UOP_ENDS;
-        u->fn = row->fn;
-        return true;
+        if (length) {
+            *size = skip + length;
+            return (int)i;
+        }
     }
+    return -1;
+}
+
+static bool decode_own(const struct decoder *d, struct uop *u, const unsigned char *bytes, unsigned count)
+{
+    unsigned length;
+    uint8_t rex;
+    int i = find_own(u, bytes, count, &length, &rex);
+    const struct uop_row *row = i < 0 ? NULL : d->row[own[i].id];
+
+    if (!row)
+        return false;
+    u->length = (uint8_t)length;
+    u->reg[0] = (uint8_t)((bytes[length - 1] & 7) | (rex & 1) << 3);
+    u->size = u->code_size == CODE_64 ? 8 : 4;
+    u->flags |= UOP_ENDS;
+    u->fn = row->fn;
+    return true;
+}
+
+// Capstone 4 does not see an operand-size prefix in front of REP of a string instruction: it gets REP first,
+// which means the same. Returns `bytes`, or `copy` with the first `count` (at most 15) of them in that order.
+static const unsigned char *rep_first(const unsigned char *bytes, size_t count, unsigned char copy[15])
+{
+    static const unsigned char legacy[] = {0x26, 0x2e, 0x36, 0x3e, 0x64, 0x65, 0x66, 0x67, 0xf0, 0xf2, 0xf3};
+    static const unsigned char strings[] = {0x6c, 0x6d, 0x6e, 0x6f, 0xa4, 0xa5, 0xa6,
+                                            0xa7, 0xaa, 0xab, 0xac, 0xad, 0xae, 0xaf};
+    size_t at = 0, rep = 0;
+
+    for (; at < count && memchr(legacy, bytes[at], sizeof legacy); at++)
+        if (bytes[at] == 0xf2 || bytes[at] == 0xf3)
+            rep = at;
+    if (!rep || at == count)
+        return bytes;
+    if (!memchr(strings, bytes[at], sizeof strings) &&
+        !((bytes[at] & 0xf0) == 0x40 && at + 1 < count && memchr(strings, bytes[at + 1], sizeof strings)))
+        return bytes;
+    memcpy(copy, bytes, count);
+    copy[0] = bytes[rep];
+    memcpy(copy + 1, bytes, rep);
+    return copy;
+}
+
+static bool disassemble(const struct decoder *d, unsigned code_size, const unsigned char *bytes, size_t count,
+                        uint64_t rip)
+{
+    unsigned char copy[15];
+    const uint8_t *p;
+
+    count = count < sizeof copy ? count : sizeof copy;
+    p = rep_first(bytes, count, copy);
+    return cs_disasm_iter(d->handle[code_size], &p, &count, &rip, d->insn);
+}
+
+void decoder_text(const struct decoder *d, const struct block *b, const struct uop *u, char *text,
+                  size_t size)
+{
+    const uint8_t *p = b->code + u->offset;
+    size_t left = b->bytes - u->offset;
+    uint64_t address = b->rip + u->offset;
+    unsigned length;
+    uint8_t rex;
+    int i = find_own(u, p, (unsigned)left, &length, &rex);
+
+    if (i >= 0)
+        snprintf(text, size, "%s", own[i].name);
+    else if (disassemble(d, u->code_size, p, left, address))
+        snprintf(text, size, "%s%s%s", d->insn->mnemonic, *d->insn->op_str ? " " : "", d->insn->op_str);
+    else
+        snprintf(text, size, "(undefined, 0x%02x...)", *p);
+}
+
+// Of a ModRM byte and what belongs to it (SDM vol. 2 2.1.5); may be more than there is.
+static unsigned modrm_length(const unsigned char *m, unsigned count, unsigned address_size)
+{
+    unsigned mod = m[0] >> 6, rm = m[0] & 7, base = rm, length = 1;
+
+    if (mod == 3)
+        return 1;
+    if (address_size == 2)
+        return mod == 0 ? rm == 6 ? 3 : 1 : mod + 1;
+    if (rm == 4) {
+        base = count > 1 ? m[1] & 7 : 0;
+        length++;
+    }
+    if (mod == 0)
+        return base == 5 ? length + 4 : length;
+    return length + (mod == 1 ? 1 : 4);
+}
+
+// 0F 18 to 0F 1F are hints, whatever Capstone knows of them: without what they are for they do nothing
+// (SDM vol. 2 appendix A, table A-3; ENDBR32 and RDSSP of processors without CET).
+static bool decode_hint(const struct decoder *d, struct uop *u, const unsigned char *bytes, unsigned count)
+{
+    unsigned at = 0, address_size = u->code_size == CODE_64 ? 8 : u->code_size == CODE_32 ? 4 : 2;
+
+    while (at < count && memchr("\x26\x2e\x36\x3e\x64\x65\x66\x67\xf2\xf3", bytes[at], 10))
+        if (bytes[at++] == 0x67)
+            address_size = address_size == 4 ? 2 : 4;
+    if (u->code_size == CODE_64 && at < count && (bytes[at] & 0xf0) == 0x40)
+        at++;
+    if (count < at + 3 || bytes[at] != 0x0f || (bytes[at + 1] & 0xf8) != 0x18)
+        return false;
+    at += 2;
+    at += modrm_length(bytes + at, count - at, address_size);
+    if (at > count || at > 15)
+        return false;
+    u->length = (uint8_t)at;
+    u->fn = d->row[X86_INS_NOP]->fn;
+    return true;
+}
+
+// Is it of an extension that CPUID does not give to machine-code guests (hv/vmm/cpuid_hidden.def), or of
+// another vendor? Then #UD is the whole answer.
+static bool excluded(const cs_insn *in)
+{
+    static const uint8_t groups[] = {X86_GRP_3DNOW, X86_GRP_AES,   X86_GRP_AVX, X86_GRP_AVX2,  X86_GRP_AVX512,
+                                     X86_GRP_ERI,   X86_GRP_F16C,  X86_GRP_FMA, X86_GRP_FMA4,  X86_GRP_HLE,
+                                     X86_GRP_PFI,   X86_GRP_RTM,   X86_GRP_SHA, X86_GRP_SSE4A, X86_GRP_TBM,
+                                     X86_GRP_XOP,   X86_GRP_CDI,   X86_GRP_BWI, X86_GRP_DQI,   X86_GRP_VLX,
+                                     X86_GRP_SGX,   X86_GRP_PCLMUL};
+    static const uint16_t amd[] = {X86_INS_VMMCALL, X86_INS_VMRUN, X86_INS_VMLOAD, X86_INS_VMSAVE,
+                                   X86_INS_STGI,    X86_INS_CLGI,  X86_INS_SKINIT, X86_INS_INVLPGA};
+
+    for (unsigned i = 0; i < sizeof amd / sizeof *amd; i++)
+        if (in->id == amd[i])
+            return true;
+
+    for (unsigned i = 0; i < in->detail->groups_count; i++)
+        if (memchr(groups, in->detail->groups[i], sizeof groups))
+            return true;
     return false;
+}
+
+static uop_fn by_opcode(struct uop *u, const cs_insn *in, bool *found)
+{
+    uop_fn fn = simd_decode(u, in, found);
+
+    return *found ? fn : x87_decode(u, in, found);
 }
 
 bool decode_one(struct decoder *d, struct uop *u, const unsigned char *bytes, unsigned count, uint64_t rip,
                 uint32_t mode)
 {
-    size_t left = count;
-    uint64_t address = rip;
-    const uint8_t *p = bytes;
     const struct uop_row *row;
+    bool found;
 
     memset(u, 0, sizeof *u);
     u->code_size = (uint8_t)(mode & 3);
@@ -286,8 +455,10 @@ bool decode_one(struct decoder *d, struct uop *u, const unsigned char *bytes, un
     u->base = u->index = REG_NONE;
     if (decode_own(d, u, bytes, count))
         return true;
-    if (!cs_disasm_iter(d->handle[u->code_size], &p, &left, &address, d->insn)) {
-        decode_undefined(u);
+    if (!disassemble(d, u->code_size, bytes, count, rip)) {
+        if (decode_hint(d, u, bytes, count))
+            return true;
+        decode_undefined(u, count);
         return count >= 15;
     }
     row = d->insn->id < X86_INS_ENDING ? d->row[d->insn->id] : NULL;
@@ -297,8 +468,16 @@ bool decode_one(struct decoder *d, struct uop *u, const unsigned char *bytes, un
     u->address_mask = UINT64_MAX >> (64 - 8 * u->address_size) % 64;
     operands(u, d->insn, rip);
     prefixes(u, bytes);
-    u->fn = !row ? NULL : row->choose ? row->choose(u, d->insn, row) : u->flags & UOP_LOCK ? NULL : row->fn;
-    if (!u->fn)
-        decode_undefined(u);
+    u->fn = by_opcode(u, d->insn, &found);
+    if (!found)
+        u->fn = !row                  ? NULL
+                : row->choose         ? row->choose(u, d->insn, row)
+                : u->flags & UOP_LOCK ? NULL
+                                      : row->fn;
+    if (u->fn)
+        return true;
+    decode_undefined(u, u->length);
+    if (!found && !row && !excluded(d->insn))
+        u->fn = not_modelled;
     return true;
 }

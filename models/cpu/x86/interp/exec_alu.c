@@ -253,6 +253,50 @@ static enum insn_result cmpxchg(struct vmx *v, const struct uop *u)
     return INSN_DONE;
 }
 
+// CMPXCHG8B, CMPXCHG16B: (R)DX:(R)AX against memory; the latter wants 16-byte alignment. Always one access,
+// which LOCK makes no stronger here.
+static enum insn_result cmpxchg_pair(struct vmx *v, const struct uop *u)
+{
+    unsigned half = u->size / 2;
+    struct guest_rmw rmw = {.size = u->size};
+    uint64_t old[2] = {0, 0}, source[2] = {reg_read(v, REG_RBX, half), reg_read(v, REG_RCX, half)};
+    enum insn_result r = operand_linear(v, u, (enum segment_name)u->segment, effective_address(v, u), u->size,
+                                        EPT_ACCESS_WRITE, &rmw.address);
+    bool equal;
+
+    if (r != INSN_DONE)
+        return r;
+    if (u->size == 16 && (rmw.address & 15))
+        return uop_fault(v, u, GP_VECTOR, 0);
+    if (!operand_in_turn(v, u))
+        return INSN_AGAIN;
+    uop_at(v, u);
+    r = insn_access(guest_rmw_begin(v->cpu, rmw.address, rmw.size, &rmw));
+    if (r != INSN_DONE)
+        return r;
+    memcpy(&old[0], rmw.p, half);
+    memcpy(&old[1], rmw.p + half, half);
+    equal = old[0] == reg_read(v, REG_RAX, half) && old[1] == reg_read(v, REG_RDX, half);
+    if (equal) {
+        memcpy(rmw.p, &source[0], half);
+        memcpy(rmw.p + half, &source[1], half);
+    }
+    guest_rmw_end(v->cpu, &rmw);
+    operand_stored(v, rmw.address, rmw.size);
+    if (!equal) {
+        reg_write(v, REG_RAX, half, old[0]);
+        reg_write(v, REG_RDX, half, old[1]);
+    }
+    flags_set(v, X86_RFLAGS_ZF, equal ? X86_RFLAGS_ZF : 0);
+    return INSN_DONE;
+}
+
+static uop_fn choose_pair(struct uop *u, const cs_insn *in, const struct uop_row *row)
+{
+    u->size = in->id == X86_INS_CMPXCHG16B ? 16 : 8;
+    return u->kind[0] == OPERAND_MEMORY ? row->fn : NULL;
+}
+
 // Orders what the model lets out of order: stores that others cannot see yet (SDM 8.2.5).
 static enum insn_result fence(struct vmx *v, const struct uop *u)
 {
@@ -295,6 +339,8 @@ const struct uop_row exec_alu_rows[] = {
     {X86_INS_NOT, choose_one, not },
     {X86_INS_XADD, choose_one, xadd},
     {X86_INS_CMPXCHG, choose_one, cmpxchg},
+    {X86_INS_CMPXCHG8B, choose_pair, cmpxchg_pair},
+    {X86_INS_CMPXCHG16B, choose_pair, cmpxchg_pair},
     {X86_INS_NOP, NULL, nop},
     {X86_INS_ENDBR32, NULL, nop},
     {X86_INS_ENDBR64, NULL, nop},

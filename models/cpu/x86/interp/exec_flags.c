@@ -11,6 +11,14 @@ static enum insn_result carry(struct vmx *v, const struct uop *u)
     return INSN_DONE;
 }
 
+// AL from CF, as every processor does (opcode D6, undocumented).
+static enum insn_result salc(struct vmx *v, const struct uop *u)
+{
+    (void)u;
+    v->gpr.r[REG_RAX] = (v->gpr.r[REG_RAX] & ~0xffull) | (flags_cf(v) ? 0xff : 0);
+    return INSN_DONE;
+}
+
 static enum insn_result direction(struct vmx *v, const struct uop *u)
 {
     v->rflags = (v->rflags & ~(uint64_t)X86_RFLAGS_DF) | (u->id == X86_INS_STD ? X86_RFLAGS_DF : 0);
@@ -187,6 +195,7 @@ const struct uop_row exec_flags_rows[] = {
     {X86_INS_CLC, NULL, carry},
     {X86_INS_STC, NULL, carry},
     {X86_INS_CMC, NULL, carry},
+    {X86_INS_SALC, NULL, salc},
     {X86_INS_CLD, NULL, direction},
     {X86_INS_STD, NULL, direction},
     {X86_INS_LAHF, NULL, lahf},

@@ -157,23 +157,14 @@ static enum insn_result convert_double(struct vmx *v, const struct uop *u)
     return INSN_DONE;
 }
 
+// The size is that of the prefixes: Capstone's mnemonics are those of 32-bit code also in 16-bit code.
 static uop_fn choose_convert(struct uop *u, const cs_insn *in, const struct uop_row *row)
 {
-    (void)row;
-    static const struct {
-        uint16_t id;
-        uint8_t size;
-        uop_fn fn;
-    } rows[] = {{X86_INS_CBW, 2, convert},        {X86_INS_CWDE, 4, convert},
-                {X86_INS_CDQE, 8, convert},       {X86_INS_CWD, 2, convert_double},
-                {X86_INS_CDQ, 4, convert_double}, {X86_INS_CQO, 8, convert_double}};
+    const cs_x86 *x = &in->detail->x86;
+    bool narrow = (x->prefix[2] == X86_PREFIX_OPSIZE) != (u->code_size == CODE_16);
 
-    for (unsigned i = 0; i < sizeof rows / sizeof *rows; i++)
-        if (rows[i].id == in->id) {
-            u->size = rows[i].size;
-            return rows[i].fn;
-        }
-    return NULL;
+    u->size = x->rex & 8 ? 8 : narrow ? 2 : 4;
+    return row->fn;
 }
 
 // --- XCHG: locked with memory, prefix or not. ---
@@ -264,13 +255,21 @@ static uop_fn choose_leave(struct uop *u, const cs_insn *in, const struct uop_ro
 }
 
 const struct uop_row exec_move_rows[] = {
-    {X86_INS_MOV, choose_mov, NULL},        {X86_INS_MOVABS, choose_mov, NULL},
-    {X86_INS_MOVZX, choose_movzx, movzx},   {X86_INS_MOVSX, NULL, movsx},
-    {X86_INS_MOVSXD, choose_movsxd, movsx}, {X86_INS_LEA, choose_lea, NULL},
-    {X86_INS_CBW, choose_convert, NULL},    {X86_INS_CWDE, choose_convert, NULL},
-    {X86_INS_CDQE, choose_convert, NULL},   {X86_INS_CWD, choose_convert, NULL},
-    {X86_INS_CDQ, choose_convert, NULL},    {X86_INS_CQO, choose_convert, NULL},
-    {X86_INS_XCHG, choose_xchg, NULL},      {X86_INS_PUSH, choose_stack, NULL},
-    {X86_INS_POP, choose_stack, NULL},      {X86_INS_LEAVE, choose_leave, NULL},
+    {X86_INS_MOV, choose_mov, NULL},
+    {X86_INS_MOVABS, choose_mov, NULL},
+    {X86_INS_MOVZX, choose_movzx, movzx},
+    {X86_INS_MOVSX, NULL, movsx},
+    {X86_INS_MOVSXD, choose_movsxd, movsx},
+    {X86_INS_LEA, choose_lea, NULL},
+    {X86_INS_CBW, choose_convert, convert},
+    {X86_INS_CWDE, choose_convert, convert},
+    {X86_INS_CDQE, choose_convert, convert},
+    {X86_INS_CWD, choose_convert, convert_double},
+    {X86_INS_CDQ, choose_convert, convert_double},
+    {X86_INS_CQO, choose_convert, convert_double},
+    {X86_INS_XCHG, choose_xchg, NULL},
+    {X86_INS_PUSH, choose_stack, NULL},
+    {X86_INS_POP, choose_stack, NULL},
+    {X86_INS_LEAVE, choose_leave, NULL},
 };
 const unsigned exec_move_count = sizeof exec_move_rows / sizeof *exec_move_rows;

@@ -117,6 +117,11 @@ static inline __attribute__((always_inline)) enum insn_result repeat(struct vmx 
         v->cpu->now_ticks += ticks;
         if (!goes_on(v, u, compares))
             break;
+        if ((v->rflags & X86_RFLAGS_TF) && reg_read(v, REG_RCX, u->address_size)) {
+            uop_at(v, u);
+            v->element = true;
+            return INSN_AGAIN;
+        }
     }
     return INSN_DONE;
 }

@@ -21,4 +21,8 @@ void interp_reset(struct interp *x);
 // look at its boundary. v->rip is right on return.
 bool interp_run(struct pcpu *c);
 
+// trace_text() of the instruction that made the exit interp_run() last returned for; 0: none did (an event, a
+// fetch). Told once for each exit.
+uint32_t interp_exit_text(struct pcpu *c);
+
 #endif

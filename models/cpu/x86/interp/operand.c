@@ -26,10 +26,14 @@ enum insn_result operand_linear(struct vmx *v, const struct uop *u, enum segment
     const struct segment *s = &v->seg[segment];
 
     *linear = offset;
-    if (offset < (access & EPT_ACCESS_WRITE ? s->plain_write : s->plain_read))
+    // In 64-bit mode the stack's addresses have a fault of their own.
+    if (size <= OPERAND_BYTES_MAX && segment != SEG_SS &&
+        offset < (access & EPT_ACCESS_WRITE ? s->plain_write : s->plain_read))
         return INSN_DONE;
     if (!segment_linear(v, segment, offset, size, access & EPT_ACCESS_WRITE, linear))
         return segment_fault(v, u, segment);
+    if (__builtin_expect(v->alignment, 0) && size <= 8 && (*linear & (size - 1)))
+        return uop_fault(v, u, AC_VECTOR, 0); // SDM 6.15, interrupt 17
     return INSN_DONE;
 }
 
@@ -81,7 +85,7 @@ enum insn_result operand_load_any(struct vmx *v, const struct uop *u, enum segme
         uop_at(v, u);
         r = insn_access(guest_access(v->cpu, linear, size, EPT_ACCESS_READ, value));
     }
-    if (r == INSN_DONE && debug_armed(v->cpu))
+    if (r == INSN_DONE && debug_watched(v->cpu))
         debug_data(v->cpu, linear, size, false);
     return r;
 }
@@ -93,7 +97,7 @@ void operand_stored(struct vmx *v, uint64_t linear, unsigned size)
 
     if (linear < code + b->bytes && linear + size > code)
         v->behind = true;
-    if (debug_armed(v->cpu))
+    if (debug_watched(v->cpu))
         debug_data(v->cpu, linear, size, true);
 }
 
@@ -114,6 +118,97 @@ enum insn_result operand_store_any(struct vmx *v, const struct uop *u, enum segm
     if (r == INSN_DONE)
         operand_stored(v, linear, size);
     return r;
+}
+
+// --- Any number of bytes: SSE operands in one access, areas in several. ---
+
+#define ACCESS_BYTES 16u
+
+static enum insn_result bytes_begin(struct vmx *v, const struct uop *u, unsigned at, unsigned size,
+                                    unsigned align, unsigned access, uint64_t *linear)
+{
+    uint64_t offset = effective_address(v, u) + at;
+    enum insn_result r;
+
+    if (u->address_size != 8)
+        offset &= size_mask(u->address_size);
+    r = operand_linear(v, u, (enum segment_name)u->segment, offset, size, access, linear);
+    if (r != INSN_DONE)
+        return r;
+    if (*linear & (align - 1))
+        return uop_fault(v, u, GP_VECTOR, 0);
+    return in_turn(v) ? INSN_DONE : again(v, u);
+}
+
+// All pages of an area, before any byte moves.
+static enum insn_result area_begin(struct vmx *v, const struct uop *u, uint64_t linear, unsigned size,
+                                   unsigned access)
+{
+    uint64_t hpa;
+    enum insn_result r;
+
+    uop_at(v, u);
+    r = insn_access(guest_translate(v->cpu, linear, access, &hpa));
+    if (r == INSN_DONE && (linear & 0xfff) + size > 4096)
+        r = insn_access(guest_translate(v->cpu, (linear | 0xfff) + 1, access, &hpa));
+    return r;
+}
+
+enum insn_result memory_load_bytes_at(struct vmx *v, const struct uop *u, unsigned at, unsigned size,
+                                      unsigned align, void *bytes)
+{
+    unsigned char buffer[MEMORY_BYTES_MAX];
+    uint64_t linear;
+    enum insn_result r = bytes_begin(v, u, at, size, align, EPT_ACCESS_READ, &linear);
+
+    if (r != INSN_DONE)
+        return r;
+    if (size > ACCESS_BYTES)
+        r = area_begin(v, u, linear, size, EPT_ACCESS_READ);
+    for (unsigned i = 0; r == INSN_DONE && i < size; i += ACCESS_BYTES) {
+        unsigned n = size - i < ACCESS_BYTES ? size - i : ACCESS_BYTES;
+
+        if (guest_load_fast(v->cpu, linear + i, n, buffer + i))
+            continue;
+        uop_at(v, u);
+        r = insn_access(guest_access(v->cpu, linear + i, n, EPT_ACCESS_READ, buffer + i));
+    }
+    if (r != INSN_DONE)
+        return r;
+    memcpy(bytes, buffer, size);
+    if (debug_watched(v->cpu))
+        debug_data(v->cpu, linear, size, false);
+    return INSN_DONE;
+}
+
+enum insn_result memory_store_bytes_at(struct vmx *v, const struct uop *u, unsigned at, unsigned size,
+                                       unsigned align, const void *bytes)
+{
+    unsigned char buffer[ACCESS_BYTES];
+    uint64_t linear;
+    enum insn_result r = bytes_begin(v, u, at, size, align, EPT_ACCESS_WRITE, &linear);
+
+    if (r != INSN_DONE)
+        return r;
+    if (size > ACCESS_BYTES)
+        r = area_begin(v, u, linear, size, EPT_ACCESS_WRITE);
+    for (unsigned i = 0; r == INSN_DONE && i < size; i += ACCESS_BYTES) {
+        unsigned n = size - i < ACCESS_BYTES ? size - i : ACCESS_BYTES;
+
+        if (guest_store_fast(v->cpu, linear + i, n, (const unsigned char *)bytes + i))
+            continue;
+        uop_at(v, u);
+        memcpy(buffer, (const unsigned char *)bytes + i, n);
+        r = insn_access(guest_access(v->cpu, linear + i, n, EPT_ACCESS_WRITE, buffer));
+    }
+    if (r == INSN_DONE)
+        operand_stored(v, linear, size);
+    return r;
+}
+
+bool operand_in_turn(struct vmx *v, const struct uop *u)
+{
+    return in_turn(v) || again(v, u) == INSN_DONE;
 }
 
 // --- Read-modify-write (SDM 8.1.2). One without LOCK is a load and a store, both allowed beforehand. ---

@@ -82,7 +82,9 @@ enum insn_result operand_load_any(struct vmx *v, const struct uop *u, enum segme
                                   uint64_t offset, unsigned size, uint64_t *value);
 enum insn_result operand_store_any(struct vmx *v, const struct uop *u, enum segment_name segment,
                                    uint64_t offset, unsigned size, uint64_t value);
-// A store was made: is it into the running block? Its bytes are others now, what follows is read anew.
+// For accesses of other shapes: before one, whether it is this processor's turn (false: the instruction
+// returns INSN_AGAIN); and behind a store: what it wrote into the running block is read anew.
+bool operand_in_turn(struct vmx *v, const struct uop *u);
 void operand_stored(struct vmx *v, uint64_t linear, unsigned size);
 
 // The usual case of both in place, where `size` is a constant.
@@ -124,6 +126,26 @@ operand_store(struct vmx *v, const struct uop *u, enum segment_name segment, uin
 enum insn_result operand_rmw_begin(struct vmx *v, const struct uop *u, uint64_t offset, unsigned size,
                                    uint64_t *value);
 void operand_rmw_end(struct vmx *v, const struct uop *u, unsigned size, uint64_t value);
+
+#define MEMORY_BYTES_MAX 512u
+// Reads and writes `size` bytes, up to MEMORY_BYTES_MAX, at the memory operand's address plus `at`. That must
+// be a multiple of `align` (a power of two), or #GP(0). Both pages are translated before any byte moves.
+enum insn_result memory_load_bytes_at(struct vmx *v, const struct uop *u, unsigned at, unsigned size,
+                                      unsigned align, void *bytes);
+enum insn_result memory_store_bytes_at(struct vmx *v, const struct uop *u, unsigned at, unsigned size,
+                                       unsigned align, const void *bytes);
+
+static inline enum insn_result memory_load_bytes(struct vmx *v, const struct uop *u, unsigned size,
+                                                 unsigned align, void *bytes)
+{
+    return memory_load_bytes_at(v, u, 0, size, align, bytes);
+}
+
+static inline enum insn_result memory_store_bytes(struct vmx *v, const struct uop *u, unsigned size,
+                                                  unsigned align, const void *bytes)
+{
+    return memory_store_bytes_at(v, u, 0, size, align, bytes);
+}
 
 static inline __attribute__((always_inline)) enum insn_result memory_load(struct vmx *v, const struct uop *u, unsigned size, uint64_t *value)
 {

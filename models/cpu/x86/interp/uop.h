@@ -68,6 +68,8 @@ struct uop {
     uint8_t stack_size;   // 2, 4, 8
     uint8_t flags;        // UOP_*
     uint8_t condition;    // Of Jcc, SETcc, CMOVcc
+    uint16_t op;          // SSE, MMX: index into simd_ops; x87: opcode byte << 8 | ModRM byte
+    uint32_t text;        // trace_text() of it, made when a trace first needs it; 0: not made yet
 };
 
 #define BLOCK_UOPS_MAX 32u
@@ -111,6 +113,14 @@ bool decode_one(struct decoder *d, struct uop *u, const unsigned char *bytes, un
 // The segment of a memory operand: that of a prefix, else `without`.
 enum segment_name decode_segment(const struct uop *u, const cs_insn *in, enum segment_name without);
 
+// The first byte of the opcode, behind legacy prefixes and REX.
+const uint8_t *decode_opcode(const struct uop *u, const cs_insn *in, uint8_t *rex);
+
+// SSE and MMX (exec_sse.c), x87 (exec_x87.c): found by their opcode bytes, since Capstone shares mnemonics
+// between instructions. NULL: the form does not exist; *found says whether the opcode is theirs at all.
+uop_fn simd_decode(struct uop *u, const cs_insn *in, bool *found);
+uop_fn x87_decode(struct uop *u, const cs_insn *in, bool *found);
+
 // Operand size of a push or pop: in 64-bit mode 8, or 2 with a prefix.
 unsigned decode_stack_size(const struct uop *u, const cs_insn *in);
 
@@ -122,7 +132,9 @@ uop_fn system_choose_mov(struct uop *u);
 
 // Lists of rows, each by the file that executes them.
 #define UOP_TABLES(X)                                                                                        \
-    X(move) X(alu) X(shift) X(multiply) X(bits) X(string) X(flags) X(branch) X(far) X(segment) X(system)
+    X(move)                                                                                                  \
+    X(alu)                                                                                                   \
+    X(shift) X(multiply) X(bits) X(string) X(flags) X(branch) X(far) X(segment) X(system) X(x87) X(xsave)
 #define TABLE(name)                                                                                          \
     extern const struct uop_row exec_##name##_rows[];                                                        \
     extern const unsigned exec_##name##_count;

@@ -83,6 +83,9 @@ TEST(Debug, BreakpointOnAnInstructionIsAFaultThatRfHides) // SDM 17.3.1.1
     EXPECT_FALSE(vmx_retired(pcpu_current, 0, s->vmx.rflags, false));
     EXPECT_EQ(s->vmx.rflags & X86_RFLAGS_RF, 0);
     EXPECT_EQ(boundary(), RAISED(DB_VECTOR));
+    s->vmx.blocking = INTERRUPTIBILITY_MOV_SS;
+    EXPECT_EQ(boundary(), GONE_ON);
+    s->vmx.blocking = 0;
     s->vmx.rip++;
     EXPECT_EQ(boundary(), GONE_ON);
     insn_mode(MODE_32, 0);
@@ -147,6 +150,44 @@ TEST(Debug, MovSsHoldsTrapsForOneInstruction) // SDM 6.8.3
     EXPECT_EQ(v->blocking, 0);
     EXPECT_EQ(boundary(), RAISED(DB_VECTOR));
     EXPECT_EQ(v->exit.qualification, DEBUG_INFO_B(0) | DEBUG_INFO_BS);
+    bench_end();
+}
+
+TEST(Debug, DeliveriesTakeTrapsWithThemButNotIntBehindMovSs) // SDM 26.6.3
+{
+    static const struct {
+        const char *name;
+        uint32_t type, blocking;
+        bool dropped;
+    } rows[] = {
+        {"exception", INTR_TYPE_HARD_EXCEPTION | UD_VECTOR, INTERRUPTIBILITY_MOV_SS, true},
+        {"INT1", INTR_TYPE_PRIV_SOFT_EXCEPTION | DB_VECTOR, INTERRUPTIBILITY_MOV_SS, true},
+        {"INT3", INTR_TYPE_SOFT_EXCEPTION | BP_VECTOR, INTERRUPTIBILITY_MOV_SS, false},
+        {"INT n", INTR_TYPE_SOFT_INTERRUPT | 0x80, INTERRUPTIBILITY_MOV_SS, false},
+        {"INT n, no shadow", INTR_TYPE_SOFT_INTERRUPT | 0x80, 0, true},
+    };
+
+    for (unsigned i = 0; i < sizeof rows / sizeof *rows; i++) {
+        struct vmx *v;
+
+        test_row("%s", rows[i].name);
+        ASSERT_TRUE(insn_start());
+        v = insn_vmx();
+        v->blocking = rows[i].blocking;
+        v->pending_debug = DEBUG_INFO_B(0) | DEBUG_INFO_ENABLED_BREAKPOINT;
+        vmx_deliver(pcpu_current, INTR_INFO_VALID | rows[i].type, 0, 1);
+        EXPECT_EQ(v->pending_debug == 0, rows[i].dropped);
+        bench_end();
+    }
+    test_row(NULL);
+}
+
+TEST(Debug, BreakpointsThatMovSetsHoldForTheNextInstruction) // SDM 17.3.1.1
+{
+    ASSERT_TRUE(insn_start());
+    EXPECT_FALSE(insn_vmx()->behind);
+    EXPECT_EQ(insn_mov_to_dr(pcpu_current, 3, 7, RBX), INSN_DONE);
+    EXPECT_TRUE(insn_vmx()->behind);
     bench_end();
 }
 

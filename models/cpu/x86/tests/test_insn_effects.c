@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // System instructions of machine code: what they do to registers and memory.
+#include "models/cpu/x86/descriptor.h"
 #include "models/cpu/x86/tests/insn_bench.h"
 #include "tests/shim/shim.h"
 
@@ -272,6 +273,36 @@ TEST(InsnTable, InvpcidRefusesWhatItsDescriptorReserves) // SDM vol. 2, INVPCID
 }
 
 // --- MSRs, random numbers, VMCS shadowing, VM functions. ---
+
+TEST(Segments, ReturnsOutwardsTakeSelectorsAwayAndLeaveBases) // SDM vol. 2, IRET, "RETURN-TO-OUTER-..."
+{
+    struct vmx *v;
+
+    ASSERT_TRUE(insn_start());
+    insn_mode(MODE_64, 3);
+    v = insn_vmx();
+    v->seg[SEG_GS] = (struct segment){.selector = 0x10, .ar = 0xc093, .limit = ~0u};
+    v->seg[SEG_FS] = (struct segment){.selector = 0x23, .ar = 0xc0f3, .limit = ~0u};
+    segment_set_base(v, SEG_GS, 0x12345000);
+    segments_check_outer(v);
+    EXPECT_TRUE(v->seg[SEG_GS].ar & AR_UNUSABLE);
+    EXPECT_EQ(v->seg[SEG_GS].selector, 0);
+    EXPECT_EQ(segment_base(v, SEG_GS), 0x12345000);
+    EXPECT_EQ(v->seg[SEG_FS].selector, 0x23); // Its DPL is 3.
+    bench_end();
+}
+
+TEST(Segments, StackAddressesThatAreNotCanonicalAreStackFaults) // SDM 6.15, interrupt 12
+{
+    uint64_t linear;
+
+    ASSERT_TRUE(insn_start());
+    EXPECT_TRUE(segment_linear(insn_vmx(), SEG_SS, (1ull << 47) - 8, 8, true, &linear));
+    EXPECT_FALSE(segment_linear(insn_vmx(), SEG_SS, (1ull << 47) - 7, 8, true, &linear));
+    EXPECT_FALSE(segment_linear(insn_vmx(), SEG_SS, 1ull << 47, 8, false, &linear));
+    EXPECT_TRUE(segment_linear(insn_vmx(), SEG_DS, 1ull << 47, 8, false, &linear)); // #GP, of the walk.
+    bench_end();
+}
 
 TEST(InsnMsr, FsBaseIsTheSegments) // SDM 3.4.4.1
 {

@@ -65,3 +65,39 @@ TEST(Interp, CodeThatTheGuestWritesIsExecutedAsWritten) // SDM 11.6
     EXPECT_EQ(bench_gprs.r[0], 7);
     bench_end();
 }
+
+TEST(Interp, AccumulatorsWidenByTheOperandSizeOf16BitCodeToo) // SDM vol. 2, CBW, CWD
+{
+    // In 16-bit code: cbw; cwd; mov bx, dx; 66 cwde; 66 cdq; stc; salc; hlt
+    static const unsigned char code[] = {0x98, 0x99, 0x89, 0xd3, 0x66, 0x98, 0x66, 0x99, 0xf9, 0xd6, 0xf4};
+
+    start(code, sizeof code);
+    bench_vmwrite(GUEST_CS_AR_BYTES, bench_vmread(GUEST_CS_AR_BYTES) & ~(uint64_t)(AR_L | AR_DB));
+    bench_gprs.r[0] = 0x11110080;
+    bench_gprs.r[2] = 0x22222222;
+    EXPECT_EQ(bench_run(), EXIT_REASON_HLT);
+    EXPECT_EQ(bench_gprs.r[0], 0xffffffff); // FF80H, sign-extended; then AL of carry.
+    EXPECT_EQ(bench_gprs.r[2], 0xffffffff);
+    EXPECT_EQ(bench_gprs.r[3] & 0xffff, 0xffff);
+    bench_end();
+}
+
+TEST(Interp, HintsOfTheOpcodeMapDoNothing) // SDM vol. 2 appendix A, table A-3: 0F 18 to 0F 1F
+{
+    static const unsigned char code[] = {
+        0xf3, 0x0f, 0x1e, 0xfa,                         // ENDBR64
+        0xf3, 0x48, 0x0f, 0x1e, 0xc8,                   // RDSSPQ rax, where there are no shadow stacks
+        0x0f, 0x19, 0x04, 0x25, 0xff, 0xff, 0xff, 0x7f, // With SIB and displacement, not mapped
+        0x66, 0x67, 0x0f, 0x1c, 0x84, 0x00, 0x00, 0x00, 0x00, 0x00, // Prefixes
+        0x0f, 0x1d, 0x05, 0xf4, 0xf4, 0xf4, 0xf4,                   // RIP-relative
+        0x0f, 0x1b, 0x40, 0xf4,                                     // 8 bits of displacement
+        0xf4,                                                       // hlt
+    };
+
+    start(code, sizeof code);
+    bench_gprs.r[0] = 1;
+    EXPECT_EQ(bench_run(), EXIT_REASON_HLT);
+    EXPECT_EQ(bench_gprs.r[0], 1);
+    EXPECT_EQ(bench_vmread(GUEST_RIP), CODE + sizeof code - 1);
+    bench_end();
+}

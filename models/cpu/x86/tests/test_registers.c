@@ -98,6 +98,7 @@ TEST(Cpuid, DynamicBits) // SDM vol. 2, CPUID
 
     start();
     pcpu_set_current(&bench.cpus[1]);
+    EXPECT_EQ(hw_write_cr(4, hw_read_cr(4) & ~X86_CR4_OSXSAVE), HW_DONE); // Firmware has set it.
     hw_cpuid(1, 0, &r);
     EXPECT_EQ(r.ebx >> 24, 1);
     EXPECT_EQ(r.ecx & (1u << 27), 0);

@@ -1,0 +1,151 @@
+// SPDX-License-Identifier: Apache-2.0
+// Four processors, started by INIT and SIPI, count: with LOCK XADD, with a lock of CMPXCHG16B, with XCHG (SDM 8.1, 8.4).
+// No count is lost, whoever runs when.
+#include "check.inc"
+
+#define CPUS 4
+#define ROUNDS 2000
+#define TRAMPOLINE 0x8000
+
+    .macro apic_write offset, value
+    movl $0xfee00000, %ebx
+    movl $\value, \offset(%rbx)
+    .endm
+
+test:
+    movl $trampoline, %esi
+    movl $TRAMPOLINE, %edi
+    movl $trampoline_end - trampoline, %ecx
+    rep movsb
+    apic_write 0xf0, 0x1ff
+
+    step // Everybody comes up.
+    apic_write 0x300, 0xc4500 // INIT, all but self
+    movl $20000, %ecx
+1:  pause
+    loop 1b
+    apic_write 0x300, 0xc4608 // SIPI to 8000h
+1:  cmpl $CPUS - 1, online(%rip)
+    jb 1b
+    expect (CPUS-1), online(%rip)
+
+    step // They count.
+    movl $1, go(%rip)
+    call count
+1:  pause
+    cmpl $CPUS, finished(%rip)
+    jb 1b
+    expect (CPUS*ROUNDS), by_xadd(%rip)
+    expect (CPUS*ROUNDS), by_cmpxchg16b(%rip)
+    expect (CPUS*ROUNDS), by_xchg(%rip)
+    expect (CPUS*ROUNDS), by_inc(%rip)
+
+    step // LOCK XADD gave each number once: the sums of what was seen are those of 0 to n - 1.
+    movq xadd_sum(%rip), %rax
+    cmpq $(CPUS * ROUNDS) * (CPUS * ROUNDS - 1) / 2, %rax
+    jne wrong
+
+    step // Each has an APIC id of its own.
+    expect 15, ids(%rip)
+    ret
+
+count:
+    movl $ROUNDS, %r8d
+    xorl %r9d, %r9d
+1:  movl $1, %eax
+    lock xaddq %rax, by_xadd(%rip)
+    addq %rax, %r9
+    lock incq by_inc(%rip)
+    // A lock of 16 bytes: {owner, turns}.
+2:  movq lock16 + 8(%rip), %rdx
+    xorl %eax, %eax
+    movl $1, %ebx
+    leaq 1(%rdx), %rcx
+    lock cmpxchg16b lock16(%rip)
+    jz 3f
+    pause
+    jmp 2b
+3:  incq by_cmpxchg16b(%rip)
+    movq $0, lock16(%rip)
+    // And one of XCHG.
+2:  movl $1, %eax
+    xchgl %eax, lock4(%rip)
+    testl %eax, %eax
+    jz 3f
+    pause
+    jmp 2b
+3:  incq by_xchg(%rip)
+    movl $0, lock4(%rip)
+    decl %r8d
+    jnz 1b
+    lock addq %r9, xadd_sum(%rip)
+    movl $1, %eax
+    cpuid
+    shrl $24, %ebx
+    lock btsq %rbx, ids(%rip)
+    lock incl finished(%rip)
+    ret
+
+    // Of the others: real mode, straight to 64-bit mode with the first processor's tables.
+    .code16
+trampoline:
+    cli
+    movw %cs, %ax
+    movw %ax, %ds
+    lgdtl trampoline_gdt - trampoline
+    movl $pml4, %eax
+    movl %eax, %cr3
+    movl $0x620, %eax
+    movl %eax, %cr4
+    movl $0xc0000080, %ecx
+    rdmsr
+    orl $0x901, %eax
+    wrmsr
+    movl %cr0, %eax
+    andl $~0x60000000, %eax
+    orl $0x80000023, %eax
+    movl %eax, %cr0
+    ljmpl $CS64, $others
+trampoline_gdt:
+    .word 0x3f
+    .long gdt
+trampoline_end:
+
+    .code64
+others:
+    movl $DS, %eax
+    movl %eax, %ds
+    movl %eax, %es
+    movl %eax, %ss
+    movl $1, %eax
+    lock xaddl %eax, online(%rip)
+    incl %eax
+    shll $12, %eax
+    leaq stacks(%rip), %rsp
+    addq %rax, %rsp
+1:  pause
+    cmpl $0, go(%rip)
+    je 1b
+    call count
+1:  cli
+    hlt
+    jmp 1b
+
+    .data
+    .align 64
+by_xadd: .quad 0
+by_inc: .quad 0
+by_cmpxchg16b: .quad 0
+by_xchg: .quad 0
+xadd_sum: .quad 0
+ids: .quad 0
+online: .quad 0
+finished: .quad 0
+go: .quad 0
+    .align 16
+lock16: .quad 0, 0
+lock4: .quad 0
+    .bss
+    .align 4096
+stacks: .skip 4096 * (CPUS + 1)
+    .text
