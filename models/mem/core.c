@@ -246,9 +246,8 @@ static enum cache_state claim_line(struct mem_core *m, uint64_t line, uint64_t *
     return found;
 }
 
-uint32_t mem_line_store_miss(struct mem_core *m, uint64_t line, uint64_t *claim)
+uint32_t mem_line_store_miss(struct mem_core *m, uint64_t line, struct l1_way *l1, uint64_t *claim)
 {
-    struct l1_way *l1 = l1_probe(&m->l1, line);
     uint64_t *l2 = cache_touch(&m->l2, line);
     uint64_t modified = line << 2 | CACHE_M;
 

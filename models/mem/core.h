@@ -77,7 +77,8 @@ uint32_t mem_line_load_miss(struct mem_core *m, uint64_t line);
 // The same for a store. Other holders lose the line at once if `claim` is NULL (locked operations); otherwise
 // they keep it until the store drains: *claim is then the argument for mem_line_claim(), 0 if there is no
 // other holder.
-uint32_t mem_line_store_miss(struct mem_core *m, uint64_t line, uint64_t *claim);
+// `l1` is its way, not modified, or NULL.
+uint32_t mem_line_store_miss(struct mem_core *m, uint64_t line, struct l1_way *l1, uint64_t *claim);
 void mem_line_claim(struct mem_core *m, uint64_t claim);
 uint32_t mem_dtlb_miss(struct mem_core *m, uint64_t page);
 
@@ -128,11 +129,11 @@ static inline uint32_t mem_line_load(struct mem_core *m, uint64_t line)
 
 static inline uint32_t mem_line_store(struct mem_core *m, uint64_t line, uint64_t *claim)
 {
-    const struct l1_way *l1 = l1_touch(&m->l1, line);
+    struct l1_way *l1 = l1_touch(&m->l1, line);
 
     if (__builtin_expect(l1 && (l1->tag & 3) == CACHE_M, 1))
         return 0;
-    return mem_line_store_miss(m, line, claim);
+    return mem_line_store_miss(m, line, l1, claim);
 }
 
 static inline uint32_t mem_dtlb(struct mem_core *m, uint64_t hpa)
