@@ -216,10 +216,27 @@ mem_guest_near_store(const struct mem_core *m, uint64_t hpa, unsigned size_bytes
     return w && (w->tag & 3) == CACHE_M && m->stores.count < m->stores.capacity ? w : NULL;
 }
 
-// A guest's plain store at `p`, which is at `hpa`: its time, and mem_store_push().
-static inline void mem_guest_store(struct pcpu *c, uint64_t hpa, void *p, unsigned size_bytes)
+// A guest's plain store at `p`, which is at `hpa`: its time, and mem_store_push() in place, where `size_bytes`
+// is a constant. Taking the time has made room.
+static inline __attribute__((always_inline)) void mem_guest_store(struct pcpu *c, uint64_t hpa, void *p,
+                                                                  unsigned size_bytes)
 {
-    mem_store_push(c, p, size_bytes, mem_time_guest_store(c, hpa, size_bytes));
+    struct mem_store_buffer *b = &c->mem->stores;
+    uint64_t drain = mem_time_guest_store(c, hpa, size_bytes);
+    struct mem_store *e = &b->entry[(b->head + b->count) % MEM_STORE_ENTRIES_MAX];
+
+    if (!__builtin_constant_p(size_bytes)) {
+        mem_store_push(c, p, size_bytes, drain);
+        return;
+    }
+    b->count++;
+    e->p = p;
+    e->size_bytes = (uint8_t)size_bytes;
+    e->drain_ticks = drain;
+    e->claim = b->claim;
+    b->claims += b->claim != 0;
+    b->claim = 0;
+    memcpy(e->other, p, size_bytes);
 }
 
 // Instead of mem_store_push(): the store takes effect at once, and its line is the core's now.

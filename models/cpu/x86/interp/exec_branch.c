@@ -10,7 +10,7 @@ static inline uint64_t ip_mask(const struct uop *u)
 }
 
 // Beyond the code segment's limit, or not canonical: #GP(0) in the branch itself.
-static enum insn_result go(struct vmx *v, const struct uop *u, uint64_t target)
+static inline __attribute__((always_inline)) enum insn_result go(struct vmx *v, const struct uop *u, uint64_t target)
 {
     // Canonical for 48 bits is so for 57.
     bool bad = u->code_size != CODE_64 ? target > v->seg[SEG_CS].limit
@@ -22,14 +22,14 @@ static enum insn_result go(struct vmx *v, const struct uop *u, uint64_t target)
     return INSN_BRANCH;
 }
 
-static uint64_t next_rip(const struct vmx *v, const struct uop *u)
+static inline uint64_t next_rip(const struct vmx *v, const struct uop *u)
 {
     uint64_t next = block_running(v)->rip + u->offset + u->length;
 
     return u->code_size == CODE_64 ? next : (uint32_t)next;
 }
 
-static uint64_t here(const struct vmx *v, const struct uop *u)
+static inline uint64_t here(const struct vmx *v, const struct uop *u)
 {
     return block_running(v)->rip + u->offset;
 }
