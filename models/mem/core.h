@@ -52,7 +52,7 @@ struct mem_counters {
 struct mem_core {
     struct pcpu *cpu;
     struct l1 l1;
-    struct l1 l1i;        // Of code that is fetched: a guest's machine code
+    struct l1 l1i; // Of code that is fetched: a guest's machine code
     struct cache l2;
     struct cache *l3; // Of the socket, shared.
     struct mem_store_buffer stores;
@@ -63,8 +63,8 @@ struct mem_core {
     uint64_t near_generation; // A multiple of MEM_NEAR_GENERATION, never 0.
     struct mem_counters counters;
     // Latencies in ticks, beyond the L1 hit where the name says extra.
-    uint32_t fetch_l2_extra, l2_extra, l3_extra, dram_extra, clean_extra, modified_extra, upgrade, stlb, walk_start, commit,
-        rmw;
+    uint32_t fetch_l2_extra, l2_extra, l3_extra, dram_extra, clean_extra, modified_extra, upgrade, stlb,
+        walk_start, commit, rmw;
 };
 
 // Earliest drain among stores hidden on processors that do not execute; TICKS_NEVER if none.
@@ -216,8 +216,8 @@ mem_guest_near_store(const struct mem_core *m, uint64_t hpa, unsigned size_bytes
     return w && (w->tag & 3) == CACHE_M && m->stores.count < m->stores.capacity ? w : NULL;
 }
 
-// A guest's plain store at `p`, which is at `hpa`: its time, and mem_store_push() in place, where `size_bytes`
-// is a constant. Taking the time has made room.
+// A guest's plain store at `p`, which is at `hpa`: its time, and mem_store_push() in place, where
+// `size_bytes` is a constant. Taking the time has made room.
 static inline __attribute__((always_inline)) void mem_guest_store(struct pcpu *c, uint64_t hpa, void *p,
                                                                   unsigned size_bytes)
 {

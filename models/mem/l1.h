@@ -15,10 +15,10 @@ struct l1_way {
 
 #define L1_GUESSES 256u
 struct l1 {
-    struct l1_way *ways; // By sets
+    struct l1_way *ways;              // By sets
     struct l1_way *guess[L1_GUESSES]; // Where lines were seen last, by the low bits of their number
-    uint64_t clock;      // Number of uses
-    struct l1_way *last; // Touched or filled last; NULL at first
+    uint64_t clock;                   // Number of uses
+    struct l1_way *last;              // Touched or filled last; NULL at first
     uint32_t sets, ways_per_set;
     uint32_t mask; // sets - 1 where that is a power of two, else 0
 };
@@ -79,14 +79,15 @@ static inline struct l1_way *l1_touch(struct l1 *k, uint64_t line)
 static inline void l1_fill(struct l1 *k, uint64_t line, enum cache_state state)
 {
     struct l1_way *w = l1_set(k, line), *to = w;
+    uint64_t longest_ago = UINT64_MAX;
 
     for (uint32_t i = 0; i < k->ways_per_set; i++, w++) {
-        if (!(w->tag & 3)) {
+        uint64_t used = w->tag & 3 ? w->used : 0; // No use has the stamp 0.
+
+        if (used < longest_ago) {
+            longest_ago = used;
             to = w;
-            break;
         }
-        if (w->used < to->used)
-            to = w;
     }
     to->tag = line << 2 | (uint64_t)state;
     l1_use(k, to);

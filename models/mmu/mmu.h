@@ -178,9 +178,9 @@ static inline struct mmu_near *mmu_near_of(struct mmu *m, uint64_t linear, unsig
     return &m->near[m->mode][kind][linear >> 12 & (MMU_NEAR_PAGES - 1)];
 }
 
-// Where the caller may carry out an access (READ, WRITE or both; FETCH) of `size` bytes in m->mode: the bytes'
-// place in the simulating machine's memory, and *hpa. It was a hit of a TLB, which is counted and timed.
-// NULL: it is not, or crosses pages, or is not of ordinary memory; nothing happened.
+// Where the caller may carry out an access (READ, WRITE or both; FETCH) of `size` bytes in m->mode: the
+// bytes' place in the simulating machine's memory, and *hpa. It was a hit of a TLB, which is counted and
+// timed. NULL: it is not, or crosses pages, or is not of ordinary memory; nothing happened.
 unsigned char *mmu_ordinary_search(struct mmu *m, uint64_t linear, unsigned access, uint64_t *hpa);
 // Both parts only grow: the sum is another one when either is.
 static inline uint64_t mmu_near_stamp(const struct mmu *m)
@@ -195,8 +195,8 @@ static inline __attribute__((always_inline)) struct mmu_near *mmu_near_find(stru
 {
     struct mmu_near *n = mmu_near_of(m, linear, access);
 
-    if (__builtin_expect(n->page != linear >> 12 || n->stamp != mmu_near_stamp(m) || *n->place.key_at != n->place.key ||
-                             ((unsigned)linear & 0xfff) + size > 0x1000,
+    if (__builtin_expect(n->page != linear >> 12 || n->stamp != mmu_near_stamp(m) ||
+                             *n->place.key_at != n->place.key || ((unsigned)linear & 0xfff) + size > 0x1000,
                          0))
         return NULL;
     return n;

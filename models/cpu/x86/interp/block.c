@@ -38,8 +38,8 @@ static inline bool code_linear(const struct vmx *v, uint32_t mode, uint64_t offs
     return offset <= v->seg[SEG_CS].limit;
 }
 
-static enum insn_result fetch(struct vmx *v, uint32_t mode, uint64_t offset, uint64_t *linear,
-                              uint64_t *hpa, const unsigned char **bytes)
+static enum insn_result fetch(struct vmx *v, uint32_t mode, uint64_t offset, uint64_t *linear, uint64_t *hpa,
+                              const unsigned char **bytes)
 {
     struct pcpu *c = v->cpu;
     enum insn_result r;
@@ -192,7 +192,8 @@ struct block *block_find(struct vmx *v, uint32_t mode, enum insn_result *result)
         hpa = n ? n->hpa + (linear & (PAGE - 1)) : 0;
         b = n ? v->interp->blocks[slot(hpa)] : NULL;
         if (__builtin_expect(b && b->hpa == hpa && b->rip == v->rip && b->mode == mode && b->words &&
-                                 block_same(b, n->host + (linear & (PAGE - 1))), 1)) {
+                                 block_same(b, n->host + (linear & (PAGE - 1))),
+                             1)) {
             mmu_near_use(m, n, EPT_ACCESS_FETCH);
             *result = INSN_DONE;
             return enter(v, b, linear, n->host + (linear & (PAGE - 1)));

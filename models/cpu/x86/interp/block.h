@@ -22,8 +22,8 @@ struct interp {
     // A store at `linear` may be into it if linear - code_from < code_span.
     uint64_t code_from, code_span;
     const unsigned char *code; // Its bytes in memory
-    uint32_t plain;        // What segments_plain() was told last
-    struct block *scratch; // Being decoded
+    uint32_t plain;            // What segments_plain() was told last
+    struct block *scratch;     // Being decoded
     struct decoder *decoder;
     struct cost cost;
     struct block **blocks; // By where they are

@@ -149,7 +149,8 @@ static uop_fn choose_alu(struct uop *u, const cs_insn *in, const struct uop_row 
 
 // --- One operand. INC and DEC leave CF alone. ---
 
-static inline __attribute__((always_inline)) uint64_t alu_inc(struct vmx *v, unsigned size, uint64_t a, uint64_t unused)
+static inline __attribute__((always_inline)) uint64_t alu_inc(struct vmx *v, unsigned size, uint64_t a,
+                                                              uint64_t unused)
 {
     bool cf = flags_cf(v);
     uint64_t result = alu_adc(v, size, a, 1, 0);
@@ -159,7 +160,8 @@ static inline __attribute__((always_inline)) uint64_t alu_inc(struct vmx *v, uns
     return result;
 }
 
-static inline __attribute__((always_inline)) uint64_t alu_dec(struct vmx *v, unsigned size, uint64_t a, uint64_t unused)
+static inline __attribute__((always_inline)) uint64_t alu_dec(struct vmx *v, unsigned size, uint64_t a,
+                                                              uint64_t unused)
 {
     bool cf = flags_cf(v);
     uint64_t result = alu_sbb(v, size, a, 1, 0);

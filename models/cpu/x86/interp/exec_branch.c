@@ -10,11 +10,13 @@ static inline uint64_t ip_mask(const struct uop *u)
 }
 
 // Beyond the code segment's limit, or not canonical: #GP(0) in the branch itself.
-static inline __attribute__((always_inline)) enum insn_result go(struct vmx *v, const struct uop *u, uint64_t target)
+static inline __attribute__((always_inline)) enum insn_result go(struct vmx *v, const struct uop *u,
+                                                                 uint64_t target)
 {
     // Canonical for 48 bits is so for 57.
-    bool bad = u->code_size != CODE_64 ? target > v->seg[SEG_CS].limit
-                                       : target + (1ull << 47) >= 1ull << 48 && !x86_canonical(v->cpu, target);
+    bool bad = u->code_size != CODE_64
+                   ? target > v->seg[SEG_CS].limit
+                   : target + (1ull << 47) >= 1ull << 48 && !x86_canonical(v->cpu, target);
 
     if (__builtin_expect(bad, 0))
         return uop_fault(v, u, GP_VECTOR, 0);

@@ -62,7 +62,8 @@ static inline uint64_t size_mask(unsigned size)
 // --- Memory. ---
 
 // Offset of the memory operand in its segment (SDM vol. 1 3.7.5).
-static inline __attribute__((always_inline)) uint64_t effective_address(const struct vmx *v, const struct uop *u)
+static inline __attribute__((always_inline)) uint64_t effective_address(const struct vmx *v,
+                                                                        const struct uop *u)
 {
     uint64_t at = (uint64_t)u->disp;
 
@@ -88,9 +89,10 @@ bool operand_in_turn(struct vmx *v, const struct uop *u);
 void operand_stored(struct vmx *v, uint64_t linear, unsigned size);
 
 // The usual case of both in place, where `size` is a constant.
-static inline __attribute__((always_inline)) enum insn_result
-operand_load(struct vmx *v, const struct uop *u, enum segment_name segment, uint64_t offset, unsigned size,
-             uint64_t *value)
+static inline __attribute__((always_inline)) enum insn_result operand_load(struct vmx *v, const struct uop *u,
+                                                                           enum segment_name segment,
+                                                                           uint64_t offset, unsigned size,
+                                                                           uint64_t *value)
 {
     struct pcpu *c = v->cpu;
 
@@ -147,18 +149,20 @@ static inline enum insn_result memory_store_bytes(struct vmx *v, const struct uo
     return memory_store_bytes_at(v, u, 0, size, align, bytes);
 }
 
-static inline __attribute__((always_inline)) enum insn_result memory_load(struct vmx *v, const struct uop *u, unsigned size, uint64_t *value)
+static inline __attribute__((always_inline)) enum insn_result memory_load(struct vmx *v, const struct uop *u,
+                                                                          unsigned size, uint64_t *value)
 {
     return operand_load(v, u, (enum segment_name)u->segment, effective_address(v, u), size, value);
 }
 
-static inline __attribute__((always_inline)) enum insn_result memory_store(struct vmx *v, const struct uop *u, unsigned size, uint64_t value)
+static inline __attribute__((always_inline)) enum insn_result memory_store(struct vmx *v, const struct uop *u,
+                                                                           unsigned size, uint64_t value)
 {
     return operand_store(v, u, (enum segment_name)u->segment, effective_address(v, u), size, value);
 }
 
-static inline __attribute__((always_inline)) enum insn_result memory_rmw_begin(struct vmx *v, const struct uop *u, unsigned size,
-                                                uint64_t *value)
+static inline __attribute__((always_inline)) enum insn_result
+memory_rmw_begin(struct vmx *v, const struct uop *u, unsigned size, uint64_t *value)
 {
     return operand_rmw_begin(v, u, effective_address(v, u), size, value);
 }

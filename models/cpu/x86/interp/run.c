@@ -55,8 +55,8 @@ void interp_destroy(struct interp *x)
     free(x);
 }
 
-// Whoever accesses memory need not look at segments again that have not changed, nor at watchers and checks of
-// alignment that are not there.
+// Whoever accesses memory need not look at segments again that have not changed, nor at watchers and checks
+// of alignment that are not there.
 static inline void refresh_plain(struct vmx *v, uint32_t mode)
 {
     bool none = debug_watched(v->cpu) || v->alignment;

@@ -48,8 +48,8 @@ enum uop_kind {
 
 struct uop {
     uop_fn fn;
-    uint64_t imm; // Sign-extended to 64 bits; of direct branches: RIP of the target
-    int64_t disp; // Displacement, or the whole address
+    uint64_t imm;          // Sign-extended to 64 bits; of direct branches: RIP of the target
+    int64_t disp;          // Displacement, or the whole address
     uint64_t address_mask; // Of an effective address
     uint32_t
         ticks;   // Charged when it begins: what the block costs up to its end, less what was charged before

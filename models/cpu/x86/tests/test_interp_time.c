@@ -95,20 +95,21 @@ TEST(InterpTime, ABranchThatAlternatesIsMispredictedEverySecondTime)
 
 TEST(InterpTime, ReturnsArePredictedByTheirCalls)
 {
-    // jmp 1f; f: add [rsp], rdx; ret; 1: call f; nop; dec ecx; jnz 1b; hlt. With EDX 1 it returns behind the nop.
-    static const unsigned char code[] = {0xeb, 0x05, 0x48, 0x01, 0x14, 0x24, 0xc3, 0xe8, 0xf6, 0xff,
-                                         0xff, 0xff, 0x90, 0xff, 0xc9, 0x75, 0xf6, 0xf4};
+    // jmp 1f; f: add [rsp], rdx; ret; 1: call f; nop; dec ecx; jnz 1b; hlt. With EDX 1 it returns behind the
+    // nop.
+    static const unsigned char code[] = {0xeb, 0x05, 0x48, 0x01, 0x14, 0x24, 0xc3, 0xe8, 0xf6,
+                                         0xff, 0xff, 0xff, 0x90, 0xff, 0xc9, 0x75, 0xf6, 0xf4};
     uint64_t to_its_call = turn_ticks(code, sizeof code, 0), elsewhere = turn_ticks(code, sizeof code, 1);
 
-    EXPECT_LT(to_its_call, 16 * TICKS_PER_CYCLE); // Nothing is mispredicted.
+    EXPECT_LT(to_its_call, 16 * TICKS_PER_CYCLE);             // Nothing is mispredicted.
     EXPECT_EQ(elsewhere, to_its_call + 16 * TICKS_PER_CYCLE); // The nop takes a slot that is free.
 }
 
 TEST(InterpTime, CodeWrittenThroughAnotherAddressIsExecutedAsWrittenWhenItIsEnteredAgain) // SDM 8.1.3
 {
     // 1: mov eax, 1; mov byte [ALIAS + 1], 7; dec ecx; jnz 1b; hlt
-    static const unsigned char code[] = {0xb8, 0x01, 0x00, 0x00, 0x00, 0xc6, 0x04, 0x25, 0x01, 0x00,
-                                         0x21, 0x00, 0x07, 0xff, 0xc9, 0x75, 0xef, 0xf4};
+    static const unsigned char code[] = {0xb8, 0x01, 0x00, 0x00, 0x00, 0xc6, 0x04, 0x25, 0x01,
+                                         0x00, 0x21, 0x00, 0x07, 0xff, 0xc9, 0x75, 0xef, 0xf4};
 
     start(code, sizeof code);
     bench_gprs.r[1] = 2;
