@@ -39,12 +39,15 @@ struct mem_core *mem_core_create(struct pcpu *c)
     m->l3 = socket_cache(c);
     if (!m->l3->tags || u->l1d.line_bytes != 1u << MEM_LINE_SHIFT ||
         l1_init(&m->l1, u->l1d.size_bytes, (uint32_t)u->l1d.ways, (uint32_t)u->l1d.line_bytes) ||
+        u->l1i.line_bytes != 1u << MEM_LINE_SHIFT ||
+        l1_init(&m->l1i, u->l1i.size_bytes, (uint32_t)u->l1i.ways, (uint32_t)u->l1i.line_bytes) ||
         cache_init(&m->l2, u->l2.size_bytes, (uint32_t)u->l2.ways, (uint32_t)u->l2.line_bytes)) {
         mem_core_destroy(m);
         return NULL;
     }
     uint64_t l1 = u->l1d.latency_cycles;
 
+    m->fetch_l2_extra = ticks_beyond(u->l2.latency_cycles, u->l1i.latency_cycles);
     m->l2_extra = ticks_beyond(u->l2.latency_cycles, l1);
     m->l3_extra = ticks_beyond(u->l3.latency_cycles, l1);
     m->dram_extra = ticks_beyond(u->memory.dram_cycles, l1);
@@ -69,6 +72,7 @@ struct mem_core *mem_core_create(struct pcpu *c)
 void mem_core_reset(struct mem_core *m)
 {
     l1_reset(&m->l1);
+    l1_reset(&m->l1i);
     cache_reset(&m->l2);
     cache_reset(m->l3);
     mem_near_forget(m);
@@ -85,6 +89,7 @@ void mem_core_destroy(struct mem_core *m)
     if (!m)
         return;
     l1_destroy(&m->l1);
+    l1_destroy(&m->l1i);
     cache_destroy(&m->l2);
     free(m);
 }
@@ -111,8 +116,8 @@ void mem_near_learn(struct mem_core *m, struct mem_near *table, const void *p, u
         (struct mem_near){.key = line + m->near_generation, .tag = w->tag, .way = w};
 }
 
-// Puts a line into the core. What L2 evicts leaves L1 as well, and goes to L3.
-static void core_fill(struct mem_core *m, uint64_t line, enum cache_state state)
+// Puts a line into L2. What that evicts leaves L1 as well, and goes to L3.
+static void l2_fill(struct mem_core *m, uint64_t line, enum cache_state state)
 {
     uint64_t victim = cache_fill(&m->l2, line, state);
 
@@ -121,6 +126,11 @@ static void core_fill(struct mem_core *m, uint64_t line, enum cache_state state)
         if (!cache_touch(m->l3, victim >> 2))
             cache_fill(m->l3, victim >> 2, CACHE_S);
     }
+}
+
+static void core_fill(struct mem_core *m, uint64_t line, enum cache_state state)
+{
+    l2_fill(m, line, state);
     l1_fill(&m->l1, line, state);
 }
 
@@ -201,6 +211,25 @@ uint32_t mem_line_load_miss(struct mem_core *m, uint64_t line)
     return extra;
 }
 
+// L2 does not include L1I, and nobody's stores take a line out of it: it has no states, only lines.
+uint32_t mem_fetch_miss(struct mem_core *m, uint64_t line)
+{
+    enum cache_state found;
+    uint32_t extra;
+
+    if (l1_touch(&m->l1i, line))
+        return 0;
+    m->counters.l1i_misses++;
+    l1_fill(&m->l1i, line, CACHE_S);
+    if (cache_touch(&m->l2, line))
+        return m->fetch_l2_extra;
+    m->counters.l2_misses++;
+    found = snoop(m, line, SNOOP_SHARE);
+    extra = transfer_extra(m, line, found);
+    l2_fill(m, line, found == CACHE_I ? CACHE_E : CACHE_S);
+    return extra;
+}
+
 void mem_line_claim(struct mem_core *m, uint64_t claim)
 {
     snoop(m, claim - 1, SNOOP_INVALIDATE);
@@ -217,9 +246,8 @@ static enum cache_state claim_line(struct mem_core *m, uint64_t line, uint64_t *
     return found;
 }
 
-uint32_t mem_line_store_miss(struct mem_core *m, uint64_t line, uint64_t *claim)
+uint32_t mem_line_store_miss(struct mem_core *m, uint64_t line, struct l1_way *l1, uint64_t *claim)
 {
-    struct l1_way *l1 = l1_probe(&m->l1, line);
     uint64_t *l2 = cache_touch(&m->l2, line);
     uint64_t modified = line << 2 | CACHE_M;
 

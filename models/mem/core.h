@@ -46,12 +46,13 @@ struct mem_near {
 
 struct mem_counters {
     uint64_t loads, stores, rmws;
-    uint64_t l1_misses, l2_misses, l3_misses, transfers, upgrades, dtlb_misses, store_stalls;
+    uint64_t l1i_misses, l1_misses, l2_misses, l3_misses, transfers, upgrades, dtlb_misses, store_stalls;
 };
 
 struct mem_core {
     struct pcpu *cpu;
     struct l1 l1;
+    struct l1 l1i; // Of code that is fetched: a guest's machine code
     struct cache l2;
     struct cache *l3; // Of the socket, shared.
     struct mem_store_buffer stores;
@@ -62,8 +63,8 @@ struct mem_core {
     uint64_t near_generation; // A multiple of MEM_NEAR_GENERATION, never 0.
     struct mem_counters counters;
     // Latencies in ticks, beyond the L1 hit where the name says extra.
-    uint32_t l2_extra, l3_extra, dram_extra, clean_extra, modified_extra, upgrade, stlb, walk_start, commit,
-        rmw;
+    uint32_t fetch_l2_extra, l2_extra, l3_extra, dram_extra, clean_extra, modified_extra, upgrade, stlb,
+        walk_start, commit, rmw;
 };
 
 // Earliest drain among stores hidden on processors that do not execute; TICKS_NEVER if none.
@@ -76,7 +77,8 @@ uint32_t mem_line_load_miss(struct mem_core *m, uint64_t line);
 // The same for a store. Other holders lose the line at once if `claim` is NULL (locked operations); otherwise
 // they keep it until the store drains: *claim is then the argument for mem_line_claim(), 0 if there is no
 // other holder.
-uint32_t mem_line_store_miss(struct mem_core *m, uint64_t line, uint64_t *claim);
+// `l1` is its way, not modified, or NULL.
+uint32_t mem_line_store_miss(struct mem_core *m, uint64_t line, struct l1_way *l1, uint64_t *claim);
 void mem_line_claim(struct mem_core *m, uint64_t claim);
 uint32_t mem_dtlb_miss(struct mem_core *m, uint64_t page);
 
@@ -84,6 +86,24 @@ uint32_t mem_dtlb_miss(struct mem_core *m, uint64_t page);
 void mem_near_forget(struct mem_core *m);
 // After an access of pointer `p` at `hpa`: remembers in a table where its line is.
 void mem_near_learn(struct mem_core *m, struct mem_near *table, const void *p, uint64_t hpa);
+
+// Time of the fetch of `bytes` (1..4096, within a page) of code at `hpa` beyond that of hits in the
+// instruction cache, which costs nothing.
+uint32_t mem_fetch_miss(struct mem_core *m, uint64_t line); // Of a line that is not where it was last
+static inline __attribute__((always_inline)) void mem_fetch(struct pcpu *c, uint64_t hpa, unsigned bytes)
+{
+    struct mem_core *m = c->mem;
+    uint64_t line = hpa >> MEM_LINE_SHIFT, last = (hpa + bytes - 1) >> MEM_LINE_SHIFT;
+
+    do {
+        struct l1_way *w = l1_guess(&m->l1i, line);
+
+        if (__builtin_expect(!w, 0))
+            c->now_ticks += mem_fetch_miss(m, line);
+        else
+            l1_use(&m->l1i, w);
+    } while (line++ != last);
+}
 
 // True if an access of `size_bytes` at `p` is within one line that is near; it then takes no time beyond that
 // of an L1 hit, and has been made the latest used.
@@ -109,11 +129,11 @@ static inline uint32_t mem_line_load(struct mem_core *m, uint64_t line)
 
 static inline uint32_t mem_line_store(struct mem_core *m, uint64_t line, uint64_t *claim)
 {
-    const struct l1_way *l1 = l1_touch(&m->l1, line);
+    struct l1_way *l1 = l1_touch(&m->l1, line);
 
     if (__builtin_expect(l1 && (l1->tag & 3) == CACHE_M, 1))
         return 0;
-    return mem_line_store_miss(m, line, claim);
+    return mem_line_store_miss(m, line, l1, claim);
 }
 
 static inline uint32_t mem_dtlb(struct mem_core *m, uint64_t hpa)
@@ -176,6 +196,47 @@ static inline void mem_store_near(struct mem_core *m, uint64_t now_ticks, void *
     e->drain_ticks = mem_drain_ticks(m, now_ticks, 0);
     e->claim = 0;
     memcpy(e->other, p, kept_bytes);
+}
+
+// For a guest's access of `size_bytes` at `hpa` within a line that is where it was last: its way, where the
+// access takes no time. NULL: it may. Nothing has happened yet.
+static inline __attribute__((always_inline)) struct l1_way *mem_guest_near(const struct mem_core *m,
+                                                                           uint64_t hpa, unsigned size_bytes)
+{
+    return hpa % (1u << MEM_LINE_SHIFT) + size_bytes <= 1u << MEM_LINE_SHIFT
+               ? l1_guess(&m->l1, hpa >> MEM_LINE_SHIFT)
+               : NULL;
+}
+// The same for a store, which also finds room in the buffer.
+static inline __attribute__((always_inline)) struct l1_way *
+mem_guest_near_store(const struct mem_core *m, uint64_t hpa, unsigned size_bytes)
+{
+    struct l1_way *w = mem_guest_near(m, hpa, size_bytes);
+
+    return w && (w->tag & 3) == CACHE_M && m->stores.count < m->stores.capacity ? w : NULL;
+}
+
+// A guest's plain store at `p`, which is at `hpa`: its time, and mem_store_push() in place, where
+// `size_bytes` is a constant. Taking the time has made room.
+static inline __attribute__((always_inline)) void mem_guest_store(struct pcpu *c, uint64_t hpa, void *p,
+                                                                  unsigned size_bytes)
+{
+    struct mem_store_buffer *b = &c->mem->stores;
+    uint64_t drain = mem_time_guest_store(c, hpa, size_bytes);
+    struct mem_store *e = &b->entry[(b->head + b->count) % MEM_STORE_ENTRIES_MAX];
+
+    if (!__builtin_constant_p(size_bytes)) {
+        mem_store_push(c, p, size_bytes, drain);
+        return;
+    }
+    b->count++;
+    e->p = p;
+    e->size_bytes = (uint8_t)size_bytes;
+    e->drain_ticks = drain;
+    e->claim = b->claim;
+    b->claims += b->claim != 0;
+    b->claim = 0;
+    memcpy(e->other, p, size_bytes);
 }
 
 // Instead of mem_store_push(): the store takes effect at once, and its line is the core's now.

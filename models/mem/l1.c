@@ -17,6 +17,7 @@ void l1_reset(struct l1 *k)
     memset(k->ways, 0, (size_t)k->sets * k->ways_per_set * sizeof *k->ways);
     k->clock = 0;
     k->last = NULL;
+    memset(k->guess, 0, sizeof k->guess);
 }
 
 void l1_destroy(struct l1 *k)

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// A first-level data cache: tags and states as in cache.h, true LRU as well, but a line stays in its way
+// A first-level cache: tags and states as in cache.h, true LRU as well, but a line stays in its way
 // while it is there and its use is a stamp. So who saw a line may come back to its way without a search
 // (struct mem_near).
 #ifndef MODELS_MEM_L1_H
@@ -13,10 +13,12 @@ struct l1_way {
     uint64_t used; // The cache's clock at its last use
 };
 
+#define L1_GUESSES 256u
 struct l1 {
-    struct l1_way *ways; // By sets
-    uint64_t clock;      // Number of uses
-    struct l1_way *last; // Touched or filled last; NULL at first
+    struct l1_way *ways;              // By sets
+    struct l1_way *guess[L1_GUESSES]; // Where lines were seen last, by the low bits of their number
+    uint64_t clock;                   // Number of uses
+    struct l1_way *last;              // Touched or filled last; NULL at first
     uint32_t sets, ways_per_set;
     uint32_t mask; // sets - 1 where that is a power of two, else 0
 };
@@ -37,6 +39,14 @@ static inline void l1_use(struct l1 *k, struct l1_way *w)
     w->used = ++k->clock;
 }
 
+// The way that holds `line` where it was touched last; NULL: it may be elsewhere.
+static inline struct l1_way *l1_guess(const struct l1 *k, uint64_t line)
+{
+    struct l1_way *w = k->guess[line % L1_GUESSES];
+
+    return __builtin_expect(w && cache_holds(w->tag, line), 1) ? w : NULL;
+}
+
 // The way that holds `line`, or NULL.
 static inline struct l1_way *l1_probe(const struct l1 *k, uint64_t line)
 {
@@ -51,12 +61,16 @@ static inline struct l1_way *l1_probe(const struct l1 *k, uint64_t line)
 // The same, and makes it the latest used.
 static inline struct l1_way *l1_touch(struct l1 *k, uint64_t line)
 {
-    struct l1_way *w = l1_probe(k, line);
+    struct l1_way *w = l1_guess(k, line);
 
-    if (w) {
-        l1_use(k, w);
-        k->last = w;
+    if (!w) {
+        w = l1_probe(k, line);
+        if (!w)
+            return NULL;
+        k->guess[line % L1_GUESSES] = w;
     }
+    l1_use(k, w);
+    k->last = w;
     return w;
 }
 
@@ -65,18 +79,20 @@ static inline struct l1_way *l1_touch(struct l1 *k, uint64_t line)
 static inline void l1_fill(struct l1 *k, uint64_t line, enum cache_state state)
 {
     struct l1_way *w = l1_set(k, line), *to = w;
+    uint64_t longest_ago = UINT64_MAX;
 
     for (uint32_t i = 0; i < k->ways_per_set; i++, w++) {
-        if (!(w->tag & 3)) {
+        uint64_t used = w->tag & 3 ? w->used : 0; // No use has the stamp 0.
+
+        if (used < longest_ago) {
+            longest_ago = used;
             to = w;
-            break;
         }
-        if (w->used < to->used)
-            to = w;
     }
     to->tag = line << 2 | (uint64_t)state;
     l1_use(k, to);
     k->last = to;
+    k->guess[line % L1_GUESSES] = to;
 }
 
 static inline void l1_drop(struct l1 *k, uint64_t line)

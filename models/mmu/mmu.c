@@ -181,17 +181,15 @@ bool mmu_find(struct mmu *m, uint64_t linear, unsigned access, enum mmu_mode mod
 
 static void learn(struct mmu *m, uint64_t linear, unsigned access, uint64_t hpa, unsigned char *host)
 {
-    const struct array_value *v = tlb_find_first(&m->tlb, &m->numbers, linear, false);
-    struct mmu_near *n =
-        &m->near[m->mode][access & EPT_ACCESS_WRITE ? 1 : 0][linear >> 12 & (MMU_NEAR_PAGES - 1)];
+    const struct array_value *v = tlb_find_first(&m->tlb, &m->numbers, linear, access & EPT_ACCESS_FETCH);
 
     if (!v || m->check)
         return;
-    *n = (struct mmu_near){.page = linear >> 12,
-                           .stamp = m->near_stamp,
-                           .hpa = hpa & ~0xfffull,
-                           .host = host,
-                           .place = tlb_place_of(&m->tlb, v)};
+    *mmu_near_of(m, linear, access) = (struct mmu_near){.page = linear >> 12,
+                                                        .stamp = mmu_near_stamp(m),
+                                                        .hpa = hpa & ~0xfffull,
+                                                        .host = host,
+                                                        .place = tlb_place_of(&m->tlb, v)};
 }
 
 unsigned char *mmu_ordinary_search(struct mmu *m, uint64_t linear, unsigned access, uint64_t *hpa)

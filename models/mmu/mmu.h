@@ -87,9 +87,10 @@ struct mmu_rule {
     uint16_t ept;                // Of the EPT's, all needed; and the dirty flags
 };
 
-// A page of ordinary memory that data accesses of a mode found in the first-level TLB, so that the next need
-// no search: valid while `stamp` is the unit's and the TLB has the entry still where it was.
+// A page of ordinary memory that accesses of a mode found in the first-level TLB, so that the next need no
+// search: valid while `stamp` is mmu_near_stamp() and the TLB has the entry still where it was.
 #define MMU_NEAR_PAGES 64u
+enum { MMU_NEAR_READ, MMU_NEAR_WRITE, MMU_NEAR_FETCH, MMU_NEARS };
 struct mmu_near {
     uint64_t page, stamp; // Linear page number
     uint64_t hpa;
@@ -112,8 +113,8 @@ struct mmu {
     bool walked;             // The last mmu_translate() walked: `walk` is of it.
     struct mmu_walk walk;
     uint64_t apart[2];   // Host page numbers that are no ordinary memory for the guest (mmu_set_apart())
-    uint64_t near_stamp; // Changes with everything that could make a near page lie
-    struct mmu_near near[MMU_MODES][2][MMU_NEAR_PAGES]; // Reads, writes
+    uint64_t near_stamp; // Changes with everything but a context that could make a near page lie
+    struct mmu_near near[MMU_MODES][MMU_NEARS][MMU_NEAR_PAGES];
 };
 
 struct mmu *mmu_create(struct pcpu *c);
@@ -168,25 +169,57 @@ bool mmu_find(struct mmu *m, uint64_t linear, unsigned access, enum mmu_mode mod
 // Host pages whose accesses are not to be carried out as those of memory: page numbers, or UINT64_MAX.
 void mmu_set_apart(struct mmu *m, uint64_t first, uint64_t second);
 
-// Where the caller may carry out a data access (READ, WRITE or both) of `size` bytes in m->mode: the bytes'
-// place in the simulating machine's memory, and *hpa. It was a hit of a TLB, which is counted and timed.
-// NULL: it is not, or crosses pages, or is not of ordinary memory; nothing happened.
+static inline struct mmu_near *mmu_near_of(struct mmu *m, uint64_t linear, unsigned access)
+{
+    unsigned kind = access & EPT_ACCESS_FETCH   ? MMU_NEAR_FETCH
+                    : access & EPT_ACCESS_WRITE ? MMU_NEAR_WRITE
+                                                : MMU_NEAR_READ;
+
+    return &m->near[m->mode][kind][linear >> 12 & (MMU_NEAR_PAGES - 1)];
+}
+
+// Where the caller may carry out an access (READ, WRITE or both; FETCH) of `size` bytes in m->mode: the
+// bytes' place in the simulating machine's memory, and *hpa. It was a hit of a TLB, which is counted and
+// timed. NULL: it is not, or crosses pages, or is not of ordinary memory; nothing happened.
 unsigned char *mmu_ordinary_search(struct mmu *m, uint64_t linear, unsigned access, uint64_t *hpa);
+// Both parts only grow: the sum is another one when either is.
+static inline uint64_t mmu_near_stamp(const struct mmu *m)
+{
+    return m->near_stamp + m->tlb.contexts.epoch;
+}
+
+// The same without a search: NULL where the page is not near. The caller, if it carries the access out, uses
+// the page.
+static inline __attribute__((always_inline)) struct mmu_near *mmu_near_find(struct mmu *m, uint64_t linear,
+                                                                            unsigned size, unsigned access)
+{
+    struct mmu_near *n = mmu_near_of(m, linear, access);
+
+    if (__builtin_expect(n->page != linear >> 12 || n->stamp != mmu_near_stamp(m) ||
+                             *n->place.key_at != n->place.key || ((unsigned)linear & 0xfff) + size > 0x1000,
+                         0))
+        return NULL;
+    return n;
+}
+static inline __attribute__((always_inline)) void mmu_near_use(struct mmu *m, const struct mmu_near *n,
+                                                               unsigned access)
+{
+    *n->place.used = ++*n->place.clock;
+    if (access & EPT_ACCESS_FETCH)
+        m->counters.itlb_hits++;
+    else
+        m->counters.dtlb_hits++;
+}
+
 static inline unsigned char *mmu_ordinary(struct mmu *m, uint64_t linear, unsigned size, unsigned access,
                                           uint64_t *hpa)
 {
-    const struct mmu_near *n =
-        &m->near[m->mode][access & EPT_ACCESS_WRITE ? 1 : 0][linear >> 12 & (MMU_NEAR_PAGES - 1)];
+    const struct mmu_near *n = mmu_near_find(m, linear, size, access);
     unsigned offset = (unsigned)linear & 0xfff;
 
-    if (__builtin_expect(offset + size > 0x1000, 0))
-        return NULL;
-    if (__builtin_expect(n->page != linear >> 12 || n->stamp != m->near_stamp ||
-                             m->numbers.epoch != m->tlb.contexts.epoch || *n->place.key_at != n->place.key,
-                         0))
-        return mmu_ordinary_search(m, linear, access, hpa);
-    *n->place.used = ++*n->place.clock;
-    m->counters.dtlb_hits++;
+    if (__builtin_expect(!n, 0))
+        return offset + size > 0x1000 ? NULL : mmu_ordinary_search(m, linear, access, hpa);
+    mmu_near_use(m, n, access);
     *hpa = n->hpa + offset;
     return n->host + offset;
 }

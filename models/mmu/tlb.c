@@ -151,8 +151,10 @@ struct array_value *tlb_find(struct tlb *t, const struct tlb_numbers *n, uint64_
 
 struct tlb_place tlb_place_of(struct tlb *t, const struct array_value *v)
 {
-    for (unsigned i = 0; i < 3; i++) {
-        struct array *a = &t->data[i];
+    struct array *const arrays[] = {&t->data[0], &t->data[1], &t->data[2], &t->fetch[0], &t->fetch[1]};
+
+    for (unsigned i = 0; i < sizeof arrays / sizeof *arrays; i++) {
+        struct array *a = arrays[i];
         size_t way = (size_t)(v - a->values);
 
         if (a->sets && v >= a->values && way < (size_t)a->sets * a->ways)

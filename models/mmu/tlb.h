@@ -101,7 +101,7 @@ struct tlb_place {
     uint64_t key;
     uint64_t *used, *clock;
 };
-// Of a data access's translation, which tlb_find_first() finds.
+// Of a translation which tlb_find_first() finds.
 struct tlb_place tlb_place_of(struct tlb *t, const struct array_value *v);
 // In both levels; a hit of the second level is copied to the first.
 struct array_value *tlb_find(struct tlb *t, const struct tlb_numbers *n, uint64_t linear, bool fetch,

@@ -16,6 +16,21 @@ void segment_changed(struct vmx *v, enum segment_name name)
 
     s->flat_read = all && (!(type & TYPE_CODE) || (type & TYPE_READABLE));
     s->flat_write = all && !(type & TYPE_CODE) && (type & TYPE_WRITABLE);
+    s->plain_read = s->plain_write = 0;
+    v->plain_stale = true;
+}
+
+void segments_plain(struct vmx *v, enum code_size size, bool none)
+{
+    const uint64_t all = size == CODE_64 ? UINT64_MAX : UINT32_MAX - 15u;
+
+    v->plain_stale = false;
+    for (unsigned i = 0; i < SEG_FS; i++) { // The bases of FS and GS are not 0 where somebody uses them.
+        struct segment *s = &v->seg[i];
+
+        s->plain_read = !none && (size == CODE_64 || s->flat_read) ? all : 0;
+        s->plain_write = !none && (size == CODE_64 || s->flat_write) ? all : 0;
+    }
 }
 
 void segments_load(struct pcpu *c)
@@ -82,11 +97,7 @@ unsigned segment_cpl(const struct vmx *v)
 
 enum code_size segment_code_size(const struct vmx *v)
 {
-    uint32_t ar = v->seg[SEG_CS].ar;
-
-    if ((ar & AR_L) && (MSR_VALUE(v->cpu, IA32_EFER) & EFER_LMA))
-        return CODE_64;
-    return ar & AR_DB ? CODE_32 : CODE_16;
+    return segment_code_size_of(v->seg[SEG_CS].ar, MSR_VALUE(v->cpu, IA32_EFER));
 }
 
 unsigned segment_stack_size(const struct vmx *v)

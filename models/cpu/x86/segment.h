@@ -6,6 +6,8 @@
 #ifndef MODELS_CPU_X86_SEGMENT_H
 #define MODELS_CPU_X86_SEGMENT_H
 
+#include "spec/vmx_bits.h"
+#include "spec/x86_bits.h"
 #include <stdbool.h>
 #include <stdint.h>
 
@@ -20,6 +22,9 @@ struct segment {
     // Data accesses of all of the 32-bit address space need no check: base 0, limit 4 GiB - 1, not
     // expand-down, present.
     bool flat_read, flat_write;
+    // An access of up to 16 bytes at an offset below these is allowed, and its linear address is the offset
+    // (segments_plain()). 0: each access is to be looked at.
+    uint64_t plain_read, plain_write;
     uint32_t ar;    // AR_* of spec/vmx_bits.h
     uint32_t limit; // Of the last byte
     uint64_t base;  // Not of FS and GS
@@ -36,14 +41,23 @@ enum code_size { CODE_16, CODE_32, CODE_64 };
 // From the current VMCS, and back.
 void segments_load(struct pcpu *c);
 void segments_save(struct pcpu *c);
-// After any change of seg[name] but its selector: flat_read and flat_write.
+// After any change of seg[name] but its selector: flat_read and flat_write, and no access of it is plain.
 void segment_changed(struct vmx *v, enum segment_name name);
+// Code of this kind is going to run: says which accesses are plain, none where `none`. To be repeated when
+// the kind changes or v->plain_stale says that a segment has.
+void segments_plain(struct vmx *v, enum code_size size, bool none);
 
 uint64_t segment_base(const struct vmx *v, enum segment_name name);
 void segment_set_base(struct vmx *v, enum segment_name name, uint64_t base);
 // CPL (SDM 5.5): SS.DPL while not in virtual-8086 mode, where it is 3 too.
 unsigned segment_cpl(const struct vmx *v);
 enum code_size segment_code_size(const struct vmx *v);
+static inline enum code_size segment_code_size_of(uint32_t cs_ar, uint64_t efer)
+{
+    if ((cs_ar & AR_L) && (efer & EFER_LMA))
+        return CODE_64;
+    return cs_ar & AR_DB ? CODE_32 : CODE_16;
+}
 // Width of the stack pointer in bytes: 2, 4 or 8.
 unsigned segment_stack_size(const struct vmx *v);
 

@@ -120,6 +120,7 @@ struct vmx {
     // Of machine code only (guest == NULL): loaded at entry, saved at exit (segment.h).
     struct segment seg[SEGMENTS];
     struct descriptor_table gdtr, idtr;
+    bool plain_stale;       // A segment has changed since segments_plain().
     bool alignment;         // Of data is checked: ring 3, CR0.AM, RFLAGS.AC (guest_space_cpl())
     struct lazy_flags lazy; // interp/flags.h: arithmetic flags that rflags does not have yet
 

@@ -73,6 +73,37 @@ TEST(Mem, LoadsTakeWhatTheirLevelTakes)
     close_two(&f);
 }
 
+static uint64_t fetch(struct pcpu *c, uint64_t hpa, unsigned bytes)
+{
+    uint64_t before = c->now_ticks;
+
+    mem_fetch(c, hpa, bytes);
+    return c->now_ticks - before;
+}
+
+TEST(Mem, FetchesTakeWhatTheirLevelTakes)
+{
+    struct fixture f;
+
+    ASSERT_TRUE(open_two(&f));
+    struct pcpu *c = &f.cpu[0];
+    uint64_t l1 = f.u->l1d.latency_cycles, sets = f.u->l1i.size_bytes / 64 / f.u->l1i.ways;
+    const uint64_t at = 64 << 20; // No other test's
+    uint64_t l2 = f.u->l2.latency_cycles - f.u->l1i.latency_cycles;
+
+    EXPECT_EQ(fetch(c, at, 15), (f.u->memory.dram_cycles - l1) * T);
+    EXPECT_EQ(fetch(c, at + 49, 15), 0);
+    EXPECT_EQ(fetch(c, at + 50, 15), (f.u->memory.dram_cycles - l1) * T); // The next line.
+    // One line more than the set has ways: the oldest is in L2 only.
+    for (uint64_t i = 1; i <= f.u->l1i.ways; i++)
+        fetch(c, at + i * sets * 64, 1);
+    EXPECT_EQ(fetch(c, at, 15), l2 * T);
+    // Data are no code: what was loaded comes from L2.
+    load(c, at + (1 << 20));
+    EXPECT_EQ(fetch(c, at + (1 << 20), 1), l2 * T);
+    close_two(&f);
+}
+
 // Sharing: another core's modified line, then shared by both, then an upgrade for the writer.
 TEST(Mem, LinesMoveBetweenCoresAtTheirPrice)
 {

@@ -2,15 +2,17 @@
 #include "models/cpu/x86/interp/block.h"
 #include "models/cpu/x86/interp/operand.h"
 
-#include "models/mem/mem.h"
+#include "models/mem/core.h"
 #include <stdlib.h>
 
 #define PAGE 4096u
 #define FETCH_BYTES 15u
 
-uint32_t block_mode(const struct vmx *v)
+bool block_create(struct interp *x)
 {
-    return (uint32_t)segment_code_size(v) | segment_stack_size(v) << 4;
+    x->blocks = calloc(BLOCKS_MAX, sizeof(struct block *));
+    x->scratch = malloc(sizeof *x->scratch + (BLOCK_UOPS_MAX + 1) * sizeof x->scratch->uops[0]);
+    return x->blocks && x->scratch;
 }
 
 static unsigned slot(uint64_t hpa)
@@ -25,10 +27,10 @@ struct fetched {
     unsigned first_bytes; // Up to the end of the page
 };
 
-// Linear address of the code at v->rip + offset. SDM 5.3.1: beyond the limit of CS is #GP(0).
-static bool code_linear(const struct vmx *v, uint64_t offset, uint64_t *linear)
+// Linear address of the code at `offset`. SDM 5.3.1: beyond the limit of CS is #GP(0).
+static inline bool code_linear(const struct vmx *v, uint32_t mode, uint64_t offset, uint64_t *linear)
 {
-    if (segment_code_size(v) == CODE_64) {
+    if ((mode & BLOCK_CODE_SIZE) == CODE_64) {
         *linear = offset;
         return true;
     }
@@ -36,16 +38,20 @@ static bool code_linear(const struct vmx *v, uint64_t offset, uint64_t *linear)
     return offset <= v->seg[SEG_CS].limit;
 }
 
-static enum insn_result fetch(struct vmx *v, uint64_t offset, uint64_t *hpa, const unsigned char **bytes)
+static enum insn_result fetch(struct vmx *v, uint32_t mode, uint64_t offset, uint64_t *linear, uint64_t *hpa,
+                              const unsigned char **bytes)
 {
-    uint64_t linear;
+    struct pcpu *c = v->cpu;
     enum insn_result r;
 
-    if (!code_linear(v, offset, &linear))
-        return insn_fault(v->cpu, GP_VECTOR, 0);
-    r = insn_access(guest_translate(v->cpu, linear, EPT_ACCESS_FETCH, hpa));
+    if (!code_linear(v, mode, offset, linear))
+        return insn_fault(c, GP_VECTOR, 0);
+    *bytes = mmu_ordinary(c->x86->mmu, *linear, 1, EPT_ACCESS_FETCH, hpa);
+    if (__builtin_expect(*bytes != NULL, 1))
+        return INSN_DONE;
+    r = insn_access(guest_translate(c, *linear, EPT_ACCESS_FETCH, hpa));
     if (r == INSN_DONE)
-        *bytes = mem_hpa_to_ptr(v->cpu, *hpa, 1);
+        *bytes = mem_hpa_to_ptr(c, *hpa, 1);
     return r;
 }
 
@@ -78,11 +84,12 @@ static enum insn_result decode(struct vmx *v, struct block *b, struct fetched *f
         memcpy(window, f->first + at, here);
         if (!decode_one(x->decoder, u, window, here, b->rip + at, b->mode) && crosses) {
             enum insn_result r = INSN_DONE;
+            uint64_t linear;
 
             if (b->uop_count)
                 break;
             if (!f->second)
-                r = fetch(v, b->rip + f->first_bytes, &f->hpa_second, &f->second);
+                r = fetch(v, b->mode, b->rip + f->first_bytes, &linear, &f->hpa_second, &f->second);
             if (r != INSN_DONE)
                 return r;
             memcpy(window + here, f->second, FETCH_BYTES - here);
@@ -99,43 +106,98 @@ static enum insn_result decode(struct vmx *v, struct block *b, struct fetched *f
     b->bytes = (uint16_t)at;
     b->bytes_first = (uint16_t)(at < f->first_bytes ? at : f->first_bytes);
     b->hpa_second = f->hpa_second;
+    b->words = (uint8_t)((at + 7) / 8 * 8 <= f->first_bytes ? (at + 7) / 8 : 0);
+    b->last_mask = UINT64_MAX >> (64 - 8 * at) % 64;
     cost_block(&x->cost, b, insns);
     return INSN_DONE;
 }
 
-struct block *block_find(struct vmx *v, enum insn_result *result)
+// The block is going to run: its time in the instruction cache.
+static inline __attribute__((always_inline)) struct block *enter(struct vmx *v, struct block *b,
+                                                                 uint64_t linear, const unsigned char *code)
 {
     struct interp *x = v->interp;
-    uint32_t mode = block_mode(v);
-    struct fetched f = {NULL, NULL, 0, 0, 0};
-    struct block **b;
 
-    *result = fetch(v, v->rip, &f.hpa, &f.first);
+    mem_fetch(v->cpu, b->hpa, b->bytes_first);
+    if (__builtin_expect(b->bytes_first < b->bytes, 0))
+        mem_fetch(v->cpu, b->hpa_second & ~(uint64_t)(PAGE - 1), b->bytes - b->bytes_first);
+    x->running = b;
+    x->code = code;
+    x->code_from = linear - OPERAND_BYTES_MAX + 1;
+    x->code_span = b->bytes + OPERAND_BYTES_MAX - 1;
+    return b;
+}
+
+// Decodes what is at `f`, into a block for `at`.
+static struct block *decode_new(struct vmx *v, struct block **at, uint32_t mode, struct fetched *f,
+                                enum insn_result *result)
+{
+    struct block *b = v->interp->scratch;
+    size_t bytes;
+
+    b->hpa = f->hpa;
+    b->rip = v->rip;
+    b->mode = mode;
+    *result = decode(v, b, f);
     if (*result != INSN_DONE)
         return NULL;
-    f.first_bytes = PAGE - (unsigned)(f.hpa & (PAGE - 1));
+    bytes = sizeof *b + b->uop_count * sizeof b->uops[0];
+    *at = realloc(*at, bytes);
+    return memcpy(*at, b, bytes);
+}
+
+static __attribute__((noinline)) struct block *search(struct vmx *v, uint32_t mode, enum insn_result *result)
+{
+    struct fetched f = {NULL, NULL, 0, 0, 0};
+    struct block **at, *b;
+    uint64_t linear;
+
+    *result = fetch(v, mode, v->rip, &linear, &f.hpa, &f.first);
+    if (*result != INSN_DONE)
+        return NULL;
     if (!f.first) { // Nothing decodes the address: all ones is no instruction.
         *result = insn_fault(v->cpu, UD_VECTOR, 0);
         return NULL;
     }
-    b = &x->blocks[slot(f.hpa)];
-    if (*b && (*b)->hpa == f.hpa && (*b)->rip == v->rip && (*b)->mode == mode) {
-        if ((*b)->bytes_first < (*b)->bytes) {
-            *result = fetch(v, v->rip + f.first_bytes, &f.hpa_second, &f.second);
+    at = &v->interp->blocks[slot(f.hpa)];
+    b = *at;
+    if (__builtin_expect(b && b->hpa == f.hpa && b->rip == v->rip && b->mode == mode, 1)) {
+        if (__builtin_expect(b->words && block_same(b, f.first), 1))
+            return enter(v, b, linear, f.first);
+        if (b->bytes_first < b->bytes) {
+            uint64_t second;
+
+            *result = fetch(v, mode, v->rip + b->bytes_first, &second, &f.hpa_second, &f.second);
             if (*result != INSN_DONE)
                 return NULL;
         }
-        if (matches(*b, &f))
-            return *b;
+        if (matches(b, &f))
+            return enter(v, b, linear, f.first);
     }
-    if (!*b)
-        *b = calloc(1, sizeof **b);
-    (*b)->hpa = f.hpa;
-    (*b)->rip = v->rip;
-    (*b)->mode = mode;
-    *result = decode(v, *b, &f);
-    if (*result == INSN_DONE)
-        return *b;
-    (*b)->hpa = UINT64_MAX; // Half a block is none.
-    return NULL;
+    f.first_bytes = PAGE - (unsigned)(f.hpa & (PAGE - 1));
+    b = decode_new(v, at, mode, &f, result);
+    return b ? enter(v, b, linear, f.first) : NULL;
+}
+
+struct block *block_find(struct vmx *v, uint32_t mode, enum insn_result *result)
+{
+    struct mmu *m = v->cpu->x86->mmu;
+    const struct mmu_near *n;
+    struct block *b;
+    uint64_t linear, hpa;
+
+    // The usual case in place: nothing that needs a search.
+    if (code_linear(v, mode, v->rip, &linear)) {
+        n = mmu_near_find(m, linear, 1, EPT_ACCESS_FETCH);
+        hpa = n ? n->hpa + (linear & (PAGE - 1)) : 0;
+        b = n ? v->interp->blocks[slot(hpa)] : NULL;
+        if (__builtin_expect(b && b->hpa == hpa && b->rip == v->rip && b->mode == mode && b->words &&
+                                 block_same(b, n->host + (linear & (PAGE - 1))),
+                             1)) {
+            mmu_near_use(m, n, EPT_ACCESS_FETCH);
+            *result = INSN_DONE;
+            return enter(v, b, linear, n->host + (linear & (PAGE - 1)));
+        }
+    }
+    return search(v, mode, result);
 }

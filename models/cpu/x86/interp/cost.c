@@ -18,6 +18,8 @@ void cost_reset(struct cost *k)
 {
     memset(k->taken, 1, sizeof k->taken); // Weakly not taken.
     memset(k->target, 0, sizeof k->target);
+    memset(k->returns, 0, sizeof k->returns);
+    k->return_at = 0;
 }
 
 // Each uop is charged what the block costs more with it than without it.
@@ -25,15 +27,15 @@ void cost_block(struct cost *k, struct block *b, const struct price_insn *insns)
 {
     const struct price_insn *run[BLOCK_UOPS_MAX];
     const struct uop *last = &b->uops[b->uop_count - 1];
-    bool loop = last->kind[0] == OPERAND_IMM && (last->flags & UOP_ENDS) && last->imm == b->rip;
     struct price_bound bound;
     uint32_t charged = 0;
 
+    b->loops = (last->flags & UOP_DIRECT) && last->imm == b->rip;
     for (unsigned i = 0; i < b->uop_count; i++) {
         uint32_t total;
 
         run[i] = &insns[i];
-        price_bound(&bound, &k->classes, &k->ports, run, i + 1, loop && i + 1 == b->uop_count);
+        price_bound(&bound, &k->classes, &k->ports, run, i + 1, b->loops && i + 1 == b->uop_count);
         total = bound.front_ticks > bound.port_ticks ? bound.front_ticks : bound.port_ticks;
         if (bound.chain_ticks > total)
             total = bound.chain_ticks;
@@ -42,28 +44,7 @@ void cost_block(struct cost *k, struct block *b, const struct price_insn *insns)
     }
 }
 
-static unsigned predictor(uint64_t rip)
+void cost_mispredicted(struct pcpu *c)
 {
-    return (unsigned)(rip ^ rip >> 12) % COST_PREDICTORS;
-}
-
-void cost_conditional(struct pcpu *c, struct cost *k, uint64_t rip, bool taken)
-{
-    uint8_t *counter = &k->taken[predictor(rip)];
-
-    if ((*counter >= 2) != taken)
-        pcpu_charge_cycles(c, c->uarch->branch.mispredict_cycles);
-    if (taken && *counter < 3)
-        ++*counter;
-    if (!taken && *counter > 0)
-        --*counter;
-}
-
-void cost_indirect(struct pcpu *c, struct cost *k, uint64_t rip, uint64_t target)
-{
-    uint64_t *last = &k->target[predictor(rip)];
-
-    if (*last != target)
-        pcpu_charge_cycles(c, c->uarch->branch.mispredict_cycles);
-    *last = target;
+    pcpu_charge_cycles(c, c->uarch->branch.mispredict_cycles);
 }

@@ -465,6 +465,7 @@ bool decode_one(struct decoder *d, struct uop *u, const unsigned char *bytes, un
     u->id = (uint16_t)d->insn->id;
     u->length = (uint8_t)d->insn->size;
     u->address_size = d->insn->detail->x86.addr_size;
+    u->address_mask = UINT64_MAX >> (64 - 8 * u->address_size) % 64;
     operands(u, d->insn, rip);
     prefixes(u, bytes);
     u->fn = by_opcode(u, d->insn, &found);

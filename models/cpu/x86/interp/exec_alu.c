@@ -149,7 +149,8 @@ static uop_fn choose_alu(struct uop *u, const cs_insn *in, const struct uop_row 
 
 // --- One operand. INC and DEC leave CF alone. ---
 
-static uint64_t alu_inc(struct vmx *v, unsigned size, uint64_t a, uint64_t unused)
+static inline __attribute__((always_inline)) uint64_t alu_inc(struct vmx *v, unsigned size, uint64_t a,
+                                                              uint64_t unused)
 {
     bool cf = flags_cf(v);
     uint64_t result = alu_adc(v, size, a, 1, 0);
@@ -159,7 +160,8 @@ static uint64_t alu_inc(struct vmx *v, unsigned size, uint64_t a, uint64_t unuse
     return result;
 }
 
-static uint64_t alu_dec(struct vmx *v, unsigned size, uint64_t a, uint64_t unused)
+static inline __attribute__((always_inline)) uint64_t alu_dec(struct vmx *v, unsigned size, uint64_t a,
+                                                              uint64_t unused)
 {
     bool cf = flags_cf(v);
     uint64_t result = alu_sbb(v, size, a, 1, 0);
@@ -180,6 +182,19 @@ static uint64_t alu_not(struct vmx *v, unsigned size, uint64_t a, uint64_t unuse
     (void)v, (void)unused;
     return ~a & size_mask(size);
 }
+
+// INC and DEC of whole registers.
+#define COUNT(name, size)                                                                                    \
+    static enum insn_result name##_r_##size(struct vmx *v, const struct uop *u)                              \
+    {                                                                                                        \
+        reg_write(v, u->reg[0], size, alu_##name(v, size, reg_read(v, u->reg[0], size), 0));                 \
+        return INSN_DONE;                                                                                    \
+    }
+COUNT(inc, 4)
+COUNT(inc, 8)
+COUNT(dec, 4)
+COUNT(dec, 8)
+#undef COUNT
 
 static enum insn_result inc(struct vmx *v, const struct uop *u)
 {
@@ -305,12 +320,23 @@ static uop_fn choose_one(struct uop *u, const cs_insn *in, const struct uop_row 
     return (u->flags & UOP_LOCK) && u->kind[0] != OPERAND_MEMORY ? NULL : row->fn;
 }
 
+static uop_fn choose_count(struct uop *u, const cs_insn *in, const struct uop_row *row)
+{
+    bool up = in->id == X86_INS_INC;
+
+    if (u->kind[0] != OPERAND_GPR || (u->flags & UOP_LOCK) || u->size < 4)
+        return choose_one(u, in, row);
+    if (u->size == 4)
+        return up ? inc_r_4 : dec_r_4;
+    return up ? inc_r_8 : dec_r_8;
+}
+
 const struct uop_row exec_alu_rows[] = {
 #define ROW(id, name, alu, writes) {X86_INS_##id, choose_alu, NULL},
     OPERATIONS(ROW)
 #undef ROW
-        {X86_INS_INC, choose_one, inc},
-    {X86_INS_DEC, choose_one, dec},
+        {X86_INS_INC, choose_count, inc},
+    {X86_INS_DEC, choose_count, dec},
     {X86_INS_NEG, choose_one, neg},
     {X86_INS_NOT, choose_one, not },
     {X86_INS_XADD, choose_one, xadd},

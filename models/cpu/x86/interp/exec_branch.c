@@ -4,30 +4,34 @@
 #include "models/cpu/x86/interp/operand.h"
 
 // IP is as wide as the operand size (SDM vol. 1 6.3.1, 7.3.8.1).
-static uint64_t ip_mask(const struct uop *u)
+static inline uint64_t ip_mask(const struct uop *u)
 {
     return u->code_size == CODE_64 ? UINT64_MAX : size_mask(u->size);
 }
 
 // Beyond the code segment's limit, or not canonical: #GP(0) in the branch itself.
-static enum insn_result go(struct vmx *v, const struct uop *u, uint64_t target)
+static inline __attribute__((always_inline)) enum insn_result go(struct vmx *v, const struct uop *u,
+                                                                 uint64_t target)
 {
-    bool bad = u->code_size == CODE_64 ? !x86_canonical(v->cpu, target) : target > v->seg[SEG_CS].limit;
+    // Canonical for 48 bits is so for 57.
+    bool bad = u->code_size != CODE_64
+                   ? target > v->seg[SEG_CS].limit
+                   : target + (1ull << 47) >= 1ull << 48 && !x86_canonical(v->cpu, target);
 
-    if (bad)
+    if (__builtin_expect(bad, 0))
         return uop_fault(v, u, GP_VECTOR, 0);
     v->rip = target;
     return INSN_BRANCH;
 }
 
-static uint64_t next_rip(const struct vmx *v, const struct uop *u)
+static inline uint64_t next_rip(const struct vmx *v, const struct uop *u)
 {
     uint64_t next = block_running(v)->rip + u->offset + u->length;
 
     return u->code_size == CODE_64 ? next : (uint32_t)next;
 }
 
-static uint64_t here(const struct vmx *v, const struct uop *u)
+static inline uint64_t here(const struct vmx *v, const struct uop *u)
 {
     return block_running(v)->rip + u->offset;
 }
@@ -83,7 +87,7 @@ static uop_fn choose_jcc(struct uop *u, const cs_insn *in, const struct uop_row 
     static const uop_fn by_condition[16] = {CONDITIONS(ROW)};
 #undef ROW
 
-    u->flags |= UOP_ENDS;
+    u->flags |= UOP_ENDS | UOP_DIRECT;
     u->imm &= u->code_size == CODE_64 ? UINT64_MAX : size_mask(u->size ? u->size : 4);
     return by_condition[opcode_condition(in)];
 }
@@ -115,7 +119,7 @@ static uop_fn choose_loop(struct uop *u, const cs_insn *in, const struct uop_row
 {
     (void)row;
     (void)in;
-    u->flags |= UOP_ENDS;
+    u->flags |= UOP_ENDS | UOP_DIRECT;
     return loop;
 }
 
@@ -142,6 +146,8 @@ static enum insn_result call_to(struct vmx *v, const struct uop *u, uint64_t tar
     r = go(v, u, target);
     if (r == INSN_EXIT)
         v->gpr.r[REG_RSP] = rsp;
+    if (r == INSN_BRANCH)
+        cost_call(&v->interp->cost, next_rip(v, u));
     return r;
 }
 
@@ -171,6 +177,7 @@ static uop_fn choose_near(struct uop *u, const cs_insn *in, const struct uop_row
     if (u->kind[0] != OPERAND_IMM)
         return call ? call_indirect : jmp_indirect;
     u->imm &= ip_mask(u);
+    u->flags |= UOP_DIRECT;
     return call ? call_direct : jmp_direct;
 }
 
@@ -181,6 +188,7 @@ static enum insn_result ret(struct vmx *v, const struct uop *u)
 
     if (r != INSN_DONE)
         return r;
+    cost_return(v->cpu, &v->interp->cost, target);
     r = go(v, u, target);
     if (r == INSN_BRANCH)
         stack_drop(v, u, u->size + (u->kind[0] == OPERAND_IMM ? u->imm & 0xffff : 0));

@@ -74,6 +74,21 @@ static uop_fn choose_mov(struct uop *u, const cs_insn *in, const struct uop_row 
 
 // --- Widening. ---
 
+// MOVZX of a byte or a word of memory to 32 or 64 bits, which are the same.
+#define WIDENS(size)                                                                                         \
+    static enum insn_result movzx_rm_##size(struct vmx *v, const struct uop *u)                              \
+    {                                                                                                        \
+        uint64_t value;                                                                                      \
+        enum insn_result r = memory_load(v, u, size, &value);                                                \
+                                                                                                             \
+        if (__builtin_expect(r == INSN_DONE, 1))                                                             \
+            reg_write(v, u->reg[0], 8, value);                                                               \
+        return r;                                                                                            \
+    }
+WIDENS(1)
+WIDENS(2)
+#undef WIDENS
+
 static enum insn_result movzx(struct vmx *v, const struct uop *u)
 {
     uint64_t value;
@@ -92,6 +107,16 @@ static enum insn_result movsx(struct vmx *v, const struct uop *u)
     if (r == INSN_DONE)
         reg_write(v, u->reg[0], u->size, (uint64_t)sign_extend(value, u->source_size));
     return r;
+}
+
+static uop_fn choose_movzx(struct uop *u, const cs_insn *in, const struct uop_row *row)
+{
+    (void)in;
+    if (u->flags & UOP_LOCK)
+        return NULL;
+    if (u->kind[1] == OPERAND_MEMORY && u->size >= 4)
+        return u->source_size == 1 ? movzx_rm_1 : movzx_rm_2;
+    return row->fn;
 }
 
 // Capstone takes the destination for a 64-bit one whatever the prefixes are.
@@ -232,7 +257,7 @@ static uop_fn choose_leave(struct uop *u, const cs_insn *in, const struct uop_ro
 const struct uop_row exec_move_rows[] = {
     {X86_INS_MOV, choose_mov, NULL},
     {X86_INS_MOVABS, choose_mov, NULL},
-    {X86_INS_MOVZX, NULL, movzx},
+    {X86_INS_MOVZX, choose_movzx, movzx},
     {X86_INS_MOVSX, NULL, movsx},
     {X86_INS_MOVSXD, choose_movsxd, movsx},
     {X86_INS_LEA, choose_lea, NULL},

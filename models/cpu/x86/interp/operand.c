@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "models/cpu/x86/interp/operand.h"
 #include "models/cpu/x86/debug.h"
-#include "models/cpu/x86/guest_fast.h"
 
 static enum insn_result segment_fault(struct vmx *v, const struct uop *u, enum segment_name segment)
 {
@@ -24,6 +23,13 @@ static bool in_turn(struct vmx *v)
 enum insn_result operand_linear(struct vmx *v, const struct uop *u, enum segment_name segment,
                                 uint64_t offset, unsigned size, unsigned access, uint64_t *linear)
 {
+    const struct segment *s = &v->seg[segment];
+
+    *linear = offset;
+    // In 64-bit mode the stack's addresses have a fault of their own.
+    if (size <= OPERAND_BYTES_MAX && segment != SEG_SS &&
+        offset < (access & EPT_ACCESS_WRITE ? s->plain_write : s->plain_read))
+        return INSN_DONE;
     if (!segment_linear(v, segment, offset, size, access & EPT_ACCESS_WRITE, linear))
         return segment_fault(v, u, segment);
     if (__builtin_expect(v->alignment, 0) && size <= 8 && (*linear & (size - 1)))
@@ -37,8 +43,35 @@ static enum insn_result again(struct vmx *v, const struct uop *u)
     return INSN_AGAIN;
 }
 
-enum insn_result operand_load(struct vmx *v, const struct uop *u, enum segment_name segment, uint64_t offset,
-                              unsigned size, uint64_t *value)
+// Sizes as constants, for those that are usual.
+#define EACH_SIZE(X) X(1) X(2) X(4) X(8)
+
+static bool load_fast(struct pcpu *c, uint64_t linear, unsigned size, uint64_t *value)
+{
+    switch (size) {
+#define CASE(n)                                                                                              \
+    case n:                                                                                                  \
+        return guest_load_fast(c, linear, n, value);
+        EACH_SIZE(CASE)
+#undef CASE
+    }
+    return guest_load_fast(c, linear, size, value);
+}
+
+static bool store_fast(struct pcpu *c, uint64_t linear, unsigned size, const uint64_t *value)
+{
+    switch (size) {
+#define CASE(n)                                                                                              \
+    case n:                                                                                                  \
+        return guest_store_fast(c, linear, n, value);
+        EACH_SIZE(CASE)
+#undef CASE
+    }
+    return guest_store_fast(c, linear, size, value);
+}
+
+enum insn_result operand_load_any(struct vmx *v, const struct uop *u, enum segment_name segment,
+                                  uint64_t offset, unsigned size, uint64_t *value)
 {
     uint64_t linear;
     enum insn_result r = operand_linear(v, u, segment, offset, size, EPT_ACCESS_READ, &linear);
@@ -48,7 +81,7 @@ enum insn_result operand_load(struct vmx *v, const struct uop *u, enum segment_n
     if (!in_turn(v))
         return again(v, u);
     *value = 0;
-    if (!guest_load_fast(v->cpu, linear, size, value)) {
+    if (!load_fast(v->cpu, linear, size, value)) {
         uop_at(v, u);
         r = insn_access(guest_access(v->cpu, linear, size, EPT_ACCESS_READ, value));
     }
@@ -57,11 +90,10 @@ enum insn_result operand_load(struct vmx *v, const struct uop *u, enum segment_n
     return r;
 }
 
-// Is this in the running block? Its bytes are others now: what follows is read anew.
-static void note_store(struct vmx *v, uint64_t linear, unsigned size)
+void operand_stored(struct vmx *v, uint64_t linear, unsigned size)
 {
     const struct block *b = block_running(v);
-    uint64_t code = b->rip + v->seg[SEG_CS].base; // In 64-bit mode the base is 0.
+    uint64_t code = v->interp->code_from + OPERAND_BYTES_MAX - 1;
 
     if (linear < code + b->bytes && linear + size > code)
         v->behind = true;
@@ -69,8 +101,8 @@ static void note_store(struct vmx *v, uint64_t linear, unsigned size)
         debug_data(v->cpu, linear, size, true);
 }
 
-enum insn_result operand_store(struct vmx *v, const struct uop *u, enum segment_name segment, uint64_t offset,
-                               unsigned size, uint64_t value)
+enum insn_result operand_store_any(struct vmx *v, const struct uop *u, enum segment_name segment,
+                                   uint64_t offset, unsigned size, uint64_t value)
 {
     uint64_t linear;
     enum insn_result r = operand_linear(v, u, segment, offset, size, EPT_ACCESS_WRITE, &linear);
@@ -79,12 +111,12 @@ enum insn_result operand_store(struct vmx *v, const struct uop *u, enum segment_
         return r;
     if (!in_turn(v))
         return again(v, u);
-    if (!guest_store_fast(v->cpu, linear, size, &value)) {
+    if (!store_fast(v->cpu, linear, size, &value)) {
         uop_at(v, u);
         r = insn_access(guest_access(v->cpu, linear, size, EPT_ACCESS_WRITE, &value));
     }
     if (r == INSN_DONE)
-        note_store(v, linear, size);
+        operand_stored(v, linear, size);
     return r;
 }
 
@@ -170,18 +202,13 @@ enum insn_result memory_store_bytes_at(struct vmx *v, const struct uop *u, unsig
         r = insn_access(guest_access(v->cpu, linear + i, n, EPT_ACCESS_WRITE, buffer));
     }
     if (r == INSN_DONE)
-        note_store(v, linear, size);
+        operand_stored(v, linear, size);
     return r;
 }
 
 bool operand_in_turn(struct vmx *v, const struct uop *u)
 {
     return in_turn(v) || again(v, u) == INSN_DONE;
-}
-
-void operand_stored(struct vmx *v, uint64_t linear, unsigned size)
-{
-    note_store(v, linear, size);
 }
 
 // --- Read-modify-write (SDM 8.1.2). One without LOCK is a load and a store, both allowed beforehand. ---
@@ -210,6 +237,42 @@ static enum insn_result rmw_unlocked(struct vmx *v, const struct uop *u, struct 
     return r;
 }
 
+static unsigned char *plain_load(struct pcpu *c, struct rmw *rmw)
+{
+    unsigned char *p = mmu_ordinary(c->x86->mmu, rmw->access.address, rmw->access.size,
+                                    EPT_ACCESS_READ | EPT_ACCESS_WRITE, &rmw->hpa);
+
+    if (p)
+        mem_time_guest_load(c, rmw->hpa, rmw->access.size);
+    return p;
+}
+
+static inline void bytes_get(const unsigned char *p, unsigned size, uint64_t *value)
+{
+    switch (size) {
+#define CASE(n)                                                                                              \
+    case n:                                                                                                  \
+        memcpy(value, p, n);                                                                                 \
+        return;
+        EACH_SIZE(CASE)
+#undef CASE
+    }
+    memcpy(value, p, size);
+}
+
+static inline void bytes_put(unsigned char *p, unsigned size, uint64_t value)
+{
+    switch (size) {
+#define CASE(n)                                                                                              \
+    case n:                                                                                                  \
+        memcpy(p, &value, n);                                                                                \
+        return;
+        EACH_SIZE(CASE)
+#undef CASE
+    }
+    memcpy(p, &value, size);
+}
+
 enum insn_result operand_rmw_begin(struct vmx *v, const struct uop *u, uint64_t offset, unsigned size,
                                    uint64_t *value)
 {
@@ -223,8 +286,11 @@ enum insn_result operand_rmw_begin(struct vmx *v, const struct uop *u, uint64_t 
         return again(v, u);
     rmw->access.size = size;
     rmw->locked = u->flags & UOP_LOCK;
-    r = rmw->locked ? rmw_locked(v, u, rmw) : rmw_unlocked(v, u, rmw);
     *value = 0;
+    if (!rmw->locked && (rmw->plain = plain_load(v->cpu, rmw)))
+        return bytes_get(rmw->plain, size, value), INSN_DONE;
+    rmw->plain = NULL;
+    r = rmw->locked ? rmw_locked(v, u, rmw) : rmw_unlocked(v, u, rmw);
     if (r == INSN_DONE)
         memcpy(value, rmw->access.p, size);
     return r;
@@ -235,10 +301,15 @@ void operand_rmw_end(struct vmx *v, const struct uop *u, unsigned size, uint64_t
     struct rmw *rmw = &v->interp->rmw;
 
     (void)u;
-    memcpy(rmw->access.p, &value, size);
-    if (rmw->locked)
-        guest_rmw_end(v->cpu, &rmw->access);
-    else if (!guest_store_fast(v->cpu, rmw->access.address, size, &value))
-        guest_access(v->cpu, rmw->access.address, size, EPT_ACCESS_WRITE, &value);
-    note_store(v, rmw->access.address, size);
+    if (rmw->plain) {
+        mem_guest_store(v->cpu, rmw->hpa, rmw->plain, size);
+        bytes_put(rmw->plain, size, value);
+    } else {
+        memcpy(rmw->access.p, &value, size);
+        if (rmw->locked)
+            guest_rmw_end(v->cpu, &rmw->access);
+        else
+            guest_access(v->cpu, rmw->access.address, size, EPT_ACCESS_WRITE, &value);
+    }
+    operand_stored(v, rmw->access.address, size);
 }

@@ -3,6 +3,7 @@
 #ifndef MODELS_CPU_X86_INTERP_OPERAND_H
 #define MODELS_CPU_X86_INTERP_OPERAND_H
 
+#include "models/cpu/x86/guest_fast.h"
 #include "models/cpu/x86/interp/block.h"
 #include "models/cpu/x86/interp/uop.h"
 
@@ -61,7 +62,8 @@ static inline uint64_t size_mask(unsigned size)
 // --- Memory. ---
 
 // Offset of the memory operand in its segment (SDM vol. 1 3.7.5).
-static inline uint64_t effective_address(const struct vmx *v, const struct uop *u)
+static inline __attribute__((always_inline)) uint64_t effective_address(const struct vmx *v,
+                                                                        const struct uop *u)
 {
     uint64_t at = (uint64_t)u->disp;
 
@@ -69,22 +71,58 @@ static inline uint64_t effective_address(const struct vmx *v, const struct uop *
         at += v->gpr.r[u->base];
     if (u->index != REG_NONE)
         at += v->gpr.r[u->index] << u->scale;
-    return u->address_size == 8 ? at : at & size_mask(u->address_size);
+    return at & u->address_mask;
 }
 
 // Linear address of `offset` in a segment for an access of `size` bytes, checked. INSN_DONE: *linear.
 enum insn_result operand_linear(struct vmx *v, const struct uop *u, enum segment_name segment,
                                 uint64_t offset, unsigned size, unsigned access, uint64_t *linear);
-// Reads and writes `size` (1..8) bytes at an offset in a segment. Anything but INSN_DONE is what the
+// Reads and writes `size` (1..16) bytes at an offset in a segment. Anything but INSN_DONE is what the
 // instruction returns; nothing was read or written then. v->rip is set where something happens.
-enum insn_result operand_load(struct vmx *v, const struct uop *u, enum segment_name segment, uint64_t offset,
-                              unsigned size, uint64_t *value);
-enum insn_result operand_store(struct vmx *v, const struct uop *u, enum segment_name segment, uint64_t offset,
-                               unsigned size, uint64_t value);
+enum insn_result operand_load_any(struct vmx *v, const struct uop *u, enum segment_name segment,
+                                  uint64_t offset, unsigned size, uint64_t *value);
+enum insn_result operand_store_any(struct vmx *v, const struct uop *u, enum segment_name segment,
+                                   uint64_t offset, unsigned size, uint64_t value);
 // For accesses of other shapes: before one, whether it is this processor's turn (false: the instruction
-// returns INSN_AGAIN); and behind a store.
+// returns INSN_AGAIN); and behind a store: what it wrote into the running block is read anew.
 bool operand_in_turn(struct vmx *v, const struct uop *u);
 void operand_stored(struct vmx *v, uint64_t linear, unsigned size);
+
+// The usual case of both in place, where `size` is a constant.
+static inline __attribute__((always_inline)) enum insn_result operand_load(struct vmx *v, const struct uop *u,
+                                                                           enum segment_name segment,
+                                                                           uint64_t offset, unsigned size,
+                                                                           uint64_t *value)
+{
+    struct pcpu *c = v->cpu;
+
+    if (__builtin_constant_p(size) && __builtin_expect(offset < v->seg[segment].plain_read, 1) &&
+        __builtin_expect(c->now_ticks < c->limit_ticks, 1)) {
+        uint64_t loaded = 0; // Not *value: its address need not exist then.
+
+        if (__builtin_expect(guest_load_near(c, offset, size, &loaded), 1)) {
+            *value = loaded;
+            return INSN_DONE;
+        }
+    }
+    return operand_load_any(v, u, segment, offset, size, value);
+}
+
+static inline __attribute__((always_inline)) enum insn_result
+operand_store(struct vmx *v, const struct uop *u, enum segment_name segment, uint64_t offset, unsigned size,
+              uint64_t value)
+{
+    struct pcpu *c = v->cpu;
+
+    if (__builtin_constant_p(size) && __builtin_expect(offset < v->seg[segment].plain_write, 1) &&
+        __builtin_expect(c->now_ticks < c->limit_ticks, 1) &&
+        __builtin_expect(guest_store_near(c, offset, size, &value), 1)) {
+        if (__builtin_expect(offset - v->interp->code_from < v->interp->code_span, 0))
+            operand_stored(v, offset, size);
+        return INSN_DONE;
+    }
+    return operand_store_any(v, u, segment, offset, size, value);
+}
 // A read-modify-write at an offset in the memory operand's segment: begin gives the old value after all
 // checks for both; end writes, and cannot fail. Locked if UOP_LOCK says so.
 enum insn_result operand_rmw_begin(struct vmx *v, const struct uop *u, uint64_t offset, unsigned size,
@@ -111,18 +149,20 @@ static inline enum insn_result memory_store_bytes(struct vmx *v, const struct uo
     return memory_store_bytes_at(v, u, 0, size, align, bytes);
 }
 
-static inline enum insn_result memory_load(struct vmx *v, const struct uop *u, unsigned size, uint64_t *value)
+static inline __attribute__((always_inline)) enum insn_result memory_load(struct vmx *v, const struct uop *u,
+                                                                          unsigned size, uint64_t *value)
 {
     return operand_load(v, u, (enum segment_name)u->segment, effective_address(v, u), size, value);
 }
 
-static inline enum insn_result memory_store(struct vmx *v, const struct uop *u, unsigned size, uint64_t value)
+static inline __attribute__((always_inline)) enum insn_result memory_store(struct vmx *v, const struct uop *u,
+                                                                           unsigned size, uint64_t value)
 {
     return operand_store(v, u, (enum segment_name)u->segment, effective_address(v, u), size, value);
 }
 
-static inline enum insn_result memory_rmw_begin(struct vmx *v, const struct uop *u, unsigned size,
-                                                uint64_t *value)
+static inline __attribute__((always_inline)) enum insn_result
+memory_rmw_begin(struct vmx *v, const struct uop *u, unsigned size, uint64_t *value)
 {
     return operand_rmw_begin(v, u, effective_address(v, u), size, value);
 }

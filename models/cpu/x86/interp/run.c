@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // Block after block, until something else has to be looked at.
+#include "models/cpu/x86/debug.h"
 #include "models/cpu/x86/interp/block.h"
 #include "models/cpu/x86/interp/flags.h"
 #include "models/cpu/x86/interp/interp.h"
@@ -18,9 +19,8 @@ struct interp *interp_create(struct pcpu *c)
 
     if (!x)
         return NULL;
-    x->blocks = calloc(BLOCKS_MAX, sizeof(struct block *));
     x->decoder = simd_host_ok() ? decoder_create() : NULL;
-    if (x->blocks && x->decoder && cost_open(&x->cost, c)) {
+    if (block_create(x) && x->decoder && cost_open(&x->cost, c)) {
         cost_reset(&x->cost);
         return x;
     }
@@ -50,15 +50,29 @@ void interp_destroy(struct interp *x)
     if (x->blocks)
         interp_reset(x);
     free(x->blocks);
+    free(x->scratch);
     decoder_destroy(x->decoder);
     free(x);
+}
+
+// Whoever accesses memory need not look at segments again that have not changed, nor at watchers and checks
+// of alignment that are not there.
+static inline void refresh_plain(struct vmx *v, uint32_t mode)
+{
+    bool none = debug_watched(v->cpu) || v->alignment;
+    uint32_t plain = mode | (none ? 1u << 31 : 0);
+
+    if (__builtin_expect(plain == v->interp->plain && !v->plain_stale, 1))
+        return;
+    v->interp->plain = plain;
+    segments_plain(v, (enum code_size)(mode & BLOCK_CODE_SIZE), none);
 }
 
 // Each instruction is to be followed by a look at its boundary.
 static bool careful(const struct vmx *v)
 {
     return (v->blocking & STI_OR_MOV_SS) || (v->rflags & (X86_RFLAGS_TF | X86_RFLAGS_RF)) ||
-           (v->ctl.cpu & CPU_MONITOR_TRAP_FLAG) || (v->cpu->x86->dr[7] & 0xff);
+           (v->ctl.cpu & CPU_MONITOR_TRAP_FLAG) || debug_armed(v->cpu);
 }
 
 // What a debugger hears of an instruction, before it and when it did not come to its end.
@@ -155,36 +169,56 @@ static bool step(struct vmx *v, struct block *b, bool recorded, uint64_t begin)
     return r == INSN_EXIT;
 }
 
-// Carries out the block. INSN_BRANCH: v->rip is right. `observed` is a constant in each caller; `recorded`
-// and `begin`, when the fetch of the block began, count only with it.
+// The block has branched to its own beginning, and what was looked at before it is as it was: only time, and
+// perhaps the bytes (of somebody who had his turn meanwhile), are others. Nothing else was fetched since.
+static inline bool turn(struct vmx *v, const struct block *b)
+{
+    struct pcpu *c = v->cpu;
+
+    if (v->rip != b->rip || !b->loops || !b->words || v->trap_exit || v->behind || v->plain_stale ||
+        c->now_ticks >= c->limit_ticks || !block_same(b, v->interp->code))
+        return false;
+    c->x86->mmu->counters.itlb_hits++;
+    return true;
+}
+
+// Carries out the block, as often as it goes back to its beginning. INSN_BRANCH: v->rip is right. `observed`
+// is a constant in each caller; `recorded` and `begin`, when the fetch of the block began, count only with
+// it.
 static inline __attribute__((always_inline)) enum insn_result
 execute(struct vmx *v, struct block *b, bool observed, bool recorded, uint64_t begin)
 {
     struct pcpu *c = v->cpu;
-    struct uop *u = b->uops, *end = u + b->uop_count;
+    struct uop *u, *end = b->uops + b->uop_count;
 
     do {
         enum insn_result r;
 
-        if (observed)
-            observe(v, b, u);
-        c->now_ticks += u->ticks;
-        r = u->fn(v, u);
-        if (observed) {
-            if (recorded && retires(r))
-                record(v, u, begin);
-            observe_result(v, r);
-            begin = c->now_ticks;
-        }
-        if (__builtin_expect(r != INSN_DONE, 0))
+        u = b->uops;
+        do {
+            if (observed)
+                observe(v, b, u);
+            c->now_ticks += u->ticks;
+            r = u->fn(v, u);
+            if (observed) {
+                if (recorded && retires(r))
+                    record(v, u, begin);
+                observe_result(v, r);
+                begin = c->now_ticks;
+            }
+            if (__builtin_expect(r != INSN_DONE, 0))
+                break;
+            u++;
+            if (__builtin_expect(v->behind, 0)) {
+                v->rip = b->rip + u[-1].offset + u[-1].length;
+                return INSN_BRANCH;
+            }
+        } while (u != end);
+        if (r == INSN_DONE)
+            v->rip = b->rip + b->bytes;
+        else if (r != INSN_BRANCH)
             return r;
-        u++;
-        if (__builtin_expect(v->behind, 0)) {
-            v->rip = b->rip + u[-1].offset + u[-1].length;
-            return INSN_BRANCH;
-        }
-    } while (u != end);
-    v->rip = b->rip + b->bytes;
+    } while (turn(v, b));
     return INSN_BRANCH;
 }
 
@@ -204,8 +238,9 @@ bool interp_run(struct pcpu *c)
     v->interp->exits = false;
     do {
         enum insn_result r;
+        uint32_t mode = block_mode(v);
         uint64_t begin = c->now_ticks;
-        struct block *b = block_find(v, &r);
+        struct block *b = block_find(v, mode, &r);
 
         if (v->timer_at_ticks < c->limit_ticks) // Whoever arms a timer computes the limit without it.
             c->limit_ticks = v->timer_at_ticks;
@@ -214,7 +249,7 @@ bool interp_run(struct pcpu *c)
             exits = r == INSN_EXIT;
             break;
         }
-        v->interp->running = b;
+        refresh_plain(v, mode);
         if (careful(v)) {
             exits = step(v, b, recorded, begin);
             break;

@@ -44,10 +44,13 @@ enum uop_kind {
 #define UOP_STACK                                                                                            \
     0x40u // Its memory operand's faults are #SS (segment SS, or base RSP or RBP without override)
 
+#define UOP_DIRECT 0x80u // A near branch to `imm`
+
 struct uop {
     uop_fn fn;
-    uint64_t imm; // Sign-extended to 64 bits; of direct branches: RIP of the target
-    int64_t disp; // Displacement, or the whole address
+    uint64_t imm;          // Sign-extended to 64 bits; of direct branches: RIP of the target
+    int64_t disp;          // Displacement, or the whole address
+    uint64_t address_mask; // Of an effective address
     uint32_t
         ticks;   // Charged when it begins: what the block costs up to its end, less what was charged before
     uint16_t id; // X86_INS_*
@@ -80,10 +83,13 @@ struct block {
     uint16_t bytes;
     uint16_t bytes_first; // Of these in the first page
     uint64_t hpa_second;  // Where the rest is, if it crosses into another page
+    uint64_t last_mask;   // Of the last of these words
+    uint8_t words;        // That hold `bytes` within the first page; 0: it crosses, or words would
     uint8_t uop_count;
-    unsigned char
-        code[BLOCK_BYTES_MAX]; // As decoded: compared at each entry, so who wrote the page does not matter
-    struct uop uops[BLOCK_UOPS_MAX + 1];
+    bool loops; // Its last instruction is a near branch to its first.
+    // As decoded: compared at each entry, so who wrote the page does not matter
+    _Alignas(8) unsigned char code[BLOCK_BYTES_MAX];
+    struct uop uops[];
 };
 
 // --- decode.c ---

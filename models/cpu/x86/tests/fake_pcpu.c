@@ -228,6 +228,12 @@ uint32_t mem_line_load_miss(struct mem_core *m, uint64_t line)
     return (uint32_t)bench_access_ticks;
 }
 
+uint32_t mem_fetch_miss(struct mem_core *m, uint64_t line)
+{
+    (void)m, (void)line;
+    return 0;
+}
+
 uint64_t mem_time_guest_store(struct pcpu *c, uint64_t hpa, unsigned size_bytes)
 {
     (void)hpa, (void)size_bytes;
