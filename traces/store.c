@@ -97,8 +97,7 @@ void store_execute(struct store *store, const char *sql, const struct store_valu
     sqlite3_finalize(statement);
 }
 
-// ---- opening
-// ------------------------------------------------------------------------------------------------------
+// --- Opening. ---
 
 static void store_enter_kinds(struct store *store)
 {
@@ -219,8 +218,7 @@ void store_close(struct store *store)
     free(store);
 }
 
-// ---- runs
-// -----------------------------------------------------------------------------------------------------------
+// --- Runs. ---
 
 static void store_swept(struct store *store, const struct trace_run_info *info)
 {
@@ -294,8 +292,7 @@ void store_run_end(struct store *store, enum trace_run_state state, uint64_t tic
     store->run = 0;
 }
 
-// ---- rows
-// ------------------------------------------------------------------------------------------------------------
+// --- Rows. ---
 
 void store_table_flush(struct store *store, enum store_table table)
 {

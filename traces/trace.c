@@ -90,8 +90,7 @@ enum trace_status trace_error(const struct trace *t, struct trace_error *error)
     return status;
 }
 
-// ---- runs
-// -------------------------------------------------------------------------------------------------------------
+// --- Runs. ---
 
 enum trace_status trace_run_begin(struct trace *t, const struct trace_run_info *info, int64_t *run_id,
                                   struct trace_error *error)
@@ -181,8 +180,7 @@ enum trace_status trace_expectation(struct trace *t, int64_t run_id,
     return trace_error(t, error);
 }
 
-// ---- the rest
-// -----------------------------------------------------------------------------------------------------------
+// --- The rest. ---
 
 void trace_after_fork(struct trace *t)
 {

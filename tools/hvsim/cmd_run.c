@@ -5,10 +5,10 @@
 #include "sim/machine/machine.h"
 #include "tools/hvsim/command.h"
 #include "tools/hvsim/knob_option.h"
+#include "tools/hvsim/record_option.h"
 #include "tools/hvsim/report.h"
 #include "tools/hvsim/run_table.h"
 #include "tools/hvsim/watch.h"
-#include "tools/hvsim/window_option.h"
 #include <errno.h>
 #include <inttypes.h>
 #include <stdio.h>
@@ -66,11 +66,10 @@ static const struct usage usage = {
                 "  hvsim run s.yaml --knob x86.apicv=off --trace exits,calls\n"};
 
 struct arguments {
-    const char *variant, *sweep_only, *db, *hv, *vcd;
+    const char *variant, *sweep_only, *hv, *vcd;
     struct knob_options knobs;
-    struct window_option window;
+    struct record_options record;
     uint64_t seed, quantum;
-    uint32_t store;
     bool json, resolved, check_tlb;
     const char *paths[256];
     unsigned path_count;
@@ -89,11 +88,21 @@ static int parse_u64(const char *option, const char *text, uint64_t *out)
     return 0;
 }
 
-static int take_option(struct arguments *a, int option, const char *value)
+static int take_path(struct arguments *a, const char *path)
 {
-    char message[300];
+    if (a->path_count == sizeof a->paths / sizeof *a->paths)
+        return complain("more than 256 scenarios");
+    a->paths[a->path_count++] = path;
+    return 0;
+}
+
+static int take_option(void *ctx, int option, const char *value)
+{
+    struct arguments *a = ctx;
 
     switch (option) {
+    case OPTION_WORD:
+        return take_path(a, value);
     case OPT_VARIANT:
         a->variant = value;
         return 0;
@@ -105,14 +114,11 @@ static int take_option(struct arguments *a, int option, const char *value)
     case OPT_SEED:
         return parse_u64("--seed", value, &a->seed);
     case OPT_DB:
-        a->db = value;
-        return *value ? 0 : complain("--db wants the name of a file, got ``");
+        return record_option_db(&a->record, value);
     case OPT_TRACE:
-        return trace_category_parse(value, &a->store, message, sizeof message)
-                   ? 0
-                   : complain("--trace: %s", message);
+        return record_option_trace(&a->record, value);
     case OPT_WINDOW:
-        return window_option(&a->window, value);
+        return record_option_window(&a->record, value);
     case OPT_QUANTUM:
         return parse_u64("--quantum", value, &a->quantum);
     case OPT_HV:
@@ -235,7 +241,7 @@ static int run_variant(struct session *session, struct sim_machine *m, const str
                               .on_attention = watch_look,
                               .ctx = &watch};
 
-    window_cycles(&a->window, watch.clock_khz, &run.instructions_from, &run.instructions_to);
+    record_window_cycles(&a->record, watch.clock_khz, &run.instructions_from, &run.instructions_to);
     watch_start();
     int result = machine_run(m, &run, e);
 
@@ -359,7 +365,8 @@ static int run_points(struct session *session, struct sim_machine **m, struct sc
     if (a->json)
         printf("\n], \"verdict\": \"%s\"}\n", result ? "error" : failed ? "fail" : "pass");
     if (result)
-        return complain("%s%s", e.text, a->store == TRACE_ALL ? "" : " (--trace left some categories out)");
+        return complain("%s%s", e.text,
+                        a->record.store == TRACE_ALL ? "" : " (--trace left some categories out)");
     if (watch_interrupted())
         return complain("interrupted; the database says so and holds what was recorded");
     if (!a->json)
@@ -386,29 +393,26 @@ static int with_database(const struct arguments *a, struct sim_machine **m, stru
                          unsigned count, const struct scenario *s)
 {
     char path[300];
-    struct trace_error error;
+    const char *db = a->record.db ? a->record.db : path;
 
     snprintf(path, sizeof path, "%s.db", s->name);
     for (char *p = path; *p; p++)
         if (*p == '/')
             *p = '-';
-    if (!a->db && clear_default(path))
+    if (!a->record.db && clear_default(path))
         return STATUS_USAGE;
-    struct trace_options o = trace_options_defaults(a->db ? a->db : path);
-
-    o.store = a->store | TRACE_VIOLATIONS; // They fail the run, whatever else is looked at.
-    struct trace *trace = trace_open(&o, &error);
+    struct trace *trace = record_open(db, a->record.store);
 
     if (!trace)
-        return complain("%s; %s", error.message, error.hint);
+        return STATUS_USAGE;
     struct session session = {.a = a, .trace = trace};
     int status = run_points(&session, m, points, count, s);
 
     run_table_free(&session.table);
-    if (trace_close(trace, &error) != TRACE_OK)
-        return complain("%s; %s", error.message, error.hint);
+    if (record_close(trace))
+        return STATUS_USAGE;
     if (!a->json)
-        printf("database: %s   (hvsim explain %s --exit 1 tells an exit's story)\n", o.db_path, o.db_path);
+        printf("database: %s   (hvsim explain %s --exit 1 tells an exit's story)\n", db, db);
     return status;
 }
 
@@ -494,22 +498,11 @@ static int run_scenario(const struct arguments *a, const char *path)
 
 int run_main(int argc, char **argv)
 {
-    struct arguments a = {.store = TRACE_ALL};
-    const char *value;
-    int at = 1, option, status = STATUS_OK;
+    struct arguments a = {.record.store = TRACE_ALL};
+    int status;
 
-    while ((option = usage_next(&usage, argc, argv, &at, &value)) != OPTION_END) {
-        if (option == OPTION_HELP)
-            return STATUS_OK;
-        if (option == OPTION_BAD)
-            return STATUS_USAGE;
-        if (option == OPTION_WORD && a.path_count == sizeof a.paths / sizeof *a.paths)
-            return complain("more than 256 scenarios");
-        if (option == OPTION_WORD)
-            a.paths[a.path_count++] = value;
-        else if (take_option(&a, option, value))
-            return STATUS_USAGE;
-    }
+    if (!usage_take(&usage, argc, argv, take_option, &a, &status))
+        return status;
     if (!a.path_count)
         return complain(
             "run: name a scenario, such as scenarios/exits/quickstart.yaml; `hvsim list` shows them");

@@ -39,13 +39,13 @@ struct usage {
     const char *examples; // Lines, or NULL.
 };
 void usage_print(const struct usage *u);
-// Takes the next argument: returns its option's index with *value (NULL for a flag), OPTION_WORD for an
-// operand
-// (*value), OPTION_END, or OPTION_BAD after a message with the nearest known option. Handles "--name=value"
-// and
-// "--help", which prints the usage (OPTION_HELP). *at starts at 1.
-enum { OPTION_WORD = -1, OPTION_END = -2, OPTION_BAD = -3, OPTION_HELP = -4 };
-int usage_next(const struct usage *u, int argc, char **argv, int *at, const char **value);
+// Takes a verb's arguments in turn, "--name=value" and "--name value" alike: `take` gets each option's index
+// in the table with its value (NULL for a flag), and each operand as OPTION_WORD, and returns 0, or
+// STATUS_USAGE after a message. False if the verb ends here, with *status: after that, an unknown option
+// (told with the nearest known one) or --help, which prints the usage.
+#define OPTION_WORD (-1)
+bool usage_take(const struct usage *u, int argc, char **argv,
+                int (*take)(void *ctx, int option, const char *value), void *ctx, int *status);
 
 // "hvsim: MESSAGE" on stderr; returns STATUS_USAGE.
 __attribute__((format(printf, 1, 2))) int complain(const char *format, ...);

@@ -35,6 +35,9 @@ void usage_print(const struct usage *u)
         printf("\nexamples:\n%s", u->examples);
 }
 
+// Beside OPTION_WORD and indices of options.
+enum { OPTION_END = -2, OPTION_BAD = -3, OPTION_HELP = -4 };
+
 static int unknown_option(const struct usage *u, const char *given)
 {
     const char *names[64];
@@ -49,7 +52,8 @@ static int unknown_option(const struct usage *u, const char *given)
     return OPTION_BAD;
 }
 
-int usage_next(const struct usage *u, int argc, char **argv, int *at, const char **value)
+// The next argument's option, with its value; OPTION_BAD after a message. *at starts at 1.
+static int next(const struct usage *u, int argc, char **argv, int *at, const char **value)
 {
     if (*at >= argc)
         return OPTION_END;
@@ -77,13 +81,29 @@ int usage_next(const struct usage *u, int argc, char **argv, int *at, const char
             return OPTION_BAD;
         }
         bool optional = o->value_name[0] == '[';
-        bool next = *at < argc && (!optional || (argv[*at][0] >= '0' && argv[*at][0] <= '9'));
+        bool has_next = *at < argc && (!optional || (argv[*at][0] >= '0' && argv[*at][0] <= '9'));
 
-        *value = word[length] ? word + length + 1 : next ? argv[(*at)++] : NULL;
+        *value = word[length] ? word + length + 1 : has_next ? argv[(*at)++] : NULL;
         if (*value || optional)
             return (int)i;
         complain("%s needs a value: %s", o->name, o->value_name);
         return OPTION_BAD;
     }
     return unknown_option(u, word);
+}
+
+bool usage_take(const struct usage *u, int argc, char **argv,
+                int (*take)(void *ctx, int option, const char *value), void *ctx, int *status)
+{
+    const char *value;
+    int at = 1, option;
+
+    while ((option = next(u, argc, argv, &at, &value)) != OPTION_END) {
+        *status = option == OPTION_HELP  ? STATUS_OK
+                  : option == OPTION_BAD ? STATUS_USAGE
+                                         : take(ctx, option, value);
+        if (option == OPTION_HELP || *status != STATUS_OK)
+            return false;
+    }
+    return true;
 }
