@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "sim/machine/machine.h"
+#include "sim/explore/explore.h"
 #include "models/apic/assigned_msi.h"
 #include "models/apic/lapic.h"
 #include "models/cpu/native/native.h"
@@ -479,6 +480,8 @@ static void simulate(struct sim_machine *m, const struct hw_bootinfo *const *inf
     schedule_begin(order, hw);
     for (uint32_t h = 0; h < hw->host_count; h++)
         native_boot(boot_processor(hw, h), info[h]);
+    if (m->run->explore)
+        explore_arm(m->run->explore);
     enum sim_run_result result = sim_run(until);
 
     if (result == SIM_RUN_IDLE && hw->hosts_off) // The hosts that are left have nothing to do.

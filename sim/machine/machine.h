@@ -12,6 +12,7 @@
 #include "traces/trace.h"
 
 struct sim_machine;
+struct explore;
 
 struct machine_options {
     const char *hv_path;      // libhv.so; NULL: ../lib/libhv.so beside the executable
@@ -62,6 +63,7 @@ struct machine_run {
     // wants to know.
     struct guest_observer *observer;
     void (*on_end)(void *ctx, enum machine_end end);
+    struct explore *explore; // sim/explore/explore.h: searches the run's interleavings, or NULL
     // Out.
     enum machine_end end;
     uint64_t cycles; // Of the core clock, at the end.

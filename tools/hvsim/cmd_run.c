@@ -77,17 +77,6 @@ struct arguments {
 
 // --- Arguments. ---
 
-static int parse_u64(const char *option, const char *text, uint64_t *out)
-{
-    char *end;
-
-    errno = 0;
-    *out = strtoull(text, &end, 0);
-    if (errno || end == text || *end || *text == '-')
-        return complain("%s wants a number, got `%s`", option, text);
-    return 0;
-}
-
 static int take_path(struct arguments *a, const char *path)
 {
     if (a->path_count == sizeof a->paths / sizeof *a->paths)
@@ -112,7 +101,7 @@ static int take_option(void *ctx, int option, const char *value)
     case OPT_KNOB:
         return knob_option(&a->knobs, value);
     case OPT_SEED:
-        return parse_u64("--seed", value, &a->seed);
+        return number_option("--seed", value, 0, UINT64_MAX, &a->seed);
     case OPT_DB:
         return record_option_db(&a->record, value);
     case OPT_TRACE:
@@ -120,7 +109,7 @@ static int take_option(void *ctx, int option, const char *value)
     case OPT_WINDOW:
         return record_option_window(&a->record, value);
     case OPT_QUANTUM:
-        return parse_u64("--quantum", value, &a->quantum);
+        return number_option("--quantum", value, 0, UINT64_MAX, &a->quantum);
     case OPT_HV:
         a->hv = value;
         return 0;

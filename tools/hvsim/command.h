@@ -5,6 +5,7 @@
 
 #include <stdbool.h>
 #include <stddef.h>
+#include <stdint.h>
 
 // Exit statuses. A bug of ours aborts with 70.
 enum { STATUS_OK = 0, STATUS_FAILED = 1, STATUS_USAGE = 2 };
@@ -23,6 +24,7 @@ int list_main(int argc, char **argv);
 int knobs_main(int argc, char **argv);
 int explain_main(int argc, char **argv);
 int export_main(int argc, char **argv);
+int explore_main(int argc, char **argv);
 
 // One option of a verb. `value_name` NULL: a flag.
 struct option_row {
@@ -46,6 +48,9 @@ void usage_print(const struct usage *u);
 #define OPTION_WORD (-1)
 bool usage_take(const struct usage *u, int argc, char **argv,
                 int (*take)(void *ctx, int option, const char *value), void *ctx, int *status);
+
+// An option's value as a number (0x for hexadecimal) of min..max. 0, or STATUS_USAGE after a message.
+int number_option(const char *option, const char *text, uint64_t min, uint64_t max, uint64_t *out);
 
 // "hvsim: MESSAGE" on stderr; returns STATUS_USAGE.
 __attribute__((format(printf, 1, 2))) int complain(const char *format, ...);

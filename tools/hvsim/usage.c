@@ -1,8 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "sim/scenario/user_error.h"
 #include "tools/hvsim/command.h"
+#include <errno.h>
+#include <inttypes.h>
 #include <stdarg.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 int complain(const char *format, ...)
@@ -16,6 +19,19 @@ int complain(const char *format, ...)
     va_end(args);
     fputc('\n', stderr);
     return STATUS_USAGE;
+}
+
+int number_option(const char *option, const char *text, uint64_t min, uint64_t max, uint64_t *out)
+{
+    char *end;
+
+    errno = 0;
+    *out = strtoull(text, &end, 0);
+    if (errno || end == text || *end || *text == '-')
+        return complain("%s wants a number, got `%s`", option, text);
+    if (*out < min || *out > max)
+        return complain("%s wants a number of %" PRIu64 " to %" PRIu64 ", got %s", option, min, max, text);
+    return 0;
 }
 
 void usage_print(const struct usage *u)

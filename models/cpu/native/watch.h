@@ -44,6 +44,8 @@ struct native_watch {
     // The processor has nothing to execute from now on (halted, or time passes in a guest), or has again. May
     // be NULL. Called in the processor's own process; must not hold it.
     void (*idle)(struct native_watch *w, struct pcpu *c, bool begins);
+    // The processor executes PAUSE: it waits for another one in a loop. May be NULL; must not hold it.
+    void (*pause)(struct native_watch *w, struct pcpu *c);
     struct native_watch *next;
 };
 
@@ -60,6 +62,15 @@ static inline void native_watch_idle(struct pcpu *c, bool begins)
         next = w->next;
         if (w->idle)
             w->idle(w, c, begins);
+    }
+}
+
+static inline void native_watch_pause(struct pcpu *c)
+{
+    for (struct native_watch *w = c->machine->watch, *next; __builtin_expect(w != NULL, 0); w = next) {
+        next = w->next;
+        if (w->pause)
+            w->pause(w, c);
     }
 }
 

@@ -117,7 +117,7 @@ void hw_sti_hlt(void)
 
 void hw_pause(void)
 {
-    x86_instruction(COST(pause), false);
+    native_watch_pause(x86_instruction(COST(pause), false));
 }
 
 u64 hw_rdgsbase(void)
