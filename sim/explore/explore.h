@@ -16,6 +16,8 @@
 #define EXPLORE_REASON_BYTES 400u
 #define EXPLORE_STEP_BYTES 320u
 
+struct explore;
+
 struct explore_options {
     struct strategy_options strategy;
     uint64_t budget;      // Executions at most
@@ -39,7 +41,6 @@ struct explore_counts {
     uint32_t decisions;  // Of the longest execution
 };
 
-struct explore;
 struct explore *explore_create(const struct explore_options *options, struct machine *machine);
 void explore_destroy(struct explore *x);
 

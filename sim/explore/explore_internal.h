@@ -20,9 +20,10 @@ struct explore_shared {
     struct pilot_memory *memory;
     struct strategy *strategy;
     char reason[EXPLORE_REASON_BYTES], failure[EXPLORE_REASON_BYTES];
-    // The failing order as steps, those that are left, and which of them the next replay makes.
+    // The accesses of the failing execution that are its steps, as far as they are left, and the order that the
+    // next replay makes.
     char lines[SCHEDULE_STEPS_MAX][EXPLORE_STEP_BYTES];
-    struct schedule_step steps[SCHEDULE_STEPS_MAX];
+    uint32_t at[SCHEDULE_STEPS_MAX];
     uint32_t step_count;
     struct schedule_step trial[SCHEDULE_STEPS_MAX];
     uint32_t trial_count;

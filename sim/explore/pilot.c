@@ -19,7 +19,7 @@ static uint64_t mix(uint64_t hash, uint64_t value)
 
 // --- What is shared. ---
 
-static void *find(struct pilot_memory *m, uint64_t place)
+static struct pilot_place *find(struct pilot_memory *m, uint64_t place)
 {
     for (uint64_t i = mix(0, place);; i++) {
         uint64_t at = i % PILOT_PLACES_MAX;
@@ -38,7 +38,7 @@ static void *find(struct pilot_memory *m, uint64_t place)
 
 static bool is_shared(struct pilot *p, const struct native_access *a)
 {
-    const typeof(p->memory->places[0]) *e = a->p ? find(p->memory, place_of(a)) : NULL;
+    const struct pilot_place *e = a->p ? find(p->memory, place_of(a)) : NULL;
 
     return a->p && (!e || e->shared);
 }
@@ -66,7 +66,7 @@ static void note_pair(struct pilot_memory *m, uint64_t first_pc, uint64_t then_p
 static void note_place(struct pilot *p, uint32_t actor, const struct native_access *a)
 {
     struct pilot_memory *m = p->memory;
-    typeof(m->places[0]) *e = find(m, place_of(a));
+    struct pilot_place *e = find(m, place_of(a));
     bool writes = a->access & PLACE_WRITE;
 
     if (!e)

@@ -28,16 +28,19 @@ struct pilot_step {
 #define PILOT_PLACES_MAX (1u << 16)
 #define PILOT_PAIRS_MAX (1u << 16)
 
+// Eight bytes that were touched.
+struct pilot_place {
+    uint64_t place;  // 0: free
+    uint32_t actors; // Bit set: who has touched it
+    bool written, shared;
+    uint64_t last_pc; // Of this execution, if `execution` is its number
+    uint64_t execution;
+    uint32_t last_actor;
+};
+
 // Kept over executions: memory that a restart does not put back.
 struct pilot_memory {
-    struct {
-        uint64_t place; // 0: free
-        uint32_t actors; // Bit set: who has touched it
-        bool written, shared;
-        uint64_t last_pc; // Of this execution, if `execution` is its number
-        uint64_t execution;
-        uint32_t last_actor;
-    } places[PILOT_PLACES_MAX];
+    struct pilot_place places[PILOT_PLACES_MAX];
     uint32_t place_count, shared_count;
     uint64_t pairs[PILOT_PAIRS_MAX]; // Hashes of (place of code, place of code) that met; 0: free
     uint32_t pair_count;

@@ -14,6 +14,7 @@
 
 #define EXPLORE_ACTORS_MAX 32u
 #define EXPLORE_NOBODY UINT32_MAX
+#define STRATEGY_DEPTH_MAX 16u
 
 enum strategy_kind {
     STRATEGY_PCT,    // Random priorities and depth - 1 random places where the one that runs falls behind all

@@ -81,7 +81,6 @@ static bool delay_advance(struct strategy *s)
         }
         // It was beyond the end: so would be all later ones.
         s->delays = last;
-        s->delays_used = last;
     }
     return false;
 }
@@ -89,7 +88,7 @@ static bool delay_advance(struct strategy *s)
 static void delay_place(struct strategy *s, uint32_t count)
 {
     while (s->delays < count) {
-        s->delay_at[s->delays] = s->delays ? s->delay_at[s->delays - 1] + 1 : 1 + s->o.part;
+        s->delay_at[s->delays] = s->delays ? s->delay_at[s->delays - 1] : 1 + s->o.part;
         s->delays++;
     }
 }
@@ -120,10 +119,8 @@ static uint32_t delay_decide(struct strategy *s, const struct explore_decision *
         actor = explore_next_ready(d->ready, actor == EXPLORE_NOBODY ? 31 : actor);
         s->yielded &= ~(1ull << actor);
     }
-    if (s->delays_used < s->delays && s->delay_at[s->delays_used] == s->decisions) {
-        s->delays_used++;
+    for (; s->delays_used < s->delays && s->delay_at[s->delays_used] == s->decisions; s->delays_used++)
         actor = explore_next_ready(d->ready, actor);
-    }
     return actor;
 }
 

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // Depth-first search over decisions with dynamic partial-order reduction (Flanagan, Godefroid, POPL 2005) and
-// sleep sets (Godefroid 1996): of the orders that differ only in accesses that do not conflict, one is made.
+// sleep sets (Godefroid 1996), as source sets: of the orders that differ only in accesses that do not conflict, one is made.
 //
 // The tree is kept along the current execution only. After each, for every access the latest conflicting one of
 // another actor that it is not ordered after gives a place where the other order must be tried.
@@ -12,6 +12,7 @@
 
 #define DFS_NODES_MAX (1u << 16)
 #define DFS_PLACES_MAX (1u << 14) // Of an execution, a power of two
+#define DFS_BETWEEN_MAX 1024u
 #define DFS_ACTORS_MAX 16u        // Machines with more are searched by other strategies.
 
 struct node {
@@ -43,6 +44,7 @@ struct dfs {
     uint64_t made, redundant_count;
     struct place place[DFS_PLACES_MAX];
     uint32_t clock[DFS_ACTORS_MAX][DFS_ACTORS_MAX];            // By actor: what it is ordered after
+    uint32_t before[DFS_ACTORS_MAX]; // The clock of the actor whose access is looked at, before that
     uint32_t node_clock[DFS_NODES_MAX][DFS_ACTORS_MAX];        // Of the actor behind each node
     struct node node[DFS_NODES_MAX];
 };
@@ -154,22 +156,52 @@ static struct place *place_of(struct dfs *f, uint64_t place)
     }
 }
 
-// An access of actor `a` conflicts with that of node `j`: unless they are ordered anyway, the other order is
-// tried there. Afterwards `a` is ordered after `j`.
-static void meet(struct dfs *f, uint32_t a, uint32_t j_plus_1)
+static bool is_after(const struct dfs *f, uint32_t i, uint32_t j)
+{
+    return f->node_clock[i][f->node[j].chosen] > j;
+}
+
+// Who could go on in place of node `j` towards the other order of its access and that of node `i`: the first ones of
+// what comes between the two and is not after `j`, and of `i` itself.
+static uint32_t initials(const struct dfs *f, uint32_t j, uint32_t i)
+{
+    uint32_t firsts = 0, seen = 0, count = 0;
+    uint32_t between[DFS_BETWEEN_MAX];
+
+    for (uint32_t k = j + 1; k <= i; k++) {
+        const struct node *n = &f->node[k];
+        bool first = !n->n && !(seen >> n->chosen & 1);
+
+        if (n->n || (k < i && is_after(f, k, j)))
+            continue;
+        for (uint32_t m = 0; m < count && first; m++)
+            first = !is_after(f, k, between[m]);
+        if (first)
+            firsts |= 1u << n->chosen;
+        seen |= 1u << n->chosen;
+        if (count == DFS_BETWEEN_MAX)
+            return 0; // Too far apart to tell: all are tried.
+        between[count++] = k;
+    }
+    return firsts;
+}
+
+// Access `i` of actor `a` conflicts with that of node `j`: unless they are ordered anyway, the other order is tried
+// there (source sets: Abdulla, Aronis, Jonsson, Sagonas, POPL 2014).
+static void meet(struct dfs *f, uint32_t a, uint32_t i, uint32_t j_plus_1)
 {
     if (!j_plus_1)
         return;
     struct node *j = &f->node[j_plus_1 - 1];
 
-    if (j->chosen == a)
+    if (j->chosen == a || f->before[j->chosen] >= j_plus_1)
         return;
-    if (f->clock[a][j->chosen] < j_plus_1) {
-        if (j->ready >> a & 1)
-            j->backtrack |= 1u << a;
-        else
-            j->backtrack |= j->ready;
-    }
+    uint32_t firsts = initials(f, j_plus_1 - 1, i) & j->ready;
+
+    if (!firsts)
+        j->backtrack |= j->ready;
+    else if (!(firsts & j->backtrack))
+        j->backtrack |= firsts & -firsts;
 }
 
 static void join(struct dfs *f, uint32_t a, uint32_t j_plus_1)
@@ -181,35 +213,40 @@ static void join(struct dfs *f, uint32_t a, uint32_t j_plus_1)
             f->clock[a][k] = f->node_clock[j_plus_1 - 1][k];
 }
 
+static void order(struct dfs *f, uint32_t i)
+{
+    const struct node *n = &f->node[i];
+    uint32_t a = n->chosen;
+    struct explore_access access = n->next[a];
+    struct place *p = access.place ? place_of(f, access.place) : NULL;
+    struct place was = p ? *p : (struct place){0};
+
+    memcpy(f->before, f->clock[a], sizeof f->before);
+    join(f, a, was.write);
+    for (uint32_t k = 0; access.writes && k < DFS_ACTORS_MAX; k++)
+        join(f, a, was.read[k]);
+    f->clock[a][a] = i + 1;
+    memcpy(f->node_clock[i], f->clock[a], sizeof f->node_clock[i]);
+    if (!p)
+        return;
+    meet(f, a, i, was.write);
+    for (uint32_t k = 0; access.writes && k < DFS_ACTORS_MAX; k++)
+        meet(f, a, i, was.read[k]);
+    if (access.writes) {
+        memset(p->read, 0, sizeof p->read);
+        p->write = i + 1;
+    } else {
+        p->read[a] = i + 1;
+    }
+}
+
 static void add_backtracking(struct dfs *f)
 {
     f->pass++;
     memset(f->clock, 0, sizeof f->clock);
-    for (uint32_t i = 0; i < f->at; i++) {
-        const struct node *n = &f->node[i];
-        uint32_t a = n->chosen;
-
-        if (n->n)
-            continue;
-        struct explore_access access = n->next[a];
-
-        if (access.place) {
-            struct place *p = place_of(f, access.place);
-
-            meet(f, a, p->write);
-            for (uint32_t k = 0; access.writes && k < DFS_ACTORS_MAX; k++)
-                meet(f, a, p->read[k]);
-            join(f, a, p->write);
-            for (uint32_t k = 0; access.writes && k < DFS_ACTORS_MAX; k++)
-                join(f, a, p->read[k]);
-            if (access.writes)
-                p->write = i + 1;
-            else
-                p->read[a] = i + 1;
-        }
-        f->clock[a][a] = i + 1;
-        memcpy(f->node_clock[i], f->clock[a], sizeof f->node_clock[i]);
-    }
+    for (uint32_t i = 0; i < f->at; i++)
+        if (!f->node[i].n)
+            order(f, i);
 }
 
 // The deepest node that has something left to try becomes the end of the tree.

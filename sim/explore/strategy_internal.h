@@ -5,8 +5,6 @@
 
 #include "sim/explore/strategy.h"
 
-#define STRATEGY_DEPTH_MAX 16u
-
 struct dfs;
 
 struct strategy {

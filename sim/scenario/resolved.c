@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // A scenario written back with every default filled in.
 #include "hv/api.h"
+#include "sim/explore/strategy.h"
 #include "sim/scenario/cpu_features.h"
 #include "sim/scenario/scenario.h"
 #include "sim/scenario/schema.h"
@@ -491,6 +492,13 @@ static void print_run(const struct scenario *s, FILE *out)
         fprintf(out, "%s }\n", s->check_tlb ? " check_tlb: on" : "");
 }
 
+static void print_explore(const struct scenario *s, FILE *out)
+{
+    fprintf(out, "explore: { from: %" PRIu64 "ns, strategy: %s, depth: %" PRIu64 ", budget: %" PRIu64 " }\n",
+            s->explore.from_ns, strategy_name((enum strategy_kind)s->explore.strategy), s->explore.depth,
+            s->explore.budget);
+}
+
 void scenario_print_resolved(const struct scenario *s, FILE *out)
 {
     field(out, "scenario", s->name);
@@ -505,6 +513,7 @@ void scenario_print_resolved(const struct scenario *s, FILE *out)
     for (uint32_t i = 0; i < s->action_count; i++)
         print_action(s, &s->actions[i], out);
     print_run(s, out);
+    print_explore(s, out);
     print_sweep(s, out);
     print_variants(s, out);
     print_shows(s, out);

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Gives a scenario file's text meaning: units, ranges, references, defaults.
 #include "sim/scenario/scenario.h"
+#include "sim/explore/strategy.h"
 #include "sim/scenario/load.h"
 #include "sim/scenario/quantity.h"
 #include <limits.h>
@@ -151,6 +152,26 @@ static int load_machine(struct loader *l, struct scenario *s)
     return 0;
 }
 
+static int load_explore(struct loader *l, struct scenario *s)
+{
+    const struct raw_explore *x = l->raw->explore;
+    const char *names[STRATEGY_COUNT];
+    size_t strategy = STRATEGY_PCT;
+
+    for (unsigned i = 0; i < STRATEGY_COUNT; i++)
+        names[i] = strategy_name((enum strategy_kind)i);
+    s->explore = (struct scenario_explore){.strategy = STRATEGY_PCT, .depth = 3, .budget = 10000};
+    if (!x)
+        return 0;
+    if (load_time(l, "explore.from", x->from, &s->explore.from_ns) ||
+        (x->strategy && load_word(l, "explore.strategy", x->strategy, names, STRATEGY_COUNT, &strategy)) ||
+        load_number(l, "explore.depth", x->depth, 1, STRATEGY_DEPTH_MAX, &s->explore.depth) ||
+        load_number(l, "explore.budget", x->budget, 1, UINT64_MAX, &s->explore.budget))
+        return -1;
+    s->explore.strategy = (uint32_t)strategy;
+    return 0;
+}
+
 static int load_recorded(struct loader *l, struct scenario *s)
 {
     s->recorded = load_array(l->raw->recorded_count, sizeof *s->recorded);
@@ -197,7 +218,7 @@ static int load_all(struct loader *l, struct scenario *s)
     if (load_machine(l, s) || load_hosts(l, s) || load_vms(l, s) || load_actions(l, s) ||
         load_variants(l, s) || load_shows(l, s) || load_expects(l, s))
         return -1;
-    return load_recorded(l, s);
+    return load_explore(l, s) || load_recorded(l, s) ? -1 : 0;
 }
 
 // The name in "vms[0].vcpus[1].args.NAME", or NULL.

@@ -109,6 +109,13 @@ struct scenario_link {
     uint32_t mtu_bytes;
 };
 
+// How `hvsim explore` searches it, where its options do not say (docs/exploration.md).
+struct scenario_explore {
+    uint64_t from_ns;                // Simulated time from which orders are searched
+    uint32_t strategy;               // enum strategy_kind
+    uint64_t depth, budget;
+};
+
 // A step of a pinned order (docs/schedules.md), as written.
 struct scenario_step {
     char *text;
@@ -174,6 +181,7 @@ struct scenario {
     uint32_t overcommit;       // 1: the VMs of a host may have more memory than it.
     uint64_t until_ns;  // Simulated time at which the run ends at the latest; 0: when the guests are done
     uint32_t check_tlb; // 1: compare every hit of a translation cache with the tables (docs/tlb-checker.md)
+    struct scenario_explore explore;
     struct scenario_vm *vms;
     uint32_t vm_count;
     struct vmm_action *actions; // By time.

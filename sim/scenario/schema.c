@@ -82,6 +82,10 @@ static const cyaml_schema_field_t program_fields[] = {
 
 static const cyaml_schema_field_t run_fields[] = {TEXT(struct raw_run, until), TEXT(struct raw_run, check_tlb),
                                                     CYAML_FIELD_END};
+
+static const cyaml_schema_field_t explore_fields[] = {
+    TEXT(struct raw_explore, from), TEXT(struct raw_explore, strategy), TEXT(struct raw_explore, depth),
+    TEXT(struct raw_explore, budget), CYAML_FIELD_END};
 // clang-format on
 
 // A text field whose key and place are known only now.
@@ -204,6 +208,7 @@ void schema_make(struct schema *s, const struct schema_names *names)
         LIST("vms", struct raw_scenario, vms, &s->vm_entry),
         LIST("vmm", struct raw_scenario, vmm, &s->action_entry),
         PART("run", struct raw_scenario, run, run_fields),
+        PART("explore", struct raw_scenario, explore, explore_fields),
         PART("knobs", struct raw_scenario, knobs, s->knobs),
         PART("uarch", struct raw_scenario, uarch, s->uarch),
         LIST("schedule", struct raw_scenario, schedule, &text_entry),

@@ -107,6 +107,9 @@ struct raw_link {
 struct raw_run {
     char *until, *check_tlb;
 };
+struct raw_explore {
+    char *from, *strategy, *depth, *budget;
+};
 struct raw_scenario {
     char *scenario, *about, *source;
     struct raw_machine *machine;
@@ -118,6 +121,7 @@ struct raw_scenario {
     struct raw_action *vmm;
     unsigned vmm_count;
     struct raw_run *run;
+    struct raw_explore *explore;
     struct raw_knobs *knobs;
     struct raw_uarch_values *uarch;
     char **schedule;

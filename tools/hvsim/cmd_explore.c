@@ -33,7 +33,7 @@ enum {
 static const struct option_row options[] = {
     [OPT_VARIANT] = {"--variant", "NAME", "the variant to search (needed if the scenario has several)"},
     [OPT_STRATEGY] = {"--strategy", "NAME", "pct (default), random, delay, dfs or jitter"},
-    [OPT_BUDGET] = {"--budget", "N", "executions at most (default: the scenario's, else 10000)"},
+    [OPT_BUDGET] = {"--budget", "N", "executions at most (default: the scenario's)"},
     [OPT_DEPTH] = {"--depth", "N", "pct: orders that the bug needs; delay: delays (default 3)"},
     [OPT_SEED] = {"--seed", "N", "what random choices start from (default 0)"},
     [OPT_FROM] = {"--from", "TIME", "simulated time from which orders are searched (default: the scenario's)"},
@@ -56,11 +56,12 @@ static const struct usage usage = {
                 "  hvsim run scenarios/races/make-request.yaml --variant none --schedule lost.sched\n"};
 
 struct arguments {
-    const char *path, *variant, *output, *hv, *from;
+    const char *path, *variant, *output, *hv;
     enum strategy_kind strategy;
     uint64_t budget, depth, seed;
     struct knob_options knobs;
-    bool keep_going, json;
+    uint64_t from_ns;
+    bool from_given, keep_going, json;
 };
 
 // --- Arguments. ---
@@ -104,8 +105,8 @@ static int take_option(void *ctx, int option, const char *value)
     case OPT_SEED:
         return number_option("--seed", value, 0, UINT64_MAX, &a->seed);
     case OPT_FROM:
-        a->from = value;
-        return 0;
+        a->from_given = true;
+        return quantity_ns(value, &a->from_ns) ? 0 : complain("--from wants a time such as 2ms, got `%s`", value);
     case OPT_OUTPUT:
         a->output = value;
         return 0;
@@ -134,7 +135,6 @@ struct search {
     struct trace *trace;
     struct explore *explore;
     struct timespec begun, shown;
-    char first[EXPLORE_REASON_BYTES]; // What a run without any order of ours already fails of.
 };
 
 static bool first_violation(void *ctx, const struct trace_row *row)
@@ -243,7 +243,8 @@ static int write_schedule(struct search *s, const char *path)
     if (!out)
         return complain("%s: cannot be written: %m", path);
     fprintf(out, "# %s\n", explore_failure(s->explore));
-    fprintf(out, "scenario: %s\nvariant: %s\nfrom %sns\n", s->scenario->name, s->variant->name, "0");
+    fprintf(out, "scenario: %s\nvariant: %s\nfrom %" PRIu64 "ns\n", s->scenario->name, s->variant->name,
+            s->a->from_ns);
     for (uint32_t i = 0; i < count; i++)
         fprintf(out, "%s\n", explore_step(s->explore, i));
     if (fclose(out))
@@ -292,7 +293,7 @@ static int explore_with(struct search *s, struct user_error *e)
     const struct explore_options o = {
         .strategy = {.kind = a->strategy, .seed = a->seed, .depth = (uint32_t)a->depth, .parts = 1},
         .budget = a->budget,
-        .from_ps = 0,
+        .from_ps = a->from_ns * 1000,
         .places = places,
         .keep_going = a->keep_going,
         .progress = progress,
@@ -327,15 +328,14 @@ static const struct scenario_variant *choose_variant(const struct arguments *a, 
     return NULL;
 }
 
-static bool from_option(const struct arguments *a, const struct scenario *s, uint64_t *from_ns)
+// What the options leave open, the scenario says.
+static void fill_in(struct arguments *a, const struct scenario *s)
 {
-    *from_ns = s->explore.from_ns;
-    if (!a->from)
-        return true;
-    if (quantity_ns(a->from, from_ns))
-        return true;
-    complain("--from wants a time such as 2ms, got `%s`", a->from);
-    return false;
+    if (a->strategy == STRATEGY_COUNT)
+        a->strategy = (enum strategy_kind)s->explore.strategy;
+    a->budget = a->budget ? a->budget : s->explore.budget;
+    a->depth = a->depth ? a->depth : s->explore.depth;
+    a->from_ns = a->from_given ? a->from_ns : s->explore.from_ns;
 }
 
 // With the machine built: traces in memory, the search, the report.
@@ -378,7 +378,7 @@ static int search(const struct arguments *a, const struct scenario *s, const str
 
 int explore_main(int argc, char **argv)
 {
-    struct arguments a = {.depth = 3, .strategy = STRATEGY_PCT};
+    struct arguments a = {.strategy = STRATEGY_COUNT};
     struct user_error e = {""};
     int status;
 
@@ -395,6 +395,7 @@ int explore_main(int argc, char **argv)
         scenario_free(s);
         return complain("%s", e.text);
     }
+    fill_in(&a, s);
     const struct scenario_variant *variant = choose_variant(&a, s);
     const struct machine_options o = {.hv_path = a.hv};
     struct sim_machine *m = variant ? machine_create(s, &o, &e) : NULL;

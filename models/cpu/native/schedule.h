@@ -20,6 +20,7 @@ struct schedule_step {
     uint32_t line;
     uint32_t access; // enum place_access bits
     uint32_t count;  // The how-manieth time it comes there after its step before, from 1.
+    uint64_t offset; // If not 0: the place is this hook alone, by the offset of its return in the text
     bool optional;   // Never coming there is no violation.
 };
 

@@ -6,6 +6,7 @@
 #include "models/apic/assigned_msi.h"
 #include "models/apic/lapic.h"
 #include "models/cpu/native/native.h"
+#include "models/cpu/native/watch.h"
 #include "models/cpu/uarch/uarch.h"
 #include "models/dev/link.h"
 #include "models/mem/mem.h"
