@@ -177,6 +177,7 @@ static struct vcpu *alloc_vcpu(struct vm *vm, u32 id)
     }
     vcpu->id = id;
     vcpu->handle = -1;
+    vcpu->entry_mb = knob(&host->knobs, KNOB_REQ_ENTRY_MB) != 0;
     vcpu->slot_cache_generation = UINT64_MAX;
     waitqueue_init(&vcpu->wq);
     mutex_init(&vcpu->mutex, LOCK_RANK_VCPU);

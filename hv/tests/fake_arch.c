@@ -170,6 +170,11 @@ int arch_vcpu_handle_requests(struct vcpu *vcpu)
     __atomic_fetch_and(&vcpu->requests, ~seen, __ATOMIC_SEQ_CST);
     return 1;
 }
+bool arch_vcpu_accept_events(struct vcpu *vcpu)
+{
+    (void)vcpu;
+    return true;
+}
 int arch_vcpu_inject_pending(struct vcpu *vcpu, bool *immediate_exit)
 {
     to_fake(vcpu)->injections++;

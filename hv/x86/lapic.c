@@ -196,12 +196,12 @@ bool lapic_has_events(struct x86_vcpu *v)
     return v->apic != NULL && READ_ONCE(v->apic->pending_events) != 0;
 }
 
-int lapic_accept_events(struct x86_vcpu *v)
+void lapic_accept_events(struct x86_vcpu *v)
 {
     struct lapic *a = v->apic;
 
     if (!lapic_has_events(v))
-        return 0;
+        return;
     u32 events = __atomic_exchange_n(&a->pending_events, 0, __ATOMIC_SEQ_CST);
     if (events & LAPIC_EVENT_INIT) {
         arch_vcpu_reset(&v->vcpu, true);
@@ -210,8 +210,7 @@ int lapic_accept_events(struct x86_vcpu *v)
     }
     // SDM 10.6.1: a SIPI is taken only while waiting for one.
     if ((events & LAPIC_EVENT_SIPI) && v->vcpu.mp_state == MP_STATE_INIT_RECEIVED) {
-        vcpu_deliver_sipi(v, a->sipi_vector);
+        vcpu_deliver_sipi(v, READ_ONCE(a->sipi_vector));
         v->vcpu.mp_state = MP_STATE_RUNNABLE;
     }
-    return 0;
 }

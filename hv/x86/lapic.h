@@ -46,9 +46,9 @@ void lapic_set_cr8(struct x86_vcpu *v, u64 cr8);
 // TPR_THRESHOLD if it changed. Before entry, without virtual-interrupt delivery.
 void lapic_update_cr8_intercept(struct x86_vcpu *v);
 
-// Pending INIT or SIPI (any context), and taking them: 0, resets or starts the vCPU, mp_state included.
+// Pending INIT or SIPI (any context), and taking them: resets or starts the vCPU, mp_state included.
 bool lapic_has_events(struct x86_vcpu *v);
-int lapic_accept_events(struct x86_vcpu *v);
+void lapic_accept_events(struct x86_vcpu *v);
 
 // --- Registers. vCPU. 0, or 1: #GP.
 

@@ -230,8 +230,7 @@ int arch_vcpu_unblocked(struct vcpu *vcpu)
 {
     struct x86_vcpu *v = to_x86(vcpu);
 
-    if (v->apic != NULL && lapic_has_events(v))
-        return lapic_accept_events(v) < 0 ? -EINTR : 1;
+    lapic_accept_events(v);
     if (vcpu->mp_state == MP_STATE_HALTED && arch_vcpu_has_work(vcpu)) {
         v->pv_unhalted = false;
         vcpu->mp_state = MP_STATE_RUNNABLE;
@@ -275,8 +274,6 @@ static int apic_requests(struct x86_vcpu *v)
         return lapic_eoi_user_exit(v);
     if (check_request(REQ_MIGRATE_TIMER, vcpu))
         guest_timer_load(v, vcpu->cpu);
-    if (lapic_has_events(v) && lapic_accept_events(v) < 0)
-        return -EINTR;
     return 1;
 }
 
@@ -302,6 +299,12 @@ int arch_vcpu_handle_requests(struct vcpu *vcpu)
     if (check_request(REQ_NMI, vcpu))
         process_nmi(v);
     return v->apic != NULL ? apic_requests(v) : 1;
+}
+
+bool arch_vcpu_accept_events(struct vcpu *vcpu)
+{
+    lapic_accept_events(to_x86(vcpu));
+    return arch_vcpu_running(vcpu);
 }
 
 void arch_vcpu_sync_posted(struct vcpu *vcpu)

@@ -121,6 +121,10 @@ void hw_pause(void)
     native_watch_pause(x86_instruction(COST(pause), false));
 }
 
+void hw_mb_after_locked(void)
+{
+}
+
 u64 hw_rdgsbase(void)
 {
     // As cheap as reading a register: no scheduling point of its own, its block is one.
