@@ -157,9 +157,9 @@ static uint64_t allocate(int value)
     uint64_t seed = 1;
     void *kept[64] = {0};
 
-    for (int i = 0; i < 400; i++) {
+    for (int i = 0; i < 100; i++) {
         seed = seed * 6364136223846793005u + 1442695040888963407u;
-        size_t bytes = (size_t)1 << (seed >> 60) << (i % 8), slot = seed >> 32 & 63;
+        size_t bytes = (size_t)1 << (seed >> 60) << (i % 5), slot = seed >> 32 & 63;
         free(kept[slot]);
         char *p = kept[slot] = calloc(1, bytes);
         sum = sum * 31 + (uintptr_t)p;
