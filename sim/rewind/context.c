@@ -4,7 +4,8 @@
 #include <string.h>
 
 // The frame that a switch leaves, from its stack pointer upwards:
-//   0 mxcsr (4), x87 control word (2)   8 r15   16 r14   24 r13   32 r12   40 rbx   48 rbp   56 return address
+//   0 mxcsr (4), x87 control word (2)   8 r15   16 r14   24 r13   32 r12   40 rbx   48 rbp   56 return
+//   address
 #if defined(__x86_64__)
 __asm__(".text\n"
         ".globl rewind_switch\n"

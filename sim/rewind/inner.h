@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Inside sim/rewind: the rewinder's state. All of it is in one private mapping that is not restored, so that a
-// forked child has a copy of its own.
+// Inside sim/rewind: the rewinder's state. All of it is in one private mapping that is not restored, so that
+// a forked child has a copy of its own.
 #ifndef HVSIM_SIM_REWIND_INNER_H
 #define HVSIM_SIM_REWIND_INNER_H
 
@@ -12,8 +12,8 @@ enum {
     PAGE_BYTES = 4096,
     CHUNK_PAGES = 512, // Pages of a chunk: 2 MiB.
     CHUNK_SLOTS = 1 << 16,
-    RANGES_MAX = 1 << 17,    // More than the kernel's limit of mappings (65530) allows.
-    PAGES_MAX = 1 << 23,     // 32 GiB.
+    RANGES_MAX = 1 << 17, // More than the kernel's limit of mappings (65530) allows.
+    PAGES_MAX = 1 << 23,  // 32 GiB.
     MAPS_TEXT_BYTES = 1 << 24,
     EXPLORER_STACK_BYTES = 8 << 20,
     SIGNAL_STACK_BYTES = 256 << 10,
@@ -38,9 +38,9 @@ struct rewind_page {
 
 // What is known of the pages of 2 MiB.
 struct rewind_chunk {
-    uintptr_t number;                  // Address / 2 MiB; 0: a free place of the hash table.
-    uint64_t open[CHUNK_PAGES / 64];   // Which ones are not protected.
-    uint8_t given_up[CHUNK_PAGES];     // How often each was protected again.
+    uintptr_t number;                // Address / 2 MiB; 0: a free place of the hash table.
+    uint64_t open[CHUNK_PAGES / 64]; // Which ones are not protected.
+    uint8_t given_up[CHUNK_PAGES];   // How often each was protected again.
 };
 
 struct rewinder {
@@ -51,11 +51,11 @@ struct rewinder {
     struct rewind_stats stats;
 
     uint32_t range_count, mapped_count, now_count, page_count, chunk_count, slot_count;
-    uint32_t run_count;            // Maximal runs of open pages: two mappings of the kernel's each, at most.
-    uint32_t block_size;           // What a fault opens.
-    char *free_slot;               // Singly linked through their first bytes.
-    uintptr_t brk;                 // The end of the heap, in the photograph.
-    uint64_t vm_pages;             // Size of the address space.
+    uint32_t run_count;  // Maximal runs of open pages: two mappings of the kernel's each, at most.
+    uint32_t block_size; // What a fault opens.
+    char *free_slot;     // Singly linked through their first bytes.
+    uintptr_t brk;       // The end of the heap, in the photograph.
+    uint64_t vm_pages;   // Size of the address space.
     uint32_t check_in, check_interval; // Restarts until the next look at it.
     uint64_t faults_seen;              // At the last look.
     char *kernel_live, *kernel_saved;  // The bytes that the kernel writes on its own (rseq); NULL: none.
@@ -80,8 +80,8 @@ struct rewinder {
 // --- context.c: from stack to stack. ---
 
 // Puts the caller's registers on its stack and that stack's pointer into *from; goes on with what was left at
-// `to`, where the call that left it returns `value`. Registers that a call may change are not kept, the rounding
-// modes of both floating-point units are.
+// `to`, where the call that left it returns `value`. Registers that a call may change are not kept, the
+// rounding modes of both floating-point units are.
 int rewind_switch(void **from, void *to, int value);
 // A `to` for rewind_switch() that calls entry() on the stack below `top`; it must not return.
 void *rewind_new_stack(char *top, void (*entry)(void));
@@ -110,7 +110,8 @@ const struct rewind_range *rewind_maps_find(const struct rewinder *r, uintptr_t 
 // Opens the page at `address`, which is in `range`: keeps its content and takes its protection away, together
 // with that of its surroundings if there are too many separate pages already. False if it is open.
 bool rewind_pages_open(struct rewinder *r, const struct rewind_range *range, uintptr_t address);
-// Opens the page of the KERNEL_BYTES at `live` for good and never restores those bytes. Before any other is open.
+// Opens the page of the KERNEL_BYTES at `live` for good and never restores those bytes. Before any other is
+// open.
 void rewind_pages_keep_open(struct rewinder *r, char *live);
 void rewind_pages_put_back(struct rewinder *r);
 

@@ -23,10 +23,7 @@ static long system_call(long number, long a, long b, long c)
 {
     long result;
 
-    __asm__ volatile("syscall"
-                     : "=a"(result)
-                     : "a"(number), "D"(a), "S"(b), "d"(c)
-                     : "rcx", "r11", "memory");
+    __asm__ volatile("syscall" : "=a"(result) : "a"(number), "D"(a), "S"(b), "d"(c) : "rcx", "r11", "memory");
     return result;
 }
 #else
@@ -124,7 +121,8 @@ static const char *parse_line(const char *line, struct rewind_range *range)
         rewind_die("hvsim: rewind: a line of /proc/self/maps is not understood\n");
     }
     p++;
-    range->prot = (p[0] == 'r' ? PROT_READ : 0) | (p[1] == 'w' ? PROT_WRITE : 0) | (p[2] == 'x' ? PROT_EXEC : 0);
+    range->prot =
+        (p[0] == 'r' ? PROT_READ : 0) | (p[1] == 'w' ? PROT_WRITE : 0) | (p[2] == 'x' ? PROT_EXEC : 0);
     range->is_shared = p[3] == 's';
     return end + 1;
 }
@@ -209,8 +207,8 @@ struct rewind_range rewind_maps_main_stack(struct rewinder *r)
     rewind_die("hvsim: rewind: there is no main stack in /proc/self/maps\n");
 }
 
-// Takes away the parts of `range` that were not mapped; *next is the first of `mapped` that may matter. Memory
-// mapped shared is the explorer's and stays.
+// Takes away the parts of `range` that were not mapped; *next is the first of `mapped` that may matter.
+// Memory mapped shared is the explorer's and stays.
 static uint64_t unmap_new(const struct rewinder *r, struct rewind_range range, uint32_t *next)
 {
     uint64_t bytes = 0;

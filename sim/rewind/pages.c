@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// The pages that executions write to. A page that is protected is as it was in the photograph; all others have a
-// place in `pages`. The kernel keeps a mapping for each run of pages of equal protection, and only 65530 of them:
-// the more runs there are, the larger is what one fault opens.
+// The pages that executions write to. A page that is protected is as it was in the photograph; all others
+// have a place in `pages`. The kernel keeps a mapping for each run of pages of equal protection, and only
+// 65530 of them: the more runs there are, the larger is what one fault opens.
 #include "sim/rewind/inner.h"
 
 #include <string.h>
@@ -59,7 +59,7 @@ static unsigned is_open(struct rewinder *r, uintptr_t address)
     const struct rewind_chunk *chunk = chunk_place(r, address);
     unsigned i = index_in_chunk(address);
 
-    return chunk->number ? chunk->open[i / 64] >> i % 64 & 1 : 0;
+    return chunk->number ? (unsigned)(chunk->open[i / 64] >> i % 64 & 1) : 0;
 }
 
 // --- Opening. ---

@@ -51,7 +51,7 @@ const char *rewind_unsupported(void)
 // At its start: what is taken already.
 static struct heap {
     _Alignas(64) size_t used;
-} *heap;
+} * heap;
 
 static void *reserve(size_t bytes)
 {
@@ -106,8 +106,8 @@ static void heap_ahead(void)
     free(malloc(HEAP_AHEAD_BYTES));
 }
 
-// The main stack is mapped down to where it may grow: below what is protected, the kernel would let it grow by
-// pages that nobody watches over.
+// The main stack is mapped down to where it may grow: below what is protected, the kernel would let it grow
+// by pages that nobody watches over.
 static void main_stack_ahead(struct rewinder *r)
 {
     struct rewind_range stack = rewind_maps_main_stack(r);
@@ -123,8 +123,8 @@ static void main_stack_ahead(struct rewinder *r)
     }
 }
 
-// The kernel writes the number of the processor into struct rseq whenever a thread was preempted, and kills if it
-// cannot.
+// The kernel writes the number of the processor into struct rseq whenever a thread was preempted, and kills
+// if it cannot.
 static void keep_what_the_kernel_writes(struct rewinder *r)
 {
 #if defined(REWIND_RSEQ) && defined(__x86_64__)

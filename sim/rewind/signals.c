@@ -8,7 +8,7 @@
 #include <unistd.h>
 
 #if defined(__x86_64__)
-// Error code of a page fault (SDM 325462-080 4.7): bit 0 a protection, bit 1 a write, bit 2 from user mode.
+// Error code of a page fault (SDM 4.7): bit 0 a protection, bit 1 a write, bit 2 from user mode.
 static bool is_write_to_protected(const ucontext_t *context)
 {
     return context->uc_mcontext.gregs[REG_TRAPNO] == 14 && (context->uc_mcontext.gregs[REG_ERR] & 2);

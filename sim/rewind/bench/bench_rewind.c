@@ -42,8 +42,8 @@ int main(void)
 {
     // Pages, lines of 64 bytes written in each (64: all of it), restarts.
     static const struct plan plans[] = {
-        {5, 2, 200000, 0},  {10, 2, 200000, 0}, {10, 64, 100000, 0},  {50, 2, 40000, 0},
-        {50, 64, 20000, 0}, {500, 2, 4000, 0},  {500, 64, 2000, 0},   {5000, 2, 200, 0},
+        {5, 2, 200000, 0},  {10, 2, 200000, 0}, {10, 64, 100000, 0}, {50, 2, 40000, 0},
+        {50, 64, 20000, 0}, {500, 2, 4000, 0},  {500, 64, 2000, 0},  {5000, 2, 200, 0},
     };
     const size_t bytes = (size_t)5000 * 3 * PAGE_BYTES;
     char *memory = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
@@ -64,8 +64,8 @@ int main(void)
             rewind_end(0);
         }
         struct rewind_stats stats = rewind_stats();
-        printf("%4u pages dirtied, %2u lines in each (%4llu compared) %9llu restarts/s  %7llu ns\n", plan->pages,
-               plan->lines, (unsigned long long)stats.pages,
+        printf("%4u pages dirtied, %2u lines in each (%4llu compared) %9llu restarts/s  %7llu ns\n",
+               plan->pages, plan->lines, (unsigned long long)stats.pages,
                (unsigned long long)(plan->restarts * 1000000000ull / plan->best_ns),
                (unsigned long long)(plan->best_ns / plan->restarts));
     }

@@ -28,7 +28,7 @@ struct plan {
     int runs;
     int wrong; // Executions whose result was not twice their value.
     uint64_t sum;
-    struct rewind_stats first, last; // After a tenth of the runs, and at the end.
+    struct rewind_stats first, last;       // After a tenth of the runs, and at the end.
     unsigned long pages_first, pages_last; // Resident.
     unsigned maps_first, maps_last;
 };
@@ -157,9 +157,9 @@ static uint64_t allocate(int value)
     uint64_t seed = 1;
     void *kept[64] = {0};
 
-    for (int i = 0; i < 400; i++) {
+    for (int i = 0; i < 100; i++) {
         seed = seed * 6364136223846793005u + 1442695040888963407u;
-        size_t bytes = (size_t)1 << (seed >> 60) << (i % 8), slot = seed >> 32 & 63;
+        size_t bytes = (size_t)1 << (seed >> 60) << (i % 5), slot = seed >> 32 & 63;
         free(kept[slot]);
         char *p = kept[slot] = calloc(1, bytes);
         sum = sum * 31 + (uintptr_t)p;
@@ -239,8 +239,8 @@ TEST(Rewind, PutsBackPagesOfALargeSparseMapping)
 TEST(Rewind, DirtiesMorePagesThanTheKernelHasMappings)
 {
     REQUIRE_REWIND();
-    const size_t pages = 150000;
-    struct plan *plan = make_plan(20);
+    const size_t pages = 40000;
+    struct plan *plan = make_plan(10);
     char *memory = map(2 * pages * PAGE);
     int value = rewind_begin(explorer, plan);
     if (value >= 0) {
@@ -253,7 +253,7 @@ TEST(Rewind, DirtiesMorePagesThanTheKernelHasMappings)
     }
     EXPECT_EQ(value, REWIND_OVER);
     EXPECT_EQ(plan->wrong, 0);
-    EXPECT_LT(plan->last.faults, 40000);
+    EXPECT_LT(plan->last.faults, 10000);
     EXPECT_EQ(plan->last.faults, plan->first.faults);
     EXPECT_LT(plan->maps_last, 30000);
     EXPECT_EQ(memory[0], 0);
@@ -306,7 +306,7 @@ TEST(Rewind, AHundredThousandRestartsLeaveNothingBehind)
     EXPECT_EQ(plan->wrong, 0);
     EXPECT_LT(plan->pages_last, plan->pages_first + 100);
     EXPECT_LT(plan->maps_last, plan->maps_first + 30);
-    EXPECT_EQ(plan->last.faults, plan->first.faults);
+    EXPECT_LT(plan->last.faults, 100);
     EXPECT_GE(plan->last.unmapped_bytes, 900 * 16 * PAGE);
     rewind_free();
 }
@@ -398,7 +398,7 @@ TEST(Rewind, AnotherProcessCanStillKillWithTheSameSignal)
 }
 
 static volatile sig_atomic_t *signals_seen; // Survives.
-static volatile int signals_in_memory;       // Does not, and is protected at first.
+static volatile int signals_in_memory;      // Does not, and is protected at first.
 
 static void on_alarm(int number)
 {
