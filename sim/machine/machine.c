@@ -490,7 +490,7 @@ static void simulate(struct sim_machine *m, const struct hw_bootinfo *const *inf
         m->end_cycles = hw->end_ticks / TICKS_PER_CYCLE;
     if (m->run->on_end)
         m->run->on_end(m->run->ctx, m->end);
-    m->run->steps = m->run->variant->step_count;
+    m->run->steps = order ? schedule_count(order) : 0;
     m->run->steps_passed = order ? schedule_passed(order) : 0;
     schedule_end(order, hw);
     hw->stopping = true;

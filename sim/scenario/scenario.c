@@ -330,6 +330,7 @@ void scenario_free(struct scenario *s)
         for (uint32_t step = 0; step < s->variants[i].step_count; step++)
             free(s->variants[i].steps[step].text);
         free(s->variants[i].steps);
+        free(s->variants[i].schedule_path);
     }
     for (uint32_t i = 0; i < s->expect_count; i++) {
         struct scenario_expect *x = &s->expects[i];

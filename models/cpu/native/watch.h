@@ -44,6 +44,9 @@ struct native_watch {
     // The processor has nothing to execute from now on (halted, or time passes in a guest), or has again. May
     // be NULL. Called in the processor's own process; must not hold it.
     void (*idle)(struct native_watch *w, struct pcpu *c, bool begins);
+    // The plain store that it was about to do waits in its store buffer, the newest one there. May be NULL;
+    // must not hold it.
+    void (*stored)(struct native_watch *w, struct pcpu *c);
     struct native_watch *next;
 };
 
@@ -60,6 +63,15 @@ static inline void native_watch_idle(struct pcpu *c, bool begins)
         next = w->next;
         if (w->idle)
             w->idle(w, c, begins);
+    }
+}
+
+static inline void native_watch_stored(struct pcpu *c)
+{
+    for (struct native_watch *w = c->machine->watch, *next; __builtin_expect(w != NULL, 0); w = next) {
+        next = w->next;
+        if (w->stored)
+            w->stored(w, c);
     }
 }
 
