@@ -57,6 +57,21 @@ void mem_write64(struct pcpu *c, uint64_t hpa, uint64_t value, bool locked);
 void mem_store_begin(struct pcpu *c, void *p, unsigned size_bytes);
 // Drains everything, advancing time to the last drain: fences, locked operations, serializing instructions.
 void mem_store_drain(struct pcpu *c);
+
+// Somebody decides when a store drains: it stays, and all younger ones behind it, until it is let go.
+struct mem_keeper {
+    // `c` cannot go on while a store of it is kept: a fence, a locked operation, a full buffer. Lets time
+    // pass until one was let go; called again if that was not enough.
+    void (*stand)(struct mem_keeper *k, struct pcpu *c);
+};
+// Keeps the store that `c` has just buffered, under `number` (1..255, none that is in use).
+void mem_store_keep(struct pcpu *c, uint8_t number, struct mem_keeper *k);
+// The tick at which it drains: when it could have, but not before `at_ticks`. TICKS_NEVER, and nothing
+// happens: it is not kept, or an older one is. Bytes become visible to others as of any store then.
+uint64_t mem_store_let_go(struct pcpu *c, uint8_t number, uint64_t at_ticks);
+// The same for all of `c`.
+void mem_store_let_all_go(struct pcpu *c, uint64_t at_ticks);
+
 // The processor stops or goes on being the one that executes: hides or shows its undrained stores.
 void mem_store_hide(struct pcpu *c);
 void mem_store_show(struct pcpu *c);

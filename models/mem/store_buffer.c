@@ -31,8 +31,16 @@ static void pop_oldest(struct mem_core *m)
 // Forgets stores that have drained. Their bytes are in the arena already.
 static void forget_drained(struct mem_core *m, uint64_t now_ticks)
 {
-    while (m->stores.count && entry_at(&m->stores, 0)->drain_ticks <= now_ticks)
+    while (m->stores.count && entry_at(&m->stores, 0)->drain_ticks <= now_ticks &&
+           !entry_at(&m->stores, 0)->kept)
         pop_oldest(m);
+}
+
+// While the oldest store is kept nothing leaves the buffer.
+static void wait_for_oldest(struct pcpu *c)
+{
+    while (c->mem->stores.count && entry_at(&c->mem->stores, 0)->kept)
+        c->mem->stores.keeper->stand(c->mem->stores.keeper, c);
 }
 
 void mem_store_make_room(struct pcpu *c)
@@ -43,7 +51,9 @@ void mem_store_make_room(struct pcpu *c)
     if (b->count < b->capacity)
         return;
     c->mem->counters.store_stalls++;
-    c->now_ticks = entry_at(b, 0)->drain_ticks;
+    wait_for_oldest(c);
+    if (b->count && entry_at(b, 0)->drain_ticks > c->now_ticks)
+        c->now_ticks = entry_at(b, 0)->drain_ticks;
     forget_drained(c->mem, c->now_ticks);
 }
 
@@ -84,8 +94,11 @@ void mem_store_push(struct pcpu *c, void *p, unsigned size_bytes, uint64_t drain
     if (b->count == b->capacity)
         forget_drained(c->mem, c->now_ticks);
     if (b->count ==
-        b->capacity) // Another store was pushed since its time was taken: the oldest must go first.
-        pop_oldest(c->mem);
+        b->capacity) { // Another store was pushed since its time was taken: the oldest must go first.
+        wait_for_oldest(c);
+        if (b->count == b->capacity)
+            pop_oldest(c->mem);
+    }
     struct mem_store *e = entry_at(b, b->count++);
 
     e->p = p;
@@ -117,6 +130,8 @@ void mem_store_drain(struct pcpu *c)
 {
     struct mem_store_buffer *b = &c->mem->stores;
 
+    while (__builtin_expect(b->kept, 0))
+        b->keeper->stand(b->keeper, c);
     if (b->count && b->last_drain_ticks > c->now_ticks)
         c->now_ticks = b->last_drain_ticks;
     while (b->claims)
@@ -134,6 +149,13 @@ static void exchange(struct mem_store *e)
     memcpy(e->other, shown, e->size_bytes);
 }
 
+// The oldest of stores that are hidden drains at a time that is known.
+static void note_hidden(struct mem_store_buffer *b)
+{
+    if (!entry_at(b, 0)->kept && entry_at(b, 0)->drain_ticks < mem_hidden_drain_ticks)
+        mem_hidden_drain_ticks = entry_at(b, 0)->drain_ticks;
+}
+
 void mem_store_hide(struct pcpu *c)
 {
     struct mem_store_buffer *b = &c->mem->stores;
@@ -144,8 +166,7 @@ void mem_store_hide(struct pcpu *c)
         return;
     for (uint32_t i = b->count; i-- > 0;)
         exchange(entry_at(b, i));
-    if (entry_at(b, 0)->drain_ticks < mem_hidden_drain_ticks)
-        mem_hidden_drain_ticks = entry_at(b, 0)->drain_ticks;
+    note_hidden(b);
 }
 
 void mem_store_show(struct pcpu *c)
@@ -185,7 +206,7 @@ void mem_commit_due(struct pcpu *c)
         for (uint32_t i = 0; i < c->machine->cpu_count; i++) {
             struct mem_store_buffer *b = &c->machine->cpus[i]->mem->stores;
 
-            if (b->hidden && b->count && entry_at(b, 0)->drain_ticks < next) {
+            if (b->hidden && b->count && entry_at(b, 0)->drain_ticks < next && !entry_at(b, 0)->kept) {
                 next = entry_at(b, 0)->drain_ticks;
                 first = c->machine->cpus[i]->mem;
             }
@@ -199,4 +220,62 @@ void mem_commit_due(struct pcpu *c)
         pop_oldest(first);
     }
     mem_hidden_drain_ticks = next;
+}
+
+// --- Stores that are kept. ---
+
+void mem_store_keep(struct pcpu *c, uint8_t number, struct mem_keeper *k)
+{
+    struct mem_store_buffer *b = &c->mem->stores;
+
+    assert(b->count && number && !entry_at(b, b->count - 1)->kept);
+    entry_at(b, b->count - 1)->kept = number;
+    b->kept++;
+    b->keeper = k;
+}
+
+// Those behind a store that drains late follow it one by one.
+static void follow(struct mem_core *m, uint32_t i)
+{
+    struct mem_store_buffer *b = &m->stores;
+    uint64_t last = entry_at(b, i)->drain_ticks;
+
+    for (i++; i < b->count; i++) {
+        last += m->commit;
+        if (entry_at(b, i)->drain_ticks < last)
+            entry_at(b, i)->drain_ticks = last;
+        last = entry_at(b, i)->drain_ticks;
+    }
+    if (last > b->last_drain_ticks)
+        b->last_drain_ticks = last;
+}
+
+uint64_t mem_store_let_go(struct pcpu *c, uint8_t number, uint64_t at_ticks)
+{
+    struct mem_store_buffer *b = &c->mem->stores;
+    uint32_t i = 0;
+
+    while (i < b->count && !entry_at(b, i)->kept)
+        i++;
+    if (i == b->count || entry_at(b, i)->kept != number)
+        return TICKS_NEVER;
+    struct mem_store *e = entry_at(b, i);
+
+    e->kept = 0;
+    b->kept--;
+    if (e->drain_ticks < at_ticks)
+        e->drain_ticks = at_ticks;
+    follow(c->mem, i);
+    if (b->hidden)
+        note_hidden(b);
+    return e->drain_ticks;
+}
+
+void mem_store_let_all_go(struct pcpu *c, uint64_t at_ticks)
+{
+    struct mem_store_buffer *b = &c->mem->stores;
+
+    for (uint32_t i = 0; b->kept && i < b->count; i++)
+        if (entry_at(b, i)->kept)
+            mem_store_let_go(c, entry_at(b, i)->kept, at_ticks);
 }

@@ -27,31 +27,44 @@ struct schedule *explore_schedule(struct explore *x)
 
 // --- Steps of an execution. ---
 
-// How often the actor came to the same place since its step before, this time included.
-static uint32_t count_since(const struct pilot_memory *m, uint32_t at, uint32_t since)
+static void name_of(const struct explore *x, uint32_t at, struct place_name *out)
 {
+    if (!places_name(x->o.places, x->shared->memory->steps[at].pc, out))
+        snprintf(out->text, sizeof out->text, "?");
+}
+
+// How often the actor came to the same place since its step before, this time included.
+static uint32_t count_since(const struct explore *x, const struct place_name *name, uint32_t at, uint32_t since)
+{
+    const struct pilot_step *steps = x->shared->memory->steps;
     uint32_t count = 0;
 
     for (uint32_t i = since; i <= at; i++)
-        count += m->steps[i].actor == m->steps[at].actor && m->steps[i].pc == m->steps[at].pc;
+        count += steps[i].actor == steps[at].actor &&
+                 (steps[i].pc == steps[at].pc || places_means(x->o.places, name, steps[i].pc));
     return count;
 }
 
 // The accesses `at` (in order) as steps.
-static void steps_at(const struct explore *x, const uint32_t *at, uint32_t count, struct schedule_step *out)
+static bool steps_at(const struct explore *x, const uint32_t *at, uint32_t count, struct schedule_step *out)
 {
     const struct pilot_memory *m = x->shared->memory;
     uint32_t since[EXPLORE_ACTORS_MAX] = {0};
 
     for (uint32_t i = 0; i < count; i++) {
         const struct pilot_step *from = &m->steps[at[i]];
+        char text[PLACES_TEXT_BYTES + 64], error[200];
+        struct place_name name;
+        uint32_t times;
 
-        out[i] = (struct schedule_step){.cpu = from->actor,
-                                        .access = from->access,
-                                        .offset = from->pc - x->machine->image->map.text_base,
-                                        .count = count_since(m, at[i], since[from->actor])};
+        name_of(x, at[i], &name);
+        times = count_since(x, &name, at[i], since[from->actor]);
+        snprintf(text, sizeof text, "cpu%u %s %s x%u", from->actor, name.text, name.word, times);
+        if (!schedule_parse(text, &out[i], error, sizeof error))
+            return false;
         since[from->actor] = at[i] + 1;
     }
+    return true;
 }
 
 static bool add_step(struct explore_shared *s, uint32_t at)
@@ -97,22 +110,35 @@ static bool fails_without(struct explore *x, uint32_t from, uint32_t count)
     for (uint32_t i = 0; i < s->step_count; i++)
         if (i < from || i >= from + count)
             at[s->trial_count++] = s->at[i];
-    steps_at(x, at, s->trial_count, s->trial);
-    if (!fails_with(x))
+    if (!steps_at(x, at, s->trial_count, s->trial) || !fails_with(x))
         return false;
     memcpy(s->at, at, s->trial_count * sizeof *at);
     s->step_count = s->trial_count;
     return true;
 }
 
+// A step with what it is about: the line, and through which functions it came there.
 static void describe(struct explore *x)
 {
     struct explore_shared *s = x->shared;
 
-    steps_at(x, s->at, s->step_count, s->trial);
-    for (uint32_t i = 0; i < s->step_count; i++)
-        snprintf(s->lines[i], sizeof s->lines[i], "cpu%u +%" PRIx64 " x%u", s->trial[i].cpu, s->trial[i].offset,
-                 s->trial[i].count);
+    if (!steps_at(x, s->at, s->step_count, s->trial)) {
+        s->step_count = 0;
+        return;
+    }
+    for (uint32_t i = 0; i < s->step_count; i++) {
+        struct place_name name;
+        char step[PLACES_TEXT_BYTES + 64];
+        char *line = s->lines[i];
+
+        name_of(x, s->at[i], &name);
+        schedule_step_text(&s->trial[i], step, sizeof step);
+        int used = snprintf(line, EXPLORE_STEP_BYTES, "%-60s # line %u", step, name.line);
+
+        for (uint32_t f = 1; f < name.frame_count && f < 3 && used > 0 && used < (int)EXPLORE_STEP_BYTES; f++)
+            used += snprintf(line + used, EXPLORE_STEP_BYTES - (size_t)used, ", in %s:%u", name.frames[f].function,
+                             name.frames[f].line);
+    }
 }
 
 void explore_shrink(struct explore *x)

@@ -366,8 +366,10 @@ static void reset(struct sim_machine *m)
     hw->attention = m->run->attention;
     choose_window(m);
     hw->end_ticks = TICKS_NEVER;
-    if (m->scenario->until_ns)
-        hw->end_ticks = pcpu_ps_to_ticks(hw->cpus[0], m->scenario->until_ns * 1000);
+    uint64_t until_ns = m->run->until_ns ? m->run->until_ns : m->scenario->until_ns;
+
+    if (until_ns)
+        hw->end_ticks = pcpu_ps_to_ticks(hw->cpus[0], until_ns * 1000);
     m->guests_left = m->images.image_count;
     for (uint32_t i = 0; i < m->scenario->vm_count; i++)
         m->guests_left += m->scenario->vms[i].program ? 0 : m->scenario->vms[i].vcpu_count;
@@ -493,7 +495,7 @@ static void simulate(struct sim_machine *m, const struct hw_bootinfo *const *inf
         m->end_cycles = hw->end_ticks / TICKS_PER_CYCLE;
     if (m->run->on_end)
         m->run->on_end(m->run->ctx, m->end);
-    m->run->steps = m->run->variant->step_count;
+    m->run->steps = order ? schedule_count(order) : 0;
     m->run->steps_passed = order ? schedule_passed(order) : 0;
     schedule_end(order, hw);
     hw->stopping = true;

@@ -47,6 +47,7 @@ struct machine_run {
     const struct scenario_knob *knobs; // On top of the variant's.
     uint32_t knob_count;
     uint64_t seed;
+    uint64_t until_ns;    // Simulated time at which it ends at the latest; 0: the scenario says
     struct trace *trace;  // May be NULL: nothing recorded, no digest.
     const char *resolved; // Text for the run's row, or NULL.
     // Where the trace stores instructions: those that begin from here on and before there, in cycles.

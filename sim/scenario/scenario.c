@@ -164,6 +164,7 @@ static int load_explore(struct loader *l, struct scenario *s)
     if (!x)
         return 0;
     if (load_time(l, "explore.from", x->from, &s->explore.from_ns) ||
+        load_time(l, "explore.until", x->until, &s->explore.until_ns) ||
         (x->strategy && load_word(l, "explore.strategy", x->strategy, names, STRATEGY_COUNT, &strategy)) ||
         load_number(l, "explore.depth", x->depth, 1, STRATEGY_DEPTH_MAX, &s->explore.depth) ||
         load_number(l, "explore.budget", x->budget, 1, UINT64_MAX, &s->explore.budget))
@@ -351,6 +352,7 @@ void scenario_free(struct scenario *s)
         for (uint32_t step = 0; step < s->variants[i].step_count; step++)
             free(s->variants[i].steps[step].text);
         free(s->variants[i].steps);
+        free(s->variants[i].schedule_path);
     }
     for (uint32_t i = 0; i < s->expect_count; i++) {
         struct scenario_expect *x = &s->expects[i];

@@ -21,7 +21,7 @@
 #define SCENARIO_AXES_MAX 4u
 #define SCENARIO_POINTS_MAX 256u
 #define SCENARIO_SHOWS_MAX 8u
-#define SCENARIO_STEPS_MAX 255u
+#define SCENARIO_STEPS_MAX 256u // 255 and the line from when on they count
 #define SCENARIO_SLOTS_MAX 48u                // Of a VM in the scenario; actions may add some.
 #define SCENARIO_MEMORY_MAX (4ull << 40)      // Bytes of a host.
 #define SCENARIO_HOST_OWN_BYTES (48ull << 20) // Firmware's data, the core's heap and tables.
@@ -112,6 +112,7 @@ struct scenario_link {
 // How `hvsim explore` searches it, where its options do not say (docs/exploration.md).
 struct scenario_explore {
     uint64_t from_ns;                // Simulated time from which orders are searched
+    uint64_t until_ns;               // And at which an execution ends; 0: as every run does
     uint32_t strategy;               // enum strategy_kind
     uint64_t depth, budget;
 };
@@ -126,6 +127,7 @@ struct scenario_variant {
     char *about;
     char *violation; // Kind of violation that has to happen and does not fail the run. NULL: none.
     struct scenario_step *steps; // The variant's own order, or the scenario's where it gives none.
+    char *schedule_path;         // The file in which the steps are; NULL: the scenario
     uint32_t step_count;
     struct scenario_knob *knobs; // The scenario's own, then the variant's.
     uint32_t knob_count, own_count;

@@ -84,7 +84,7 @@ static const cyaml_schema_field_t run_fields[] = {TEXT(struct raw_run, until), T
                                                     CYAML_FIELD_END};
 
 static const cyaml_schema_field_t explore_fields[] = {
-    TEXT(struct raw_explore, from), TEXT(struct raw_explore, strategy), TEXT(struct raw_explore, depth),
+    TEXT(struct raw_explore, from), TEXT(struct raw_explore, until), TEXT(struct raw_explore, strategy), TEXT(struct raw_explore, depth),
     TEXT(struct raw_explore, budget), CYAML_FIELD_END};
 // clang-format on
 

@@ -108,7 +108,7 @@ struct raw_run {
     char *until, *check_tlb;
 };
 struct raw_explore {
-    char *from, *strategy, *depth, *budget;
+    char *from, *until, *strategy, *depth, *budget;
 };
 struct raw_scenario {
     char *scenario, *about, *source;

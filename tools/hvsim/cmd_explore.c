@@ -24,6 +24,7 @@ enum {
     OPT_DEPTH,
     OPT_SEED,
     OPT_FROM,
+    OPT_UNTIL,
     OPT_OUTPUT,
     OPT_KNOB,
     OPT_KEEP_GOING,
@@ -37,6 +38,7 @@ static const struct option_row options[] = {
     [OPT_DEPTH] = {"--depth", "N", "pct: orders that the bug needs; delay: delays (default 3)"},
     [OPT_SEED] = {"--seed", "N", "what random choices start from (default 0)"},
     [OPT_FROM] = {"--from", "TIME", "simulated time from which orders are searched (default: the scenario's)"},
+    [OPT_UNTIL] = {"--until", "TIME", "and at which an execution ends and is judged (default: the scenario's)"},
     [OPT_OUTPUT] = {"-o", "FILE", "where the schedule of the failure goes (default SCENARIO-VARIANT.sched)"},
     [OPT_KNOB] = {"--knob", "NAME=VALUE",
                   "a switch of the hypervisor core, on top of the variant's; repeatable"},
@@ -60,7 +62,7 @@ struct arguments {
     enum strategy_kind strategy;
     uint64_t budget, depth, seed;
     struct knob_options knobs;
-    uint64_t from_ns;
+    uint64_t from_ns, until_ns;
     bool from_given, keep_going, json;
 };
 
@@ -81,6 +83,11 @@ static int take_strategy(struct arguments *a, const char *value)
 
     return complain("--strategy: there is no `%s`; %s%s`%s`", value, near ? "did you mean " : "one is ", "",
                     near ? near : names[0]);
+}
+
+static int time_option(const char *option, const char *value, uint64_t *ns)
+{
+    return quantity_ns(value, ns) ? 0 : complain("%s wants a time such as 2ms, got `%s`", option, value);
 }
 
 static int take_option(void *ctx, int option, const char *value)
@@ -106,7 +113,9 @@ static int take_option(void *ctx, int option, const char *value)
         return number_option("--seed", value, 0, UINT64_MAX, &a->seed);
     case OPT_FROM:
         a->from_given = true;
-        return quantity_ns(value, &a->from_ns) ? 0 : complain("--from wants a time such as 2ms, got `%s`", value);
+        return time_option("--from", value, &a->from_ns);
+    case OPT_UNTIL:
+        return time_option("--until", value, &a->until_ns);
     case OPT_OUTPUT:
         a->output = value;
         return 0;
@@ -335,6 +344,7 @@ static void fill_in(struct arguments *a, const struct scenario *s)
         a->strategy = (enum strategy_kind)s->explore.strategy;
     a->budget = a->budget ? a->budget : s->explore.budget;
     a->depth = a->depth ? a->depth : s->explore.depth;
+    a->until_ns = a->until_ns ? a->until_ns : s->explore.until_ns;
     a->from_ns = a->from_given ? a->from_ns : s->explore.from_ns;
 }
 
@@ -355,6 +365,7 @@ static int search(const struct arguments *a, const struct scenario *s, const str
                               .knobs = a->knobs.knobs,
                               .knob_count = a->knobs.count,
                               .seed = a->seed,
+                              .until_ns = a->until_ns,
                               .trace = trace,
                               .on_end = on_end,
                               .ctx = &search};

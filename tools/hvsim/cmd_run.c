@@ -3,6 +3,7 @@
 #include "models/cpu/uarch/uarch.h"
 #include "sim/machine/guests.h"
 #include "sim/machine/machine.h"
+#include "sim/scenario/schedule_file.h"
 #include "tools/hvsim/command.h"
 #include "tools/hvsim/knob_option.h"
 #include "tools/hvsim/record_option.h"
@@ -18,6 +19,7 @@
 
 enum {
     OPT_VARIANT,
+    OPT_SCHEDULE,
     OPT_SWEEP_ONLY,
     OPT_KNOB,
     OPT_SEED,
@@ -33,6 +35,8 @@ enum {
 };
 static const struct option_row options[] = {
     [OPT_VARIANT] = {"--variant", "NAME", "only this variant (default: every one)"},
+    [OPT_SCHEDULE] = {"--schedule", "FILE",
+                      "pin the order in FILE, such as `hvsim explore` writes, in place of the variant's own"},
     [OPT_SWEEP_ONLY] =
         {"--sweep-only", "VALUE",
          "of a sweep only the points with this value, or PATH=VALUE, or the `first` (default: every one)"},
@@ -63,10 +67,11 @@ static const struct usage usage = {
     .option_count = sizeof options / sizeof *options,
     .examples = "  hvsim run scenarios/exits/quickstart.yaml\n"
                 "  hvsim run scenarios/interrupts/eoi-storm.yaml --variant before --db storm.db\n"
+                "  hvsim run scenarios/mmu/tlbs-dirty.yaml --variant before --schedule found.sched\n"
                 "  hvsim run s.yaml --knob x86.apicv=off --trace exits,calls\n"};
 
 struct arguments {
-    const char *variant, *sweep_only, *hv, *vcd;
+    const char *variant, *schedule, *sweep_only, *hv, *vcd;
     struct knob_options knobs;
     struct record_options record;
     uint64_t seed, quantum;
@@ -94,6 +99,9 @@ static int take_option(void *ctx, int option, const char *value)
         return take_path(a, value);
     case OPT_VARIANT:
         a->variant = value;
+        return 0;
+    case OPT_SCHEDULE:
+        a->schedule = value;
         return 0;
     case OPT_SWEEP_ONLY:
         a->sweep_only = value;
@@ -428,7 +436,8 @@ static bool is_chosen(const struct arguments *a, const struct scenario *point, u
 
 // Loads every chosen point of the scenario's sweep, so that a mistake in one is told before any is run. Their
 // number, or -1.
-static int load_points(const struct arguments *a, const struct scenario *s, struct scenario **points)
+static int load_points(const struct arguments *a, const struct scenario *s,
+                       const struct schedule_file *schedule, struct scenario **points)
 {
     struct user_error e = {""};
     int count = 0;
@@ -441,6 +450,8 @@ static int load_points(const struct arguments *a, const struct scenario *s, stru
             count = -1;
             break;
         }
+        if (schedule)
+            schedule_file_apply(schedule, point, a->variant);
         if (!is_chosen(a, point, i))
             scenario_free(point);
         else
@@ -453,23 +464,18 @@ static int load_points(const struct arguments *a, const struct scenario *s, stru
     return count;
 }
 
-static int run_scenario(const struct arguments *a, const char *path)
+static int run_loaded(const struct arguments *a, const struct scenario *s,
+                      const struct schedule_file *schedule)
 {
     struct scenario *points[SCENARIO_POINTS_MAX] = {NULL};
     struct user_error e = {""};
-    struct scenario *s = scenario_load(path, &e);
     int status = STATUS_OK;
 
-    if (!s || guests_resolve(s, &e)) {
-        scenario_free(s);
-        return complain("%s", e.text);
-    }
     if (a->resolved) {
         scenario_print_resolved(s, stdout);
-        scenario_free(s);
         return STATUS_OK;
     }
-    int count = check_variant(a, s) ? -1 : load_points(a, s, points);
+    int count = check_variant(a, s) ? -1 : load_points(a, s, schedule, points);
 
     if (count > 0) {
         struct sim_machine *m = create_machine(a, points[0], &e);
@@ -481,6 +487,39 @@ static int run_scenario(const struct arguments *a, const char *path)
     }
     for (unsigned i = 0; i < SCENARIO_POINTS_MAX; i++)
         scenario_free(points[i]);
+    return status;
+}
+
+// The order is pinned in `s` from now on, and its variant the only one.
+static int pin(struct arguments *a, struct scenario *s, const struct schedule_file *f, struct user_error *e)
+{
+    const struct scenario_variant *v = schedule_file_variant(f, s, a->variant, e);
+
+    if (!v)
+        return -1;
+    if (f->memory && strcmp(f->memory, "c11") == 0)
+        return user_error_at(
+            e, f->path, f->memory_line, "memory",
+            "this order was found under C11's memory model; the processors of `run` have x86-TSO, "
+            "which may not have it (`sc` and `tso` do)");
+    a->variant = v->name;
+    schedule_file_apply(f, s, v->name);
+    return 0;
+}
+
+static int run_scenario(const struct arguments *given, const char *path)
+{
+    struct arguments a = *given;
+    struct user_error e = {""};
+    struct scenario *s = scenario_load(path, &e);
+    struct schedule_file *schedule = NULL;
+    bool good = s && guests_resolve(s, &e) == 0;
+
+    if (good && a.schedule)
+        good = (schedule = schedule_file_load(a.schedule, &e)) != NULL && pin(&a, s, schedule, &e) == 0;
+    int status = good ? run_loaded(&a, s, schedule) : complain("%s", e.text);
+
+    schedule_file_free(schedule);
     scenario_free(s);
     return status;
 }
@@ -495,6 +534,8 @@ int run_main(int argc, char **argv)
     if (!a.path_count)
         return complain(
             "run: name a scenario, such as scenarios/exits/quickstart.yaml; `hvsim list` shows them");
+    if (a.schedule && a.path_count > 1)
+        return complain("--schedule is for one scenario, got %u", a.path_count);
     for (unsigned i = 0; i < a.path_count && !watch_interrupted(); i++) {
         int one = run_scenario(&a, a.paths[i]);
 

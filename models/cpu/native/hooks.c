@@ -86,12 +86,14 @@ void native_store_far(struct pcpu *c, const struct native_access *a)
         if (c->mem->stores.count == c->mem->stores.capacity)
             mem_store_make_room(c);
         mem_store_near(c->mem, c->now_ticks, p, kept_bytes);
+        native_watch_stored(c);
         return;
     }
     uint64_t hpa = native_hpa(c, p);
 
     mem_store_push(c, p, kept_bytes, mem_time_store(c, hpa, a->size_bytes));
     mem_near_learn(c->mem, c->mem->near_store, p, hpa);
+    native_watch_stored(c);
 }
 
 // clang-format off

@@ -46,6 +46,9 @@ struct native_watch {
     void (*idle)(struct native_watch *w, struct pcpu *c, bool begins);
     // The processor executes PAUSE: it waits for another one in a loop. May be NULL; must not hold it.
     void (*pause)(struct native_watch *w, struct pcpu *c);
+    // The plain store that it was about to do waits in its store buffer, the newest one there. May be NULL;
+    // must not hold it.
+    void (*stored)(struct native_watch *w, struct pcpu *c);
     struct native_watch *next;
 };
 
@@ -71,6 +74,15 @@ static inline void native_watch_pause(struct pcpu *c)
         next = w->next;
         if (w->pause)
             w->pause(w, c);
+    }
+}
+
+static inline void native_watch_stored(struct pcpu *c)
+{
+    for (struct native_watch *w = c->machine->watch, *next; __builtin_expect(w != NULL, 0); w = next) {
+        next = w->next;
+        if (w->stored)
+            w->stored(w, c);
     }
 }
 
