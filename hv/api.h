@@ -22,7 +22,8 @@ enum hv_ioctl_cmd {
 // What every host's wall clock shows when it boots, in seconds since 1970: 2026-01-01 00:00:00 UTC.
 #define HV_BOOT_SECONDS 1767225600ull
 #define HV_CPU_ANY UINT32_MAX
-#define HV_PRIO_NORMAL 1u // Of a thread: 1, 2 (more urgent).
+#define HV_PRIO_NORMAL 1u // Of a thread.
+#define HV_PRIO_URGENT 2u
 #define HV_USER_MEMSLOTS 509u
 #define HV_IRQCHIPS 3u // 0 PIC master, 1 PIC slave, 2 IOAPIC
 #define HV_IRQCHIP_PINS 24u

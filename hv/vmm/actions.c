@@ -193,7 +193,7 @@ static s64 do_burn_cpu(struct vmm_vm *vm, const u64 *args)
     struct burn *b = vmm_alloc(vm->vmm, sizeof *b);
 
     b->until_ns = hv_clock_ns() + args[1];
-    return hv_thread_create(burn_thread, b, (u32)args[0], HV_PRIO_NORMAL);
+    return hv_thread_create(burn_thread, b, (u32)args[0], args[2] ? HV_PRIO_URGENT : HV_PRIO_NORMAL);
 }
 
 static s64 do_migrate(struct vmm_vm *vm, const u64 *args)
