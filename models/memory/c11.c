@@ -6,7 +6,21 @@
 
 static uint64_t next_epoch(struct memory *m, uint32_t cpu)
 {
-    return ++c11_happens(m->cpu[cpu].now)[cpu];
+    uint64_t epoch = ++c11_happens(m->cpu[cpu].now)[cpu];
+
+    c11_order(m, m->cpu[cpu].now)[cpu] = epoch;
+    return epoch;
+}
+
+// A seq_cst operation comes after all those before; the event is counted already.
+static void order_sc(struct memory *m, uint32_t cpu)
+{
+    uint64_t *order = c11_order(m, m->cpu[cpu].now);
+
+    if (!m->values)
+        return;
+    c11_join_words(order, m->sc_order, m->cpus);
+    memcpy(m->sc_order, order, m->cpus * sizeof *order);
 }
 
 // --- Loads. ---
@@ -23,6 +37,10 @@ static void take(struct memory *m, uint32_t cpu, struct c11_store *s, int order)
     }
     if (order == MEMORY_SEQ_CST && !s->sc_read)
         s->sc_read = m->sc + 1; // The caller counts.
+    if (m->values && !s->promise && s->epoch)
+        c11_join_words(c11_order(m, c->now), c11_store_order(m, s), m->cpus);
+    if (order == MEMORY_SEQ_CST)
+        order_sc(m, cpu);
     if (s->late && c11_acquires(order))
         s->acquired = true;
     if (s->releases)
@@ -49,6 +67,8 @@ static void mixed_one(struct memory *m, struct c11_location *l, void *ctx)
     s->from_memory = true;
     s->cpu = x->cpu;
     s->epoch = next_epoch(m, x->cpu);
+    if (m->values)
+        memcpy(c11_store_order(m, s), c11_order(m, m->cpu[x->cpu].now), m->cpus * sizeof(uint64_t));
     if (c11_releases(x->order)) {
         s->releases = true;
         memcpy(s->words, m->cpu[x->cpu].now, m->view_bytes);
@@ -115,8 +135,8 @@ struct place {
 };
 
 // `view`: what it releases, NULL: nothing.
-static struct place choose_place(struct memory *m, struct c11_location *l, struct c11_store *bound,
-                                 uint64_t value, const uint64_t *view)
+static struct place choose_place(struct memory *m, uint32_t cpu, struct c11_location *l,
+                                 struct c11_store *bound, uint64_t value, const uint64_t *view)
 {
     struct place list[2 * C11_PLACES_MAX];
     uint32_t count = 0;
@@ -128,7 +148,7 @@ static struct place choose_place(struct memory *m, struct c11_location *l, struc
             break;
     }
     for (uint32_t i = 0; i < m->promises; i++)
-        if (c11_can_justify(l, m->promise[i], bound, false, value, view))
+        if (c11_can_justify(m, cpu, m->promise[i], bound, false, value, view))
             list[count++] = (struct place){NULL, m->promise[i]};
     return list[count > 1 ? sim_choose(SIM_SITE_ORDER, count) : 0];
 }
@@ -153,8 +173,10 @@ static struct c11_store *put(struct memory *m, uint32_t cpu, struct c11_location
         s->sc = ++m->sc;
     if (c11_in_memory(l) == s)
         c11_write_memory(l->address, l->size_bytes, value);
-    if (m->values)
+    if (m->values) {
+        memcpy(c11_store_order(m, s), c11_order(m, m->cpu[cpu].now), m->cpus * sizeof(uint64_t));
         c11_note_value(m, cpu, l, value);
+    }
     return s;
 }
 
@@ -182,10 +204,13 @@ void memory_store(struct memory *m, uint32_t cpu, volatile void *p, uint32_t siz
     }
     bool sc = order == MEMORY_SEQ_CST;
     const uint64_t *view = released(m, cpu, order);
+
+    if (sc)
+        order_sc(m, cpu);
     struct place place = {l->newest, NULL};
 
     if (l->oldest != l->newest || m->promises)
-        place = choose_place(m, l, c11_bound(m, cpu, l, sc), value, view);
+        place = choose_place(m, cpu, l, c11_bound(m, cpu, l, sc), value, view);
     put(m, cpu, l, place, value, view, sc);
 }
 
@@ -303,7 +328,7 @@ void memory_rmw_write(struct memory *m, uint64_t value)
 
     list[count++] = place;
     for (uint32_t i = 0; i < m->promises; i++)
-        if (c11_can_justify(l, m->promise[i], reads, true, value, view))
+        if (c11_can_justify(m, cpu, m->promise[i], reads, true, value, view))
             list[count++] = (struct place){reads, m->promise[i]};
     if (count > 1)
         place = list[sim_choose(SIM_SITE_ORDER, count)];
@@ -331,6 +356,7 @@ void memory_fence(struct memory *m, uint32_t cpu, int order)
         c11_join_words(m->fences, c11_happens(c->now), m->cpus);
         memcpy(c11_fenced(m, c->now), m->fences, m->cpus * sizeof *m->fences);
         c->now[0] = ++m->sc;
+        order_sc(m, cpu);
     }
     if (c11_releases(order)) {
         memcpy(c->released, c->now, m->view_bytes);

@@ -3,8 +3,9 @@
 //
 // A *view* is what somebody knows, as one row of numbers of which the join is the larger of each: the number of
 // the latest seq_cst fence that happens before (0: none), for each processor the latest of its events that
-// happens before ("happens"), and for each processor the latest of its events that happens before a seq_cst
-// fence which is ordered before one that happens before ("fenced").
+// happens before ("happens"), for each processor the latest of its events that happens before a seq_cst
+// fence which is ordered before one that happens before ("fenced"), and for each processor the latest of its
+// events that comes before in program order, what loads read and the order of seq_cst operations ("order").
 #ifndef MODELS_MEMORY_C11_H
 #define MODELS_MEMORY_C11_H
 
@@ -35,7 +36,7 @@ struct c11_store {
     bool late;         // A promise, or continues the release sequence of one
     bool acquired;     // Late, and somebody has synchronized with it
     bool releases;     // `words` hold a view.
-    uint64_t words[];  // The view that an acquiring reader gets, then each reader's first epoch
+    uint64_t words[];  // The view that an acquiring reader gets, each reader's first epoch, the writer's "order"
 };
 
 struct c11_location {
@@ -84,6 +85,10 @@ struct memory {
     int rmw_order;
     // Promised values that no store has justified yet.
     struct memory_values *values;
+    struct memory_value stored[MEMORY_VALUES_MAX]; // In this execution, `most` times
+    uint32_t stored_count;
+    uint64_t *sc_order;                 // "order" after the latest seq_cst operation
+    bool hopeless;
     struct c11_store *promise[C11_PROMISES_MAX];
     uint32_t promises;
 };
@@ -105,6 +110,11 @@ static inline uint64_t *c11_fenced(const struct memory *m, uint64_t *view)
     return view + 1 + m->cpus;
 }
 
+static inline uint64_t *c11_order(const struct memory *m, uint64_t *view)
+{
+    return view + 1 + 2ull * m->cpus;
+}
+
 static inline void c11_join_words(uint64_t *to, const uint64_t *from, uint32_t words)
 {
     for (uint32_t i = 0; i < words; i++)
@@ -120,6 +130,11 @@ static inline void c11_join(const struct memory *m, uint64_t *to, const uint64_t
 static inline uint64_t *c11_read_epochs(const struct memory *m, struct c11_store *s)
 {
     return s->words + m->view_words;
+}
+
+static inline uint64_t *c11_store_order(const struct memory *m, struct c11_store *s)
+{
+    return s->words + m->view_words + m->cpus;
 }
 
 static inline bool c11_acquires(int order)
@@ -154,19 +169,20 @@ void c11_write_memory(uint64_t address, uint32_t size_bytes, uint64_t value);
 // --- Promises (promise.c). ---
 
 // The values that a load by `cpu` could be promised here, up to `max`. How many.
-uint32_t c11_promisable(const struct memory *m, uint32_t cpu, const struct c11_location *l,
+uint32_t c11_promisable(struct memory *m, uint32_t cpu, const struct c11_location *l,
                         uint64_t *values, uint32_t max);
 // A promise of `value` at a place after `bound` that is chosen.
 struct c11_store *c11_promise(struct memory *m, struct c11_location *l, struct c11_store *bound,
                               uint64_t value);
 // Can the store that comes after `bound` (of a read-modify-write: right after it, `rmw`) and releases `view`
 // (NULL: nothing) be the one that `p` promises?
-bool c11_can_justify(const struct c11_location *l, const struct c11_store *p, const struct c11_store *bound,
+bool c11_can_justify(const struct memory *m, uint32_t cpu, struct c11_store *p, const struct c11_store *bound,
                      bool rmw, uint64_t value, const uint64_t *view);
 // It is: who has read `p` gets to know `view`.
 void c11_justify(struct memory *m, struct c11_location *l, struct c11_store *p, const uint64_t *view);
 // The processor executes an acquire fence, or its thread leaves it.
 void c11_promises_acquired(struct memory *m, uint32_t cpu);
+// A store of the value was executed.
 void c11_note_value(struct memory *m, uint32_t cpu, const struct c11_location *l, uint64_t value);
 
 #endif

@@ -25,14 +25,15 @@ struct memory *memory_create(uint32_t cpus)
         return NULL;
     }
     m->cpus = cpus;
-    m->view_words = 1 + 2 * cpus;
+    m->view_words = 1 + 3 * cpus;
     m->view_bytes = m->view_words * sizeof(uint64_t);
-    m->store_bytes = sizeof(struct c11_store) + m->view_bytes + cpus * sizeof(uint64_t);
+    m->store_bytes = sizeof(struct c11_store) + m->view_bytes + 2 * cpus * sizeof(uint64_t);
     m->stores = calloc(C11_STORES, m->store_bytes);
     m->fences = new_view(m);
     m->forgotten = new_view(m);
     m->combined = new_view(m);
-    good = m->stores && m->fences && m->forgotten && m->combined;
+    m->sc_order = new_view(m);
+    good = m->stores && m->fences && m->forgotten && m->combined && m->sc_order;
     for (uint32_t i = 0; i < cpus; i++) {
         struct c11_cpu *c = &m->cpu[i];
 
@@ -66,6 +67,7 @@ void memory_destroy(struct memory *m)
     free(m->fences);
     free(m->forgotten);
     free(m->combined);
+    free(m->sc_order);
     free(m->stores);
     free(m);
 }
@@ -96,6 +98,11 @@ void memory_reset(struct memory *m)
     m->has_forgotten = false;
     m->sc = 0;
     m->promises = 0;
+    m->hopeless = false;
+    if (!m->values)
+        return;
+    memset(m->sc_order, 0, m->view_bytes);
+    m->stored_count = 0;
 }
 
 void memory_cpu_starts(struct memory *m, uint32_t cpu, uint32_t by)

@@ -82,25 +82,29 @@ void memory_message_taken(struct memory *m, uint32_t cpu);
 
 // --- Load buffering: loads of stores that are executed later. ---
 
-// Values that processors have stored at places in earlier executions. They must survive restarts: the owner
-// decides where they lie, zeroed at first.
+// Values that processors have stored at places in earlier executions that did happen. They must survive restarts:
+// the owner decides where they lie, zeroed at first.
 #define MEMORY_VALUES_MAX 256u
 struct memory_values {
     struct memory_value {
         uint64_t address, value;
         uint32_t size_bytes, cpu;
+        uint32_t most;    // Times that it was stored in one execution, at most
+        uint32_t offered; // So often at most it may be promised to loads.
     } v[MEMORY_VALUES_MAX];
     uint32_t count;
-    uint32_t offered; // The first so many are promised to loads.
 };
-// With `values`, stores are noted there, and a load may also be promised a value that another processor stored
-// there: one that a later store of another processor must then justify. NULL (as after memory_create()): none
-// is promised, and no load reads from a store that is executed after it.
+// With `values`, a load may also be promised a value that another processor stored there: one that a later store
+// of another processor must then justify. NULL (as after memory_create()): none is promised, and no load reads
+// from a store that is executed after it. Before the first operation.
 void memory_use_values(struct memory *m, struct memory_values *values);
+// At the end of an execution: true if every promised value was justified; its values are noted. With false it
+// did not happen.
+bool memory_justified(struct memory *m);
 // Between executions: offers what was noted since the last call. True if there was something: then there are
 // executions that could not be chosen before.
 bool memory_values_renew(struct memory_values *values);
-// True if every promised value was justified. An execution that ends with false did not happen.
-bool memory_justified(const struct memory *m);
+// True if some promised value will never be justified: nothing after it matters.
+bool memory_hopeless(const struct memory *m);
 
 #endif

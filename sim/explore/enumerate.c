@@ -5,9 +5,11 @@
 static unsigned choose(void *ctx, enum sim_site site, unsigned n)
 {
     struct enumerate *e = ctx;
+    (void)site;
+    if (e->cut)
+        return 0;
     uint32_t at = e->depth++;
 
-    (void)site;
     assert(at < ENUMERATE_DEPTH_MAX && "a program with too many choices to enumerate");
     if (at >= e->known) {
         e->choice[at].taken = 0;
@@ -21,13 +23,20 @@ void enumerate_begin(struct enumerate *e)
 {
     e->depth = e->known = 0;
     e->executions = 0;
+    e->cut = false;
     sim_choose_install(choose, e);
+}
+
+void enumerate_cut(struct enumerate *e)
+{
+    e->cut = true;
 }
 
 bool enumerate_next(struct enumerate *e)
 {
     assert(e->depth >= e->known && "an execution is not a function of its choices");
     e->executions++;
+    e->cut = false;
     for (; e->depth; e->depth--)
         if (++e->choice[e->depth - 1].taken < e->choice[e->depth - 1].among)
             break;

@@ -17,6 +17,7 @@ struct enumerate {
     } choice[ENUMERATE_DEPTH_MAX];
     uint32_t depth; // Choices of the execution so far
     uint32_t known; // Of those, how many are given from the start
+    bool cut;
     uint64_t executions;
 };
 
@@ -24,6 +25,8 @@ struct enumerate {
 void enumerate_begin(struct enumerate *e);
 // The execution is over. True if there is another one, which then begins.
 bool enumerate_next(struct enumerate *e);
+// The rest of this execution does not matter: its choices are 0 and are not varied.
+void enumerate_cut(struct enumerate *e);
 // Uninstalls itself.
 void enumerate_end(void);
 

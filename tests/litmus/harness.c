@@ -64,6 +64,8 @@ static void point(struct native_watch *w, const struct native_access *a)
     (void)w;
     if (!(a->access & PLACE_ATOMIC) && !variable)
         return;
+    if (h.f.machine.memory && memory_hopeless(h.c11))
+        enumerate_cut(&h.enumerate);
     if (!h.granted) {
         uint32_t next = choose_thread(c->index);
 
@@ -215,11 +217,11 @@ uint64_t litmus_repeat(enum litmus_program program, enum litmus_model model, uin
 
 // --- Beginning and end. ---
 
-bool litmus_open(void)
+bool litmus_open(const char *source, const char *build, char *error, size_t size)
 {
     memset(&h, 0, sizeof h);
     h.c11 = memory_create(LITMUS_CPUS);
-    if (!h.c11 || !fixture_open(&h.f, "liblitmus_hv.so", LITMUS_CPUS))
+    if (!h.c11 || !fixture_open(&h.f, source, build, "liblitmus_hv.so", LITMUS_CPUS, error, size))
         return false;
     fixture_reset(&h.f);
     native_boot(&h.f.cpu[0], NULL);

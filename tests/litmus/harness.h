@@ -34,7 +34,8 @@ struct litmus_outcomes {
     uint64_t executions, discarded; // Discarded: promised something that never came.
 };
 
-bool litmus_open(void);
+// The source and build folders. False with `error`.
+bool litmus_open(const char *source, const char *build, char *error, size_t size);
 void litmus_close(void);
 // False: `error` says what is wrong with the text.
 bool litmus_parse(const char *program, const char *observed, struct litmus_test *t, char *error, size_t size);

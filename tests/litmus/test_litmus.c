@@ -66,7 +66,10 @@ static void compare(const struct row *r, enum litmus_model model)
 
 static void compare_all(enum litmus_model model)
 {
-    ASSERT_TRUE(litmus_open());
+    char error[512] = "";
+
+    ASSERT_TRUE(litmus_open(test_source_dir(), test_build_dir(), error, sizeof error));
+    EXPECT_STREQ(error, "");
     for (size_t i = 0; i < ROWS; i++)
         compare(&rows[i], model);
     litmus_close();

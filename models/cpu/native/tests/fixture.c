@@ -3,7 +3,6 @@
 #include "models/apic/lapic.h"
 #include "models/cpu/x86/x86.h"
 #include "models/mem/core.h"
-#include "tests/shim/shim.h"
 #include <stdio.h>
 #include <string.h>
 
@@ -55,17 +54,16 @@ void hw_sti_hlt(void)
 
 // --- The machine. ---
 
-bool fixture_open(struct fixture *f, const char *library, uint32_t cpus)
+bool fixture_open(struct fixture *f, const char *source, const char *build, const char *library, uint32_t cpus,
+                  char *error, size_t size)
 {
-    char path[512], error[512] = "";
+    char path[512];
 
     memset(f, 0, sizeof *f);
-    snprintf(path, sizeof path, "%s/models/cpu/uarch/skylake-sp.yaml", test_source_dir());
-    f->uarch = uarch_load(path, error, sizeof error);
-    EXPECT_STREQ(error, "");
-    snprintf(path, sizeof path, "%s/lib/%s", test_build_dir(), library);
-    f->image = f->uarch ? native_image_open(path, f->uarch, error, sizeof error) : NULL;
-    EXPECT_STREQ(error, "");
+    snprintf(path, sizeof path, "%s/models/cpu/uarch/skylake-sp.yaml", source);
+    f->uarch = uarch_load(path, error, size);
+    snprintf(path, sizeof path, "%s/lib/%s", build, library);
+    f->image = f->uarch ? native_image_open(path, f->uarch, error, size) : NULL;
     if (!f->image || sim_init() || mem_arena_create(0, 64 << 20))
         return false;
     f->machine = (struct machine){.cpus = f->cpus,

@@ -15,8 +15,9 @@ struct fixture {
     struct native_image *image;
 };
 
-// `library` is in the build's lib folder. False after a failed check.
-bool fixture_open(struct fixture *f, const char *library, uint32_t cpus);
+// `library` is in the build's lib folder. False with `error`.
+bool fixture_open(struct fixture *f, const char *source, const char *build, const char *library, uint32_t cpus,
+                  char *error, size_t size);
 void fixture_close(struct fixture *f);
 // Processors and memory as after power-on, for the next run.
 void fixture_reset(struct fixture *f);

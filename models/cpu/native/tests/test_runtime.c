@@ -6,6 +6,15 @@
 #include "tests/shim/shim.h"
 #include <string.h>
 
+static bool open_machine(struct fixture *f)
+{
+    char error[512] = "";
+    bool good = fixture_open(f, test_source_dir(), test_build_dir(), "libmini_hv.so", 2, error, sizeof error);
+
+    EXPECT_STREQ(error, "");
+    return good;
+}
+
 void hw_test_end(void);
 void hw_test_wait_until(u64 cycle);
 
@@ -73,7 +82,7 @@ TEST(Runtime, SpinLockLosesNothing)
 {
     struct fixture f;
 
-    ASSERT_TRUE(fixture_open(&f, "libmini_hv.so", 2));
+    ASSERT_TRUE(open_machine(&f));
     struct outcome o = run(&f, SPIN, 2000, 0);
 
     EXPECT_EQ(o.counter, 4000);
@@ -84,7 +93,7 @@ TEST(Runtime, StartingOverRepeatsEveryTick)
 {
     struct fixture f;
 
-    ASSERT_TRUE(fixture_open(&f, "libmini_hv.so", 2));
+    ASSERT_TRUE(open_machine(&f));
     struct outcome first = run(&f, SPIN, 300, 20000);
 
     EXPECT_EQ(first.irqs, 0x40);
@@ -101,7 +110,7 @@ TEST(Runtime, StoresWaitInTheBufferUntilAFence)
 {
     struct fixture f;
 
-    ASSERT_TRUE(fixture_open(&f, "libmini_hv.so", 2));
+    ASSERT_TRUE(open_machine(&f));
     struct outcome plain = run(&f, STORE_BUFFERING, 0, 0);
     struct outcome fenced = run(&f, STORE_BUFFERING_FENCED, 0, 0);
 
@@ -115,7 +124,7 @@ TEST(Runtime, AFlagOnAStackIsNotSeenBeforeItsMessage)
 {
     struct fixture f;
 
-    ASSERT_TRUE(fixture_open(&f, "libmini_hv.so", 2));
+    ASSERT_TRUE(open_machine(&f));
     EXPECT_EQ(run(&f, MESSAGE_ON_STACK, 0, 0).seen_y, 1);
     fixture_close(&f);
 }
@@ -124,7 +133,7 @@ TEST(Runtime, ContextsTakeTurns)
 {
     struct fixture f;
 
-    ASSERT_TRUE(fixture_open(&f, "libmini_hv.so", 2));
+    ASSERT_TRUE(open_machine(&f));
     struct outcome o = run(&f, THREADS, 10, 0);
 
     EXPECT_EQ(o.pings, 20);
@@ -135,7 +144,7 @@ TEST(Runtime, SetUpTakesNoTimeHoweverMuchItIs)
 {
     struct fixture f;
 
-    ASSERT_TRUE(fixture_open(&f, "libmini_hv.so", 2));
+    ASSERT_TRUE(open_machine(&f));
     struct outcome little = run(&f, SETUP, 1, 0);
     struct outcome much = run(&f, SETUP, 1000000, 0);
 
@@ -190,7 +199,7 @@ TEST(Schedule, OrdersAccessesOfTwoProcessors)
     char error[300] = "";
     struct fixture f;
 
-    ASSERT_TRUE(fixture_open(&f, "libmini_hv.so", 2));
+    ASSERT_TRUE(open_machine(&f));
     for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
         uint32_t count = 0;
 
@@ -219,7 +228,7 @@ TEST(Schedule, AnImpossibleOrderIsGivenUpAndTheRunEnds)
     char error[300] = "";
     struct fixture f;
 
-    ASSERT_TRUE(fixture_open(&f, "libmini_hv.so", 2));
+    ASSERT_TRUE(open_machine(&f));
     struct schedule *s = pin(&f, steps, 2, error, sizeof error);
 
     EXPECT_STREQ(error, "");
@@ -257,7 +266,7 @@ TEST(Schedule, StepsThatCannotBeAreNamed)
     char error[300];
     struct fixture f;
 
-    ASSERT_TRUE(fixture_open(&f, "libmini_hv.so", 2));
+    ASSERT_TRUE(open_machine(&f));
     for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
         *error = 0;
         test_row("%s", rows[i].text);
@@ -271,7 +280,7 @@ TEST(Runtime, TwiceTheWorkCostsTwiceTheCycles)
 {
     struct fixture f;
 
-    ASSERT_TRUE(fixture_open(&f, "libmini_hv.so", 2));
+    ASSERT_TRUE(open_machine(&f));
     uint64_t none = run(&f, WORK, 0, 0).ticks[0];
     uint64_t once = run(&f, WORK, 20000, 0).ticks[0] - none;
     uint64_t twice = run(&f, WORK_MORE, 20000, 0).ticks[0] - none;
