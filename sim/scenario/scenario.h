@@ -21,7 +21,7 @@
 #define SCENARIO_AXES_MAX 4u
 #define SCENARIO_POINTS_MAX 256u
 #define SCENARIO_SHOWS_MAX 8u
-#define SCENARIO_STEPS_MAX 256u // 255 and the line from when on they count
+#define SCENARIO_STEPS_MAX 256u               // 255 and the line from when on they count
 #define SCENARIO_SLOTS_MAX 48u                // Of a VM in the scenario; actions may add some.
 #define SCENARIO_MEMORY_MAX (4ull << 40)      // Bytes of a host.
 #define SCENARIO_HOST_OWN_BYTES (48ull << 20) // Firmware's data, the core's heap and tables.
