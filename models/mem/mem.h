@@ -72,6 +72,10 @@ void mem_store_choose(struct machine *machine, bool all);
 
 // Drains everything, advancing time to the last drain: fences, locked operations, serializing instructions.
 void mem_store_drain(struct pcpu *c);
+// MEM_STORES_CHOSEN: does the processor keep a store back? If so, its oldest can be made visible; `executing` is the
+// processor that executes, NULL if none does.
+bool mem_store_kept(struct pcpu *c);
+void mem_store_let_go(struct pcpu *of, struct pcpu *executing);
 // The executing processor enters a guest: MEM_STORES_CHOSEN keeps nothing back for that long. No time passes.
 void mem_store_before_guest(struct pcpu *c);
 // The processor stops or goes on being the one that executes: hides or shows its undrained stores.

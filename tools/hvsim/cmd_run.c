@@ -28,6 +28,7 @@ enum {
     OPT_HV,
     OPT_VCD,
     OPT_CHECK_TLB,
+    OPT_MEMORY,
     OPT_JSON,
     OPT_RESOLVED
 };
@@ -50,6 +51,8 @@ static const struct option_row options[] = {
     [OPT_VCD] = {"--vcd", "FILE", "value changes of processor modes and interrupt lines, for a wave viewer"},
     [OPT_CHECK_TLB] = {"--check-tlb", NULL,
                        "compare every hit of a translation cache with the tables; a stale one fails the run"},
+    [OPT_MEMORY] = {"--memory", "MODEL",
+                    "memory of hypervisor code: tso (default), sc, c11 (docs/memory-models.md)"},
     [OPT_JSON] = {"--json", NULL, "one JSON object per scenario on stdout"},
     [OPT_RESOLVED] = {"--print-resolved", NULL, "print the scenario with every default filled in, and stop"},
 };
@@ -72,6 +75,7 @@ struct arguments {
     uint64_t seed, quantum;
     uint32_t store;
     bool json, resolved, check_tlb;
+    enum memory_kind memory; // MEMORY_KIND_COUNT: what the scenario says
     const char *paths[256];
     unsigned path_count;
 };
@@ -87,6 +91,14 @@ static int parse_u64(const char *option, const char *text, uint64_t *out)
     if (errno || end == text || *end || *text == '-')
         return complain("%s wants a number, got `%s`", option, text);
     return 0;
+}
+
+static int parse_memory(const char *text, enum memory_kind *out)
+{
+    for (*out = 0; *out < MEMORY_KIND_COUNT; ++*out)
+        if (strcmp(text, memory_kind_names[*out]) == 0)
+            return 0;
+    return complain("--memory wants tso, sc or c11, got `%s`", text);
 }
 
 static int take_option(struct arguments *a, int option, const char *value)
@@ -124,6 +136,8 @@ static int take_option(struct arguments *a, int option, const char *value)
     case OPT_CHECK_TLB:
         a->check_tlb = true;
         return 0;
+    case OPT_MEMORY:
+        return parse_memory(value, &a->memory);
     case OPT_JSON:
         a->json = true;
         return 0;
@@ -433,6 +447,12 @@ static bool is_chosen(const struct arguments *a, const struct scenario *point, u
     return scenario_is_at(point, a->sweep_only);
 }
 
+static void apply_memory(const struct arguments *a, struct scenario *s)
+{
+    if (a->memory != MEMORY_KIND_COUNT)
+        s->memory = a->memory;
+}
+
 // Loads every chosen point of the scenario's sweep, so that a mistake in one is told before any is run. Their
 // number, or -1.
 static int load_points(const struct arguments *a, const struct scenario *s, struct scenario **points)
@@ -448,6 +468,7 @@ static int load_points(const struct arguments *a, const struct scenario *s, stru
             count = -1;
             break;
         }
+        apply_memory(a, point);
         if (!is_chosen(a, point, i))
             scenario_free(point);
         else
@@ -471,6 +492,7 @@ static int run_scenario(const struct arguments *a, const char *path)
         scenario_free(s);
         return complain("%s", e.text);
     }
+    apply_memory(a, s);
     if (a->resolved) {
         scenario_print_resolved(s, stdout);
         scenario_free(s);
@@ -494,7 +516,7 @@ static int run_scenario(const struct arguments *a, const char *path)
 
 int run_main(int argc, char **argv)
 {
-    struct arguments a = {.store = TRACE_ALL};
+    struct arguments a = {.store = TRACE_ALL, .memory = MEMORY_KIND_COUNT};
     const char *value;
     int at = 1, option, status = STATUS_OK;
 
