@@ -8,8 +8,6 @@
 #include "models/mem/core.h"
 #include <assert.h>
 
-#define MEM_CHOICES_MAX 64u // Processors whose stores can be chosen among
-
 uint64_t mem_hidden_drain_ticks = TICKS_NEVER;
 
 static struct mem_store *entry_at(struct mem_store_buffer *b, uint32_t i)
@@ -313,32 +311,22 @@ void mem_store_set_mode(struct pcpu *c, enum mem_store_mode mode)
     c->mem->stores.mode = mode;
 }
 
-void mem_store_choose(struct machine *machine, bool all)
+bool mem_store_waits(struct pcpu *c)
 {
-    for (;;) {
-        struct mem_core *with[MEM_CHOICES_MAX];
-        uint32_t count = 0;
+    struct mem_store_buffer *b = &c->mem->stores;
 
-        for (uint32_t i = 0; i < machine->cpu_count && count < MEM_CHOICES_MAX; i++) {
-            struct mem_core *m = machine->cpus[i]->mem;
+    while (b->count && !entry_at(b, 0)->size_bytes)
+        pop_oldest(c->mem); // To the thread's own stack: nobody can tell.
+    return b->count != 0;
+}
 
-            while (m->stores.count && !entry_at(&m->stores, 0)->size_bytes)
-                pop_oldest(m); // To the thread's own stack: nobody can tell.
-            if (m->stores.count)
-                with[count++] = m;
-        }
-        if (!count)
-            return;
-        uint32_t choice = sim_choose(SIM_SITE_STORE_DRAIN, all ? count : count + 1);
+void mem_store_show_oldest(struct pcpu *of, struct pcpu *executing)
+{
+    struct mem_store_buffer none = {0};
 
-        if (!all && choice-- == 0)
-            return;
-        // The executing processor's bytes are where they belong; without one, all are hidden.
-        struct mem_store_buffer none = {0}, *mine = pcpu_current ? &pcpu_current->mem->stores : &none;
-
-        if (with[choice]->stores.hidden)
-            commit_oldest(with[choice], mine);
-        else
-            pop_oldest(with[choice]);
-    }
+    // The executing processor's bytes are where they belong; where there is none, all are hidden.
+    if (of->mem->stores.hidden)
+        commit_oldest(of->mem, executing ? &executing->mem->stores : &none);
+    else
+        pop_oldest(of->mem);
 }

@@ -3,12 +3,7 @@
 #include "models/memory/c11.h"
 #include <stdlib.h>
 
-const char *memory_kind_name(enum memory_kind kind)
-{
-    static const char *const names[MEMORY_KIND_COUNT] = {"tso", "sc", "c11"};
-
-    return names[kind];
-}
+const char *const memory_kind_names[MEMORY_KIND_COUNT] = {"tso", "sc", "c11"};
 
 static uint64_t *new_view(const struct memory *m)
 {

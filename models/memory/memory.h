@@ -33,7 +33,7 @@ enum memory_kind {
     MEMORY_C11, // This one
     MEMORY_KIND_COUNT
 };
-const char *memory_kind_name(enum memory_kind kind);
+extern const char *const memory_kind_names[MEMORY_KIND_COUNT];
 
 // memory_order as compilers number it.
 enum memory_ordering {

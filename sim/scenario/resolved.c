@@ -484,12 +484,20 @@ static void print_recorded(const struct scenario_recorded *r, FILE *out)
 
 static void print_run(const struct scenario *s, FILE *out)
 {
-    if (s->until_ns || s->check_tlb)
-        fputs("run: {", out);
-    if (s->until_ns)
-        fprintf(out, " until: %" PRIu64 "ns%s", s->until_ns, s->check_tlb ? "," : "");
-    if (s->until_ns || s->check_tlb)
-        fprintf(out, "%s }\n", s->check_tlb ? " check_tlb: on" : "");
+    const char *between = "run: {";
+
+    if (s->until_ns) {
+        fprintf(out, "%s until: %" PRIu64 "ns", between, s->until_ns);
+        between = ",";
+    }
+    if (s->check_tlb) {
+        fprintf(out, "%s check_tlb: on", between);
+        between = ",";
+    }
+    if (s->memory != MEMORY_TSO)
+        fprintf(out, "%s memory: %s", between, memory_kind_names[s->memory]);
+    if (s->until_ns || s->check_tlb || s->memory != MEMORY_TSO)
+        fputs(" }\n", out);
 }
 
 static void print_explore(const struct scenario *s, FILE *out)

@@ -6,6 +6,7 @@
 #ifndef SIM_SCENARIO_SCENARIO_H
 #define SIM_SCENARIO_SCENARIO_H
 
+#include "models/memory/memory.h"
 #include "hv/knobs.h"
 #include "hv/vmm/config.h"
 #include "sim/scenario/user_error.h"
@@ -184,6 +185,7 @@ struct scenario {
     uint64_t until_ns;  // Simulated time at which the run ends at the latest; 0: when the guests are done
     uint32_t check_tlb; // 1: compare every hit of a translation cache with the tables (docs/tlb-checker.md)
     struct scenario_explore explore;
+    enum memory_kind memory; // Model of hypervisor code's memory (docs/memory-models.md)
     struct scenario_vm *vms;
     uint32_t vm_count;
     struct vmm_action *actions; // By time.

@@ -30,6 +30,7 @@ enum {
     OPT_HV,
     OPT_VCD,
     OPT_CHECK_TLB,
+    OPT_MEMORY,
     OPT_JSON,
     OPT_RESOLVED
 };
@@ -54,6 +55,8 @@ static const struct option_row options[] = {
     [OPT_VCD] = {"--vcd", "FILE", "value changes of processor modes and interrupt lines, for a wave viewer"},
     [OPT_CHECK_TLB] = {"--check-tlb", NULL,
                        "compare every hit of a translation cache with the tables; a stale one fails the run"},
+    [OPT_MEMORY] = {"--memory", "MODEL",
+                    "memory of hypervisor code: tso (default), sc, c11 (docs/memory-models.md)"},
     [OPT_JSON] = {"--json", NULL, "one JSON object per scenario on stdout"},
     [OPT_RESOLVED] = {"--print-resolved", NULL, "print the scenario with every default filled in, and stop"},
 };
@@ -76,6 +79,7 @@ struct arguments {
     struct record_options record;
     uint64_t seed, quantum;
     bool json, resolved, check_tlb;
+    enum memory_kind memory; // MEMORY_KIND_COUNT: what the scenario says
     const char *paths[256];
     unsigned path_count;
 };
@@ -88,6 +92,14 @@ static int take_path(struct arguments *a, const char *path)
         return complain("more than 256 scenarios");
     a->paths[a->path_count++] = path;
     return 0;
+}
+
+static int parse_memory(const char *text, enum memory_kind *out)
+{
+    for (*out = 0; *out < MEMORY_KIND_COUNT; ++*out)
+        if (strcmp(text, memory_kind_names[*out]) == 0)
+            return 0;
+    return complain("--memory wants tso, sc or c11, got `%s`", text);
 }
 
 static int take_option(void *ctx, int option, const char *value)
@@ -127,6 +139,8 @@ static int take_option(void *ctx, int option, const char *value)
     case OPT_CHECK_TLB:
         a->check_tlb = true;
         return 0;
+    case OPT_MEMORY:
+        return parse_memory(value, &a->memory);
     case OPT_JSON:
         a->json = true;
         return 0;
@@ -434,6 +448,12 @@ static bool is_chosen(const struct arguments *a, const struct scenario *point, u
     return scenario_is_at(point, a->sweep_only);
 }
 
+static void apply_memory(const struct arguments *a, struct scenario *s)
+{
+    if (a->memory != MEMORY_KIND_COUNT)
+        s->memory = a->memory;
+}
+
 // Loads every chosen point of the scenario's sweep, so that a mistake in one is told before any is run. Their
 // number, or -1.
 static int load_points(const struct arguments *a, const struct scenario *s,
@@ -452,6 +472,7 @@ static int load_points(const struct arguments *a, const struct scenario *s,
         }
         if (schedule)
             schedule_file_apply(schedule, point, a->variant);
+        apply_memory(a, point);
         if (!is_chosen(a, point, i))
             scenario_free(point);
         else
@@ -497,11 +518,11 @@ static int pin(struct arguments *a, struct scenario *s, const struct schedule_fi
 
     if (!v)
         return -1;
-    if (f->memory && strcmp(f->memory, "c11") == 0)
-        return user_error_at(
-            e, f->path, f->memory_line, "memory",
-            "this order was found under C11's memory model; the processors of `run` have x86-TSO, "
-            "which may not have it (`sc` and `tso` do)");
+    if (f->memory && strcmp(f->memory, memory_kind_names[s->memory]) != 0)
+        return user_error_at(e, f->path, f->memory_line, "memory",
+                             "this order was found under another memory model than the run's, which is %s; give "
+                             "--memory %s",
+                             memory_kind_names[s->memory], f->memory);
     a->variant = v->name;
     schedule_file_apply(f, s, v->name);
     return 0;
@@ -515,6 +536,8 @@ static int run_scenario(const struct arguments *given, const char *path)
     struct schedule_file *schedule = NULL;
     bool good = s && guests_resolve(s, &e) == 0;
 
+    if (good)
+        apply_memory(&a, s);
     if (good && a.schedule)
         good = (schedule = schedule_file_load(a.schedule, &e)) != NULL && pin(&a, s, schedule, &e) == 0;
     int status = good ? run_loaded(&a, s, schedule) : complain("%s", e.text);
@@ -526,7 +549,7 @@ static int run_scenario(const struct arguments *given, const char *path)
 
 int run_main(int argc, char **argv)
 {
-    struct arguments a = {.record.store = TRACE_ALL};
+    struct arguments a = {.record.store = TRACE_ALL, .memory = MEMORY_KIND_COUNT};
     int status;
 
     if (!usage_take(&usage, argc, argv, take_option, &a, &status))
