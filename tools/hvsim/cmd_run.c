@@ -94,14 +94,6 @@ static int take_path(struct arguments *a, const char *path)
     return 0;
 }
 
-static int parse_memory(const char *text, enum memory_kind *out)
-{
-    for (*out = 0; *out < MEMORY_KIND_COUNT; ++*out)
-        if (strcmp(text, memory_kind_names[*out]) == 0)
-            return 0;
-    return complain("--memory wants tso, sc or c11, got `%s`", text);
-}
-
 static int take_option(void *ctx, int option, const char *value)
 {
     struct arguments *a = ctx;
@@ -140,7 +132,7 @@ static int take_option(void *ctx, int option, const char *value)
         a->check_tlb = true;
         return 0;
     case OPT_MEMORY:
-        return parse_memory(value, &a->memory);
+        return memory_option(value, &a->memory);
     case OPT_JSON:
         a->json = true;
         return 0;
