@@ -10,6 +10,7 @@
 #include "models/cpu/uarch/uarch.h"
 #include "models/dev/link.h"
 #include "models/mem/mem.h"
+#include "models/memory/memory.h"
 #include <assert.h>
 
 struct pcpu *x86_instruction(uint64_t cycles, bool serializing)
@@ -123,6 +124,10 @@ void hw_pause(void)
 
 void hw_mb_after_locked(void)
 {
+    struct pcpu *c = pcpu_hooked;
+
+    if (c && c->machine->memory)
+        memory_fence(c->machine->memory, c->index, MEMORY_SEQ_CST);
 }
 
 u64 hw_rdgsbase(void)
