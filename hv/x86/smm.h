@@ -8,9 +8,9 @@
 struct x86_vcpu;
 
 // Loads the registers from the state saved at smbase + 0xfe00, as RSM does; the vCPU is loaded, in its srcu
-// section. Nobody else's write to the image meanwhile is seen in part (knob smm.rsm_read). 0; -EFAULT: no memory
-// there; -EINVAL: a state that the architecture forbids (SDM 31.8.1 has a shutdown for it); -EAGAIN: the image
-// does not stop changing.
+// section. Nobody else's write to the image meanwhile is seen in part (knob smm.rsm_read). 0; -EFAULT: no
+// memory there; -EINVAL: a state that the architecture forbids (SDM 31.8.1 has a shutdown for it); -EAGAIN:
+// the image does not stop changing.
 int smm_leave(struct x86_vcpu *v, u64 smbase);
 
 #endif

@@ -120,9 +120,7 @@ void hw_pause(void)
     x86_instruction(COST(pause), false);
 }
 
-void hw_mb_after_locked(void)
-{
-}
+void hw_mb_after_locked(void) {}
 
 u64 hw_rdgsbase(void)
 {
