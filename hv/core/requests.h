@@ -28,7 +28,8 @@ static inline void make_request(enum vcpu_request req, struct vcpu *vcpu)
 {
     __atomic_fetch_or(&vcpu->requests, 1ull << REQ_BIT(req), __ATOMIC_SEQ_CST);
 }
-// The same for whoever has left data for the vCPU to find, with the order between the two as knob req.wmb says.
+// The same for whoever has left data for the vCPU to find, with the order between the two as knob req.wmb
+// says.
 void make_request_for_data(enum vcpu_request req, struct vcpu *vcpu);
 static inline bool request_pending(struct vcpu *vcpu)
 {

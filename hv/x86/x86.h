@@ -124,7 +124,7 @@ struct loaded_vmcs {
     struct vmcs_host_state host;
     void *msr_bitmap;     // Page.
     u64 vmwrite_host_rsp; // How often HOST_RSP was written: counter of the run path's tests.
-    u16 vpid; // That vmid_load() put in; 0: never did.
+    u16 vpid;             // That vmid_load() put in; 0: never did.
 };
 
 // --- vCPU.
@@ -268,10 +268,10 @@ struct x86_vcpu {
     bool ple_window_dirty;
     bool ple_shrink; // At the next load.
 
-    u16 vpid;        // 0: none.
-    bool has_vmid;   // It changes with its VM's number (hv/x86/vmid.h).
+    u16 vpid;            // 0: none.
+    bool has_vmid;       // It changes with its VM's number (hv/x86/vmid.h).
     u64 vmid_generation; // That the VPID is of.
-    u64 *pml_buffer; // Page where the processor logs what the vCPU makes dirty; NULL: no such log.
+    u64 *pml_buffer;     // Page where the processor logs what the vCPU makes dirty; NULL: no such log.
     struct nested *nested;
     u32 insn_err;             // VM_INSTRUCTION_ERROR of a failed entry.
     u32 msr_intercept_x2apic; // What apicv_update_msr_bitmap() last made of it.

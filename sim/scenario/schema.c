@@ -5,9 +5,9 @@
 enum { TEXT_MAX = 64 << 10 };
 
 static const char *const action_args[] = {
-    "gsi",    "level",          "vector",        "dest",          "mode",   "vcpu",  "slot",
-    "gpa",    "size",           "flags",         "offset",        "cpu",    "ns",    "to",
-    "method", "downtime_limit", "max_bandwidth", "auto_converge", "verify", "count", "high", NULL};
+    "gsi",           "level",         "vector", "dest",  "mode", "vcpu", "slot",   "gpa",
+    "size",          "flags",         "offset", "cpu",   "ns",   "to",   "method", "downtime_limit",
+    "max_bandwidth", "auto_converge", "verify", "count", "high", NULL};
 
 static const char *const knob_names[] = {
 #define KNOB(id, name, type, values, def, about, source) name,
