@@ -233,7 +233,7 @@ static bool guest_non_register(const struct vmcs12 *c)
     bool nmi = (info & INTR_INFO_VALID) && (info & INTR_INFO_TYPE_MASK) == INTR_TYPE_NMI;
     const u32 shadows = INTERRUPTIBILITY_STI | INTERRUPTIBILITY_MOV_SS;
 
-    if (F(GUEST_ACTIVITY_STATE) != ACTIVITY_ACTIVE) // The others are not offered (IA32_VMX_MISC).
+    if (F(GUEST_ACTIVITY_STATE) > ACTIVITY_HLT) // The others are not offered (IA32_VMX_MISC).
         return false;
     if ((state & INTERRUPTIBILITY_RESERVED) != 0 || (state & shadows) == shadows ||
         ((state & INTERRUPTIBILITY_STI) && !(F(GUEST_RFLAGS) & X86_RFLAGS_IF)))

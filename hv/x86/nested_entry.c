@@ -222,6 +222,7 @@ static void begin(struct x86_vcpu *v)
     prepare_vmcs02(v);
     v->in_guest_mode = true;
     n->run_pending = true;
+    n->enters_halt = V12(n, GUEST_ACTIVITY_STATE) == ACTIVITY_HLT;
     hw_trace_vcpu(v->vcpu.vm->id, v->vcpu.index, 2, n->vmcs02.hpa);
     // Neither level has a tag of its own: VM entry without VPID flushes (SDM 28.4.3.1).
     make_request(REQ_TLB_FLUSH_GUEST, &v->vcpu);

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // Nested VMX: exits of L2. Whose they are, and how L1 gets them (SDM 25, 27).
+#include "hv/x86/lapic.h"
 #include "hv/x86/nested_state.h"
 #include "hv/x86/pml.h"
 
@@ -218,6 +219,8 @@ static void save_guest_state(struct x86_vcpu *v)
     V12(n, GUEST_CR0) = (V12(n, GUEST_CR0) & mask0) | (vcpu_cr0(v) & ~mask0);
     V12(n, GUEST_CR4) = (V12(n, GUEST_CR4) & mask4) | (vcpu_cr4(v) & ~mask4);
     V12(n, GUEST_CR3) = vcpu_cr3(v);
+    if (v->vcpu.mp_state == MP_STATE_HALTED)
+        V12(n, GUEST_ACTIVITY_STATE) = ACTIVITY_HLT; // L0 keeps L2 halted; the processor knows nothing of it.
     V12(n, VM_ENTRY_CONTROLS) =
         v->efer & EFER_LMA ? entry | ENTRY_IA32E_MODE_GUEST : entry & ~(u64)ENTRY_IA32E_MODE_GUEST;
     if (exit & EXIT_SAVE_EFER)
@@ -365,7 +368,8 @@ void nested_vmexit(struct x86_vcpu *v, u32 reason, u32 intr_info, u64 qualificat
         V12(n, VM_EXIT_INTR_ERROR_CODE) = vmcs_read(VM_EXIT_INTR_ERROR_CODE);
 
     v->in_guest_mode = false;
-    n->run_pending = false;
+    v->vcpu.mp_state = MP_STATE_RUNNABLE;
+    n->run_pending = n->enters_halt = false;
     nested_ept_leave(v);
     v->tsc_offset = n->l1_tsc_offset;
     v->cr0_guest_owned = n->l1_cr0_owned;
@@ -383,6 +387,17 @@ void nested_vmexit(struct x86_vcpu *v, u32 reason, u32 intr_info, u64 qualificat
     make_request(REQ_EVENT, &v->vcpu);
 }
 
+// The first exit of an L2 that was entered halted. If no event has woken it, L0 halts it as one that executed
+// HLT.
+static void stay_halted(struct x86_vcpu *v)
+{
+    v->nested->enters_halt = false;
+    if (vmcs_read32(GUEST_ACTIVITY_STATE) != ACTIVITY_HLT)
+        return;
+    vmcs_write(GUEST_ACTIVITY_STATE, ACTIVITY_ACTIVE);
+    v->vcpu.mp_state = MP_STATE_HALTED;
+}
+
 bool nested_reflect_exit(struct x86_vcpu *v)
 {
     struct nested *n = v->nested;
@@ -394,8 +409,11 @@ bool nested_reflect_exit(struct x86_vcpu *v)
     u32 info = exit_intr_info(v);
     hw_trace(TP_KVM_NESTED_VMEXIT, vcpu_rip(v), v->exit_reason, exit_qualification(v), v->idt_vectoring, info,
              info & INTR_INFO_DELIVER_CODE ? vmcs_read(VM_EXIT_INTR_ERROR_CODE) : 0);
-    if (!is_l1s(v, reason))
+    if (!is_l1s(v, reason)) {
+        if (unlikely(n->enters_halt))
+            stay_halted(v);
         return false;
+    }
     nested_vmexit(v, v->exit_reason, reason == EXIT_REASON_EXCEPTION_NMI ? info : 0, exit_qualification(v));
     return true;
 }
@@ -427,6 +445,18 @@ int nested_check_events(struct x86_vcpu *v, bool *immediate_exit)
     // SDM 26.7: an entry under way, and an event being delivered, come first; L1's turn is right behind them.
     bool blocked = n->run_pending || event_reinjected(v);
 
+    // A halted L2 is entered only so far that the processor checks its state and delivers L1's event.
+    if (unlikely(n->enters_halt))
+        *immediate_exit = true;
+    if (unlikely(lapic_init_pending(v))) { // SDM 6.9: nothing but a machine check is more urgent.
+        if (blocked)
+            *immediate_exit = true;
+        else if (lapic_take_event(v, LAPIC_EVENT_INIT))
+            nested_vmexit(v, EXIT_REASON_INIT_SIGNAL, 0, 0);
+        return 0;
+    }
+    // Not waiting for one: lost (SDM 10.6.1).
+    (void)lapic_take_event(v, LAPIC_EVENT_SIPI);
     // The entry carries an event of L1's choice: nothing else fits in.
     if (n->run_pending && (V12(n, VM_ENTRY_INTR_INFO_FIELD) & INTR_INFO_VALID) &&
         (v->exception.pending || v->nmi_pending || has_injectable_interrupt(v))) {

@@ -114,6 +114,7 @@ static int handle_vmxoff(struct x86_vcpu *v)
 {
     nested_release_vmcs12(v);
     v->nested->vmxon = false;
+    make_request(REQ_EVENT, &v->vcpu); // An INIT may have waited for this.
     return succeed(v);
 }
 

@@ -41,6 +41,7 @@ _Static_assert(sizeof(struct vmcs12) <= 4096, "SDM A.1: a VMCS has at most 4 KiB
 struct nested {
     bool vmxon;
     bool run_pending; // VMLAUNCH or VMRESUME was executed, L2 not yet entered.
+    bool enters_halt; // L1 starts L2 in the activity state HLT, and no exit has told whether it stays there.
     bool dirty;       // Fields of vmcs12 without a shadow were written: all of vmcs02 has to follow.
     bool rare_in_02;  // vmcs02's RARE guest fields are newer than vmcs12's.
     bool set_up;      // vmcs02 holds its constants.
