@@ -141,6 +141,18 @@ static void write_control_registers(struct x86_vcpu *v)
     vcpu_write_cr3(v, V12(n, GUEST_CR3));
 }
 
+// SDM 26.3.2.1; else they stay L1's.
+static void write_debug_controls(struct x86_vcpu *v)
+{
+    struct nested *n = v->nested;
+    bool load = (V12(n, VM_ENTRY_CONTROLS) & ENTRY_LOAD_DEBUG_CONTROLS) != 0;
+
+    if (load)
+        v->debugctl = V12(n, GUEST_IA32_DEBUGCTL);
+    vmcs_write(GUEST_IA32_DEBUGCTL, v->debugctl);
+    (void)vcpu_set_dr(v, 7, load ? V12(n, GUEST_DR7) : v->dr7);
+}
+
 static void write_event(struct x86_vcpu *v)
 {
     struct nested *n = v->nested;
@@ -184,6 +196,7 @@ static void prepare_vmcs02(struct x86_vcpu *v)
         v->pat = V12(n, GUEST_IA32_PAT);
     vmcs_write(GUEST_IA32_PAT, v->pat);
     write_control_registers(v);
+    write_debug_controls(v);
     write_event(v);
 }
 
@@ -252,16 +265,14 @@ int nested_run(struct x86_vcpu *v, bool launch)
     u64 rip = vcpu_rip(v);
     if (!nested_check_guest(v, n->vmcs12, &qualification))
         return entry_failure(v, EXIT_REASON_INVALID_STATE, qualification);
-    if (V12(n, VM_ENTRY_MSR_LOAD_COUNT) != 0) {
-        // MSR lists are L1's software's habit, not offered here beyond what the VMCS loads: fails at the
-        // first entry.
-        hw_trace(TP_NOT_MODELLED, EXIT_REASON_MSR_LOAD_FAIL, V12(n, VM_ENTRY_MSR_LOAD_COUNT), rip, 0, 0, 0);
-        return entry_failure(v, EXIT_REASON_MSR_LOAD_FAIL, 1);
-    }
     hw_trace(TP_KVM_NESTED_VMENTER, rip, n->current.v, V12(n, GUEST_RIP), V12(n, CPU_BASED_VM_EXEC_CONTROL),
              V12(n, VM_ENTRY_INTR_INFO_FIELD), 0);
     hw_trace_count("nested_entries", 1);
-    n->vmcs12->launched = 1;
     begin(v);
+    u32 failed = nested_msrs_load(v, V12(n, VM_ENTRY_MSR_LOAD_ADDR), V12(n, VM_ENTRY_MSR_LOAD_COUNT));
+    if (failed != 0) {
+        hw_trace(TP_KVM_NESTED_VMENTER_FAILED, EXIT_REASON_MSR_LOAD_FAIL, failed, 0, 0, 0, 0);
+        nested_vmexit(v, EXIT_REASON_MSR_LOAD_FAIL | EXIT_REASON_ENTRY_FAILURE, 0, failed);
+    }
     return 1;
 }

@@ -223,6 +223,10 @@ static void save_guest_state(struct x86_vcpu *v)
         V12(n, GUEST_ACTIVITY_STATE) = ACTIVITY_HLT; // L0 keeps L2 halted; the processor knows nothing of it.
     V12(n, VM_ENTRY_CONTROLS) =
         v->efer & EFER_LMA ? entry | ENTRY_IA32E_MODE_GUEST : entry & ~(u64)ENTRY_IA32E_MODE_GUEST;
+    if (exit & EXIT_SAVE_DEBUG_CONTROLS) {
+        V12(n, GUEST_DR7) = v->dr7;
+        V12(n, GUEST_IA32_DEBUGCTL) = v->debugctl;
+    }
     if (exit & EXIT_SAVE_EFER)
         V12(n, GUEST_IA32_EFER) = v->efer;
     V12(n, VM_ENTRY_INTR_INFO_FIELD) &= ~(u64)INTR_INFO_VALID; // SDM 27.2: bit 31 is cleared.
@@ -323,6 +327,7 @@ void nested_load_host_state(struct x86_vcpu *v)
         vmcs_write(GUEST_IA32_PAT, v->pat);
     }
     (void)vcpu_set_dr(v, 7, X86_DR7_FIXED_1);
+    v->debugctl = 0;
     vmcs_write(GUEST_IA32_DEBUGCTL, 0);
     vmcs_write(GUEST_INTERRUPTIBILITY_INFO, 0);
     vmcs_write(GUEST_ACTIVITY_STATE, ACTIVITY_ACTIVE);
@@ -331,6 +336,8 @@ void nested_load_host_state(struct x86_vcpu *v)
     vcpu_set_rsp(v, V12(n, HOST_RSP));
     vcpu_set_rip(v, V12(n, HOST_RIP));
     v->segs.avail = 0;
+    if (nested_msrs_load(v, V12(n, VM_EXIT_MSR_LOAD_ADDR), V12(n, VM_EXIT_MSR_LOAD_COUNT)) != 0)
+        nested_abort(v, VMX_ABORT_LOAD_HOST_MSR);
 }
 
 // SDM 27.2.2: with "acknowledge interrupt on exit" the exit itself takes the interrupt. vmcs01 is current.
@@ -350,23 +357,34 @@ static void acknowledge_interrupt(struct x86_vcpu *v)
     V12(n, VM_EXIT_INTR_INFO) = (u32)vector | INTR_TYPE_EXTERNAL | INTR_INFO_VALID;
 }
 
-void nested_vmexit(struct x86_vcpu *v, u32 reason, u32 intr_info, u64 qualification)
+// What an exit out of L2 saves, but an entry that failed does not (SDM 26.8).
+static void save(struct x86_vcpu *v, u32 intr_info)
 {
     struct nested *n = v->nested;
-    u64 rip;
 
+    n->vmcs12->launched = 1;
     save_guest_state(v);
     save_vectoring(v);
-    rip = V12(n, GUEST_RIP);
-    V12(n, VM_EXIT_REASON) = reason;
-    V12(n, EXIT_QUALIFICATION) = qualification;
     V12(n, VM_EXIT_INTR_INFO) = intr_info;
     V12(n, VM_EXIT_INSTRUCTION_LEN) = vmcs_read(VM_EXIT_INSTRUCTION_LEN);
     V12(n, VMX_INSTRUCTION_INFO) = vmcs_read(VMX_INSTRUCTION_INFO);
     V12(n, GUEST_LINEAR_ADDRESS) = vmcs_read(GUEST_LINEAR_ADDRESS);
     if (intr_info & INTR_INFO_DELIVER_CODE)
         V12(n, VM_EXIT_INTR_ERROR_CODE) = vmcs_read(VM_EXIT_INTR_ERROR_CODE);
+    if (nested_msrs_store(v, V12(n, VM_EXIT_MSR_STORE_ADDR), V12(n, VM_EXIT_MSR_STORE_COUNT)) != 0)
+        nested_abort(v, VMX_ABORT_SAVE_GUEST_MSR);
+}
 
+void nested_vmexit(struct x86_vcpu *v, u32 reason, u32 intr_info, u64 qualification)
+{
+    struct nested *n = v->nested;
+    u64 rip;
+
+    if (likely((reason & EXIT_REASON_ENTRY_FAILURE) == 0))
+        save(v, intr_info);
+    rip = V12(n, GUEST_RIP);
+    V12(n, VM_EXIT_REASON) = reason;
+    V12(n, EXIT_QUALIFICATION) = qualification;
     v->in_guest_mode = false;
     v->vcpu.mp_state = MP_STATE_RUNNABLE;
     n->run_pending = n->enters_halt = false;

@@ -102,6 +102,14 @@ void nested_ept_leave(struct x86_vcpu *v); // No more in L2.
 // INVEPT: VMERR_NONE or the error of a wrong operand.
 u32 nested_ept_invalidate(struct x86_vcpu *v, u64 type, u64 eptp);
 
+// --- nested_msrs.c
+// L1's VM-entry and VM-exit MSR-load areas, VM-exit MSR-store area: `count` entries at guest-physical `area`.
+// 0, or the number (from 1) of the entry that failed; those before it took effect.
+u32 nested_msrs_load(struct x86_vcpu *v, u64 area, u64 count);
+u32 nested_msrs_store(struct x86_vcpu *v, u64 area, u64 count);
+// VMX abort (SDM 27.7): L1's processor shuts down.
+void nested_abort(struct x86_vcpu *v, u32 indicator);
+
 // --- nested_exit.c
 void nested_vmexit(struct x86_vcpu *v, u32 reason, u32 intr_info, u64 qualification);
 void nested_load_host_state(struct x86_vcpu *v);

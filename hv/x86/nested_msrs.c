@@ -1,0 +1,72 @@
+// SPDX-License-Identifier: Apache-2.0
+// Nested VMX: L1's MSR areas (SDM 24.7.2, 24.8.2, 26.4, 27.4, 27.6). They are lists in L1's memory, which L0
+// goes through itself: the processor knows nothing of them.
+#include "hv/x86/lapic.h"
+#include "hv/x86/msr.h"
+#include "hv/x86/nested_state.h"
+
+// SDM A.6: IA32_VMX_MISC recommends this many; more is undefined, here a failure of the first beyond.
+#define ENTRIES_MAX 512u
+
+struct msr_entry {
+    u32 msr, reserved;
+    u64 value;
+};
+_Static_assert(sizeof(struct msr_entry) == MSR_AREA_ENTRY_BYTES, "SDM 24.7.2, table 24-12");
+
+static bool is_x2apic(u32 msr)
+{
+    return msr - MSR_X2APIC_BASE < 0x100;
+}
+
+static bool loadable(const struct x86_vcpu *v, const struct msr_entry *e, u32 number)
+{
+    if (number > ENTRIES_MAX || e->reserved != 0)
+        return false;
+    if (e->msr == MSR_IA32_FS_BASE || e->msr == MSR_IA32_GS_BASE)
+        return false; // The VMCS has them.
+    if (e->msr == MSR_IA32_BIOS_SIGN_ID)
+        return false;
+    return !is_x2apic(e->msr) || !(v->apic_base & APIC_BASE_EXTD);
+}
+
+static bool read_entry(struct x86_vcpu *v, u64 area, u32 number, struct msr_entry *e)
+{
+    return vm_read_guest(v->vcpu.vm, gpa(area + (u64)(number - 1) * sizeof *e), e, sizeof *e) == 0;
+}
+
+u32 nested_msrs_load(struct x86_vcpu *v, u64 area, u64 count)
+{
+    struct msr_entry e;
+
+    for (u32 number = 1; number <= count; number++)
+        if (!read_entry(v, area, number, &e) || !loadable(v, &e, number) ||
+            msr_write(v, e.msr, e.value, false) != 0)
+            return number;
+    return 0;
+}
+
+u32 nested_msrs_store(struct x86_vcpu *v, u64 area, u64 count)
+{
+    struct msr_entry e;
+
+    for (u32 number = 1; number <= count; number++) {
+        if (number > ENTRIES_MAX || !read_entry(v, area, number, &e) || e.reserved != 0)
+            return number;
+        if (is_x2apic(e.msr) && (v->apic_base & APIC_BASE_EXTD))
+            return number;
+        if (msr_read(v, e.msr, &e.value, false) != 0 ||
+            vm_write_guest(v->vcpu.vm,
+                           gpa(area + (u64)(number - 1) * sizeof e + offsetof(struct msr_entry, value)),
+                           &e.value, sizeof e.value) != 0)
+            return number;
+    }
+    return 0;
+}
+
+void nested_abort(struct x86_vcpu *v, u32 indicator)
+{
+    (void)vm_write_guest(v->vcpu.vm, gpa(v->nested->current.v + VMCS_ABORT_OFFSET), &indicator,
+                         sizeof indicator);
+    make_request(REQ_TRIPLE_FAULT, &v->vcpu);
+}
