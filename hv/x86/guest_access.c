@@ -102,8 +102,8 @@ static bool good_operand(struct x86_vcpu *v, u32 info, u64 linear)
 {
     if (!vcpu_64bit(v) || is_canonical(linear))
         return true;
-    queue_exception_e(
-        v, (info & INSN_INFO_SEG_MASK) >> INSN_INFO_SEG_SHIFT == SEG_SS ? SS_VECTOR : GP_VECTOR, 0);
+    queue_exception_e(v, (info & INSN_INFO_SEG_MASK) >> INSN_INFO_SEG_SHIFT == SEG_SS ? SS_VECTOR : GP_VECTOR,
+                      0);
     return false;
 }
 

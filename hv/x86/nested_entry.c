@@ -28,7 +28,7 @@ struct vmcs_controls nested_merge_controls(struct vmcs_controls l0, const struct
         m.cpu &= ~(u32)CPU_USE_MSR_BITMAPS; // Every access exits for L1.
     m.cpu2 = (l0.cpu2 & ~of_l1) | (u32)cpu2_12;
     m.cpu2 &= ~(u32)(CPU2_VIRTUALIZE_APIC_ACCESSES | CPU2_VIRTUALIZE_X2APIC_MODE | CPU2_APIC_REGISTER_VIRT |
-                     CPU2_VIRTUAL_INTR_DELIVERY | CPU2_VMCS_SHADOWING);
+                     CPU2_VIRTUAL_INTR_DELIVERY | CPU2_VMCS_SHADOWING | CPU2_UNRESTRICTED_GUEST);
     m.cpu2 = (m.cpu2 & ~(u32)CPU2_ENABLE_VPID) | (l0.cpu2 & CPU2_ENABLE_VPID);
     // How the processor comes back to L0 is L0's alone.
     m.exit = l0.exit;
@@ -169,7 +169,7 @@ static void write_event(struct x86_vcpu *v)
 static void prepare_vmcs02(struct x86_vcpu *v)
 {
     struct nested *n = v->nested;
-    u64 eptp = vmcs_read(EPT_POINTER), exceptions = vmcs_read(EXCEPTION_BITMAP);
+    u64 eptp = vmcs_read(EPT_POINTER), exceptions = vmcs_read(EXCEPTION_BITMAP), cr4 = vcpu_cr4(v);
 
     nested_switch_vmcs(v, &n->vmcs02);
     if (!n->set_up) {
@@ -196,6 +196,7 @@ static void prepare_vmcs02(struct x86_vcpu *v)
         v->pat = V12(n, GUEST_IA32_PAT);
     vmcs_write(GUEST_IA32_PAT, v->pat);
     write_control_registers(v);
+    nested_cr4_changed(v, cr4);
     write_debug_controls(v);
     write_event(v);
 }
@@ -224,6 +225,15 @@ static int refuse(struct x86_vcpu *v, u32 error)
     return skip_instruction(v);
 }
 
+// A window is an exit of a halted L2 too, and the processor sees it open.
+static bool wants_window(const struct nested *n)
+{
+    u64 cpu = V12(n, CPU_BASED_VM_EXEC_CONTROL);
+
+    return (cpu & CPU_NMI_WINDOW_EXITING) != 0 ||
+           ((cpu & CPU_INTERRUPT_WINDOW_EXITING) != 0 && (V12(n, GUEST_RFLAGS) & X86_RFLAGS_IF) != 0);
+}
+
 static void begin(struct x86_vcpu *v)
 {
     struct nested *n = v->nested;
@@ -235,7 +245,7 @@ static void begin(struct x86_vcpu *v)
     prepare_vmcs02(v);
     v->in_guest_mode = true;
     n->run_pending = true;
-    n->enters_halt = V12(n, GUEST_ACTIVITY_STATE) == ACTIVITY_HLT;
+    n->enters_halt = V12(n, GUEST_ACTIVITY_STATE) == ACTIVITY_HLT && !wants_window(n);
     hw_trace_vcpu(v->vcpu.vm->id, v->vcpu.index, 2, n->vmcs02.hpa);
     // Neither level has a tag of its own: VM entry without VPID flushes (SDM 28.4.3.1).
     make_request(REQ_TLB_FLUSH_GUEST, &v->vcpu);

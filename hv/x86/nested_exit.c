@@ -274,6 +274,12 @@ static void load_data_segment(u32 selector_field, u32 base_field, u32 limit_fiel
     vmcs_write(ar_field, selector == 0 ? (u32)AR_UNUSABLE : (u32)AR_DATA);
 }
 
+void nested_cr4_changed(struct x86_vcpu *v, u64 old)
+{
+    if ((vcpu_cr4(v) ^ old) & (X86_CR4_OSXSAVE | X86_CR4_PKE))
+        vcpu_update_cpuid_runtime(v);
+}
+
 static void load_segments(const struct nested *n)
 {
     bool wide = (V12(n, VM_EXIT_CONTROLS) & EXIT_HOST_ADDR_SPACE_SIZE) != 0;
@@ -380,6 +386,7 @@ void nested_vmexit(struct x86_vcpu *v, u32 reason, u32 intr_info, u64 qualificat
     struct nested *n = v->nested;
     u64 rip;
 
+    u64 cr4 = vcpu_cr4(v);
     if (likely((reason & EXIT_REASON_ENTRY_FAILURE) == 0))
         save(v, intr_info);
     rip = V12(n, GUEST_RIP);
@@ -395,6 +402,7 @@ void nested_vmexit(struct x86_vcpu *v, u32 reason, u32 intr_info, u64 qualificat
     nested_switch_vmcs(v, &v->vmcs01);
     pml_update(v);
     nested_load_host_state(v);
+    nested_cr4_changed(v, cr4);
     if (reason == EXIT_REASON_EXTERNAL_INTERRUPT)
         acknowledge_interrupt(v);
     hw_trace(TP_KVM_NESTED_VMEXIT_INJECT, rip, reason, qualification, V12(n, IDT_VECTORING_INFO_FIELD),

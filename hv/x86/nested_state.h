@@ -113,5 +113,7 @@ void nested_abort(struct x86_vcpu *v, u32 indicator);
 // --- nested_exit.c
 void nested_vmexit(struct x86_vcpu *v, u32 reason, u32 intr_info, u64 qualification);
 void nested_load_host_state(struct x86_vcpu *v);
+// CPUID follows CR4 from one level to the other; `old`: as it was before.
+void nested_cr4_changed(struct x86_vcpu *v, u64 old);
 
 #endif

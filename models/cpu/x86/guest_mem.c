@@ -34,14 +34,14 @@ static void trace_guest_walk(struct pcpu *c, unsigned access)
     row.tick = w->begin_ticks;
     row.ticks = w->ticks;
     for (unsigned i = 0; i < w->step_count; i++)
-        steps[i] = (struct trace_walk_step){
-            .address = w->steps[i].address,
-            .entry = w->steps[i].entry,
-            .ticks = (uint32_t)w->steps[i].ticks,
-            .hit = trace_once(c, &p->walk_wheres[w->steps[i].where],
-                              ept_where_str((enum ept_where)w->steps[i].where)),
-            .stage = w->steps[i].stage,
-            .level = w->steps[i].level};
+        steps[i] =
+            (struct trace_walk_step){.address = w->steps[i].address,
+                                     .entry = w->steps[i].entry,
+                                     .ticks = (uint32_t)w->steps[i].ticks,
+                                     .hit = trace_once(c, &p->walk_wheres[w->steps[i].where],
+                                                       ept_where_str((enum ept_where)w->steps[i].where)),
+                                     .stage = w->steps[i].stage,
+                                     .level = w->steps[i].level};
     trace_walk(c->trace, &row, steps);
 }
 
