@@ -2,6 +2,7 @@
 // Nested VMX: VMLAUNCH and VMRESUME of L1. vmcs02 out of vmcs01 and vmcs12, then the run loop enters it (SDM
 // chapter 26).
 #include "hv/mmu/mmu.h"
+#include "hv/x86/guest_walk.h"
 #include "hv/x86/nested_state.h"
 
 // --- Merging.
@@ -253,6 +254,25 @@ static void begin(struct x86_vcpu *v)
     make_request(REQ_EVENT, &v->vcpu);
 }
 
+// SDM 26.3.2.4: out of the VMCS if EPT translates L2's CR3, else out of memory. False: they are not good.
+static bool load_pdptes(struct x86_vcpu *v)
+{
+    if (!nested_pae_paging(v))
+        return true;
+    if (!nested_ept12(v->nested))
+        return guest_load_pdptrs(v, vcpu_cr3(v));
+    for (u32 i = 0; i < 4; i++)
+        vmcs_write(GUEST_PDPTR0 + 2 * i, v->nested->vmcs12->field[V12_GUEST_PDPTR0 + i]);
+    return true;
+}
+
+// An entry that fails when vmcs02 is current already.
+static void failed_inside(struct x86_vcpu *v, u32 reason, u64 qualification)
+{
+    hw_trace(TP_KVM_NESTED_VMENTER_FAILED, reason, qualification, 0, 0, 0, 0);
+    nested_vmexit(v, reason | EXIT_REASON_ENTRY_FAILURE, 0, qualification);
+}
+
 int nested_run(struct x86_vcpu *v, bool launch)
 {
     struct nested *n = v->nested;
@@ -279,10 +299,12 @@ int nested_run(struct x86_vcpu *v, bool launch)
              V12(n, VM_ENTRY_INTR_INFO_FIELD), 0);
     hw_trace_count("nested_entries", 1);
     begin(v);
-    u32 failed = nested_msrs_load(v, V12(n, VM_ENTRY_MSR_LOAD_ADDR), V12(n, VM_ENTRY_MSR_LOAD_COUNT));
-    if (failed != 0) {
-        hw_trace(TP_KVM_NESTED_VMENTER_FAILED, EXIT_REASON_MSR_LOAD_FAIL, failed, 0, 0, 0, 0);
-        nested_vmexit(v, EXIT_REASON_MSR_LOAD_FAIL | EXIT_REASON_ENTRY_FAILURE, 0, failed);
+    if (!load_pdptes(v)) {
+        failed_inside(v, EXIT_REASON_INVALID_STATE, QUAL_ENTRY_PDPTE);
+        return 1;
     }
+    u32 failed = nested_msrs_load(v, V12(n, VM_ENTRY_MSR_LOAD_ADDR), V12(n, VM_ENTRY_MSR_LOAD_COUNT));
+    if (failed != 0)
+        failed_inside(v, EXIT_REASON_MSR_LOAD_FAIL, failed);
     return 1;
 }

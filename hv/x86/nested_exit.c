@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // Nested VMX: exits of L2. Whose they are, and how L1 gets them (SDM 25, 27).
+#include "hv/x86/guest_walk.h"
 #include "hv/x86/lapic.h"
 #include "hv/x86/nested_state.h"
 #include "hv/x86/pml.h"
@@ -195,6 +196,19 @@ static bool was_dirty(const struct x86_vcpu *v, enum x86_cached_reg reg)
     return (v->regs_dirty & (1u << reg)) != 0;
 }
 
+bool nested_pae_paging(struct x86_vcpu *v)
+{
+    return (vcpu_cr0(v) & X86_CR0_PG) && (vcpu_cr4(v) & X86_CR4_PAE) && !(v->efer & EFER_LMA);
+}
+
+// SDM 27.3.1.
+static void save_pdptes(struct x86_vcpu *v)
+{
+    if (nested_ept12(v->nested) && nested_pae_paging(v))
+        for (u32 i = 0; i < 4; i++)
+            v->nested->vmcs12->field[V12_GUEST_PDPTR0 + i] = vmcs_read(GUEST_PDPTR0 + 2 * i);
+}
+
 // L2's state as it is now. vmcs02 is current.
 static void save_guest_state(struct x86_vcpu *v)
 {
@@ -219,6 +233,7 @@ static void save_guest_state(struct x86_vcpu *v)
     V12(n, GUEST_CR0) = (V12(n, GUEST_CR0) & mask0) | (vcpu_cr0(v) & ~mask0);
     V12(n, GUEST_CR4) = (V12(n, GUEST_CR4) & mask4) | (vcpu_cr4(v) & ~mask4);
     V12(n, GUEST_CR3) = vcpu_cr3(v);
+    save_pdptes(v);
     if (v->vcpu.mp_state == MP_STATE_HALTED)
         V12(n, GUEST_ACTIVITY_STATE) = ACTIVITY_HLT; // L0 keeps L2 halted; the processor knows nothing of it.
     V12(n, VM_ENTRY_CONTROLS) =
@@ -342,6 +357,10 @@ void nested_load_host_state(struct x86_vcpu *v)
     vcpu_set_rsp(v, V12(n, HOST_RSP));
     vcpu_set_rip(v, V12(n, HOST_RIP));
     v->segs.avail = 0;
+    if (nested_pae_paging(v) && !guest_load_pdptrs(v, vcpu_cr3(v))) { // SDM 27.5.4.
+        nested_abort(v, VMX_ABORT_HOST_PDPTE);
+        return;
+    }
     if (nested_msrs_load(v, V12(n, VM_EXIT_MSR_LOAD_ADDR), V12(n, VM_EXIT_MSR_LOAD_COUNT)) != 0)
         nested_abort(v, VMX_ABORT_LOAD_HOST_MSR);
 }

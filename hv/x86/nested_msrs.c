@@ -46,6 +46,16 @@ u32 nested_msrs_load(struct x86_vcpu *v, u64 area, u64 count)
     return 0;
 }
 
+// As L1 reads it: L2's offset is no part of the time-stamp counter.
+static int read_msr(struct x86_vcpu *v, struct msr_entry *e)
+{
+    int result = msr_read(v, e->msr, &e->value, false);
+
+    if (e->msr == MSR_IA32_TSC)
+        e->value += v->nested->l1_tsc_offset - v->tsc_offset;
+    return result;
+}
+
 u32 nested_msrs_store(struct x86_vcpu *v, u64 area, u64 count)
 {
     struct msr_entry e;
@@ -55,7 +65,7 @@ u32 nested_msrs_store(struct x86_vcpu *v, u64 area, u64 count)
             return number;
         if (is_x2apic(e.msr) && (v->apic_base & APIC_BASE_EXTD))
             return number;
-        if (msr_read(v, e.msr, &e.value, false) != 0 ||
+        if (read_msr(v, &e) != 0 ||
             vm_write_guest(v->vcpu.vm,
                            gpa(area + (u64)(number - 1) * sizeof e + offsetof(struct msr_entry, value)),
                            &e.value, sizeof e.value) != 0)

@@ -96,6 +96,7 @@ struct vmcs_controls nested_merge_controls(struct vmcs_controls l0, const struct
 // Bits of IA32_VMX_EPT_VPID_CAP that concern EPT, as L1 sees them.
 u64 nested_ept_caps(const struct x86_vcpu *v);
 bool nested_ept_good_pointer(const struct x86_vcpu *v, u64 eptp);
+bool nested_ept12(const struct nested *n); // Does vmcs12 enable it?
 // vmcs02 is current. False: vmcs12 enables no EPT, L2 runs on L1's tree.
 bool nested_ept_enter(struct x86_vcpu *v);
 void nested_ept_leave(struct x86_vcpu *v); // No more in L2.
@@ -113,6 +114,8 @@ void nested_abort(struct x86_vcpu *v, u32 indicator);
 // --- nested_exit.c
 void nested_vmexit(struct x86_vcpu *v, u32 reason, u32 intr_info, u64 qualification);
 void nested_load_host_state(struct x86_vcpu *v);
+// Has the level whose VMCS is current PAE paging with PDPTEs (SDM 4.4.1)?
+bool nested_pae_paging(struct x86_vcpu *v);
 // CPUID follows CR4 from one level to the other; `old`: as it was before.
 void nested_cr4_changed(struct x86_vcpu *v, u64 old);
 
