@@ -72,6 +72,7 @@ static void write_controls(struct x86_vcpu *v)
     entry_controls_set(v, m.entry);
     if (m.cpu & CPU_USE_MSR_BITMAPS)
         merge_msr_bitmap(v);
+    nested_msrs_enter(v);
 }
 
 // Written only after L1 changed something that has no shadow.

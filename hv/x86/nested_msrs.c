@@ -8,12 +8,6 @@
 // SDM A.6: IA32_VMX_MISC recommends this many; more is undefined, here a failure of the first beyond.
 #define ENTRIES_MAX 512u
 
-struct msr_entry {
-    u32 msr, reserved;
-    u64 value;
-};
-_Static_assert(sizeof(struct msr_entry) == MSR_AREA_ENTRY_BYTES, "SDM 24.7.2, table 24-12");
-
 static bool is_x2apic(u32 msr)
 {
     return msr - MSR_X2APIC_BASE < 0x100;
@@ -46,14 +40,32 @@ u32 nested_msrs_load(struct x86_vcpu *v, u64 area, u64 count)
     return 0;
 }
 
+void nested_msrs_enter(struct x86_vcpu *v)
+{
+    struct nested *n = v->nested;
+    struct msr_entry e = {0};
+    bool store = false;
+
+    for (u32 number = 1; number <= V12(n, VM_EXIT_MSR_STORE_COUNT) && number <= ENTRIES_MAX && !store;
+         number++)
+        store = read_entry(v, V12(n, VM_EXIT_MSR_STORE_ADDR), number, &e) && e.msr == MSR_IA32_TSC;
+    if (store == n->stores_tsc)
+        return;
+    n->stores_tsc = store;
+    n->exit_tsc.msr = MSR_IA32_TSC;
+    vmcs_write(VM_EXIT_MSR_STORE_ADDR, va_to_hpa(v->vcpu.vm->host, &n->exit_tsc).v);
+    vmcs_write(VM_EXIT_MSR_STORE_COUNT, store);
+}
+
 // As L1 reads it: L2's offset is no part of the time-stamp counter.
 static int read_msr(struct x86_vcpu *v, struct msr_entry *e)
 {
-    int result = msr_read(v, e->msr, &e->value, false);
+    struct nested *n = v->nested;
 
-    if (e->msr == MSR_IA32_TSC)
-        e->value += v->nested->l1_tsc_offset - v->tsc_offset;
-    return result;
+    if (e->msr != MSR_IA32_TSC)
+        return msr_read(v, e->msr, &e->value, false);
+    e->value = n->l1_tsc_offset + (n->stores_tsc ? n->exit_tsc.value : hw_rdtsc());
+    return 0;
 }
 
 u32 nested_msrs_store(struct x86_vcpu *v, u64 area, u64 count)

@@ -38,6 +38,13 @@ _Static_assert(sizeof(struct vmcs12) <= 4096, "SDM A.1: a VMCS has at most 4 KiB
 
 #define V12(n, name) ((n)->vmcs12->field[V12_##name])
 
+// An entry of an MSR area (SDM 24.7.2, table 24-12).
+struct msr_entry {
+    u32 msr, reserved;
+    u64 value;
+};
+_Static_assert(sizeof(struct msr_entry) == MSR_AREA_ENTRY_BYTES, "SDM 24.7.2");
+
 struct nested {
     bool vmxon;
     bool run_pending; // VMLAUNCH or VMRESUME was executed, L2 not yet entered.
@@ -53,6 +60,11 @@ struct nested {
     // VMCS shadowing (SDM 24.10); NULL without it.
     void *shadow, *vmread_bitmap, *vmwrite_bitmap;
     bool shadow_on;
+
+    // Where vmcs02 has the processor store its time-stamp counter, if L1 wants it stored: at the exit, not
+    // thousands of cycles later.
+    struct msr_entry exit_tsc __attribute__((aligned(16)));
+    bool stores_tsc;
 
     // L1's while L2 runs.
     u64 l1_tsc_offset, l1_cr0_owned, l1_cr4_owned;
@@ -108,6 +120,8 @@ u32 nested_ept_invalidate(struct x86_vcpu *v, u64 type, u64 eptp);
 // 0, or the number (from 1) of the entry that failed; those before it took effect.
 u32 nested_msrs_load(struct x86_vcpu *v, u64 area, u64 count);
 u32 nested_msrs_store(struct x86_vcpu *v, u64 area, u64 count);
+// vmcs02's own area. At entry; it is current.
+void nested_msrs_enter(struct x86_vcpu *v);
 // VMX abort (SDM 27.7): L1's processor shuts down.
 void nested_abort(struct x86_vcpu *v, u32 indicator);
 
