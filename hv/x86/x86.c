@@ -247,9 +247,12 @@ int arch_vcpu_unblocked(struct vcpu *vcpu)
         process_nmi(v);
     if (v->apic != NULL)
         guest_timer_inject_pending(v);
-    // An exit of a halted L2 tells L1 that it was halted (SDM 27.3.4).
-    if (unlikely(v->in_guest_mode) && nested_check_events(v, &immediate_exit) < 0)
-        return -EINTR;
+    if (unlikely(v->in_guest_mode)) { // An exit of a halted L2 tells L1 that it was halted (SDM 27.3.4).
+        if (v->apicv_active)
+            apicv_sync_pir_to_irr(v);
+        if (nested_check_events(v, &immediate_exit) < 0)
+            return -EINTR;
+    }
     if (vcpu->mp_state == MP_STATE_HALTED && ends_halt(v)) {
         v->pv_unhalted = false;
         vcpu->mp_state = MP_STATE_RUNNABLE;

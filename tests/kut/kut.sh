@@ -6,7 +6,7 @@
 #
 # Prints a row for each entry with its seconds of processor time and, below, how many of those that tests/kut/promised lists
 # pass. Exit status 0 if every entry that it lists as `pass` and that is built passes. Entries that it lists as `slow` or `no`
-# (docs/capabilities.md says why) get KUT_SLOW_SECONDS (default 10), the others KUT_SECONDS (default 240) of wall time.
+# (docs/capabilities.md says why) get KUT_SLOW_SECONDS (default 10), the others KUT_SECONDS (default 240), of processor time.
 # KUT_JOBS: how many at once (default 2). KUT_I386: a tree built for i386, for the entries that exist only there.
 set -u
 here=$(cd "$(dirname "$0")" && pwd)
@@ -75,10 +75,10 @@ run_one() {
     case $args in *'`date'*) args="${args%%\`*}$date" ;; esac
     case $(wanted "$name") in slow* | no*) seconds=${KUT_SLOW_SECONDS:-10} ;; esac
     local pass fail skip used TIMEFORMAT='%U %S'
-    used=$({ time timeout "$seconds" "$hvsim" boot "$flat" --cpus "$smp" --memory "$(memory_of "$memory")" \
+    used=$(ulimit -t "$seconds"; { time "$hvsim" boot "$flat" --cpus "$smp" --memory "$(memory_of "$memory")" \
         --append "$args" "${words[@]}" >"$out/$name.out" 2>"$out/$name.err"; } 2>&1; exit $?)
     status=$?
-    used=$(awk '{ printf "%.1f", $1 + $2 }' <<<"$used")
+    used=$(awk '/^[0-9.]+ [0-9.]+$/ { printf "%.1f", $1 + $2 }' <<<"$used")
     pass=$(grep -c '^PASS' "$out/$name.out")
     fail=$(grep -c '^FAIL' "$out/$name.out")
     skip=$(grep -c '^SKIP' "$out/$name.out")
@@ -86,8 +86,8 @@ run_one() {
         echo "PASS $used $pass passed"
     elif [ $status = 38 ] || { [ "$fail" = 0 ] && [ "$pass" = 0 ] && [ "$skip" != 0 ]; }; then
         echo "SKIP $used $(grep -m1 '^SKIP' "$out/$name.out" | cut -c1-90)"
-    elif [ $status = 124 ]; then
-        echo "FAIL $used $seconds s of wall time are up; $pass passed, $fail failed"
+    elif [ $status = 137 ] || [ $status = 152 ]; then
+        echo "FAIL $used $seconds s of processor time are up; $pass passed, $fail failed"
     else
         echo "FAIL $used $pass passed, $fail failed; $(grep -m1 '^FAIL' "$out/$name.out" | cut -c7-80)$(tail -n1 "$out/$name.err" | sed 's/^hvsim: [^:]*: /; /' | cut -c1-70)"
     fi >"$out/$name.verdict"
