@@ -6,7 +6,7 @@
 #
 # Prints a row for each entry with its seconds of processor time and, below, how many of those that tests/kut/promised lists
 # pass. Exit status 0 if every entry that it lists as `pass` and that is built passes. Entries that it lists as `slow` or `no`
-# (docs/capabilities.md says why) get KUT_SLOW_SECONDS (default 10), the others KUT_SECONDS (default 240), of processor time.
+# (docs/capabilities.md says why) get KUT_SLOW_SECONDS (default 10), the others KUT_SECONDS (default 600), of processor time.
 # KUT_JOBS: how many at once (default 2). KUT_I386: a tree built for i386, for the entries that exist only there.
 set -u
 here=$(cd "$(dirname "$0")" && pwd)
@@ -65,7 +65,7 @@ wanted() {
 }
 
 run_one() {
-    local name=$1 file=$2 smp=$3 memory=$4 args=$5 cpu=$6 arch=$7 status hidden words=() seconds=${KUT_SECONDS:-240}
+    local name=$1 file=$2 smp=$3 memory=$4 args=$5 cpu=$6 arch=$7 status hidden words=() seconds=${KUT_SECONDS:-600}
     local flat=$dir/x86/$file
     [ "$arch" != i386 ] || flat=${KUT_I386:-$dir}/x86/$file
     [ -r "$flat" ] || { echo "ABSENT - no $file in this build${arch:+ ($arch only)}" >"$out/$name.verdict"; return; }
