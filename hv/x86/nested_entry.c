@@ -75,7 +75,7 @@ static void write_controls(struct x86_vcpu *v)
     nested_msrs_enter(v);
 }
 
-// Written only after L1 changed something that has no shadow.
+// Guest state that L1 changed; what it did not change may be newer in vmcs02.
 static void write_rare(struct x86_vcpu *v)
 {
     struct nested *n = v->nested;
@@ -86,6 +86,12 @@ static void write_rare(struct x86_vcpu *v)
     if (class)                                                                                               \
         vmcs_write(name, V12(n, name));
 #include "hv/x86/nested_guest_fields.def"
+}
+
+static void write_rare_controls(struct x86_vcpu *v)
+{
+    struct nested *n = v->nested;
+
     vmcs_write(CR3_TARGET_COUNT, V12(n, CR3_TARGET_COUNT));
     if (V12(n, CR3_TARGET_COUNT) != 0) {
         vmcs_write(CR3_TARGET_VALUE0, V12(n, CR3_TARGET_VALUE0));
@@ -178,7 +184,7 @@ static void prepare_vmcs02(struct x86_vcpu *v)
         vmcs_setup(v);
         nested_switch_vmcs(v, &n->vmcs02); // Setting up forgot what belongs to this CPU and thread.
         n->set_up = true;
-        n->dirty = true;
+        n->dirty = n->controls_dirty = true;
     }
     // Windows and timers that an earlier L2 left behind.
     n->vmcs02.nmi_known_unmasked = false;
@@ -191,7 +197,9 @@ static void prepare_vmcs02(struct x86_vcpu *v)
     vmcs_write(TSC_OFFSET, v->tsc_offset);
     if (n->dirty)
         write_rare(v);
-    n->dirty = false;
+    if (n->controls_dirty)
+        write_rare_controls(v);
+    n->dirty = n->controls_dirty = false;
     n->rare_in_02 = true;
     write_common(v);
     if (V12(n, VM_ENTRY_CONTROLS) & ENTRY_LOAD_PAT)

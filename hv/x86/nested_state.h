@@ -49,9 +49,10 @@ struct nested {
     bool vmxon;
     bool run_pending; // VMLAUNCH or VMRESUME was executed, L2 not yet entered.
     bool enters_halt; // L1 starts L2 in the activity state HLT, and no exit has told whether it stays there.
-    bool dirty;       // Fields of vmcs12 without a shadow were written: all of vmcs02 has to follow.
-    bool rare_in_02;  // vmcs02's RARE guest fields are newer than vmcs12's.
-    bool set_up;      // vmcs02 holds its constants.
+    bool dirty;       // RARE guest fields of vmcs12 were written: vmcs02's have to follow.
+    bool controls_dirty; // Others without a shadow were.
+    bool rare_in_02;     // vmcs02's RARE guest fields are newer than vmcs12's.
+    bool set_up;         // vmcs02 holds its constants.
     gpa_t vmxon_ptr;
     gpa_t current;         // Current-VMCS pointer; VMCS12_NONE.
     struct vmcs12 *vmcs12; // Page: cache of the current one.

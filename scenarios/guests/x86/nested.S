@@ -225,6 +225,13 @@ changes_dr7:
     movl $0x408, %eax
     movq %rax, %dr7
     vmcall
+changes_fs:
+    movl $DS_USER, %eax
+    movl %eax, %fs
+    vmcall
+    movl %fs, %eax
+    movl %eax, fs_of_l2(%rip)
+    vmcall
 spins:
     movl $1, spinning(%rip)
 1:  pause
@@ -345,6 +352,20 @@ test:
     vmw VM_ENTRY_MSR_LOAD_COUNT, 0
     vmw VM_EXIT_MSR_STORE_COUNT, 0
     vmw VM_EXIT_MSR_LOAD_COUNT, 0
+
+    step // What L2 changed stays when L1 writes another field before the next entry.
+    l2 changes_fs, 2
+    seen VM_EXIT_REASON, VMCALL
+    vmw EXCEPTION_BITMAP, 0
+    movl $VM_EXIT_INSTRUCTION_LEN, %eax
+    vmread %rax, %rdx
+    movl $GUEST_RIP, %eax
+    vmread %rax, %rbx
+    addq %rdx, %rbx
+    vmw_reg GUEST_RIP, %rbx
+    call enter
+    expect DS_USER, fs_of_l2(%rip)
+    vmw GUEST_FS_SELECTOR, DS
 
     step // DR7 stays L1's without "load debug controls", and L2's is lost without "save".
     movl $0x402, %eax
@@ -543,6 +564,7 @@ pointer: .quad 0
 value_read: .quad 0
 msr_of_l2: .quad 0
 dr7_of_l2: .quad 0
+fs_of_l2: .quad 0
 vmfail: .quad 0
 spinning: .quad 0
 stage: .quad 0
