@@ -37,6 +37,7 @@ struct price_table {
     struct price_elf elf;
     struct price_classes classes;
     struct price_ports ports;
+    struct price_run run;
     struct price_insn *insns;
     size_t insn_count;
     uint32_t *insn_at; // by offset into the text: index into insns, or NONE
@@ -232,15 +233,15 @@ static void price_one(struct price_table *t, struct run *r, uint32_t hook)
     run_collect(t, r, hook);
     for (size_t i = 0; i < r->count; i++)
         t->charged[r->insn[i] - t->insns] = true;
-    price_bound(&bound, &t->classes, &t->ports, r->insn, r->count, r->loop);
+    price_run_begin(&t->run, &t->classes, &t->ports);
+    for (size_t i = 0; i < r->count; i++)
+        price_run_add(&t->run, r->insn[i]);
+    price_run_bound(&t->run, &bound, r->loop ? r->insn : NULL);
     const struct price_symbol *s = price_elf_function(&t->elf, p->address);
-    uint32_t ticks = bound.front_ticks > bound.port_ticks ? bound.front_ticks : bound.port_ticks;
-    if (bound.chain_ticks > ticks)
-        ticks = bound.chain_ticks;
     *b = (struct price_block){.start = start + t->load_bias,
                               .end = r->end + t->load_bias,
                               .function = s != NULL ? s->name : "?",
-                              .ticks = ticks + bound.branch_ticks,
+                              .ticks = price_bound_ticks(&bound) + bound.branch_ticks,
                               .instructions = bound.instructions,
                               .left_out = r->left_out,
                               .uops = bound.uops,

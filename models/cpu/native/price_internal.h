@@ -155,21 +155,53 @@ struct price_bound {
 
 #define PRICE_MASKS_MAX 24
 #define PRICE_SETS_MAX 512
-// The port sets which can limit anything: the unions of masks that the price table uses.
+#define PRICE_SETS_AT_ONCE 8 // A size's sets are so many, or a multiple, for the sake of vector instructions
+#define PRICE_SETS_ROOM (PRICE_SETS_MAX + (UARCH_PORTS_MAX + 1) * PRICE_SETS_AT_ONCE)
+// The port sets which can limit anything: the unions of masks that the price table uses. They are sorted by
+// size; what fills a size up has no mask.
 struct price_ports {
     uint32_t mask[PRICE_MASKS_MAX];
     uint32_t mask_count;
-    struct {
-        uint32_t masks; // bit i: mask[i] lies within the set
-        uint32_t size;  // ports in it
-    } set[PRICE_SETS_MAX];
     uint32_t set_count;
+    uint32_t size_end[UARCH_PORTS_MAX + 1];           // Sets of at most so many ports come before it
+    int32_t within[PRICE_MASKS_MAX][PRICE_SETS_ROOM]; // Does mask i lie within set s? -1 or 0
 };
 
 void price_ports_open(struct price_ports *p, const struct uarch *u);
-// `insns` are pointers in the order of execution. `loop`: the run jumps back to its own start.
-void price_bound(struct price_bound *out, const struct price_classes *c, const struct price_ports *ports,
-                 const struct price_insn *const *insns, size_t count, bool loop);
+
+// What a run asks of the ports and of the front end.
+struct price_load {
+    int32_t uops[PRICE_SETS_ROOM]; // That no port outside of set s can execute
+    uint32_t fused;
+};
+
+#define PRICE_REGISTERS (18 + PRICE_VECTORS) // PRICE_* bits, then vector registers
+
+// A run that grows by an instruction at a time; the first of the three functions empties it.
+struct price_run {
+    const struct price_classes *classes;
+    const struct price_ports *ports;
+    const struct price_insn *last;
+    struct price_load before,
+        load; // Without the last instruction, which may still be fused with its next; all
+    uint32_t ready[PRICE_REGISTERS];
+    uint32_t chain;
+    uint64_t string_count; // Of a REP instruction that came next
+    uint32_t instructions, branches, calls;
+};
+
+void price_run_begin(struct price_run *r, const struct price_classes *c, const struct price_ports *ports);
+void price_run_add(struct price_run *r, const struct price_insn *p);
+// What the run costs so far. `turn`: its instructions, if it jumps back to its own start; else NULL.
+void price_run_bound(const struct price_run *r, struct price_bound *out,
+                     const struct price_insn *const *turn);
+// The greatest of the three bounds, in ticks.
+static inline uint32_t price_bound_ticks(const struct price_bound *b)
+{
+    uint32_t ticks = b->front_ticks > b->port_ticks ? b->front_ticks : b->port_ticks;
+
+    return b->chain_ticks > ticks ? b->chain_ticks : ticks;
+}
 // Can a and b, neighbours, become one uop?
 bool price_macro_fused(const struct uarch *u, const struct price_insn *a, const struct price_insn *b);
 
