@@ -3,6 +3,7 @@
 // From machine code to price_insn: Capstone's decoding, the class of each instruction, what it reads and
 // writes, and which calls are instrumentation.
 
+#include "models/cpu/native/cs_register.h"
 #include "models/cpu/native/price_internal.h"
 
 #include <stdio.h>
@@ -45,45 +46,29 @@ bool price_classes_open(struct price_classes *c, const struct uarch *u, char *er
 
 struct price_reg price_reg_of(unsigned id)
 {
-    // Columns: the 64-, 32-, 16- and 8-bit names of general register 0, 1, ...
-    static const uint16_t names[16][4] = {
-        {X86_REG_RAX, X86_REG_EAX, X86_REG_AX, X86_REG_AL},
-        {X86_REG_RCX, X86_REG_ECX, X86_REG_CX, X86_REG_CL},
-        {X86_REG_RDX, X86_REG_EDX, X86_REG_DX, X86_REG_DL},
-        {X86_REG_RBX, X86_REG_EBX, X86_REG_BX, X86_REG_BL},
-        {X86_REG_RSP, X86_REG_ESP, X86_REG_SP, X86_REG_SPL},
-        {X86_REG_RBP, X86_REG_EBP, X86_REG_BP, X86_REG_BPL},
-        {X86_REG_RSI, X86_REG_ESI, X86_REG_SI, X86_REG_SIL},
-        {X86_REG_RDI, X86_REG_EDI, X86_REG_DI, X86_REG_DIL},
-        {X86_REG_R8, X86_REG_R8D, X86_REG_R8W, X86_REG_R8B},
-        {X86_REG_R9, X86_REG_R9D, X86_REG_R9W, X86_REG_R9B},
-        {X86_REG_R10, X86_REG_R10D, X86_REG_R10W, X86_REG_R10B},
-        {X86_REG_R11, X86_REG_R11D, X86_REG_R11W, X86_REG_R11B},
-        {X86_REG_R12, X86_REG_R12D, X86_REG_R12W, X86_REG_R12B},
-        {X86_REG_R13, X86_REG_R13D, X86_REG_R13W, X86_REG_R13B},
-        {X86_REG_R14, X86_REG_R14D, X86_REG_R14W, X86_REG_R14B},
-        {X86_REG_R15, X86_REG_R15D, X86_REG_R15W, X86_REG_R15B},
-    };
-    static const uint16_t high[4] = {X86_REG_AH, X86_REG_CH, X86_REG_DH, X86_REG_BH};
-    static const uint16_t none[] = {X86_REG_INVALID, X86_REG_RIP, X86_REG_EIP, X86_REG_EIZ,
-                                    X86_REG_RIZ,     X86_REG_CS,  X86_REG_DS,  X86_REG_ES,
-                                    X86_REG_SS,      X86_REG_FS,  X86_REG_GS};
-    for (unsigned r = 0; r < 16; r++)
-        for (unsigned width = 0; width < 4; width++)
-            if (names[r][width] == id)
-                return (struct price_reg){1u << r, width >= 2, 0};
-    for (unsigned r = 0; r < 4; r++)
-        if (high[r] == id)
-            return (struct price_reg){1u << r, true, 0};
-    for (size_t i = 0; i < sizeof none / sizeof none[0]; i++)
-        if (none[i] == id)
-            return (struct price_reg){0, false, 0};
-    if (id >= X86_REG_XMM0 && id < X86_REG_XMM0 + 16)
-        return (struct price_reg){PRICE_OTHER, false, 1u << (id - X86_REG_XMM0)};
-    if ((id >= X86_REG_ST0 && id <= X86_REG_ST7) || (id >= X86_REG_MM0 && id <= X86_REG_MM7) ||
-        id == X86_REG_FPSW)
+    struct cs_register r = cs_register_of(id);
+    switch ((enum cs_register_kind)r.kind) {
+    case CS_REGISTER_GPR:
+    case CS_REGISTER_HIGH:
+        return (struct price_reg){1u << r.number, r.bytes <= 2, 0};
+    case CS_REGISTER_NONE:
+    case CS_REGISTER_IP:
+    case CS_REGISTER_SEGMENT:
+        return (struct price_reg){0, false, 0};
+    case CS_REGISTER_FLAGS:
+        return (struct price_reg){PRICE_FLAGS, false, 0};
+    case CS_REGISTER_XMM:
+        return (struct price_reg){PRICE_OTHER, false, 1u << r.number};
+    case CS_REGISTER_MMX:
+    case CS_REGISTER_ST:
+    case CS_REGISTER_X87_STATUS:
         return (struct price_reg){PRICE_OTHER, false, PRICE_X87};
-    return (struct price_reg){id == X86_REG_EFLAGS ? PRICE_FLAGS : PRICE_OTHER, false, 0};
+    case CS_REGISTER_CR:
+    case CS_REGISTER_DR:
+    case CS_REGISTER_OTHER:
+        break;
+    }
+    return (struct price_reg){PRICE_OTHER, false, 0};
 }
 
 #define FLAGS_TEST                                                                                           \
