@@ -53,6 +53,23 @@ static uint32_t find_sets(const struct price_ports *p, uint32_t sets[PRICE_SETS_
     return count;
 }
 
+// Does the set hang together by the masks within it? If not, it is two sets without a mask between them, one
+// of which has at least as many uops for each of its ports: the set limits nothing that this one does not.
+static bool connected(const struct price_ports *p, uint32_t set)
+{
+    uint32_t reached = 0, before;
+    for (uint32_t m = 0; m < p->mask_count && reached == 0; m++)
+        if ((p->mask[m] & ~set) == 0)
+            reached = p->mask[m];
+    do {
+        before = reached;
+        for (uint32_t m = 0; m < p->mask_count; m++)
+            if ((p->mask[m] & ~set) == 0 && (p->mask[m] & reached))
+                reached |= p->mask[m];
+    } while (reached != before);
+    return reached == set;
+}
+
 void price_ports_open(struct price_ports *p, const struct uarch *u)
 {
     uint32_t sets[PRICE_SETS_MAX];
@@ -66,45 +83,14 @@ void price_ports_open(struct price_ports *p, const struct uarch *u)
     sets[count++] = UNIT_LOCK;
     add_mask(p, UNIT_DIVIDER);
     add_mask(p, UNIT_LOCK);
-    for (uint32_t size = 0; size <= UARCH_PORTS_MAX; size++) {
-        for (uint32_t i = 0; i < count; i++) {
-            if ((uint32_t)__builtin_popcount(sets[i]) != size)
-                continue;
-            for (uint32_t m = 0; m < p->mask_count; m++)
-                p->within[m][p->set_count] = (p->mask[m] & ~sets[i]) == 0 ? -1 : 0;
-            p->set_count++;
-        }
-        p->set_count = (p->set_count + PRICE_SETS_AT_ONCE - 1) / PRICE_SETS_AT_ONCE * PRICE_SETS_AT_ONCE;
-        p->size_end[size] = p->set_count;
+    for (uint32_t i = 0; i < count; i++) {
+        if (!connected(p, sets[i]))
+            continue;
+        for (uint32_t m = 0; m < p->mask_count; m++)
+            if ((p->mask[m] & ~sets[i]) == 0)
+                p->around[m].set[p->around[m].count++] = (uint16_t)p->set_count;
+        p->size[p->set_count++] = (uint32_t)__builtin_popcount(sets[i]);
     }
-}
-
-static void load_mask(struct price_load *l, const struct price_ports *p, uint32_t mask, uint32_t count)
-{
-    const int32_t *within = NULL;
-    for (uint32_t m = 0; m < p->mask_count; m++)
-        if (p->mask[m] == mask)
-            within = p->within[m];
-    for (uint32_t s = 0; within != NULL && s < p->set_count; s += PRICE_SETS_AT_ONCE)
-        for (uint32_t i = s; i < s + PRICE_SETS_AT_ONCE; i++)
-            l->uops[i] += (int32_t)count & within[i];
-}
-
-static void load_class(struct price_load *l, const struct price_ports *p, const struct uarch_class *c,
-                       uint32_t times)
-{
-    for (uint32_t k = 0; k < c->uop_kinds; k++)
-        load_mask(l, p, c->uop[k].ports, c->uop[k].count * times);
-    if (c->busy_cycles > 1)
-        load_mask(l, p, UNIT_DIVIDER, c->busy_cycles * times);
-    l->fused += c->fused_uops * times;
-}
-
-// Copies what is used.
-static void load_copy(struct price_load *to, const struct price_load *from, const struct price_ports *p)
-{
-    memcpy(to->uops, from->uops, p->set_count * sizeof to->uops[0]);
-    to->fused = from->fused;
 }
 
 static uint32_t ceil_div(uint64_t a, uint64_t b)
@@ -112,27 +98,31 @@ static uint32_t ceil_div(uint64_t a, uint64_t b)
     return (uint32_t)((a + b - 1) / b);
 }
 
-static int32_t most(const int32_t *uops, uint32_t count)
+// `count` uops for the ports of `mask` come to the run, or go if it is negative.
+static void load_mask(struct price_run *r, uint32_t mask, int32_t count)
 {
-    int32_t best[PRICE_SETS_AT_ONCE] = {0}, result = 0;
-    for (uint32_t s = 0; s < count; s += PRICE_SETS_AT_ONCE)
-        for (uint32_t i = 0; i < PRICE_SETS_AT_ONCE; i++)
-            best[i] = uops[s + i] > best[i] ? uops[s + i] : best[i];
-    for (uint32_t i = 0; i < PRICE_SETS_AT_ONCE; i++)
-        result = best[i] > result ? best[i] : result;
-    return result;
+    const struct price_ports *p = r->ports;
+    uint32_t m = 0;
+    while (m < p->mask_count && p->mask[m] != mask)
+        m++;
+    if (m == p->mask_count)
+        return;
+    for (uint32_t i = 0; i < p->around[m].count; i++) {
+        uint32_t s = p->around[m].set[i];
+        r->uops[s] += count;
+        uint64_t ticks = (uint64_t)r->uops[s] * UARCH_TICKS_PER_CYCLE;
+        if (ticks > (uint64_t)r->now.port_ticks * p->size[s])
+            r->now.port_ticks = ceil_div(ticks, p->size[s]);
+    }
 }
 
-static uint32_t port_ticks(const struct price_load *l, const struct price_ports *p)
+static void load_class(struct price_run *r, const struct uarch_class *c, int32_t times)
 {
-    uint32_t worst = 0;
-    for (uint32_t size = 1; size <= UARCH_PORTS_MAX; size++) {
-        uint32_t first = p->size_end[size - 1];
-        uint64_t ticks = (uint64_t)most(l->uops + first, p->size_end[size] - first) * UARCH_TICKS_PER_CYCLE;
-        if (ticks > (uint64_t)worst * size)
-            worst = ceil_div(ticks, size);
-    }
-    return worst;
+    for (uint32_t k = 0; k < c->uop_kinds; k++)
+        load_mask(r, c->uop[k].ports, c->uop[k].count * times);
+    if (c->busy_cycles > 1)
+        load_mask(r, UNIT_DIVIDER, (int32_t)c->busy_cycles * times);
+    r->now.fused_uops += c->fused_uops * (uint32_t)times;
 }
 
 // -------------------------------------------------------------------------------------------------------------------
@@ -151,49 +141,51 @@ bool price_macro_fused(const struct uarch *u, const struct price_insn *a, const 
 }
 
 // How often the class of an instruction counts: once, or for REP by the bytes that it moves.
-static uint32_t repeat_count(const struct price_run *r, const struct price_insn *p)
+static int32_t repeat_count(const struct price_run *r, const struct price_insn *p)
 {
-    return p->start
-               ? (uint32_t)((r->string_count * p->element_bytes + STRING_UNIT_BYTES - 1) / STRING_UNIT_BYTES)
-               : 1;
+    if (!p->start)
+        return 1;
+    return (int32_t)((r->string_count * p->element_bytes + STRING_UNIT_BYTES - 1) / STRING_UNIT_BYTES);
 }
 
-// The memory operand: a load micro-fuses with the uops beside it, a store is one fused uop of its own.
-static void load_memory(struct price_load *l, const struct price_run *r, const struct price_insn *p)
+// The memory operand: a load micro-fuses with the uops beside it, a store is one fused uop of its own. `sign`
+// of these: 1, or -1 to take them back.
+static void load_memory(struct price_run *r, const struct price_insn *p, int32_t sign)
 {
     const struct price_classes *c = r->classes;
-    uint32_t fused = l->fused;
+    uint32_t fused = r->now.fused_uops;
     if (p->load)
-        load_class(l, r->ports, c->by_id[PRICE_CLASS_load], 1);
+        load_class(r, c->by_id[PRICE_CLASS_load], sign);
     if (p->load && p->class != NULL && p->class->fused_uops > 0)
-        l->fused = fused;
+        r->now.fused_uops = fused;
     if (!p->store)
         return;
-    load_class(l, r->ports,
-               c->by_id[p->indexed ? PRICE_CLASS_store_address_indexed : PRICE_CLASS_store_address], 1);
-    load_class(l, r->ports, c->by_id[PRICE_CLASS_store_data], 1);
+    load_class(r, c->by_id[p->indexed ? PRICE_CLASS_store_address_indexed : PRICE_CLASS_store_address], sign);
+    load_class(r, c->by_id[PRICE_CLASS_store_data], sign);
 }
 
-static void load_insn(struct price_load *l, const struct price_run *r, const struct price_insn *p)
+static void load_insn(struct price_run *r, const struct price_insn *p, int32_t sign)
 {
-    const struct price_classes *c = r->classes;
-    load_memory(l, r, p);
+    load_memory(r, p, sign);
     if (p->start)
-        load_class(l, r->ports, c->by_id[PRICE_CLASS_string_start], 1);
+        load_class(r, r->classes->by_id[PRICE_CLASS_string_start], sign);
     if (p->class != NULL)
-        load_class(l, r->ports, p->class, repeat_count(r, p));
+        load_class(r, p->class, sign * repeat_count(r, p));
     if (p->locked)
-        load_mask(l, r->ports, UNIT_LOCK, (uint32_t)c->u->op.rmw_cycles);
-    l->fused += p->extra_fused;
+        load_mask(r, UNIT_LOCK, sign * (int32_t)r->classes->u->op.rmw_cycles);
+    r->now.fused_uops += p->extra_fused;
 }
 
-// The first half of a macro-fused pair: only its load remains, micro-fused with the branch.
-static void load_fused_half(struct price_load *l, const struct price_run *r, const struct price_insn *p)
+// The last instruction turns out to be the first half of a macro-fused pair: only its load remains,
+// micro-fused with the branch.
+static void load_only_half(struct price_run *r)
 {
-    uint32_t fused = l->fused;
+    const struct price_insn *p = r->last;
+    load_insn(r, p, -1);
+    r->now = r->before;
     if (p->load)
-        load_class(l, r->ports, r->classes->by_id[PRICE_CLASS_load], 1);
-    l->fused = fused + p->extra_fused;
+        load_class(r, r->classes->by_id[PRICE_CLASS_load], 1);
+    r->now.fused_uops = r->before.fused_uops + p->extra_fused;
 }
 
 // -------------------------------------------------------------------------------------------------------------------
@@ -281,8 +273,8 @@ void price_run_begin(struct price_run *r, const struct price_classes *c, const s
     r->classes = c;
     r->ports = ports;
     r->last = NULL;
-    memset(r->load.uops, 0, ports->set_count * sizeof r->load.uops[0]);
-    r->load.fused = 0;
+    memset(r->uops, 0, ports->set_count * sizeof r->uops[0]);
+    r->now = (struct price_bounds){0, 0};
     memset(r->ready, 0, sizeof r->ready);
     r->chain = r->instructions = r->branches = r->calls = 0;
     r->string_count = STRING_COUNT_ASSUMED;
@@ -290,14 +282,10 @@ void price_run_begin(struct price_run *r, const struct price_classes *c, const s
 
 void price_run_add(struct price_run *r, const struct price_insn *p)
 {
-    // Until now the last one was alone.
-    if (r->last != NULL && price_macro_fused(r->classes->u, r->last, p)) {
-        load_fused_half(&r->before, r, r->last);
-        load_copy(&r->load, &r->before, r->ports);
-    } else {
-        load_copy(&r->before, &r->load, r->ports);
-    }
-    load_insn(&r->load, r, p);
+    if (r->last != NULL && price_macro_fused(r->classes->u, r->last, p))
+        load_only_half(r);
+    r->before = r->now;
+    load_insn(r, p, 1);
     uint32_t end = chain_step(r->ready, r->classes, p);
     if (end > r->chain)
         r->chain = end;
@@ -313,9 +301,11 @@ void price_run_add(struct price_run *r, const struct price_insn *p)
 void price_run_bound(const struct price_run *r, struct price_bound *out, const struct price_insn *const *turn)
 {
     const struct uarch *u = r->classes->u;
-    *out = (struct price_bound){.instructions = r->instructions, .calls = r->calls, .uops = r->load.fused};
-    out->front_ticks = ceil_div((uint64_t)r->load.fused * UARCH_TICKS_PER_CYCLE, u->front_end.fused_width);
-    out->port_ticks = port_ticks(&r->load, r->ports);
+    *out =
+        (struct price_bound){.instructions = r->instructions, .calls = r->calls, .uops = r->now.fused_uops};
+    out->front_ticks =
+        ceil_div((uint64_t)r->now.fused_uops * UARCH_TICKS_PER_CYCLE, u->front_end.fused_width);
+    out->port_ticks = r->now.port_ticks;
     // A taken branch ends what can be fetched in a cycle, so a loop's turn takes one at least.
     if (turn != NULL && out->front_ticks < UARCH_TICKS_PER_CYCLE)
         out->front_ticks = UARCH_TICKS_PER_CYCLE;

@@ -155,25 +155,19 @@ struct price_bound {
 
 #define PRICE_MASKS_MAX 24
 #define PRICE_SETS_MAX 512
-#define PRICE_SETS_AT_ONCE 8 // A size's sets are so many, or a multiple, for the sake of vector instructions
-#define PRICE_SETS_ROOM (PRICE_SETS_MAX + (UARCH_PORTS_MAX + 1) * PRICE_SETS_AT_ONCE)
-// The port sets which can limit anything: the unions of masks that the price table uses. They are sorted by
-// size; what fills a size up has no mask.
+// The port sets which can limit anything: unions of the masks that the price table uses.
 struct price_ports {
     uint32_t mask[PRICE_MASKS_MAX];
     uint32_t mask_count;
     uint32_t set_count;
-    uint32_t size_end[UARCH_PORTS_MAX + 1];           // Sets of at most so many ports come before it
-    int32_t within[PRICE_MASKS_MAX][PRICE_SETS_ROOM]; // Does mask i lie within set s? -1 or 0
+    uint32_t size[PRICE_SETS_MAX]; // Ports in the set
+    struct {
+        uint32_t count;
+        uint16_t set[PRICE_SETS_MAX];
+    } around[PRICE_MASKS_MAX]; // The sets that mask i lies within
 };
 
 void price_ports_open(struct price_ports *p, const struct uarch *u);
-
-// What a run asks of the ports and of the front end.
-struct price_load {
-    int32_t uops[PRICE_SETS_ROOM]; // That no port outside of set s can execute
-    uint32_t fused;
-};
 
 #define PRICE_REGISTERS (18 + PRICE_VECTORS) // PRICE_* bits, then vector registers
 
@@ -182,8 +176,10 @@ struct price_run {
     const struct price_classes *classes;
     const struct price_ports *ports;
     const struct price_insn *last;
-    struct price_load before,
-        load; // Without the last instruction, which may still be fused with its next; all
+    int32_t uops[PRICE_SETS_MAX]; // That no port outside of set s can execute
+    struct price_bounds {
+        uint32_t port_ticks, fused_uops;
+    } now, before; // With and without the last instruction: it may still be fused with the next
     uint32_t ready[PRICE_REGISTERS];
     uint32_t chain;
     uint64_t string_count; // Of a REP instruction that came next
