@@ -379,7 +379,18 @@ static bool has_prefix(const char *text, const char *prefix)
     return strncmp(text, prefix, strlen(prefix)) == 0;
 }
 
+#define BLOCK_HOOK "__sanitizer_cov_trace_pc"
 #define WRAPPED "__wrap_" // By the linker, in native guests (cmake/hvsim.cmake).
+
+static const char *unwrapped(const char *name)
+{
+    return has_prefix(name, WRAPPED) ? name + strlen(WRAPPED) : name;
+}
+
+bool price_name_is_block_hook(const char *name)
+{
+    return strcmp(unwrapped(name), BLOCK_HOOK) == 0;
+}
 
 // The arguments of __tsan_atomicN_OPERATION: address, values, memory orders
 // (sanitizer/tsan_interface_atomic.h).
@@ -399,18 +410,17 @@ static void atomic_arguments(struct price_insn *p, const char *name)
     }
 }
 
-static void recognize_hook(struct price_insn *p, const struct price_elf *elf)
+void price_insn_hook(struct price_insn *p, const struct price_elf *elf, const struct price_classes *c)
 {
     if (p->target == 0 || p->conditional)
         return;
     const char *name = price_elf_target(elf, p->target);
     if (name == NULL)
         return;
-    if (has_prefix(name, WRAPPED))
-        name += strlen(WRAPPED);
+    name = unwrapped(name);
     if (has_prefix(name, "__tsan_atomic")) {
         atomic_arguments(p, name);
-    } else if (strcmp(name, "__sanitizer_cov_trace_pc") == 0) {
+    } else if (strcmp(name, BLOCK_HOOK) == 0) {
         p->hook = PRICE_HOOK_BLOCK;
     } else if (has_prefix(name, "__tsan_") || has_prefix(name, "__sanitizer_cov_")) {
         p->hook = PRICE_HOOK_ACCESS;
@@ -419,6 +429,7 @@ static void recognize_hook(struct price_insn *p, const struct price_elf *elf)
     if (p->hook != PRICE_HOOK_NONE && p->jump) {
         p->hook = PRICE_HOOK_RETURN;
         p->hook_arguments = 0;
+        p->class = c->by_id[PRICE_CLASS_ret];
     }
 }
 
@@ -428,50 +439,6 @@ void price_insn_decode(struct price_insn *p, csh handle, const cs_insn *in, cons
     registers(p, handle, in);
     memory(p, in);
     classify(p, in, c);
-}
-
-static void decode_one(struct price_insn *p, csh handle, const cs_insn *in, const struct price_elf *elf,
-                       const struct price_classes *c)
-{
-    price_insn_decode(p, handle, in, c);
-    recognize_hook(p, elf);
-    if (p->hook == PRICE_HOOK_RETURN)
-        p->class = c->by_id[PRICE_CLASS_ret];
-}
-
-bool price_decode(const struct price_elf *elf, const struct price_classes *c, struct price_insn **out,
-                  size_t *count, char *error, size_t error_size)
-{
-    csh handle;
-    const uint8_t *code = elf->text;
-    size_t left = elf->text_bytes;
-    uint64_t address = elf->text_address;
-    size_t used = 0, capacity = elf->text_bytes / 3 + 16;
-    if (cs_open(CS_ARCH_X86, CS_MODE_64, &handle) != CS_ERR_OK)
-        abort();
-    cs_option(handle, CS_OPT_DETAIL, CS_OPT_ON);
-    struct price_insn *insns = malloc(capacity * sizeof *insns);
-    cs_insn *in = cs_malloc(handle);
-    while (insns != NULL && cs_disasm_iter(handle, &code, &left, &address, in)) {
-        if (used == capacity) {
-            capacity *= 2;
-            insns = realloc(insns, capacity * sizeof *insns);
-            if (insns == NULL)
-                break;
-        }
-        decode_one(&insns[used++], handle, in, elf, c);
-    }
-    if (insns == NULL)
-        abort();
-    cs_free(in, 1);
-    cs_close(&handle);
-    *out = insns;
-    *count = used;
-    if (left == 0)
-        return true;
-    snprintf(error, error_size, "undecodable bytes in .text at 0x%llx", (unsigned long long)address);
-    free(insns);
-    return false;
 }
 
 int price_insn_text(csh handle, const struct price_elf *elf, const struct price_insn *p, char *line,
