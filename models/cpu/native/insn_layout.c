@@ -121,10 +121,14 @@ static unsigned immediate_bytes(const struct insn_layout *l, const struct readin
     }
 }
 
-// A form that depends on the ModRM byte's reg field, as what it is.
+// Of a form with ModRM, as what it is by that byte's reg field; 0: the form has none.
 static char settle(char form, unsigned reg)
 {
     switch (form) {
+    case 'm':
+    case 'b':
+    case 'z':
+        return form;
     case 't':
         return reg < 2 ? 'b' : 'm';
     case 'T':
@@ -136,7 +140,7 @@ static char settle(char form, unsigned reg)
     case 'M':
         return reg == 0 ? 'm' : '?';
     default:
-        return form;
+        return 0;
     }
 }
 
@@ -164,17 +168,12 @@ bool insn_layout(struct insn_layout *l, const uint8_t *bytes, unsigned count, en
     if (!read_prefixes(l, &r, mode))
         return false;
     l->opcode_at = (uint8_t)r.at;
-    char form = read_opcode(&r);
+    char form = read_opcode(&r), settled = settle(form, r.at < r.count ? bytes[r.at] >> 3 & 7 : 0);
 
-    if (form == 'c') {
-        r.at++;
-    } else if (strchr("mbztTgGM", form)) {
-        form = r.at < r.count ? settle(form, bytes[r.at] >> 3 & 7) : '?';
-        if (form == '?' || !read_modrm(l, &r, mode))
-            return false;
-    } else if (form == '?' || form == 'p') {
+    form = settled ? settled : form;
+    if (form == '?' || form == 'p' || (settled && !read_modrm(l, &r, mode)))
         return false;
-    }
+    r.at += form == 'c';
     l->relative = form == 'r' || form == 'R';
     // Intel's processors and AMD's differ in these.
     if (form == 'R' && mode == INSN_64 && r.operand_16)
