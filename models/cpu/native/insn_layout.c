@@ -31,35 +31,35 @@ static const char two_byte[256 + 1] = "mmmm?.....?.?m.?"  // 00
                                       "mmmmmmmmmmmmmmmm"  // 40
                                       "mmmmmmmmmmmmmmmm"  // 50
                                       "mmmmmmmmmmmmmmmm"  // 60
-                                      "bbbbmmm.mm??mmmm"  // 70
+                                      "bbbbmmm.?m??mmmm"  // 70
                                       "RRRRRRRRRRRRRRRR"  // 80
                                       "mmmmmmmmmmmmmmmm"  // 90
                                       "...mbm??...mbmmm"  // A0
-                                      "mmmmmmmmmmbmmmmm"  // B0
+                                      "mmmmmmmmm?bmmmmm"  // B0, without UD1
                                       "mmbmbbbm........"  // C0
                                       "mmmmmmmmmmmmmmmm"  // D0
                                       "mmmmmmmmmmmmmmmm"  // E0
-                                      "mmmmmmmmmmmmmmmm"; // F0
+                                      "mmmmmmmmmmmmmmm?"; // F0, without UD0
 
 // While it is being read.
 struct reading {
     const uint8_t *bytes;
     unsigned at, count;
-    bool operand_16, wide; // Prefix 66H (or the other of 16-bit code's), REX.W
+    bool sized, operand_16, wide; // Prefix 66H; 16-bit operands; REX.W
 };
 
 static bool read_prefixes(struct insn_layout *l, struct reading *r, enum insn_mode mode)
 {
-    bool operand = false, address = false;
+    bool address = false;
 
     while (r->at < r->count && one_byte[r->bytes[r->at]] == 'p') {
-        operand |= r->bytes[r->at] == 0x66;
+        r->sized |= r->bytes[r->at] == 0x66;
         address |= r->bytes[r->at] == 0x67;
         r->at++;
     }
     while (mode == INSN_64 && r->at < r->count && (r->bytes[r->at] & 0xf0) == 0x40)
         r->wide = r->bytes[r->at++] & 8; // The last REX prefix counts.
-    r->operand_16 = operand != (mode == INSN_16) && !r->wide;
+    r->operand_16 = r->sized != (mode == INSN_16) && !r->wide;
     if (mode == INSN_64)
         l->address_bytes = address ? 4 : 8;
     else
@@ -162,7 +162,7 @@ static char read_opcode(struct reading *r)
 
 bool insn_layout(struct insn_layout *l, const uint8_t *bytes, unsigned count, enum insn_mode mode)
 {
-    struct reading r = {bytes, 0, count < INSN_BYTES_MAX ? count : INSN_BYTES_MAX, false, false};
+    struct reading r = {bytes, 0, count < INSN_BYTES_MAX ? count : INSN_BYTES_MAX, false, false, false};
 
     memset(l, 0, sizeof *l);
     if (!read_prefixes(l, &r, mode))
@@ -175,8 +175,8 @@ bool insn_layout(struct insn_layout *l, const uint8_t *bytes, unsigned count, en
         return false;
     r.at += form == 'c';
     l->relative = form == 'r' || form == 'R';
-    // Intel's processors and AMD's differ in these.
-    if (form == 'R' && mode == INSN_64 && r.operand_16)
+    // Intel's processors, AMD's and Capstone differ in these.
+    if (form == 'R' && r.sized)
         return false;
     l->imm_at = (uint8_t)r.at;
     l->imm_bytes = (uint8_t)immediate_bytes(l, &r, form);
@@ -204,26 +204,25 @@ int64_t insn_layout_value(const uint8_t *bytes, unsigned count)
     }
 }
 
-struct insn_key insn_key_of(const struct insn_layout *l, const uint8_t *bytes, enum insn_mode mode,
-                            unsigned context, bool *varies)
+bool insn_key_of(struct insn_key *key, const struct insn_layout *l, const uint8_t *bytes, enum insn_mode mode,
+                 unsigned context, bool *varies)
 {
     uint8_t copy[16] = {0};
-    struct insn_key key;
+    bool flat = mode == INSN_64 && l->address_bytes == 8;
 
-    *varies = false;
+    if ((l->relative || l->rip) && !flat)
+        return false;
+    *varies = l->relative;
     memcpy(copy, bytes, l->length);
     // A displacement of 0 has a meaning of its own: LEA is cheaper.
-    if (mode == INSN_64 && l->address_bytes == 8 && l->disp_bytes > 0 &&
-        insn_layout_value(bytes + l->disp_at, l->disp_bytes) != 0) {
+    if (flat && l->disp_bytes > 0 && insn_layout_value(bytes + l->disp_at, l->disp_bytes) != 0) {
         memset(copy + l->disp_at, 0, l->disp_bytes);
         *varies = true;
     }
-    if (mode == INSN_64 && l->relative) {
+    if (l->relative)
         memset(copy + l->imm_at, 0, l->imm_bytes);
-        *varies = true;
-    }
     copy[15] = (uint8_t)(l->length | (unsigned)mode << 4 | context << 6 | (*varies ? 0x80u : 0));
-    memcpy(&key.low, copy, 8);
-    memcpy(&key.high, copy + 8, 8);
-    return key;
+    memcpy(&key->low, copy, 8);
+    memcpy(&key->high, copy + 8, 8);
+    return true;
 }

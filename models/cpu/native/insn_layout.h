@@ -23,7 +23,7 @@ struct insn_layout {
 };
 
 // False: the bytes end before the instruction does, it has more than 15 bytes, or it is VEX, EVEX, XOP,
-// 3DNow! or another form that is not known here. That it is an instruction at all is not checked.
+// 3DNow!, UD0, UD1 or another form that is not known here. That it is an instruction at all is not checked.
 bool insn_layout(struct insn_layout *l, const uint8_t *bytes, unsigned count, enum insn_mode mode);
 
 // Sign-extended value of 1, 2 or 4 bytes; 0 for none.
@@ -35,8 +35,10 @@ struct insn_key {
     uint64_t low, high;
 };
 // *varies: a displacement is not in the key. `context` is 0 or 1, what else the caller's decoding depends on.
-struct insn_key insn_key_of(const struct insn_layout *l, const uint8_t *bytes, enum insn_mode mode,
-                            unsigned context, bool *varies);
+// False: the instruction has no key, because what it says depends on its address in another way than that it
+// adds the displacement to that of its end.
+bool insn_key_of(struct insn_key *key, const struct insn_layout *l, const uint8_t *bytes, enum insn_mode mode,
+                 unsigned context, bool *varies);
 
 static inline bool insn_key_equal(const struct insn_key *a, const struct insn_key *b)
 {

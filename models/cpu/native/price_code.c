@@ -144,12 +144,13 @@ static void decode_one(struct price_code *c, struct price_insn *p, uint64_t addr
     const uint8_t *code = c->elf->text + (address - c->elf->text_address);
     uint64_t left = c->elf->text_address + c->elf->text_bytes - address;
     struct insn_layout l;
+    struct insn_key key;
     bool varies;
-    if (!insn_layout(&l, code, left < INSN_BYTES_MAX ? (unsigned)left : INSN_BYTES_MAX, INSN_64)) {
-        decode_new(c, p, code, left, address, 1);
+    bool known_form = insn_layout(&l, code, left < INSN_BYTES_MAX ? (unsigned)left : INSN_BYTES_MAX, INSN_64);
+    if (!known_form || !insn_key_of(&key, &l, code, INSN_64, 0, &varies)) {
+        decode_new(c, p, code, left, address, known_form ? l.length : 1);
         return;
     }
-    struct insn_key key = insn_key_of(&l, code, INSN_64, 0, &varies);
     struct price_known *known = &c->known[insn_key_slot(&key, KNOWN_BITS)];
     if (!insn_key_equal(&known->key, &key)) {
         known->key = key;

@@ -468,10 +468,8 @@ bool decode_one(struct decoder *d, const struct price_classes *c, struct uop *u,
     struct insn_key key;
     bool varies, whole;
 
-    // Where the result depends on `rip` in another way than below, it is not kept.
     if (insn_layout(&l, bytes, count, size) &&
-        (size == INSN_64 ? !l.rip || l.address_bytes == 8 : !l.relative)) {
-        key = insn_key_of(&l, bytes, size, (mode >> 4 & 15) == 4, &varies);
+        insn_key_of(&key, &l, bytes, size, (mode >> 4 & 15) == 4, &varies)) {
         known = &d->known[insn_key_slot(&key, DECODED_BITS)];
         if (insn_key_equal(&known->key, &key)) {
             *u = known->uop;
@@ -485,7 +483,14 @@ bool decode_one(struct decoder *d, const struct price_classes *c, struct uop *u,
     }
     whole = decode_new(d, u, bytes, count, rip, mode);
     price_new(d, c, u, p);
-    if (known && whole && u->length == l.length)
-        *known = (struct decoded){key, *u, *p};
+    if (known && whole && u->length == l.length) {
+        struct uop again = *u;
+        struct price_insn price = *p;
+
+        if (varies)
+            decode_displacements(&again, &price, &l, bytes, rip);
+        if (again.imm == u->imm && again.disp == u->disp && price.target == p->target)
+            *known = (struct decoded){key, *u, *p};
+    }
     return whole;
 }
