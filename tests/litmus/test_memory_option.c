@@ -3,9 +3,10 @@
 #include "tests/cli/cli.h"
 #include <string.h>
 
-#define MEMORY(db) cli_query_text(db, "SELECT memory FROM runs")
-#define DIGEST(db, copy) strncpy(copy, cli_query_text(db, "SELECT digest FROM runs"), sizeof(copy) - 1)
-#define CYCLES(db) cli_query(db, "SELECT cycles FROM runs")
+#define MEMORY(db) cli_query_text(cli_path(db), "SELECT memory FROM runs")
+#define DIGEST(db, copy)                                                                                     \
+    strncpy(copy, cli_query_text(cli_path(db), "SELECT digest FROM runs"), sizeof(copy) - 1)
+#define CYCLES(db) cli_query(cli_path(db), "SELECT cycles FROM runs")
 
 TEST(MemoryOption, IsInTheRowAndTheDigest)
 {
