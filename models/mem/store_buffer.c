@@ -206,10 +206,11 @@ void mem_store_show(struct pcpu *c)
 }
 
 // Writes one byte that drained elsewhere below the executing processor's own buffered stores: where it has a
-// store of its own to that byte pending, the byte it sees stays and the value below changes.
+// store of its own to that byte pending, the byte it sees stays and the value below changes. `mine` is NULL
+// where no processor executes.
 static void commit_byte(struct mem_store_buffer *mine, unsigned char *p, unsigned char value)
 {
-    for (uint32_t i = 0; i < mine->count; i++) {
+    for (uint32_t i = 0; mine && i < mine->count; i++) {
         struct mem_store *e = entry_at(mine, i);
 
         if (p >= e->p && p < e->p + e->size_bytes) {
@@ -341,11 +342,9 @@ bool mem_store_waits(struct pcpu *c)
 
 void mem_store_show_oldest(struct pcpu *of, struct pcpu *executing)
 {
-    struct mem_store_buffer none = {0};
-
     // The executing processor's bytes are where they belong; where there is none, all are hidden.
     if (of->mem->stores.hidden)
-        commit_oldest(of->mem, executing ? &executing->mem->stores : &none);
+        commit_oldest(of->mem, executing ? &executing->mem->stores : NULL);
     else
         pop_oldest(of->mem);
 }

@@ -438,21 +438,20 @@ static int begin_trace(struct sim_machine *m, const struct knobs *values, struct
 
         swept[i] = (struct trace_swept){from->path, from->value, from->is_number, from->number};
     }
-    struct trace_run_info info = {.scenario = m->scenario->name,
-                                  .variant = run->variant->name,
-                                  .seed = run->seed,
-                                  .knobs = knobs,
-                                  .uarch = m->uarchs.machine->name,
-                                  .hv_build_id = m->image->build_id,
-                                  .quantum_cycles = m->quantum_cycles,
-                                  .memory = m->scenario->memory == MEMORY_TSO
-                                                ? NULL
-                                                : memory_kind_names[m->scenario->memory],
-                                  .clock_khz = m->uarchs.machine->clock.core_khz,
-                                  .resolved = run->resolved,
-                                  .setup = setup,
-                                  .swept = swept,
-                                  .swept_count = m->scenario->swept_count};
+    struct trace_run_info info = {
+        .scenario = m->scenario->name,
+        .variant = run->variant->name,
+        .seed = run->seed,
+        .knobs = knobs,
+        .uarch = m->uarchs.machine->name,
+        .hv_build_id = m->image->build_id,
+        .quantum_cycles = m->quantum_cycles,
+        .memory = m->scenario->memory == MEMORY_TSO ? NULL : memory_kind_names[m->scenario->memory],
+        .clock_khz = m->uarchs.machine->clock.core_khz,
+        .resolved = run->resolved,
+        .setup = setup,
+        .swept = swept,
+        .swept_count = m->scenario->swept_count};
     struct trace_error error;
     int result = 0;
 

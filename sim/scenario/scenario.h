@@ -6,9 +6,9 @@
 #ifndef SIM_SCENARIO_SCENARIO_H
 #define SIM_SCENARIO_SCENARIO_H
 
-#include "models/memory/memory.h"
 #include "hv/knobs.h"
 #include "hv/vmm/config.h"
+#include "models/memory/memory.h"
 #include "sim/scenario/user_error.h"
 #include <stdbool.h>
 #include <stdint.h>
