@@ -224,6 +224,14 @@ static void give_way(struct native_watch *w, struct pcpu *c)
     hand_over(p, decide(p, EXPLORE_NOBODY), c->now_ticks);
 }
 
+// What guests write is shared like anything else: the hypervisor reads it.
+static void guest_stores(struct native_watch *w, struct pcpu *c, const void *at, uint32_t size_bytes)
+{
+    struct native_access a = {.p = at, .size_bytes = size_bytes, .access = PLACE_WRITE};
+
+    note_place((struct pilot *)w, c->index, &a);
+}
+
 void pilot_begin(struct pilot *p, struct machine *machine)
 {
     p->machine = machine;
@@ -236,7 +244,7 @@ void pilot_begin(struct pilot *p, struct machine *machine)
     p->memory->step_count = 0;
     p->memory->order = 0;
     p->memory->execution++;
-    p->watch = (struct native_watch){.rank = NATIVE_WATCH_DECIDES, .point = point, .idle = idle, .pause = give_way};
+    p->watch = (struct native_watch){.rank = NATIVE_WATCH_DECIDES, .point = point, .idle = idle, .pause = give_way, .guest_stores = guest_stores};
     native_watch_add(machine, &p->watch);
 }
 

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Memory accesses of a guest: translation and what its faults make, APIC-access page, data, locked
 // read-modify-writes.
+#include "models/cpu/native/watch.h"
 #include "models/cpu/x86/trace_exit.h"
 #include "models/cpu/x86/trace_state.h"
 #include "models/cpu/x86/x86_state.h"
@@ -154,6 +155,7 @@ static void memory(struct pcpu *c, uint64_t hpa, unsigned size, unsigned access,
         return;
     }
     if (access & EPT_ACCESS_WRITE) {
+        native_watch_guest_stores(c, p, size);
         mem_store_begin(c, p, size);
         memcpy(p, bytes, size);
         return;
