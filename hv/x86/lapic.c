@@ -196,6 +196,8 @@ bool lapic_has_events(struct x86_vcpu *v)
 {
     u32 events = v->apic != NULL ? READ_ONCE(v->apic->pending_events) : 0;
 
+    if (likely(events == 0))
+        return false;
     return (nested_blocks_init(v) ? events & ~LAPIC_EVENT_INIT : events) != 0;
 }
 
