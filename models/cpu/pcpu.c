@@ -146,9 +146,12 @@ void pcpu_send(struct pcpu *to, enum pcpu_message_kind kind, uint8_t vector, boo
 {
     if (host_is_off(to))
         return;
+    native_watch_event(pcpu_current, &(struct native_event){.kind = NATIVE_EVENT_SEND, .cpu = to->index});
     if (to->mode == PCPU_OFF) { // It waits for SIPI since reset (SDM 8.4.3) and takes nothing else.
         if (kind == PCPU_MSG_SIPI)
             native_start_ap(to, at_ticks);
+        if (pcpu_current) // Somebody else is due from now on.
+            pcpu_update_limit(pcpu_current);
         return;
     }
     if (to->inbox_count == PCPU_MESSAGES_MAX)

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // A scenario written back with every default filled in.
 #include "hv/api.h"
+#include "models/check/words.h"
 #include "sim/explore/strategy.h"
 #include "sim/scenario/cpu_features.h"
 #include "sim/scenario/scenario.h"
@@ -484,12 +485,26 @@ static void print_recorded(const struct scenario_recorded *r, FILE *out)
 
 static void print_run(const struct scenario *s, FILE *out)
 {
-    if (s->until_ns || s->check_tlb)
-        fputs("run: {", out);
-    if (s->until_ns)
-        fprintf(out, " until: %" PRIu64 "ns%s", s->until_ns, s->check_tlb ? "," : "");
-    if (s->until_ns || s->check_tlb)
-        fprintf(out, "%s }\n", s->check_tlb ? " check_tlb: on" : "");
+    const char *between = "";
+
+    if (!s->until_ns && !s->check_tlb && !s->validate)
+        return;
+    fputs("run: {", out);
+    if (s->until_ns) {
+        fprintf(out, " until: %" PRIu64 "ns", s->until_ns);
+        between = ",";
+    }
+    if (s->check_tlb) {
+        fprintf(out, "%s check_tlb: on", between);
+        between = ",";
+    }
+    if (s->validate) {
+        char list[CHECK_LIST_BYTES];
+
+        check_list(s->validate, list);
+        fprintf(out, "%s validate: \"%s\"", between, list);
+    }
+    fputs(" }\n", out);
 }
 
 static void print_explore(const struct scenario *s, FILE *out)

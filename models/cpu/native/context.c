@@ -117,6 +117,9 @@ __attribute__((noinline)) static void run_context(struct native_context *x)
 
     x->stack_top = (char *)((here - 4096) & ~(uintptr_t)4095);
     forget_stacks();
+    native_watch_event(pcpu_current, &(struct native_event){.kind = NATIVE_EVENT_START,
+                                                            .p = x->stack_top,
+                                                            .bytes = NATIVE_LEVELS_MAX * NATIVE_LEVEL_BYTES});
     enter_hv(x, &(struct hv_call){.fn = (uint64_t)(uintptr_t)x->entry, .a0 = (uint64_t)(uintptr_t)x->arg});
 }
 
@@ -221,6 +224,7 @@ void hw_context_create(struct hw_context *ctx, const char *name, u64 stack_bytes
     struct native_context *x = context_new(name, entry, arg);
 
     x->since_ticks = c->now_ticks;
+    native_watch_event(c, &(struct native_event){.kind = NATIVE_EVENT_CREATE, .thread = x->trace_thread});
     x->process = sim_process_create_parked(x->name, c->index, NATIVE_STACK_BYTES, context_body, x);
     ctx->id = x->index;
 }
@@ -238,6 +242,7 @@ static void switch_accounts(struct pcpu *c, struct native_context *to)
 {
     struct native_context *from = current(c);
 
+    native_watch_event(c, &(struct native_event){.kind = NATIVE_EVENT_SWITCH, .thread = to->trace_thread});
     native_settle(c);
     to->off_ticks += c->now_ticks - to->since_ticks;
     to->since_ticks = c->now_ticks;
@@ -337,6 +342,7 @@ void native_take_interrupt(struct pcpu *c)
     pcpu_set_mode(c, PCPU_KERNEL);
     c->irqs_enabled = false;
     pcpu_update_limit(c);
+    native_watch_event(c, &(struct native_event){.kind = NATIVE_EVENT_INTERRUPT});
     enter_hv(current(c), &(struct hv_call){.fn = (uint64_t)(uintptr_t)c->vectors->interrupt, .a0 = vector});
     c = pcpu_current;
     assert(!c->irqs_enabled && "an interrupt handler returned with interrupts enabled");
@@ -357,6 +363,7 @@ void native_take_nmi(struct pcpu *c)
     pcpu_set_mode(c, PCPU_KERNEL);
     c->irqs_enabled = false;
     pcpu_update_limit(c);
+    native_watch_event(c, &(struct native_event){.kind = NATIVE_EVENT_INTERRUPT});
     enter_hv(current(c), &(struct hv_call){.fn = (uint64_t)(uintptr_t)c->vectors->nmi});
     c = pcpu_current;
     pcpu_charge_cycles(c, c->uarch->op.iret_cycles);
@@ -383,6 +390,7 @@ static void start_processor(struct pcpu *c, const char *name, void (*entry)(void
 {
     struct native_context *x = context_new(name, entry, arg);
 
+    native_watch_event(pcpu_current, &(struct native_event){.kind = NATIVE_EVENT_CREATE, .thread = x->trace_thread});
     c->native->current = x;
     c->mode = PCPU_KERNEL;
     c->irqs_enabled = false;

@@ -31,6 +31,27 @@ struct native_access {
     uint8_t order;          // Of atomics and fences
 };
 
+// What happens beside accesses and orders them, or tells who made them. `c` is the processor that executes,
+// its current thread the one that it happens to, unless said otherwise.
+enum native_event_kind {
+    NATIVE_EVENT_CALL,      // Enters the function whose first hook returns to `pc`.
+    NATIVE_EVENT_RETURN,    // Leaves it.
+    NATIVE_EVENT_CREATE,    // Makes `thread`; an application processor's first one is made by who starts it.
+    NATIVE_EVENT_START,     // Begins on its stack, the `bytes` below `p`; these were somebody else's before.
+    NATIVE_EVENT_SWITCH,    // The processor goes on with `thread`.
+    NATIVE_EVENT_SEND,      // Sends an interrupt, NMI or INIT to the processor `cpu`.
+    NATIVE_EVENT_INTERRUPT, // A handler begins.
+    NATIVE_EVENT_UNTIMED,   // An untimed set-up phase begins or ends: its accesses and calls are not seen.
+};
+struct native_event {
+    enum native_event_kind kind;
+    uint32_t thread; // As traces number them
+    uint32_t cpu;    // Index in the machine
+    uint64_t pc;
+    const void *p;
+    uint64_t bytes;
+};
+
 enum native_watch_rank {
     NATIVE_WATCH_DECIDES, // Who goes on: it may hold processors.
     NATIVE_WATCH_LOOKS,   // After all of those: what it sees happens now.
@@ -49,6 +70,8 @@ struct native_watch {
     // The plain store that it was about to do waits in its store buffer, the newest one there. May be NULL;
     // must not hold it.
     void (*stored)(struct native_watch *w, struct pcpu *c);
+    // May be NULL; must not hold it.
+    void (*event)(struct native_watch *w, struct pcpu *c, const struct native_event *e);
     struct native_watch *next;
 };
 
@@ -74,6 +97,18 @@ static inline void native_watch_pause(struct pcpu *c)
         next = w->next;
         if (w->pause)
             w->pause(w, c);
+    }
+}
+
+// `c` NULL: outside of hypervisor code, nobody is told.
+static inline void native_watch_event(struct pcpu *c, const struct native_event *e)
+{
+    if (!c)
+        return;
+    for (struct native_watch *w = c->machine->watch, *next; __builtin_expect(w != NULL, 0); w = next) {
+        next = w->next;
+        if (w->event)
+            w->event(w, c, e);
     }
 }
 
