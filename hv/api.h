@@ -106,6 +106,23 @@ struct hv_pre_fault_memory {
     u64 padding[5];
 };
 
+// --- Introspection: a tool is told what vCPUs do, and they wait for its answer.
+#define HV_KVMI_EVENT_MSR 1u // A write of an MSR that exits; index and value are its.
+#define HV_KVMI_EVENTS HV_KVMI_EVENT_MSR
+struct hv_kvmi_event {
+    u64 seq;        // Of this VM's messages; the reply names it.
+    u32 vcpu, kind; // By index.
+    u64 index, value;
+};
+struct hv_kvmi_reply {
+    u64 seq;
+    u32 vcpu, padding;
+};
+struct hv_kvmi_command {
+    u32 vcpu, command; // HV_GET_REGS or HV_GET_SREGS, carried out by the waiting vCPU.
+    u64 argument;      // As the ioctl's.
+};
+
 // --- Interrupts.
 struct hv_irq_level {
     u32 irq;   // GSI. On return: > 0 delivered, 0 coalesced, < 0 ignored.

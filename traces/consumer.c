@@ -395,9 +395,11 @@ static size_t take_counter(struct consumer *c, const uint64_t *record)
 
 // --- Blocks and runs. ---
 
-void consumer_run_begin(struct consumer *c)
+void consumer_run_begin(struct consumer *c, const char *input)
 {
     digest_init(&c->digest, 0);
+    if (input)
+        digest_words(&c->digest, &(uint64_t){digest_bytes(input, strlen(input), 0).lo}, 1);
     c->exits = c->events = c->spans = c->irqs = c->walks = c->walk_steps = c->locks = c->violations =
         c->dirty_pages = c->instructions = 0;
     summary_begin(&c->summary);

@@ -102,7 +102,7 @@ enum trace_status trace_run_begin(struct trace *t, const struct trace_run_info *
     category_names(t->stored, stored, sizeof stored);
     if (t->store)
         *run_id = store_run_begin(t->store, info, stored);
-    consumer_run_begin(&t->consumer);
+    consumer_run_begin(&t->consumer, info->memory);
     t->in_run = true;
     t->head.exit_seq = 0;
     if (!t->silent) {

@@ -119,6 +119,7 @@ struct trace_run_info {
     const char *uarch;
     const char *hv_build_id; // hexadecimal, of libhv.so
     uint64_t quantum_cycles; // 0: exact order
+    const char *memory;      // model of hypervisor code's memory; one that is not NULL changes the digest
     uint64_t clock_khz;      // of the pCPUs' core clock: turns cycles into time
     const char *resolved;    // the scenario with every default filled in
     const char *setup;       // what was set up without taking simulated time; NULL: nothing

@@ -65,6 +65,7 @@ int arch_host_init(struct host *host)
 
     if (missing != NULL)
         HV_PANIC(missing);
+    vmid_host_init(host);
     apicv_host_init(host);
     return assigned_init(host);
 }
@@ -134,6 +135,7 @@ int arch_vcpu_create(struct vcpu *vcpu)
 
     v->vmcs = &v->vmcs01;
     v->vpid = choose_vpid(v);
+    v->has_vmid = v->vpid != 0 && x86_host_of(v)->vmids.bits != 0;
     v->user_vector = -1;
     v->hv_deadline_tsc = ~0ull;
     v->tsc_offset = to_x86_vm(vcpu->vm)->tsc_offset;
@@ -311,6 +313,8 @@ void arch_vcpu_sync_posted(struct vcpu *vcpu)
 {
     struct x86_vcpu *v = to_x86(vcpu);
 
+    if (unlikely(v->has_vmid) && !vmid_load(v))
+        make_request(REQ_UNBLOCK, vcpu); // Nothing to do but to come here again.
     if (v->apic == NULL)
         return;
     if (v->apicv_active)

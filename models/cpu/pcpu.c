@@ -7,6 +7,7 @@
 #include "models/cpu/uarch/uarch.h"
 #include "models/cpu/x86/x86.h"
 #include "models/mem/core.h"
+#include "models/memory/memory.h"
 #include "models/timer/tsc.h"
 #include <assert.h>
 #include <string.h>
@@ -104,7 +105,7 @@ void pcpu_update_limit(struct pcpu *c)
     if (mem_hidden_drain_ticks < limit)
         limit = mem_hidden_drain_ticks;
     if ((c->irq_pending && c->irqs_enabled) || (c->nmi_pending && !c->nmi_blocked) || c->machine->stopping ||
-        host_is_off(c) || c->machine->watch)
+        host_is_off(c) || c->machine->watch || c->mem->stores.mode == MEM_STORES_CHOSEN)
         limit = 0;
     c->limit_ticks = limit;
 }
@@ -154,6 +155,8 @@ void pcpu_send(struct pcpu *to, enum pcpu_message_kind kind, uint8_t vector, boo
             pcpu_update_limit(pcpu_current);
         return;
     }
+    if (to->machine->memory && pcpu_current)
+        memory_message_sent(to->machine->memory, pcpu_current->index, to->index);
     if (to->inbox_count == PCPU_MESSAGES_MAX)
         merge_messages(to);
     assert(to->inbox_count < PCPU_MESSAGES_MAX);
@@ -175,6 +178,8 @@ void pcpu_send(struct pcpu *to, enum pcpu_message_kind kind, uint8_t vector, boo
 
 static void deliver_message(struct pcpu *c, const struct pcpu_message *m)
 {
+    if (c->machine->memory)
+        memory_message_taken(c->machine->memory, c->index);
     switch ((enum pcpu_message_kind)m->kind) {
     case PCPU_MSG_FIXED:
         lapic_accept(c, m->vector, m->level);

@@ -129,6 +129,7 @@ struct machine {
     uint64_t seed;
     bool exact; // false: `quantum_ticks` of run-ahead are allowed beyond the horizon
     uint64_t quantum_ticks;
+    struct memory *memory; // models/memory/memory.h: values of hv code's atomics; NULL: what memory holds
     struct native_watch
         *watch;    // models/cpu/native/watch.h: who looks at every access of hv code; NULL: nobody
     bool stopping; // The run is over: every hv context unwinds at its next hook.

@@ -34,6 +34,7 @@ struct mem_store_buffer {
     uint64_t last_drain_ticks;
     uint64_t claim; // Of the store whose time was taken last and which is not pushed yet.
     bool hidden;
+    enum mem_store_mode mode;
 };
 
 // Where an access by pointer finds its line without a look at the TLB or a search in L1. An entry tells the

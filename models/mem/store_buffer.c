@@ -31,6 +31,8 @@ static void pop_oldest(struct mem_core *m)
 // Forgets stores that have drained. Their bytes are in the arena already.
 static void forget_drained(struct mem_core *m, uint64_t now_ticks)
 {
+    if (__builtin_expect(m->stores.mode == MEM_STORES_CHOSEN, 0))
+        return;
     while (m->stores.count && entry_at(&m->stores, 0)->drain_ticks <= now_ticks &&
            !entry_at(&m->stores, 0)->kept)
         pop_oldest(m);
@@ -55,6 +57,8 @@ void mem_store_make_room(struct pcpu *c)
     if (b->count && entry_at(b, 0)->drain_ticks > c->now_ticks)
         c->now_ticks = entry_at(b, 0)->drain_ticks;
     forget_drained(c->mem, c->now_ticks);
+    if (b->count == b->capacity)
+        pop_oldest(c->mem);
 }
 
 static inline uint64_t time_store(struct pcpu *c, uint64_t hpa, unsigned size_bytes, bool guest)
@@ -164,9 +168,11 @@ void mem_store_hide(struct pcpu *c)
     b->hidden = true;
     if (!b->count)
         return;
-    for (uint32_t i = b->count; i-- > 0;)
-        exchange(entry_at(b, i));
-    note_hidden(b);
+    if (b->mode != MEM_STORES_AT_ONCE)
+        for (uint32_t i = b->count; i-- > 0;)
+            exchange(entry_at(b, i));
+    if (b->mode != MEM_STORES_CHOSEN)
+        note_hidden(b);
 }
 
 void mem_store_show(struct pcpu *c)
@@ -174,6 +180,8 @@ void mem_store_show(struct pcpu *c)
     struct mem_store_buffer *b = &c->mem->stores;
 
     b->hidden = false;
+    if (b->mode == MEM_STORES_AT_ONCE)
+        return;
     for (uint32_t i = 0; i < b->count; i++)
         exchange(entry_at(b, i));
 }
@@ -193,6 +201,16 @@ static void commit_byte(struct mem_store_buffer *mine, unsigned char *p, unsigne
     *p = value;
 }
 
+// The oldest store of a hidden buffer becomes visible to everybody.
+static void commit_oldest(struct mem_core *of, struct mem_store_buffer *mine)
+{
+    struct mem_store *e = entry_at(&of->stores, 0);
+
+    for (uint32_t i = 0; i < e->size_bytes && of->stores.mode != MEM_STORES_AT_ONCE; i++)
+        commit_byte(mine, e->p + i, e->other[i]);
+    pop_oldest(of);
+}
+
 void mem_commit_due(struct pcpu *c)
 {
     uint64_t next = TICKS_NEVER;
@@ -206,18 +224,15 @@ void mem_commit_due(struct pcpu *c)
         for (uint32_t i = 0; i < c->machine->cpu_count; i++) {
             struct mem_store_buffer *b = &c->machine->cpus[i]->mem->stores;
 
-            if (b->hidden && b->count && entry_at(b, 0)->drain_ticks < next && !entry_at(b, 0)->kept) {
+            if (b->hidden && b->count && b->mode != MEM_STORES_CHOSEN && !entry_at(b, 0)->kept &&
+                entry_at(b, 0)->drain_ticks < next) {
                 next = entry_at(b, 0)->drain_ticks;
                 first = c->machine->cpus[i]->mem;
             }
         }
         if (!first || next > c->now_ticks)
             break;
-        struct mem_store *e = entry_at(&first->stores, 0);
-
-        for (uint32_t i = 0; i < e->size_bytes; i++)
-            commit_byte(&c->mem->stores, e->p + i, e->other[i]);
-        pop_oldest(first);
+        commit_oldest(first, &c->mem->stores);
     }
     mem_hidden_drain_ticks = next;
 }
@@ -278,4 +293,40 @@ void mem_store_let_all_go(struct pcpu *c, uint64_t at_ticks)
     for (uint32_t i = 0; b->kept && i < b->count; i++)
         if (entry_at(b, i)->kept)
             mem_store_let_go(c, entry_at(b, i)->kept, at_ticks);
+}
+
+// --- Visible when somebody says so. ---
+
+void mem_store_before_guest(struct pcpu *c)
+{
+    while (c->mem->stores.mode == MEM_STORES_CHOSEN && c->mem->stores.count)
+        pop_oldest(c->mem);
+}
+
+void mem_store_set_mode(struct pcpu *c, enum mem_store_mode mode)
+{
+    assert(c->mem->stores.count == 0 || c->mem->stores.mode == MEM_STORES_AT_ONCE);
+    while (c->mem->stores.count)
+        pop_oldest(c->mem);
+    c->mem->stores.mode = mode;
+}
+
+bool mem_store_waits(struct pcpu *c)
+{
+    struct mem_store_buffer *b = &c->mem->stores;
+
+    while (b->count && !entry_at(b, 0)->size_bytes)
+        pop_oldest(c->mem); // To the thread's own stack: nobody can tell.
+    return b->count != 0;
+}
+
+void mem_store_show_oldest(struct pcpu *of, struct pcpu *executing)
+{
+    struct mem_store_buffer none = {0};
+
+    // The executing processor's bytes are where they belong; where there is none, all are hidden.
+    if (of->mem->stores.hidden)
+        commit_oldest(of->mem, executing ? &executing->mem->stores : &none);
+    else
+        pop_oldest(of->mem);
 }

@@ -25,8 +25,16 @@ static unsigned choose(void *ctx, enum sim_site site, unsigned n)
 {
     struct explore *x = ctx;
 
-    // Ties are what the processors' turns decide already.
-    return site == SIM_SITE_TIE ? 0 : strategy_choose(x->shared->strategy, n);
+    struct pilot_memory *m = x->shared->memory;
+
+    // Ties are what the processors' turns decide already. A value belongs to the access that was carried out last.
+    if ((site != SIM_SITE_READ && site != SIM_SITE_ORDER) || !m->step_count)
+        return 0;
+    unsigned choice = strategy_choose(x->shared->strategy, n < 256 ? n : 255);
+
+    if (choice)
+        m->steps[m->step_count - 1].older = (uint8_t)choice;
+    return choice;
 }
 
 // The photographed process: each return of rewind_begin() is another execution.

@@ -62,6 +62,7 @@ static bool steps_at(const struct explore *x, const uint32_t *at, uint32_t count
         snprintf(text, sizeof text, "cpu%u %s %s x%u", from->actor, name.text, name.word, times);
         if (!schedule_parse(text, &out[i], error, sizeof error))
             return false;
+        out[i].older = from->older;
         since[from->actor] = at[i] + 1;
     }
     return true;
@@ -83,11 +84,18 @@ void explore_steps_of(struct explore *x)
     const struct pilot_memory *m = s->memory;
 
     s->step_count = 0;
-    for (uint32_t i = 1; i < m->step_count; i++)
-        if (m->steps[i].actor != m->steps[i - 1].actor && (!add_step(s, i - 1) || !add_step(s, i))) {
+    for (uint32_t i = 0; i < m->step_count; i++) {
+        bool fits = true;
+
+        if (i > 0 && m->steps[i].actor != m->steps[i - 1].actor)
+            fits = add_step(s, i - 1) && add_step(s, i);
+        if (m->steps[i].older)
+            fits &= add_step(s, i);
+        if (!fits) {
             s->step_count = 0; // Too many to write down.
             return;
         }
+    }
 }
 
 // --- Fewer. ---

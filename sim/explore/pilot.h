@@ -20,6 +20,7 @@ struct pilot_step {
     uint64_t ticks;
     uint8_t actor;
     uint8_t access; // enum place_access bits
+    uint8_t older;  // What it read, or where its store went: as in struct schedule_step
     bool switched;  // Another actor had the turn before.
     bool decided;   // Two or more could have gone on.
 };

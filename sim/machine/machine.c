@@ -12,6 +12,7 @@
 #include "models/cpu/x86/x86.h"
 #include "models/dev/link.h"
 #include "models/mem/mem.h"
+#include "models/memory/memory.h"
 #include "models/mmu/check.h"
 #include "sim/machine/boot_info.h"
 #include "sim/machine/guests.h"
@@ -246,6 +247,8 @@ static int build(struct sim_machine *m, const struct machine_options *o, struct 
         return -1;
     if (o->validate | m->scenario->validate)
         m->check = check_create(&m->machine, o->validate | m->scenario->validate);
+    if (m->scenario->memory == MEMORY_C11 && !(m->machine.memory = memory_create(m->machine.cpu_count)))
+        return user_error_at(e, m->scenario->path, 0, "run.memory", "out of memory");
     return orders_create(m->scenario, &m->machine, &m->orders, e);
 }
 
@@ -290,6 +293,7 @@ void machine_destroy(struct sim_machine *m)
     trace_port_destroy(&m->machine);
     assigned_msi_destroy(m->machine.assigned);
     mmu_check_destroy(m->machine.tlb_check);
+    memory_destroy(m->machine.memory);
     guests_free(&m->guests);
     images_free(&m->images);
     sim_vcd_close();
@@ -322,6 +326,7 @@ static void reset_cpu(struct sim_machine *m, struct pcpu *c)
     memset(c->mode_ticks, 0, sizeof c->mode_ticks);
     c->native->current = NULL;
     mem_core_reset(c->mem);
+    mem_store_set_mode(c, m->scenario->memory == MEMORY_TSO ? MEM_STORES_BY_TIME : MEM_STORES_AT_ONCE);
     lapic_reset(c);
     x86_reset(c);
     x86_observe(c, m->run->observer);
@@ -387,6 +392,8 @@ static void reset(struct sim_machine *m)
     assigned_msi_reset(hw->assigned);
     if (hw->tlb_check)
         mmu_check_reset(hw->tlb_check);
+    if (hw->memory)
+        memory_reset(hw->memory);
     for (uint32_t i = 0; i < hw->cpu_count; i++)
         reset_cpu(m, hw->cpus[i]);
 }
@@ -443,6 +450,9 @@ static int begin_trace(struct sim_machine *m, const struct knobs *values, struct
                                   .uarch = m->uarchs.machine->name,
                                   .hv_build_id = m->image->build_id,
                                   .quantum_cycles = m->quantum_cycles,
+                                  .memory = m->scenario->memory == MEMORY_TSO
+                                                ? NULL
+                                                : memory_kind_names[m->scenario->memory],
                                   .clock_khz = m->uarchs.machine->clock.core_khz,
                                   .resolved = run->resolved,
                                   .setup = setup,

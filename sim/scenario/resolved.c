@@ -485,17 +485,18 @@ static void print_recorded(const struct scenario_recorded *r, FILE *out)
 
 static void print_run(const struct scenario *s, FILE *out)
 {
-    const char *between = "";
+    const char *between = "run: {";
 
-    if (!s->until_ns && !s->check_tlb && !s->validate)
-        return;
-    fputs("run: {", out);
     if (s->until_ns) {
-        fprintf(out, " until: %" PRIu64 "ns", s->until_ns);
+        fprintf(out, "%s until: %" PRIu64 "ns", between, s->until_ns);
         between = ",";
     }
     if (s->check_tlb) {
         fprintf(out, "%s check_tlb: on", between);
+        between = ",";
+    }
+    if (s->memory != MEMORY_TSO) {
+        fprintf(out, "%s memory: %s", between, memory_kind_names[s->memory]);
         between = ",";
     }
     if (s->validate) {
@@ -503,8 +504,10 @@ static void print_run(const struct scenario *s, FILE *out)
 
         check_list(s->validate, list);
         fprintf(out, "%s validate: \"%s\"", between, list);
+        between = ",";
     }
-    fputs(" }\n", out);
+    if (*between == ',')
+        fputs(" }\n", out);
 }
 
 static void print_explore(const struct scenario *s, FILE *out)

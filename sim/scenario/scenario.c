@@ -153,7 +153,7 @@ static int load_machine(struct loader *l, struct scenario *s)
 {
     static const char *const arches[] = {"x86"};
     const struct raw_machine *m = l->raw->machine;
-    size_t arch;
+    size_t arch, memory = MEMORY_TSO;
 
     if (m && load_word(l, "machine.arch", m->arch, arches, 1, &arch))
         return -1;
@@ -163,8 +163,11 @@ static int load_machine(struct loader *l, struct scenario *s)
         return -1;
     if (l->raw->run && (load_time(l, "run.until", l->raw->run->until, &s->until_ns) ||
                         load_flag(l, "run.check_tlb", l->raw->run->check_tlb, 1, &s->check_tlb) ||
+                        load_word(l, "run.memory", l->raw->run->memory, memory_kind_names, MEMORY_KIND_COUNT,
+                                  &memory) ||
                         load_validate(l, s)))
         return -1;
+    s->memory = (enum memory_kind)memory;
     return 0;
 }
 

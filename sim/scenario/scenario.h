@@ -6,6 +6,7 @@
 #ifndef SIM_SCENARIO_SCENARIO_H
 #define SIM_SCENARIO_SCENARIO_H
 
+#include "models/memory/memory.h"
 #include "hv/knobs.h"
 #include "hv/vmm/config.h"
 #include "sim/scenario/user_error.h"
@@ -21,7 +22,7 @@
 #define SCENARIO_AXES_MAX 4u
 #define SCENARIO_POINTS_MAX 256u
 #define SCENARIO_SHOWS_MAX 8u
-#define SCENARIO_STEPS_MAX 256u // 255 and the line from when on they count
+#define SCENARIO_STEPS_MAX 256u               // 255 and the line from when on they count
 #define SCENARIO_SLOTS_MAX 48u                // Of a VM in the scenario; actions may add some.
 #define SCENARIO_MEMORY_MAX (4ull << 40)      // Bytes of a host.
 #define SCENARIO_HOST_OWN_BYTES (48ull << 20) // Firmware's data, the core's heap and tables.
@@ -185,6 +186,7 @@ struct scenario {
     uint32_t check_tlb; // 1: compare every hit of a translation cache with the tables (docs/tlb-checker.md)
     uint32_t validate;  // Bit set of enum check_kind: validators that look on (docs/validators.md)
     struct scenario_explore explore;
+    enum memory_kind memory; // Model of hypervisor code's memory (docs/memory-models.md)
     struct scenario_vm *vms;
     uint32_t vm_count;
     struct vmm_action *actions; // By time.

@@ -80,7 +80,9 @@ static const cyaml_schema_field_t program_fields[] = {
     TEXT(struct raw_program, load), LIST("modules", struct raw_program, modules, &text_entry),
     LIST("hide", struct raw_program, hide, &text_entry), CYAML_FIELD_END};
 
-static const cyaml_schema_field_t run_fields[] = {TEXT(struct raw_run, until), TEXT(struct raw_run, check_tlb), TEXT(struct raw_run, validate),
+static const cyaml_schema_field_t run_fields[] = {TEXT(struct raw_run, until), TEXT(struct raw_run, check_tlb),
+                                                    TEXT(struct raw_run, memory),
+                                                    TEXT(struct raw_run, validate),
                                                     CYAML_FIELD_END};
 
 static const cyaml_schema_field_t explore_fields[] = {

@@ -77,7 +77,7 @@ static struct places_anchor read_back(const struct place_name *n, char *text)
     struct places_anchor a = {.caller = "", .access = places_access(n->word)};
     char *colon, *sharp, *at;
 
-    strcpy(text, n->text);
+    snprintf(text, PLACES_TEXT_BYTES, "%s", n->text);
     colon = strchr(text, ':');
     sharp = strchr(text, '#');
     at = strchr(text, '@');
@@ -86,7 +86,7 @@ static struct places_anchor read_back(const struct place_name *n, char *text)
     a.function = colon + 1;
     if (at)
         *at = 0;
-    a.ordinal = (unsigned)atoi(sharp + 1);
+    a.ordinal = (unsigned)strtoul(sharp + 1, NULL, 10);
     a.caller = at ? at + 1 : "";
     return a;
 }

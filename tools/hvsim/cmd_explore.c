@@ -28,6 +28,7 @@ enum {
     OPT_OUTPUT,
     OPT_KNOB,
     OPT_KEEP_GOING,
+    OPT_MEMORY,
     OPT_HV,
     OPT_JSON
 };
@@ -43,6 +44,7 @@ static const struct option_row options[] = {
     [OPT_KNOB] = {"--knob", "NAME=VALUE",
                   "a switch of the hypervisor core, on top of the variant's; repeatable"},
     [OPT_KEEP_GOING] = {"--keep-going", NULL, "search on after a failure, and count them"},
+    [OPT_MEMORY] = {"--memory", "MODEL", "tso, sc or c11 (default: the scenario's)"},
     [OPT_HV] = {"--hv", "LIB", "another build of the hypervisor core (default: the libhv.so of this build)"},
     [OPT_JSON] = {"--json", NULL, "one JSON object on stdout"},
 };
@@ -61,6 +63,7 @@ struct arguments {
     const char *path, *variant, *output, *hv;
     enum strategy_kind strategy;
     uint64_t budget, depth, seed;
+    enum memory_kind memory; // MEMORY_KIND_COUNT: what the scenario says
     struct knob_options knobs;
     uint64_t from_ns, until_ns;
     bool from_given, keep_going, json;
@@ -124,6 +127,8 @@ static int take_option(void *ctx, int option, const char *value)
     case OPT_KEEP_GOING:
         a->keep_going = true;
         return 0;
+    case OPT_MEMORY:
+        return memory_option(value, &a->memory);
     case OPT_HV:
         a->hv = value;
         return 0;
@@ -252,8 +257,8 @@ static int write_schedule(struct search *s, const char *path)
     if (!out)
         return complain("%s: cannot be written: %m", path);
     fprintf(out, "# %s\n", explore_failure(s->explore));
-    fprintf(out, "scenario: %s\nvariant: %s\nfrom %" PRIu64 "ns\n", s->scenario->name, s->variant->name,
-            s->a->from_ns);
+    fprintf(out, "scenario: %s\nvariant: %s\nmemory: %s\nfrom %" PRIu64 "ns\n", s->scenario->name,
+            s->variant->name, memory_kind_names[s->scenario->memory], s->a->from_ns);
     for (uint32_t i = 0; i < count; i++)
         fprintf(out, "%s\n", explore_step(s->explore, i));
     if (fclose(out))
@@ -338,8 +343,10 @@ static const struct scenario_variant *choose_variant(const struct arguments *a, 
 }
 
 // What the options leave open, the scenario says.
-static void fill_in(struct arguments *a, const struct scenario *s)
+static void fill_in(struct arguments *a, struct scenario *s)
 {
+    if (a->memory != MEMORY_KIND_COUNT)
+        s->memory = a->memory;
     if (a->strategy == STRATEGY_COUNT)
         a->strategy = (enum strategy_kind)s->explore.strategy;
     a->budget = a->budget ? a->budget : s->explore.budget;
@@ -389,7 +396,7 @@ static int search(const struct arguments *a, const struct scenario *s, const str
 
 int explore_main(int argc, char **argv)
 {
-    struct arguments a = {.strategy = STRATEGY_COUNT};
+    struct arguments a = {.strategy = STRATEGY_COUNT, .memory = MEMORY_KIND_COUNT};
     struct user_error e = {""};
     int status;
 

@@ -32,6 +32,7 @@ enum {
     OPT_VCD,
     OPT_CHECK_TLB,
     OPT_VALIDATE,
+    OPT_MEMORY,
     OPT_JSON,
     OPT_RESOLVED
 };
@@ -58,6 +59,8 @@ static const struct option_row options[] = {
                        "compare every hit of a translation cache with the tables; a stale one fails the run"},
     [OPT_VALIDATE] = {"--validate", "LIST",
                       "validators that look on: races,heap,locks or all; what they find fails the run"},
+    [OPT_MEMORY] = {"--memory", "MODEL",
+                    "memory of hypervisor code: tso (default), sc, c11 (docs/memory-models.md)"},
     [OPT_JSON] = {"--json", NULL, "one JSON object per scenario on stdout"},
     [OPT_RESOLVED] = {"--print-resolved", NULL, "print the scenario with every default filled in, and stop"},
 };
@@ -81,6 +84,7 @@ struct arguments {
     uint64_t seed, quantum;
     bool json, resolved, check_tlb;
     uint32_t validate;
+    enum memory_kind memory; // MEMORY_KIND_COUNT: what the scenario says
     const char *paths[256];
     unsigned path_count;
 };
@@ -146,6 +150,8 @@ static int take_option(void *ctx, int option, const char *value)
         return 0;
     case OPT_VALIDATE:
         return take_validate(a, value);
+    case OPT_MEMORY:
+        return memory_option(value, &a->memory);
     case OPT_JSON:
         a->json = true;
         return 0;
@@ -454,6 +460,12 @@ static bool is_chosen(const struct arguments *a, const struct scenario *point, u
     return scenario_is_at(point, a->sweep_only);
 }
 
+static void apply_memory(const struct arguments *a, struct scenario *s)
+{
+    if (a->memory != MEMORY_KIND_COUNT)
+        s->memory = a->memory;
+}
+
 // Loads every chosen point of the scenario's sweep, so that a mistake in one is told before any is run. Their
 // number, or -1.
 static int load_points(const struct arguments *a, const struct scenario *s,
@@ -472,6 +484,7 @@ static int load_points(const struct arguments *a, const struct scenario *s,
         }
         if (schedule)
             schedule_file_apply(schedule, point, a->variant);
+        apply_memory(a, point);
         if (!is_chosen(a, point, i))
             scenario_free(point);
         else
@@ -517,11 +530,11 @@ static int pin(struct arguments *a, struct scenario *s, const struct schedule_fi
 
     if (!v)
         return -1;
-    if (f->memory && strcmp(f->memory, "c11") == 0)
-        return user_error_at(
-            e, f->path, f->memory_line, "memory",
-            "this order was found under C11's memory model; the processors of `run` have x86-TSO, "
-            "which may not have it (`sc` and `tso` do)");
+    if (f->memory && strcmp(f->memory, memory_kind_names[s->memory]) != 0)
+        return user_error_at(e, f->path, f->memory_line, "memory",
+                             "this order was found under another memory model than the run's, which is %s; give "
+                             "--memory %s",
+                             memory_kind_names[s->memory], f->memory);
     a->variant = v->name;
     schedule_file_apply(f, s, v->name);
     return 0;
@@ -535,6 +548,8 @@ static int run_scenario(const struct arguments *given, const char *path)
     struct schedule_file *schedule = NULL;
     bool good = s && guests_resolve(s, &e) == 0;
 
+    if (good)
+        apply_memory(&a, s);
     if (good && a.schedule)
         good = (schedule = schedule_file_load(a.schedule, &e)) != NULL && pin(&a, s, schedule, &e) == 0;
     int status = good ? run_loaded(&a, s, schedule) : complain("%s", e.text);
@@ -546,7 +561,7 @@ static int run_scenario(const struct arguments *given, const char *path)
 
 int run_main(int argc, char **argv)
 {
-    struct arguments a = {.record.store = TRACE_ALL};
+    struct arguments a = {.record.store = TRACE_ALL, .memory = MEMORY_KIND_COUNT};
     int status;
 
     if (!usage_take(&usage, argc, argv, take_option, &a, &status))

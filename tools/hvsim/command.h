@@ -3,6 +3,7 @@
 #ifndef TOOLS_HVSIM_COMMAND_H
 #define TOOLS_HVSIM_COMMAND_H
 
+#include "models/memory/memory.h"
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -51,6 +52,9 @@ bool usage_take(const struct usage *u, int argc, char **argv,
 
 // An option's value as a number (0x for hexadecimal) of min..max. 0, or STATUS_USAGE after a message.
 int number_option(const char *option, const char *text, uint64_t min, uint64_t max, uint64_t *out);
+
+// The value of --memory.
+int memory_option(const char *text, enum memory_kind *out);
 
 // "hvsim: MESSAGE" on stderr; returns STATUS_USAGE.
 __attribute__((format(printf, 1, 2))) int complain(const char *format, ...);

@@ -34,6 +34,14 @@ int number_option(const char *option, const char *text, uint64_t min, uint64_t m
     return 0;
 }
 
+int memory_option(const char *text, enum memory_kind *out)
+{
+    for (*out = 0; *out < MEMORY_KIND_COUNT; ++*out)
+        if (strcmp(text, memory_kind_names[*out]) == 0)
+            return 0;
+    return complain("--memory wants tso, sc or c11, got `%s`", text);
+}
+
 void usage_print(const struct usage *u)
 {
     printf("usage: hvsim %s\n\n%s\n", u->synopsis, u->about);

@@ -5,6 +5,7 @@
 #include "models/cpu/native/hooks.h"
 #include "models/cpu/uarch/uarch.h"
 #include "models/mem/core.h"
+#include "models/memory/memory.h"
 #include "traces/trace.h"
 #include <assert.h>
 #include <stdio.h>
@@ -226,6 +227,8 @@ void hw_context_create(struct hw_context *ctx, const char *name, u64 stack_bytes
     x->since_ticks = c->now_ticks;
     native_watch_event(c, &(struct native_event){.kind = NATIVE_EVENT_CREATE, .thread = x->trace_thread});
     x->process = sim_process_create_parked(x->name, c->index, NATIVE_STACK_BYTES, context_body, x);
+    if (c->machine->memory)
+        memory_thread_leaves(c->machine->memory, c->index, x->index); // It knows what its creator knows.
     ctx->id = x->index;
 }
 
@@ -247,6 +250,10 @@ static void switch_accounts(struct pcpu *c, struct native_context *to)
     to->off_ticks += c->now_ticks - to->since_ticks;
     to->since_ticks = c->now_ticks;
     c->native->current = to;
+    if (c->machine->memory) {
+        memory_thread_leaves(c->machine->memory, c->index, from->index);
+        memory_thread_comes(c->machine->memory, c->index, to->index);
+    }
     c->untimed = to->untimed;
     pcpu_set_current(c);
     sim_process_set_rank(to->process, c->index);
@@ -439,6 +446,8 @@ void native_start_ap(struct pcpu *c, uint64_t at_ticks)
     memcpy(&entry, &bsp->vectors->ap_entry, sizeof entry);
     c->now_ticks = at_ticks;
     c->init_pending = false;
+    if (c->machine->memory && pcpu_current)
+        memory_cpu_starts(c->machine->memory, c->index, pcpu_current->index);
     start_processor(c, "ap-boot", entry, (void *)(uintptr_t)bsp->vectors->ap_argument);
     sim_process_start("ap-boot", c->index, NATIVE_STACK_BYTES, ap_body, c);
 }

@@ -5,6 +5,7 @@
 #include "models/cpu/native/hooks.h"
 #include "models/cpu/native/native.h"
 #include "models/mem/core.h"
+#include "models/memory/memory.h"
 #include "traces/trace.h"
 
 struct native_hot native_hot;
@@ -69,6 +70,8 @@ void native_slow_path(struct pcpu *c, const struct native_access *a)
     struct machine *machine = c->machine;
 
     pcpu_slow_path(c, true);
+    if (__builtin_expect(pcpu_current->mem->stores.mode == MEM_STORES_CHOSEN, 0) && a->access != PLACE_BLOCK)
+        mem_store_choose(machine, false);
     if (__builtin_expect(machine->watch != NULL, 0))
         native_watch_point(a);
 }
@@ -89,6 +92,10 @@ void native_store_far(struct pcpu *c, const struct native_access *a)
 
     native_checkpoint(c, a);
     c = pcpu_current;
+    struct memory *memory = c->machine->memory;
+
+    if (__builtin_expect(memory && !(a->access & PLACE_ATOMIC), 0))
+        memory_plain_store(memory, c->index, p, a->size_bytes);
     unsigned kept_bytes = native_hides(c, p) ? a->size_bytes : 0;
 
     if (mem_near(c->mem, c->mem->near_store, p, a->size_bytes)) {
@@ -101,7 +108,8 @@ void native_store_far(struct pcpu *c, const struct native_access *a)
     uint64_t hpa = native_hpa(c, p);
 
     mem_store_push(c, p, kept_bytes, mem_time_store(c, hpa, a->size_bytes));
-    mem_near_learn(c->mem, c->mem->near_store, p, hpa);
+    if (!memory) // It wants to hear of every plain store, so that none is near.
+        mem_near_learn(c->mem, c->mem->near_store, p, hpa);
     native_watch_stored(c);
 }
 

@@ -62,6 +62,12 @@ static inline void native_checkpoint(struct pcpu *c, const struct native_access 
         native_slow_path(c, a);
 }
 
+// The model that says what atomics read and where stores go; NULL: memory does.
+static inline struct memory *native_memory(void)
+{
+    return pcpu_hooked ? pcpu_hooked->machine->memory : NULL;
+}
+
 // The access of the hook that it stands in.
 #define NATIVE_ACCESS(address, bytes, how, memory_order)                                                     \
     (&(struct native_access){.pc = (uint64_t)(uintptr_t)__builtin_return_address(0),                         \

@@ -255,6 +255,24 @@ static void schedule_idle(struct native_watch *w, struct pcpu *c, bool begins);
 static void schedule_stored(struct native_watch *w, struct pcpu *c);
 static void schedule_stand(struct mem_keeper *k, struct pcpu *c);
 
+// What an atomic access that a step carries out reads, or where its store goes.
+static unsigned choose(void *ctx, enum sim_site site, unsigned n)
+{
+    const struct schedule *s = ctx;
+
+    if ((site != SIM_SITE_READ && site != SIM_SITE_ORDER) || !pcpu_current || s->passing != pcpu_current->index)
+        return 0;
+    return s->steps[s->next].older < n ? s->steps[s->next].older : n - 1;
+}
+
+static bool has_older(const struct schedule *s)
+{
+    for (uint32_t i = 0; i < s->count; i++)
+        if (s->steps[i].older)
+            return true;
+    return false;
+}
+
 void schedule_begin(struct schedule *s, struct machine *machine)
 {
     if (!s || !s->count)
@@ -275,6 +293,8 @@ void schedule_begin(struct schedule *s, struct machine *machine)
                                      .idle = schedule_idle,
                                      .stored = schedule_stored};
     native_watch_add(machine, &s->watch);
+    if (has_older(s))
+        sim_choose_install(choose, s);
 }
 
 static void note(const struct schedule *s, uint32_t i, const char *kind, uint64_t tick)
@@ -300,6 +320,8 @@ static void note(const struct schedule *s, uint32_t i, const char *kind, uint64_
 static void stop(struct schedule *s, uint64_t now_ticks)
 {
     native_watch_remove(s->machine, &s->watch);
+    if (has_older(s))
+        sim_choose_install(NULL, NULL);
     for (uint32_t i = 0; i < s->cpu_count; i++)
         mem_store_let_all_go(s->machine->cpus[i], now_ticks);
 }

@@ -4,7 +4,7 @@
 //   step    = "cpu" NUMBER  FILE ":" place  [access]  [kind]  ["x" COUNT]  ["?"]  ["#" remark]
 //   place   = LINE | FUNCTION ["+" LINES] | FUNCTION "#" ORDINAL ["@" CALLER]
 //   access  = "read" | "write" | "atomic" | "block" | "any" (the default; of a drain: "write")
-//   kind    = "drain" | "interrupt"
+//   kind    = "drain" | "interrupt" | "older" K
 #include "models/cpu/native/schedule.h"
 
 #include <ctype.h>
@@ -86,6 +86,8 @@ static bool parse_word(const char *word, struct schedule_step *out)
 
     if (strcmp(word, "?") == 0)
         out->optional = true;
+    else if (strncmp(word, "older", 5) == 0)
+        return number(word + 5, &out->older) && out->older;
     else if (*word == 'x')
         return number(word + 1, &out->count) && out->count;
     else if (access)
@@ -118,8 +120,8 @@ bool schedule_parse(const char *text, struct schedule_step *out, char *error, si
     while (next_word(&text, word, sizeof word))
         if (!parse_word(word, out)) {
             snprintf(error, error_size,
-                     "`%s` is not known; expected read, write, atomic, block, any, drain, interrupt, xCOUNT "
-                     "or ?",
+                     "`%s` is not known; expected read, write, atomic, block, any, drain, interrupt, "
+                     "olderK, xCOUNT or ?",
                      word);
             return false;
         }
@@ -130,7 +132,7 @@ bool schedule_parse(const char *text, struct schedule_step *out, char *error, si
 
 void schedule_step_text(const struct schedule_step *step, char *text, size_t size)
 {
-    char place[32] = "", count[16] = "";
+    char place[32] = "", count[16] = "", older[24] = "";
     bool plain = step->access == kinds[step->kind].access;
     const char *access = places_access_word(step->access);
 
@@ -138,10 +140,12 @@ void schedule_step_text(const struct schedule_step *step, char *text, size_t siz
         snprintf(place, sizeof place, "#%u", step->ordinal);
     else if (step->line)
         snprintf(place, sizeof place, "%s%u", *step->function ? "+" : "", step->line);
+    if (step->older)
+        snprintf(older, sizeof older, " older%u", step->older);
     if (step->count > 1)
         snprintf(count, sizeof count, " x%u", step->count);
-    snprintf(text, size, "cpu%u %s:%s%s%s%s%s%s%s%s%s%s", step->cpu, step->file, step->function, place,
+    snprintf(text, size, "cpu%u %s:%s%s%s%s%s%s%s%s%s%s%s", step->cpu, step->file, step->function, place,
              *step->caller ? "@" : "", step->caller, plain || !access ? "" : " ",
              plain || !access ? "" : access, step->kind == SCHEDULE_ACCESS ? "" : " ",
-             step->kind == SCHEDULE_ACCESS ? "" : kinds[step->kind].word, count, step->optional ? " ?" : "");
+             step->kind == SCHEDULE_ACCESS ? "" : kinds[step->kind].word, older, count, step->optional ? " ?" : "");
 }

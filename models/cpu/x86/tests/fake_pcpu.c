@@ -220,6 +220,11 @@ void mem_store_drain(struct pcpu *c)
     (void)c;
 }
 
+void mem_store_before_guest(struct pcpu *c)
+{
+    (void)c;
+}
+
 // --- Fakes of models/mem/core.h: what accesses call that do not hit the first-level cache. ---
 
 uint32_t mem_line_load_miss(struct mem_core *m, uint64_t line)
