@@ -85,6 +85,19 @@ static void point(struct native_watch *w, const struct native_access *a)
         return;
     if (k->races)
         races_access(k->races, a);
+    if (k->heap && a->p)
+        heap_access(k->heap, a);
+    if (k->locks)
+        locks_access(k->locks, a);
+}
+
+static void note(struct check *k, const struct native_note *n)
+{
+    if (k->heap)
+        heap_note(k->heap, n);
+    if (n->kind == NATIVE_NOTE_PAGES)
+        owners_set(&k->owners, (uint64_t)(uintptr_t)n->p, n->bytes,
+                   (uint8_t)((n->owner + 1) | (n->content ? OWNERS_CONTENT : 0)));
 }
 
 static void event(struct native_watch *w, struct pcpu *c, const struct native_event *e)
@@ -95,6 +108,23 @@ static void event(struct native_watch *w, struct pcpu *c, const struct native_ev
         calls(k, c, e);
     if (k->races)
         races_event(k->races, c, e);
+    if (e->kind == NATIVE_EVENT_SWITCH)
+        check_thread(k, e->thread)->live = true;
+    else if (e->kind == NATIVE_EVENT_END)
+        check_thread(k, native_context_thread(c))->live = false;
+    else if (e->kind == NATIVE_EVENT_NOTE)
+        note(k, e->note);
+    if (k->locks)
+        locks_event(k->locks, c, e);
+}
+
+static void idle(struct native_watch *w, struct pcpu *c, bool begins)
+{
+    struct check *k = (struct check *)w;
+
+    (void)c, (void)begins;
+    if (k->locks)
+        locks_progress(k->locks);
 }
 
 // --- Life. ---
@@ -109,6 +139,10 @@ struct check *check_create(struct machine *machine, uint32_t kinds)
     k->kinds = kinds;
     if (kinds & (1u << CHECK_RACES))
         k->races = races_create(k);
+    if (kinds & (1u << CHECK_HEAP))
+        k->heap = heap_create(k);
+    if (kinds & (1u << CHECK_LOCKS))
+        k->locks = locks_create(k);
     return k;
 }
 
@@ -117,6 +151,9 @@ void check_destroy(struct check *k)
     if (!k)
         return;
     races_destroy(k->races);
+    heap_destroy(k->heap);
+    locks_destroy(k->locks);
+    owners_free(&k->owners);
     check_table_clear(&k->stacks.index, NULL);
     check_table_clear(&k->reports.seen, NULL);
     free(k->reports.rows);
@@ -132,17 +169,23 @@ void check_begin(struct check *k)
     k->reports.count = 0;
     check_table_clear(&k->reports.seen, NULL);
     memset(k->threads, 0, k->thread_capacity * sizeof *k->threads);
+    owners_free(&k->owners);
     if (k->races)
         races_begin(k->races);
-    k->watch = (struct native_watch){.rank = NATIVE_WATCH_LOOKS, .point = point, .event = event};
+    if (k->heap)
+        heap_begin(k->heap);
+    if (k->locks)
+        locks_begin(k->locks);
+    k->watch = (struct native_watch){.rank = NATIVE_WATCH_LOOKS, .point = point, .idle = idle, .event = event};
     native_watch_add(k->machine, &k->watch);
 }
 
-void check_end(struct check *k, bool idle)
+void check_end(struct check *k, bool no_more)
 {
-    (void)idle;
     if (!k)
         return;
+    if (k->locks)
+        locks_end(k->locks, no_more);
     native_watch_remove(k->machine, &k->watch);
     check_reports_write(k);
 }

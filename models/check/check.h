@@ -17,8 +17,9 @@ struct check *check_create(struct machine *machine, uint32_t kinds);
 void check_destroy(struct check *k);
 // Before a run, outside of simulated time: nothing is known. NULL: there are no validators.
 void check_begin(struct check *k);
-// After a run, before its trace ends: writes what was found. `idle`: nothing could ever happen again.
-void check_end(struct check *k, bool idle);
+// After a run, before its trace ends: writes what was found. `no_more`: nothing could ever happen
+// again although guests are not done.
+void check_end(struct check *k, bool no_more);
 // How many different findings the run had, of those with this kind of violation; NULL: of all.
 uint32_t check_found(const struct check *k, const char *violation);
 

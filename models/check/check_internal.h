@@ -4,6 +4,7 @@
 #define MODELS_CHECK_CHECK_INTERNAL_H
 
 #include "models/check/check.h"
+#include "models/check/owners.h"
 #include "models/cpu/native/native.h"
 #include "models/cpu/native/watch.h"
 
@@ -65,6 +66,7 @@ struct lock_check;
 
 // A thread as all validators know it.
 struct check_thread {
+    bool live;              // Was switched to and has not ended
     uint32_t stack;         // Its call stack now
     uint32_t untimed_stack; // When its untimed phase began
 };
@@ -77,6 +79,7 @@ struct check {
     struct check_thread *threads; // By number
     uint32_t thread_capacity;
     struct check_reports reports;
+    struct owners owners;
     struct races *races;
     struct heap_check *heap;
     struct lock_check *locks;
@@ -101,7 +104,21 @@ void races_access(struct races *r, const struct native_access *a);
 void races_event(struct races *r, const struct pcpu *c, const struct native_event *e);
 // Memory has a new owner or none: what was done with it before does not count.
 void races_forget(struct races *r, uint64_t address, uint64_t bytes);
-// Content that guests share with software: what they do at once is theirs.
-void races_ignore(struct races *r, uint64_t address, uint64_t bytes, bool ignore);
+
+struct heap_check *heap_create(struct check *k);
+void heap_destroy(struct heap_check *h);
+void heap_begin(struct heap_check *h);
+void heap_access(struct heap_check *h, const struct native_access *a);
+void heap_note(struct heap_check *h, const struct native_note *n);
+
+struct lock_check *locks_create(struct check *k);
+void locks_destroy(struct lock_check *l);
+void locks_begin(struct lock_check *l);
+void locks_access(struct lock_check *l, const struct native_access *a);
+void locks_event(struct lock_check *l, const struct pcpu *c, const struct native_event *e);
+// A processor halts or a guest goes on: there is progress.
+void locks_progress(struct lock_check *l);
+// The run is over; `idle`: nothing could ever happen again.
+void locks_end(struct lock_check *l, bool idle);
 
 #endif

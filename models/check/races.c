@@ -35,7 +35,6 @@ struct races {
     struct check *check;
     struct shadow shadow;
     struct check_table syncs;   // By address
-    struct check_table ignored; // By page number
     struct race_thread *threads;
     uint32_t thread_capacity;
     struct clock mail[HW_BOOT_CPUS_MAX * HW_ARENA_HOSTS_MAX]; // Who sent interrupts to a processor
@@ -119,7 +118,8 @@ static bool is_watched(const struct races *r, uint64_t address)
 {
     if (address - HW_IMAGE_BASE < r->check->machine->image->bytes)
         return false; // Constants
-    return !check_table_find(&r->ignored, address >> CHECK_PAGE_SHIFT);
+    // What guests share with software is not software's to order.
+    return !(owners_of(&r->check->owners, address) & OWNERS_CONTENT);
 }
 
 static void access_bytes(struct races *r, uint32_t thread, const struct native_access *a)
@@ -281,6 +281,14 @@ void races_event(struct races *r, const struct pcpu *c, const struct native_even
     case NATIVE_EVENT_UNTIMED:
         meet_all(r, self);
         break;
+    case NATIVE_EVENT_NOTE: // A new owner of memory has nothing to do with who had it before.
+        if (e->note->kind == NATIVE_NOTE_ALLOC)
+            races_forget(r, (uint64_t)(uintptr_t)e->note->p, e->note->room_bytes);
+        else if (e->note->kind == NATIVE_NOTE_PAGES && e->note->owner && !e->note->content)
+            races_forget(r, (uint64_t)(uintptr_t)e->note->p, e->note->bytes);
+        break;
+    case NATIVE_EVENT_INTERRUPT_END:
+    case NATIVE_EVENT_END:
     case NATIVE_EVENT_CALL:
     case NATIVE_EVENT_RETURN:
         break;
@@ -290,12 +298,6 @@ void races_event(struct races *r, const struct pcpu *c, const struct native_even
 void races_forget(struct races *r, uint64_t address, uint64_t bytes)
 {
     shadow_forget(&r->shadow, address, bytes);
-}
-
-void races_ignore(struct races *r, uint64_t address, uint64_t bytes, bool ignore)
-{
-    for (uint64_t at = address; at < address + bytes; at += 1u << CHECK_PAGE_SHIFT)
-        *check_table_slot(&r->ignored, at >> CHECK_PAGE_SHIFT) = ignore ? r : NULL;
 }
 
 // --- Life. ---
@@ -321,7 +323,6 @@ static void forget_all(struct races *r)
     for (uint32_t i = 0; i < sizeof r->mail / sizeof *r->mail; i++)
         clock_free(&r->mail[i]);
     check_table_clear(&r->syncs, free_sync);
-    check_table_clear(&r->ignored, NULL);
     shadow_free(&r->shadow);
 }
 

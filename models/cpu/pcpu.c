@@ -105,7 +105,8 @@ void pcpu_update_limit(struct pcpu *c)
     if (mem_hidden_drain_ticks < limit)
         limit = mem_hidden_drain_ticks;
     if ((c->irq_pending && c->irqs_enabled) || (c->nmi_pending && !c->nmi_blocked) || c->machine->stopping ||
-        host_is_off(c) || c->machine->watch || c->mem->stores.mode == MEM_STORES_CHOSEN)
+        host_is_off(c) || (c->machine->watch && c->mode != PCPU_GUEST) ||
+        c->mem->stores.mode == MEM_STORES_CHOSEN)
         limit = 0;
     c->limit_ticks = limit;
 }
@@ -443,5 +444,7 @@ void pcpu_set_mode(struct pcpu *c, enum pcpu_mode mode)
 {
     native_settle(c);
     c->mode = mode;
+    if (c->machine->watch && c == pcpu_current) // They look at hypervisor code only.
+        pcpu_update_limit(c);
     pcpu_show(c);
 }

@@ -286,6 +286,7 @@ void hw_switch_to_and_exit(struct hw_context *prev, struct hw_context *next)
 
     assert(!c->irqs_enabled && prev->id == from->index && from != to);
     pcpu_checkpoint(c);
+    native_watch_event(c, &(struct native_event){.kind = NATIVE_EVENT_END});
     switch_accounts(c, to);
     from->dead = true;
     from->next_on_exit = to;
@@ -352,6 +353,7 @@ void native_take_interrupt(struct pcpu *c)
     native_watch_event(c, &(struct native_event){.kind = NATIVE_EVENT_INTERRUPT});
     enter_hv(current(c), &(struct hv_call){.fn = (uint64_t)(uintptr_t)c->vectors->interrupt, .a0 = vector});
     c = pcpu_current;
+    native_watch_event(c, &(struct native_event){.kind = NATIVE_EVENT_INTERRUPT_END});
     assert(!c->irqs_enabled && "an interrupt handler returned with interrupts enabled");
     pcpu_charge_cycles(c, c->uarch->op.iret_cycles);
     pcpu_set_mode(c, mode);
@@ -373,6 +375,7 @@ void native_take_nmi(struct pcpu *c)
     native_watch_event(c, &(struct native_event){.kind = NATIVE_EVENT_INTERRUPT});
     enter_hv(current(c), &(struct hv_call){.fn = (uint64_t)(uintptr_t)c->vectors->nmi});
     c = pcpu_current;
+    native_watch_event(c, &(struct native_event){.kind = NATIVE_EVENT_INTERRUPT_END});
     pcpu_charge_cycles(c, c->uarch->op.iret_cycles);
     pcpu_set_mode(c, mode);
     c->irqs_enabled = irqs;

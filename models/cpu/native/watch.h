@@ -31,6 +31,25 @@ struct native_access {
     uint8_t order;          // Of atomics and fences
 };
 
+// What hypervisor code told (hv/hw/note.h, whose arguments these are).
+enum native_note_kind {
+    NATIVE_NOTE_ALLOC,
+    NATIVE_NOTE_FREE,
+    NATIVE_NOTE_PAGES,
+    NATIVE_NOTE_LOCK,
+    NATIVE_NOTE_SRCU,
+    NATIVE_NOTE_USER_RETURN,
+};
+struct native_note {
+    enum native_note_kind kind;
+    uint32_t what, mode, rank, index, owner;
+    bool content;
+    uint64_t pc; // What the call returns to
+    const void *p;
+    uint64_t bytes, room_bytes;
+    const uint32_t *preempt_count, *srcu_depth;
+};
+
 // What happens beside accesses and orders them, or tells who made them. `c` is the processor that executes,
 // its current thread the one that it happens to, unless said otherwise.
 enum native_event_kind {
@@ -41,6 +60,9 @@ enum native_event_kind {
     NATIVE_EVENT_SWITCH,    // The processor goes on with `thread`.
     NATIVE_EVENT_SEND,      // Sends an interrupt, NMI or INIT to the processor `cpu`.
     NATIVE_EVENT_INTERRUPT, // A handler begins.
+    NATIVE_EVENT_INTERRUPT_END,
+    NATIVE_EVENT_END, // The thread has done its last; a switch follows.
+    NATIVE_EVENT_NOTE,      // Software tells something of itself.
     NATIVE_EVENT_UNTIMED,   // An untimed set-up phase begins or ends: its accesses and calls are not seen.
 };
 struct native_event {
@@ -50,6 +72,7 @@ struct native_event {
     uint64_t pc;
     const void *p;
     uint64_t bytes;
+    const struct native_note *note;
 };
 
 enum native_watch_rank {
