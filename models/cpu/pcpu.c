@@ -105,7 +105,8 @@ void pcpu_update_limit(struct pcpu *c)
     if (mem_hidden_drain_ticks < limit)
         limit = mem_hidden_drain_ticks;
     if ((c->irq_pending && c->irqs_enabled) || (c->nmi_pending && !c->nmi_blocked) || c->machine->stopping ||
-        host_is_off(c) || c->machine->watch || c->mem->stores.mode == MEM_STORES_CHOSEN)
+        host_is_off(c) || (c->machine->watch && c->mode != PCPU_GUEST) ||
+        c->mem->stores.mode == MEM_STORES_CHOSEN)
         limit = 0;
     c->limit_ticks = limit;
 }
@@ -147,6 +148,7 @@ void pcpu_send(struct pcpu *to, enum pcpu_message_kind kind, uint8_t vector, boo
 {
     if (host_is_off(to))
         return;
+    native_watch_event(pcpu_current, &(struct native_event){.kind = NATIVE_EVENT_SEND, .cpu = to->index});
     if (to->mode == PCPU_OFF) { // It waits for SIPI since reset (SDM 8.4.3) and takes nothing else.
         if (kind == PCPU_MSG_SIPI)
             native_start_ap(to, at_ticks);
@@ -442,5 +444,7 @@ void pcpu_set_mode(struct pcpu *c, enum pcpu_mode mode)
 {
     native_settle(c);
     c->mode = mode;
+    if (c->machine->watch && c == pcpu_current) // They look at hypervisor code only.
+        pcpu_update_limit(c);
     pcpu_show(c);
 }

@@ -3,6 +3,7 @@
 #include "sim/explore/explore.h"
 #include "models/apic/assigned_msi.h"
 #include "models/apic/lapic.h"
+#include "models/check/check.h"
 #include "models/cpu/native/native.h"
 #include "models/cpu/uarch/uarch.h"
 #include "models/cpu/x86/replay_run.h"
@@ -30,6 +31,7 @@ struct sim_machine {
     struct guest_set guests; // Programs of every vCPU, in the order of VMs and vCPUs.
     struct image_set images; // Machine code, by VM.
     struct orders *orders;
+    struct check *check; // NULL: no validators
     uint32_t guests_left; // Streams and native guests of vCPUs, images of VMs.
     uint64_t quantum_cycles;
     bool ran; // Since the last start-over.
@@ -243,6 +245,8 @@ static int build(struct sim_machine *m, const struct machine_options *o, struct 
         m->machine.tlb_check = mmu_check_create(trace_guest_violation);
     if (create_cpus(m, e) || register_programs(m, e))
         return -1;
+    if (o->validate | m->scenario->validate)
+        m->check = check_create(&m->machine, o->validate | m->scenario->validate);
     if (m->scenario->memory == MEMORY_C11 && !(m->machine.memory = memory_create(m->machine.cpu_count)))
         return user_error_at(e, m->scenario->path, 0, "run.memory", "out of memory");
     return orders_create(m->scenario, &m->machine, &m->orders, e);
@@ -284,6 +288,7 @@ void machine_destroy(struct sim_machine *m)
     free(m->machine.cpus);
     link_destroy(m->machine.link);
     orders_destroy(m->orders);
+    check_destroy(m->check);
     replay_forget(&m->machine);
     trace_port_destroy(&m->machine);
     assigned_msi_destroy(m->machine.assigned);
@@ -489,6 +494,7 @@ static void simulate(struct sim_machine *m, const struct hw_bootinfo *const *inf
     struct schedule *order = orders_of(m->orders, m->scenario, m->run->variant);
 
     schedule_begin(order, hw);
+    check_begin(m->check);
     for (uint32_t h = 0; h < hw->host_count; h++)
         native_boot(boot_processor(hw, h), info[h]);
     if (m->run->explore)
@@ -507,6 +513,7 @@ static void simulate(struct sim_machine *m, const struct hw_bootinfo *const *inf
     m->run->steps = order ? schedule_count(order) : 0;
     m->run->steps_passed = order ? schedule_passed(order) : 0;
     schedule_end(order, hw);
+    check_end(m->check, m->end == MACHINE_IDLE);
     hw->stopping = true;
     native_stop(hw);
 }

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // A scenario written back with every default filled in.
 #include "hv/api.h"
+#include "models/check/words.h"
 #include "sim/explore/strategy.h"
 #include "sim/scenario/cpu_features.h"
 #include "sim/scenario/scenario.h"
@@ -494,9 +495,18 @@ static void print_run(const struct scenario *s, FILE *out)
         fprintf(out, "%s check_tlb: on", between);
         between = ",";
     }
-    if (s->memory != MEMORY_TSO)
+    if (s->memory != MEMORY_TSO) {
         fprintf(out, "%s memory: %s", between, memory_kind_names[s->memory]);
-    if (s->until_ns || s->check_tlb || s->memory != MEMORY_TSO)
+        between = ",";
+    }
+    if (s->validate) {
+        char list[CHECK_LIST_BYTES];
+
+        check_list(s->validate, list);
+        fprintf(out, "%s validate: \"%s\"", between, list);
+        between = ",";
+    }
+    if (*between == ',')
         fputs(" }\n", out);
 }
 

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Gives a scenario file's text meaning: units, ranges, references, defaults.
 #include "sim/scenario/scenario.h"
+#include "models/check/words.h"
 #include "sim/explore/strategy.h"
 #include "sim/scenario/load.h"
 #include "sim/scenario/quantity.h"
@@ -134,6 +135,20 @@ int load_word(struct loader *l, const char *field, const char *text, const char 
     return load_error(l, field, "`%s` is not known; expected one of: %s", text, all);
 }
 
+static int load_validate(struct loader *l, struct scenario *s)
+{
+    const char *text = l->raw->run->validate, *unknown;
+    size_t bytes;
+
+    if (!text)
+        return 0;
+    s->validate = check_parse(text, &unknown, &bytes);
+    if (s->validate)
+        return 0;
+    return load_error(l, "run.validate", "`%.*s` is no validator; expected a list of %s", (int)bytes, unknown,
+                      check_words());
+}
+
 static int load_machine(struct loader *l, struct scenario *s)
 {
     static const char *const arches[] = {"x86"};
@@ -146,10 +161,11 @@ static int load_machine(struct loader *l, struct scenario *s)
     s->uarch_line = yaml_line(&l->y, "machine.uarch");
     if (load_uarch_name(l, "machine.uarch", s->uarch))
         return -1;
-    if (l->raw->run &&
-        (load_time(l, "run.until", l->raw->run->until, &s->until_ns) ||
-         load_flag(l, "run.check_tlb", l->raw->run->check_tlb, 1, &s->check_tlb) ||
-         load_word(l, "run.memory", l->raw->run->memory, memory_kind_names, MEMORY_KIND_COUNT, &memory)))
+    if (l->raw->run && (load_time(l, "run.until", l->raw->run->until, &s->until_ns) ||
+                        load_flag(l, "run.check_tlb", l->raw->run->check_tlb, 1, &s->check_tlb) ||
+                        load_word(l, "run.memory", l->raw->run->memory, memory_kind_names, MEMORY_KIND_COUNT,
+                                  &memory) ||
+                        load_validate(l, s)))
         return -1;
     s->memory = (enum memory_kind)memory;
     return 0;

@@ -184,6 +184,7 @@ struct scenario {
     uint32_t overcommit;       // 1: the VMs of a host may have more memory than it.
     uint64_t until_ns;  // Simulated time at which the run ends at the latest; 0: when the guests are done
     uint32_t check_tlb; // 1: compare every hit of a translation cache with the tables (docs/tlb-checker.md)
+    uint32_t validate;  // Bit set of enum check_kind: validators that look on (docs/validators.md)
     struct scenario_explore explore;
     enum memory_kind memory; // Model of hypervisor code's memory (docs/memory-models.md)
     struct scenario_vm *vms;

@@ -82,6 +82,7 @@ static const cyaml_schema_field_t program_fields[] = {
 
 static const cyaml_schema_field_t run_fields[] = {TEXT(struct raw_run, until), TEXT(struct raw_run, check_tlb),
                                                     TEXT(struct raw_run, memory),
+                                                    TEXT(struct raw_run, validate),
                                                     CYAML_FIELD_END};
 
 static const cyaml_schema_field_t explore_fields[] = {

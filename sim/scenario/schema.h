@@ -105,7 +105,7 @@ struct raw_link {
     char *bandwidth, *latency, *mtu, *packet, *queue;
 };
 struct raw_run {
-    char *until, *check_tlb, *memory;
+    char *until, *check_tlb, *memory, *validate;
 };
 struct raw_explore {
     char *from, *until, *strategy, *depth, *budget;

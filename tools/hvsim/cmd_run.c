@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // hvsim run: simulates scenarios, every variant, and checks what they expect.
+#include "models/check/words.h"
 #include "models/cpu/uarch/uarch.h"
 #include "sim/machine/guests.h"
 #include "sim/machine/machine.h"
@@ -30,6 +31,7 @@ enum {
     OPT_HV,
     OPT_VCD,
     OPT_CHECK_TLB,
+    OPT_VALIDATE,
     OPT_MEMORY,
     OPT_JSON,
     OPT_RESOLVED
@@ -55,6 +57,8 @@ static const struct option_row options[] = {
     [OPT_VCD] = {"--vcd", "FILE", "value changes of processor modes and interrupt lines, for a wave viewer"},
     [OPT_CHECK_TLB] = {"--check-tlb", NULL,
                        "compare every hit of a translation cache with the tables; a stale one fails the run"},
+    [OPT_VALIDATE] = {"--validate", "LIST",
+                      "validators that look on: races,heap,locks or all; what they find fails the run"},
     [OPT_MEMORY] = {"--memory", "MODEL",
                     "memory of hypervisor code: tso (default), sc, c11 (docs/memory-models.md)"},
     [OPT_JSON] = {"--json", NULL, "one JSON object per scenario on stdout"},
@@ -79,6 +83,7 @@ struct arguments {
     struct record_options record;
     uint64_t seed, quantum;
     bool json, resolved, check_tlb;
+    uint32_t validate;
     enum memory_kind memory; // MEMORY_KIND_COUNT: what the scenario says
     const char *paths[256];
     unsigned path_count;
@@ -92,6 +97,18 @@ static int take_path(struct arguments *a, const char *path)
         return complain("more than 256 scenarios");
     a->paths[a->path_count++] = path;
     return 0;
+}
+
+static int take_validate(struct arguments *a, const char *list)
+{
+    const char *unknown;
+    size_t bytes;
+
+    a->validate = check_parse(list, &unknown, &bytes);
+    if (a->validate)
+        return 0;
+    return complain("--validate: `%.*s` is no validator; expected a list of %s", (int)bytes, unknown,
+                    check_words());
 }
 
 static int take_option(void *ctx, int option, const char *value)
@@ -131,6 +148,8 @@ static int take_option(void *ctx, int option, const char *value)
     case OPT_CHECK_TLB:
         a->check_tlb = true;
         return 0;
+    case OPT_VALIDATE:
+        return take_validate(a, value);
     case OPT_MEMORY:
         return memory_option(value, &a->memory);
     case OPT_JSON:
@@ -280,7 +299,8 @@ static struct sim_machine *create_machine(const struct arguments *a, const struc
                                           struct user_error *e)
 {
     const struct machine_options o = {
-        .hv_path = a->hv, .vcd_path = a->vcd, .quantum_cycles = a->quantum, .check_tlb = a->check_tlb};
+        .hv_path = a->hv, .vcd_path = a->vcd, .quantum_cycles = a->quantum, .check_tlb = a->check_tlb,
+        .validate = a->validate};
 
     return machine_create(s, &o, e);
 }

@@ -33,7 +33,12 @@ void __tsan_func_entry(void *caller)
     (void)caller;
     struct pcpu *c = pcpu_hooked;
 
-    if (!c || !native_hot.calls)
+    if (!c)
+        return;
+    if (__builtin_expect(c->machine->watch != NULL, 0))
+        native_watch_event(c, &(struct native_event){.kind = NATIVE_EVENT_CALL,
+                                                     .pc = (uint64_t)(uintptr_t)__builtin_return_address(0)});
+    if (!native_hot.calls)
         return;
     uint64_t offset = (uint64_t)(uintptr_t)__builtin_return_address(0) - native_hot.map.text_base;
 
@@ -50,7 +55,11 @@ void __tsan_func_exit(void)
 {
     struct pcpu *c = pcpu_hooked;
 
-    if (c && native_hot.calls)
+    if (!c)
+        return;
+    if (__builtin_expect(c->machine->watch != NULL, 0))
+        native_watch_event(c, &(struct native_event){.kind = NATIVE_EVENT_RETURN});
+    if (native_hot.calls)
         trace_call_end(c->trace, native_thread(c), c->now_ticks);
 }
 

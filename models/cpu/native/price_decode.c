@@ -425,6 +425,9 @@ void price_insn_hook(struct price_insn *p, const struct price_elf *elf, const st
     } else if (has_prefix(name, "__tsan_") || has_prefix(name, "__sanitizer_cov_")) {
         p->hook = PRICE_HOOK_ACCESS;
         p->hook_arguments = strstr(name, "_range") != NULL || strstr(name, "vptr") != NULL ? RDI | RSI : RDI;
+    } else if (has_prefix(name, "hw_note_")) { // hv/hw/note.h
+        p->hook = PRICE_HOOK_ACCESS;
+        p->hook_arguments = RDI | RSI | RDX | RCX;
     }
     if (p->hook != PRICE_HOOK_NONE && p->jump) {
         p->hook = PRICE_HOOK_RETURN;
