@@ -174,6 +174,14 @@ static void print_image(const struct scenario *s, const struct scenario_program 
         fprintf(out, "%s%s", i ? ", " : "\n      hide: [", name);
     }
     fputs(p->hide_count ? "]" : "", out);
+    if (p->input) {
+        fputs("\n      input: ", out);
+        scenario_quote(out, relative(s, p->input));
+    }
+    if (p->script) {
+        fputs("\n      script: ", out);
+        scenario_quote(out, p->script);
+    }
     if (p->flat)
         fprintf(out, "\n      load: 0x%" PRIx64, p->load);
 }

@@ -8,6 +8,7 @@
 
 #include "hv/knobs.h"
 #include "hv/vmm/config.h"
+#include "sim/scenario/console_script.h"
 #include "sim/scenario/user_error.h"
 #include <stdbool.h>
 #include <stdint.h>
@@ -41,6 +42,10 @@ struct scenario_program {
     uint32_t module_count;
     struct vmm_cpuid_bit *hide; // Features that its CPUID does not show.
     uint32_t hide_count;
+    // What is typed at its console; at most one of the two is given (NULL: not).
+    char *input;                  // A file of which each byte is.
+    char *script;                 // Text of a script,
+    struct console_script typing; // and its steps.
     bool flat;     // A flat binary.
     uint64_t load; // Its address.
     uint32_t line;

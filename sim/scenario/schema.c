@@ -2,7 +2,7 @@
 #include "sim/scenario/schema.h"
 #include <string.h>
 
-enum { TEXT_MAX = 64 << 10 };
+enum { TEXT_MAX = 64 << 10, SCRIPT_MAX = 16 << 20 };
 
 static const char *const action_args[] = {
     "gsi",    "level",          "vector",        "dest",          "mode",   "vcpu",  "slot",
@@ -78,7 +78,9 @@ static const cyaml_schema_field_t link_fields[] = {
 static const cyaml_schema_field_t program_fields[] = {
     TEXT_NEEDED(struct raw_program, image), TEXT(struct raw_program, append), TEXT(struct raw_program, initrd),
     TEXT(struct raw_program, load), LIST("modules", struct raw_program, modules, &text_entry),
-    LIST("hide", struct raw_program, hide, &text_entry), CYAML_FIELD_END};
+    LIST("hide", struct raw_program, hide, &text_entry), TEXT(struct raw_program, input),
+    CYAML_FIELD_STRING_PTR("script", CYAML_FLAG_POINTER | CYAML_FLAG_OPTIONAL, struct raw_program, script, 0, SCRIPT_MAX),
+    CYAML_FIELD_END};
 
 static const cyaml_schema_field_t run_fields[] = {TEXT(struct raw_run, until), TEXT(struct raw_run, check_tlb),
                                                     CYAML_FIELD_END};

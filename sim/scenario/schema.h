@@ -28,7 +28,7 @@ struct raw_slot {
     char *slot, *gpa, *size, *page, *readonly, *log_dirty;
 };
 struct raw_program {
-    char *image, *append, *initrd, *load;
+    char *image, *append, *initrd, *load, *input, *script;
     char **modules, **hide;
     unsigned modules_count, hide_count;
 };

@@ -21,6 +21,7 @@ int boot_option_take(struct boot_arguments *a, int option, const char *value)
         [BOOT_MEMORY] = &a->boot.memory, [BOOT_LOAD] = &a->boot.load,
         [BOOT_UARCH] = &a->boot.uarch,   [BOOT_UNTIL] = &a->boot.until,
         [BOOT_HIDE] = &a->boot.hide,     [BOOT_INITRD] = &a->boot.initrd,
+        [BOOT_INPUT] = &a->boot.input,   [BOOT_SCRIPT] = &a->boot.script,
         [BOOT_CONSOLE] = &a->console,    [BOOT_HV] = &a->hv};
 
     if (option == BOOT_MODULE)

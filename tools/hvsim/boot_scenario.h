@@ -11,6 +11,7 @@ struct boot_options {
     const char *hide; // Names with commas between them.
     const char *modules[SCENARIO_MODULES_MAX];
     uint32_t module_count;
+    const char *input, *script; // Files; input `-`: standard input.
     const char *cpus, *memory, *uarch, *until;
     bool nested;
 };
