@@ -17,7 +17,7 @@
 #define UART_PORTS 8u
 #define UART_GSI 4u
 #define UART_FIFO_BYTES 16u
-#define UART_CLOCK_HZ 1843200u    // The crystal; / 16 / divisor is the baud rate.
+#define UART_CLOCK_HZ 1843200u     // The crystal; / 16 / divisor is the baud rate.
 #define UART_TIMEOUT_CHARACTERS 4u // 8.6.1: how long a FIFO below its trigger level lies untouched.
 
 #define UART_DATA 0u // RBR, THR, DLL

@@ -7,13 +7,14 @@
 //                        of its VM.
 //   port 0xd14  END      out, 4 bytes: bits 7:0 the number of a VM whose guest has ended, 15:8 how
 //                        (enum guest_end), 31:16 the code that it ended with, 0xffff: that or a larger one.
-//   port 0xd20  INPUT    in, 4 bytes; + 4 * the number of a VM, below BOARD_INPUT_VMS: takes the next byte that
+//   port 0xd20  INPUT    in, 4 bytes; + 4 * the number of a VM, below BOARD_INPUT_VMS: takes the next byte
+//   that
 //                        is typed at its console. Bits 7:0 the byte; it begins, after the one before it or
 //                        after what the guest showed last, 15:8 so many characters' times and 31:16 so many
 //                        milliseconds later. BOARD_INPUT_NONE: nothing, until the guest shows more.
 //
-// Others are write only; reads are all ones. The simulator's user sees what CONSOLE and END say and types what
-// INPUT reads; no software does.
+// Others are write only; reads are all ones. The simulator's user sees what CONSOLE and END say and types
+// what INPUT reads; no software does.
 #ifndef HV_HW_BOARD_H
 #define HV_HW_BOARD_H
 
@@ -29,17 +30,17 @@
 #define BOARD_INPUT_NONE 0xffffffffu
 #define BOARD_INPUT_MS_MAX 0xfffeu
 
-static inline u32 board_console(u32 vm, u8 byte)
+static inline u32 board_console(u32 number, u8 byte)
 {
-    return vm << 8 | byte;
+    return number << 8 | byte;
 }
 static inline u32 board_input(u8 byte, u8 pause_characters, u16 pause_ms)
 {
     return (u32)pause_ms << 16 | (u32)pause_characters << 8 | byte;
 }
-static inline u32 board_end(u32 vm, enum guest_end how, u64 code)
+static inline u32 board_end(u32 number, enum guest_end how, u64 code)
 {
-    return (u32)(code < 0xffff ? code : 0xffff) << 16 | (u32)how << 8 | (vm & 0xff);
+    return (u32)(code < 0xffff ? code : 0xffff) << 16 | (u32)how << 8 | (number & 0xff);
 }
 
 #endif

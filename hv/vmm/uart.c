@@ -2,11 +2,11 @@
 // The 16550 serial port of a PC at COM1, with a terminal at the other end: the host's console (PC16550D,
 // section 8).
 //
-// Sending takes no time: the holding register is empty again at once, whatever the divisor says. What is typed
-// arrives as the line carries it, one character after the other, as long as they take by divisor and LCR. The
-// terminal heeds MCR.RTS (of which its CTS is made): it begins no character while that is off, but does not
-// know how full the FIFO is. With MCR.LOOP what is sent comes back at once, and the line is cut off. As on a
-// PC's board, the interrupt leaves only with MCR.OUT2.
+// Sending takes no time: the holding register is empty again at once, whatever the divisor says. What is
+// typed arrives as the line carries it, one character after the other, as long as they take by divisor and
+// LCR. The terminal heeds MCR.RTS (of which its CTS is made): it begins no character while that is off, but
+// does not know how full the FIFO is. With MCR.LOOP what is sent comes back at once, and the line is cut off.
+// As on a PC's board, the interrupt leaves only with MCR.OUT2.
 #include "hv/hw/board.h"
 #include "hv/hw/trace.h"
 #include "hv/vmm/pc.h"

@@ -138,8 +138,8 @@ struct machine {
     // PCPU_LOOK_TICKS.
     const volatile int *attention;
     void (*on_attention)(struct machine *machine, uint64_t now_ticks);
-    // What a host's board does (hv/hw/board.h): its power switch, a byte on the console of a VM, what is typed
-    // there (as port INPUT says it), the end of a VM's guest. Each may be NULL.
+    // What a host's board does (hv/hw/board.h): its power switch, a byte on the console of a VM, what is
+    // typed there (as port INPUT says it), the end of a VM's guest. Each may be NULL.
     void (*power_off)(struct machine *machine, uint32_t host);
     void (*console)(struct machine *machine, uint32_t vm, uint8_t byte);
     uint32_t (*console_input)(struct machine *machine, uint32_t vm);

@@ -163,12 +163,13 @@ bool terminals_left(const struct terminal_set *set, uint32_t vm, char *text, siz
     if (s->waits) {
         print_text(s, waited, sizeof waited);
         snprintf(text, size,
-                 "line %" PRIu32 " of the script still waits for `%s`; %" PRIu64 " bytes were not typed", s->line,
-                 waited, bytes);
+                 "line %" PRIu32 " of the script still waits for `%s`; %" PRIu64 " bytes were not typed",
+                 s->line, waited, bytes);
     } else {
         snprintf(text, size,
-                 "%" PRIu64 " bytes were not typed: the guest takes them only while its 16550 says that it is "
-                 "ready (RTS, bit 1 of MCR)",
+                 "%" PRIu64
+                 " bytes were not typed before the end; a guest gets them only while its 16550 says that "
+                 "it is ready (RTS, bit 1 of MCR)",
                  bytes);
     }
     return true;

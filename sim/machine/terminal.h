@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// The user at the consoles of a scenario's VMs: what is typed, and when, by what the guests show. The other end
-// of the ports CONSOLE and INPUT of hv/hw/board.h.
+// The user at the consoles of a scenario's VMs: what is typed, and when, by what the guests show. The other
+// end of the ports CONSOLE and INPUT of hv/hw/board.h.
 #ifndef SIM_MACHINE_TERMINAL_H
 #define SIM_MACHINE_TERMINAL_H
 
@@ -16,8 +16,8 @@ struct terminal {
     struct console_step whole; // by this one step.
     const struct console_step *steps;
     uint32_t step_count;
-    // In a run: the next step and the byte of it; what the guest has shown since the last text that was waited
-    // for was found, as far as anything is still waited for.
+    // In a run: the next step and the byte of it; what the guest has shown since the last text that was
+    // waited for was found, as far as anything is still waited for.
     uint32_t step, offset;
     bool replies; // A text was found, nothing typed since.
     uint8_t *shown;
@@ -41,7 +41,8 @@ uint32_t terminals_type(struct terminal_set *set, uint32_t vm);
 
 // What is left of it, one sentence. False: nothing.
 bool terminals_left(const struct terminal_set *set, uint32_t vm, char *text, size_t size);
-// "N bytes typed at VM (digest D)" for each VM that has any, with commas before them where `out` is not empty.
+// "N bytes typed at VM (digest D)" for each VM that has any, with commas before them where `out` is not
+// empty.
 void terminals_print(const struct terminal_set *set, const struct scenario *s, FILE *out);
 
 #endif

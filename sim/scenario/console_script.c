@@ -38,7 +38,10 @@ static bool is_blank(char c)
 
 static int digit(char c)
 {
-    return c >= '0' && c <= '9' ? c - '0' : c >= 'a' && c <= 'f' ? c - 'a' + 10 : c >= 'A' && c <= 'F' ? c - 'A' + 10 : -1;
+    return c >= '0' && c <= '9'   ? c - '0'
+           : c >= 'a' && c <= 'f' ? c - 'a' + 10
+           : c >= 'A' && c <= 'F' ? c - 'A' + 10
+                                  : -1;
 }
 
 // --- Texts.
@@ -71,14 +74,16 @@ static int read_quoted(struct parser *p, const char *text, size_t length, uint8_
             size_t used = unescape(text + i, length - i, &byte);
 
             if (!used)
-                return fail(p, "unknown escape `\\%.*s`; there are \\n \\r \\t \\e \\\\ \\\" and \\xHH", i < length ? 1 : 0, text + i);
+                return fail(p, "unknown escape `\\%.*s`; there are \\n \\r \\t \\e \\\\ \\\" and \\xHH",
+                            i < length ? 1 : 0, text + i);
             i += used;
         }
         to[(*size)++] = byte;
     }
     if (i == length)
         return fail(p, "the closing quote is missing");
-    return i + 1 < length ? fail(p, "there is more behind the closing quote (a quote in the text is \\\")") : 0;
+    return i + 1 < length ? fail(p, "there is more behind the closing quote (a quote in the text is \\\")")
+                          : 0;
 }
 
 static int add_step(struct parser *p, const char *text, size_t length, enum word word)
@@ -152,10 +157,12 @@ static int parse_line(struct parser *p, const char *line, size_t length)
     if (w == WORDS) {
         const char *near = nearest_word(word, words, WORDS);
 
-        return fail(p, "unknown step `%s`%s%s%s; a line is `wait TEXT`, `type TEXT`, `enter TEXT` or `pause TIME`", word,
-                    near ? " (did you mean `" : "", near ? near : "", near ? "`?)" : "");
+        return fail(
+            p, "unknown step `%s`%s%s%s; a line is `wait TEXT`, `type TEXT`, `enter TEXT` or `pause TIME`",
+            word, near ? " (did you mean `" : "", near ? near : "", near ? "`?)" : "");
     }
-    return w == WORD_PAUSE ? add_pause(p, line + at, length - at) : add_step(p, line + at, length - at, (enum word)w);
+    return w == WORD_PAUSE ? add_pause(p, line + at, length - at)
+                           : add_step(p, line + at, length - at, (enum word)w);
 }
 
 int console_script_parse(const char *text, struct console_script *script, struct console_script_error *e)

@@ -6,8 +6,9 @@
 //   enter TEXT   types TEXT and the Enter key (a carriage return); without TEXT the key alone
 //   pause TIME   before what is typed next, 1ms to 60s in whole milliseconds
 //
-// Empty lines and lines that begin with `#` are left out. TEXT is the rest of the line without the blanks around
-// it, or stands in double quotes, in which \n \r \t \e \\ \" and \xHH mean what they do in C (\e: escape).
+// Empty lines and lines that begin with `#` are left out. TEXT is the rest of the line without the blanks
+// around it, or stands in double quotes, in which \n \r \t \e \\ \" and \xHH mean what they do in C (\e:
+// escape).
 #ifndef SIM_SCENARIO_CONSOLE_SCRIPT_H
 #define SIM_SCENARIO_CONSOLE_SCRIPT_H
 

@@ -46,8 +46,8 @@ struct scenario_program {
     char *input;                  // A file of which each byte is.
     char *script;                 // Text of a script,
     struct console_script typing; // and its steps.
-    bool flat;     // A flat binary.
-    uint64_t load; // Its address.
+    bool flat;                    // A flat binary.
+    uint64_t load;                // Its address.
     uint32_t line;
 };
 // A vCPU's program is a stream or a native guest: the other is NULL. Both are, in a VM that boots an image.

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "hv/hw/board.h"
 #include "hv/vmm/tests/pc_fixture.h"
+#include "hv/hw/board.h"
 #include "hv/hw/trace.h"
 #include <stddef.h>
 #include <string.h>

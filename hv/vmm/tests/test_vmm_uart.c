@@ -163,8 +163,13 @@ TEST(UartInput, ACharacterTakesAsLongAsTheLineIsSlow)
         u8 lcr, divisor;
         u32 ticks;
     } rows[] = {
-        {3, 1, 160}, {3, 12, 1920}, {0, 1, 112}, {UART_LCR_STOP, 1, 120}, {UART_LCR_STOP | 3, 1, 176},
-        {UART_LCR_PARITY | 2, 2, 320}, {3, 0, 160},
+        {3, 1, 160},
+        {3, 12, 1920},
+        {0, 1, 112},
+        {UART_LCR_STOP, 1, 120},
+        {UART_LCR_STOP | 3, 1, 176},
+        {UART_LCR_PARITY | 2, 2, 320},
+        {3, 0, 160},
     };
 
     for (u32 i = 0; i < sizeof rows / sizeof *rows; i++) {

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "sim/machine/terminal.h"
 #include "hv/hw/board.h"
+#include "sim/machine/terminal.h"
 #include "tests/shim/shim.h"
 #include <stdlib.h>
 #include <string.h>
@@ -117,8 +117,8 @@ TEST(Terminal, OthersHaveNobody)
 // Two texts that differ in anything have different digests.
 TEST(Terminal, TheRunsRowNamesWhatIsTyped)
 {
-    static const char *const scripts[] = {"type a", "type b", "wait a\ntype a", "pause 1ms\ntype a", "pause 2ms\ntype a",
-                                          "type a\ntype a"};
+    static const char *const scripts[] = {
+        "type a", "type b", "wait a\ntype a", "pause 1ms\ntype a", "pause 2ms\ntype a", "type a\ntype a"};
     char texts[6][100];
 
     for (uint32_t i = 0; i < 6; i++) {
@@ -127,7 +127,8 @@ TEST(Terminal, TheRunsRowNamesWhatIsTyped)
         begin(scripts[i]);
         terminals_print(&set, &scenario, out);
         fclose(out);
-        EXPECT_STRSTR(texts[i], i < 5 ? "1 bytes typed at guest (digest " : "2 bytes typed at guest (digest ");
+        EXPECT_STRSTR(texts[i],
+                      i < 5 ? "1 bytes typed at guest (digest " : "2 bytes typed at guest (digest ");
         for (uint32_t k = 0; k < i; k++)
             EXPECT_TRUE(strcmp(texts[i], texts[k]) != 0);
         end();

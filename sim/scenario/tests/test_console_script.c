@@ -7,7 +7,8 @@
 static struct console_script script;
 static struct console_script_error error;
 
-static void expect_step(uint32_t i, bool waits, const char *bytes, uint32_t size, uint32_t pause_ms, uint32_t line)
+static void expect_step(uint32_t i, bool waits, const char *bytes, uint32_t size, uint32_t pause_ms,
+                        uint32_t line)
 {
     ASSERT_TRUE(i < script.step_count);
     const struct console_step *s = &script.steps[i];

@@ -259,6 +259,27 @@ TEST(Ports, BoardShowsConsoleAndEnd)
     bench_end();
 }
 
+static uint32_t board_typed(struct machine *m, uint32_t vm)
+{
+    (void)m;
+    return board_input((u8)('a' + vm), 10, 300);
+}
+
+// hv/hw/board.h: each VM has its port, of one width; what nobody answers is all ones.
+TEST(Ports, BoardReadsWhatIsTyped)
+{
+    start();
+    EXPECT_EQ(hw_in(BOARD_PORT_INPUT, 4), BOARD_INPUT_NONE); // Nobody is there.
+    bench.machine.console_input = board_typed;
+    EXPECT_EQ(hw_in(BOARD_PORT_INPUT, 4), 'a' | 10u << 8 | 300u << 16);
+    EXPECT_EQ(hw_in(BOARD_PORT_INPUT + 4 * 15, 4), 'p' | 10u << 8 | 300u << 16);
+    EXPECT_EQ(hw_in(BOARD_PORT_INPUT + 4 * 16, 4), UINT32_MAX);
+    EXPECT_EQ(hw_in(BOARD_PORT_INPUT + 1, 4), UINT32_MAX);
+    EXPECT_EQ(hw_in(BOARD_PORT_INPUT, 1), 0xff);
+    EXPECT_EQ(hw_in(BOARD_PORT_CONSOLE, 4), UINT32_MAX);
+    bench_end();
+}
+
 TEST(Interrupts, FlagAndHalt)
 {
     start();
