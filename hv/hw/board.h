@@ -9,9 +9,7 @@
 //                        (enum guest_end), 31:16 the code that it ended with, 0xffff: that or a larger one.
 //   port 0xd20  INPUT    in, 4 bytes; + 4 * the number of a VM, below BOARD_INPUT_VMS: takes the next byte
 //   that
-//                        is typed at its console. Bits 7:0 the byte; it begins, after the one before it or
-//                        after what the guest showed last, 15:8 so many characters' times and 31:16 so many
-//                        milliseconds later. BOARD_INPUT_NONE: nothing, until the guest shows more.
+//                        is typed at its console, as spec/console_input.h has it.
 //
 // Others are write only; reads are all ones. The simulator's user sees what CONSOLE and END say and types
 // what INPUT reads; no software does.
@@ -27,16 +25,10 @@
 #define BOARD_PORT_END 0xd14u
 #define BOARD_PORT_INPUT 0xd20u
 #define BOARD_INPUT_VMS 16u
-#define BOARD_INPUT_NONE 0xffffffffu
-#define BOARD_INPUT_MS_MAX 0xfffeu
 
 static inline u32 board_console(u32 number, u8 byte)
 {
     return number << 8 | byte;
-}
-static inline u32 board_input(u8 byte, u8 pause_characters, u16 pause_ms)
-{
-    return (u32)pause_ms << 16 | (u32)pause_characters << 8 | byte;
 }
 static inline u32 board_end(u32 number, enum guest_end how, u64 code)
 {

@@ -91,7 +91,7 @@ struct vmm_program_config {
 // With VMM_VM_PREFAULT: that takes no simulated time (hv/hw/setup.h). Bits from 31 down are the simulator's.
 #define VMM_VM_UNTIMED 0x80000000u
 #define VMM_VM_PC 0x20u       // With the devices of hv/vmm/pc.h.
-#define VMM_VM_INPUT 0x40u    // Somebody types at its console: port INPUT of hv/hw/board.h.
+#define VMM_VM_INPUT 0x40u    // Somebody types at its console: HV_SYS_CONSOLE_READ.
 #define VMM_VM_INCOMING 0x10u // Empty: its guest runs on another host and may be migrated here.
 struct vmm_vm_config {
     char name[VMM_NAME_BYTES];

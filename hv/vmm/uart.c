@@ -7,9 +7,9 @@
 // LCR. The terminal heeds MCR.RTS (of which its CTS is made): it begins no character while that is off, but
 // does not know how full the FIFO is. With MCR.LOOP what is sent comes back at once, and the line is cut off.
 // As on a PC's board, the interrupt leaves only with MCR.OUT2.
-#include "hv/hw/board.h"
 #include "hv/hw/trace.h"
 #include "hv/vmm/pc.h"
+#include "spec/console_input.h"
 #include "spec/uart_bits.h"
 
 enum typed { TYPED_NOTHING, TYPED_WAITS, TYPED_ON_LINE };
@@ -140,17 +140,20 @@ static void forget_received(struct uart *u)
 static void look_for_typed(struct vmm_pc_device *d, u64 from_ns)
 {
     struct uart *u = d->state;
-    s64 word;
+    s64 result;
+    u32 word;
 
     if (!(d->vm->config->flags & VMM_VM_INPUT) || u->typed != TYPED_NOTHING)
         return;
-    word = hv_syscall(HV_SYS_CONSOLE_READ, d->vm->config->number, 0, 0, 0);
-    if (word < 0 || word == BOARD_INPUT_NONE)
+    result = hv_syscall(HV_SYS_CONSOLE_READ, d->vm->config->number, 0, 0, 0);
+    word = (u32)result;
+    if (result < 0 || word == CONSOLE_INPUT_NONE)
         return;
     u->typed = TYPED_WAITS;
-    u->character = (u8)word;
+    u->character = console_input_byte(word);
     u->typed_ns = from_ns ? from_ns : hv_clock_ns();
-    u->typed_ns += (u64)(word >> 8 & 0xff) * character_ns(u) + (u64)(word >> 16) * (VMM_PC_SECOND / 1000);
+    u->typed_ns += console_input_pause_characters(word) * character_ns(u);
+    u->typed_ns += (u64)console_input_pause_ms(word) * (VMM_PC_SECOND / 1000);
 }
 
 // The line's end of a character: nobody hears it in loopback.

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "sim/machine/terminal.h"
 #include "hv/hw/board.h"
+#include "spec/console_input.h"
 #include "traces/digest.h"
 #include <assert.h>
 #include <inttypes.h>
@@ -8,7 +9,7 @@
 #include <string.h>
 
 _Static_assert(SCENARIO_VMS_MAX <= BOARD_INPUT_VMS, "each VM has a port");
-_Static_assert(CONSOLE_PAUSE_MS_MAX <= BOARD_INPUT_MS_MAX, "each pause can be told");
+_Static_assert(CONSOLE_PAUSE_MS_MAX <= CONSOLE_INPUT_MS_MAX, "each pause can be told");
 
 #define INPUT_BYTES_MAX (256u << 20)
 
@@ -108,15 +109,15 @@ uint32_t terminals_type(struct terminal_set *set, uint32_t vm)
 
     while (s && s->waits) {
         if (t->shown_size == 0 || !find(t, s))
-            return BOARD_INPUT_NONE;
+            return CONSOLE_INPUT_NONE;
         t->step++;
         t->replies = true;
         s = current(t);
     }
     if (!s)
-        return BOARD_INPUT_NONE;
-    uint32_t word = board_input(s->bytes[t->offset], t->replies ? TERMINAL_REPLY_CHARACTERS : 0,
-                                t->offset ? 0 : (uint16_t)s->pause_ms);
+        return CONSOLE_INPUT_NONE;
+    uint32_t word = console_input_word(s->bytes[t->offset], t->replies ? TERMINAL_REPLY_CHARACTERS : 0,
+                                       t->offset ? 0 : (uint16_t)s->pause_ms);
 
     t->replies = false;
     if (++t->offset == s->size) {

@@ -36,7 +36,7 @@ void terminals_reset(struct terminal_set *set);
 
 // The guest of a VM shows a byte.
 void terminals_show(struct terminal_set *set, uint32_t vm, uint8_t byte);
-// Takes the next byte that is typed: a word of board_input(), or BOARD_INPUT_NONE.
+// Takes the next byte that is typed: a word of console_input_word(), or CONSOLE_INPUT_NONE.
 uint32_t terminals_type(struct terminal_set *set, uint32_t vm);
 
 // What is left of it, one sentence. False: nothing.

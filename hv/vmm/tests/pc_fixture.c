@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "hv/vmm/tests/pc_fixture.h"
-#include "hv/hw/board.h"
 #include "hv/hw/trace.h"
+#include "spec/console_input.h"
 #include <stddef.h>
 #include <string.h>
 
@@ -27,7 +27,7 @@ u64 hw_syscall(u64 nr, u64 a0, u64 a1, u64 a2, u64 a3)
         core.console_vm = (u32)a0;
     }
     if (nr == HV_SYS_CONSOLE_READ)
-        return core.typed[core.typed_next] ? core.typed[core.typed_next++] : BOARD_INPUT_NONE;
+        return core.typed[core.typed_next] ? core.typed[core.typed_next++] : CONSOLE_INPUT_NONE;
     if (nr == HV_SYS_TOUCH)
         return a0;
     if (nr == HV_SYS_MADVISE_FREE) {

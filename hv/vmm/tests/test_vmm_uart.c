@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // The 16550 (PC16550D data sheet) against a core of a few lines.
-#include "hv/hw/board.h"
 #include "hv/vmm/tests/pc_fixture.h"
+#include "spec/console_input.h"
 #include "spec/uart_bits.h"
 
 static void out_uart(u32 reg, u8 value)
@@ -152,7 +152,7 @@ static void make_line(const u32 *words, u32 count, u8 fcr, u8 ier)
 }
 static u32 key(u8 byte)
 {
-    return board_input(byte, 0, 0);
+    return console_input_word(byte, 0, 0);
 }
 
 // PC16550D 8.1: a character is start bit, 5 to 8 data bits, parity bit, 1, 1.5 or 2 stop bits, each
@@ -312,7 +312,7 @@ TEST(UartInput, AFullReceiverLosesWhatComes)
 // The terminal's handshake: no character begins without RTS, one that has begun ends; loopback takes it away.
 TEST(UartInput, TheTerminalHeedsRts)
 {
-    const u32 words[] = {board_input('a', 0, 1), key('b')};
+    const u32 words[] = {console_input_word('a', 0, 1), key('b')};
 
     make_line(words, 2, UART_FCR_ENABLE, 0);
     out_uart(UART_MCR, UART_MCR_OUT2);
@@ -348,7 +348,7 @@ TEST(UartInput, LoopbackCutsTheLine)
 // After what the guest shows, if the terminal waits for that; characters' times and milliseconds.
 TEST(UartInput, PausesBeginWithTheLastByteShown)
 {
-    const u32 words[] = {board_input('a', 0, 2)};
+    const u32 words[] = {console_input_word('a', 0, 2)};
 
     make_line(words, 1, UART_FCR_ENABLE, 0);
     pass_until(2000000 + CHARACTER - 1);
@@ -356,8 +356,8 @@ TEST(UartInput, PausesBeginWithTheLastByteShown)
     pass_until(2000000 + CHARACTER);
     EXPECT_EQ(core.inputs, 1);
     pass_until(5 * VMM_PC_SECOND);
-    core.typed[1] = board_input('b', 10, 0); // The terminal has seen enough with the next byte.
-    core.typed[2] = board_input('c', 3, 0);
+    core.typed[1] = console_input_word('b', 10, 0); // The terminal has seen enough with the next byte.
+    core.typed[2] = console_input_word('c', 3, 0);
     out_uart(UART_DATA, '$');
     pass_until(5 * VMM_PC_SECOND + 11 * CHARACTER - 1);
     EXPECT_EQ(core.inputs, 1);

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "hv/hw/board.h"
 #include "sim/machine/terminal.h"
+#include "spec/console_input.h"
 #include "tests/shim/shim.h"
 #include <stdlib.h>
 #include <string.h>
@@ -41,7 +41,7 @@ static const char *typed(void)
     size_t at = 0;
     uint32_t word;
 
-    for (*text = 0; (word = terminals_type(&set, 0)) != BOARD_INPUT_NONE;) {
+    for (*text = 0; (word = terminals_type(&set, 0)) != CONSOLE_INPUT_NONE;) {
         if (word >> 8)
             at += (size_t)snprintf(text + at, sizeof text - at, "<%u,%u>", word >> 8 & 0xff, word >> 16);
         at += (size_t)snprintf(text + at, sizeof text - at, "%c", (char)word);
@@ -107,8 +107,8 @@ TEST(Terminal, EachRunBeginsAnew)
 TEST(Terminal, OthersHaveNobody)
 {
     begin("type a");
-    EXPECT_EQ(terminals_type(&set, 1), BOARD_INPUT_NONE);
-    EXPECT_EQ(terminals_type(&set, 2), BOARD_INPUT_NONE);
+    EXPECT_EQ(terminals_type(&set, 1), CONSOLE_INPUT_NONE);
+    EXPECT_EQ(terminals_type(&set, 2), CONSOLE_INPUT_NONE);
     terminals_show(&set, 2, 'x');
     EXPECT_STREQ(typed(), "a");
     end();

@@ -2,6 +2,7 @@
 // MSRs, CPUID, control and debug registers of root mode: reserved bits, access, costs (SDM vol.
 // 4; 2.5; 17.2).
 #include "models/cpu/x86/tests/fake_pcpu.h"
+#include "spec/console_input.h"
 #include "tests/shim/shim.h"
 #include <string.h>
 
@@ -262,14 +263,14 @@ TEST(Ports, BoardShowsConsoleAndEnd)
 static uint32_t board_typed(struct machine *m, uint32_t vm)
 {
     (void)m;
-    return board_input((u8)('a' + vm), 10, 300);
+    return console_input_word((u8)('a' + vm), 10, 300);
 }
 
 // hv/hw/board.h: each VM has its port, of one width; what nobody answers is all ones.
 TEST(Ports, BoardReadsWhatIsTyped)
 {
     start();
-    EXPECT_EQ(hw_in(BOARD_PORT_INPUT, 4), BOARD_INPUT_NONE); // Nobody is there.
+    EXPECT_EQ(hw_in(BOARD_PORT_INPUT, 4), CONSOLE_INPUT_NONE); // Nobody is there.
     bench.machine.console_input = board_typed;
     EXPECT_EQ(hw_in(BOARD_PORT_INPUT, 4), 'a' | 10u << 8 | 300u << 16);
     EXPECT_EQ(hw_in(BOARD_PORT_INPUT + 4 * 15, 4), 'p' | 10u << 8 | 300u << 16);
