@@ -103,6 +103,7 @@ struct vmm_vm_config {
     u32 vcpu_count, device_count, slot_count;
     u32 number;         // Of the scenario's VMs: the same on every host.
     u32 vmm_pcpu;       // Where the VM's device and action threads run, or VMM_CPU_ANY.
+    u32 disabled_exits; // HV_DISABLE_EXITS_*; with MWAIT the guest's CPUID offers MONITOR.
     u64 vcpus_offset;   // struct vmm_vcpu_config[]
     u64 devices_offset; // struct vmm_device_config[]
     u64 slots_offset;   // struct vmm_slot_config[]

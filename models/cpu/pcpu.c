@@ -363,21 +363,33 @@ void pcpu_hold(struct pcpu *c, uint64_t until_ticks)
     look_up(c);
 }
 
-void pcpu_release(struct pcpu *held, uint64_t at_ticks)
+static void notify(struct pcpu *c, uint64_t at_ticks)
 {
-    if (!held->held)
-        return;
-    uint64_t ps = pcpu_ticks_to_ps(held, at_ticks), now = sim_now_ps();
+    uint64_t ps = pcpu_ticks_to_ps(c, at_ticks), now = sim_now_ps();
 
-    sim_event_notify_at(held->wake, ps > now ? ps : now);
+    sim_event_notify_at(c->wake, ps > now ? ps : now);
     if (pcpu_current)
         pcpu_update_limit(pcpu_current);
+}
+
+void pcpu_release(struct pcpu *held, uint64_t at_ticks)
+{
+    if (held->held)
+        notify(held, at_ticks);
+}
+
+void pcpu_wake(struct pcpu *c, uint64_t at_ticks)
+{
+    c->woken = true;
+    if (c->sleeps && !c->held)
+        notify(c, at_ticks);
 }
 
 // Guest time has no scheduling points of its own: it goes on to where something happens, at once if nobody
 // else is due before, else after them.
 void pcpu_pass_time(struct pcpu *c, uint64_t until_ticks)
 {
+    c->woken = false;
     while (c->now_ticks < until_ticks) {
         look_up(c);
         uint64_t next = until_ticks, look = c->now_ticks + PCPU_LOOK_TICKS;
@@ -396,7 +408,7 @@ void pcpu_pass_time(struct pcpu *c, uint64_t until_ticks)
             mem_commit_due(c);
         if (!may_go_on(c))
             give_way(c);
-        if (deliver_due(c))
+        if (deliver_due(c) || c->woken)
             break;
     }
     if (__builtin_expect(c->vcd_late, 0))

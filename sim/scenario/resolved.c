@@ -204,6 +204,10 @@ static void print_vm(const struct scenario *s, const struct scenario_vm *vm, FIL
                                                : "none",
             vm->flags & VMM_VM_NESTED ? "on" : "off", prefault_word(vm->flags));
     pcpu(out, vm->pcpu);
+    for (uint32_t i = 0, count = 0; i < SCENARIO_DISABLE_EXITS; i++)
+        if (vm->disabled_exits >> i & 1)
+            fprintf(out, "%s%s", count++ ? ", " : "\n    disable_exits: [", scenario_disable_exits[i]);
+    fputs(vm->disabled_exits ? "]" : "", out);
     if (vm->program)
         print_image(s, vm->program, out);
     fputs("\n    vcpus:\n", out);

@@ -60,6 +60,10 @@ struct scenario_vcpu {
     uint32_t line;
 };
 
+// Names of HV_DISABLE_EXITS_*, by bit.
+#define SCENARIO_DISABLE_EXITS 3u
+extern const char *const scenario_disable_exits[SCENARIO_DISABLE_EXITS + 1];
+
 struct scenario_vm {
     char *name;
     uint32_t host; // Where it starts.
@@ -68,6 +72,7 @@ struct scenario_vm {
     uint32_t flags;            // VMM_VM_*
     uint32_t paging_levels;    // Of the guest's tables: 0 (streams give guest-physical addresses), 4, 5
     uint32_t guest_page_shift; // Of the pages that they map
+    uint32_t disabled_exits;   // HV_DISABLE_EXITS_*
     uint32_t pcpu;
     struct scenario_program *program; // NULL: vCPUs have theirs.
     struct scenario_vcpu *vcpus;

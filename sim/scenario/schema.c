@@ -145,6 +145,7 @@ static void make_vm(struct schema *s, const struct schema_names *names)
                                        TEXT(struct raw_vm, guest_page),
                                        TEXT(struct raw_vm, pcpu),
                                        TEXT(struct raw_vm, cpus),
+                                       LIST("disable_exits", struct raw_vm, disable_exits, &text_entry),
                                        PART("program", struct raw_vm, program, program_fields),
                                        LIST("vcpus", struct raw_vm, vcpus, &s->vcpu_entry),
                                        LIST("devices", struct raw_vm, devices, &device_entry),

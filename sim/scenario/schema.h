@@ -34,6 +34,8 @@ struct raw_program {
 };
 struct raw_vm {
     char *name, *host, *memory, *page, *prefault, *irqchip, *nested, *paging, *guest_page, *pcpu, *cpus;
+    char **disable_exits;
+    unsigned disable_exits_count;
     struct raw_program *program;
     struct raw_vcpu *vcpus;
     unsigned vcpus_count;
@@ -146,7 +148,7 @@ struct schema {
     cyaml_schema_field_t args[SCHEMA_GUEST_ARGS + 1];
     cyaml_schema_field_t vcpu[5];
     cyaml_schema_value_t vcpu_entry;
-    cyaml_schema_field_t vm[18];
+    cyaml_schema_field_t vm[19];
     cyaml_schema_value_t vm_entry;
     cyaml_schema_field_t top[20];
     cyaml_schema_value_t root;

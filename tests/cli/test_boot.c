@@ -29,6 +29,8 @@ TEST(Boot, WhatCannotBeBootedIsRefusedWithAReason)
         {"garbage --load 0x100000", "cannot be entered in real mode at 0x100000; load it below 1 MiB"},
         {"garbage --load -1", "vms[0].program.load: expected a number"},
         {"guest.img --hide pcdi", "`pcdi` is no feature of CPUID; did you mean `pcid`?"},
+        {"guest.img --disable-exits hlt,mwiat",
+         "vms[0].disable_exits[1]: `mwiat` is not known; did you mean `mwait`? (one of: mwait, hlt, pause)"},
         {"garbage --load 0x7c00 --append x", "a flat binary takes no command line"},
         {"garbage --load 0x7c00 --module garbage", "takes no modules"},
         {"garbage --load 0x7c00 --initrd nothing", "vms[0].program.initrd: cannot be read"},

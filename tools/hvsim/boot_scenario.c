@@ -42,11 +42,11 @@ static void field(FILE *out, const char *key, const char *text)
 }
 
 // Commas apart, as they stand: the loader knows what is a name.
-static void write_hide(FILE *out, const char *names)
+static void write_names(FILE *out, const char *key, const char *names)
 {
     if (!names || !*names)
         return;
-    fputs("      hide: [", out);
+    fprintf(out, "%s: [", key);
     for (const char *end; *names; names = *end ? end + 1 : end) {
         char name[64];
 
@@ -80,6 +80,7 @@ static void write_text(FILE *out, const struct boot_options *o, const char *scri
     fprintf(out, ", cpus: %" PRIu64 ", memory: %" PRIu64 "B }\n", host_cpus, host_memory(o, memory));
     fprintf(out, "vms:\n  - name: guest\n    memory: %" PRIu64 "B\n    nested: %s\n", memory,
             o->nested ? "on" : "off");
+    write_names(out, "    disable_exits", o->disable_exits);
     fputs("    program:\n", out);
     field(out, "image", o->image);
     field(out, "append", o->append);
@@ -93,7 +94,7 @@ static void write_text(FILE *out, const struct boot_options *o, const char *scri
         scenario_quote(out, o->modules[i]);
     }
     fputs(o->module_count ? "]\n" : "", out);
-    write_hide(out, o->hide);
+    write_names(out, "      hide", o->hide);
     fputs("    vcpus:\n", out);
     for (uint64_t i = 0; i < cpus; i++)
         fprintf(out, "      - { pcpu: %" PRIu64 " }\n", i);

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Scenario files: what is accepted, and that each mistake is told with file, line, field, expectation and
 // cure.
+#include "hv/api.h"
 #include "sim/scenario/quantity.h"
 #include "sim/scenario/scenario.h"
 #include "tests/shim/shim.h"
@@ -335,7 +336,7 @@ TEST(Scenario, ProgramsOfVms)
 {
     const char text[] =
         "scenario: s\nmachine: { cpus: 2, memory: 1GiB }\nvms:\n"
-        "  - { name: a, memory: 64MiB, cpus: 3,\n"
+        "  - { name: a, memory: 64MiB, cpus: 3, disable_exits: [pause, mwait],\n"
         "      program: { image: ../a.flat, modules: [m, /n], append: 'x y', hide: [x2apic, sse4_2] } }\n"
         "  - { name: b, memory: 64MiB, vcpus: [{ pcpu: 1 }], program: { image: b, load: 0x7c00, input: i } "
         "}\n"
@@ -362,6 +363,8 @@ TEST(Scenario, ProgramsOfVms)
     EXPECT_TRUE(s->vms[1].program->flat);
     EXPECT_EQ(s->vms[1].program->load, 0x7c00);
     EXPECT_EQ(s->vms[1].vcpus[0].pcpu, 1);
+    EXPECT_EQ(s->vms[0].disabled_exits, HV_DISABLE_EXITS_MWAIT | HV_DISABLE_EXITS_PAUSE);
+    EXPECT_EQ(s->vms[1].disabled_exits, 0);
     EXPECT_EQ(s->vms[0].flags & VMM_VM_INPUT, 0);
     EXPECT_EQ(s->vms[1].flags & VMM_VM_INPUT, VMM_VM_INPUT);
     EXPECT_STREQ(s->vms[1].program->input, "dir/i");
