@@ -12,6 +12,7 @@
 #include "hv/x86/regs.h"
 #include "hv/x86/smm.h"
 #include "hv/x86/state.h"
+#include "spec/cpuid.h"
 
 static struct hostmm *user(void)
 {
@@ -131,6 +132,16 @@ s64 arch_vm_ioctl(struct vm *vm, u32 cmd, u64 arg)
     }
 }
 
+// A guest may wait by MWAIT where the processor can.
+static u32 may_disable_exits(void)
+{
+    struct hw_cpuid_regs r;
+
+    hw_cpuid(1, 0, &r);
+    return HV_DISABLE_EXITS_HLT | HV_DISABLE_EXITS_PAUSE |
+           (r.ecx & CPUID_MONITOR ? HV_DISABLE_EXITS_MWAIT : 0);
+}
+
 s64 arch_vm_check_extension(struct vm *vm, u64 cap)
 {
     (void)vm;
@@ -143,7 +154,7 @@ s64 arch_vm_check_extension(struct vm *vm, u64 cap)
     case HV_CAP_PRE_FAULT_MEMORY:
         return 1;
     case HV_CAP_X86_DISABLE_EXITS:
-        return X86_DISABLE_EXITS_HLT | X86_DISABLE_EXITS_PAUSE;
+        return may_disable_exits();
     case HV_CAP_VM_GPA_BITS:
         return mmu_root_level(this_host()) == 5 ? 57 : 48;
     default:
@@ -153,13 +164,11 @@ s64 arch_vm_check_extension(struct vm *vm, u64 cap)
 
 int arch_vm_enable_cap(struct vm *vm, const struct hv_enable_cap *cap)
 {
-    const u64 exits = X86_DISABLE_EXITS_HLT | X86_DISABLE_EXITS_PAUSE;
-
     switch (cap->cap) {
     case HV_CAP_SPLIT_IRQCHIP:
         return irqchip_create_split(vm, cap->args[0]);
     case HV_CAP_X86_DISABLE_EXITS:
-        if ((cap->args[0] & ~exits) || vm->created_vcpus != 0)
+        if ((cap->args[0] & ~(u64)may_disable_exits()) || vm->created_vcpus != 0)
             return -EINVAL;
         to_x86_vm(vm)->disabled_exits = (u32)cap->args[0];
         return 0;

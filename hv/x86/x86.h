@@ -72,10 +72,6 @@ static inline struct x86_host *x86_host(struct host *host)
 
 // --- VM.
 
-#define X86_DISABLE_EXITS_MWAIT 1u
-#define X86_DISABLE_EXITS_HLT 2u
-#define X86_DISABLE_EXITS_PAUSE 4u
-
 enum irqchip_mode { IRQCHIP_NONE, IRQCHIP_KERNEL, IRQCHIP_SPLIT };
 
 struct x86_vm {
@@ -87,7 +83,7 @@ struct x86_vm {
     struct pic *pic;
     struct pit *pit;
     u64 tss_addr, identity_map_addr;
-    u32 disabled_exits; // X86_DISABLE_EXITS_*
+    u32 disabled_exits; // HV_DISABLE_EXITS_*
     u32 apicv_inhibits; // Reasons, a bit each (hv/x86/apicv.h); 0: may be active.
     struct vmid vmid;   // With knob vmid.bits.
     u64 tsc_offset;     // Of a new vCPU: the guest's TSC starts at 0 when the VM is created.

@@ -50,6 +50,16 @@ void mem_access(struct pcpu *c, uint64_t hpa, unsigned size_bytes, enum mem_acce
 uint64_t mem_read64(struct pcpu *c, uint64_t hpa);
 void mem_write64(struct pcpu *c, uint64_t hpa, uint64_t value, bool locked);
 
+// --- The line that MONITOR watches (SDM 8.10.2), one of each processor. ---
+
+// Begins to watch the line of `hpa`, which the processor has just loaded, for stores of other processors of
+// the host; ~0: for none. The first one ends it and calls `hit` with the tick at which it can be seen.
+void mem_monitor_arm(struct pcpu *c, uint64_t hpa, void (*hit)(struct pcpu *c, uint64_t at_ticks));
+void mem_monitor_disarm(struct pcpu *c);
+bool mem_monitor_armed(const struct pcpu *c);
+// The first tick at which a store that is on its way may be seen; TICKS_NEVER: there is none.
+uint64_t mem_next_drain_ticks(void);
+
 // --- Store buffer. ---
 
 // Before a guest's plain store of `size_bytes` (at most 16) at `p` in the arena: takes its time and remembers

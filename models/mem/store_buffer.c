@@ -10,6 +10,11 @@
 
 uint64_t mem_hidden_drain_ticks = TICKS_NEVER;
 
+uint64_t mem_next_drain_ticks(void)
+{
+    return mem_hidden_drain_ticks;
+}
+
 static struct mem_store *entry_at(struct mem_store_buffer *b, uint32_t i)
 {
     return &b->entry[(b->head + i) % MEM_STORE_ENTRIES_MAX];
@@ -77,7 +82,11 @@ static inline uint64_t time_store(struct pcpu *c, uint64_t hpa, unsigned size_by
     if (__builtin_expect(b->count == b->capacity, 0))
         mem_store_make_room(c);
     // The line is asked for as soon as the store executes; commits are in order, one at a time.
-    return mem_drain_ticks(m, c->now_ticks, extra);
+    uint64_t drain = mem_drain_ticks(m, c->now_ticks, extra);
+
+    if (__builtin_expect(b->claim != 0, 0))
+        mem_line_stored(m, line, drain);
+    return drain;
 }
 
 uint64_t mem_time_store(struct pcpu *c, uint64_t hpa, unsigned size_bytes)

@@ -143,6 +143,11 @@ void hw_wrgsbase(u64 value)
 
 // --- Ports. ---
 
+static bool input_port(uint16_t port)
+{
+    return port >= BOARD_PORT_INPUT && port < BOARD_PORT_INPUT + 4 * BOARD_INPUT_VMS && port % 4 == 0;
+}
+
 uint32_t x86_port_in(struct pcpu *c, uint16_t port, unsigned size)
 {
     uint32_t value = UINT32_MAX;
@@ -151,6 +156,8 @@ uint32_t x86_port_in(struct pcpu *c, uint16_t port, unsigned size)
         value = assigned_msi_in(c, port);
     else if (link_port(port))
         value = link_in(c, port);
+    else if (input_port(port) && size == 4 && c->machine->console_input)
+        value = c->machine->console_input(c->machine, (port - BOARD_PORT_INPUT) / 4);
     return size == 4 ? value : value & ((1u << (8 * size)) - 1);
 }
 

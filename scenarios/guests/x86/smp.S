@@ -2,31 +2,13 @@
 // Four processors, started by INIT and SIPI, count: with LOCK XADD, with a lock of CMPXCHG16B, with XCHG (SDM 8.1, 8.4).
 // No count is lost, whoever runs when.
 #include "check.inc"
-
 #define CPUS 4
+#include "others.inc"
+
 #define ROUNDS 2000
-#define TRAMPOLINE 0x8000
-
-    .macro apic_write offset, value
-    movl $0xfee00000, %ebx
-    movl $\value, \offset(%rbx)
-    .endm
-
 test:
-    movl $trampoline, %esi
-    movl $TRAMPOLINE, %edi
-    movl $trampoline_end - trampoline, %ecx
-    rep movsb
-    apic_write 0xf0, 0x1ff
-
     step // Everybody comes up.
-    apic_write 0x300, 0xc4500 // INIT, all but self
-    movl $20000, %ecx
-1:  pause
-    loop 1b
-    apic_write 0x300, 0xc4608 // SIPI to 8000h
-1:  cmpl $CPUS - 1, online(%rip)
-    jb 1b
+    start_others
     expect (CPUS-1), online(%rip)
 
     step // They count.
@@ -109,43 +91,7 @@ count:
     lock incl finished(%rip)
     ret
 
-    // Of the others: real mode, straight to 64-bit mode with the first processor's tables.
-    .code16
-trampoline:
-    cli
-    movw %cs, %ax
-    movw %ax, %ds
-    lgdtl trampoline_gdt - trampoline
-    movl $pml4, %eax
-    movl %eax, %cr3
-    movl $0x620, %eax
-    movl %eax, %cr4
-    movl $0xc0000080, %ecx
-    rdmsr
-    orl $0x901, %eax
-    wrmsr
-    movl %cr0, %eax
-    andl $~0x60000000, %eax
-    orl $0x80000023, %eax
-    movl %eax, %cr0
-    ljmpl $CS64, $others
-trampoline_gdt:
-    .word 0x3f
-    .long gdt
-trampoline_end:
-
-    .code64
-others:
-    movl $DS, %eax
-    movl %eax, %ds
-    movl %eax, %es
-    movl %eax, %ss
-    movl $1, %eax
-    lock xaddl %eax, online(%rip)
-    incl %eax
-    shll $12, %eax
-    leaq stacks(%rip), %rsp
-    addq %rax, %rsp
+others_main:
 1:  pause
     cmpl $0, go(%rip)
     je 1b
@@ -166,7 +112,6 @@ by_cmpxchg16b: .quad 0
 by_xchg: .quad 0
 xadd_sum: .quad 0
 ids: .quad 0
-online: .quad 0
 finished: .quad 0
 go: .quad 0
 halting: .quad 0
@@ -174,7 +119,4 @@ woken: .quad 0
     .align 16
 lock16: .quad 0, 0
 lock4: .quad 0
-    .bss
-    .align 4096
-stacks: .skip 4096 * (CPUS + 1)
     .text
