@@ -133,9 +133,12 @@ static void search(struct explore *x)
             strategy_changed(s->strategy);
         if (outcome == OUTCOME_FAILED || outcome == OUTCOME_TOO_LONG) {
             s->counts.failed++;
-            if (s->counts.failed == 1)
+            // A failure that its steps alone do not bring about again is kept until there is one that they do.
+            if (!s->reproduced && s->counts.failed <= EXPLORE_ATTEMPTS) {
                 keep_failure(x);
-            if (!x->o.keep_going)
+                explore_shrink(x);
+            }
+            if (!x->o.keep_going && (s->reproduced || s->counts.failed == EXPLORE_ATTEMPTS))
                 break;
         }
         if (!go_on(x))
@@ -148,8 +151,6 @@ void explore_search_all(void *arg)
     struct explore *x = arg;
 
     search(x);
-    if (x->shared->counts.failed)
-        explore_shrink(x);
     go_on(x);
 }
 

@@ -8,6 +8,7 @@
 #include "sim/rewind/rewind.h"
 
 #define EXPLORE_ORDERS_MAX (1u << 20)
+#define EXPLORE_ATTEMPTS 16u // Failures whose steps are tried
 
 // What rewind_run() hands to the execution, and what that ends with.
 enum explore_mode { MODE_SEARCH, MODE_REPLAY };

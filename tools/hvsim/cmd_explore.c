@@ -266,12 +266,49 @@ static int write_schedule(struct search *s, const char *path)
     return STATUS_OK;
 }
 
+static void tell_json(const struct search *s, uint64_t ms, const char *path)
+{
+    struct explore_counts n = explore_counts(s->explore);
+    char established[300];
+    bool reproduced;
+    uint32_t steps = explore_steps(s->explore, &reproduced);
+
+    explore_established(s->explore, established, sizeof established);
+    printf("{\"scenario\": ");
+    report_json_text(s->scenario->name);
+    printf(", \"variant\": ");
+    report_json_text(s->variant->name);
+    printf(", \"strategy\": \"%s\", \"seed\": %" PRIu64 ", \"memory\": \"%s\",\n \"executions\": %" PRIu64
+           ", \"shrinking\": %" PRIu64 ", \"milliseconds\": %" PRIu64 ", \"orders\": %" PRIu64
+           ", \"shared_words\": %u, \"access_pairs\": %u, \"failed\": %" PRIu64 ",\n \"bound\": ",
+           strategy_name(s->a->strategy), s->a->seed, memory_kind_names[s->scenario->memory], n.executions, n.shrinking,
+           ms, n.distinct, n.shared, n.pairs, n.failed);
+    report_json_text(established);
+    if (explore_failure(s->explore)) {
+        printf(",\n \"found\": ");
+        report_json_text(explore_failure(s->explore));
+        printf(", \"schedule\": ");
+        report_json_text(path);
+        printf(", \"reproduced\": %s, \"steps\": [", reproduced ? "true" : "false");
+        for (uint32_t i = 0; i < steps; i++) {
+            printf(i ? ", " : "");
+            report_json_text(explore_step(s->explore, i));
+        }
+        printf("]");
+    }
+    printf("}\n");
+}
+
 static void tell(struct search *s, uint64_t ms, const char *path)
 {
     struct explore_counts n = explore_counts(s->explore);
     char established[300];
     bool reproduced;
 
+    if (s->a->json) {
+        tell_json(s, ms, path);
+        return;
+    }
     explore_established(s->explore, established, sizeof established);
     printf("%s, variant %s, strategy %s, seed %" PRIu64 "\n", s->scenario->name, s->variant->name,
            strategy_name(s->a->strategy), s->a->seed);
