@@ -57,7 +57,7 @@ enum hv_cap {
     HV_CAP_MAX_VCPU_ID = 128,
     HV_CAP_IMMEDIATE_EXIT = 136,
     HV_CAP_MULTI_ADDRESS_SPACE = 118,
-    HV_CAP_X86_DISABLE_EXITS = 143,
+    HV_CAP_X86_DISABLE_EXITS = 143,         // args[0]: HV_DISABLE_EXITS_*, of those that the check returns.
     HV_CAP_MANUAL_DIRTY_LOG_PROTECT2 = 168, // args[0]: HV_DIRTY_LOG_*.
     HV_CAP_HALT_POLL = 182,                 // args[0]: this VM's halt_poll_ns maximum.
     HV_CAP_DIRTY_LOG_RING =
@@ -164,6 +164,11 @@ struct hv_irqchip {
     u32 chip_id, padding;
     u8 state[512]; // struct of hv/x86/irqchip_state.h
 };
+// Instructions that wait on the processor without an exit, before the first vCPU. MWAIT takes MONITOR along.
+#define HV_DISABLE_EXITS_MWAIT 1u
+#define HV_DISABLE_EXITS_HLT 2u
+#define HV_DISABLE_EXITS_PAUSE 4u
+
 struct hv_enable_cap {
     u32 cap, flags;
     u64 args[4];

@@ -17,6 +17,8 @@
 #define UART_PORTS 8u
 #define UART_GSI 4u
 #define UART_FIFO_BYTES 16u
+#define UART_CLOCK_HZ 1843200u     // The crystal; / 16 / divisor is the baud rate.
+#define UART_TIMEOUT_CHARACTERS 4u // 8.6.1: how long a FIFO below its trigger level lies untouched.
 
 #define UART_DATA 0u // RBR, THR, DLL
 #define UART_IER 1u  // DLM
@@ -44,6 +46,9 @@
 #define UART_FCR_CLEAR_RX 0x02u
 #define UART_FCR_TRIGGER_SHIFT 6u
 
+#define UART_LCR_WORD 0x03u // Data bits, less 5.
+#define UART_LCR_STOP 0x04u // Two stop bits, with five data bits 1.5.
+#define UART_LCR_PARITY 0x08u
 #define UART_LCR_DLAB 0x80u
 
 #define UART_MCR_DTR 0x01u

@@ -209,7 +209,8 @@ static bool may_be_killed(const struct vcpu *vcpu)
 
 static bool must_go_on(const struct vcpu *vcpu, const struct introspection *k, const struct waiter *w)
 {
-    return READ_ONCE(w->replied) != 0 || READ_ONCE(k->closed) != 0 || (may_be_killed(vcpu) && thread_killed());
+    return READ_ONCE(w->replied) != 0 || READ_ONCE(k->closed) != 0 ||
+           (may_be_killed(vcpu) && thread_killed());
 }
 
 static bool must_look(const struct vcpu *vcpu, const struct introspection *k, const struct waiter *w)

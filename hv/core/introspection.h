@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
-// Introspection: a tool hooks a VM and is told what its vCPUs do. A vCPU that has something to tell waits for the
-// tool's reply, and meanwhile does what the tool asks of it.
+// Introspection: a tool hooks a VM and is told what its vCPUs do. A vCPU that has something to tell waits for
+// the tool's reply, and meanwhile does what the tool asks of it.
 //
-// The tool may hang. So a waiting vCPU's thread can be killed (knob kvmi.wait), and goes on when the channel is
-// closed. An ordinary signal does not end the wait: the event would be told a second time.
+// The tool may hang. So a waiting vCPU's thread can be killed (knob kvmi.wait), and goes on when the channel
+// is closed. An ordinary signal does not end the wait: the event would be told a second time.
 #ifndef HV_CORE_INTROSPECTION_H
 #define HV_CORE_INTROSPECTION_H
 

@@ -210,6 +210,14 @@ static s64 sys_CONSOLE(struct host *host, const struct syscall_args *args)
     return 0;
 }
 
+static s64 sys_CONSOLE_READ(struct host *host, const struct syscall_args *args)
+{
+    (void)host;
+    if (args->a[0] >= BOARD_INPUT_VMS)
+        return -EINVAL;
+    return (s64)hw_in((u16)(BOARD_PORT_INPUT + 4 * args->a[0]), 4);
+}
+
 static s64 sys_GUEST_END(struct host *host, const struct syscall_args *args)
 {
     (void)host;

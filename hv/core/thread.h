@@ -67,7 +67,7 @@ struct thread {
     u64 run_since_tsc;
     u32 tid;
     u32 killed; // thread_kill_tid(): set once, by anybody.
-    bool user; // fn runs in user mode.
+    bool user;  // fn runs in user mode.
     void (*fn)(void *arg);
     void *arg;
     struct list all_node;

@@ -61,8 +61,8 @@ void vcpu_put(struct vcpu *vcpu)
     preempt_enable();
 }
 
-// The processor's pointer, read in two steps: which one, and what runs there. In between the thread must stay.
-// What was read stays right afterwards, as the notifiers move it with the thread.
+// The processor's pointer, read in two steps: which one, and what runs there. In between the thread must
+// stay. What was read stays right afterwards, as the notifiers move it with the thread.
 struct vcpu *running_vcpu(void)
 {
     bool stay = knob(&this_host()->knobs, KNOB_SCHED_RUNNING_VCPU) == SCHED_RUNNING_VCPU_PREEMPT_OFF;

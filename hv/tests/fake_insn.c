@@ -278,9 +278,7 @@ bool hw_irqs_enabled(void)
     fake_point(1);
     return fake.cpu->irqs;
 }
-void hw_mb_after_locked(void)
-{
-}
+void hw_mb_after_locked(void) {}
 void hw_pause(void)
 {
     fake_point(10);

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// A hypervisor core that does nothing but litmus tests (tests/litmus): each processor carries out the operations
-// that the test gives it, so that the compiler's hooks are the very ones of libhv.so.
+// A hypervisor core that does nothing but litmus tests (tests/litmus): each processor carries out the
+// operations that the test gives it, so that the compiler's hooks are the very ones of libhv.so.
 //
 // Its loop is not instrumented: only the operations themselves are accesses.
 #include "hv/tests/litmus_hv.h"
@@ -17,43 +17,43 @@ void hv_boot(const struct hw_bootinfo *info);
 
 // One function for each operation and order, all of the same shape.
 #define OP(name) __attribute__((noinline)) static u64 name(_Atomic u64 *p, u64 v)
-#define LOAD(order)                                          \
-    OP(load_##order)                                         \
-    {                                                        \
-        (void)v;                                             \
-        return atomic_load_explicit(p, memory_order_##order); \
+#define LOAD(order)                                                                                          \
+    OP(load_##order)                                                                                         \
+    {                                                                                                        \
+        (void)v;                                                                                             \
+        return atomic_load_explicit(p, memory_order_##order);                                                \
     }
-#define STORE(order)                                       \
-    OP(store_##order)                                      \
-    {                                                      \
-        atomic_store_explicit(p, v, memory_order_##order); \
-        return 0;                                          \
+#define STORE(order)                                                                                         \
+    OP(store_##order)                                                                                        \
+    {                                                                                                        \
+        atomic_store_explicit(p, v, memory_order_##order);                                                   \
+        return 0;                                                                                            \
     }
-#define EXCHANGE(order)                                              \
-    OP(exchange_##order)                                             \
-    {                                                                \
-        return atomic_exchange_explicit(p, v, memory_order_##order); \
+#define EXCHANGE(order)                                                                                      \
+    OP(exchange_##order)                                                                                     \
+    {                                                                                                        \
+        return atomic_exchange_explicit(p, v, memory_order_##order);                                         \
     }
-#define ADD(order)                                                    \
-    OP(add_##order)                                                   \
-    {                                                                 \
-        return atomic_fetch_add_explicit(p, v, memory_order_##order); \
+#define ADD(order)                                                                                           \
+    OP(add_##order)                                                                                          \
+    {                                                                                                        \
+        return atomic_fetch_add_explicit(p, v, memory_order_##order);                                        \
     }
 // From 0 to v; a failure is relaxed.
-#define CAS(order)                                                                              \
-    OP(cas_##order)                                                                             \
-    {                                                                                           \
-        u64 expected = 0;                                                                       \
-        atomic_compare_exchange_strong_explicit(p, &expected, v, memory_order_##order,          \
-                                                memory_order_relaxed);                          \
-        return expected;                                                                        \
+#define CAS(order)                                                                                           \
+    OP(cas_##order)                                                                                          \
+    {                                                                                                        \
+        u64 expected = 0;                                                                                    \
+        atomic_compare_exchange_strong_explicit(p, &expected, v, memory_order_##order,                       \
+                                                memory_order_relaxed);                                       \
+        return expected;                                                                                     \
     }
-#define FENCE(order)                               \
-    OP(fence_##order)                              \
-    {                                              \
-        (void)p, (void)v;                          \
-        atomic_thread_fence(memory_order_##order); \
-        return 0;                                  \
+#define FENCE(order)                                                                                         \
+    OP(fence_##order)                                                                                        \
+    {                                                                                                        \
+        (void)p, (void)v;                                                                                    \
+        atomic_thread_fence(memory_order_##order);                                                           \
+        return 0;                                                                                            \
     }
 LOAD(relaxed)
 LOAD(acquire)
@@ -109,8 +109,8 @@ OP(half_store)
 BARE u64 operation(u32 op, _Atomic u64 *p, u64 v)
 {
     switch (op) {
-#define LITMUS_OP(id, fn, text) \
-    case LITMUS_##id:           \
+#define LITMUS_OP(id, fn, text)                                                                              \
+    case LITMUS_##id:                                                                                        \
         return fn(p, v);
 #include "hv/tests/litmus_ops.def"
 #undef LITMUS_OP

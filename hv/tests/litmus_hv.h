@@ -14,7 +14,7 @@ enum litmus_op_kind {
 #define LITMUS_CPUS 4u
 #define LITMUS_OPS_MAX 6u
 #define LITMUS_VARS 3u
-#define LITMUS_REGS 8u       // 1..; 0: the result is not kept
+#define LITMUS_REGS 8u // 1..; 0: the result is not kept
 #define LITMUS_HPA (1u << 20)
 
 enum litmus_program { LITMUS_TABLE, LITMUS_SB, LITMUS_MP };

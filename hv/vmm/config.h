@@ -91,6 +91,7 @@ struct vmm_program_config {
 // With VMM_VM_PREFAULT: that takes no simulated time (hv/hw/setup.h). Bits from 31 down are the simulator's.
 #define VMM_VM_UNTIMED 0x80000000u
 #define VMM_VM_PC 0x20u       // With the devices of hv/vmm/pc.h.
+#define VMM_VM_INPUT 0x40u    // Somebody types at its console: HV_SYS_CONSOLE_READ.
 #define VMM_VM_INCOMING 0x10u // Empty: its guest runs on another host and may be migrated here.
 struct vmm_vm_config {
     char name[VMM_NAME_BYTES];
@@ -102,6 +103,7 @@ struct vmm_vm_config {
     u32 vcpu_count, device_count, slot_count;
     u32 number;         // Of the scenario's VMs: the same on every host.
     u32 vmm_pcpu;       // Where the VM's device and action threads run, or VMM_CPU_ANY.
+    u32 disabled_exits; // HV_DISABLE_EXITS_*; with MWAIT the guest's CPUID offers MONITOR.
     u64 vcpus_offset;   // struct vmm_vcpu_config[]
     u64 devices_offset; // struct vmm_device_config[]
     u64 slots_offset;   // struct vmm_slot_config[]

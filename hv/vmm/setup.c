@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // A VM as firmware would leave it: memory, interrupt controllers, vCPUs in their first mode.
 #include "hv/hw/setup.h"
+#include "hv/hw/cpu.h"
 #include "hv/hw/trace.h"
 #include "hv/lib/spans.h"
 #include "hv/lib/string.h"
@@ -11,6 +12,8 @@
 #include "spec/apic_bits.h"
 #include "spec/cpuid.h"
 #include "spec/x86_bits.h"
+
+#define MONITOR_LEAF 5u
 
 // State that firmware and the guest kernel's early code have set up before a stream begins.
 #define GUEST_TIMER_VECTOR 0xecu
@@ -167,6 +170,30 @@ static void set_lapic(struct vmm *vmm, const struct vmm_vcpu *vcpu)
     vmm_check(hv_ioctl_ptr(vcpu->handle, HV_SET_MSRS, msrs) == 4, "SET_MSRS of the local APIC");
 }
 
+static void disable_exits(struct vmm_vm *vm)
+{
+    struct hv_enable_cap cap = {.cap = HV_CAP_X86_DISABLE_EXITS, .args = {vm->config->disabled_exits}};
+
+    if (vm->config->disabled_exits)
+        vmm_require(hv_ioctl_ptr(vm->handle, HV_ENABLE_CAP, &cap), "exits cannot be disabled");
+}
+
+// MONITOR and its sizes are the processor's, the states those of C1 (SDM vol. 2, CPUID leaf 5).
+static void offer_monitor(struct hv_cpuid_entry2 *e)
+{
+    struct hw_cpuid_regs r;
+
+    if (e->function == 1)
+        e->ecx |= CPUID_MONITOR;
+    if (e->function != MONITOR_LEAF)
+        return;
+    hw_cpuid(MONITOR_LEAF, 0, &r);
+    e->eax = r.eax;
+    e->ebx = r.ebx;
+    e->ecx = r.ecx & (CPUID_MWAIT_EXTENSIONS | CPUID_MWAIT_INTERRUPT_BREAK);
+    e->edx = r.edx & (u32)CPUID_MWAIT_C1_STATES_MASK;
+}
+
 // Returns whether the guest may use 1-GiB pages.
 static bool set_cpuid(struct vmm *vmm, struct vmm_vm *vm)
 {
@@ -179,6 +206,8 @@ static bool set_cpuid(struct vmm *vmm, struct vmm_vm *vm)
     for (u32 i = 0; i < c->nent; i++) {
         if (c->entries[i].function == 1 && !(vm->config->flags & VMM_VM_NESTED))
             c->entries[i].ecx &= ~(u32)CPUID_VMX;
+        if (vm->config->disabled_exits & HV_DISABLE_EXITS_MWAIT)
+            offer_monitor(&c->entries[i]);
         if (c->entries[i].function == 0x80000001)
             pages_1g = (c->entries[i].edx & CPUID_PDPE1GB) != 0;
     }
@@ -266,6 +295,7 @@ void vmm_vm_setup(struct vmm *vmm, u32 index)
         vmm_require(hv_ioctl_ptr(vm->handle, HV_ENABLE_CAP, &cap), "the VM's number was refused");
     }
     vmm_dirty_setup(vm);
+    disable_exits(vm);
     add_irqchip(vm);
     add_memory(vm);
     if (vm->config->flags & VMM_VM_PC)

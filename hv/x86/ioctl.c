@@ -10,7 +10,9 @@
 #include "hv/x86/lapic.h"
 #include "hv/x86/msr.h"
 #include "hv/x86/regs.h"
+#include "hv/x86/smm.h"
 #include "hv/x86/state.h"
+#include "spec/cpuid.h"
 
 static struct hostmm *user(void)
 {
@@ -130,6 +132,16 @@ s64 arch_vm_ioctl(struct vm *vm, u32 cmd, u64 arg)
     }
 }
 
+// A guest may wait by MWAIT where the processor can.
+static u32 may_disable_exits(void)
+{
+    struct hw_cpuid_regs r;
+
+    hw_cpuid(1, 0, &r);
+    return HV_DISABLE_EXITS_HLT | HV_DISABLE_EXITS_PAUSE |
+           (r.ecx & CPUID_MONITOR ? HV_DISABLE_EXITS_MWAIT : 0);
+}
+
 s64 arch_vm_check_extension(struct vm *vm, u64 cap)
 {
     (void)vm;
@@ -142,7 +154,7 @@ s64 arch_vm_check_extension(struct vm *vm, u64 cap)
     case HV_CAP_PRE_FAULT_MEMORY:
         return 1;
     case HV_CAP_X86_DISABLE_EXITS:
-        return X86_DISABLE_EXITS_HLT | X86_DISABLE_EXITS_PAUSE;
+        return may_disable_exits();
     case HV_CAP_VM_GPA_BITS:
         return mmu_root_level(this_host()) == 5 ? 57 : 48;
     default:
@@ -152,13 +164,11 @@ s64 arch_vm_check_extension(struct vm *vm, u64 cap)
 
 int arch_vm_enable_cap(struct vm *vm, const struct hv_enable_cap *cap)
 {
-    const u64 exits = X86_DISABLE_EXITS_HLT | X86_DISABLE_EXITS_PAUSE;
-
     switch (cap->cap) {
     case HV_CAP_SPLIT_IRQCHIP:
         return irqchip_create_split(vm, cap->args[0]);
     case HV_CAP_X86_DISABLE_EXITS:
-        if ((cap->args[0] & ~exits) || vm->created_vcpus != 0)
+        if ((cap->args[0] & ~(u64)may_disable_exits()) || vm->created_vcpus != 0)
             return -EINVAL;
         to_x86_vm(vm)->disabled_exits = (u32)cap->args[0];
         return 0;
@@ -295,6 +305,15 @@ static s64 prefault(struct x86_vcpu *v, u64 arg)
         return copy_from_user(user(), &in, arg, sizeof(in)) ? -EFAULT : (call);                              \
     } while (0)
 
+static s64 leave_smm(struct x86_vcpu *v, u64 smbase)
+{
+    u32 index = srcu_read_lock(&v->vcpu.vm->srcu);
+    int result = smm_leave(v, smbase);
+
+    srcu_read_unlock(&v->vcpu.vm->srcu, index);
+    return result;
+}
+
 static s64 lapic_ioctl(struct x86_vcpu *v, u32 cmd, u64 arg)
 {
     if (v->apic == NULL)
@@ -364,6 +383,8 @@ s64 arch_vcpu_ioctl(struct vcpu *vcpu, u32 cmd, u64 arg)
         GET(struct hv_xcrs, fpu_get_xcrs(v, &out));
     case HV_SET_XCRS:
         SET(struct hv_xcrs, fpu_set_xcrs(v, &in));
+    case HV_LEAVE_SMM:
+        return leave_smm(v, arg);
     default:
         return -ENOTTY;
     }

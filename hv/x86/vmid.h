@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // Numbers of VMs that run, for their vCPUs' VPIDs: few, and handed out anew when they are used up. Then a new
-// generation begins: every processor leaves its guest and drops all translations, and a VM whose number is of an
-// older generation gets another one at its next entry (arm64's VMIDs). Knob vmid.bits; without it a VM's VPIDs are
-// its own for good.
+// generation begins: every processor leaves its guest and drops all translations, and a VM whose number is of
+// an older generation gets another one at its next entry (arm64's VMIDs). Knob vmid.bits; without it a VM's
+// VPIDs are its own for good.
 #ifndef HV_X86_VMID_H
 #define HV_X86_VMID_H
 
@@ -26,11 +26,11 @@ struct vmid {
 };
 
 void vmid_host_init(struct host *host);
-// Before an entry, preemption disabled: the VM has a number of the current generation, unless another generation
-// begins.
+// Before an entry, preemption disabled: the VM has a number of the current generation, unless another
+// generation begins.
 void vmid_renew(struct x86_vcpu *v);
-// Interrupts disabled, right before the entry: the vCPU's VPID is in the VMCS. False: it must not be entered. A
-// generation that begins afterwards has an interrupt waiting, which the entry ends with.
+// Interrupts disabled, right before the entry: the vCPU's VPID is in the VMCS. False: it must not be entered.
+// A generation that begins afterwards has an interrupt waiting, which the entry ends with.
 bool vmid_load(struct x86_vcpu *v);
 
 #endif

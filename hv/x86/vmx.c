@@ -154,11 +154,11 @@ void vmx_update_controls(struct x86_vcpu *v)
     u32 pin = caps->pin, cpu = caps->cpu, cpu2 = caps->cpu2;
     u32 off = x86_vm_of(v)->disabled_exits;
 
-    if (off & X86_DISABLE_EXITS_HLT)
+    if (off & HV_DISABLE_EXITS_HLT)
         cpu &= ~(u32)CPU_HLT_EXITING;
-    if (off & X86_DISABLE_EXITS_MWAIT)
+    if (off & HV_DISABLE_EXITS_MWAIT)
         cpu &= ~(u32)(CPU_MWAIT_EXITING | CPU_MONITOR_EXITING);
-    if (off & X86_DISABLE_EXITS_PAUSE)
+    if (off & HV_DISABLE_EXITS_PAUSE)
         cpu2 &= ~(u32)CPU2_PAUSE_LOOP_EXITING;
     if (v->apic != NULL) {
         apicv_adjust_controls(v, &pin, &cpu, &cpu2);

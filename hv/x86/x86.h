@@ -72,10 +72,6 @@ static inline struct x86_host *x86_host(struct host *host)
 
 // --- VM.
 
-#define X86_DISABLE_EXITS_MWAIT 1u
-#define X86_DISABLE_EXITS_HLT 2u
-#define X86_DISABLE_EXITS_PAUSE 4u
-
 enum irqchip_mode { IRQCHIP_NONE, IRQCHIP_KERNEL, IRQCHIP_SPLIT };
 
 struct x86_vm {
@@ -87,7 +83,7 @@ struct x86_vm {
     struct pic *pic;
     struct pit *pit;
     u64 tss_addr, identity_map_addr;
-    u32 disabled_exits; // X86_DISABLE_EXITS_*
+    u32 disabled_exits; // HV_DISABLE_EXITS_*
     u32 apicv_inhibits; // Reasons, a bit each (hv/x86/apicv.h); 0: may be active.
     struct vmid vmid;   // With knob vmid.bits.
     u64 tsc_offset;     // Of a new vCPU: the guest's TSC starts at 0 when the VM is created.
@@ -124,7 +120,7 @@ struct loaded_vmcs {
     struct vmcs_host_state host;
     void *msr_bitmap;     // Page.
     u64 vmwrite_host_rsp; // How often HOST_RSP was written: counter of the run path's tests.
-    u16 vpid; // That vmid_load() put in; 0: never did.
+    u16 vpid;             // That vmid_load() put in; 0: never did.
 };
 
 // --- vCPU.
@@ -268,10 +264,10 @@ struct x86_vcpu {
     bool ple_window_dirty;
     bool ple_shrink; // At the next load.
 
-    u16 vpid;        // 0: none.
-    bool has_vmid;   // It changes with its VM's number (hv/x86/vmid.h).
+    u16 vpid;            // 0: none.
+    bool has_vmid;       // It changes with its VM's number (hv/x86/vmid.h).
     u64 vmid_generation; // That the VPID is of.
-    u64 *pml_buffer; // Page where the processor logs what the vCPU makes dirty; NULL: no such log.
+    u64 *pml_buffer;     // Page where the processor logs what the vCPU makes dirty; NULL: no such log.
     struct nested *nested;
     u32 insn_err;             // VM_INSTRUCTION_ERROR of a failed entry.
     u32 msr_intercept_x2apic; // What apicv_update_msr_bitmap() last made of it.

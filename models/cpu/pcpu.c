@@ -373,15 +373,26 @@ void pcpu_hold(struct pcpu *c, uint64_t until_ticks)
     look_up(c);
 }
 
-void pcpu_release(struct pcpu *held, uint64_t at_ticks)
+static void notify(struct pcpu *c, uint64_t at_ticks)
 {
-    if (!held->held)
-        return;
-    uint64_t ps = pcpu_ticks_to_ps(held, at_ticks), now = sim_now_ps();
+    uint64_t ps = pcpu_ticks_to_ps(c, at_ticks), now = sim_now_ps();
 
-    sim_event_notify_at(held->wake, ps > now ? ps : now);
+    sim_event_notify_at(c->wake, ps > now ? ps : now);
     if (pcpu_current)
         pcpu_update_limit(pcpu_current);
+}
+
+void pcpu_release(struct pcpu *held, uint64_t at_ticks)
+{
+    if (held->held)
+        notify(held, at_ticks);
+}
+
+void pcpu_wake(struct pcpu *c, uint64_t at_ticks)
+{
+    c->woken = true;
+    if (c->sleeps && !c->held)
+        notify(c, at_ticks);
 }
 
 // Guest time has no scheduling points of its own: it goes on to where something happens, at once if nobody
@@ -389,6 +400,7 @@ void pcpu_release(struct pcpu *held, uint64_t at_ticks)
 void pcpu_pass_time(struct pcpu *c, uint64_t until_ticks)
 {
     native_watch_idle(c, true);
+    c->woken = false;
     while (c->now_ticks < until_ticks) {
         look_up(c);
         uint64_t next = until_ticks, look = c->now_ticks + PCPU_LOOK_TICKS;
@@ -407,7 +419,7 @@ void pcpu_pass_time(struct pcpu *c, uint64_t until_ticks)
             mem_commit_due(c);
         if (!may_go_on(c))
             give_way(c);
-        if (deliver_due(c))
+        if (deliver_due(c) || c->woken)
             break;
     }
     native_watch_idle(c, false);

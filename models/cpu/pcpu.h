@@ -89,6 +89,7 @@ struct pcpu {
     struct sim_event *wake; // Notified at a message's time while the processor sleeps.
     bool sleeps;            // Waits for `wake` or a time, halted or in guest code.
     bool held;              // It sleeps in pcpu_hold().
+    bool woken;             // pcpu_wake() was called since pcpu_pass_time() began.
     struct sim_signal *vcd_mode;
     struct sim_signal *vcd_irq;
     bool vcd_late; // They are not what they should be yet.
@@ -140,10 +141,11 @@ struct machine {
     // PCPU_LOOK_TICKS.
     const volatile int *attention;
     void (*on_attention)(struct machine *machine, uint64_t now_ticks);
-    // What a host's board does (hv/hw/board.h): its power switch, a byte on the console of a VM, the end of a
-    // VM's guest. Each may be NULL.
+    // What a host's board does (hv/hw/board.h): its power switch, a byte on the console of a VM, what is
+    // typed there (as port INPUT says it), the end of a VM's guest. Each may be NULL.
     void (*power_off)(struct machine *machine, uint32_t host);
     void (*console)(struct machine *machine, uint32_t vm, uint8_t byte);
+    uint32_t (*console_input)(struct machine *machine, uint32_t vm);
     void (*guest_end)(struct machine *machine, uint32_t vm, enum guest_end how, uint32_t code);
     void *owner; // Of the callbacks.
 };
@@ -175,9 +177,13 @@ void pcpu_update_limit(struct pcpu *c);
 // Halts until an interrupt, NMI, INIT or SIPI is pending; time passes. Interrupts are taken if enabled.
 void pcpu_halt(struct pcpu *c);
 // Lets time pass in the current mode up to `until_ticks`, or less when something pending stops it: returns at
-// the first time >= now at which a message or timer was delivered (looked at by the caller), or at
-// `until_ticks`. Interrupts are not taken. This is how guest time passes.
+// the first time >= now at which a message or timer was delivered (looked at by the caller) or pcpu_wake()
+// was called, or at `until_ticks`. Interrupts are not taken. This is how guest time passes.
 void pcpu_pass_time(struct pcpu *c, uint64_t until_ticks);
+
+// Ends the pcpu_pass_time() in which `c` is, at `at_ticks` of the calling processor (equal clocks), or at its
+// own time if that is later.
+void pcpu_wake(struct pcpu *c, uint64_t at_ticks);
 
 // Stands still, interrupts and own timers waiting, until somebody releases it, but not beyond `until_ticks`.
 // May return early: the caller looks whether it may go on, and calls pcpu_slow_path() before it does

@@ -82,6 +82,7 @@ void mem_core_reset(struct mem_core *m)
     m->stores.kept = 0;
     for (uint32_t i = 0; i < MEM_STORE_ENTRIES_MAX; i++)
         m->stores.entry[i].kept = 0;
+    m->monitor = 0;
     memset(m->dtlb, 0, sizeof m->dtlb);
     m->counters = (struct mem_counters){0};
     mem_hidden_drain_ticks = TICKS_NEVER;
@@ -153,6 +154,9 @@ static enum cache_state snoop(struct mem_core *m, uint64_t line, enum snoop what
             continue;
         uint64_t *l2 = cache_probe(&other->mem->l2, line);
 
+        // Who watches a line is its holder, so that a store cannot go unseen by a silent E to M.
+        if (other->mem->monitor == line + 1 && found == CACHE_I)
+            found = CACHE_S;
         if (!l2)
             continue;
         if ((*l2 & 3) > found)
@@ -168,6 +172,8 @@ static enum cache_state snoop(struct mem_core *m, uint64_t line, enum snoop what
     }
     if (found == CACHE_M && !cache_touch(m->l3, line))
         cache_fill(m->l3, line, CACHE_S);
+    if (what == SNOOP_INVALIDATE)
+        mem_line_stored(m, line, m->cpu->now_ticks);
     return found;
 }
 

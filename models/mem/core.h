@@ -63,6 +63,8 @@ struct mem_core {
     uint64_t dtlb[MEM_DTLB_MAX]; // Page numbers + 1, the latest fill first: the DTLB's (first in, first out),
                                  // then the STLB's.
     uint32_t dtlb_first, dtlb_total;
+    uint64_t monitor; // Line + 1 that is watched; 0: none
+    void (*monitor_hit)(struct pcpu *c, uint64_t at_ticks);
     struct mem_near near_load[MEM_NEAR_LINES], near_store[MEM_NEAR_LINES]; // near_store: lines in state M
     uint64_t near_generation; // A multiple of MEM_NEAR_GENERATION, never 0.
     struct mem_counters counters;
@@ -85,6 +87,8 @@ uint32_t mem_line_load_miss(struct mem_core *m, uint64_t line);
 uint32_t mem_line_store_miss(struct mem_core *m, uint64_t line, struct l1_way *l1, uint64_t *claim);
 void mem_line_claim(struct mem_core *m, uint64_t claim);
 uint32_t mem_dtlb_miss(struct mem_core *m, uint64_t page);
+// Another core than `m` that watches `line` is told of a store of this one.
+void mem_line_stored(struct mem_core *m, uint64_t line, uint64_t at_ticks);
 
 // What the first-level TLB holds, or what pointers mean, has changed.
 void mem_near_forget(struct mem_core *m);

@@ -50,24 +50,34 @@ void mem_access(struct pcpu *c, uint64_t hpa, unsigned size_bytes, enum mem_acce
 uint64_t mem_read64(struct pcpu *c, uint64_t hpa);
 void mem_write64(struct pcpu *c, uint64_t hpa, uint64_t value, bool locked);
 
+// --- The line that MONITOR watches (SDM 8.10.2), one of each processor. ---
+
+// Begins to watch the line of `hpa`, which the processor has just loaded, for stores of other processors of
+// the host; ~0: for none. The first one ends it and calls `hit` with the tick at which it can be seen.
+void mem_monitor_arm(struct pcpu *c, uint64_t hpa, void (*hit)(struct pcpu *c, uint64_t at_ticks));
+void mem_monitor_disarm(struct pcpu *c);
+bool mem_monitor_armed(const struct pcpu *c);
+// The first tick at which a store that is on its way may be seen; TICKS_NEVER: there is none.
+uint64_t mem_next_drain_ticks(void);
+
 // --- Store buffer. ---
 
 // Before a guest's plain store of `size_bytes` (at most 16) at `p` in the arena: takes its time and remembers
 // the bytes that it will overwrite.
 void mem_store_begin(struct pcpu *c, void *p, unsigned size_bytes);
-// When a processor's buffered stores become visible to the others. How long anything takes is not a matter of the mode,
-// and mem_core_reset() keeps it.
+// When a processor's buffered stores become visible to the others. How long anything takes is not a matter of
+// the mode, and mem_core_reset() keeps it.
 enum mem_store_mode {
     MEM_STORES_BY_TIME, // When they drain: x86-TSO as timed.
     MEM_STORES_AT_ONCE, // When they execute.
-    MEM_STORES_CHOSEN,  // When somebody says so (mem_store_choose()), at the latest when the buffer is drained by a
-                        // fence, a locked operation or the like, or is full: all that x86-TSO allows.
+    MEM_STORES_CHOSEN, // When somebody says so (mem_store_choose()), at the latest when the buffer is drained
+                       // by a fence, a locked operation or the like, or is full: all that x86-TSO allows.
 };
 // While nothing that others cannot see is buffered.
 void mem_store_set_mode(struct pcpu *c, enum mem_store_mode mode);
-// MEM_STORES_CHOSEN, at a scheduling point of a processor: asks sim_choose(SIM_SITE_STORE_DRAIN) whether the oldest
-// store of some processor becomes visible now, until the answer is 0, none. `all`: until none is left, 0 is the
-// first processor that has one.
+// MEM_STORES_CHOSEN, at a scheduling point of a processor: asks sim_choose(SIM_SITE_STORE_DRAIN) whether the
+// oldest store of some processor becomes visible now, until the answer is 0, none. `all`: until none is left,
+// 0 is the first processor that has one.
 void mem_store_choose(struct machine *machine, bool all);
 
 // Drains everything, advancing time to the last drain: fences, locked operations, serializing instructions.

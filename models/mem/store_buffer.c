@@ -10,6 +10,11 @@
 
 uint64_t mem_hidden_drain_ticks = TICKS_NEVER;
 
+uint64_t mem_next_drain_ticks(void)
+{
+    return mem_hidden_drain_ticks;
+}
+
 static struct mem_store *entry_at(struct mem_store_buffer *b, uint32_t i)
 {
     return &b->entry[(b->head + i) % MEM_STORE_ENTRIES_MAX];
@@ -77,7 +82,11 @@ static inline uint64_t time_store(struct pcpu *c, uint64_t hpa, unsigned size_by
     if (__builtin_expect(b->count == b->capacity, 0))
         mem_store_make_room(c);
     // The line is asked for as soon as the store executes; commits are in order, one at a time.
-    return mem_drain_ticks(m, c->now_ticks, extra);
+    uint64_t drain = mem_drain_ticks(m, c->now_ticks, extra);
+
+    if (__builtin_expect(b->claim != 0, 0))
+        mem_line_stored(m, line, drain);
+    return drain;
 }
 
 uint64_t mem_time_store(struct pcpu *c, uint64_t hpa, unsigned size_bytes)
@@ -144,13 +153,32 @@ void mem_store_drain(struct pcpu *c)
     b->count = 0;
 }
 
-static void exchange(struct mem_store *e)
+static inline void exchange_bytes(struct mem_store *e, unsigned size_bytes)
 {
     unsigned char shown[sizeof e->other];
 
-    memcpy(shown, e->p, e->size_bytes);
-    memcpy(e->p, e->other, e->size_bytes);
-    memcpy(e->other, shown, e->size_bytes);
+    memcpy(shown, e->p, size_bytes);
+    memcpy(e->p, e->other, size_bytes);
+    memcpy(e->other, shown, size_bytes);
+}
+
+// With constant sizes a copy is a move of a register; processors that run side by side spend their time here.
+static void exchange(struct mem_store *e)
+{
+    switch (e->size_bytes) {
+    case 8:
+        exchange_bytes(e, 8);
+        break;
+    case 4:
+        exchange_bytes(e, 4);
+        break;
+    case 1:
+        exchange_bytes(e, 1);
+        break;
+    default:
+        exchange_bytes(e, e->size_bytes);
+        break;
+    }
 }
 
 // The oldest of stores that are hidden drains at a time that is known.
@@ -187,10 +215,11 @@ void mem_store_show(struct pcpu *c)
 }
 
 // Writes one byte that drained elsewhere below the executing processor's own buffered stores: where it has a
-// store of its own to that byte pending, the byte it sees stays and the value below changes.
+// store of its own to that byte pending, the byte it sees stays and the value below changes. `mine` is NULL
+// where no processor executes.
 static void commit_byte(struct mem_store_buffer *mine, unsigned char *p, unsigned char value)
 {
-    for (uint32_t i = 0; i < mine->count; i++) {
+    for (uint32_t i = 0; mine && i < mine->count; i++) {
         struct mem_store *e = entry_at(mine, i);
 
         if (p >= e->p && p < e->p + e->size_bytes) {
@@ -322,11 +351,9 @@ bool mem_store_waits(struct pcpu *c)
 
 void mem_store_show_oldest(struct pcpu *of, struct pcpu *executing)
 {
-    struct mem_store_buffer none = {0};
-
     // The executing processor's bytes are where they belong; where there is none, all are hidden.
     if (of->mem->stores.hidden)
-        commit_oldest(of->mem, executing ? &executing->mem->stores : &none);
+        commit_oldest(of->mem, executing ? &executing->mem->stores : NULL);
     else
         pop_oldest(of->mem);
 }

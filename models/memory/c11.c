@@ -231,8 +231,8 @@ static void begin_rmw(struct memory *m, uint32_t cpu, volatile void *p, uint32_t
     m->rmw_reads = NULL;
 }
 
-// A store that another read-modify-write reads already is not to be read by this one: the new store comes right
-// after the one that is read.
+// A store that another read-modify-write reads already is not to be read by this one: the new store comes
+// right after the one that is read.
 static bool free_after(const struct c11_store *s)
 {
     return !s->newer || !s->newer->rmw;

@@ -135,9 +135,9 @@ static inline bool known(const struct memory *m, struct c11_store *s, const uint
     return false;
 }
 
-// What is ordered before the processor's next operation: by happens-before; by a seq_cst fence before it, which
-// comes after others (and what happens before those) and after seq_cst operations; and where it is seq_cst
-// itself, by coming after all of these.
+// What is ordered before the processor's next operation: by happens-before; by a seq_cst fence before it,
+// which comes after others (and what happens before those) and after seq_cst operations; and where it is
+// seq_cst itself, by coming after all of these.
 struct c11_store *c11_bound(const struct memory *m, uint32_t cpu, const struct c11_location *l, bool sc)
 {
     uint64_t *now = m->cpu[cpu].now, fence = sc ? UINT64_MAX : now[0];
@@ -218,8 +218,8 @@ static struct c11_location *new_location(struct memory *m, uint64_t address, uin
     return l;
 }
 
-// Looks at memory: a plain store's value is there; another one than the newest was written by somebody who does
-// not tell, and is taken for what was there before everything.
+// Looks at memory: a plain store's value is there; another one than the newest was written by somebody who
+// does not tell, and is taken for what was there before everything.
 static void look_at_memory(struct memory *m, struct c11_location *l)
 {
     uint64_t value = c11_read_memory((const volatile void *)(uintptr_t)l->address, l->size_bytes);

@@ -1,20 +1,19 @@
 // SPDX-License-Identifier: Apache-2.0
 // The C11 memory model of hypervisor code, as a machine that is executed step by step.
 //
-// Each atomic location has the history of its stores in modification order; each store carries what its writer
-// knew. A load may give any store that coherence, happens-before and the order of seq_cst operations permit, and
-// a store may take any place in modification order that they permit: sim_choose(SIM_SITE_READ) and
-// sim_choose(SIM_SITE_ORDER) decide, and 0 is the newest, so that without an explorer everything is
+// Each atomic location has the history of its stores in modification order; each store carries what its
+// writer knew. A load may give any store that coherence, happens-before and the order of seq_cst operations
+// permit, and a store may take any place in modification order that they permit: sim_choose(SIM_SITE_READ)
+// and sim_choose(SIM_SITE_ORDER) decide, and 0 is the newest, so that without an explorer everything is
 // sequentially consistent. What is allowed and what it is compared with: docs/memory-models.md.
 //
 // Actors are the processors 0..n-1: what one of them executes is in program order, threads and interrupts
 // alike; a thread takes what it knows along when it moves. Memory holds the newest store of each location, so
-// plain loads read it themselves; plain stores, and whatever changes memory without telling, end the history of
-// what they touch.
-// Everything lies in memory taken by memory_create(): no allocation and no clock afterwards. Who calls:
-// models/cpu, on the simulator's one OS thread.
-// Does not model: consume (it is acquire), spurious failures of the weak compare-and-exchange, accesses of
-// different sizes to one place beyond their newest value.
+// plain loads read it themselves; plain stores, and whatever changes memory without telling, end the history
+// of what they touch. Everything lies in memory taken by memory_create(): no allocation and no clock
+// afterwards. Who calls: models/cpu, on the simulator's one OS thread. Does not model: consume (it is
+// acquire), spurious failures of the weak compare-and-exchange, accesses of different sizes to one place
+// beyond their newest value.
 #ifndef MODELS_MEMORY_MEMORY_H
 #define MODELS_MEMORY_MEMORY_H
 
@@ -71,7 +70,8 @@ void memory_plain_store(struct memory *m, uint32_t cpu, const volatile void *p, 
 
 // A processor begins to execute; it knows what `by` knows.
 void memory_cpu_starts(struct memory *m, uint32_t cpu, uint32_t by);
-// A thread, 0..MEMORY_THREADS_MAX - 1, is created by what `cpu` executes, leaves the processor, or comes to it.
+// A thread, 0..MEMORY_THREADS_MAX - 1, is created by what `cpu` executes, leaves the processor, or comes to
+// it.
 #define MEMORY_THREADS_MAX 4096u
 void memory_thread_leaves(struct memory *m, uint32_t cpu, uint32_t thread);
 void memory_thread_comes(struct memory *m, uint32_t cpu, uint32_t thread);
@@ -82,8 +82,8 @@ void memory_message_taken(struct memory *m, uint32_t cpu);
 
 // --- Load buffering: loads of stores that are executed later. ---
 
-// Values that processors have stored at places in earlier executions that did happen. They must survive restarts:
-// the owner decides where they lie, zeroed at first.
+// Values that processors have stored at places in earlier executions that did happen. They must survive
+// restarts: the owner decides where they lie, zeroed at first.
 #define MEMORY_VALUES_MAX 256u
 struct memory_values {
     struct memory_value {
@@ -94,9 +94,9 @@ struct memory_values {
     } v[MEMORY_VALUES_MAX];
     uint32_t count;
 };
-// With `values`, a load may also be promised a value that another processor stored there: one that a later store
-// of another processor must then justify. NULL (as after memory_create()): none is promised, and no load reads
-// from a store that is executed after it. Before the first operation.
+// With `values`, a load may also be promised a value that another processor stored there: one that a later
+// store of another processor must then justify. NULL (as after memory_create()): none is promised, and no
+// load reads from a store that is executed after it. Before the first operation.
 void memory_use_values(struct memory *m, struct memory_values *values);
 // At the end of an execution: true if every promised value was justified; its values are noted. With false it
 // did not happen.

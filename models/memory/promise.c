@@ -128,8 +128,7 @@ struct c11_store *c11_promise(struct memory *m, struct c11_location *l, struct c
         if (s == bound)
             break;
     }
-    struct c11_store *p =
-        c11_insert(m, l, places[count > 1 ? sim_choose(SIM_SITE_ORDER, count) : 0], value);
+    struct c11_store *p = c11_insert(m, l, places[count > 1 ? sim_choose(SIM_SITE_ORDER, count) : 0], value);
 
     p->promise = p->late = true;
     p->epoch = UINT64_MAX;

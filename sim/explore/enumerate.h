@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 // Every row of choices of a small program, one execution each, depth first.
 //
-// While it is installed it answers sim_choose(): first with the choices of the current prefix, then with 0. The
-// caller executes the program again and again from the same state; enumerate_next() turns the last choice that
-// can still be another one. The program must be a function of its choices.
+// While it is installed it answers sim_choose(): first with the choices of the current prefix, then with 0.
+// The caller executes the program again and again from the same state; enumerate_next() turns the last choice
+// that can still be another one. The program must be a function of its choices.
 #ifndef SIM_EXPLORE_ENUMERATE_H
 #define SIM_EXPLORE_ENUMERATE_H
 

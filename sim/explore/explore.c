@@ -155,11 +155,25 @@ void explore_search_all(void *arg)
 
 // --- Its life. ---
 
+// Blocks are priced when they are first executed: once for all, not in every execution again.
+static void price_all(const struct machine *machine)
+{
+    const struct native_image *image = machine->image;
+
+    for (uint32_t h = 0; h <= HW_ARENA_HOSTS_MAX; h++) {
+        struct price_table *t = h < HW_ARENA_HOSTS_MAX ? image->host_prices[h] : image->prices;
+
+        for (size_t i = 0; t && i < price_block_count(t); i++)
+            (void)price_block_at(t, i);
+    }
+}
+
 struct explore *explore_create(const struct explore_options *options, struct machine *machine)
 {
     struct explore *x = rewind_alloc(sizeof *x);
 
     rewind_prepare();
+    price_all(machine);
     x->o = *options;
     x->machine = machine;
     x->shared = rewind_alloc(sizeof *x->shared);

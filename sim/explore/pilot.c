@@ -5,6 +5,8 @@
 
 // An actor that makes so many accesses while others stand waits for one of them, or might as well.
 #define PILOT_PATIENCE 4000u
+// So long an actor stands for others that have nothing to do yet: as an interrupt of the firmware might take.
+#define PILOT_LATER_PS (200ull * 1000 * 1000)
 
 static uint64_t place_of(const struct native_access *a)
 {
@@ -21,7 +23,8 @@ static uint64_t mix(uint64_t hash, uint64_t value)
 
 static struct pilot_place *find(struct pilot_memory *m, uint64_t place)
 {
-    for (uint64_t i = mix(0, place);; i++) {
+    // Neighbours stay neighbours: an execution touches few lines of the table.
+    for (uint64_t i = place ^ (place >> 16) * 0x9e37;; i++) {
         uint64_t at = i % PILOT_PLACES_MAX;
 
         if (m->places[at].place == place)
@@ -91,7 +94,7 @@ static void note_place(struct pilot *p, uint32_t actor, const struct native_acce
 
 static uint32_t decide(struct pilot *p, uint32_t current)
 {
-    struct explore_decision d = {.current = current, .ready = p->standing};
+    struct explore_decision d = {.current = current, .ready = p->standing, .later = p->idle};
 
     for (uint32_t rest = p->standing; rest; rest &= rest - 1) {
         uint32_t i = (uint32_t)__builtin_ctz(rest);
@@ -119,6 +122,18 @@ static void stand(struct pilot *p, struct pcpu *c)
     while (p->turn != c->index && p->turn != EXPLORE_NOBODY)
         pcpu_hold(c, TICKS_NEVER);
     p->turn = c->index;
+}
+
+// Nobody has the turn until somebody comes; after that it is decided as ever.
+static void stand_for_later(struct pilot *p, struct pcpu *c)
+{
+    uint64_t limit = c->now_ticks + pcpu_ps_to_ticks(c, PILOT_LATER_PS);
+
+    p->turn = EXPLORE_NOBODY;
+    p->in_a_row = 0;
+    while (p->turn == EXPLORE_NOBODY && c->now_ticks < limit)
+        pcpu_hold(c, limit);
+    stand(p, c);
 }
 
 static void carry_out(struct pilot *p, struct pcpu *c, const struct native_access *a, bool switched, bool decided)
@@ -165,16 +180,17 @@ static void point(struct native_watch *w, const struct native_access *a)
     if (is_shared(p, a) || ++p->in_a_row > PILOT_PATIENCE) {
         if (p->in_a_row > PILOT_PATIENCE)
             strategy_yielded(p->strategy, self);
-        while (p->standing & (p->standing - 1)) {
+        if ((p->standing & (p->standing - 1)) || p->idle) {
             uint32_t to = decide(p, self);
 
             decided = true;
-            if (to == self)
-                break;
-            hand_over(p, to, c->now_ticks);
-            stand(p, c);
-            switched = true;
-            break; // Whoever gave it the turn decided that it goes on.
+            if (to == EXPLORE_LATER) {
+                stand_for_later(p, c);
+            } else if (to != self) {
+                hand_over(p, to, c->now_ticks);
+                stand(p, c);
+            }
+            switched |= to != self; // Whoever gave it the turn decided that it goes on.
         }
     }
     p->standing &= ~(1u << self);
@@ -186,6 +202,10 @@ static void idle(struct native_watch *w, struct pcpu *c, bool begins)
 {
     struct pilot *p = (struct pilot *)w;
 
+    if (begins)
+        p->idle |= 1u << c->index;
+    else
+        p->idle &= ~(1u << c->index);
     if (!begins || p->jitter || p->turn != c->index)
         return;
     p->turn = EXPLORE_NOBODY;
@@ -204,16 +224,27 @@ static void give_way(struct native_watch *w, struct pcpu *c)
     hand_over(p, decide(p, EXPLORE_NOBODY), c->now_ticks);
 }
 
+// What guests write is shared like anything else: the hypervisor reads it.
+static void guest_stores(struct native_watch *w, struct pcpu *c, const void *at, uint32_t size_bytes)
+{
+    struct native_access a = {.p = at, .size_bytes = size_bytes, .access = PLACE_WRITE};
+
+    note_place((struct pilot *)w, c->index, &a);
+}
+
 void pilot_begin(struct pilot *p, struct machine *machine)
 {
     p->machine = machine;
     p->turn = EXPLORE_NOBODY;
-    p->standing = 0;
+    p->standing = p->idle = 0;
+    for (uint32_t i = 0; i < machine->cpu_count; i++)
+        if (machine->cpus[i]->mode == PCPU_HALTED || machine->cpus[i]->mode == PCPU_GUEST)
+            p->idle |= 1u << i;
     p->in_a_row = 0;
     p->memory->step_count = 0;
     p->memory->order = 0;
     p->memory->execution++;
-    p->watch = (struct native_watch){.rank = NATIVE_WATCH_DECIDES, .point = point, .idle = idle, .pause = give_way};
+    p->watch = (struct native_watch){.rank = NATIVE_WATCH_DECIDES, .point = point, .idle = idle, .pause = give_way, .guest_stores = guest_stores};
     native_watch_add(machine, &p->watch);
 }
 

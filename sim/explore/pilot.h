@@ -64,6 +64,7 @@ struct pilot {
     struct pilot_memory *memory;
     uint32_t turn; // Actor, EXPLORE_NOBODY
     uint32_t standing; // Bit set: stand at an access
+    uint32_t idle;     // Bit set: have nothing to execute
     struct native_access next[EXPLORE_ACTORS_MAX]; // Theirs
     uint32_t in_a_row; // Accesses since the turn last changed
     bool jitter;

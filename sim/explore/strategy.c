@@ -21,6 +21,8 @@ static uint32_t random_decide(struct strategy *s, const struct explore_decision 
 {
     uint32_t ready = d->ready, willing = ready & ~(uint32_t)s->yielded;
 
+    if (d->later && d->current != EXPLORE_NOBODY && explore_below(&s->random, 32) == 0)
+        return EXPLORE_LATER;
     // Who waits for another in a loop lets the others go first, but not for ever.
     if (willing)
         ready = willing;
@@ -125,7 +127,8 @@ uint32_t strategy_decide(struct strategy *s, const struct explore_decision *d)
 {
     uint32_t actor;
 
-    if (!(d->ready & (d->ready - 1)) && s->o.kind != STRATEGY_DFS) {
+    if (!(d->ready & (d->ready - 1)) && !(d->later && d->current != EXPLORE_NOBODY) &&
+        s->o.kind != STRATEGY_DFS) {
         actor = (uint32_t)__builtin_ctz(d->ready);
     } else {
         uint32_t above = 32 - (uint32_t)__builtin_clz(d->ready);
@@ -134,7 +137,7 @@ uint32_t strategy_decide(struct strategy *s, const struct explore_decision *d)
         s->decisions++;
         actor = table[s->o.kind]->decide(s, d);
     }
-    if (actor != EXPLORE_NOBODY && actor != d->current)
+    if (actor < EXPLORE_ACTORS_MAX && actor != d->current)
         s->yielded &= ~(1ull << actor);
     return actor;
 }

@@ -14,6 +14,7 @@
 
 #define EXPLORE_ACTORS_MAX 32u
 #define EXPLORE_NOBODY UINT32_MAX
+#define EXPLORE_LATER (UINT32_MAX - 1) // Who could go on waits until somebody comes who now has nothing to do.
 #define STRATEGY_DEPTH_MAX 16u
 
 enum strategy_kind {
@@ -46,6 +47,7 @@ struct explore_access {
 struct explore_decision {
     uint32_t current;                                // Who ran last and could go on; EXPLORE_NOBODY: it cannot
     uint32_t ready;                                  // Bit set, `current` included; never empty
+    uint32_t later; // Those that have nothing to do but may have soon; EXPLORE_LATER is an answer if not empty
     struct explore_access next[EXPLORE_ACTORS_MAX]; // What each ready actor does first if it goes on
 };
 
@@ -53,6 +55,7 @@ struct strategy;
 struct strategy *strategy_create(const struct strategy_options *options, void *(*memory)(size_t bytes));
 // Another execution. False: there is none that could differ.
 bool strategy_begin(struct strategy *s);
+// An actor that is ready, EXPLORE_LATER, or EXPLORE_NOBODY: what would follow is known.
 uint32_t strategy_decide(struct strategy *s, const struct explore_decision *d);
 // A choice among n of another kind (a value to read, a store to let go): 0 is what happens by default.
 uint32_t strategy_choose(struct strategy *s, uint32_t n);

@@ -23,9 +23,13 @@ static uint32_t pct_decide(struct strategy *s, const struct explore_decision *d)
 {
     uint32_t best = EXPLORE_NOBODY;
 
-    for (uint32_t i = 0; i + 1 < s->o.depth; i++)
-        if (s->change_at[i] == s->decisions && d->current != EXPLORE_NOBODY)
-            s->priority[d->current] = --s->lowest;
+    for (uint32_t i = 0; i + 1 < s->o.depth; i++) {
+        if (s->change_at[i] != s->decisions || d->current == EXPLORE_NOBODY)
+            continue;
+        s->priority[d->current] = --s->lowest;
+        if (d->ready == 1u << d->current) // Behind those, too, that come only later.
+            return EXPLORE_LATER;
+    }
     for (uint32_t ready = d->ready; ready; ready &= ready - 1) {
         uint32_t i = (uint32_t)__builtin_ctz(ready);
 
@@ -119,8 +123,12 @@ static uint32_t delay_decide(struct strategy *s, const struct explore_decision *
         actor = explore_next_ready(d->ready, actor == EXPLORE_NOBODY ? 31 : actor);
         s->yielded &= ~(1ull << actor);
     }
-    for (; s->delays_used < s->delays && s->delay_at[s->delays_used] == s->decisions; s->delays_used++)
-        actor = explore_next_ready(d->ready, actor);
+    // Each delay passes the turn on; behind the last of those that are ready are those that come later.
+    for (; s->delays_used < s->delays && s->delay_at[s->delays_used] == s->decisions; s->delays_used++) {
+        uint32_t next = actor == EXPLORE_LATER ? (uint32_t)__builtin_ctz(d->ready) : explore_next_ready(d->ready, actor);
+
+        actor = d->later && d->current != EXPLORE_NOBODY && actor != EXPLORE_LATER && next <= actor ? EXPLORE_LATER : next;
+    }
     return actor;
 }
 

@@ -53,7 +53,7 @@ int image_read(const char *path, const char *what, struct image_file *file, stru
     if (error)
         return user_error_at(e, path, 0, what, "cannot be read: %s", strerror(error));
     if (file->size == 0)
-        return user_error_at(e, path, 0, what, "is empty; name a file that was built");
+        return user_error_at(e, path, 0, what, "is empty");
     return 0;
 }
 

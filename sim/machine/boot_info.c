@@ -103,6 +103,7 @@ static void write_vm(char *block, uint64_t *at, const struct boot_host *h, uint3
                                  .page_shift = vm->page_shift,
                                  .flags = vm->flags | (vm->host == h->host ? 0 : VMM_VM_INCOMING),
                                  .number = index,
+                                 .disabled_exits = vm->disabled_exits,
                                  .paging_levels = vm->paging_levels,
                                  .guest_page_shift = vm->guest_page_shift,
                                  .vcpu_count = vm->vcpu_count,

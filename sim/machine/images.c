@@ -201,7 +201,8 @@ bool images_read(const struct image_set *set, uint32_t vm, uint64_t gpa, void *t
     return true;
 }
 
-char *images_setup_text(const struct image_set *set, const struct scenario *s)
+char *images_setup_text(const struct image_set *set, const struct terminal_set *typed,
+                        const struct scenario *s)
 {
     char *images = images_text(set, s);
     char *text = NULL;
@@ -213,6 +214,8 @@ char *images_setup_text(const struct image_set *set, const struct scenario *s)
             fprintf(out, "%suntimed prefault of %s", ftell(out) ? ", " : "", s->vms[i].name);
     if (out && images)
         fprintf(out, "%s%s", ftell(out) ? ", " : "", images);
+    if (out)
+        terminals_print(typed, s, out);
     free(images);
     if (out)
         fclose(out);

@@ -5,6 +5,7 @@
 #define SIM_MACHINE_IMAGES_H
 
 #include "sim/image/image.h"
+#include "sim/machine/terminal.h"
 #include "sim/scenario/scenario.h"
 #include "traces/trace.h"
 
@@ -41,7 +42,8 @@ bool images_read(const struct image_set *set, uint32_t vm, uint64_t gpa, void *t
 // What the run's row says of them ("untimed load of FILE (multiboot, N bytes, digest D) into VM"). To be
 // freed; NULL: there is none.
 char *images_text(const struct image_set *set, const struct scenario *s);
-// The same with all else that an untimed set-up phase does before the vCPUs start.
-char *images_setup_text(const struct image_set *set, const struct scenario *s);
+// The same with all else that an untimed set-up phase does before the vCPUs start, and what is typed later.
+char *images_setup_text(const struct image_set *set, const struct terminal_set *typed,
+                        const struct scenario *s);
 
 #endif

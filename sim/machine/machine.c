@@ -30,6 +30,7 @@ struct sim_machine {
     struct native_image *image;
     struct guest_set guests; // Programs of every vCPU, in the order of VMs and vCPUs.
     struct image_set images; // Machine code, by VM.
+    struct terminal_set terminals;
     struct orders *orders;
     struct check *check; // NULL: no validators
     uint32_t guests_left; // Streams and native guests of vCPUs, images of VMs.
@@ -156,8 +157,16 @@ static void console(struct machine *machine, uint32_t vm, uint8_t byte)
 {
     struct sim_machine *m = machine->owner;
 
+    terminals_show(&m->terminals, vm, byte);
     if (m->run->on_console)
         m->run->on_console(m->run->ctx, vm, byte);
+}
+
+static uint32_t console_input(struct machine *machine, uint32_t vm)
+{
+    struct sim_machine *m = machine->owner;
+
+    return terminals_type(&m->terminals, vm);
 }
 
 // The run goes on while another host may have guests.
@@ -223,7 +232,8 @@ static int build(struct sim_machine *m, const struct machine_options *o, struct 
     if (sim_init())
         return user_error_at(e, "SystemC", 0, NULL, "could not be started");
     if (open_uarchs(m, o, e) || guests_load(&m->guests, m->scenario, &m->uarchs, e) ||
-        images_load(&m->images, m->scenario, e) || open_image(m, o, e))
+        images_load(&m->images, m->scenario, e) || terminals_load(&m->terminals, m->scenario, e) ||
+        open_image(m, o, e))
         return -1;
     if (create_arenas(m->scenario, e))
         return -1;
@@ -238,6 +248,7 @@ static int build(struct sim_machine *m, const struct machine_options *o, struct 
     m->machine.owner = m;
     m->machine.power_off = power_off;
     m->machine.console = console;
+    m->machine.console_input = console_input;
     m->machine.guest_end = guest_end;
     m->machine.on_attention = attention;
     create_link(m);
@@ -296,6 +307,7 @@ void machine_destroy(struct sim_machine *m)
     memory_destroy(m->machine.memory);
     guests_free(&m->guests);
     images_free(&m->images);
+    terminals_free(&m->terminals);
     sim_vcd_close();
     native_image_close(m->image);
     uarchs_close(&m->uarchs);
@@ -388,6 +400,7 @@ static void reset(struct sim_machine *m)
     replay_reset(hw);
     if (hw->link)
         link_reset(hw->link);
+    terminals_reset(&m->terminals);
     trace_port_begin(hw);
     assigned_msi_reset(hw->assigned);
     if (hw->tlb_check)
@@ -435,7 +448,7 @@ static char *knob_text(const struct sim_machine *m, const struct knobs *values)
 static int begin_trace(struct sim_machine *m, const struct knobs *values, struct user_error *e)
 {
     struct machine_run *run = m->run;
-    char *knobs = knob_text(m, values), *setup = images_setup_text(&m->images, m->scenario);
+    char *knobs = knob_text(m, values), *setup = images_setup_text(&m->images, &m->terminals, m->scenario);
     struct trace_swept swept[SCENARIO_AXES_MAX];
 
     for (uint32_t i = 0; i < m->scenario->swept_count; i++) {
@@ -443,21 +456,20 @@ static int begin_trace(struct sim_machine *m, const struct knobs *values, struct
 
         swept[i] = (struct trace_swept){from->path, from->value, from->is_number, from->number};
     }
-    struct trace_run_info info = {.scenario = m->scenario->name,
-                                  .variant = run->variant->name,
-                                  .seed = run->seed,
-                                  .knobs = knobs,
-                                  .uarch = m->uarchs.machine->name,
-                                  .hv_build_id = m->image->build_id,
-                                  .quantum_cycles = m->quantum_cycles,
-                                  .memory = m->scenario->memory == MEMORY_TSO
-                                                ? NULL
-                                                : memory_kind_names[m->scenario->memory],
-                                  .clock_khz = m->uarchs.machine->clock.core_khz,
-                                  .resolved = run->resolved,
-                                  .setup = setup,
-                                  .swept = swept,
-                                  .swept_count = m->scenario->swept_count};
+    struct trace_run_info info = {
+        .scenario = m->scenario->name,
+        .variant = run->variant->name,
+        .seed = run->seed,
+        .knobs = knobs,
+        .uarch = m->uarchs.machine->name,
+        .hv_build_id = m->image->build_id,
+        .quantum_cycles = m->quantum_cycles,
+        .memory = m->scenario->memory == MEMORY_TSO ? NULL : memory_kind_names[m->scenario->memory],
+        .clock_khz = m->uarchs.machine->clock.core_khz,
+        .resolved = run->resolved,
+        .setup = setup,
+        .swept = swept,
+        .swept_count = m->scenario->swept_count};
     struct trace_error error;
     int result = 0;
 
@@ -565,6 +577,11 @@ const char *machine_build_id(const struct sim_machine *m)
 const struct machine *machine_hardware(const struct sim_machine *m)
 {
     return &m->machine;
+}
+
+bool machine_typing_left(const struct sim_machine *m, uint32_t vm, char *text, size_t size)
+{
+    return terminals_left(&m->terminals, vm, text, size);
 }
 
 bool machine_loaded(const struct sim_machine *m, uint32_t vm, uint64_t gpa, void *to, uint64_t size)

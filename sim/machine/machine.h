@@ -83,6 +83,9 @@ void machine_interrupt(struct sim_machine *m);
 const char *machine_build_id(const struct sim_machine *m); // Of libhv.so, hexadecimal.
 // Its processors and what belongs to them, to be looked at.
 const struct machine *machine_hardware(const struct sim_machine *m);
+// After a run: what of a console's input or script has not been typed, and why, one sentence. False: nothing
+// is left.
+bool machine_typing_left(const struct sim_machine *m, uint32_t vm, char *text, size_t size);
 // Guest memory of a VM with an image as it was before anything ran. False: there is none at this address.
 bool machine_loaded(const struct sim_machine *m, uint32_t vm, uint64_t gpa, void *to, uint64_t size);
 const struct uarch *machine_uarch(const struct sim_machine *m);

@@ -67,6 +67,27 @@ static int load_hide(struct loader *l, const struct raw_program *raw, const char
     return 0;
 }
 
+static int load_typing(struct loader *l, const struct scenario *s, const struct raw_program *raw,
+                       const char *base, struct scenario_program *p)
+{
+    char field[FIELD_BYTES];
+    struct console_script_error error = {0};
+
+    if (raw->input && raw->script)
+        return load_error(l, at(field, base, "program.script"),
+                          "a console has either `input` (a file) or a `script`; what `input` holds can be "
+                          "typed by a line of the script");
+    if (raw->input && load_file(l, s, at(field, base, "program.input"), raw->input, &p->input))
+        return -1;
+    if (!raw->script)
+        return 0;
+    p->script = load_copy(raw->script);
+    if (console_script_parse(p->script, &p->typing, &error))
+        return load_error(l, at(field, base, "program.script"), "line %u of the script: %s", error.line,
+                          error.text);
+    return 0;
+}
+
 // As many as `cpus` says, or those of `vcpus`, which then say only where they run.
 static int load_cpus(struct loader *l, const struct scenario *s, struct scenario_vm *vm,
                      const struct raw_vm *raw, const char *base)
@@ -114,7 +135,7 @@ int load_program(struct loader *l, const struct scenario *s, struct scenario_vm 
         return -1;
     p->flat = r->load != NULL;
     if (load_number(l, at(field, base, "program.load"), r->load, 0, UINT64_MAX, &p->load) ||
-        load_modules(l, s, r, base, p) || load_hide(l, r, base, p))
+        load_modules(l, s, r, base, p) || load_hide(l, r, base, p) || load_typing(l, s, r, base, p))
         return -1;
     if (s->host_count > 1)
         return load_error(l, at(field, base, "program"),
@@ -122,7 +143,7 @@ int load_program(struct loader *l, const struct scenario *s, struct scenario_vm 
     if (vm->paging_levels)
         return load_error(l, at(field, base, "paging"),
                           "an image brings its own page tables; leave `paging` out");
-    vm->flags |= VMM_VM_PC;
+    vm->flags |= VMM_VM_PC | (p->input || p->typing.step_count ? VMM_VM_INPUT : 0);
     return load_cpus(l, s, vm, raw, base);
 }
 
@@ -134,6 +155,8 @@ void program_free(struct scenario_program *p)
         free(p->modules[i]);
     free(p->modules);
     free(p->hide);
+    free(p->input), free(p->script);
+    console_script_free(&p->typing);
     free(p->image), free(p->append), free(p->initrd);
     free(p);
 }

@@ -26,6 +26,24 @@ static int load_page(struct loader *l, const char *field, const char *text, uint
     return 0;
 }
 
+const char *const scenario_disable_exits[SCENARIO_DISABLE_EXITS + 1] = {"mwait", "hlt", "pause", NULL};
+
+static int load_disabled_exits(struct loader *l, struct scenario_vm *vm, const struct raw_vm *raw,
+                               const char *base)
+{
+    char field[FIELD_BYTES];
+
+    for (unsigned i = 0; i < raw->disable_exits_count; i++) {
+        size_t word = 0;
+
+        snprintf(field, sizeof field, "%.80s.disable_exits[%u]", base, i);
+        if (load_word(l, field, raw->disable_exits[i], scenario_disable_exits, SCENARIO_DISABLE_EXITS, &word))
+            return -1;
+        vm->disabled_exits |= 1u << word;
+    }
+    return 0;
+}
+
 int load_pcpu(struct loader *l, const struct scenario_host *h, const char *field, const char *text,
               uint32_t *pcpu)
 {
@@ -286,6 +304,8 @@ static int load_vm(struct loader *l, struct scenario *s, struct scenario_vm *vm,
     if (load_prefault(l, at(field, base, "prefault"), raw->prefault, &vm->flags) ||
         load_flag(l, at(field, base, "nested"), raw->nested, VMM_VM_NESTED, &vm->flags) ||
         load_pcpu(l, &s->hosts[vm->host], at(field, base, "pcpu"), raw->pcpu, &vm->pcpu))
+        return -1;
+    if (load_disabled_exits(l, vm, raw, base))
         return -1;
     if (raw->cpus && !raw->program)
         return load_error(l, at(field, base, "cpus"), "is for a VM with a `program`; list `vcpus` instead");

@@ -176,6 +176,14 @@ static void print_image(const struct scenario *s, const struct scenario_program 
         fprintf(out, "%s%s", i ? ", " : "\n      hide: [", name);
     }
     fputs(p->hide_count ? "]" : "", out);
+    if (p->input) {
+        fputs("\n      input: ", out);
+        scenario_quote(out, relative(s, p->input));
+    }
+    if (p->script) {
+        fputs("\n      script: ", out);
+        scenario_quote(out, p->script);
+    }
     if (p->flat)
         fprintf(out, "\n      load: 0x%" PRIx64, p->load);
 }
@@ -198,6 +206,10 @@ static void print_vm(const struct scenario *s, const struct scenario_vm *vm, FIL
                                                : "none",
             vm->flags & VMM_VM_NESTED ? "on" : "off", prefault_word(vm->flags));
     pcpu(out, vm->pcpu);
+    for (uint32_t i = 0, count = 0; i < SCENARIO_DISABLE_EXITS; i++)
+        if (vm->disabled_exits >> i & 1)
+            fprintf(out, "%s%s", count++ ? ", " : "\n    disable_exits: [", scenario_disable_exits[i]);
+    fputs(vm->disabled_exits ? "]" : "", out);
     if (vm->program)
         print_image(s, vm->program, out);
     fputs("\n    vcpus:\n", out);

@@ -6,9 +6,10 @@
 #ifndef SIM_SCENARIO_SCENARIO_H
 #define SIM_SCENARIO_SCENARIO_H
 
-#include "models/memory/memory.h"
 #include "hv/knobs.h"
 #include "hv/vmm/config.h"
+#include "models/memory/memory.h"
+#include "sim/scenario/console_script.h"
 #include "sim/scenario/user_error.h"
 #include <stdbool.h>
 #include <stdint.h>
@@ -42,8 +43,12 @@ struct scenario_program {
     uint32_t module_count;
     struct vmm_cpuid_bit *hide; // Features that its CPUID does not show.
     uint32_t hide_count;
-    bool flat;     // A flat binary.
-    uint64_t load; // Its address.
+    // What is typed at its console; at most one of the two is given (NULL: not).
+    char *input;                  // A file of which each byte is.
+    char *script;                 // Text of a script,
+    struct console_script typing; // and its steps.
+    bool flat;                    // A flat binary.
+    uint64_t load;                // Its address.
     uint32_t line;
 };
 // A vCPU's program is a stream or a native guest: the other is NULL. Both are, in a VM that boots an image.
@@ -56,6 +61,10 @@ struct scenario_vcpu {
     uint32_t line;
 };
 
+// Names of HV_DISABLE_EXITS_*, by bit.
+#define SCENARIO_DISABLE_EXITS 3u
+extern const char *const scenario_disable_exits[SCENARIO_DISABLE_EXITS + 1];
+
 struct scenario_vm {
     char *name;
     uint32_t host; // Where it starts.
@@ -64,6 +73,7 @@ struct scenario_vm {
     uint32_t flags;            // VMM_VM_*
     uint32_t paging_levels;    // Of the guest's tables: 0 (streams give guest-physical addresses), 4, 5
     uint32_t guest_page_shift; // Of the pages that they map
+    uint32_t disabled_exits;   // HV_DISABLE_EXITS_*
     uint32_t pcpu;
     struct scenario_program *program; // NULL: vCPUs have theirs.
     struct scenario_vcpu *vcpus;

@@ -2,12 +2,12 @@
 #include "sim/scenario/schema.h"
 #include <string.h>
 
-enum { TEXT_MAX = 64 << 10 };
+enum { TEXT_MAX = 64 << 10, SCRIPT_MAX = 16 << 20 };
 
 static const char *const action_args[] = {
-    "gsi",    "level",          "vector",        "dest",          "mode",   "vcpu",  "slot",
-    "gpa",    "size",           "flags",         "offset",        "cpu",    "ns",    "to",
-    "method", "downtime_limit", "max_bandwidth", "auto_converge", "verify", "count", "high", NULL};
+    "gsi",           "level",         "vector", "dest",  "mode", "vcpu", "slot",   "gpa",
+    "size",          "flags",         "offset", "cpu",   "ns",   "to",   "method", "downtime_limit",
+    "max_bandwidth", "auto_converge", "verify", "count", "high", NULL};
 
 static const char *const knob_names[] = {
 #define KNOB(id, name, type, values, def, about, source) name,
@@ -78,7 +78,9 @@ static const cyaml_schema_field_t link_fields[] = {
 static const cyaml_schema_field_t program_fields[] = {
     TEXT_NEEDED(struct raw_program, image), TEXT(struct raw_program, append), TEXT(struct raw_program, initrd),
     TEXT(struct raw_program, load), LIST("modules", struct raw_program, modules, &text_entry),
-    LIST("hide", struct raw_program, hide, &text_entry), CYAML_FIELD_END};
+    LIST("hide", struct raw_program, hide, &text_entry), TEXT(struct raw_program, input),
+    CYAML_FIELD_STRING_PTR("script", CYAML_FLAG_POINTER | CYAML_FLAG_OPTIONAL, struct raw_program, script, 0, SCRIPT_MAX),
+    CYAML_FIELD_END};
 
 static const cyaml_schema_field_t run_fields[] = {TEXT(struct raw_run, until), TEXT(struct raw_run, check_tlb),
                                                     TEXT(struct raw_run, memory),
@@ -149,6 +151,7 @@ static void make_vm(struct schema *s, const struct schema_names *names)
                                        TEXT(struct raw_vm, guest_page),
                                        TEXT(struct raw_vm, pcpu),
                                        TEXT(struct raw_vm, cpus),
+                                       LIST("disable_exits", struct raw_vm, disable_exits, &text_entry),
                                        PART("program", struct raw_vm, program, program_fields),
                                        LIST("vcpus", struct raw_vm, vcpus, &s->vcpu_entry),
                                        LIST("devices", struct raw_vm, devices, &device_entry),

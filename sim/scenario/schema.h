@@ -28,12 +28,14 @@ struct raw_slot {
     char *slot, *gpa, *size, *page, *readonly, *log_dirty;
 };
 struct raw_program {
-    char *image, *append, *initrd, *load;
+    char *image, *append, *initrd, *load, *input, *script;
     char **modules, **hide;
     unsigned modules_count, hide_count;
 };
 struct raw_vm {
     char *name, *host, *memory, *page, *prefault, *irqchip, *nested, *paging, *guest_page, *pcpu, *cpus;
+    char **disable_exits;
+    unsigned disable_exits_count;
     struct raw_program *program;
     struct raw_vcpu *vcpus;
     unsigned vcpus_count;
@@ -150,7 +152,7 @@ struct schema {
     cyaml_schema_field_t args[SCHEMA_GUEST_ARGS + 1];
     cyaml_schema_field_t vcpu[5];
     cyaml_schema_value_t vcpu_entry;
-    cyaml_schema_field_t vm[18];
+    cyaml_schema_field_t vm[19];
     cyaml_schema_value_t vm_entry;
     cyaml_schema_field_t top[20];
     cyaml_schema_value_t root;

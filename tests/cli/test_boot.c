@@ -29,9 +29,19 @@ TEST(Boot, WhatCannotBeBootedIsRefusedWithAReason)
         {"garbage --load 0x100000", "cannot be entered in real mode at 0x100000; load it below 1 MiB"},
         {"garbage --load -1", "vms[0].program.load: expected a number"},
         {"guest.img --hide pcdi", "`pcdi` is no feature of CPUID; did you mean `pcid`?"},
+        {"guest.img --disable-exits hlt,mwiat",
+         "vms[0].disable_exits[1]: `mwiat` is not known; did you mean `mwait`? (one of: mwait, hlt, pause)"},
         {"garbage --load 0x7c00 --append x", "a flat binary takes no command line"},
         {"garbage --load 0x7c00 --module garbage", "takes no modules"},
         {"garbage --load 0x7c00 --initrd nothing", "vms[0].program.initrd: cannot be read"},
+        {"garbage --load 0x7c00 --input nothing", "nothing: vms[0].program.input: cannot be read"},
+        {"garbage --load 0x7c00 --input empty", "empty: vms[0].program.input: is empty"},
+        {"garbage --load 0x7c00 --input -", "/dev/stdin: --input -: is empty"},
+        {"garbage --load 0x7c00 --input elf --script elf", "--script: and --input do not go together"},
+        {"garbage --load 0x7c00 --script nothing", "nothing: --script: cannot be read"},
+        {"garbage --load 0x7c00 --script zero", "zero: --script: is no text"},
+        {"garbage --load 0x7c00 --script script",
+         "script:2: --script: unknown step `wiat` (did you mean `wait`?)"},
         {"garbage --cpus 0", "--cpus: expected 1 to 64, got `0`"},
         {"garbage --cpus 65", "--cpus: expected 1 to 64, got `65`"},
         {"garbage --memory 12", "--memory: expected 1MiB to 2TiB"},
@@ -47,6 +57,9 @@ TEST(Boot, WhatCannotBeBootedIsRefusedWithAReason)
 
     cli_write_text("garbage", "This is no image of any kind.\n");
     cli_write("elf", "\177ELF\1\1\1", 7);
+    cli_write("empty", "", 0);
+    cli_write("zero", "type a\0", 7);
+    cli_write_text("script", "# What?\nwiat a\n");
     for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
         test_row("%s", rows[i].words);
         EXPECT_EQ(hvsim("boot %s", rows[i].words), 2);
@@ -183,4 +196,66 @@ TEST(Boot, TheConsoleIsInTheTrace)
         "hi");
     EXPECT_EQ(cli_query(db, "SELECT count(DISTINCT cycle) FROM events WHERE kind = 'guest_console'"), 2);
     EXPECT_EQ(cli_query(db, "SELECT a1 FROM events WHERE kind = 'guest_end'"), 1);
+}
+
+/* 32-bit code that is ready to receive, and sends back what it gets until that is a q. */
+#define ECHO                                                                                                 \
+    CODE("\x66\xba\xfc\x03\xb0\x02\xee"         /* mov $0x3fc, %dx; mov $2, %al; out %al, (%dx) */           \
+         "\x66\xba\xfd\x03\xec\xa8\x01\x74\xf7" /* 1: mov $0x3fd, %dx; in (%dx), %al; test $1, %al; jz 1b */ \
+         "\x66\xba\xf8\x03\xec\xee"             /* mov $0x3f8, %dx; in (%dx), %al; out %al, (%dx) */         \
+         "\x3c\x71\x75\xed\x31\xc0" EXIT_EAX)   /* cmp $'q', %al; jne 1b; xor %eax, %eax */
+
+TEST(Boot, TheInputsBytesAreTyped)
+{
+    static const char bytes[] = "one\nt\x01\xff\"\\o\r\n# wait\nq";
+    char first[60], db[300];
+
+    if (!cli_can_run())
+        test_skip("there is no libhv.so in this build");
+    snprintf(db, sizeof db, "%s", cli_path("i.db"));
+    cli_write("typed", bytes, sizeof bytes - 1);
+    EXPECT_EQ(boot_code(ECHO, "--input typed --db i.db"), 0);
+    EXPECT_STREQ(cli_out, bytes);
+    EXPECT_TRUE(strstr(cli_err, "input:") == NULL);
+    EXPECT_EQ(boot_code(ECHO, "--input - <typed --db i.db"), 0);
+    EXPECT_STREQ(cli_out, bytes);
+    EXPECT_EQ(boot_code(ECHO, "--input - <typed --db i.db"), 0);
+    snprintf(first, sizeof first, "%s", cli_query_text(db, "SELECT digest FROM runs WHERE run = 1"));
+    EXPECT_STREQ(cli_query_text(db, "SELECT digest FROM runs WHERE run = 2"), first);
+    EXPECT_STREQ(cli_query_text(db, "SELECT digest FROM runs WHERE run = 3"), first);
+    cli_write_text("typed", "oneq and more");
+    EXPECT_EQ(boot_code(ECHO, "--input typed --db i.db"), 0);
+    EXPECT_STREQ(cli_out, "oneq");
+    EXPECT_STRSTR(cli_err, "hvsim: input: ");
+    EXPECT_STRSTR(cli_err, " bytes were not typed before the end");
+    EXPECT_EQ(cli_query(db, "SELECT count(DISTINCT digest) FROM runs"), 2);
+}
+
+TEST(Boot, AScriptWaitsAndTypes)
+{
+    if (!cli_can_run())
+        test_skip("there is no libhv.so in this build");
+    cli_write_text("script", "type ab\nwait ab\npause 2ms\ntype \"\\x63\"\nwait x\ntype q\n");
+    EXPECT_EQ(boot_code(ECHO, "--script script"), 124);
+    EXPECT_STREQ(cli_out, "abc");
+    EXPECT_STRSTR(cli_err, "input: line 5 of the script still waits for `x`; 1 bytes were not typed");
+    cli_write_text("script", "type ab\nwait ab\ntype xy\nwait x\ntype q\n");
+    EXPECT_EQ(boot_code(ECHO, "--script script"), 0);
+    EXPECT_STREQ(cli_out, "abxyq");
+}
+
+TEST(Boot, WhatIsTypedIsPartOfTheScenario)
+{
+    static char once[sizeof cli_out];
+
+    cli_write("guest.img", loop, sizeof loop);
+    cli_write("typed", "a\"b\n", 4);
+    EXPECT_EQ(hvsim("boot guest.img --load 0x7c00 --input - --print-resolved <typed"), 0);
+    EXPECT_STRSTR(cli_out, "script: \"type \\\"a\\\\\\\"b\\\\n\\\"\\n\"");
+    memcpy(once, cli_out, sizeof once);
+    cli_write_text("resolved.yaml", once);
+    EXPECT_EQ(hvsim("run resolved.yaml --print-resolved"), 0);
+    EXPECT_STREQ(cli_out, once);
+    EXPECT_EQ(hvsim("boot guest.img --load 0x7c00 --input typed --print-resolved"), 0);
+    EXPECT_STRSTR(cli_out, "input: \"typed\"");
 }

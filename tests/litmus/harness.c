@@ -305,7 +305,8 @@ bool litmus_parse(const char *program, const char *observed, struct litmus_test 
                 op++;
             while (end > op && end[-1] == ' ')
                 *--end = 0;
-            if (t->threads > LITMUS_CPUS || to->count == LITMUS_OPS_MAX || !parse_op(op, &to->op[to->count++])) {
+            if (t->threads > LITMUS_CPUS || to->count == LITMUS_OPS_MAX ||
+                !parse_op(op, &to->op[to->count++])) {
                 snprintf(error, size, "`%s` is no operation, or too many", op);
                 return false;
             }

@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 // Carries out litmus tests on the modelled processors: all their executions, one after the other.
 //
-// hv/tests/litmus_hv.c runs on four processors, booted once. A thread is a processor; each of its atomic accesses
-// (and plain ones of the variables) is preceded by the choice who makes the next access. An execution begins with
-// zeroed variables and a memory model that knows nothing, and ends when all threads are through.
+// hv/tests/litmus_hv.c runs on four processors, booted once. A thread is a processor; each of its atomic
+// accesses (and plain ones of the variables) is preceded by the choice who makes the next access. An
+// execution begins with zeroed variables and a memory model that knows nothing, and ends when all threads are
+// through.
 #ifndef TESTS_LITMUS_HARNESS_H
 #define TESTS_LITMUS_HARNESS_H
 
@@ -41,7 +42,8 @@ void litmus_close(void);
 bool litmus_parse(const char *program, const char *observed, struct litmus_test *t, char *error, size_t size);
 // Exhaustively.
 void litmus_run(const struct litmus_test *t, enum litmus_model model, struct litmus_outcomes *o);
-// The straight programs of litmus_hv.c, again and again, for `executions` at least. How many of them there were.
+// The straight programs of litmus_hv.c, again and again, for `executions` at least. How many of them there
+// were.
 uint64_t litmus_repeat(enum litmus_program program, enum litmus_model model, uint64_t executions);
 
 #endif

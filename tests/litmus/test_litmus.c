@@ -60,7 +60,8 @@ static void compare(const struct row *r, enum litmus_model model)
     for (uint32_t i = 0; i <= (uint32_t)model; i++)
         for (const char *p = r->adds[i]; *p; p += strcspn(p, " "), p += *p == ' ')
             if (!has(&o, p, strcspn(p, " ")))
-                TEST_FAIL("%s under %s: %.*s is missing", r->name, model_names[model], (int)strcspn(p, " "), p);
+                TEST_FAIL("%s under %s: %.*s is missing", r->name, model_names[model], (int)strcspn(p, " "),
+                          p);
     EXPECT_EQ(o.count, allowed_count(r, model));
 }
 

@@ -16,12 +16,19 @@ static int add_module(struct boot_options *o, const char *path)
 
 int boot_option_take(struct boot_arguments *a, int option, const char *value)
 {
-    const char **const texts[BOOT_OPTIONS] = {
-        [BOOT_APPEND] = &a->boot.append, [BOOT_CPUS] = &a->boot.cpus,
-        [BOOT_MEMORY] = &a->boot.memory, [BOOT_LOAD] = &a->boot.load,
-        [BOOT_UARCH] = &a->boot.uarch,   [BOOT_UNTIL] = &a->boot.until,
-        [BOOT_HIDE] = &a->boot.hide,     [BOOT_INITRD] = &a->boot.initrd,
-        [BOOT_CONSOLE] = &a->console,    [BOOT_HV] = &a->hv};
+    const char **const texts[BOOT_OPTIONS] = {[BOOT_APPEND] = &a->boot.append,
+                                              [BOOT_CPUS] = &a->boot.cpus,
+                                              [BOOT_MEMORY] = &a->boot.memory,
+                                              [BOOT_LOAD] = &a->boot.load,
+                                              [BOOT_UARCH] = &a->boot.uarch,
+                                              [BOOT_UNTIL] = &a->boot.until,
+                                              [BOOT_HIDE] = &a->boot.hide,
+                                              [BOOT_DISABLE] = &a->boot.disable_exits,
+                                              [BOOT_INITRD] = &a->boot.initrd,
+                                              [BOOT_INPUT] = &a->boot.input,
+                                              [BOOT_SCRIPT] = &a->boot.script,
+                                              [BOOT_CONSOLE] = &a->console,
+                                              [BOOT_HV] = &a->hv};
 
     if (option == BOOT_MODULE)
         return add_module(&a->boot, value);

@@ -2,6 +2,8 @@
 // Written as the text of a scenario file and loaded like one: there is one meaning of every field, and
 // --print-resolved shows a file that `hvsim run` takes.
 #include "tools/hvsim/boot_scenario.h"
+#include "sim/image/image.h"
+#include "sim/scenario/console_script.h"
 #include "sim/scenario/quantity.h"
 #include <inttypes.h>
 #include <stdlib.h>
@@ -40,11 +42,11 @@ static void field(FILE *out, const char *key, const char *text)
 }
 
 // Commas apart, as they stand: the loader knows what is a name.
-static void write_hide(FILE *out, const char *names)
+static void write_names(FILE *out, const char *key, const char *names)
 {
     if (!names || !*names)
         return;
-    fputs("      hide: [", out);
+    fprintf(out, "%s: [", key);
     for (const char *end; *names; names = *end ? end + 1 : end) {
         char name[64];
 
@@ -67,7 +69,8 @@ static void write_name(FILE *out, const char *path)
 }
 
 // A processor for each vCPU and one for the VMM's other threads, as far as there can be so many.
-static void write_text(FILE *out, const struct boot_options *o, uint64_t cpus, uint64_t memory)
+static void write_text(FILE *out, const struct boot_options *o, const char *script, uint64_t cpus,
+                       uint64_t memory)
 {
     uint64_t host_cpus = cpus < SCENARIO_CPUS_MAX ? cpus + 1 : SCENARIO_CPUS_MAX;
 
@@ -77,17 +80,21 @@ static void write_text(FILE *out, const struct boot_options *o, uint64_t cpus, u
     fprintf(out, ", cpus: %" PRIu64 ", memory: %" PRIu64 "B }\n", host_cpus, host_memory(o, memory));
     fprintf(out, "vms:\n  - name: guest\n    memory: %" PRIu64 "B\n    nested: %s\n", memory,
             o->nested ? "on" : "off");
+    write_names(out, "    disable_exits", o->disable_exits);
     fputs("    program:\n", out);
     field(out, "image", o->image);
     field(out, "append", o->append);
     field(out, "initrd", o->initrd);
     field(out, "load", o->load);
+    field(out, "script", script);
+    if (!script)
+        field(out, "input", o->input);
     for (uint32_t i = 0; i < o->module_count; i++) {
         fputs(i ? ", " : "      modules: [", out);
         scenario_quote(out, o->modules[i]);
     }
     fputs(o->module_count ? "]\n" : "", out);
-    write_hide(out, o->hide);
+    write_names(out, "      hide", o->hide);
     fputs("    vcpus:\n", out);
     for (uint64_t i = 0; i < cpus; i++)
         fprintf(out, "      - { pcpu: %" PRIu64 " }\n", i);
@@ -119,19 +126,71 @@ static int read_sizes(const struct boot_options *o, uint64_t *cpus, uint64_t *me
     return 0;
 }
 
+// The text of --script, to be freed.
+static int read_script(const char *path, char **script, struct user_error *e)
+{
+    struct console_script steps = {0};
+    struct console_script_error error;
+    struct image_file file = {0};
+    int result = image_read(path, "--script", &file, e);
+
+    if (result == 0 && memchr(file.bytes, 0, file.size))
+        result = user_error_at(e, path, 0, "--script", "is no text: there is a zero byte in it");
+    if (result == 0) {
+        *script = strndup((const char *)file.bytes, file.size);
+        if (console_script_parse(*script, &steps, &error))
+            result = user_error_at(e, path, error.line, "--script", "%s", error.text);
+    }
+    console_script_free(&steps);
+    image_file_free(&file);
+    return result;
+}
+
+// Standard input as a script that types it: a scenario can say that again.
+static int read_standard_input(char **script, struct user_error *e)
+{
+    struct image_file file = {0};
+    size_t size = 0;
+
+    if (image_read("/dev/stdin", "--input -", &file, e))
+        return -1;
+    FILE *out = open_memstream(script, &size);
+
+    if (!out)
+        abort();
+    console_script_type(out, file.bytes, file.size);
+    fclose(out);
+    image_file_free(&file);
+    return 0;
+}
+
+// What is typed, as a script; NULL: a file's bytes are, or nothing is.
+static int read_typed(const struct boot_options *o, char **script, struct user_error *e)
+{
+    if (o->input && o->script)
+        return user_error_at(e, "--script", 0, NULL,
+                             "and --input do not go together: a line `type TEXT` of the script types");
+    if (o->script)
+        return read_script(o->script, script, e);
+    return o->input && strcmp(o->input, "-") == 0 ? read_standard_input(script, e) : 0;
+}
+
 struct scenario *boot_scenario(const struct boot_options *o, struct user_error *e)
 {
     uint64_t cpus, memory;
-    char *text = NULL;
+    char *text = NULL, *script = NULL;
     size_t size = 0;
 
-    if (read_sizes(o, &cpus, &memory, e))
+    if (read_sizes(o, &cpus, &memory, e) || read_typed(o, &script, e)) {
+        free(script);
         return NULL;
+    }
     FILE *out = open_memstream(&text, &size);
 
     if (!out)
         abort();
-    write_text(out, o, cpus, memory);
+    write_text(out, o, script, cpus, memory);
+    free(script);
     fclose(out);
     struct scenario *s = scenario_load_text("boot", text, size, e);
 

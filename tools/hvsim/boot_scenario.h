@@ -8,9 +8,10 @@
 // Options as given; NULL: the default.
 struct boot_options {
     const char *image, *append, *initrd, *load;
-    const char *hide; // Names with commas between them.
+    const char *hide, *disable_exits; // Names with commas between them.
     const char *modules[SCENARIO_MODULES_MAX];
     uint32_t module_count;
+    const char *input, *script; // Files; input `-`: standard input.
     const char *cpus, *memory, *uarch, *until;
     bool nested;
 };

@@ -41,6 +41,7 @@ static const struct usage usage = {
     .option_count = sizeof options / sizeof *options,
     .examples = "  hvsim boot vmexit.flat --append cpuid\n"
                 "  hvsim boot smptest.flat --cpus 4 --knob x86.apicv=off --db smp.db\n"
+                "  echo reboot | hvsim boot firmware.elf --input -\n"
                 "  hvsim boot bzImage --initrd initramfs.cpio --append 'console=ttyS0' --memory 512MiB\n"};
 
 struct arguments {
@@ -133,8 +134,10 @@ static void summarize(const struct arguments *a, const struct session *session, 
                       const struct machine_run *run, const struct outcome *o, unsigned violations)
 {
     uint64_t khz = session->watch.clock_khz;
-    char digest[TRACE_DIGEST_TEXT];
+    char digest[TRACE_DIGEST_TEXT], left[200];
 
+    if (machine_typing_left(session->watch.machine, 0, left, sizeof left))
+        fprintf(stderr, "hvsim: input: %s\n", left);
     if (!a->json) {
         outcome_print(o, session->watch.scenario->name, khz, run, trace);
         return;

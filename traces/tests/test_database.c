@@ -119,7 +119,7 @@ static const struct {
     {"magic alone", make_magic_only, TRACE_NOT_OURS, "nor any SQLite database"},
     {"another program's", make_foreign, TRACE_NOT_OURS, "of another program"},
     {"another version", make_other_version, TRACE_OTHER_VERSION,
-     "schema version 99, but this hvsim writes version 5"},
+     "schema version 99, but this hvsim writes version 6"},
     {"truncated", make_truncated, TRACE_DAMAGED, "truncated"},
     {"a folder", make_folder, TRACE_CANNOT_OPEN, "a directory, not a file"},
     {"a pipe", make_fifo, TRACE_CANNOT_OPEN, "a device, pipe or socket"},

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "hv/vmm/tests/pc_fixture.h"
 #include "hv/hw/trace.h"
+#include "spec/console_input.h"
 #include <stddef.h>
 #include <string.h>
 
@@ -25,6 +26,8 @@ u64 hw_syscall(u64 nr, u64 a0, u64 a1, u64 a2, u64 a3)
         core.console[core.console_length++] = (char)a1;
         core.console_vm = (u32)a0;
     }
+    if (nr == HV_SYS_CONSOLE_READ)
+        return core.typed[core.typed_next] ? core.typed[core.typed_next++] : CONSOLE_INPUT_NONE;
     if (nr == HV_SYS_TOUCH)
         return a0;
     if (nr == HV_SYS_MADVISE_FREE) {
@@ -40,8 +43,10 @@ u64 hw_syscall(u64 nr, u64 a0, u64 a1, u64 a2, u64 a3)
 }
 void hw_trace(enum hw_tracepoint tp, u64 a0, u64 a1, u64 a2, u64 a3, u64 a4, u64 a5)
 {
-    (void)a0, (void)a1, (void)a2, (void)a3, (void)a4, (void)a5;
+    (void)a0, (void)a1, (void)a3, (void)a4, (void)a5;
     core.not_modelled += tp == TP_NOT_MODELLED;
+    core.inputs += tp == TP_GUEST_INPUT;
+    core.lost += tp == TP_GUEST_INPUT && a2;
 }
 void *vmm_alloc(struct vmm *of, u64 bytes)
 {
@@ -128,14 +133,17 @@ void pass_until(u64 ns)
     }
 }
 
-void make(void)
+void make_typed(const u32 *words, u32 count)
 {
     memset(&core, 0, sizeof core);
+    if (count)
+        memcpy(core.typed, words, count * sizeof *words);
     memset(heap, 0, sizeof heap);
     for (u32 i = 0; i < PC_VCPUS; i++)
         block.vcpus[i].apic_id = 2 * i;
     vmm = (struct vmm){.heap = heap, .heap_bytes = sizeof heap, .config = &block.head};
     config = (struct vmm_vm_config){.number = 5,
+                                    .flags = VMM_VM_PC | (count ? VMM_VM_INPUT : 0),
                                     .vcpu_count = PC_VCPUS,
                                     .memory_bytes = 0x123456789000,
                                     .vcpus_offset = (u64)((char *)block.vcpus - (char *)&block)};
@@ -144,4 +152,9 @@ void make(void)
         (struct vmm_slot){.used = 1, .page_shift = 12, .address = (u64)memory, .bytes = sizeof memory};
     vmm_pc_create(&vm);
     EXPECT_LE(vmm.heap_used, vmm_pc_heap_bytes());
+}
+
+void make(void)
+{
+    make_typed(NULL, 0);
 }

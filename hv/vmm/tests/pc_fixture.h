@@ -18,6 +18,9 @@ struct pc_core {
     char console[64];
     u32 console_length;
     u32 console_vm;
+    u32 typed[32]; // Words of port INPUT that the terminal has for the UART, ended by 0.
+    u32 typed_next;
+    u32 inputs, lost; // Events guest_input.
     u8 line[24];
     u32 line_changes;
     u32 raised[24]; // How often each rose.
@@ -32,8 +35,9 @@ struct pc_core {
 };
 extern struct pc_core core;
 
-// A VM as it is before its vCPUs start.
+// A VM as it is before its vCPUs start; somebody types at the console of the second kind.
 void make(void);
+void make_typed(const u32 *words, u32 count);
 // A guest's accesses of 1, 2, 4 or (memory) 8 bytes. Somebody must be there.
 void out(u16 port, u64 value, u32 size);
 u64 in(u16 port, u32 size);

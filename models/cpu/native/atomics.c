@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // C11 atomics of hv code, carried out here as x86 does (SDM 8.1, 8.2): loads are plain, stores below seq_cst
-// go through the store buffer, seq_cst stores are XCHG, read-modify-writes are LOCKed and drain the buffer. Time is
-// always that; values are too, unless the run has a memory model of its own (models/memory).
+// go through the store buffer, seq_cst stores are XCHG, read-modify-writes are LOCKed and drain the buffer.
+// Time is always that; values are too, unless the run has a memory model of its own (models/memory).
 #include "models/cpu/native/hooks.h"
 #include "models/cpu/uarch/uarch.h"
 #include "models/mem/core.h"

@@ -93,6 +93,8 @@ struct native_watch {
     // The plain store that it was about to do waits in its store buffer, the newest one there. May be NULL;
     // must not hold it.
     void (*stored)(struct native_watch *w, struct pcpu *c);
+    // A guest on the processor is about to store `size_bytes` at `p` in the arena. May be NULL; must not hold it.
+    void (*guest_stores)(struct native_watch *w, struct pcpu *c, const void *p, uint32_t size_bytes);
     // May be NULL; must not hold it.
     void (*event)(struct native_watch *w, struct pcpu *c, const struct native_event *e);
     struct native_watch *next;
@@ -141,6 +143,15 @@ static inline void native_watch_stored(struct pcpu *c)
         next = w->next;
         if (w->stored)
             w->stored(w, c);
+    }
+}
+
+static inline void native_watch_guest_stores(struct pcpu *c, const void *p, uint32_t size_bytes)
+{
+    for (struct native_watch *w = c->machine->watch, *next; __builtin_expect(w != NULL, 0); w = next) {
+        next = w->next;
+        if (w->guest_stores)
+            w->guest_stores(w, c, p, size_bytes);
     }
 }
 

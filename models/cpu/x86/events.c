@@ -8,6 +8,7 @@
 
 #include "models/apic/lapic.h"
 #include "models/cpu/uarch/uarch.h"
+#include "models/mem/mem.h"
 
 #define STI_OR_MOV_SS (INTERRUPTIBILITY_STI | INTERRUPTIBILITY_MOV_SS)
 #define DEBUG_TRAPS (DEBUG_INFO_ENABLED_BREAKPOINT | DEBUG_INFO_BS)
@@ -76,6 +77,17 @@ static void drop_debug_traps(struct vmx *v, uint32_t type)
         v->pending_debug = 0;
 }
 
+void vmx_mwait_end(struct pcpu *c)
+{
+    struct vmx *v = &c->x86->vmx;
+
+    if (v->mwait_asleep)
+        pcpu_charge_cycles(c, c->uarch->op.hlt_wake_cycles);
+    if (v->mwait)
+        mem_monitor_disarm(c);
+    v->mwait = v->mwait_asleep = false;
+}
+
 bool vmx_deliver(struct pcpu *c, uint32_t info, uint32_t error, uint32_t length)
 {
     struct vmx *v = &c->x86->vmx;
@@ -89,6 +101,7 @@ bool vmx_deliver(struct pcpu *c, uint32_t info, uint32_t error, uint32_t length)
         return delivery_faults(c);
     pcpu_charge_cycles(c, exception ? c->uarch->op.exception_cycles : c->uarch->op.interrupt_cycles);
     drop_debug_traps(v, type);
+    vmx_mwait_end(c);
     v->activity = ACTIVITY_ACTIVE;
     v->blocking &= ~(uint32_t)STI_OR_MOV_SS;
     if (type == INTR_TYPE_NMI) {

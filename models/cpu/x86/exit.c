@@ -14,6 +14,7 @@ struct vmexit *vmx_exit_begin(struct pcpu *c, uint32_t reason)
 {
     struct vmx *v = &c->x86->vmx;
 
+    vmx_mwait_end(c);
     memset(&v->exit, 0, sizeof v->exit);
     v->exit.reason = reason;
     v->exit_pending = true;
@@ -77,6 +78,7 @@ static void save_guest(struct pcpu *c)
     const struct vmx *v = &s->vmx;
     uint64_t entry = vmcs_get(v, VM_ENTRY_CONTROLS);
 
+    mem_monitor_disarm(c); // SDM 27.5.6
     vmcs_put(v, GUEST_CR0, s->cr[0]);
     vmcs_put(v, GUEST_CR3, s->cr[3]);
     vmcs_put(v, GUEST_CR4, s->cr[4]);

@@ -98,6 +98,15 @@ enum insn_result insn_probe(struct pcpu *c, unsigned length, enum segment_name s
     return r;
 }
 
+enum insn_result insn_physical(struct pcpu *c, unsigned length, enum segment_name segment, uint64_t offset,
+                               uint64_t *hpa)
+{
+    uint64_t linear;
+    enum insn_result r = insn_check(c, segment, offset, 1, false, &linear);
+
+    return r == INSN_DONE ? accessed(c, length, guest_translate(c, linear, EPT_ACCESS_READ, hpa)) : r;
+}
+
 enum insn_result insn_store(struct pcpu *c, unsigned length, const struct insn_operand *o, unsigned size,
                             uint64_t value)
 {

@@ -109,8 +109,8 @@ enum insn_result insn_hlt(struct pcpu *c, unsigned length);
 enum insn_result insn_pause(struct pcpu *c, unsigned length);
 // `o`: memory, the byte at rAX.
 enum insn_result insn_monitor(struct pcpu *c, unsigned length, const struct insn_operand *o);
-// Does not model: the sleep of machine code until the monitored line is written to. MWAIT is a hint (SDM
-// 8.10.4): there it waits for nothing, as processors do whose MONITOR has been triggered.
+// Waits if MONITOR is armed: until another processor stores into the line, or for what ends HLT. Hints are
+// taken for C1. (SDM 8.10, 25.3)
 enum insn_result insn_mwait(struct pcpu *c, unsigned length);
 enum insn_result insn_sti(struct pcpu *c, unsigned length);
 enum insn_result insn_cli(struct pcpu *c, unsigned length);

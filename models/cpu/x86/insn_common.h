@@ -107,6 +107,9 @@ enum insn_result insn_load(struct pcpu *c, unsigned length, const struct insn_op
 // An access of `size` bytes is possible, and would be again.
 enum insn_result insn_probe(struct pcpu *c, unsigned length, enum segment_name segment, uint64_t offset,
                             unsigned size, unsigned access);
+// Where in host-physical memory the byte is, for reading.
+enum insn_result insn_physical(struct pcpu *c, unsigned length, enum segment_name segment, uint64_t offset,
+                               uint64_t *hpa);
 // Result of a register or memory operand; in memory `size` bytes.
 enum insn_result insn_store(struct pcpu *c, unsigned length, const struct insn_operand *o, unsigned size,
                             uint64_t value);

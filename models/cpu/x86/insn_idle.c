@@ -3,6 +3,7 @@
 #include "models/cpu/x86/insn_common.h"
 
 #include "models/cpu/uarch/uarch.h"
+#include "models/mem/mem.h"
 
 enum insn_result insn_hlt(struct pcpu *c, unsigned length)
 {
@@ -52,7 +53,7 @@ enum insn_result insn_pause(struct pcpu *c, unsigned length)
 enum insn_result insn_monitor(struct pcpu *c, unsigned length, const struct insn_operand *o)
 {
     struct vmx *v = &c->x86->vmx;
-    uint64_t ignored;
+    uint64_t ignored, hpa = UINT64_MAX;
     enum insn_result r;
 
     if (insn_cpl(v))
@@ -62,9 +63,19 @@ enum insn_result insn_monitor(struct pcpu *c, unsigned length, const struct insn
     if ((uint32_t)v->gpr.r[RCX])
         return insn_gp(c); // There are no extensions.
     r = insn_load(c, length, o, 0, 1, &ignored);
+    if (r == INSN_DONE && !o->bytes) // A byte of a program's own is at no address: nobody stores there.
+        r = insn_physical(c, length, o->segment, o->offset, &hpa);
     if (r == INSN_DONE)
-        v->monitor_armed = true;
+        mem_monitor_arm(c, hpa, pcpu_wake);
     return r;
+}
+
+// SDM 25.3: with ECX bit 0 and interrupts masked, what is pending for the guest is already there to end the
+// wait, and a wait for the window would be in vain.
+static bool already_over(const struct vmx *v)
+{
+    return v->mwait_masked && !(v->rflags & X86_RFLAGS_IF) &&
+           (v->virtual_interrupt || (v->ctl.cpu & CPU_INTERRUPT_WINDOW_EXITING));
 }
 
 enum insn_result insn_mwait(struct pcpu *c, unsigned length)
@@ -75,17 +86,18 @@ enum insn_result insn_mwait(struct pcpu *c, unsigned length)
     if (insn_cpl(v))
         return insn_fault(c, UD_VECTOR, 0);
     if (v->ctl.cpu & CPU_MWAIT_EXITING) {
-        insn_exit_begin(c, EXIT_REASON_MWAIT_INSTRUCTION, length)->qualification = v->monitor_armed;
+        insn_exit_begin(c, EXIT_REASON_MWAIT_INSTRUCTION, length)->qualification = mem_monitor_armed(c);
         return INSN_EXIT;
     }
     if ((uint32_t)v->gpr.r[RCX] & ~extensions)
         return insn_gp(c);
-    // Nothing writes to the line that a program monitors: an armed MWAIT ends with an interrupt, as HLT does.
-    if (v->monitor_armed && v->guest)
-        v->activity = ACTIVITY_HLT;
-    else if (v->monitor_armed)
-        pcpu_charge_cycles(c, c->uarch->op.hlt_enter_cycles);
-    v->monitor_armed = false;
+    v->mwait_masked = v->gpr.r[RCX] & 1;
+    if (!mem_monitor_armed(c) || already_over(v))
+        return INSN_DONE;
+    // Whatever the hint in EAX is: C1, the state of HLT.
+    pcpu_charge_cycles(c, c->uarch->op.hlt_enter_cycles);
+    mem_store_drain(c);
+    v->mwait = true;
     return INSN_DONE;
 }
 

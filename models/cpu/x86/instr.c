@@ -10,6 +10,7 @@
 #include "models/cpu/uarch/uarch.h"
 #include "models/dev/link.h"
 #include "models/mem/mem.h"
+#include "models/memory/memory.h"
 #include <assert.h>
 
 struct pcpu *x86_instruction(uint64_t cycles, bool serializing)
@@ -123,6 +124,10 @@ void hw_pause(void)
 
 void hw_mb_after_locked(void)
 {
+    struct pcpu *c = pcpu_hooked;
+
+    if (c && c->machine->memory)
+        memory_fence(c->machine->memory, c->index, MEMORY_SEQ_CST);
 }
 
 u64 hw_rdgsbase(void)
@@ -138,6 +143,11 @@ void hw_wrgsbase(u64 value)
 
 // --- Ports. ---
 
+static bool input_port(uint16_t port)
+{
+    return port >= BOARD_PORT_INPUT && port < BOARD_PORT_INPUT + 4 * BOARD_INPUT_VMS && port % 4 == 0;
+}
+
 uint32_t x86_port_in(struct pcpu *c, uint16_t port, unsigned size)
 {
     uint32_t value = UINT32_MAX;
@@ -146,6 +156,8 @@ uint32_t x86_port_in(struct pcpu *c, uint16_t port, unsigned size)
         value = assigned_msi_in(c, port);
     else if (link_port(port))
         value = link_in(c, port);
+    else if (input_port(port) && size == 4 && c->machine->console_input)
+        value = c->machine->console_input(c->machine, (port - BOARD_PORT_INPUT) / 4);
     return size == 4 ? value : value & ((1u << (8 * size)) - 1);
 }
 

@@ -7,6 +7,7 @@
 #include "models/cpu/x86/x86_state.h"
 
 #include "models/cpu/uarch/uarch.h"
+#include "models/mem/mem.h"
 #include <assert.h>
 
 // More control ops in a row than this without an event: the stream loops without letting time pass.
@@ -307,6 +308,23 @@ static void idle(struct pcpu *c)
     pass(c, &forever);
 }
 
+// The optimized state of MWAIT: until another processor stores into the line, or an interrupt is pending that
+// need not be taken. What is taken, or exits, is the next boundary's.
+static void wait_monitored(struct pcpu *c)
+{
+    struct vmx *v = &c->x86->vmx;
+    uint64_t drain = mem_next_drain_ticks(), left = TICKS_NEVER;
+
+    if (mem_monitor_armed(c) && !(v->mwait_masked && (c->irq_pending || v->virtual_interrupt))) {
+        if (drain != TICKS_NEVER) // A store may be on its way that was executed before MONITOR was.
+            left = drain > c->now_ticks ? drain - c->now_ticks : 1;
+        v->mwait_asleep = true;
+        pass(c, &left);
+    }
+    if (!mem_monitor_armed(c) || (v->mwait_masked && (c->irq_pending || v->virtual_interrupt)))
+        vmx_mwait_end(c);
+}
+
 // The end of an instruction.
 static bool retire(struct pcpu *c, struct replay_guest *g, const struct replay_op *op, uint32_t blocking,
                    uint64_t rflags)
@@ -354,6 +372,8 @@ void replay_run(struct pcpu *c)
             return;
         if (v->activity != ACTIVITY_ACTIVE)
             idle(c);
+        else if (v->mwait)
+            wait_monitored(c);
         else if (!g && interp_run(c))
             return;
         else if (!g)

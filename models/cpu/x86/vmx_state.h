@@ -112,7 +112,9 @@ struct vmx {
     uint64_t timer_at_ticks;  // When it expires
     uint32_t timer_value;
     uint64_t ple_first_tsc, ple_last_tsc;
-    bool monitor_armed;     // By MONITOR
+    // In the optimized state of MWAIT, which GUEST_ACTIVITY_STATE never shows (SDM 24.4.2). `masked`:
+    // interrupts end it even where RFLAGS.IF blocks them (ECX bit 0); `asleep`: time has passed in it.
+    bool mwait, mwait_masked, mwait_asleep;
     bool tpr_check;         // TPR virtualization is to be looked at before the next instruction
     bool virtual_interrupt; // A virtual interrupt is recognized (SDM 29.2.1)
     uint32_t delivering_info, delivering_error, delivering_length; // The event being delivered; info 0: none
@@ -236,6 +238,8 @@ bool vmx_retired(struct pcpu *c, uint32_t blocking, uint64_t rflags, bool branch
 
 // IRET ends blocking by NMI, virtual where NMIs are virtual (SDM 25.3).
 void vmx_unblock_nmi(struct pcpu *c);
+// Ends the optimized state of MWAIT, if the guest is in it: what comes next does after the time to wake up.
+void vmx_mwait_end(struct pcpu *c);
 
 // Processes what passed-in time may have brought, without letting any pass.
 void vmx_sync(struct pcpu *c);

@@ -327,6 +327,133 @@ TEST(Mem, NearLinesTakeTheTimeOfTheLongWay)
     EXPECT_GT(uses[1], STEPS / 20); // Else it says nothing.
 }
 
+// --- MONITOR (SDM 8.10.2).
+
+static struct {
+    uint32_t count;
+    uint64_t at_ticks;
+} hits;
+static void on_hit(struct pcpu *c, uint64_t at_ticks)
+{
+    (void)c;
+    hits.count++;
+    hits.at_ticks = at_ticks;
+}
+static void monitor(struct pcpu *c, uint64_t hpa)
+{
+    mem_access(c, hpa, 1, MEM_GUEST_LOAD);
+    mem_monitor_arm(c, hpa, on_hit);
+    hits.count = 0;
+}
+static uint64_t store(struct pcpu *c, uint64_t hpa)
+{
+    uint64_t drain = mem_time_guest_store(c, hpa, 8);
+
+    mem_store_push(c, mem_hpa_to_ptr(c, hpa, 8), 8, drain);
+    return drain;
+}
+
+// The first store of another core is told, with the time at which it drains; others are not.
+TEST(Monitor, HitByAnotherCoresStore)
+{
+    struct fixture f;
+
+    ASSERT_TRUE(open_two(&f));
+    struct pcpu *a = &f.cpu[0], *b = &f.cpu[1];
+
+    store(b, 8192); // Modified there.
+    mem_store_drain(b);
+    monitor(a, 8192 + 8);
+    store(b, 8192 + 64); // The next line.
+    store(a, 8192);      // Its own.
+    load(b, 8192);
+    EXPECT_EQ(hits.count, 0);
+    EXPECT_TRUE(mem_monitor_armed(a));
+    mem_access(a, 8192, 8, MEM_LOAD);
+    uint64_t drain = store(b, 8192 + 56);
+
+    EXPECT_EQ(hits.count, 1);
+    EXPECT_EQ(hits.at_ticks, drain);
+    EXPECT_GT(drain, b->now_ticks);
+    EXPECT_FALSE(mem_monitor_armed(a));
+    store(b, 8192);
+    mem_store_drain(b);
+    EXPECT_EQ(hits.count, 1);
+    close_two(&f);
+}
+
+TEST(Monitor, HitByALockedOperation)
+{
+    struct fixture f;
+
+    ASSERT_TRUE(open_two(&f));
+    monitor(&f.cpu[0], 8192);
+    mem_access(&f.cpu[1], 8192, 8, MEM_GUEST_RMW);
+    EXPECT_EQ(hits.count, 1);
+    mem_access(&f.cpu[1], 8192, 8, MEM_GUEST_RMW);
+    EXPECT_EQ(hits.count, 1);
+    close_two(&f);
+}
+
+// A store that was executed before MONITOR, and drains behind it.
+TEST(Monitor, HitByAStoreThatWasOnItsWay)
+{
+    struct fixture f;
+
+    ASSERT_TRUE(open_two(&f));
+    struct pcpu *a = &f.cpu[0], *b = &f.cpu[1];
+
+    load(a, 8192);
+    uint64_t drain = store(b, 8192);
+
+    mem_store_hide(b);
+    a->now_ticks = drain - 1;
+    monitor(a, 8192);
+    EXPECT_EQ(mem_next_drain_ticks(), drain);
+    mem_commit_due(a);
+    EXPECT_EQ(hits.count, 0);
+    a->now_ticks = drain;
+    mem_commit_due(a);
+    EXPECT_EQ(hits.count, 1);
+    mem_store_show(b);
+    close_two(&f);
+}
+
+// Evicted lines are watched all the same: nobody else gets them exclusively, so each store asks.
+TEST(Monitor, OutlivesItsLine)
+{
+    struct fixture f;
+
+    ASSERT_TRUE(open_two(&f));
+    struct pcpu *a = &f.cpu[0], *b = &f.cpu[1];
+    uint64_t sets = f.u->l2.size_bytes / 64 / f.u->l2.ways;
+
+    monitor(a, 8192);
+    for (uint64_t i = 1; i <= f.u->l2.ways; i++)
+        load(a, 8192 + i * sets * 64);
+    EXPECT_TRUE(cache_probe(&a->mem->l2, 8192 >> MEM_LINE_SHIFT) == NULL);
+    load(b, 8192);
+    EXPECT_EQ(hits.count, 0);
+    store(b, 8192);
+    EXPECT_EQ(hits.count, 1);
+    close_two(&f);
+}
+
+TEST(Monitor, DisarmedItHearsNothing)
+{
+    struct fixture f;
+
+    ASSERT_TRUE(open_two(&f));
+    monitor(&f.cpu[0], 8192);
+    mem_monitor_disarm(&f.cpu[0]);
+    store(&f.cpu[1], 8192);
+    monitor(&f.cpu[0], UINT64_MAX); // Nowhere.
+    store(&f.cpu[1], 8192);
+    EXPECT_EQ(hits.count, 0);
+    EXPECT_TRUE(mem_monitor_armed(&f.cpu[0]));
+    close_two(&f);
+}
+
 TEST(Mem, ResetForgetsEverything)
 {
     struct fixture f;

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// What litmus tests (tests/litmus) do not show of the C11 model: memory that changes behind its back, threads that
-// move, messages, and how it forgets.
+// What litmus tests (tests/litmus) do not show of the C11 model: memory that changes behind its back, threads
+// that move, messages, and how it forgets.
 #include "models/memory/memory.h"
 #include "sim/sim.h"
 #include "tests/shim/shim.h"
@@ -84,8 +84,8 @@ TEST(Memory, AForeignWriteEndsTheHistory)
     close_memory(m);
 }
 
-// An object is zeroed by plain stores, published, and used by atomics: nobody who knows of the new object reads
-// what the memory held before; who does not know may.
+// An object is zeroed by plain stores, published, and used by atomics: nobody who knows of the new object
+// reads what the memory held before; who does not know may.
 TEST(Memory, APlainStoreHidesOlderOnesFromWhomItHappensBefore)
 {
     struct memory *m = open_memory(true);

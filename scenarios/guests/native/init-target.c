@@ -6,7 +6,8 @@ enum { SENDER, DELAY, STAY, EXITS };
 static const struct guest_arg args[] = {
     [SENDER] = {"sender", "1: sends the INIT to vCPU 1; 0: is vCPU 1", 0, 0, 1, GUEST_NUMBER},
     [DELAY] = {"delay", "from the start until the INIT is sent", 10000, 0, 1000000000, GUEST_TIME},
-    [STAY] = {"stay", "how long the target is in the guest after the INIT was sent", 20000, 0, 1000000000, GUEST_TIME},
+    [STAY] = {"stay", "how long the target is in the guest after the INIT was sent", 20000, 0, 1000000000,
+              GUEST_TIME},
     [EXITS] = {"exits", "how many times it leaves the guest after that", 4, 1, 1000, GUEST_NUMBER},
 };
 

@@ -5,13 +5,18 @@ enum { WRITES = 5 };
 enum { END, AT, PAGE = AT + WRITES, WAIT = PAGE + WRITES };
 
 #define WRITE_ARGS(n)                                                                                        \
-    [AT + (n)] = {"at" #n, "when write " #n " is done, from the program's start", 0, 0, 1000000000, GUEST_TIME}, \
-    [PAGE + (n)] = {"page" #n, "to which page", 0, 0, 512, GUEST_NUMBER},                                    \
-    [WAIT + (n)] = {"wait" #n, "behind how many interrupts", 0, 0, UINT64_MAX, GUEST_NUMBER}
+    [AT + (n)] = {"at" #n,   "when write " #n " is done, from the program's start", 0, 0, 1000000000,        \
+                  GUEST_TIME},                                                                               \
+          [PAGE + (n)] = {"page" #n, "to which page", 0, 0, 512, GUEST_NUMBER},                              \
+          [WAIT + (n)] = {"wait" #n, "behind how many interrupts", 0, 0, UINT64_MAX, GUEST_NUMBER}
 
 static const struct guest_arg args[] = {
     [END] = {"end", "behind how many interrupts the program ends", 0, 0, UINT64_MAX, GUEST_NUMBER},
-    WRITE_ARGS(0), WRITE_ARGS(1), WRITE_ARGS(2), WRITE_ARGS(3), WRITE_ARGS(4),
+    WRITE_ARGS(0),
+    WRITE_ARGS(1),
+    WRITE_ARGS(2),
+    WRITE_ARGS(3),
+    WRITE_ARGS(4),
 };
 
 // Pages are counted from here, from 1 on.
@@ -58,5 +63,6 @@ static void run(const struct guest_env *env, const uint64_t *arg)
     wait_for(env, arg[END]);
 }
 
-GUEST_PROGRAM("Writes to pages at given times or when it was interrupted; marks 2n and 2n + 1 stand before and behind write n, an exit follows.",
+GUEST_PROGRAM("Writes to pages at given times or when it was interrupted; marks 2n and 2n + 1 stand before "
+              "and behind write n, an exit follows.",
               args, run);

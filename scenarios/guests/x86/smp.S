@@ -2,31 +2,13 @@
 // Four processors, started by INIT and SIPI, count: with LOCK XADD, with a lock of CMPXCHG16B, with XCHG (SDM 8.1, 8.4).
 // No count is lost, whoever runs when.
 #include "check.inc"
-
 #define CPUS 4
+#include "others.inc"
+
 #define ROUNDS 2000
-#define TRAMPOLINE 0x8000
-
-    .macro apic_write offset, value
-    movl $0xfee00000, %ebx
-    movl $\value, \offset(%rbx)
-    .endm
-
 test:
-    movl $trampoline, %esi
-    movl $TRAMPOLINE, %edi
-    movl $trampoline_end - trampoline, %ecx
-    rep movsb
-    apic_write 0xf0, 0x1ff
-
     step // Everybody comes up.
-    apic_write 0x300, 0xc4500 // INIT, all but self
-    movl $20000, %ecx
-1:  pause
-    loop 1b
-    apic_write 0x300, 0xc4608 // SIPI to 8000h
-1:  cmpl $CPUS - 1, online(%rip)
-    jb 1b
+    start_others
     expect (CPUS-1), online(%rip)
 
     step // They count.
@@ -47,6 +29,29 @@ test:
 
     step // Each has an APIC id of its own.
     expect 15, ids(%rip)
+
+    step // The others halt with IF clear: an interrupt does not wake them, an NMI does (SDM vol. 2, HLT).
+1:  pause
+    cmpl $CPUS - 1, halting(%rip)
+    jb 1b
+    handler 2, on_nmi
+    movb $0, idt + 16 * 2 + 4(%rip) // The others have no TSS.
+    call wait_a_while
+    apic_write 0x300, 0xc4050
+    call wait_a_while
+    expect 0, woken(%rip)
+    apic_write 0x300, 0xc4400
+    call wait_a_while
+    expect (CPUS-1), woken(%rip)
+    ret
+
+wait_a_while:
+    movl $20000, %ecx
+1:  pause
+    loop 1b
+    ret
+
+on_nmi:
     ret
 
 count:
@@ -86,49 +91,17 @@ count:
     lock incl finished(%rip)
     ret
 
-    // Of the others: real mode, straight to 64-bit mode with the first processor's tables.
-    .code16
-trampoline:
-    cli
-    movw %cs, %ax
-    movw %ax, %ds
-    lgdtl trampoline_gdt - trampoline
-    movl $pml4, %eax
-    movl %eax, %cr3
-    movl $0x620, %eax
-    movl %eax, %cr4
-    movl $0xc0000080, %ecx
-    rdmsr
-    orl $0x901, %eax
-    wrmsr
-    movl %cr0, %eax
-    andl $~0x60000000, %eax
-    orl $0x80000023, %eax
-    movl %eax, %cr0
-    ljmpl $CS64, $others
-trampoline_gdt:
-    .word 0x3f
-    .long gdt
-trampoline_end:
-
-    .code64
-others:
-    movl $DS, %eax
-    movl %eax, %ds
-    movl %eax, %es
-    movl %eax, %ss
-    movl $1, %eax
-    lock xaddl %eax, online(%rip)
-    incl %eax
-    shll $12, %eax
-    leaq stacks(%rip), %rsp
-    addq %rax, %rsp
+others_main:
 1:  pause
     cmpl $0, go(%rip)
     je 1b
     call count
-1:  cli
-    hlt
+    lidt idt_pointer(%rip)
+    apic_write 0xf0, 0x1ff
+    cli
+    lock incl halting(%rip)
+1:  hlt
+    lock incl woken(%rip)
     jmp 1b
 
     .data
@@ -139,13 +112,11 @@ by_cmpxchg16b: .quad 0
 by_xchg: .quad 0
 xadd_sum: .quad 0
 ids: .quad 0
-online: .quad 0
 finished: .quad 0
 go: .quad 0
+halting: .quad 0
+woken: .quad 0
     .align 16
 lock16: .quad 0, 0
 lock4: .quad 0
-    .bss
-    .align 4096
-stacks: .skip 4096 * (CPUS + 1)
     .text

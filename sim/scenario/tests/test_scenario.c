@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Scenario files: what is accepted, and that each mistake is told with file, line, field, expectation and
 // cure.
+#include "hv/api.h"
 #include "sim/scenario/quantity.h"
 #include "sim/scenario/scenario.h"
 #include "tests/shim/shim.h"
@@ -336,9 +337,12 @@ TEST(Scenario, ProgramsOfVms)
 {
     const char text[] =
         "scenario: s\nmachine: { cpus: 2, memory: 1GiB }\nvms:\n"
-        "  - { name: a, memory: 64MiB, cpus: 3,\n"
+        "  - { name: a, memory: 64MiB, cpus: 3, disable_exits: [pause, mwait],\n"
         "      program: { image: ../a.flat, modules: [m, /n], append: 'x y', hide: [x2apic, sse4_2] } }\n"
-        "  - { name: b, memory: 64MiB, vcpus: [{ pcpu: 1 }], program: { image: b, load: 0x7c00 } }\n";
+        "  - { name: b, memory: 64MiB, vcpus: [{ pcpu: 1 }], program: { image: b, load: 0x7c00, input: i } "
+        "}\n"
+        "  - name: c\n    memory: 64MiB\n    program:\n      image: c\n      script: |\n"
+        "        wait \"/ # \"\n        enter ls\n";
     struct user_error e = {""};
     struct scenario *s = scenario_load_text("dir/s.yaml", text, sizeof text - 1, &e);
 
@@ -360,5 +364,42 @@ TEST(Scenario, ProgramsOfVms)
     EXPECT_TRUE(s->vms[1].program->flat);
     EXPECT_EQ(s->vms[1].program->load, 0x7c00);
     EXPECT_EQ(s->vms[1].vcpus[0].pcpu, 1);
+    EXPECT_EQ(s->vms[0].disabled_exits, HV_DISABLE_EXITS_MWAIT | HV_DISABLE_EXITS_PAUSE);
+    EXPECT_EQ(s->vms[1].disabled_exits, 0);
+    EXPECT_EQ(s->vms[0].flags & VMM_VM_INPUT, 0);
+    EXPECT_EQ(s->vms[1].flags & VMM_VM_INPUT, VMM_VM_INPUT);
+    EXPECT_STREQ(s->vms[1].program->input, "dir/i");
+    EXPECT_EQ(s->vms[2].flags & VMM_VM_INPUT, VMM_VM_INPUT);
+    EXPECT_EQ(s->vms[2].program->typing.step_count, 2);
+    EXPECT_EQ(memcmp(s->vms[2].program->typing.steps[0].bytes, "/ # ", 4), 0);
     scenario_free(s);
+}
+
+// What is typed: the mistake's line in the file is the field's, in the script its own.
+TEST(Scenario, MistakesInWhatIsTyped)
+{
+    static const struct {
+        const char *program, *says;
+    } rows[] = {
+        {"image: a\n      script: |\n        type a\n        pasue 1s\n",
+         "s.yaml:8: vms[0].program.script: line 2 of the script: unknown step `pasue` (did you mean "
+         "`pause`?)"},
+        {"image: a\n      script: type a\n      input: f\n",
+         "s.yaml:8: vms[0].program.script: a console has either `input` (a file) or a `script`"},
+        {"image: a\n      input: ''\n", "s.yaml:8: vms[0].program.input: expected the name of a file"},
+        {"image: a\n      inptu: f\n", "did you mean `input`"},
+    };
+    char text[400];
+
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+        struct user_error e = {""};
+
+        snprintf(text, sizeof text,
+                 "scenario: s\nmachine: { memory: 1GiB }\nvms:\n  - name: a\n    memory: 64MiB\n    "
+                 "program:\n      %s",
+                 rows[i].program);
+        test_row("%s", text);
+        EXPECT_TRUE(scenario_load_text("s.yaml", text, strlen(text), &e) == NULL);
+        EXPECT_STRSTR(e.text, rows[i].says);
+    }
 }

@@ -54,8 +54,8 @@ void hw_sti_hlt(void)
 
 // --- The machine. ---
 
-bool fixture_open(struct fixture *f, const char *source, const char *build, const char *library, uint32_t cpus,
-                  char *error, size_t size)
+bool fixture_open(struct fixture *f, const char *source, const char *build, const char *library,
+                  uint32_t cpus, char *error, size_t size)
 {
     char path[512];
 

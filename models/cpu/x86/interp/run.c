@@ -262,7 +262,7 @@ bool interp_run(struct pcpu *c)
             break;
         // Interrupts may be waiting for RFLAGS.IF.
     } while (!exits && !v->behind && !(v->rflags & masked) && c->now_ticks < c->limit_ticks &&
-             v->activity == ACTIVITY_ACTIVE);
+             v->activity == ACTIVITY_ACTIVE && !v->mwait);
     flags_settle(v);
     return exits;
 }

@@ -165,6 +165,11 @@ uint64_t pcpu_tsc_to_ticks(const struct pcpu *c, uint64_t tsc)
     return tsc_to_ticks(tsc > adjust ? tsc - adjust : 0, c->uarch->clock.core_khz, c->uarch->clock.tsc_khz);
 }
 
+void pcpu_wake(struct pcpu *c, uint64_t at_ticks)
+{
+    (void)c, (void)at_ticks;
+}
+
 // --- Fakes of mem.h. ---
 
 void *mem_hpa_to_ptr(const struct pcpu *c, uint64_t hpa, uint64_t size_bytes)
@@ -223,6 +228,11 @@ void mem_store_drain(struct pcpu *c)
 void mem_store_before_guest(struct pcpu *c)
 {
     (void)c;
+}
+
+uint64_t mem_next_drain_ticks(void)
+{
+    return TICKS_NEVER;
 }
 
 // --- Fakes of models/mem/core.h: what accesses call that do not hit the first-level cache. ---

@@ -2,6 +2,7 @@
 // System instructions of machine code: what they do to registers and memory.
 #include "models/cpu/x86/descriptor.h"
 #include "models/cpu/x86/tests/insn_bench.h"
+#include "models/mem/mem.h"
 #include "tests/shim/shim.h"
 
 #define GP RAISED(GP_VECTOR)
@@ -535,14 +536,18 @@ TEST(InsnIdle, MonitorChecksItsAddressAndEcx) // SDM vol. 2, MONITOR, MWAIT
     EXPECT_EQ(insn_outcome(insn_monitor(pcpu_current, 3, &data)), GP);
     data.offset = 0x40000000; // Not mapped.
     EXPECT_EQ(insn_outcome(insn_monitor(pcpu_current, 3, &data)), RAISED(PF_VECTOR));
-    EXPECT_FALSE(v->monitor_armed);
+    EXPECT_FALSE(mem_monitor_armed(pcpu_current));
     data.offset = INSN_DATA;
     EXPECT_EQ(insn_monitor(pcpu_current, 3, &data), INSN_DONE);
-    EXPECT_TRUE(v->monitor_armed);
+    EXPECT_TRUE(mem_monitor_armed(pcpu_current));
     v->gpr.r[RCX] = 2;
     EXPECT_EQ(insn_outcome(insn_mwait(pcpu_current, 3)), GP);
     v->gpr.r[RCX] = 0;
     EXPECT_EQ(insn_mwait(pcpu_current, 3), INSN_DONE);
-    EXPECT_EQ(v->activity, ACTIVITY_ACTIVE); // It may miss no store of others.
+    EXPECT_TRUE(v->mwait);
+    EXPECT_EQ(v->activity, ACTIVITY_ACTIVE); // It never shows (SDM 24.4.2).
+    vmx_mwait_end(pcpu_current);
+    EXPECT_EQ(insn_mwait(pcpu_current, 3), INSN_DONE); // Not armed any more.
+    EXPECT_FALSE(v->mwait);
     bench_end();
 }

@@ -2,6 +2,7 @@
 // MSRs, CPUID, control and debug registers of root mode: reserved bits, access, costs (SDM vol.
 // 4; 2.5; 17.2).
 #include "models/cpu/x86/tests/fake_pcpu.h"
+#include "spec/console_input.h"
 #include "tests/shim/shim.h"
 #include <string.h>
 
@@ -256,6 +257,27 @@ TEST(Ports, BoardShowsConsoleAndEnd)
     EXPECT_EQ(board.code, 0x1234);
     hw_out(BOARD_PORT_END, 4, board_end(9, GUEST_END_EXIT, 0x123456789ull));
     EXPECT_EQ(board.code, 0xffff);
+    bench_end();
+}
+
+static uint32_t board_typed(struct machine *m, uint32_t vm)
+{
+    (void)m;
+    return console_input_word((u8)('a' + vm), 10, 300);
+}
+
+// hv/hw/board.h: each VM has its port, of one width; what nobody answers is all ones.
+TEST(Ports, BoardReadsWhatIsTyped)
+{
+    start();
+    EXPECT_EQ(hw_in(BOARD_PORT_INPUT, 4), CONSOLE_INPUT_NONE); // Nobody is there.
+    bench.machine.console_input = board_typed;
+    EXPECT_EQ(hw_in(BOARD_PORT_INPUT, 4), 'a' | 10u << 8 | 300u << 16);
+    EXPECT_EQ(hw_in(BOARD_PORT_INPUT + 4 * 15, 4), 'p' | 10u << 8 | 300u << 16);
+    EXPECT_EQ(hw_in(BOARD_PORT_INPUT + 4 * 16, 4), UINT32_MAX);
+    EXPECT_EQ(hw_in(BOARD_PORT_INPUT + 1, 4), UINT32_MAX);
+    EXPECT_EQ(hw_in(BOARD_PORT_INPUT, 1), 0xff);
+    EXPECT_EQ(hw_in(BOARD_PORT_CONSOLE, 4), UINT32_MAX);
     bench_end();
 }
 

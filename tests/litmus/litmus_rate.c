@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Executions a second of two litmus tests through the whole path: hooks, memory model, enumeration, restart.
 //
-// bench_litmus SOURCE BUILD [EXECUTIONS]: a line for each, `name executions seconds rate`, of the best of five
+// litmus_rate SOURCE BUILD [EXECUTIONS]: a line for each, `name executions seconds rate`, of the best of five
 // rounds in processor time.
 #include "tests/litmus/harness.h"
 #include <inttypes.h>
@@ -32,7 +32,7 @@ static void measure(const char *name, enum litmus_program program, enum litmus_m
         if (i == 0 || seconds < best)
             best = seconds;
     }
-    printf("%-8s %10" PRIu64 " executions %8.3f s %10.0f a second\n", name, executions, best,
+    printf("%-16s %10" PRIu64 " executions %8.3f s %10.0f a second\n", name, executions, best,
            (double)executions / best);
 }
 
@@ -41,7 +41,7 @@ int main(int argc, char **argv)
     char error[512] = "";
 
     if (argc < 3 || !litmus_open(argv[1], argv[2], error, sizeof error)) {
-        fprintf(stderr, "bench_litmus: %s\n", argc < 3 ? "wants the source and build folders" : error);
+        fprintf(stderr, "litmus_rate: %s\n", argc < 3 ? "wants the source and build folders" : error);
         return 2;
     }
     uint64_t wanted = argc > 3 ? strtoull(argv[3], NULL, 10) : 200000;
