@@ -39,7 +39,7 @@ static bool wait_answer(struct vmm_vm *vm, bool may_cancel, u32 *type, u32 *answ
 
         *type = __atomic_exchange_n(&m->answer_type, MIGRATION_NO_ANSWER, __ATOMIC_ACQ_REL);
         if (*type != MIGRATION_NO_ANSWER) {
-            *answer = m->answer;
+            *answer = __atomic_load_n(&m->answer, __ATOMIC_RELAXED);
             return true;
         }
         if (__atomic_load_n(&m->lost, __ATOMIC_ACQUIRE) ||

@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
-// Data races by happens-before: two accesses of the same bytes by different threads, one of them a write, one of
-// them plain, that nothing orders (C11 5.1.2.4).
+// Data races by happens-before: two accesses of the same bytes by different threads, one of them a write, one
+// of them plain, that nothing orders (C11 5.1.2.4).
 //
-// Order comes from a thread's own sequence (interrupt handlers are part of the thread that they interrupt), from
-// atomics by their memory order and fences, from creating a thread, from switching on a processor (what ran there
-// before happens before what runs there then), and from an interrupt that one processor sends to another. The
-// processor's own order (x86-TSO) does not count: code that is only right on x86 is reported.
+// Order comes from a thread's own sequence (interrupt handlers are part of the thread that they interrupt),
+// from atomics by their memory order and fences, from creating a thread, from switching on a processor (what
+// ran there before happens before what runs there then), and from an interrupt that one processor sends to
+// another. The processor's own order (x86-TSO) does not count: code that is only right on x86 is reported.
 //
 // A thread's clock counts its releases. A cell remembers the last accesses by thread and clock; one that is
 // covered by a later one in every respect is dropped (FastTrack; Flanagan and Freund, PLDI 2009).
@@ -17,6 +17,10 @@
 
 #define THREADS_MAX 65535u
 #define TICKS_BITS 52u
+// So many atomic objects are known apart. Page tables of large guests are more: then what was released
+// through any of them counts as released through every one that is not known, which may hide a race and
+// invents none.
+#define SYNCS_MAX (1u << 17)
 
 struct race_thread {
     struct clock known;
@@ -34,7 +38,8 @@ struct race_sync {
 struct races {
     struct check *check;
     struct shadow shadow;
-    struct check_table syncs;   // By address
+    struct check_table syncs; // By address
+    struct clock lost;        // Released through objects that are no longer known apart
     struct race_thread *threads;
     uint32_t thread_capacity;
     struct clock mail[HW_BOOT_CPUS_MAX * HW_ARENA_HOSTS_MAX]; // Who sent interrupts to a processor
@@ -177,15 +182,45 @@ static void read_sync(struct races *r, uint32_t thread, const struct native_acce
 {
     const struct race_sync *s = check_table_find(&r->syncs, (uint64_t)(uintptr_t)a->p);
     struct race_thread *t = thread_of(r, thread);
+    const struct clock *known = s ? &s->known : &r->lost;
 
-    if (!s)
+    if (!known->count)
         return;
     if (acquires(a->order)) {
-        clock_join(&t->known, &s->known);
+        clock_join(&t->known, known);
     } else {
-        clock_join(&t->seen, &s->known);
+        clock_join(&t->seen, known);
         t->has_seen = true;
     }
+}
+
+static void free_sync(void *value)
+{
+    struct race_sync *s = value;
+
+    clock_free(&s->known);
+    free(s);
+}
+
+static void lose_syncs(struct races *r)
+{
+    for (uint32_t i = 0; i < r->syncs.capacity; i++)
+        if (r->syncs.keys[i])
+            clock_join(&r->lost, &((struct race_sync *)r->syncs.values[i])->known);
+    check_table_clear(&r->syncs, free_sync);
+}
+
+static struct race_sync *new_sync(struct races *r, uint64_t address)
+{
+    struct race_sync *s = calloc(1, sizeof *s);
+
+    if (!s)
+        abort();
+    if (r->syncs.count == SYNCS_MAX)
+        lose_syncs(r);
+    clock_join(&s->known, &r->lost);
+    *check_table_slot(&r->syncs, address) = s;
+    return s;
 }
 
 static void write_sync(struct races *r, uint32_t thread, const struct native_access *a)
@@ -197,12 +232,8 @@ static void write_sync(struct races *r, uint32_t thread, const struct native_acc
 
     if (!s && !given)
         return;
-    if (!s) {
-        s = calloc(1, sizeof *s);
-        if (!s)
-            abort();
-        *check_table_slot(&r->syncs, (uint64_t)(uintptr_t)a->p) = s;
-    }
+    if (!s)
+        s = new_sync(r, (uint64_t)(uintptr_t)a->p);
     if (!locked && s->last_store != thread)
         clock_clear(&s->known);
     if (!locked)
@@ -302,14 +333,6 @@ void races_forget(struct races *r, uint64_t address, uint64_t bytes)
 
 // --- Life. ---
 
-static void free_sync(void *value)
-{
-    struct race_sync *s = value;
-
-    clock_free(&s->known);
-    free(s);
-}
-
 static void forget_all(struct races *r)
 {
     for (uint32_t i = 0; i < r->thread_capacity; i++) {
@@ -323,6 +346,7 @@ static void forget_all(struct races *r)
     for (uint32_t i = 0; i < sizeof r->mail / sizeof *r->mail; i++)
         clock_free(&r->mail[i]);
     check_table_clear(&r->syncs, free_sync);
+    clock_free(&r->lost);
     shadow_free(&r->shadow);
 }
 

@@ -19,21 +19,24 @@ void shadow_free(struct shadow *s)
     *s = (struct shadow){0};
 }
 
-static struct shadow_cell *new_page(struct shadow *s, uint64_t number, void **slot)
+static struct shadow_cell *new_page(struct shadow *s, uint64_t number)
 {
     uint64_t *order = &s->order[s->next++ % SHADOW_PAGES_MAX];
-    struct shadow_cell *cells = calloc(SHADOW_CELLS, sizeof *cells);
+    struct shadow_cell *cells;
 
-    if (!cells)
-        abort();
-    *slot = cells;
-    if (*order) {
+    if (*order) { // The oldest becomes the new one: no page of the simulator's host is touched anew.
         void **old = check_table_slot(&s->pages, *order);
 
-        free(*old);
+        cells = *old;
         *old = NULL;
+        memset(cells, 0, SHADOW_CELLS * sizeof *cells);
+    } else {
+        cells = calloc(SHADOW_CELLS, sizeof *cells);
+        if (!cells)
+            abort();
     }
     *order = number;
+    *check_table_slot(&s->pages, number) = cells;
     return cells;
 }
 
@@ -42,9 +45,9 @@ struct shadow_cell *shadow_cell(struct shadow *s, uint64_t address)
     uint64_t number = address >> CHECK_PAGE_SHIFT;
 
     if (number != s->last_number) {
-        void **slot = check_table_slot(&s->pages, number);
-
-        s->last = *slot ? *slot : new_page(s, number, slot);
+        s->last = check_table_find(&s->pages, number);
+        if (!s->last)
+            s->last = new_page(s, number);
         s->last_number = number;
     }
     return &s->last[(address >> 3) % SHADOW_CELLS];

@@ -27,7 +27,8 @@ static unsigned choose(void *ctx, enum sim_site site, unsigned n)
 
     struct pilot_memory *m = x->shared->memory;
 
-    // Ties are what the processors' turns decide already. A value belongs to the access that was carried out last.
+    // Ties are what the processors' turns decide already. A value belongs to the access that was carried out
+    // last.
     if ((site != SIM_SITE_READ && site != SIM_SITE_ORDER) || !m->step_count)
         return 0;
     unsigned choice = strategy_choose(x->shared->strategy, n < 256 ? n : 255);
@@ -133,7 +134,8 @@ static void search(struct explore *x)
             strategy_changed(s->strategy);
         if (outcome == OUTCOME_FAILED || outcome == OUTCOME_TOO_LONG) {
             s->counts.failed++;
-            // A failure that its steps alone do not bring about again is kept until there is one that they do.
+            // A failure that its steps alone do not bring about again is kept until there is one that they
+            // do.
             if (!s->reproduced && s->counts.failed <= EXPLORE_ATTEMPTS) {
                 keep_failure(x);
                 explore_shrink(x);

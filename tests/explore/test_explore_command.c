@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 /*
- * hvsim explore, whole: races are found from nothing but the knob, the schedule makes them fail again every time, and
- * what is mended survives the same search.
+ * hvsim explore, whole: races are found from nothing but the knob, the schedule makes them fail again every
+ * time, and what is mended survives the same search.
  */
 #include "tests/cli/cli.h"
 
@@ -51,8 +51,8 @@ TEST(ExploreCommand, FindsTheRaceAndTheScheduleMakesItAgain)
         EXPECT_EQ(hvsim("explore '%s' --variant %s -o s.sched", path_of(i), rows[i].broken), 1);
         EXPECT_STRSTR(cli_out, "schedule    s.sched\n");
         for (unsigned again = 0; again < 3; again++) {
-            EXPECT_EQ(hvsim("run '%s' --variant %s --schedule s.sched --db %u-%u.db", path_of(i), rows[i].broken, i,
-                            again),
+            EXPECT_EQ(hvsim("run '%s' --variant %s --schedule s.sched --db %u-%u.db", path_of(i),
+                            rows[i].broken, i, again),
                       1);
             EXPECT_STRSTR(cli_out, rows[i].fails);
             const char *found = strstr(cli_out, "  digest ");
@@ -73,7 +73,8 @@ TEST(ExploreCommand, FindsNothingInWhatIsMended)
         if (!rows[i].survives)
             continue;
         test_row("%s, %s", rows[i].scenario, rows[i].fixed);
-        EXPECT_EQ(hvsim("explore '%s' --variant %s --budget %u", path_of(i), rows[i].fixed, rows[i].survives), 0);
+        EXPECT_EQ(hvsim("explore '%s' --variant %s --budget %u", path_of(i), rows[i].fixed, rows[i].survives),
+                  0);
         EXPECT_STRSTR(cli_out, "found       nothing");
     }
 }
