@@ -24,7 +24,7 @@ enum strategy_kind {
     STRATEGY_RANDOM, // At every decision any ready actor, with equal probability.
     STRATEGY_DELAY, // The one that runs goes on, but for at most `depth` delays: all places, one delay first,
                     // then two (Emmi, Qadeer, Rakamaric, POPL 2011).
-    STRATEGY_DFS,    // Every order that differs in an order of conflicting accesses.
+    STRATEGY_DFS,   // Every order that differs in an order of conflicting accesses.
     STRATEGY_JITTER, // Nobody is held: processors fall behind by random small times. Every execution is one
                      // that the machine's timing could have had.
     STRATEGY_COUNT

@@ -23,13 +23,9 @@ static const struct {
 };
 enum { ROWS = sizeof rows / sizeof *rows };
 
-static bool can_explore(void)
+static const char *why_not(void)
 {
-    if (!cli_can_run() || rewind_unsupported()) {
-        test_skip(cli_can_run() ? rewind_unsupported() : "there is no libhv.so in this build");
-        return false;
-    }
-    return true;
+    return cli_can_run() ? rewind_unsupported() : "there is no libhv.so in this build";
 }
 
 static const char *path_of(unsigned row)
@@ -42,8 +38,8 @@ static const char *path_of(unsigned row)
 
 TEST(ExploreCommand, FindsTheRaceAndTheScheduleMakesItAgain)
 {
-    if (!can_explore())
-        return;
+    if (why_not())
+        test_skip(why_not());
     for (unsigned i = 0; i < ROWS; i++) {
         char digest[80] = "";
 
@@ -67,8 +63,8 @@ TEST(ExploreCommand, FindsTheRaceAndTheScheduleMakesItAgain)
 
 TEST(ExploreCommand, FindsNothingInWhatIsMended)
 {
-    if (!can_explore())
-        return;
+    if (why_not())
+        test_skip(why_not());
     for (unsigned i = 0; i < ROWS; i++) {
         if (!rows[i].survives)
             continue;
@@ -83,8 +79,8 @@ TEST(ExploreCommand, MakesTheSameSearchFromTheSameSeed)
 {
     static char first[sizeof cli_out];
 
-    if (!can_explore())
-        return;
+    if (why_not())
+        test_skip(why_not());
     for (unsigned again = 0; again < 2; again++) {
         hvsim("explore '%s' --variant no_entry_mb --seed 5 -o s%u.sched", path_of(0), again);
         char *orders = strstr(cli_out, "  covered");
@@ -99,8 +95,8 @@ TEST(ExploreCommand, MakesTheSameSearchFromTheSameSeed)
 
 TEST(ExploreCommand, SpeaksJson)
 {
-    if (!can_explore())
-        return;
+    if (why_not())
+        test_skip(why_not());
     EXPECT_EQ(hvsim("explore '%s' --variant none --json -o s.sched", path_of(0)), 1);
     EXPECT_TRUE(json_fault(cli_out) == NULL);
     EXPECT_STRSTR(cli_out, "\"reproduced\": true");
@@ -128,8 +124,8 @@ TEST(ExploreCommand, SaysWhatIsWrongWithItsOptions)
         EXPECT_EQ(hvsim("explore %s", bad[i].words), 2);
         EXPECT_STRSTR(cli_err, bad[i].says);
     }
-    if (!can_explore())
-        return;
+    if (why_not())
+        test_skip(why_not());
     EXPECT_EQ(hvsim("explore '%s'", path_of(0)), 2);
     EXPECT_STRSTR(cli_err, "has several variants; name one with --variant");
     EXPECT_EQ(hvsim("explore '%s' --variant nnoe", path_of(0)), 2);
