@@ -116,7 +116,7 @@ TEST(ExploreCommand, SaysWhatIsWrongWithItsOptions)
         {"--budget 0 x.yaml", "--budget wants a number of 1"},
         {"--from soon x.yaml", "--from wants a time"},
         {"--memory tos x.yaml", "tso, sc or c11"},
-        {"--depht 3", "did you mean --depth"},
+        {"--depht 3", "did you mean `--depth`"},
     };
 
     for (unsigned i = 0; i < sizeof bad / sizeof *bad; i++) {
