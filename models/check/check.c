@@ -176,7 +176,8 @@ void check_begin(struct check *k)
         heap_begin(k->heap);
     if (k->locks)
         locks_begin(k->locks);
-    k->watch = (struct native_watch){.rank = NATIVE_WATCH_LOOKS, .point = point, .idle = idle, .event = event};
+    k->watch =
+        (struct native_watch){.rank = NATIVE_WATCH_LOOKS, .point = point, .idle = idle, .event = event};
     native_watch_add(k->machine, &k->watch);
 }
 

@@ -2,8 +2,9 @@
 // Validators: they look at every access of hypervisor code and at what it tells of itself (hv/hw/note.h), and
 // report what is wrong even where it did no harm in this run. docs/validators.md.
 //
-// They change no time: a run with them has the same cycles as one without, and the same digest unless they find
-// something. Findings become rows of `violations` at the end of the run, one for each pair of places in the code.
+// They change no time: a run with them has the same cycles as one without, and the same digest unless they
+// find something. Findings become rows of `violations` at the end of the run, one for each pair of places in
+// the code.
 #ifndef MODELS_CHECK_CHECK_H
 #define MODELS_CHECK_CHECK_H
 

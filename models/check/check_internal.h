@@ -29,7 +29,7 @@ void check_table_clear(struct check_table *t, void (*release)(void *value));
 struct check_stacks {
     struct check_frame {
         uint32_t parent, pc; // pc: offset in the image
-    } *frames;
+    } * frames;
     uint32_t count, capacity;
     struct check_table index;
 };
@@ -40,9 +40,9 @@ uint32_t check_stack_pop(const struct check_stacks *s, uint32_t stack);
 
 // Who did what where.
 struct check_site {
-    uint32_t pc, stack;    // Offset of the hook's return in the image, 0: unknown; its call stack
-    uint16_t thread, cpu;  // thread 0: nobody
-    uint8_t access;        // enum place_access bits; 0: no access
+    uint32_t pc, stack;   // Offset of the hook's return in the image, 0: unknown; its call stack
+    uint16_t thread, cpu; // thread 0: nobody
+    uint8_t access;       // enum place_access bits; 0: no access
     uint8_t bytes;
     uint64_t ticks;
 };

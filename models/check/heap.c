@@ -16,7 +16,7 @@
 #define BLOCK_LINK_BYTES 16u // and through free blocks of pages
 
 struct heap_object {
-    uint32_t bytes; // That may be used; 0: free
+    uint32_t bytes;                     // That may be used; 0: free
     struct check_site allocated, freed; // thread 0: never seen
 };
 // A page's objects of one class; of a larger object the part that lies in it.
@@ -127,7 +127,8 @@ static void look_at_object(struct heap_check *h, uint64_t address, const struct 
         return;
     here = check_here(h->check, a);
     if (!o->bytes) {
-        check_report(h->check, "use_after_free", address, "%1 of an object that was freed by %2", &here, &o->freed);
+        check_report(h->check, "use_after_free", address, "%1 of an object that was freed by %2", &here,
+                     &o->freed);
         return;
     }
     snprintf(about, sizeof about, "%%1 ends %" PRIu64 " bytes behind an object of %u bytes, allocated by %%2",

@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
-// Locks and waiting: order by rank, deadlock by who waits for whom, what is left over on the way to user mode,
-// SRCU, wake-ups that never come, and processors that go round in circles.
+// Locks and waiting: order by rank, deadlock by who waits for whom, what is left over on the way to user
+// mode, SRCU, wake-ups that never come, and processors that go round in circles.
 //
 // Interrupt handlers are part of the thread that they interrupt, but order begins anew in them.
-#include "models/check/check_internal.h"
 #include "hv/hw/note.h"
+#include "models/check/check_internal.h"
 
 #include <inttypes.h>
 #include <stdio.h>
@@ -15,8 +15,8 @@
 #define SECTIONS_MAX 16u
 #define LEVELS_MAX 8u
 #define CYCLE_MAX 16u
-// A livelock: so many accesses without a halt, a guest that goes on, or a processor that comes to memory which
-// it did not touch lately.
+// A livelock: so many accesses without a halt, a guest that goes on, or a processor that comes to memory
+// which it did not touch lately.
 #define CIRCLES_MAX (1u << 20)
 #define LATELY 512u
 
@@ -80,8 +80,8 @@ static bool bars(const struct lock_thread *other, const struct held *wanted, str
 }
 
 // A chain of waiting from `at` back to `start`; its threads in `path`. How many; 0: there is none.
-static uint32_t chain(const struct lock_check *l, uint32_t start, uint32_t at, uint32_t *path, uint32_t length,
-                      struct check_site *how)
+static uint32_t chain(const struct lock_check *l, uint32_t start, uint32_t at, uint32_t *path,
+                      uint32_t length, struct check_site *how)
 {
     if (length == CYCLE_MAX || !l->threads[at].wanted.lock)
         return 0;
@@ -128,7 +128,8 @@ static void look_for_deadlock(struct lock_check *l, uint32_t self)
 
 // --- Locks. ---
 
-static void wanted(struct lock_check *l, uint32_t self, const struct native_note *n, const struct check_site *here)
+static void wanted(struct lock_check *l, uint32_t self, const struct native_note *n,
+                   const struct check_site *here)
 {
     struct lock_thread *t = thread_at(l, self);
     uint32_t first = t->level ? t->held_below[t->level - 1] : 0;
@@ -162,8 +163,8 @@ static void released(struct lock_check *l, struct lock_thread *t, const struct n
     while (i > 0 && t->held[i - 1].lock != n->p)
         i--;
     if (i == 0) {
-        check_report(l->check, "unlock_not_held", (uint64_t)(uintptr_t)n->p, "%1 releases a lock that it does not hold",
-                     here, NULL);
+        check_report(l->check, "unlock_not_held", (uint64_t)(uintptr_t)n->p,
+                     "%1 releases a lock that it does not hold", here, NULL);
         return;
     }
     memmove(&t->held[i - 1], &t->held[i], (--t->held_count - (i - 1)) * sizeof *t->held);
@@ -277,9 +278,10 @@ void locks_access(struct lock_check *l, const struct native_access *a)
         return;
     struct check_site here = check_here(l->check, a);
 
-    check_report(l->check, "livelock", address,
-                 "no processor comes to anything new and no guest goes on; the last of 1048576 accesses is a %1",
-                 &here, NULL);
+    check_report(
+        l->check, "livelock", address,
+        "no processor comes to anything new and no guest goes on; the last of 1048576 accesses is a %1",
+        &here, NULL);
     machine_stop_now(l->check->machine);
 }
 

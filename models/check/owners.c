@@ -21,7 +21,8 @@ static uint8_t *pages_at(struct owners *o, uint64_t address)
     uint8_t **pages = &o->pages[at / HW_ARENA_STRIDE];
 
     if (!*pages) { // Address space only, until a page is told of.
-        *pages = mmap(NULL, PAGES, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+        *pages =
+            mmap(NULL, PAGES, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
         if (*pages == MAP_FAILED)
             abort();
     }

@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
-// Data races by happens-before: two accesses of the same bytes by different threads, one of them a write, one of
-// them plain, that nothing orders (C11 5.1.2.4).
+// Data races by happens-before: two accesses of the same bytes by different threads, one of them a write, one
+// of them plain, that nothing orders (C11 5.1.2.4).
 //
-// Order comes from a thread's own sequence (interrupt handlers are part of the thread that they interrupt), from
-// atomics by their memory order and fences, from creating a thread, from switching on a processor (what ran there
-// before happens before what runs there then), and from an interrupt that one processor sends to another. The
-// processor's own order (x86-TSO) does not count: code that is only right on x86 is reported.
+// Order comes from a thread's own sequence (interrupt handlers are part of the thread that they interrupt),
+// from atomics by their memory order and fences, from creating a thread, from switching on a processor (what
+// ran there before happens before what runs there then), and from an interrupt that one processor sends to
+// another. The processor's own order (x86-TSO) does not count: code that is only right on x86 is reported.
 //
 // A thread's clock counts its releases. A cell remembers the last accesses by thread and clock; one that is
 // covered by a later one in every respect is dropped (FastTrack; Flanagan and Freund, PLDI 2009).
@@ -17,8 +17,9 @@
 
 #define THREADS_MAX 65535u
 #define TICKS_BITS 52u
-// So many atomic objects are known apart. Page tables of large guests are more: then what was released through
-// any of them counts as released through every one that is not known, which may hide a race and invents none.
+// So many atomic objects are known apart. Page tables of large guests are more: then what was released
+// through any of them counts as released through every one that is not known, which may hide a race and
+// invents none.
 #define SYNCS_MAX (1u << 17)
 
 struct race_thread {

@@ -5,8 +5,8 @@
 #include "models/cpu/native/places.h"
 #include "traces/trace.h"
 #include <inttypes.h>
-#include <stdio.h>
 #include <stdarg.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -164,15 +164,14 @@ void check_reports_write(struct check *k)
         const struct check_report *r = &k->reports.rows[i];
 
         describe(k, places, r, detail, sizeof detail);
-        trace_violation(trace,
-                        &(struct trace_violation){.where = {r->site[0].cpu, TRACE_NOBODY, TRACE_NOBODY, 0, 0},
-                                                  .thread = r->site[0].thread,
-                                                  .other_thread = r->site[1].thread ? r->site[1].thread
-                                                                                    : TRACE_NO_THREAD,
-                                                  .kind = trace_text(trace, r->kind),
-                                                  .detail = trace_text(trace, detail),
-                                                  .address = r->address,
-                                                  .tick = r->site[0].ticks});
+        trace_violation(trace, &(struct trace_violation){
+                                   .where = {r->site[0].cpu, TRACE_NOBODY, TRACE_NOBODY, 0, 0},
+                                   .thread = r->site[0].thread,
+                                   .other_thread = r->site[1].thread ? r->site[1].thread : TRACE_NO_THREAD,
+                                   .kind = trace_text(trace, r->kind),
+                                   .detail = trace_text(trace, detail),
+                                   .address = r->address,
+                                   .tick = r->site[0].ticks});
     }
     places_close(places);
 }

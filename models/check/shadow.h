@@ -10,11 +10,11 @@
 #define SHADOW_PAGES_MAX 6000u // About 300 MiB; then those forget that began first.
 
 struct shadow_slot {
-    uint32_t clock;  // Of its thread; 0: free
+    uint32_t clock; // Of its thread; 0: free
     uint32_t pc, stack;
     uint16_t thread;
-    uint8_t mask;    // Bytes of the cell
-    uint8_t access;  // enum place_access bits
+    uint8_t mask;       // Bytes of the cell
+    uint8_t access;     // enum place_access bits
     uint64_t cpu_ticks; // cpu << 52 | ticks
 };
 struct shadow_cell {

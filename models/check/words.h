@@ -16,8 +16,8 @@ enum check_kind {
 #define CHECK_ALL ((1u << CHECK_KINDS) - 1)
 #define CHECK_LIST_BYTES 100u
 
-// The set (bits by enum check_kind) that a list means: "races,heap", or "all". 0, and the word that means nothing
-// in *unknown (which has *unknown_bytes): it cannot be read.
+// The set (bits by enum check_kind) that a list means: "races,heap", or "all". 0, and the word that means
+// nothing in *unknown (which has *unknown_bytes): it cannot be read.
 uint32_t check_parse(const char *list, const char **unknown, size_t *unknown_bytes);
 // The other way round.
 void check_list(uint32_t kinds, char text[CHECK_LIST_BYTES]);

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 /*
- * Each validator on a core that makes one mistake (hv/tests/checked_hv.c): it is found and named; and on the same
- * core doing the same thing properly: nothing is.
+ * Each validator on a core that makes one mistake (hv/tests/checked_hv.c): it is found and named; and on the
+ * same core doing the same thing properly: nothing is.
  */
 #include "hv/tests/checked_hv.h"
 #include "models/apic/lapic.h"
@@ -81,7 +81,8 @@ static struct outcome run(struct fixture *f, struct check *k, enum checked_progr
 static bool open(struct fixture *f)
 {
     char error[300] = "";
-    bool good = fixture_open(f, test_source_dir(), test_build_dir(), "libchecked_hv.so", 2, error, sizeof error);
+    bool good =
+        fixture_open(f, test_source_dir(), test_build_dir(), "libchecked_hv.so", 2, error, sizeof error);
 
     EXPECT_STREQ(error, "");
     return good;

@@ -400,7 +400,8 @@ static void start_processor(struct pcpu *c, const char *name, void (*entry)(void
 {
     struct native_context *x = context_new(name, entry, arg);
 
-    native_watch_event(pcpu_current, &(struct native_event){.kind = NATIVE_EVENT_CREATE, .thread = x->trace_thread});
+    native_watch_event(pcpu_current,
+                       &(struct native_event){.kind = NATIVE_EVENT_CREATE, .thread = x->trace_thread});
     c->native->current = x;
     c->mode = PCPU_KERNEL;
     c->irqs_enabled = false;

@@ -9,9 +9,7 @@ static void tell(const struct native_note *note)
 {
     if (__builtin_expect(pcpu_current && pcpu_current->machine->watch, 0))
         native_watch_event(pcpu_current,
-                           &(struct native_event){.kind = NATIVE_EVENT_NOTE,
-                                                  .pc = note->pc,
-                                                  .note = note});
+                           &(struct native_event){.kind = NATIVE_EVENT_NOTE, .pc = note->pc, .note = note});
 }
 
 #define TELL(...)                                                                                            \

@@ -61,9 +61,9 @@ enum native_event_kind {
     NATIVE_EVENT_SEND,      // Sends an interrupt, NMI or INIT to the processor `cpu`.
     NATIVE_EVENT_INTERRUPT, // A handler begins.
     NATIVE_EVENT_INTERRUPT_END,
-    NATIVE_EVENT_END, // The thread has done its last; a switch follows.
-    NATIVE_EVENT_NOTE,      // Software tells something of itself.
-    NATIVE_EVENT_UNTIMED,   // An untimed set-up phase begins or ends: its accesses and calls are not seen.
+    NATIVE_EVENT_END,     // The thread has done its last; a switch follows.
+    NATIVE_EVENT_NOTE,    // Software tells something of itself.
+    NATIVE_EVENT_UNTIMED, // An untimed set-up phase begins or ends: its accesses and calls are not seen.
 };
 struct native_event {
     enum native_event_kind kind;
@@ -93,7 +93,8 @@ struct native_watch {
     // The plain store that it was about to do waits in its store buffer, the newest one there. May be NULL;
     // must not hold it.
     void (*stored)(struct native_watch *w, struct pcpu *c);
-    // A guest on the processor is about to store `size_bytes` at `p` in the arena. May be NULL; must not hold it.
+    // A guest on the processor is about to store `size_bytes` at `p` in the arena. May be NULL; must not hold
+    // it.
     void (*guest_stores)(struct native_watch *w, struct pcpu *c, const void *p, uint32_t size_bytes);
     // May be NULL; must not hold it.
     void (*event)(struct native_watch *w, struct pcpu *c, const struct native_event *e);
