@@ -83,7 +83,8 @@ void hrtimer_start(struct hrtimer *t, u64 expires_tsc)
     // While its callback runs it stays where it does: that CPU programs its own deadline afterwards. Else it
     // moves here.
     if (base != &here->hrtimers && base->running != t) {
-        WRITE_ONCE(t->cpu, NULL); // Nobody finds it on a base between the two locks, since only its owner starts it.
+        WRITE_ONCE(t->cpu,
+                   NULL); // Nobody finds it on a base between the two locks, since only its owner starts it.
         raw_spin_unlock(&base->lock);
         base = &here->hrtimers;
         raw_spin_lock(&base->lock);

@@ -22,8 +22,8 @@ enum vcpu_request {
 #undef REQUEST
 };
 
-// Sets the bit; no kick: one locked OR. Not only a release: the kick's look at the mode comes after it for everybody
-// (its failed compare-and-exchange is only a load, and C11 would let that pass a release).
+// Sets the bit; no kick: one locked OR. Not only a release: the kick's look at the mode comes after it for
+// everybody (its failed compare-and-exchange is only a load, and C11 would let that pass a release).
 static inline void make_request(enum vcpu_request req, struct vcpu *vcpu)
 {
     __atomic_fetch_or(&vcpu->requests, 1ull << REQ_BIT(req), __ATOMIC_SEQ_CST);

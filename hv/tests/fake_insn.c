@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // The fake's instructions: MSRs, the x2APIC's command register, VMX, and the tracepoint port.
-#include "hv/hw/note.h"
 #include "hv/hw/fpu.h"
+#include "hv/hw/note.h"
 #include "hv/hw/setup.h"
 #include "hv/tests/fake_state.h"
 #include <assert.h>

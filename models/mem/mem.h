@@ -97,8 +97,8 @@ uint64_t mem_store_let_go(struct pcpu *c, uint8_t number, uint64_t at_ticks);
 // The same for all of `c`.
 void mem_store_let_all_go(struct pcpu *c, uint64_t at_ticks);
 
-// MEM_STORES_CHOSEN: does the processor keep a store back? If so, its oldest can be made visible; `executing` is the
-// processor that executes, NULL if none does.
+// MEM_STORES_CHOSEN: does the processor keep a store back? If so, its oldest can be made visible; `executing`
+// is the processor that executes, NULL if none does.
 bool mem_store_waits(struct pcpu *c);
 void mem_store_show_oldest(struct pcpu *of, struct pcpu *executing);
 // The executing processor enters a guest: MEM_STORES_CHOSEN keeps nothing back for that long. No time passes.

@@ -27,7 +27,8 @@ static unsigned choose(void *ctx, enum sim_site site, unsigned n)
 
     struct pilot_memory *m = x->shared->memory;
 
-    // Ties are what the processors' turns decide already. A value belongs to the access that was carried out last.
+    // Ties are what the processors' turns decide already. A value belongs to the access that was carried out
+    // last.
     if ((site != SIM_SITE_READ && site != SIM_SITE_ORDER) || !m->step_count)
         return 0;
     unsigned choice = strategy_choose(x->shared->strategy, n < 256 ? n : 255);
@@ -133,9 +134,13 @@ static void search(struct explore *x)
             strategy_changed(s->strategy);
         if (outcome == OUTCOME_FAILED || outcome == OUTCOME_TOO_LONG) {
             s->counts.failed++;
-            if (s->counts.failed == 1)
+            // A failure that its steps alone do not bring about again is kept until there is one that they
+            // do.
+            if (!s->reproduced && s->counts.failed <= EXPLORE_ATTEMPTS) {
                 keep_failure(x);
-            if (!x->o.keep_going)
+                explore_shrink(x);
+            }
+            if (!x->o.keep_going && (s->reproduced || s->counts.failed == EXPLORE_ATTEMPTS))
                 break;
         }
         if (!go_on(x))
@@ -148,8 +153,6 @@ void explore_search_all(void *arg)
     struct explore *x = arg;
 
     search(x);
-    if (x->shared->counts.failed)
-        explore_shrink(x);
     go_on(x);
 }
 

@@ -8,10 +8,17 @@
 #include "sim/rewind/rewind.h"
 
 #define EXPLORE_ORDERS_MAX (1u << 20)
+#define EXPLORE_ATTEMPTS 16u // Failures whose steps are tried
 
 // What rewind_run() hands to the execution, and what that ends with.
 enum explore_mode { MODE_SEARCH, MODE_REPLAY };
-enum explore_outcome { OUTCOME_FINE, OUTCOME_FAILED, OUTCOME_REDUNDANT, OUTCOME_TOO_LONG, OUTCOME_NO_SCHEDULE };
+enum explore_outcome {
+    OUTCOME_FINE,
+    OUTCOME_FAILED,
+    OUTCOME_REDUNDANT,
+    OUTCOME_TOO_LONG,
+    OUTCOME_NO_SCHEDULE
+};
 
 struct explore_shared {
     struct explore_counts counts;
@@ -20,8 +27,8 @@ struct explore_shared {
     struct pilot_memory *memory;
     struct strategy *strategy;
     char reason[EXPLORE_REASON_BYTES], failure[EXPLORE_REASON_BYTES];
-    // The accesses of the failing execution that are its steps, as far as they are left, and the order that the
-    // next replay makes.
+    // The accesses of the failing execution that are its steps, as far as they are left, and the order that
+    // the next replay makes.
     char lines[SCHEDULE_STEPS_MAX][EXPLORE_STEP_BYTES];
     uint32_t at[SCHEDULE_STEPS_MAX];
     uint32_t step_count;

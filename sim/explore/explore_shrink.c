@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // From a failing execution to the few steps of a pinned order that make it fail again.
 //
-// Wherever another processor went on, two steps say so: the access that the one made last, and the one that the
-// other made first. All of them together leave no order open. Then steps are taken away, many at once and
+// Wherever another processor went on, two steps say so: the access that the one made last, and the one that
+// the other made first. All of them together leave no order open. Then steps are taken away, many at once and
 // in the end one by one, as long as what is left fails the same way under models/cpu/native/schedule.h.
 #include "sim/explore/explore_internal.h"
 
@@ -34,7 +34,8 @@ static void name_of(const struct explore *x, uint32_t at, struct place_name *out
 }
 
 // How often the actor came to the same place since its step before, this time included.
-static uint32_t count_since(const struct explore *x, const struct place_name *name, uint32_t at, uint32_t since)
+static uint32_t count_since(const struct explore *x, const struct place_name *name, uint32_t at,
+                            uint32_t since)
 {
     const struct pilot_step *steps = x->shared->memory->steps;
     uint32_t count = 0;
@@ -144,8 +145,8 @@ static void describe(struct explore *x)
         int used = snprintf(line, EXPLORE_STEP_BYTES, "%-60s # line %u", step, name.line);
 
         for (uint32_t f = 1; f < name.frame_count && f < 3 && used > 0 && used < (int)EXPLORE_STEP_BYTES; f++)
-            used += snprintf(line + used, EXPLORE_STEP_BYTES - (size_t)used, ", in %s:%u", name.frames[f].function,
-                             name.frames[f].line);
+            used += snprintf(line + used, EXPLORE_STEP_BYTES - (size_t)used, ", in %s:%u",
+                             name.frames[f].function, name.frames[f].line);
     }
 }
 

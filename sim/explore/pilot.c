@@ -136,7 +136,8 @@ static void stand_for_later(struct pilot *p, struct pcpu *c)
     stand(p, c);
 }
 
-static void carry_out(struct pilot *p, struct pcpu *c, const struct native_access *a, bool switched, bool decided)
+static void carry_out(struct pilot *p, struct pcpu *c, const struct native_access *a, bool switched,
+                      bool decided)
 {
     struct pilot_memory *m = p->memory;
 
@@ -244,7 +245,11 @@ void pilot_begin(struct pilot *p, struct machine *machine)
     p->memory->step_count = 0;
     p->memory->order = 0;
     p->memory->execution++;
-    p->watch = (struct native_watch){.rank = NATIVE_WATCH_DECIDES, .point = point, .idle = idle, .pause = give_way, .guest_stores = guest_stores};
+    p->watch = (struct native_watch){.rank = NATIVE_WATCH_DECIDES,
+                                     .point = point,
+                                     .idle = idle,
+                                     .pause = give_way,
+                                     .guest_stores = guest_stores};
     native_watch_add(machine, &p->watch);
 }
 

@@ -1,12 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 // One processor at a time: at every access of hypervisor code somebody decides who goes on, the others stand.
 //
-// Actors are the machine's processors by index. One has the turn; whoever else comes to an access stands still
-// there (pcpu_hold(): time passes, interrupts wait), so a piloted run is a run that the machine could have had
-// with those processors slow at those places. A processor that halts or lets a guest's time pass gives the turn
-// away; what it does in the guest is not piloted.
-// Accesses to what only one actor has touched so far decide nothing: which places are shared is learned, and kept
-// over executions by the table's owner.
+// Actors are the machine's processors by index. One has the turn; whoever else comes to an access stands
+// still there (pcpu_hold(): time passes, interrupts wait), so a piloted run is a run that the machine could
+// have had with those processors slow at those places. A processor that halts or lets a guest's time pass
+// gives the turn away; what it does in the guest is not piloted. Accesses to what only one actor has touched
+// so far decide nothing: which places are shared is learned, and kept over executions by the table's owner.
 #ifndef SIM_EXPLORE_PILOT_H
 #define SIM_EXPLORE_PILOT_H
 
@@ -15,7 +14,7 @@
 
 // One access of the execution, in order.
 struct pilot_step {
-    uint64_t pc;   // Of the hook's return
+    uint64_t pc;    // Of the hook's return
     uint64_t place; // 8-byte line of the address; 0: none
     uint64_t ticks;
     uint8_t actor;
@@ -62,11 +61,11 @@ struct pilot {
     struct machine *machine;
     struct strategy *strategy;
     struct pilot_memory *memory;
-    uint32_t turn; // Actor, EXPLORE_NOBODY
-    uint32_t standing; // Bit set: stand at an access
-    uint32_t idle;     // Bit set: have nothing to execute
+    uint32_t turn;                                 // Actor, EXPLORE_NOBODY
+    uint32_t standing;                             // Bit set: stand at an access
+    uint32_t idle;                                 // Bit set: have nothing to execute
     struct native_access next[EXPLORE_ACTORS_MAX]; // Theirs
-    uint32_t in_a_row; // Accesses since the turn last changed
+    uint32_t in_a_row;                             // Accesses since the turn last changed
     bool jitter;
     void (*give_up)(void *ctx, enum pilot_end why); // Does not return.
     void *ctx;

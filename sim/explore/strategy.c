@@ -58,7 +58,8 @@ static uint32_t jitter_decide(struct strategy *s, const struct explore_decision 
 
 static void jitter_established(const struct strategy *s, char *text, size_t size)
 {
-    snprintf(text, size, "%" PRIu64 " executions with random small delays, each a timing that the machine can have",
+    snprintf(text, size,
+             "%" PRIu64 " executions with random small delays, each a timing that the machine can have",
              s->executions);
 }
 

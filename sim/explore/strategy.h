@@ -14,18 +14,19 @@
 
 #define EXPLORE_ACTORS_MAX 32u
 #define EXPLORE_NOBODY UINT32_MAX
-#define EXPLORE_LATER (UINT32_MAX - 1) // Who could go on waits until somebody comes who now has nothing to do.
+#define EXPLORE_LATER                                                                                        \
+    (UINT32_MAX - 1) // Who could go on waits until somebody comes who now has nothing to do.
 #define STRATEGY_DEPTH_MAX 16u
 
 enum strategy_kind {
     STRATEGY_PCT,    // Random priorities and depth - 1 random places where the one that runs falls behind all
                      // others (Burckhardt et al., ASPLOS 2010).
     STRATEGY_RANDOM, // At every decision any ready actor, with equal probability.
-    STRATEGY_DELAY,  // The one that runs goes on, but for at most `depth` delays: all places, one delay first, then
-                     // two (Emmi, Qadeer, Rakamaric, POPL 2011).
-    STRATEGY_DFS,    // Every order that differs in an order of conflicting accesses.
-    STRATEGY_JITTER, // Nobody is held: processors fall behind by random small times. Every execution is one that
-                     // the machine's timing could have had.
+    STRATEGY_DELAY, // The one that runs goes on, but for at most `depth` delays: all places, one delay first,
+                    // then two (Emmi, Qadeer, Rakamaric, POPL 2011).
+    STRATEGY_DFS,   // Every order that differs in an order of conflicting accesses.
+    STRATEGY_JITTER, // Nobody is held: processors fall behind by random small times. Every execution is one
+                     // that the machine's timing could have had.
     STRATEGY_COUNT
 };
 const char *strategy_name(enum strategy_kind kind);
@@ -40,14 +41,16 @@ struct strategy_options {
 
 // What an access does to whom: two conflict if they touch the same place and one of them writes it.
 struct explore_access {
-    uint64_t place; // Line of 8 bytes, or a number of its own for what hardware does; 0: nothing anybody shares
+    uint64_t
+        place; // Line of 8 bytes, or a number of its own for what hardware does; 0: nothing anybody shares
     bool writes;
 };
 
 struct explore_decision {
-    uint32_t current;                                // Who ran last and could go on; EXPLORE_NOBODY: it cannot
-    uint32_t ready;                                  // Bit set, `current` included; never empty
-    uint32_t later; // Those that have nothing to do but may have soon; EXPLORE_LATER is an answer if not empty
+    uint32_t current; // Who ran last and could go on; EXPLORE_NOBODY: it cannot
+    uint32_t ready;   // Bit set, `current` included; never empty
+    uint32_t
+        later; // Those that have nothing to do but may have soon; EXPLORE_LATER is an answer if not empty
     struct explore_access next[EXPLORE_ACTORS_MAX]; // What each ready actor does first if it goes on
 };
 

@@ -46,7 +46,8 @@ static void pct_yielded(struct strategy *s, uint32_t actor)
 
 static uint32_t random_choose(struct strategy *s, uint32_t n)
 {
-    // Mostly what happens by default: an execution differs from it in few places, as a bug of small depth does.
+    // Mostly what happens by default: an execution differs from it in few places, as a bug of small depth
+    // does.
     return explore_below(&s->random, 4) ? 0 : explore_below(&s->random, n);
 }
 
@@ -125,9 +126,12 @@ static uint32_t delay_decide(struct strategy *s, const struct explore_decision *
     }
     // Each delay passes the turn on; behind the last of those that are ready are those that come later.
     for (; s->delays_used < s->delays && s->delay_at[s->delays_used] == s->decisions; s->delays_used++) {
-        uint32_t next = actor == EXPLORE_LATER ? (uint32_t)__builtin_ctz(d->ready) : explore_next_ready(d->ready, actor);
+        uint32_t next =
+            actor == EXPLORE_LATER ? (uint32_t)__builtin_ctz(d->ready) : explore_next_ready(d->ready, actor);
 
-        actor = d->later && d->current != EXPLORE_NOBODY && actor != EXPLORE_LATER && next <= actor ? EXPLORE_LATER : next;
+        actor = d->later && d->current != EXPLORE_NOBODY && actor != EXPLORE_LATER && next <= actor
+                    ? EXPLORE_LATER
+                    : next;
     }
     return actor;
 }

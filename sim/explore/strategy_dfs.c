@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 // Depth-first search over decisions with dynamic partial-order reduction (Flanagan, Godefroid, POPL 2005) and
-// sleep sets (Godefroid 1996), as source sets: of the orders that differ only in accesses that do not conflict, one is made.
+// sleep sets (Godefroid 1996), as source sets: of the orders that differ only in accesses that do not
+// conflict, one is made.
 //
-// The tree is kept along the current execution only. After each, for every access the latest conflicting one of
-// another actor that it is not ordered after gives a place where the other order must be tried.
+// The tree is kept along the current execution only. After each, for every access the latest conflicting one
+// of another actor that it is not ordered after gives a place where the other order must be tried.
 #include "sim/explore/strategy_internal.h"
 
 #include <inttypes.h>
@@ -13,15 +14,15 @@
 #define DFS_NODES_MAX (1u << 16)
 #define DFS_PLACES_MAX (1u << 14) // Of an execution, a power of two
 #define DFS_BETWEEN_MAX 1024u
-#define DFS_ACTORS_MAX 16u        // Machines with more are searched by other strategies.
+#define DFS_ACTORS_MAX 16u // Machines with more are searched by other strategies.
 
 struct node {
-    uint32_t n;           // A choice among n of another kind; 0: a decision
-    uint32_t chosen;      // Value or actor
-    uint32_t ready;       // Actors
-    uint32_t backtrack;   // Those to be tried here
-    uint32_t done;        // Those that were, the current one included
-    uint32_t sleep;       // Those whose order was tried before: on arrival
+    uint32_t n;         // A choice among n of another kind; 0: a decision
+    uint32_t chosen;    // Value or actor
+    uint32_t ready;     // Actors
+    uint32_t backtrack; // Those to be tried here
+    uint32_t done;      // Those that were, the current one included
+    uint32_t sleep;     // Those whose order was tried before: on arrival
     struct explore_access next[DFS_ACTORS_MAX];
 };
 
@@ -43,9 +44,9 @@ struct dfs {
     uint64_t pass;
     uint64_t made, redundant_count;
     struct place place[DFS_PLACES_MAX];
-    uint32_t clock[DFS_ACTORS_MAX][DFS_ACTORS_MAX];            // By actor: what it is ordered after
+    uint32_t clock[DFS_ACTORS_MAX][DFS_ACTORS_MAX]; // By actor: what it is ordered after
     uint32_t before[DFS_ACTORS_MAX]; // The clock of the actor whose access is looked at, before that
-    uint32_t node_clock[DFS_NODES_MAX][DFS_ACTORS_MAX];        // Of the actor behind each node
+    uint32_t node_clock[DFS_NODES_MAX][DFS_ACTORS_MAX]; // Of the actor behind each node
     struct node node[DFS_NODES_MAX];
 };
 
@@ -77,7 +78,7 @@ static void add_node(struct dfs *f, const struct explore_decision *d)
 
     // Who runs goes on; later others are tried, if an order of theirs matters.
     n->chosen = d->current != EXPLORE_NOBODY && (awake >> d->current & 1) ? d->current
-                                                                         : (uint32_t)__builtin_ctz(awake);
+                                                                          : (uint32_t)__builtin_ctz(awake);
     n->backtrack = 1u << n->chosen;
 }
 
@@ -161,8 +162,8 @@ static bool is_after(const struct dfs *f, uint32_t i, uint32_t j)
     return f->node_clock[i][f->node[j].chosen] > j;
 }
 
-// Who could go on in place of node `j` towards the other order of its access and that of node `i`: the first ones of
-// what comes between the two and is not after `j`, and of `i` itself.
+// Who could go on in place of node `j` towards the other order of its access and that of node `i`: the first
+// ones of what comes between the two and is not after `j`, and of `i` itself.
 static uint32_t initials(const struct dfs *f, uint32_t j, uint32_t i)
 {
     uint32_t firsts = 0, seen = 0, count = 0;
@@ -186,8 +187,8 @@ static uint32_t initials(const struct dfs *f, uint32_t j, uint32_t i)
     return firsts;
 }
 
-// Access `i` of actor `a` conflicts with that of node `j`: unless they are ordered anyway, the other order is tried
-// there (source sets: Abdulla, Aronis, Jonsson, Sagonas, POPL 2014).
+// Access `i` of actor `a` conflicts with that of node `j`: unless they are ordered anyway, the other order is
+// tried there (source sets: Abdulla, Aronis, Jonsson, Sagonas, POPL 2014).
 static void meet(struct dfs *f, uint32_t a, uint32_t i, uint32_t j_plus_1)
 {
     if (!j_plus_1)
@@ -310,12 +311,12 @@ static void dfs_established(const struct strategy *s, char *text, size_t size)
 
     if (s->finished && !f->overflowed)
         snprintf(text, size,
-                 "every order of conflicting accesses was tried: %" PRIu64
-                 " executions, %" PRIu64 " of them cut short as known",
+                 "every order of conflicting accesses was tried: %" PRIu64 " executions, %" PRIu64
+                 " of them cut short as known",
                  s->executions, f->redundant_count);
     else
-        snprintf(text, size, "%" PRIu64 " executions, depth first%s: not all orders were tried", s->executions,
-                 f->overflowed ? ", of decisions too many to keep" : "");
+        snprintf(text, size, "%" PRIu64 " executions, depth first%s: not all orders were tried",
+                 s->executions, f->overflowed ? ", of decisions too many to keep" : "");
 }
 
 const struct strategy_ops strategy_dfs = {

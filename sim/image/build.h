@@ -74,9 +74,21 @@ struct image_elf {
 bool elf_is(const struct image_file *f);
 int elf_load(struct image_build *b, struct image_elf *elf);
 
+// Multiboot, both versions: a header at `offset` of the file that says where it is and what goes with it; end
+// 0: the file's, none. Each loads the image, or checks that a 32-bit guest reaches something.
+struct multiboot_addresses {
+    uint64_t offset, header, load, load_end, bss_end, entry;
+};
+int multiboot_load_by_addresses(struct image_build *b, const struct multiboot_addresses *a);
+int multiboot_load_elf(struct image_build *b, uint64_t *entry);
+int multiboot_check_entry(struct image_build *b, uint64_t entry);
+int multiboot_check_module(struct image_build *b, const struct image_file *f, uint64_t gpa);
+
 // One for each format. _find() looks for its mark; _plan() does the rest.
 bool multiboot_find(const struct image_file *f, uint64_t *offset);
 int multiboot_plan(struct image_build *b, uint64_t offset);
+bool multiboot2_find(const struct image_file *f, uint64_t *offset);
+int multiboot2_plan(struct image_build *b, uint64_t offset);
 bool bzimage_is(const struct image_file *f);
 int bzimage_plan(struct image_build *b);
 int elf_plan(struct image_build *b); // PVH too.

@@ -84,6 +84,8 @@ static int plan_by_format(struct image_build *b)
         return flat_plan(b);
     if (multiboot_find(f, &offset))
         return multiboot_plan(b, offset);
+    if (multiboot2_find(f, &offset))
+        return multiboot2_plan(b, offset);
     if (bzimage_is(f))
         return bzimage_plan(b);
     if (elf_is(f))

@@ -2,10 +2,11 @@
 // Machine-code images: from the files a user names to what lies where in a guest's memory and how its first
 // processor enters it.
 //
-// Formats are found out by looking, in this order: a multiboot header (Multiboot 3.1), a Linux kernel (Linux
-// boot, 1.1), an ELF file with a PVH entry (PVH) or without. A flat binary has no mark: it is one only if its
-// load address was given. Files are hostile input: whatever is in them ends in a plan or in one message.
-// Called before a run, outside of simulated time; equal files give equal plans, wherever they lie.
+// Formats are found out by looking, in this order: a multiboot header of version 1 (Multiboot 3.1) or 2
+// (Multiboot2 3.1), a Linux kernel (Linux boot, 1.1), an ELF file with a PVH entry (PVH) or without. A flat
+// binary has no mark: it is one only if its load address was given. Files are hostile input: whatever is in
+// them ends in a plan or in one message. Called before a run, outside of simulated time; equal files give
+// equal plans, wherever they lie.
 #ifndef SIM_IMAGE_IMAGE_H
 #define SIM_IMAGE_IMAGE_H
 
@@ -44,7 +45,7 @@ struct image_segment {
 };
 
 struct image_plan {
-    const char *format; // "multiboot", "bzImage", "PVH", "ELF32", "ELF64", "flat"
+    const char *format; // "multiboot", "multiboot 2", "bzImage", "PVH", "ELF32", "ELF64", "flat"
     struct image_segment segments[IMAGE_SEGMENTS_MAX];
     uint32_t segment_count;
     // Entry (struct vmm_program_config).

@@ -36,6 +36,71 @@ bool multiboot_find(const struct image_file *f, uint64_t *offset)
     return false;
 }
 
+// --- Shared with version 2.
+
+int multiboot_load_by_addresses(struct image_build *b, const struct multiboot_addresses *a)
+{
+    const struct image_file *f = &b->r->image;
+    uint64_t before = a->header - a->load; // Of what is loaded, before the header.
+
+    if (a->load > a->header || before > a->offset || (a->load_end && a->load_end < a->load) ||
+        (a->bss_end && a->bss_end < (a->load_end ? a->load_end : a->load)))
+        return image_error(b,
+                           "the addresses in its multiboot header (header %#" PRIx64 ", load %#" PRIx64
+                           " to %#" PRIx64 ", bss to %#" PRIx64 ") contradict each other; build it again",
+                           a->header, a->load, a->load_end, a->bss_end);
+    uint64_t offset = a->offset - before, size = a->load_end ? a->load_end - a->load : f->size - offset;
+
+    if (!image_has(f, offset, size))
+        return image_error(
+            b, "ends before what its multiboot header loads (%" PRIu64 " bytes); copy it again", size);
+    if (a->entry - a->load >= size)
+        return image_error(b,
+                           "the entry %#" PRIx64 " in its multiboot header is not in what it loads; build "
+                           "it again",
+                           a->entry);
+    return image_add(
+        b, &(struct image_segment){.gpa = a->load,
+                                   .bytes = f->bytes + offset,
+                                   .size = size,
+                                   .zeroes = a->bss_end > a->load + size ? a->bss_end - a->load - size : 0,
+                                   .what = "code"});
+}
+
+int multiboot_load_elf(struct image_build *b, uint64_t *entry)
+{
+    struct image_elf elf;
+
+    if (!elf_is(&b->r->image))
+        return image_error(b,
+                           "has a multiboot header without addresses but is no ELF file; put addresses into "
+                           "it or link it as ELF");
+    if (elf_load(b, &elf))
+        return -1;
+    *entry = elf.entry;
+    return 0;
+}
+
+int multiboot_check_entry(struct image_build *b, uint64_t entry)
+{
+    if (entry >> 32 == 0)
+        return 0;
+    return image_error(
+        b, "its entry %#" PRIx64 " is beyond 4 GiB, where 32-bit code cannot be; link it lower", entry);
+}
+
+int multiboot_check_module(struct image_build *b, const struct image_file *f, uint64_t gpa)
+{
+    if ((gpa + f->size) >> 32 == 0)
+        return 0;
+    return image_file_error(
+        b, f,
+        "does not fit below 4 GiB, where multiboot's modules lie; give the guest more memory "
+        "or a smaller module");
+}
+
+// --- The image.
+
 // An image that says in its header where it belongs, whatever its own format says.
 static int load_by_addresses(struct image_build *b, uint64_t header, uint64_t *entry)
 {
@@ -43,38 +108,18 @@ static int load_by_addresses(struct image_build *b, uint64_t header, uint64_t *e
 
     if (!image_has(f, header, HEADER_ADDRESS_BYTES))
         return image_error(b, "ends inside of its multiboot header; copy it again");
-    uint64_t header_addr = image_u32(f, header + 12), load = image_u32(f, header + 16);
-    uint64_t load_end = image_u32(f, header + 20), bss_end = image_u32(f, header + 24);
-    uint64_t before = header_addr - load; // Of what is loaded, before the header.
-
-    if (load > header_addr || before > header || (load_end && load_end < load) ||
-        (bss_end && bss_end < (load_end ? load_end : load)))
-        return image_error(b,
-                           "the addresses in its multiboot header (header %#" PRIx64 ", load %#" PRIx64
-                           " to %#" PRIx64 ", bss to %#" PRIx64 ") contradict each other; build it again",
-                           header_addr, load, load_end, bss_end);
-    uint64_t offset = header - before, size = load_end ? load_end - load : f->size - offset;
-
-    if (!image_has(f, offset, size))
-        return image_error(
-            b, "ends before what its multiboot header loads (%" PRIu64 " bytes); copy it again", size);
     *entry = image_u32(f, header + 28);
-    if (*entry - load >= size)
-        return image_error(b,
-                           "the entry %#" PRIx64 " in its multiboot header is not in what it loads; build "
-                           "it again",
-                           *entry);
-    return image_add(b, &(struct image_segment){.gpa = load,
-                                                .bytes = f->bytes + offset,
-                                                .size = size,
-                                                .zeroes = bss_end > load + size ? bss_end - load - size : 0,
-                                                .what = "code"});
+    return multiboot_load_by_addresses(b, &(struct multiboot_addresses){.offset = header,
+                                                                        .header = image_u32(f, header + 12),
+                                                                        .load = image_u32(f, header + 16),
+                                                                        .load_end = image_u32(f, header + 20),
+                                                                        .bss_end = image_u32(f, header + 24),
+                                                                        .entry = *entry});
 }
 
 static int load(struct image_build *b, uint64_t header, uint64_t *entry)
 {
     uint32_t flags = image_u32(&b->r->image, header + 4);
-    struct image_elf elf;
 
     if (flags & FLAGS_REQUIRED & ~FLAGS_UNDERSTOOD)
         return image_error(b,
@@ -83,19 +128,10 @@ static int load(struct image_build *b, uint64_t header, uint64_t *entry)
                            flags & FLAGS_REQUIRED, FLAGS_UNDERSTOOD);
     if (flags & FLAG_ADDRESSES)
         return load_by_addresses(b, header, entry);
-    if (!elf_is(&b->r->image))
-        return image_error(b,
-                           "has a multiboot header without addresses but is no ELF file; set flag 16 in it "
-                           "or link it as ELF");
-    if (elf_load(b, &elf))
-        return -1;
-    *entry = elf.entry;
-    if (elf.entry >> 32)
-        return image_error(
-            b, "its entry %#" PRIx64 " is beyond 4 GiB, where 32-bit code cannot be; link it lower",
-            elf.entry);
-    return 0;
+    return multiboot_load_elf(b, entry) ? -1 : multiboot_check_entry(b, *entry);
 }
+
+// --- The information.
 
 static int add_module_list(struct image_build *b, uint8_t *info)
 {
@@ -113,11 +149,7 @@ static int add_module_list(struct image_build *b, uint8_t *info)
         const struct image_file *f = image_module(b->r, i);
         uint64_t text;
 
-        if ((gpas[i] + f->size) >> 32)
-            return image_file_error(b, f,
-                                    "does not fit below 4 GiB, where multiboot's modules lie; give the "
-                                    "guest more memory or a smaller module");
-        if (image_add_text(b, image_name(f), "module's name", &text))
+        if (multiboot_check_module(b, f, gpas[i]) || image_add_text(b, image_name(f), "module's name", &text))
             return -1;
         image_put(list + i * MODULE_BYTES, gpas[i], 4);
         image_put(list + i * MODULE_BYTES + 4, gpas[i] + f->size, 4);

@@ -1,6 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "sim/machine/machine.h"
-#include "sim/explore/explore.h"
 #include "models/apic/assigned_msi.h"
 #include "models/apic/lapic.h"
 #include "models/check/check.h"
@@ -14,6 +13,7 @@
 #include "models/mem/mem.h"
 #include "models/memory/memory.h"
 #include "models/mmu/check.h"
+#include "sim/explore/explore.h"
 #include "sim/machine/boot_info.h"
 #include "sim/machine/guests.h"
 #include "sim/machine/images.h"
@@ -32,7 +32,7 @@ struct sim_machine {
     struct image_set images; // Machine code, by VM.
     struct terminal_set terminals;
     struct orders *orders;
-    struct check *check; // NULL: no validators
+    struct check *check;  // NULL: no validators
     uint32_t guests_left; // Streams and native guests of vCPUs, images of VMs.
     uint64_t quantum_cycles;
     bool ran; // Since the last start-over.

@@ -19,7 +19,7 @@ struct machine_options {
     const char *uarch_folder; // NULL: ../share/hvsim/uarch beside the executable
     const char *vcd_path;     // NULL: no value changes
     uint64_t quantum_cycles;  // 0: exact order
-    uint32_t validate; // Bit set of enum check_kind (docs/validators.md)
+    uint32_t validate;        // Bit set of enum check_kind (docs/validators.md)
     bool check_tlb; // Compare every hit of a translation cache with the tables (docs/tlb-checker.md)
 };
 

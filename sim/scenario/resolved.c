@@ -524,9 +524,11 @@ static void print_run(const struct scenario *s, FILE *out)
 
 static void print_explore(const struct scenario *s, FILE *out)
 {
-    fprintf(out, "explore: { from: %" PRIu64 "ns, until: %" PRIu64 "ns, strategy: %s, depth: %" PRIu64 ", budget: %" PRIu64 " }\n",
-            s->explore.from_ns, s->explore.until_ns, strategy_name((enum strategy_kind)s->explore.strategy), s->explore.depth,
-            s->explore.budget);
+    fprintf(out,
+            "explore: { from: %" PRIu64 "ns, until: %" PRIu64 "ns, strategy: %s, depth: %" PRIu64
+            ", budget: %" PRIu64 " }\n",
+            s->explore.from_ns, s->explore.until_ns, strategy_name((enum strategy_kind)s->explore.strategy),
+            s->explore.depth, s->explore.budget);
 }
 
 void scenario_print_resolved(const struct scenario *s, FILE *out)

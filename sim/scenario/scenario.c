@@ -161,11 +161,11 @@ static int load_machine(struct loader *l, struct scenario *s)
     s->uarch_line = yaml_line(&l->y, "machine.uarch");
     if (load_uarch_name(l, "machine.uarch", s->uarch))
         return -1;
-    if (l->raw->run && (load_time(l, "run.until", l->raw->run->until, &s->until_ns) ||
-                        load_flag(l, "run.check_tlb", l->raw->run->check_tlb, 1, &s->check_tlb) ||
-                        load_word(l, "run.memory", l->raw->run->memory, memory_kind_names, MEMORY_KIND_COUNT,
-                                  &memory) ||
-                        load_validate(l, s)))
+    if (l->raw->run &&
+        (load_time(l, "run.until", l->raw->run->until, &s->until_ns) ||
+         load_flag(l, "run.check_tlb", l->raw->run->check_tlb, 1, &s->check_tlb) ||
+         load_word(l, "run.memory", l->raw->run->memory, memory_kind_names, MEMORY_KIND_COUNT, &memory) ||
+         load_validate(l, s)))
         return -1;
     s->memory = (enum memory_kind)memory;
     return 0;

@@ -122,9 +122,9 @@ struct scenario_link {
 
 // How `hvsim explore` searches it, where its options do not say (docs/exploration.md).
 struct scenario_explore {
-    uint64_t from_ns;                // Simulated time from which orders are searched
-    uint64_t until_ns;               // And at which an execution ends; 0: as every run does
-    uint32_t strategy;               // enum strategy_kind
+    uint64_t from_ns;  // Simulated time from which orders are searched
+    uint64_t until_ns; // And at which an execution ends; 0: as every run does
+    uint32_t strategy; // enum strategy_kind
     uint64_t depth, budget;
 };
 

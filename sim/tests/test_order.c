@@ -267,7 +267,8 @@ TEST(Order, AChooserThatTakesTheFirstChangesNothing)
     }
 }
 
-// Two that keep to the same time, as processors that run ahead do: they ask before each step whether they may.
+// Two that keep to the same time, as processors that run ahead do: they ask before each step whether they
+// may.
 static void ask_and_step(void *arg)
 {
     unsigned *steps = arg;

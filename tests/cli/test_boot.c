@@ -259,3 +259,30 @@ TEST(Boot, WhatIsTypedIsPartOfTheScenario)
     EXPECT_EQ(hvsim("boot guest.img --load 0x7c00 --input typed --print-resolved"), 0);
     EXPECT_STRSTR(cli_out, "input: \"typed\"");
 }
+
+/* A guest with a header of version 2 finds the magic number in EAX and, behind EBX, tags: the command line
+ * first. */
+TEST(Boot, Multiboot2GuestsFindTheirInformation)
+{
+    static const char code[] = "\x3d\x89\x62\xd7\x36\x75\x14" /* cmp $0x36d76289, %eax; jne 1f */
+                               "\x83\x7b\x08\x01\x75\x0e"     /* cmpl $1, 8(%ebx); jne 1f */
+                               "\x81\x7b\x10pass\x75\x05"     /* cmpl $'pass', 16(%ebx); jne 1f */
+                               "\x31\xc0\xe7\xf4\xf4"         /* xor %eax, %eax; out %eax, $0xf4 */
+                               "\xb8\x01\0\0\0\xe7\xf4\xf4";  /* 1: mov $1, %eax; out */
+    static struct fixture f;
+
+    if (!cli_can_run())
+        test_skip("there is no libhv.so in this build");
+    fixture_elf(&f, false);
+    memcpy(f.bytes + 0x1000 + FIXTURE_ENTRY - FIXTURE_BASE, code, sizeof code - 1);
+    fixture_multiboot2(&f, NULL, 0);
+    cli_write("two.elf", f.bytes, sizeof f.bytes);
+    EXPECT_EQ(hvsim("boot two.elf --append pass --until 5ms --db two.db"), 0);
+    EXPECT_STRSTR(cli_err, "exit with code 0");
+    EXPECT_STRSTR(cli_query_text(cli_path("two.db"), "SELECT setup FROM runs"), "two.elf (multiboot 2, ");
+    EXPECT_EQ(hvsim("boot two.elf --append fail --until 5ms"), 1);
+    fixture_multiboot2(&f, (const uint32_t[]){5, 20, 1024, 768, 32, 0}, 24);
+    cli_write("two.elf", f.bytes, sizeof f.bytes);
+    EXPECT_EQ(hvsim("boot two.elf"), 2);
+    EXPECT_STRSTR(cli_err, "demands a video mode");
+}

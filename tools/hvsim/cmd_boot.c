@@ -28,7 +28,7 @@ static const struct option_row options[] = {
 static const struct usage usage = {
     .synopsis = "boot IMAGE [options]",
     .about = "Runs real machine code as a guest of the hypervisor core on the modelled machine: a multiboot "
-             "image, a\n"
+             "image (1 or 2), a\n"
              "Linux bzImage, an ELF file (with a PVH entry, or plain), or flat code with --load. What it "
              "writes to its\n"
              "serial port appears on standard output, a summary on standard error.\n\n"

@@ -38,8 +38,10 @@ static const struct option_row options[] = {
     [OPT_BUDGET] = {"--budget", "N", "executions at most (default: the scenario's)"},
     [OPT_DEPTH] = {"--depth", "N", "pct: orders that the bug needs; delay: delays (default 3)"},
     [OPT_SEED] = {"--seed", "N", "what random choices start from (default 0)"},
-    [OPT_FROM] = {"--from", "TIME", "simulated time from which orders are searched (default: the scenario's)"},
-    [OPT_UNTIL] = {"--until", "TIME", "and at which an execution ends and is judged (default: the scenario's)"},
+    [OPT_FROM] = {"--from", "TIME",
+                  "simulated time from which orders are searched (default: the scenario's)"},
+    [OPT_UNTIL] = {"--until", "TIME",
+                   "and at which an execution ends and is judged (default: the scenario's)"},
     [OPT_OUTPUT] = {"-o", "FILE", "where the schedule of the failure goes (default SCENARIO-VARIANT.sched)"},
     [OPT_KNOB] = {"--knob", "NAME=VALUE",
                   "a switch of the hypervisor core, on top of the variant's; repeatable"},
@@ -51,8 +53,10 @@ static const struct option_row options[] = {
 static const struct usage usage = {
     .synopsis = "explore SCENARIO [options]",
     .about =
-        "Runs one variant again and again, each time with another order of the processors' accesses, until what\n"
-        "the scenario expects fails, something is violated, or nothing can go on. The failing order is shrunk\n"
+        "Runs one variant again and again, each time with another order of the processors' accesses, until "
+        "what\n"
+        "the scenario expects fails, something is violated, or nothing can go on. The failing order is "
+        "shrunk\n"
         "and written as a schedule that `hvsim run --schedule` reproduces. Status 1: a failure was found.",
     .options = options,
     .option_count = sizeof options / sizeof *options,
@@ -172,7 +176,8 @@ static bool failed(struct search *s, enum machine_end end, char *reason)
 
     if (!r || trace_reader_scope(r, s->run->run_id, &error) != TRACE_OK)
         return snprintf(reason, EXPLORE_REASON_BYTES, "trace: %s", error.message) > 0;
-    trace_query(r, "SELECT kind, detail FROM violations ORDER BY cycle LIMIT 1", first_violation, reason, &error);
+    trace_query(r, "SELECT kind, detail FROM violations ORDER BY cycle LIMIT 1", first_violation, reason,
+                &error);
     for (uint32_t i = 0; !*reason && i < s->scenario->expect_count; i++) {
         const struct scenario_expect *x = &s->scenario->expects[i];
         struct judged j;
@@ -185,8 +190,9 @@ static bool failed(struct search *s, enum machine_end end, char *reason)
             snprintf(reason, EXPLORE_REASON_BYTES, "expected: %.200s", x->about);
     }
     if (!*reason && end == MACHINE_IDLE)
-        snprintf(reason, EXPLORE_REASON_BYTES, "nothing can ever happen again although guests are not done: a lost "
-                                               "wake-up or deadlock");
+        snprintf(reason, EXPLORE_REASON_BYTES,
+                 "nothing can ever happen again although guests are not done: a lost "
+                 "wake-up or deadlock");
     trace_reader_close(r);
     return *reason != 0;
 }
@@ -240,8 +246,9 @@ static bool progress(void *ctx, const struct explore *x)
 
     if (n.executions % 64 == 0 && isatty(STDERR_FILENO) && milliseconds_since(&s->shown) > 200) {
         clock_gettime(CLOCK_MONOTONIC, &s->shown);
-        fprintf(stderr, "\r%" PRIu64 " executions, %" PRIu64 " a second, %" PRIu64
-                        " orders, %u access pairs, %u shared words ",
+        fprintf(stderr,
+                "\r%" PRIu64 " executions, %" PRIu64 " a second, %" PRIu64
+                " orders, %u access pairs, %u shared words ",
                 n.executions, ms ? n.executions * 1000 / ms : 0, n.distinct, n.pairs, n.shared);
         fflush(stderr);
     }
@@ -266,20 +273,58 @@ static int write_schedule(struct search *s, const char *path)
     return STATUS_OK;
 }
 
+static void tell_json(const struct search *s, uint64_t ms, const char *path)
+{
+    struct explore_counts n = explore_counts(s->explore);
+    char established[300];
+    bool reproduced;
+    uint32_t steps = explore_steps(s->explore, &reproduced);
+
+    explore_established(s->explore, established, sizeof established);
+    printf("{\"scenario\": ");
+    report_json_text(s->scenario->name);
+    printf(", \"variant\": ");
+    report_json_text(s->variant->name);
+    printf(", \"strategy\": \"%s\", \"seed\": %" PRIu64 ", \"memory\": \"%s\",\n \"executions\": %" PRIu64
+           ", \"shrinking\": %" PRIu64 ", \"milliseconds\": %" PRIu64 ", \"orders\": %" PRIu64
+           ", \"shared_words\": %u, \"access_pairs\": %u, \"failed\": %" PRIu64 ",\n \"bound\": ",
+           strategy_name(s->a->strategy), s->a->seed, memory_kind_names[s->scenario->memory], n.executions,
+           n.shrinking, ms, n.distinct, n.shared, n.pairs, n.failed);
+    report_json_text(established);
+    if (explore_failure(s->explore)) {
+        printf(",\n \"found\": ");
+        report_json_text(explore_failure(s->explore));
+        printf(", \"schedule\": ");
+        report_json_text(path);
+        printf(", \"reproduced\": %s, \"steps\": [", reproduced ? "true" : "false");
+        for (uint32_t i = 0; i < steps; i++) {
+            printf(i ? ", " : "");
+            report_json_text(explore_step(s->explore, i));
+        }
+        printf("]");
+    }
+    printf("}\n");
+}
+
 static void tell(struct search *s, uint64_t ms, const char *path)
 {
     struct explore_counts n = explore_counts(s->explore);
     char established[300];
     bool reproduced;
 
+    if (s->a->json) {
+        tell_json(s, ms, path);
+        return;
+    }
     explore_established(s->explore, established, sizeof established);
     printf("%s, variant %s, strategy %s, seed %" PRIu64 "\n", s->scenario->name, s->variant->name,
            strategy_name(s->a->strategy), s->a->seed);
     printf("  executions  %" PRIu64 " in %" PRIu64 ".%03" PRIu64 " s (%" PRIu64 " a second), %" PRIu64
            " to shrink\n",
-           n.executions, ms / 1000, ms % 1000, ms ? (n.executions + n.shrinking) * 1000 / ms : 0, n.shrinking);
-    printf("  covered     %" PRIu64 " different orders; %u words shared; %u ordered pairs of accesses\n", n.distinct,
-           n.shared, n.pairs);
+           n.executions, ms / 1000, ms % 1000, ms ? (n.executions + n.shrinking) * 1000 / ms : 0,
+           n.shrinking);
+    printf("  covered     %" PRIu64 " different orders; %u words shared; %u ordered pairs of accesses\n",
+           n.distinct, n.shared, n.pairs);
     printf("  bound       %s\n", established);
     if (!explore_failure(s->explore)) {
         puts("  found       nothing");
@@ -337,8 +382,10 @@ static const struct scenario_variant *choose_variant(const struct arguments *a, 
         return &s->variants[0];
     const char *near = a->variant ? nearest_word(a->variant, names, s->variant_count) : NULL;
 
-    complain(a->variant ? "%s has no variant `%s`; %s `%s`" : "%s has several variants%.0s; name one with --variant, %s `%s`",
-             s->path, a->variant ? a->variant : "", near ? "did you mean" : "such as", near ? near : names[0]);
+    complain(a->variant ? "%s has no variant `%s`; %s `%s`"
+                        : "%s has several variants%.0s; name one with --variant, %s `%s`",
+             s->path, a->variant ? a->variant : "", near ? "did you mean" : "such as",
+             near ? near : names[0]);
     return NULL;
 }
 

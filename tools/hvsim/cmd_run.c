@@ -298,9 +298,11 @@ static int compare_variants(const struct arguments *a, struct trace *trace, cons
 static struct sim_machine *create_machine(const struct arguments *a, const struct scenario *s,
                                           struct user_error *e)
 {
-    const struct machine_options o = {
-        .hv_path = a->hv, .vcd_path = a->vcd, .quantum_cycles = a->quantum, .check_tlb = a->check_tlb,
-        .validate = a->validate};
+    const struct machine_options o = {.hv_path = a->hv,
+                                      .vcd_path = a->vcd,
+                                      .quantum_cycles = a->quantum,
+                                      .check_tlb = a->check_tlb,
+                                      .validate = a->validate};
 
     return machine_create(s, &o, e);
 }
@@ -531,10 +533,11 @@ static int pin(struct arguments *a, struct scenario *s, const struct schedule_fi
     if (!v)
         return -1;
     if (f->memory && strcmp(f->memory, memory_kind_names[s->memory]) != 0)
-        return user_error_at(e, f->path, f->memory_line, "memory",
-                             "this order was found under another memory model than the run's, which is %s; give "
-                             "--memory %s",
-                             memory_kind_names[s->memory], f->memory);
+        return user_error_at(
+            e, f->path, f->memory_line, "memory",
+            "this order was found under another memory model than the run's, which is %s; give "
+            "--memory %s",
+            memory_kind_names[s->memory], f->memory);
     a->variant = v->name;
     schedule_file_apply(f, s, v->name);
     return 0;

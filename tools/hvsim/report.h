@@ -22,8 +22,8 @@ void report_exits(struct trace *trace, const struct scenario *s, uint64_t clock_
 // Broken invariants that the run noticed; returns how many, but for the one that the variant is there to
 // show: that one counts if it is missing.
 unsigned report_violations(struct trace_reader *r, const struct ran *ran, bool json);
-// One expectation: is it judged in a run of this variant at this point of the sweep, and what of it? -1 with `e`:
-// its SQL does not work.
+// One expectation: is it judged in a run of this variant at this point of the sweep, and what of it? -1 with
+// `e`: its SQL does not work.
 struct judged {
     bool pass;
     char got[200], expected[200];

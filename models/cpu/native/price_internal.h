@@ -56,7 +56,8 @@ const struct price_symbol *price_elf_function(const struct price_elf *elf, uint6
 enum price_hook {
     PRICE_HOOK_NONE,
     PRICE_HOOK_BLOCK,  // __sanitizer_cov_trace_pc
-    PRICE_HOOK_ACCESS, // __tsan_read*, __tsan_write*, __tsan_func_entry, hw_note_*, ...: all of it is left out
+    PRICE_HOOK_ACCESS, // __tsan_read*, __tsan_write*, __tsan_func_entry, hw_note_*, ...: all of it is left
+                       // out
     PRICE_HOOK_ATOMIC, // __tsan_atomic*: the runtime charges the instruction which it stands for
     PRICE_HOOK_RETURN, // a jump to __tsan_func_exit: left out but for the return
 };

@@ -260,7 +260,8 @@ static unsigned choose(void *ctx, enum sim_site site, unsigned n)
 {
     const struct schedule *s = ctx;
 
-    if ((site != SIM_SITE_READ && site != SIM_SITE_ORDER) || !pcpu_current || s->passing != pcpu_current->index)
+    if ((site != SIM_SITE_READ && site != SIM_SITE_ORDER) || !pcpu_current ||
+        s->passing != pcpu_current->index)
         return 0;
     return s->steps[s->next].older < n ? s->steps[s->next].older : n - 1;
 }

@@ -27,8 +27,8 @@ struct schedule_step {
     uint32_t ordinal; // As in struct places_anchor; 0: it is told by `line`.
     uint32_t access;  // enum place_access bits
     uint32_t count;   // The how-manieth time it comes there after its step before, from 1.
-    uint32_t older;   // Under --memory c11: of the values that a load may give, so many older than the newest;
-                      // a store takes its place so many stores before the newest.
+    uint32_t older; // Under --memory c11: of the values that a load may give, so many older than the newest;
+                    // a store takes its place so many stores before the newest.
     enum schedule_kind kind;
     bool optional; // Never coming there is no violation.
 };

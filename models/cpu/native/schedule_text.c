@@ -147,5 +147,6 @@ void schedule_step_text(const struct schedule_step *step, char *text, size_t siz
     snprintf(text, size, "cpu%u %s:%s%s%s%s%s%s%s%s%s%s%s", step->cpu, step->file, step->function, place,
              *step->caller ? "@" : "", step->caller, plain || !access ? "" : " ",
              plain || !access ? "" : access, step->kind == SCHEDULE_ACCESS ? "" : " ",
-             step->kind == SCHEDULE_ACCESS ? "" : kinds[step->kind].word, older, count, step->optional ? " ?" : "");
+             step->kind == SCHEDULE_ACCESS ? "" : kinds[step->kind].word, older, count,
+             step->optional ? " ?" : "");
 }

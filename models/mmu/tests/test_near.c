@@ -107,7 +107,8 @@ static void reset(void)
     td_load(&s);
 }
 
-// The TLB of a machine that starts over begins to count anew: the sum of both counts may be that of the pages before.
+// The TLB of a machine that starts over begins to count anew: the sum of both counts may be that of the pages
+// before.
 static void reset_after_flushes(void)
 {
     uint64_t before = mmu_near_stamp(td.mmu);

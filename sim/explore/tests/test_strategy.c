@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// The strategies on programs of a few accesses that are simulated here: what they find, what they claim, and that
-// they make the same search again.
+// The strategies on programs of a few accesses that are simulated here: what they find, what they claim, and
+// that they make the same search again.
 #include "sim/explore/strategy.h"
 #include "tests/shim/shim.h"
 
@@ -57,7 +57,8 @@ struct searched {
     unsigned executions, complete, kinds;
 };
 
-// The order of conflicting accesses: for each place, who accessed it in which order, reads between writes sorted.
+// The order of conflicting accesses: for each place, who accessed it in which order, reads between writes
+// sorted.
 static void kind_of(const struct program *p, const char *order, char *kind)
 {
     unsigned at[4] = {0}, length = 0;
@@ -161,13 +162,17 @@ static unsigned all_kinds(const struct program *p, unsigned *orders)
 }
 
 static const struct program programs[] = {
-    {2, 2, {{{STORE, 1}, {LOAD, 2}}, {{STORE, 2}, {LOAD, 1}}}},                   // store buffering
-    {2, 2, {{{STORE, 1}, {STORE, 2}}, {{LOAD, 2}, {LOAD, 1}}}},                   // message passing
+    {2, 2, {{{STORE, 1}, {LOAD, 2}}, {{STORE, 2}, {LOAD, 1}}}},                        // store buffering
+    {2, 2, {{{STORE, 1}, {STORE, 2}}, {{LOAD, 2}, {LOAD, 1}}}},                        // message passing
     {2, 3, {{{LOAD, 1}, {STORE, 1}, {LOAD, 2}}, {{LOAD, 1}, {STORE, 1}, {STORE, 3}}}}, // a lost update
     {3, 2, {{{STORE, 1}, {LOAD, 2}}, {{STORE, 2}, {LOAD, 3}}, {{STORE, 3}, {LOAD, 1}}}},
     {3, 2, {{{LOAD, 1}, {LOAD, 2}}, {{STORE, 1}, {STORE, 2}}, {{LOAD, 2}, {LOAD, 1}}}},
-    {3, 3, {{{ADD, 1}, {ADD, 2}, {LOAD, 3}}, {{ADD, 2}, {ADD, 1}, {LOAD, 3}}, {{LOAD, 1}, {STORE, 3}, {LOAD, 2}}}},
-    {4, 2, {{{STORE, 1}, {LOAD, 4}}, {{STORE, 2}, {LOAD, 4}}, {{LOAD, 1}, {LOAD, 2}}, {{LOAD, 2}, {LOAD, 1}}}},
+    {3,
+     3,
+     {{{ADD, 1}, {ADD, 2}, {LOAD, 3}}, {{ADD, 2}, {ADD, 1}, {LOAD, 3}}, {{LOAD, 1}, {STORE, 3}, {LOAD, 2}}}},
+    {4,
+     2,
+     {{{STORE, 1}, {LOAD, 4}}, {{STORE, 2}, {LOAD, 4}}, {{LOAD, 1}, {LOAD, 2}}, {{LOAD, 2}, {LOAD, 1}}}},
 };
 enum { PROGRAMS = sizeof programs / sizeof *programs };
 
@@ -179,8 +184,8 @@ TEST(Dfs, MakesEveryOrderOfConflictingAccessesAndNoneTwice)
         struct searched r = search(&programs[i], s, 100000);
         char text[300];
 
-        test_row("program %u: %u orders of %u kinds, %u executions, %u complete", i, orders, kinds, r.executions,
-                 r.complete);
+        test_row("program %u: %u orders of %u kinds, %u executions, %u complete", i, orders, kinds,
+                 r.executions, r.complete);
         EXPECT_EQ(r.kinds, kinds);
         EXPECT_EQ(r.complete, kinds);
         EXPECT_TRUE(r.executions <= orders);
@@ -229,7 +234,8 @@ TEST(Delay, PartsMakeItTogether)
 
         together += search(&programs[5], strategy_create(&o, memory), 10000).executions;
     }
-    // Each makes the one without delays, and for one and for two delays one that shows that no later place is left.
+    // Each makes the one without delays, and for one and for two delays one that shows that no later place is
+    // left.
     EXPECT_EQ(together, whole.executions + 2 * (1 + 2));
 }
 

@@ -43,6 +43,8 @@ static void check_plan(const struct image_request *r, const struct image_plan *p
 
 static void sound_image(struct fixture *f, unsigned kind)
 {
+    static const uint32_t addresses[] = {2, 24, 0x300000, 0x300000, 0, 0x310000, 3, 12, 0x300000, 0};
+
     if (kind == 1)
         fixture_bzimage(f);
     else
@@ -51,6 +53,8 @@ static void sound_image(struct fixture *f, unsigned kind)
         fixture_multiboot(f, kind == 4 ? 3 : 0x10000);
     if (kind == 6 || kind == 7)
         fixture_pvh(f);
+    if (kind == 8 || kind == 9)
+        fixture_multiboot2(f, addresses, kind == 8 ? sizeof addresses : 0);
 }
 
 // A copy of just its size: a byte too far is seen.
@@ -64,6 +68,8 @@ static void make_image(struct image_file *image, unsigned kind, const uint8_t *d
         image->size = size < 2 ? FIXTURE_BYTES : 1 + (data[0] | data[1] << 8) % FIXTURE_BYTES;
         for (size_t at = 2; at + 3 <= size; at += 3)
             f.bytes[(data[at] | data[at + 1] << 8) % FIXTURE_BYTES] = data[at + 2];
+        if (kind >= 8) // A header is one only with its sum.
+            fixture_multiboot2_sum(&f);
     }
     image->bytes = malloc(image->size ? image->size : 1);
     must(image->bytes != NULL);
@@ -80,7 +86,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 
     if (size < 3)
         return 0;
-    make_image(&r.image, data[1] % 8, data + 2, size - 2);
+    make_image(&r.image, data[1] % 10, data + 2, size - 2);
     r.memory_bytes = memories[data[0] & 3];
     if (data[0] & 4)
         r.modules[r.module_count++] = (struct image_file){r.image.path, other, sizeof other};

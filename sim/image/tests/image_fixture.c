@@ -56,6 +56,27 @@ void fixture_multiboot(struct fixture *f, uint32_t flags)
     fixture_put(f, FIXTURE_HEADER + 8, 0u - 0x1badb002u - flags, 4);
 }
 
+void fixture_multiboot2_sum(struct fixture *f)
+{
+    uint32_t sum = 0;
+
+    for (uint32_t i = 0; i < 12; i++)
+        sum += (uint32_t)f->bytes[FIXTURE_HEADER2 + i] << i % 4 * 8;
+    fixture_put(f, FIXTURE_HEADER2 + 12, 0u - sum, 4);
+}
+
+void fixture_multiboot2(struct fixture *f, const void *tags, uint32_t bytes)
+{
+    fixture_put(f, FIXTURE_HEADER2, 0xe85250d6, 4);
+    fixture_put(f, FIXTURE_HEADER2 + 4, 0, 4);
+    fixture_put(f, FIXTURE_HEADER2 + 8, 16 + bytes + 8, 4);
+    if (bytes)
+        memcpy(f->bytes + FIXTURE_HEADER2 + 16, tags, bytes);
+    fixture_put(f, FIXTURE_HEADER2 + 16 + bytes, 0, 4);
+    fixture_put(f, FIXTURE_HEADER2 + 16 + bytes + 4, 8, 4);
+    fixture_multiboot2_sum(f);
+}
+
 void fixture_pvh(struct fixture *f)
 {
     bool is_64 = f->bytes[4] == 2;

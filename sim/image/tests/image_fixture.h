@@ -22,6 +22,11 @@ void fixture_elf(struct fixture *f, bool is_64);
 // A multiboot header with these flags at offset 0x1004 of the file.
 void fixture_multiboot(struct fixture *f, uint32_t flags);
 #define FIXTURE_HEADER 0x1004u
+// A multiboot 2 header at offset FIXTURE_HEADER2 of the file, with the tags at `tags`, each 8-byte aligned,
+// and an end tag behind them.
+void fixture_multiboot2(struct fixture *f, const void *tags, uint32_t bytes);
+#define FIXTURE_HEADER2 0x1800u
+void fixture_multiboot2_sum(struct fixture *f); // After a change.
 // The PVH note as a second program header, entry at FIXTURE_BASE + 0x20.
 void fixture_pvh(struct fixture *f);
 // A bzImage of protocol 2.15: 2 setup sectors, loaded at 16 MiB, 32 MiB of memory wanted.

@@ -112,6 +112,125 @@ TEST(Multiboot, HeaderAddressesLoadAFlatFile)
     image_plan_free(&plan);
 }
 
+// The tag of boot information of that type and index; its address, 0: there is none.
+static uint64_t info_tag(uint32_t type, uint32_t index)
+{
+    uint64_t at = plan.rbx + 8, end = plan.rbx + fixture_number(&plan, plan.rbx, 4);
+
+    EXPECT_EQ(plan.rbx % 8, 0);
+    while (at < end) {
+        uint32_t size = (uint32_t)fixture_number(&plan, at + 4, 4);
+
+        if (fixture_number(&plan, at, 4) == type && index-- == 0)
+            return at;
+        EXPECT_GE(size, 8);
+        at += (size + 7) & ~7ull;
+    }
+    EXPECT_EQ(at, end);
+    return 0;
+}
+
+// Multiboot2 3.3, 3.6: EAX is the magic value, EBX the information: a list of tags.
+TEST(Multiboot2, InformationIsAListOfTags)
+{
+    static uint8_t env[100] = "NR_CPUS=1\n";
+
+    fixture_elf(&f, false);
+    fixture_multiboot2(&f, NULL, 0);
+    f.r.append = "cpuid now";
+    f.r.memory_bytes = 5ull << 30;
+    add_module("x/env", env, sizeof env);
+    add_module("x/more", env, 5);
+    make();
+    EXPECT_STREQ(plan.format, "multiboot 2");
+    EXPECT_EQ(plan.mode, VMM_MODE_PROTECTED);
+    EXPECT_EQ(plan.rip, FIXTURE_ENTRY);
+    EXPECT_EQ(plan.rax, 0x36d76289);
+    EXPECT_STREQ((const char *)fixture_at(&plan, info_tag(1, 0) + 8, 10), "cpuid now");
+    EXPECT_EQ(fixture_number(&plan, info_tag(1, 0) + 4, 4), 18);
+    EXPECT_STREQ((const char *)fixture_at(&plan, info_tag(2, 0) + 8, 6), "hvsim");
+    EXPECT_EQ(fixture_number(&plan, info_tag(4, 0) + 8, 4), 639);
+    EXPECT_EQ(fixture_number(&plan, info_tag(4, 0) + 12, 4), (3072 - 1) << 10);
+    EXPECT_EQ(fixture_number(&plan, info_tag(3, 0) + 8, 4), FIXTURE_BASE + 0x2000);
+    EXPECT_EQ(fixture_number(&plan, info_tag(3, 0) + 12, 4), FIXTURE_BASE + 0x2000 + 100);
+    EXPECT_STREQ((const char *)fixture_at(&plan, info_tag(3, 0) + 16, 4), "env");
+    EXPECT_STREQ((const char *)fixture_at(&plan, info_tag(3, 1) + 16, 5), "more");
+    EXPECT_EQ(info_tag(3, 2), 0);
+    EXPECT_EQ(fixture_number(&plan, info_tag(6, 0) + 4, 4), 16 + 5 * 24);
+    EXPECT_EQ(fixture_number(&plan, info_tag(6, 0) + 8, 4), 24);
+    EXPECT_EQ(fixture_number(&plan, info_tag(6, 0) + 16 + 4 * 24, 8), 4ull << 30);
+    EXPECT_EQ(fixture_number(&plan, info_tag(6, 0) + 16 + 4 * 24 + 16, 4), 1);
+    EXPECT_EQ(fixture_number(&plan, info_tag(0, 0) + 4, 4), 8);
+    image_plan_free(&plan);
+}
+
+// Multiboot2 3.1.7, 3.1.8: addresses load a flat file, from its beginning where they say -1.
+TEST(Multiboot2, HeaderAddressesLoadAFlatFile)
+{
+    uint32_t tags[] = {2, 24, 0x300000 + FIXTURE_HEADER2, UINT32_MAX, 0, 0x310000, 3, 12, 0x300040, 0};
+
+    fixture_elf(&f, false);
+    f.bytes[0] = 0;
+    fixture_multiboot2(&f, tags, sizeof tags);
+    make();
+    EXPECT_EQ(plan.rip, 0x300040);
+    EXPECT_EQ(plan.segments[0].gpa, 0x300000);
+    EXPECT_EQ(plan.segments[0].size, FIXTURE_BYTES);
+    EXPECT_EQ(plan.segments[0].zeroes, 0x10000 - FIXTURE_BYTES);
+    EXPECT_TRUE(plan.segments[0].bytes == f.bytes);
+    image_plan_free(&plan);
+    tags[3] = 0x300000 + FIXTURE_HEADER2 - 8; // From a little before the header on.
+    tags[4] = tags[3] + 0x100;
+    tags[8] = tags[3] + 0x40;
+    fixture_multiboot2(&f, tags, sizeof tags);
+    make();
+    EXPECT_EQ(plan.segments[0].gpa, tags[3]);
+    EXPECT_EQ(plan.segments[0].size, 0x100);
+    EXPECT_TRUE(plan.segments[0].bytes == f.bytes + FIXTURE_HEADER2 - 8);
+    image_plan_free(&plan);
+}
+
+// Multiboot2 3.1.3: what is optional may be left out; an ELF file may have another entry.
+TEST(Multiboot2, OptionalTagsNeedNotBeUnderstood)
+{
+    const uint32_t tags[] = {1 << 16 | 1,
+                             16,
+                             6,
+                             15,
+                             5 | 1 << 16,
+                             20,
+                             1024,
+                             768,
+                             32,
+                             0, // Information, framebuffer
+                             4,
+                             12,
+                             2,
+                             0,
+                             77 | 1 << 16,
+                             8, // Console, unknown
+                             10,
+                             24,
+                             0,
+                             0,
+                             4096,
+                             0, // Relocatable
+                             1,
+                             16,
+                             6,
+                             4,
+                             3,
+                             12,
+                             FIXTURE_BASE + 0x40,
+                             0};
+
+    fixture_elf(&f, false);
+    fixture_multiboot2(&f, tags, sizeof tags);
+    make();
+    EXPECT_EQ(plan.rip, FIXTURE_BASE + 0x40);
+    image_plan_free(&plan);
+}
+
 // SDM 3.4.5: base 0, limit 4 GiB - 1, in the places that protocols name.
 TEST(Image, FlatDescriptorsAreInTheTable)
 {

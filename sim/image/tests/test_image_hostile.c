@@ -5,7 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum kind { ELF32, ELF64, MULTIBOOT, PVH_FILE, LINUX, FLAT };
+enum kind { ELF32, ELF64, MULTIBOOT, MULTIBOOT2, PVH_FILE, LINUX, FLAT };
 
 // One number of a sound image, replaced.
 static const struct row {
@@ -63,6 +63,8 @@ static void build(enum kind kind)
         fixture_elf(&f, kind == ELF64 || kind == PVH_FILE);
     if (kind == MULTIBOOT)
         fixture_multiboot(&f, 0);
+    if (kind == MULTIBOOT2)
+        fixture_multiboot2(&f, NULL, 0);
     if (kind == PVH_FILE)
         fixture_pvh(&f);
     f.r.flat = kind == FLAT;
@@ -99,7 +101,7 @@ TEST(ImageHostile, ASpoiltNumberIsToldWithItsCure)
 // Cut off anywhere, an image is a plan or a message; what is read is what is there.
 TEST(ImageHostile, ATruncatedFileNeverIsReadBeyondItsEnd)
 {
-    static const enum kind kinds[] = {ELF32, ELF64, MULTIBOOT, PVH_FILE, LINUX};
+    static const enum kind kinds[] = {ELF32, ELF64, MULTIBOOT, MULTIBOOT2, PVH_FILE, LINUX};
 
     for (size_t k = 0; k < sizeof kinds / sizeof *kinds; k++)
         for (uint64_t size = 1; size < 0x2000; size += size < 0x300 ? 1 : 61) {
@@ -120,6 +122,86 @@ TEST(ImageHostile, ATruncatedFileNeverIsReadBeyondItsEnd)
                 image_plan_free(&plan);
             free(copy);
         }
+}
+
+// Multiboot2 3.1: what the tags of a header may say wrong.
+static const struct {
+    const char *name;
+    uint32_t tags[10], bytes;
+    const char *says, *cure;
+} tags[] = {
+    {"unknown type", {77, 8}, 8, "a tag of type 77", "make it optional"},
+    {"framebuffer", {5, 20, 0, 0, 0, 0}, 24, "demands a video mode", "make that tag optional"},
+    {"console", {4, 12, 1, 0}, 16, "demands a console on a screen", "make that tag optional"},
+    {"information", {1, 12, 14, 0}, 16, "boot information of type 14", "make the request optional"},
+    {"information of no type", {1, 16, 6, 0xffffffff}, 16, "of type 4294967295", "make the request"},
+    {"size 0", {3, 0}, 8, "go wrong at byte 16 of 32", "build it again"},
+    {"size 7", {3, 7}, 8, "go wrong at byte 16 of 32", "build it again"},
+    {"beyond the header", {3, 17}, 8, "go wrong at byte 16 of 32", "build it again"},
+    {"size that wraps", {6, 0xfffffff9}, 8, "go wrong at byte 16 of 32", "build it again"},
+    {"over the end tag", {6, 16}, 8, "go wrong at byte 32 of 32", "no end tag"},
+    {"small entry", {3, 8}, 8, "tag 3 of its multiboot 2 header is too small (8 bytes)", "build it again"},
+    {"small addresses", {2, 16, 0, 0}, 16, "tag 2 of its multiboot 2 header is too small", "build it again"},
+    {"addresses without entry",
+     {2, 24, FIXTURE_BASE, FIXTURE_BASE, 0, 0},
+     24,
+     "but no entry",
+     "add that tag"},
+    {"addresses that contradict",
+     {2, 24, 0x300000, 0x300004, 0, 0, 3, 12, 0x300004, 0},
+     40,
+     "contradict each other",
+     "build it again"},
+    {"header before the file",
+     {2, 24, 0x1000, 0xffffffff, 0, 0, 3, 12, 0x300004, 0},
+     40,
+     "contradict each other",
+     "build it again"},
+    {"entry elsewhere",
+     {2, 24, 0x300000, 0x300000, 0x300010, 0, 3, 12, 0x300010, 0},
+     40,
+     "entry 0x300010",
+     "build it again"},
+    {"more than there is",
+     {2, 24, 0x300000, 0x300000, 0x310000, 0, 3, 12, 0x300000, 0},
+     40,
+     "ends before what",
+     "copy it again"},
+};
+
+TEST(ImageHostile, TagsOfMultiboot2)
+{
+    for (size_t i = 0; i < sizeof tags / sizeof *tags; i++) {
+        test_row("%s", tags[i].name);
+        build(ELF32);
+        fixture_multiboot2(&f, tags[i].tags, tags[i].bytes);
+        expect_refused(tags[i].says, tags[i].cure);
+    }
+}
+
+TEST(ImageHostile, HeadersOfMultiboot2)
+{
+    test_row("architecture");
+    build(ELF32);
+    fixture_multiboot2(&f, NULL, 0);
+    fixture_put(&f, FIXTURE_HEADER2 + 4, 4, 4);
+    fixture_multiboot2_sum(&f);
+    expect_refused("architecture 4", "build it for x86");
+    test_row("no tags at all");
+    build(ELF32);
+    fixture_multiboot2(&f, NULL, 0);
+    fixture_put(&f, FIXTURE_HEADER2 + 8, 3, 4);
+    fixture_multiboot2_sum(&f);
+    expect_refused("go wrong at byte 16 of 3", "build it again");
+    test_row("longer than the file");
+    fixture_put(&f, FIXTURE_HEADER2 + 8, FIXTURE_BYTES, 4);
+    fixture_multiboot2_sum(&f);
+    expect_refused("ends inside of its multiboot 2 header", "copy it again");
+    test_row("no ELF file");
+    build(ELF32);
+    f.bytes[0] = 0;
+    fixture_multiboot2(&f, NULL, 0);
+    expect_refused("is no ELF file", "link it as ELF");
 }
 
 TEST(ImageHostile, SegmentsMustNotOverlap)
