@@ -105,10 +105,10 @@ void pcpu_update_limit(struct pcpu *c)
     if (mem_hidden_drain_ticks < limit)
         limit = mem_hidden_drain_ticks;
     if ((c->irq_pending && c->irqs_enabled) || (c->nmi_pending && !c->nmi_blocked) || c->machine->stopping ||
-        host_is_off(c) || (c->machine->watch && c->mode != PCPU_GUEST) ||
-        c->mem->stores.mode == MEM_STORES_CHOSEN)
+        host_is_off(c) || c->mem->stores.mode == MEM_STORES_CHOSEN)
         limit = 0;
-    c->limit_ticks = limit;
+    c->due_ticks = limit;
+    c->limit_ticks = pcpu_is_watched(c) ? 0 : limit;
 }
 
 // --- Events. ---
@@ -456,7 +456,10 @@ void pcpu_set_mode(struct pcpu *c, enum pcpu_mode mode)
 {
     native_settle(c);
     c->mode = mode;
-    if (c->machine->watch && c == pcpu_current) // They look at hypervisor code only.
-        pcpu_update_limit(c);
+    if (c->machine->watch) { // Whether each access is looked at depends on the mode.
+        if (c->limit_ticks && c->limit_ticks < c->due_ticks)
+            c->due_ticks = c->limit_ticks;
+        c->limit_ticks = pcpu_is_watched(c) ? 0 : c->due_ticks;
+    }
     pcpu_show(c);
 }

@@ -69,7 +69,8 @@ void native_slow_path(struct pcpu *c, const struct native_access *a)
 {
     struct machine *machine = c->machine;
 
-    pcpu_slow_path(c, true);
+    if (!pcpu_is_watched(c) || c->now_ticks >= c->due_ticks)
+        pcpu_slow_path(c, true);
     if (__builtin_expect(pcpu_current->mem->stores.mode == MEM_STORES_CHOSEN, 0) && a->access != PLACE_BLOCK)
         mem_store_choose(machine, false);
     if (__builtin_expect(machine->watch != NULL, 0))
