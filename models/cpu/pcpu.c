@@ -3,6 +3,7 @@
 #include "models/cpu/pcpu.h"
 #include "models/apic/lapic.h"
 #include "models/cpu/native/native.h"
+#include "models/cpu/native/watch.h"
 #include "models/cpu/uarch/uarch.h"
 #include "models/cpu/x86/x86.h"
 #include "models/mem/core.h"
@@ -103,7 +104,7 @@ void pcpu_update_limit(struct pcpu *c)
     if (mem_hidden_drain_ticks < limit)
         limit = mem_hidden_drain_ticks;
     if ((c->irq_pending && c->irqs_enabled) || (c->nmi_pending && !c->nmi_blocked) || c->machine->stopping ||
-        host_is_off(c) || c->machine->order)
+        host_is_off(c) || c->machine->watch)
         limit = 0;
     c->limit_ticks = limit;
 }
@@ -390,6 +391,7 @@ void pcpu_wake(struct pcpu *c, uint64_t at_ticks)
 void pcpu_pass_time(struct pcpu *c, uint64_t until_ticks)
 {
     c->woken = false;
+    native_watch_idle(c, true);
     while (c->now_ticks < until_ticks) {
         look_up(c);
         uint64_t next = until_ticks, look = c->now_ticks + PCPU_LOOK_TICKS;
@@ -411,6 +413,7 @@ void pcpu_pass_time(struct pcpu *c, uint64_t until_ticks)
         if (deliver_due(c) || c->woken)
             break;
     }
+    native_watch_idle(c, false);
     if (__builtin_expect(c->vcd_late, 0))
         pcpu_show(c);
     pcpu_update_limit(c);
@@ -425,6 +428,7 @@ void pcpu_halt(struct pcpu *c)
     pcpu_set_mode(c, PCPU_HALTED);
     bool slept = false;
 
+    native_watch_idle(c, true);
     while (!c->irq_pending && !(c->nmi_pending && !c->nmi_blocked) && !c->init_pending) {
         look_up(c);
         if (deliver_due(c))
@@ -432,6 +436,7 @@ void pcpu_halt(struct pcpu *c)
         slept = true;
         sleep_until(c, c->next_local_ticks);
     }
+    native_watch_idle(c, false);
     pcpu_set_mode(c, mode);
     if (slept)
         c->now_ticks += c->uarch->op.hlt_wake_cycles * TICKS_PER_CYCLE;

@@ -130,8 +130,9 @@ struct machine {
     uint64_t seed;
     bool exact; // false: `quantum_ticks` of run-ahead are allowed beyond the horizon
     uint64_t quantum_ticks;
-    struct schedule *order; // models/cpu/native/schedule.h: a pinned order of which steps are left, or NULL
-    bool stopping;          // The run is over: every hv context unwinds at its next hook.
+    struct native_watch
+        *watch;    // models/cpu/native/watch.h: who looks at every access of hv code; NULL: nobody
+    bool stopping; // The run is over: every hv context unwinds at its next hook.
     // Instructions of machine code are recorded from here on and before there; to == 0: none are.
     uint64_t instructions_from_ticks, instructions_to_ticks;
     uint64_t end_ticks; // Simulated time at which it ends at the latest; TICKS_NEVER: open

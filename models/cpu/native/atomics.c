@@ -5,26 +5,26 @@
 #include "models/cpu/uarch/uarch.h"
 #include "models/mem/core.h"
 
-enum { ORDER_SEQ_CST = 5 };
-
-static void before_locked(const volatile void *p, unsigned size_bytes, const void *pc)
+static void before_locked(const struct native_access *a)
 {
     struct pcpu *c = pcpu_hooked;
 
     if (!c)
         return;
-    mem_access(c, native_hpa(c, p), size_bytes, MEM_RMW);
-    native_checkpoint(c, pc);
+    mem_access(c, native_hpa(c, (const void *)(uintptr_t)a->p), a->size_bytes, MEM_RMW);
+    native_checkpoint(c, a);
     mem_store_drain(pcpu_current);
 }
+
+#define LOCKED(p, order)                                                                                     \
+    before_locked(NATIVE_ACCESS(p, sizeof *(p), PLACE_READ | PLACE_WRITE | PLACE_ATOMIC, order))
 
 // clang-format off
 #define FETCH(bits, type, name, expr)                                                                     \
     type __tsan_atomic##bits##_fetch_##name(volatile type *p, type v, int order);                         \
     type __tsan_atomic##bits##_fetch_##name(volatile type *p, type v, int order)                          \
     {                                                                                                     \
-        (void)order;                                                                                      \
-        before_locked(p, sizeof *p, __builtin_return_address(0));                                                                      \
+        LOCKED(p, order);                                                                                 \
         type old = *p;                                                                                    \
         *p = (type)(expr);                                                                                \
         return old;                                                                                       \
@@ -33,24 +33,22 @@ static void before_locked(const volatile void *p, unsigned size_bytes, const voi
     type __tsan_atomic##bits##_load(const volatile type *p, int order);                                   \
     type __tsan_atomic##bits##_load(const volatile type *p, int order)                                    \
     {                                                                                                     \
-        (void)order;                                                                                      \
-        native_load(p, sizeof *p);                                                                        \
+        native_load(p, sizeof *p, PLACE_READ | PLACE_ATOMIC, order);                                      \
         return *p;                                                                                        \
     }                                                                                                     \
     void __tsan_atomic##bits##_store(volatile type *p, type v, int order);                                \
     void __tsan_atomic##bits##_store(volatile type *p, type v, int order)                                 \
     {                                                                                                     \
-        if (order == ORDER_SEQ_CST)                                                                       \
-            before_locked(p, sizeof *p, __builtin_return_address(0));                                                                  \
+        if (order == NATIVE_ORDER_SEQ_CST)                                                                \
+            before_locked(NATIVE_ACCESS(p, sizeof *p, PLACE_WRITE | PLACE_ATOMIC, order));                \
         else                                                                                              \
-            native_store(p, sizeof *p);                                                                   \
+            native_store(p, sizeof *p, PLACE_WRITE | PLACE_ATOMIC, order);                                                                   \
         *p = v;                                                                                           \
     }                                                                                                     \
     type __tsan_atomic##bits##_exchange(volatile type *p, type v, int order);                             \
     type __tsan_atomic##bits##_exchange(volatile type *p, type v, int order)                              \
     {                                                                                                     \
-        (void)order;                                                                                      \
-        before_locked(p, sizeof *p, __builtin_return_address(0));                                                                      \
+        LOCKED(p, order);                                                                                 \
         type old = *p;                                                                                    \
         *p = v;                                                                                           \
         return old;                                                                                       \
@@ -64,8 +62,8 @@ static void before_locked(const volatile void *p, unsigned size_bytes, const voi
     int __tsan_atomic##bits##_compare_exchange_strong(volatile type *p, type *expected, type v, int ok, int fail); \
     int __tsan_atomic##bits##_compare_exchange_strong(volatile type *p, type *expected, type v, int ok, int fail)  \
     {                                                                                                     \
-        (void)ok, (void)fail;                                                                             \
-        before_locked(p, sizeof *p, __builtin_return_address(0));                                                                      \
+        (void)fail;                                                                                       \
+        LOCKED(p, ok);                                                                                    \
         if (*p == *expected) {                                                                            \
             *p = v;                                                                                       \
             return 1;                                                                                     \
@@ -98,12 +96,12 @@ void __tsan_atomic_thread_fence(int order)
     if (!c)
         return;
     // Acquire and release fences order nothing that TSO does not: no instruction (SDM 8.2.2).
-    if (order == ORDER_SEQ_CST) {
+    if (order == NATIVE_ORDER_SEQ_CST) {
         mem_store_drain(c);
         pcpu_charge_cycles(c, c->uarch->op.mfence_cycles);
     }
-    pcpu_checkpoint(c);
-    if (order == ORDER_SEQ_CST)
+    native_checkpoint(c, NATIVE_ACCESS(NULL, 0, PLACE_ATOMIC, order));
+    if (order == NATIVE_ORDER_SEQ_CST)
         mem_store_drain(pcpu_current);
 }
 

@@ -18,7 +18,8 @@ void __sanitizer_cov_trace_pc(void)
     if (!c)
         return;
     c->now_ticks += price_ticks(c->prices, (uint64_t)(uintptr_t)__builtin_return_address(0));
-    native_checkpoint(c, __builtin_return_address(0));
+    if (__builtin_expect(c->now_ticks >= c->limit_ticks, 0))
+        native_slow_path(c, NATIVE_ACCESS(NULL, 0, PLACE_BLOCK, 0));
 }
 
 static void learn_function(struct native_function *f, uint32_t offset)
@@ -54,31 +55,34 @@ void __tsan_func_exit(void)
 
 // --- Accesses. ---
 
-void native_slow_path(struct pcpu *c, const void *pc)
+void native_slow_path(struct pcpu *c, const struct native_access *a)
 {
     struct machine *machine = c->machine;
 
     pcpu_slow_path(c, true);
-    if (__builtin_expect(machine->order != NULL, 0))
-        schedule_point(pcpu_current, (uint64_t)(uintptr_t)pc);
+    if (__builtin_expect(machine->watch != NULL, 0))
+        native_watch_point(a);
 }
 
-void native_load_far(struct pcpu *c, const void *p, unsigned size_bytes, const void *pc)
+void native_load_far(struct pcpu *c, const struct native_access *a)
 {
+    const void *p = (const void *)(uintptr_t)a->p;
     uint64_t hpa = native_hpa(c, p);
 
-    mem_time_load(c, hpa, size_bytes);
+    mem_time_load(c, hpa, a->size_bytes);
     mem_near_learn(c->mem, c->mem->near_load, p, hpa);
-    native_checkpoint(c, pc);
+    native_checkpoint(c, a);
 }
 
-void native_store_far(struct pcpu *c, void *p, unsigned size_bytes, const void *pc)
+void native_store_far(struct pcpu *c, const struct native_access *a)
 {
-    native_checkpoint(c, pc);
-    c = pcpu_current;
-    unsigned kept_bytes = native_hides(c, p) ? size_bytes : 0;
+    void *p = (void *)(uintptr_t)a->p;
 
-    if (mem_near(c->mem, c->mem->near_store, p, size_bytes)) {
+    native_checkpoint(c, a);
+    c = pcpu_current;
+    unsigned kept_bytes = native_hides(c, p) ? a->size_bytes : 0;
+
+    if (mem_near(c->mem, c->mem->near_store, p, a->size_bytes)) {
         if (c->mem->stores.count == c->mem->stores.capacity)
             mem_store_make_room(c);
         mem_store_near(c->mem, c->now_ticks, p, kept_bytes);
@@ -86,19 +90,21 @@ void native_store_far(struct pcpu *c, void *p, unsigned size_bytes, const void *
     }
     uint64_t hpa = native_hpa(c, p);
 
-    mem_store_push(c, p, kept_bytes, mem_time_store(c, hpa, size_bytes));
+    mem_store_push(c, p, kept_bytes, mem_time_store(c, hpa, a->size_bytes));
     mem_near_learn(c->mem, c->mem->near_store, p, hpa);
 }
 
 // clang-format off
+#define LOAD(p, n) native_load(p, n, PLACE_READ, 0)
+#define STORE(p, n) native_store(p, n, PLACE_WRITE, 0)
 #define ACCESS(n)                                                                            \
-    void __tsan_read##n(void *p) { native_load(p, n); }                                          \
-    void __tsan_write##n(void *p) { native_store(p, n); }                                        \
-    void __tsan_unaligned_read##n(void *p) { native_load(p, n); }                                \
-    void __tsan_unaligned_write##n(void *p) { native_store(p, n); }                              \
-    void __tsan_volatile_read##n(void *p) { native_load(p, n); }                                 \
-    void __tsan_volatile_write##n(void *p) { native_store(p, n); }                               \
-    void __tsan_read_write##n(void *p) { native_load(p, n); native_store(p, n); }
+    void __tsan_read##n(void *p) { LOAD(p, n); }                                          \
+    void __tsan_write##n(void *p) { STORE(p, n); }                                        \
+    void __tsan_unaligned_read##n(void *p) { LOAD(p, n); }                                \
+    void __tsan_unaligned_write##n(void *p) { STORE(p, n); }                              \
+    void __tsan_volatile_read##n(void *p) { LOAD(p, n); }                                 \
+    void __tsan_volatile_write##n(void *p) { STORE(p, n); }                               \
+    void __tsan_read_write##n(void *p) { LOAD(p, n); STORE(p, n); }
 ACCESS(1)
 ACCESS(2)
 ACCESS(4)
@@ -110,11 +116,11 @@ ACCESS(16)
 void __tsan_read_range(void *p, unsigned long size_bytes)
 {
     for (unsigned long at = 0; at < size_bytes; at += 16)
-        native_load((char *)p + at, size_bytes - at < 16 ? (unsigned)(size_bytes - at) : 16);
+        LOAD((char *)p + at, size_bytes - at < 16 ? (unsigned)(size_bytes - at) : 16);
 }
 
 void __tsan_write_range(void *p, unsigned long size_bytes)
 {
     for (unsigned long at = 0; at < size_bytes; at += 16)
-        native_store((char *)p + at, size_bytes - at < 16 ? (unsigned)(size_bytes - at) : 16);
+        STORE((char *)p + at, size_bytes - at < 16 ? (unsigned)(size_bytes - at) : 16);
 }

@@ -4,7 +4,7 @@
 #define MODELS_CPU_NATIVE_HOOKS_H
 
 #include "models/cpu/native/native.h"
-#include "models/cpu/native/schedule.h"
+#include "models/cpu/native/watch.h"
 #include "models/mem/core.h"
 
 // The functions entered last, by low bits of their address: their names are looked up in tables as large as
@@ -45,38 +45,47 @@ static inline uint64_t native_hpa(const struct pcpu *c, const volatile void *p)
     return native_ptr_to_hpa(c, (const void *)(uintptr_t)p);
 }
 
-// Accesses of at most 16 bytes at their scheduling points, by the long way through TLB and caches, of the
-// hook that returns to `pc`.
-void native_load_far(struct pcpu *c, const void *p, unsigned size_bytes, const void *pc);
-void native_store_far(struct pcpu *c, void *p, unsigned size_bytes, const void *pc);
-// A hook's scheduling point that cannot be passed over. While an order is pinned every one is such, and the
-// order's steps are the last thing before the access or block.
-void native_slow_path(struct pcpu *c, const void *pc);
+// Accesses of at most 16 bytes at their scheduling points, by the long way through TLB and caches.
+void native_load_far(struct pcpu *c, const struct native_access *a);
+void native_store_far(struct pcpu *c, const struct native_access *a);
+// A hook's scheduling point that cannot be passed over. While somebody watches every one is such, and the
+// watchers are the last that happens before the access or block.
+void native_slow_path(struct pcpu *c, const struct native_access *a);
 
 // Most of the simulator's time is spent in the next two: constant sizes, and no call of their own on the
 // usual way.
 #define NATIVE_HOT static inline __attribute__((always_inline)) void
 
-NATIVE_HOT native_checkpoint(struct pcpu *c, const void *pc)
+static inline void native_checkpoint(struct pcpu *c, const struct native_access *a)
 {
     if (__builtin_expect(c->now_ticks >= c->limit_ticks, 0))
-        native_slow_path(c, pc);
+        native_slow_path(c, a);
 }
 
+// The access of the hook that it stands in.
+#define NATIVE_ACCESS(address, bytes, how, memory_order)                                                     \
+    (&(struct native_access){.pc = (uint64_t)(uintptr_t)__builtin_return_address(0),                         \
+                             .p = (address),                                                                 \
+                             .size_bytes = (bytes),                                                          \
+                             .access = (uint8_t)(how),                                                       \
+                             .order = (uint8_t)(memory_order)})
+
 // A load's time passes before the scheduling point, so that the value read is the one of its completion.
-NATIVE_HOT native_load(const volatile void *address, unsigned size_bytes)
+// `access`, `order`: of struct native_access.
+NATIVE_HOT native_load(const volatile void *address, unsigned size_bytes, unsigned access, int order)
 {
-    const void *p = (const void *)(uintptr_t)address;
     struct pcpu *c = pcpu_hooked;
 
     if (!c)
         return;
-    if (__builtin_expect(!mem_near(c->mem, c->mem->near_load, p, size_bytes), 0)) {
-        native_load_far(c, p, size_bytes, __builtin_return_address(0));
+    if (__builtin_expect(!mem_near(c->mem, c->mem->near_load, (const void *)(uintptr_t)address, size_bytes),
+                         0)) {
+        native_load_far(c, NATIVE_ACCESS(address, size_bytes, access, order));
         return;
     }
     c->mem->counters.loads++;
-    native_checkpoint(c, __builtin_return_address(0));
+    if (__builtin_expect(c->now_ticks >= c->limit_ticks, 0))
+        native_slow_path(c, NATIVE_ACCESS(address, size_bytes, access, order));
 }
 
 // Bytes of the thread's own stack stay where they are, seen by everybody at once: when the buffer's stores
@@ -91,7 +100,7 @@ static inline bool native_hides(const struct pcpu *c, const void *p)
 }
 
 // A store executes at the scheduling point and then waits in the store buffer, its line drains from there.
-NATIVE_HOT native_store(volatile void *address, unsigned size_bytes)
+NATIVE_HOT native_store(volatile void *address, unsigned size_bytes, unsigned access, int order)
 {
     void *p = (void *)(uintptr_t)address;
     struct pcpu *c = pcpu_hooked;
@@ -103,7 +112,7 @@ NATIVE_HOT native_store(volatile void *address, unsigned size_bytes)
     if (__builtin_expect(c->now_ticks >= c->limit_ticks || m->stores.count == m->stores.capacity ||
                              !mem_near(m, m->near_store, p, size_bytes),
                          0)) {
-        native_store_far(c, p, size_bytes, __builtin_return_address(0));
+        native_store_far(c, NATIVE_ACCESS(address, size_bytes, access, order));
         return;
     }
     if (__builtin_expect(native_hides(c, p), 1))

@@ -7,20 +7,12 @@
 #define MODELS_CPU_NATIVE_PLACES_H
 
 #include "models/cpu/native/native.h"
+#include "models/cpu/native/watch.h"
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
 struct places;
-
-// What a hook announces; a place's accesses are a set of them.
-enum place_access {
-    PLACE_READ = 1,
-    PLACE_WRITE = 2,
-    PLACE_ATOMIC = 4, // Beside READ, WRITE or both.
-    PLACE_BLOCK = 8,
-    PLACE_ANY = 15
-};
 
 // Finds the calls of hooks in the image's text and reads its file's line table. NULL with one line in
 // `error`: the file is gone or was built without -g.

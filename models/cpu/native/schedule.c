@@ -11,6 +11,7 @@
 #define NOBODY UINT32_MAX
 
 struct schedule {
+    struct native_watch watch; // First.
     const struct schedule_step *steps;
     uint32_t count;
     uint32_t next;      // Steps before it were passed; `count`: nothing is pinned (any more).
@@ -146,9 +147,10 @@ static uint32_t step_of(const struct schedule *s, uint32_t cpu, uint32_t from)
     return from;
 }
 
+static void schedule_point(struct native_watch *w, const struct native_access *a);
+
 void schedule_begin(struct schedule *s, struct machine *machine)
 {
-    machine->order = s;
     if (!s)
         return;
     s->next = s->passed = 0;
@@ -157,6 +159,8 @@ void schedule_begin(struct schedule *s, struct machine *machine)
         s->cpu_next[i] = step_of(s, i, 0);
         s->cpu_seen[i] = 0;
     }
+    s->watch = (struct native_watch){.rank = NATIVE_WATCH_DECIDES, .point = schedule_point};
+    native_watch_add(machine, &s->watch);
 }
 
 static void note(const struct schedule *s, uint32_t i, const char *kind, struct machine *machine,
@@ -183,9 +187,9 @@ static void note(const struct schedule *s, uint32_t i, const char *kind, struct 
 
 void schedule_end(struct schedule *s, struct machine *machine)
 {
-    machine->order = NULL;
     if (!s)
         return;
+    native_watch_remove(machine, &s->watch);
     for (uint32_t i = s->next; i < s->count; i++)
         if (!s->steps[i].optional) {
             note(s, i, "schedule step not reached", machine, TRACE_NEVER);
@@ -206,7 +210,7 @@ static void pass(struct schedule *s, struct pcpu *c)
     s->cpu_next[c->index] = step_of(s, c->index, s->next);
     s->cpu_seen[c->index] = 0;
     if (s->next == s->count)
-        c->machine->order = NULL; // Nothing is pinned any more: the hooks need not ask.
+        native_watch_remove(c->machine, &s->watch); // Nothing is pinned any more: the hooks need not ask.
     else
         pcpu_release(c->machine->cpus[s->steps[s->next].cpu], c->now_ticks);
 }
@@ -217,19 +221,21 @@ static void give_up(struct schedule *s, struct pcpu *c)
     if (!s->steps[s->next].optional)
         note(s, s->next, "schedule impossible", c->machine, c->now_ticks);
     s->next = s->count;
-    c->machine->order = NULL;
+    native_watch_remove(c->machine, &s->watch);
     for (uint32_t i = 0; i < s->cpus; i++)
         pcpu_release(c->machine->cpus[i], c->now_ticks);
 }
 
-void schedule_point(struct pcpu *c, uint64_t pc)
+// The calling processor is about to do what a hook announces. May let others run.
+static void schedule_point(struct native_watch *w, const struct native_access *a)
 {
-    struct schedule *s = c->machine->order;
+    struct schedule *s = (struct schedule *)w;
+    struct pcpu *c = pcpu_current;
 
     if (s->passing == c->index)
         pass(s, c);
     uint32_t i = s->cpu_next[c->index];
-    uint64_t offset = pc - 1 - s->text_base; // Within the call of the hook.
+    uint64_t offset = a->pc - 1 - s->text_base; // Within the call of the hook.
 
     if (i >= s->count || s->next >= s->count || offset >= s->text_bytes)
         return;

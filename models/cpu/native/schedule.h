@@ -46,8 +46,4 @@ void schedule_end(struct schedule *s, struct machine *machine);
 // How many steps, from the first, the run passed in their order.
 uint32_t schedule_passed(const struct schedule *s);
 
-// From the hooks, if machine->order: the calling processor is about to do what the hook that returns to
-// `pc` announces. May let others run.
-void schedule_point(struct pcpu *c, uint64_t pc);
-
 #endif
