@@ -399,8 +399,8 @@ void pcpu_wake(struct pcpu *c, uint64_t at_ticks)
 // else is due before, else after them.
 void pcpu_pass_time(struct pcpu *c, uint64_t until_ticks)
 {
-    native_watch_idle(c, true);
     c->woken = false;
+    native_watch_idle(c, true);
     while (c->now_ticks < until_ticks) {
         look_up(c);
         uint64_t next = until_ticks, look = c->now_ticks + PCPU_LOOK_TICKS;
