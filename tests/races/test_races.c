@@ -174,7 +174,8 @@ TEST(Schedules, MistakesInAFileAreNamedWithTheirLine)
         {"memory: weak\ncpu0 tdp.c:tdp_map\n", "",
          "order.sched:1: memory: `weak` is no memory model; expected"},
         {"memory: c11\ncpu0 tdp.c:tdp_map\n", "--variant before",
-         "order.sched:1: memory: this order was found under C11's memory model"},
+         "order.sched:1: memory: this order was found under another memory model than the run's, which is "
+         "tso"},
         {"memory: tso\nmemory: tso\ncpu0 tdp.c:tdp_map\n", "", "order.sched:2: memory: is said twice"},
         {"memory:\ncpu0 tdp.c:tdp_map\n", "", "order.sched:1: memory: has no value"},
         {"colour: red\ncpu0 tdp.c:tdp_map\n", "",
