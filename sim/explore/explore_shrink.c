@@ -147,6 +147,11 @@ static void describe(struct explore *x)
         for (uint32_t f = 1; f < name.frame_count && f < 3 && used > 0 && used < (int)EXPLORE_STEP_BYTES; f++)
             used += snprintf(line + used, EXPLORE_STEP_BYTES - (size_t)used, ", in %s:%u",
                              name.frames[f].function, name.frames[f].line);
+        if (s->trial[i].older && used > 0 && used < (int)EXPLORE_STEP_BYTES)
+            snprintf(line + used, EXPLORE_STEP_BYTES - (size_t)used, "; %s %u older than the newest",
+                     s->memory->steps[s->at[i]].access & PLACE_READ ? "reads a value"
+                                                                    : "its store goes to a place",
+                     s->trial[i].older);
     }
 }
 
