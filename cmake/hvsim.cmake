@@ -334,7 +334,7 @@ function(hvsim_guest_images target)
         set(linked ${CMAKE_BINARY_DIR}/lib/${target}/${name}.sym)
         add_custom_command(OUTPUT ${image}
             BYPRODUCTS ${linked}
-            COMMAND ${HVSIM_HV_CC} -c -g -ffile-prefix-map=${CMAKE_SOURCE_DIR}/= -x assembler-with-cpp -I${folder} -MD -MF ${object}.d -MT ${image} ${path} -o ${object}
+            COMMAND ${HVSIM_HV_CC} -c -g -ffile-prefix-map=${CMAKE_SOURCE_DIR}/= -x assembler-with-cpp -I${folder} -I${CMAKE_SOURCE_DIR} -MD -MF ${object}.d -MT ${image} ${path} -o ${object}
             COMMAND ${HVSIM_HV_CC} -nostdlib -static -Wl,--build-id=none -Wl,-T,${folder}/image.lds -o ${linked} ${object}
             COMMAND ${CMAKE_OBJCOPY} -O elf32-i386 -S ${linked} ${image}
             DEPENDS ${path} ${folder}/image.lds ${CMAKE_SOURCE_DIR}/cmake/hvsim.cmake

@@ -22,7 +22,8 @@ enum hv_ioctl_cmd {
 // What every host's wall clock shows when it boots, in seconds since 1970: 2026-01-01 00:00:00 UTC.
 #define HV_BOOT_SECONDS 1767225600ull
 #define HV_CPU_ANY UINT32_MAX
-#define HV_PRIO_NORMAL 1u // Of a thread: 1, 2 (more urgent).
+#define HV_PRIO_NORMAL 1u // Of a thread.
+#define HV_PRIO_URGENT 2u
 #define HV_USER_MEMSLOTS 509u
 #define HV_IRQCHIPS 3u // 0 PIC master, 1 PIC slave, 2 IOAPIC
 #define HV_IRQCHIP_PINS 24u
@@ -103,6 +104,23 @@ struct hv_dirty_gfn {
 struct hv_pre_fault_memory {
     u64 gpa, size, flags;
     u64 padding[5];
+};
+
+// --- Introspection: a tool is told what vCPUs do, and they wait for its answer.
+#define HV_KVMI_EVENT_MSR 1u // A write of an MSR that exits; index and value are its.
+#define HV_KVMI_EVENTS HV_KVMI_EVENT_MSR
+struct hv_kvmi_event {
+    u64 seq;        // Of this VM's messages; the reply names it.
+    u32 vcpu, kind; // By index.
+    u64 index, value;
+};
+struct hv_kvmi_reply {
+    u64 seq;
+    u32 vcpu, padding;
+};
+struct hv_kvmi_command {
+    u32 vcpu, command; // HV_GET_REGS or HV_GET_SREGS, carried out by the waiting vCPU.
+    u64 argument;      // As the ioctl's.
 };
 
 // --- Interrupts.

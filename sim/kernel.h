@@ -87,6 +87,8 @@ struct sim_kernel {
     uint64_t outside; // Counts returns of control to sim_run().
     uint64_t live;    // Processes whose body has not returned.
     struct sim_process *running;
+    struct sim_process *chosen; // The last that a chooser took of several tied ones, and when.
+    sim_ps_t chosen_ps;
     struct sim_process *wants_clock; // Waits until SystemC's clock has caught up with now_ps.
     bool in_run, stopping;
 };

@@ -53,8 +53,11 @@ bool sim_may_continue(sim_ps_t ps, unsigned rank)
     }
     const struct sim_node *first = agenda_first();
     if (first && ps >= first->ps) {
-        // Among equals a chooser must be asked, and it is only when the caller waits.
-        if (ps > first->ps || rank + 1 >= first->rank || choose_is_installed()) {
+        // Among equals a chooser must be asked, and it is only when the caller waits; who was chosen goes on.
+        bool chosen = choose_is_installed() ? sim_kernel.chosen && sim_kernel.chosen == sim_kernel.running &&
+                                                  sim_kernel.chosen_ps == ps
+                                            : rank + 1 < first->rank;
+        if (ps > first->ps || !chosen) {
             return false;
         }
     }
@@ -86,6 +89,8 @@ struct sim_process *kernel_pick(void)
         struct sim_process *p = (struct sim_process *)first;
         if (choose_is_installed() && agenda_first_is_tied()) {
             p = choose_tied();
+            sim_kernel.chosen = p;
+            sim_kernel.chosen_ps = sim_kernel.now_ps;
         }
         agenda_remove(&p->node);
         event_forget_waiter(p);

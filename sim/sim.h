@@ -130,6 +130,8 @@ enum sim_site {
     SIM_SITE_PREEMPT,     // At a scheduling point of hv code: 0 goes on, i hands over to the i-th other.
     SIM_SITE_STORE_DRAIN, // Whether a buffered store becomes visible now.
     SIM_SITE_MODEL,       // An order that a model leaves open.
+    SIM_SITE_READ,        // Which store an atomic load reads: 0 is the newest (models/memory).
+    SIM_SITE_ORDER,       // Where a store goes in its location's modification order: 0 is the end.
     SIM_SITE_COUNT
 };
 // Returns a number below n (n >= 1). The default implementation returns 0.

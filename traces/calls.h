@@ -142,8 +142,7 @@ static inline void call_stack_exit(struct call_stack *stack, uint32_t exit)
         stack->last_exit = exit;
 }
 
-// ---- guesses
-// ------------------------------------------------------------------------------------------------------------
+// --- Guesses. ---
 
 // CALL_CHUNK_OPS: a chunk has no more operations, which bounds what a damaged one can ask for.
 enum { CALL_GUESS_BITS = 12, CALL_CHUNK_OPS = 16384 };

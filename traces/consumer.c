@@ -6,6 +6,9 @@
 
 #include <assert.h>
 
+// At most so many texts belong to one record.
+enum { BODY_TEXTS = 2 };
+
 static inline uint64_t whole_cycles(uint64_t ticks)
 {
     return ticks / TRACE_TICKS_PER_CYCLE;
@@ -17,17 +20,26 @@ static inline uint64_t text_hash(const struct consumer *c, uint32_t id)
     return texts_entry(c->texts, id)->hash;
 }
 
-// Digests a record whose words after the first are a struct in which texts ids stand at the given offsets:
-// the ids are replaced by the texts' hashes.
-static void digest_struct(struct consumer *c, const uint64_t *record, const void *body, size_t size,
-                          const uint32_t *ids, size_t id_count)
+// Copies `words` behind a record's first, `head`, out of the ring into the struct that they are, and digests
+// both. `ids` are where texts' ids stand in the struct: the digest sees the texts' hashes behind it instead.
+static void take_body(struct consumer *c, uint64_t head, const uint64_t *words, void *body, size_t size,
+                      uint32_t *const *ids, size_t id_count)
 {
-    digest_words(&c->digest, record, 1);
+    uint32_t kept[BODY_TEXTS];
+
+    assert(id_count <= BODY_TEXTS);
+    memcpy(body, words, size);
+    for (size_t i = 0; i < id_count; i++) {
+        kept[i] = *ids[i];
+        *ids[i] = 0;
+    }
+    digest_words(&c->digest, &head, 1);
     digest_words(&c->digest, body, size / 8);
     for (size_t i = 0; i < id_count; i++) {
-        const uint64_t hash = text_hash(c, ids[i]);
+        const uint64_t hash = text_hash(c, kept[i]);
 
         digest_words(&c->digest, &hash, 1);
+        *ids[i] = kept[i];
     }
 }
 
@@ -51,8 +63,27 @@ static void put_or_null(struct bulk_row *row, int column, int64_t value, bool is
         row->nulls |= 1u << column;
 }
 
-// ---- one function per type of record; each gives the record's size in words
-// ------------------------------------------
+// A text's row, or NULL for none.
+static void put_text(struct consumer *c, struct bulk_row *row, int column, uint32_t id)
+{
+    int64_t text = store_text(c->store, id);
+
+    put_or_null(row, column, text, !text);
+}
+
+// A row that begins with its number in the run and whom it happened to.
+static struct bulk_row *place_row(struct consumer *c, enum store_table table, uint32_t number,
+                                  struct trace_where where)
+{
+    int64_t place = store_place(c->store, where);
+    struct bulk_row *row = store_row(c->store, table);
+
+    row->cells[0] = row_id(c, number);
+    row->cells[1] = place;
+    return row;
+}
+
+// --- One function per type of record; each gives the record's size in words. ---
 
 // Calls and returns, as many as follow each other: tens of them belong to each exit, so the digest stays in
 // registers.
@@ -143,15 +174,9 @@ static void store_exit(struct consumer *c, const struct trace_exit *e)
 static size_t take_exit(struct consumer *c, const uint64_t *record)
 {
     struct trace_exit e;
-    const size_t words = 1 + sizeof e / 8;
+    uint32_t *const ids[] = {&e.instr, &e.path};
 
-    memcpy(&e, record + 1, sizeof e);
-    const uint32_t ids[2] = {e.instr, e.path};
-
-    e.instr = e.path = 0;
-    digest_struct(c, record, &e, sizeof e, ids, 2);
-    e.instr = ids[0];
-    e.path = ids[1];
+    take_body(c, record[0], record + 1, &e, sizeof e, ids, 2);
     summary_take(&c->summary, &e);
     if (c->mask & TRACE_CALLS)
         call_recorder_exit(&c->calls, e.thread, 0, e.entry_tick == TRACE_NEVER ? 0 : e.entry_tick);
@@ -159,7 +184,7 @@ static size_t take_exit(struct consumer *c, const uint64_t *record)
         event_groups_exit(c->store, &c->store->groups, e.where.pcpu);
     if (c->mask & TRACE_EXITS)
         store_exit(c, &e);
-    return words;
+    return 1 + sizeof e / 8;
 }
 
 static size_t take_event(struct consumer *c, const uint64_t *record)
@@ -180,15 +205,12 @@ static size_t take_event(struct consumer *c, const uint64_t *record)
 static size_t take_span(struct consumer *c, const uint64_t *record)
 {
     struct trace_span span;
+    uint32_t *const ids[] = {&span.name};
 
-    memcpy(&span, record + 1, sizeof span);
-    const uint32_t name = span.name;
-
-    span.name = 0;
-    digest_struct(c, record, &span, sizeof span, &name, 1);
+    take_body(c, record[0], record + 1, &span, sizeof span, ids, 1);
     c->spans++;
     if (c->mask & TRACE_SPANS) {
-        int64_t tag = store_span_tag(c->store, span.where, name);
+        int64_t tag = store_span_tag(c->store, span.where, span.name);
         struct bulk_row *row = store_row(c->store, STORE_SPANS);
 
         row->cells[0] = row_id(c, c->spans);
@@ -202,21 +224,15 @@ static size_t take_span(struct consumer *c, const uint64_t *record)
 static size_t take_irq(struct consumer *c, const uint64_t *record)
 {
     struct trace_irq irq;
+    uint32_t *const ids[] = {&irq.route};
 
-    memcpy(&irq, record + 1, sizeof irq);
-    const uint32_t route = irq.route;
-
-    irq.route = 0;
-    digest_struct(c, record, &irq, sizeof irq, &route, 1);
+    take_body(c, record[0], record + 1, &irq, sizeof irq, ids, 1);
     c->irqs++;
     if (c->mask & TRACE_IRQS) {
-        int64_t place = store_place(c->store, irq.where), text = store_text(c->store, route);
-        struct bulk_row *row = store_row(c->store, STORE_IRQS);
+        struct bulk_row *row = place_row(c, STORE_IRQS, c->irqs, irq.where);
 
-        row->cells[0] = row_id(c, c->irqs);
-        row->cells[1] = place;
         row->cells[2] = irq.vector;
-        put_or_null(row, 3, text, !route);
+        put_text(c, row, 3, irq.route);
         put_time(row, 4, irq.raised_tick);
         put_time(row, 5, irq.injected_tick);
         put_time(row, 6, irq.delivered_tick);
@@ -225,17 +241,13 @@ static size_t take_irq(struct consumer *c, const uint64_t *record)
     return 1 + sizeof irq / 8;
 }
 
-static void store_lock(struct consumer *c, const struct trace_lock *lock, const uint32_t ids[2])
+static void store_lock(struct consumer *c, const struct trace_lock *lock)
 {
-    int64_t place = store_place(c->store, lock->where);
-    int64_t name = store_text(c->store, ids[0]), kind = store_text(c->store, ids[1]);
-    struct bulk_row *row = store_row(c->store, STORE_LOCKS);
+    struct bulk_row *row = place_row(c, STORE_LOCKS, c->locks, lock->where);
     uint64_t acquired = whole_cycles(lock->acquired_tick);
 
-    row->cells[0] = row_id(c, c->locks);
-    row->cells[1] = place;
-    put_or_null(row, 2, name, !name);
-    put_or_null(row, 3, kind, !kind);
+    put_text(c, row, 2, lock->name);
+    put_text(c, row, 3, lock->kind);
     row->cells[4] = (int64_t)lock->address;
     row->cells[5] = lock->thread;
     put_or_null(row, 6, lock->holder, lock->holder == TRACE_NO_THREAD);
@@ -248,37 +260,27 @@ static void store_lock(struct consumer *c, const struct trace_lock *lock, const 
 static size_t take_lock(struct consumer *c, const uint64_t *record)
 {
     struct trace_lock lock;
+    uint32_t *const ids[] = {&lock.name, &lock.kind};
 
-    memcpy(&lock, record + 1, sizeof lock);
-    const uint32_t ids[2] = {lock.name, lock.kind};
-
-    lock.name = lock.kind = 0;
-    digest_struct(c, record, &lock, sizeof lock, ids, 2);
+    take_body(c, record[0], record + 1, &lock, sizeof lock, ids, 2);
     c->locks++;
     if (c->mask & TRACE_LOCKS)
-        store_lock(c, &lock, ids);
+        store_lock(c, &lock);
     return 1 + sizeof lock / 8;
 }
 
 static size_t take_violation(struct consumer *c, const uint64_t *record)
 {
     struct trace_violation violation;
+    uint32_t *const ids[] = {&violation.kind, &violation.detail};
 
-    memcpy(&violation, record + 1, sizeof violation);
-    const uint32_t ids[2] = {violation.kind, violation.detail};
-
-    violation.kind = violation.detail = 0;
-    digest_struct(c, record, &violation, sizeof violation, ids, 2);
+    take_body(c, record[0], record + 1, &violation, sizeof violation, ids, 2);
     c->violations++;
     if (c->mask & TRACE_VIOLATIONS) {
-        int64_t place = store_place(c->store, violation.where);
-        int64_t kind = store_text(c->store, ids[0]), detail = store_text(c->store, ids[1]);
-        struct bulk_row *row = store_row(c->store, STORE_VIOLATIONS);
+        struct bulk_row *row = place_row(c, STORE_VIOLATIONS, c->violations, violation.where);
 
-        row->cells[0] = row_id(c, c->violations);
-        row->cells[1] = place;
-        put_or_null(row, 2, kind, !kind);
-        put_or_null(row, 3, detail, !detail);
+        put_text(c, row, 2, violation.kind);
+        put_text(c, row, 3, violation.detail);
         put_or_null(row, 4, violation.thread, violation.thread == TRACE_NO_THREAD);
         put_or_null(row, 5, violation.other_thread, violation.other_thread == TRACE_NO_THREAD);
         put_or_null(row, 6, (int64_t)violation.address, !violation.address);
@@ -289,7 +291,6 @@ static size_t take_violation(struct consumer *c, const uint64_t *record)
 
 static void store_walk_step(struct consumer *c, const struct trace_walk_step *step)
 {
-    int64_t hit = store_text(c->store, step->hit);
     struct bulk_row *row = store_row(c->store, STORE_WALK_STEPS);
 
     row->cells[0] = row_id(c, c->walk_steps);
@@ -298,23 +299,20 @@ static void store_walk_step(struct consumer *c, const struct trace_walk_step *st
     row->cells[3] = step->level;
     row->cells[4] = (int64_t)step->address;
     row->cells[5] = (int64_t)step->entry;
-    put_or_null(row, 6, hit, !hit);
+    put_text(c, row, 6, step->hit);
     row->cells[7] = step->ticks / TRACE_TICKS_PER_CYCLE;
 }
 
-static void store_walk(struct consumer *c, const struct trace_walk *walk, uint32_t result)
+static void store_walk(struct consumer *c, const struct trace_walk *walk)
 {
-    int64_t place = store_place(c->store, walk->where), text = store_text(c->store, result);
-    struct bulk_row *row = store_row(c->store, STORE_WALKS);
+    struct bulk_row *row = place_row(c, STORE_WALKS, c->walks, walk->where);
 
-    row->cells[0] = row_id(c, c->walks);
-    row->cells[1] = place;
     row->cells[2] = walk->dimension;
     row->cells[3] = walk->access;
     put_or_null(row, 4, (int64_t)walk->gva, walk->gva == UINT64_MAX);
     put_or_null(row, 5, (int64_t)walk->gpa, walk->gpa == UINT64_MAX);
     put_or_null(row, 6, (int64_t)walk->hpa, walk->hpa == UINT64_MAX);
-    put_or_null(row, 7, text, !text);
+    put_text(c, row, 7, walk->result);
     row->cells[8] = (int64_t)whole_cycles(walk->tick);
     row->cells[9] = (int64_t)(whole_cycles(walk->tick + walk->ticks) - whole_cycles(walk->tick));
 }
@@ -323,25 +321,18 @@ static size_t take_walk(struct consumer *c, const uint64_t *record)
 {
     const uint64_t *step_words = record + 1 + sizeof(struct trace_walk) / 8;
     struct trace_walk walk;
+    uint32_t *const ids[] = {&walk.result};
 
-    memcpy(&walk, record + 1, sizeof walk);
-    const uint32_t result = walk.result;
-
-    walk.result = 0;
-    digest_struct(c, record, &walk, sizeof walk, &result, 1);
+    take_body(c, record[0], record + 1, &walk, sizeof walk, ids, 1);
     c->walks++;
     if (c->mask & TRACE_WALKS)
-        store_walk(c, &walk, result);
+        store_walk(c, &walk);
     for (uint32_t i = 0; i < walk.step_count; i++, step_words += sizeof(struct trace_walk_step) / 8) {
         struct trace_walk_step step;
+        uint32_t *const hits[] = {&step.hit};
 
-        memcpy(&step, step_words, sizeof step);
-        const uint32_t hit = step.hit;
-
-        step.hit = 0;
-        digest_struct(c, record, &step, sizeof step, &hit, 1);
+        take_body(c, record[0], step_words, &step, sizeof step, hits, 1);
         c->walk_steps++;
-        step.hit = hit;
         if (c->mask & TRACE_WALKS)
             store_walk_step(c, &step);
     }
@@ -351,23 +342,17 @@ static size_t take_walk(struct consumer *c, const uint64_t *record)
 static size_t take_dirty_page(struct consumer *c, const uint64_t *record)
 {
     struct trace_dirty_page page;
+    uint32_t *const ids[] = {&page.method};
 
-    memcpy(&page, record + 1, sizeof page);
-    const uint32_t method = page.method;
-
-    page.method = 0;
-    digest_struct(c, record, &page, sizeof page, &method, 1);
+    take_body(c, record[0], record + 1, &page, sizeof page, ids, 1);
     c->dirty_pages++;
     if (c->mask & TRACE_DIRTY) {
-        int64_t place = store_place(c->store, page.where), text = store_text(c->store, method);
-        struct bulk_row *row = store_row(c->store, STORE_DIRTY_PAGES);
+        struct bulk_row *row = place_row(c, STORE_DIRTY_PAGES, c->dirty_pages, page.where);
 
-        row->cells[0] = row_id(c, c->dirty_pages);
-        row->cells[1] = place;
         put_time(row, 2, page.tick);
         row->cells[3] = page.slot;
         row->cells[4] = (int64_t)page.gfn;
-        row->cells[5] = text;
+        row->cells[5] = store_text(c->store, page.method);
         row->cells[6] = page.ring;
         put_or_null(row, 7, page.round, page.round == TRACE_NO_ROUND);
     }
@@ -380,15 +365,12 @@ static size_t take_instruction(struct consumer *c, const uint64_t *record)
 
     memcpy(&i, record + 1, sizeof i);
     if (c->mask & TRACE_INSTRUCTIONS) {
-        int64_t place = store_place(c->store, i.where), text = store_text(c->store, i.text);
-        struct bulk_row *row = store_row(c->store, STORE_INSTRUCTIONS);
+        struct bulk_row *row = place_row(c, STORE_INSTRUCTIONS, ++c->instructions, i.where);
         uint64_t end = whole_cycles(i.tick + i.ticks), priced = i.ticks - i.stall_ticks;
 
-        row->cells[0] = row_id(c, ++c->instructions);
-        row->cells[1] = place;
         row->cells[2] = (int64_t)whole_cycles(i.tick);
         row->cells[3] = (int64_t)i.rip;
-        row->cells[4] = text;
+        row->cells[4] = store_text(c->store, i.text);
         row->cells[5] = (int64_t)(end - whole_cycles(i.tick));
         row->cells[6] = (int64_t)(end - whole_cycles(i.tick + priced));
     }
@@ -411,12 +393,13 @@ static size_t take_counter(struct consumer *c, const uint64_t *record)
     return 2;
 }
 
-// ---- blocks and runs
-// ---------------------------------------------------------------------------------------------------
+// --- Blocks and runs. ---
 
-void consumer_run_begin(struct consumer *c)
+void consumer_run_begin(struct consumer *c, const char *input)
 {
     digest_init(&c->digest, 0);
+    if (input)
+        digest_words(&c->digest, &(uint64_t){digest_bytes(input, strlen(input), 0).lo}, 1);
     c->exits = c->events = c->spans = c->irqs = c->walks = c->walk_steps = c->locks = c->violations =
         c->dirty_pages = c->instructions = 0;
     summary_begin(&c->summary);

@@ -24,7 +24,8 @@ struct consumer {
     uint32_t exits, events, spans, irqs, walks, walk_steps, locks, violations, dirty_pages, instructions;
 };
 
-void consumer_run_begin(struct consumer *consumer);
+// `input`: text that belongs into the digest, or NULL.
+void consumer_run_begin(struct consumer *consumer, const char *input);
 void consumer_block(struct consumer *consumer, const unsigned char *block, size_t size);
 // Gives the digest; what was gathered over the run goes to the store. tick: the run's end.
 struct trace_digest consumer_run_end(struct consumer *consumer, uint64_t tick);

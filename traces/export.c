@@ -44,8 +44,7 @@ static void out_text(struct export_out *out, const char *text)
     out_bytes(out, text, strlen(text));
 }
 
-// ---- CSV (RFC 4180)
-// -------------------------------------------------------------------------------------------------
+// --- CSV (RFC 4180). ---
 
 static void csv_field(struct export_out *out, const char *text, size_t size)
 {
@@ -89,8 +88,7 @@ static bool csv_row(void *context, const struct trace_row *row)
     return !out->stopped;
 }
 
-// ---- JSON (RFC 8259)
-// ------------------------------------------------------------------------------------------------
+// --- JSON (RFC 8259). ---
 
 static void json_string(struct export_out *out, const char *text, size_t size)
 {
@@ -145,8 +143,7 @@ static bool json_row(void *context, const struct trace_row *row)
     return !out->stopped;
 }
 
-// ---- either
-// ---------------------------------------------------------------------------------------------------------
+// --- Either. ---
 
 static bool export_is_name(const char *what)
 {

@@ -38,8 +38,7 @@ enum trace_status trace_reader_scope_runs(struct trace_reader *reader, int64_t f
 // The number of the database's last run, 0 if it has none.
 int64_t trace_reader_last_run(struct trace_reader *reader);
 
-// ---- queries
-// ------------------------------------------------------------------------------------------------------------
+// --- Queries. ---
 
 enum trace_value_type { TRACE_VALUE_NULL, TRACE_VALUE_INTEGER, TRACE_VALUE_REAL, TRACE_VALUE_TEXT };
 
@@ -69,8 +68,7 @@ enum trace_status trace_query(struct trace_reader *reader, const char *sql, trac
 enum trace_status trace_query_value(struct trace_reader *reader, const char *sql, struct trace_value *value,
                                     char *text, size_t text_size, struct trace_error *error);
 
-// ---- exports
-// ------------------------------------------------------------------------------------------------------------
+// --- Exports. ---
 
 // Gets the next bytes of an export; false stops it.
 typedef bool trace_text_fn(void *context, const char *text, size_t size);

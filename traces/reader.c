@@ -103,8 +103,7 @@ enum trace_status reader_prepare(struct trace_reader *reader, const char *sql, s
     return error_set(error, TRACE_BAD_QUERY, "%s: %.160s", problem, sql);
 }
 
-// ---- scope
-// --------------------------------------------------------------------------------------------------------------
+// --- Scope. ---
 
 // Temporary views go before the tables and views of the same name in the database. Those with packed rows are
 // narrowed by the view's column run too: SQLite carries it into the range of row ids.
@@ -161,8 +160,7 @@ int64_t trace_reader_last_run(struct trace_reader *reader)
     return run;
 }
 
-// ---- queries
-// ------------------------------------------------------------------------------------------------------------
+// --- Queries. ---
 
 static struct trace_value reader_value(sqlite3_stmt *statement, int column)
 {

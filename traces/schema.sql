@@ -25,7 +25,8 @@ CREATE TABLE runs (
     cycles INTEGER,           -- cycles, length of the run
     verdict TEXT,             -- pass, fail or error; NULL without expectations
     resolved TEXT,            -- the scenario with every default filled in
-    setup TEXT                -- what was set up without taking simulated time, NULL for nothing
+    setup TEXT,               -- what was set up without taking simulated time, NULL for nothing
+    memory TEXT               -- model of hypervisor code's memory: tso, sc or c11
 );
 
 CREATE TABLE swept (

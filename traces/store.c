@@ -97,8 +97,7 @@ void store_execute(struct store *store, const char *sql, const struct store_valu
     sqlite3_finalize(statement);
 }
 
-// ---- opening
-// ------------------------------------------------------------------------------------------------------
+// --- Opening. ---
 
 static void store_enter_kinds(struct store *store)
 {
@@ -219,8 +218,7 @@ void store_close(struct store *store)
     free(store);
 }
 
-// ---- runs
-// -----------------------------------------------------------------------------------------------------------
+// --- Runs. ---
 
 static void store_swept(struct store *store, const struct trace_run_info *info)
 {
@@ -244,14 +242,14 @@ int64_t store_run_begin(struct store *store, const struct trace_run_info *info, 
         {.text = info->scenario},    {.text = info->variant}, {.integer = &seed},
         {.text = info->knobs},       {.text = info->uarch},   {.integer = &quantum},
         {.text = info->hv_build_id}, {.integer = &khz},       {.text = stored},
-        {.text = info->resolved},    {.text = info->setup},
+        {.text = info->resolved},    {.text = info->setup},   {.text = info->memory ? info->memory : "tso"},
     };
 
     store_execute(store,
                   "INSERT INTO main.runs (scenario, variant, seed, knobs, uarch, quantum_cycles, hv_build, "
                   "clock_khz, stored, "
-                  "resolved, setup, state) VALUES (?,?,?,?,?,?,?,?,?,?,?,'running')",
-                  values, 11);
+                  "resolved, setup, memory, state) VALUES (?,?,?,?,?,?,?,?,?,?,?,?,'running')",
+                  values, 12);
     store->run = store_works(store) ? sqlite3_last_insert_rowid(store->db) : 0;
     store_swept(store, info);
     store->marked = false;
@@ -294,8 +292,7 @@ void store_run_end(struct store *store, enum trace_run_state state, uint64_t tic
     store->run = 0;
 }
 
-// ---- rows
-// ------------------------------------------------------------------------------------------------------------
+// --- Rows. ---
 
 void store_table_flush(struct store *store, enum store_table table)
 {

@@ -15,7 +15,7 @@
 #include "traces/text.h"
 #include "traces/trace.h"
 
-enum { STORE_APPLICATION_ID = 0x68767369, STORE_VERSION = 5 };
+enum { STORE_APPLICATION_ID = 0x68767369, STORE_VERSION = 6 };
 
 enum store_table {
     STORE_PLACES,

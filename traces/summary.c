@@ -6,8 +6,7 @@
 
 #include <stdlib.h>
 
-// ---- values
-// -------------------------------------------------------------------------------------------------------------
+// --- Values. ---
 
 static size_t values_slot(const struct summary_values *values, uint64_t value)
 {
@@ -93,8 +92,7 @@ static void values_percentiles(const struct summary_values *values, const uint64
     free(sorted);
 }
 
-// ---- reasons
-// ------------------------------------------------------------------------------------------------------------
+// --- Reasons. ---
 
 static const char *reason_name(uint32_t key)
 {

@@ -90,8 +90,7 @@ enum trace_status trace_error(const struct trace *t, struct trace_error *error)
     return status;
 }
 
-// ---- runs
-// -------------------------------------------------------------------------------------------------------------
+// --- Runs. ---
 
 enum trace_status trace_run_begin(struct trace *t, const struct trace_run_info *info, int64_t *run_id,
                                   struct trace_error *error)
@@ -103,7 +102,7 @@ enum trace_status trace_run_begin(struct trace *t, const struct trace_run_info *
     category_names(t->stored, stored, sizeof stored);
     if (t->store)
         *run_id = store_run_begin(t->store, info, stored);
-    consumer_run_begin(&t->consumer);
+    consumer_run_begin(&t->consumer, info->memory);
     t->in_run = true;
     t->head.exit_seq = 0;
     if (!t->silent) {
@@ -181,8 +180,7 @@ enum trace_status trace_expectation(struct trace *t, int64_t run_id,
     return trace_error(t, error);
 }
 
-// ---- the rest
-// -----------------------------------------------------------------------------------------------------------
+// --- The rest. ---
 
 void trace_after_fork(struct trace *t)
 {

@@ -28,8 +28,7 @@
 
 enum { TRACE_TICKS_PER_CYCLE = 16 };
 
-// ---- categories
-// ---------------------------------------------------------------------------------------------------------------
+// --- Categories. ---
 
 // What `--trace` chooses from. The names of trace_category_parse() are these in lower case.
 enum trace_category {
@@ -53,8 +52,7 @@ enum trace_category {
 // nearest category and the list of all into message.
 bool trace_category_parse(const char *text, uint32_t *mask, char *message, size_t message_size);
 
-// ---- errors
-// -------------------------------------------------------------------------------------------------------------------
+// --- Errors. ---
 
 enum trace_status {
     TRACE_OK = 0,
@@ -79,8 +77,7 @@ struct trace_error {
 
 const char *trace_status_str(enum trace_status status);
 
-// ---- life of a database and of a run
-// --------------------------------------------------------------------------------------------
+// --- Life of a database and of a run. ---
 
 struct trace; // starts with struct trace_ring
 
@@ -105,8 +102,6 @@ struct trace *trace_open(const struct trace_options *options, struct trace_error
 
 enum trace_arch { TRACE_ARCH_X86 = 1, TRACE_ARCH_ARM64 = 2, TRACE_ARCH_S390 = 3 };
 
-// Host-independent facts of a run, copied. Text may be NULL (stored as NULL). No paths of this machine in
-// here.
 // One value that a sweep gave the run.
 struct trace_swept {
     const char *path;  // of the scenario's field
@@ -114,6 +109,8 @@ struct trace_swept {
     bool is_number;
     uint64_t number; // bytes, nanoseconds or a plain number
 };
+// Host-independent facts of a run, copied. Text may be NULL (stored as NULL). No paths of this machine in
+// here.
 struct trace_run_info {
     const char *scenario;
     const char *variant;
@@ -122,6 +119,7 @@ struct trace_run_info {
     const char *uarch;
     const char *hv_build_id; // hexadecimal, of libhv.so
     uint64_t quantum_cycles; // 0: exact order
+    const char *memory;      // model of hypervisor code's memory; one that is not NULL changes the digest
     uint64_t clock_khz;      // of the pCPUs' core clock: turns cycles into time
     const char *resolved;    // the scenario with every default filled in
     const char *setup;       // what was set up without taking simulated time; NULL: nothing
@@ -208,8 +206,7 @@ enum trace_status trace_close(struct trace *t, struct trace_error *error);
 // until trace_close(). 0 is "none". Slow (hash of the text): callers keep the id. Ids below 2^24.
 uint32_t trace_text(struct trace *t, const char *text);
 
-// ---- records
-// --------------------------------------------------------------------------------------------------------------------
+// --- Records. ---
 
 enum { TRACE_NOBODY = 0xffff };      // pcpu, vm or vcpu does not apply
 #define TRACE_NEVER UINT64_MAX       // a time that did not come
@@ -323,8 +320,7 @@ struct trace_walk_step {
 
 #pragma GCC diagnostic pop
 
-// ---- the ring (private to the inline functions)
-// -----------------------------------------------------------------------------------
+// --- The ring (private to the inline functions). ---
 
 enum trace_type {
     TRACE_REC_CALL_BEGIN = 1,
@@ -392,8 +388,7 @@ static inline void trace_copy(struct trace *t, uint64_t head, const void *body, 
     }
 }
 
-// ---- the record functions
-// ---------------------------------------------------------------------------------------------------------
+// --- The record functions. ---
 
 // An instrumented hypervisor function is entered or left by thread (below 2^24) at tick. function is a
 // trace_text(). Ends must match begins per thread; a run may end with open calls.

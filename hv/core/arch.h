@@ -69,6 +69,9 @@ int arch_vcpu_blocking(struct vcpu *vcpu);
 void arch_vcpu_unblocking(struct vcpu *vcpu);
 // vcpu->requests is not zero; the core has taken VM_DEAD and UNBLOCK.
 int arch_vcpu_handle_requests(struct vcpu *vcpu);
+// Request EVENT was taken (looked at earlier, what is about to be left there with the request would be
+// missed): takes INIT and SIPI. False: the vCPU does not run any more.
+bool arch_vcpu_accept_events(struct vcpu *vcpu);
 // Request EVENT was taken or user space wants an interrupt window: puts the most urgent event into the entry,
 // arms windows for the rest. *immediate_exit: enter, and leave at once. May set requests. 1, 0, or -errno.
 int arch_vcpu_inject_pending(struct vcpu *vcpu, bool *immediate_exit);

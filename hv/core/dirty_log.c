@@ -181,6 +181,16 @@ static void flush_after_get(struct vm *vm, bool any)
         flush_remote_tlbs(vm);
 }
 
+// While others set bits. Checked: the user's memory may be written.
+static s64 copy_bits(u64 to, const struct memslot *slot)
+{
+    for (u64 i = 0; i < BITMAP_WORDS(slot->npages); i++) {
+        u64 word = READ_ONCE(slot->dirty_bitmap[i]);
+        memcpy((u64 *)to + i, &word, sizeof(word));
+    }
+    return 0;
+}
+
 static s64 get_locked(struct vm *vm, const struct hv_dirty_log *log)
 {
     struct hostmm *mm = current_thread()->mm;
@@ -197,7 +207,7 @@ static s64 get_locked(struct vm *vm, const struct hv_dirty_log *log)
         return -EFAULT;
     arch_dirty_log_sync(vm);
     if (manual)
-        return copy_to_user(mm, log->bitmap, slot->dirty_bitmap, bytes);
+        return copy_bits(log->bitmap, slot);
     tlb_change_begin(vm);
     bool any = fetch_and_protect(vm, slot);
 

@@ -63,13 +63,12 @@ s64 futex_wait(struct host *host, u64 word, u32 expected, u64 deadline_tsc)
     u32 value;
     if ((word & 3) != 0)
         return -EINVAL;
-    // A first look that may fail; the one that counts is under the bucket's lock, as wakers take it after
-    // their store.
-    if (copy_from_user(s.thread->mm, &value, word, sizeof(value)) != 0)
+    if (!user_access_ok(s.thread->mm, word, sizeof(value)))
         return -EFAULT;
     list_init(&s.node);
     hrtimer_init(&s.timer, deadline_passed);
     bool flags = spin_lock_irqsave(&bucket->lock);
+    // Under the bucket's lock, as wakers take it after their store.
     value = __atomic_load_n((u32 *)word, __ATOMIC_SEQ_CST);
     if (value == expected)
         list_add_tail(&s.node, &bucket->waiters);

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Kernel objects: power-of-two size classes, each a chain of free objects cut from pages.
 #include "hv/core/host.h"
+#include "hv/hw/note.h"
 #include "hv/lib/assert.h"
 #include "hv/lib/bitmap.h"
 #include "hv/lib/string.h"
@@ -33,6 +34,7 @@ static bool refill(struct host *host, unsigned class)
         chain = object;
     }
     host->heap.free[class] = chain;
+    hw_note_free(page, PAGE_SIZE);
     return true;
 }
 
@@ -42,13 +44,17 @@ void *kmalloc(struct host *host, u64 bytes)
     if (bytes > PAGE_SIZE) {
         unsigned order = order_of(bytes);
         pfn_t pfn = order < PAGE_ORDER_COUNT ? pages_alloc(host, order, MEM_KERNEL) : PFN_NONE;
-        return pfn == PFN_NONE ? NULL : pfn_to_va(host, pfn);
+        if (pfn == PFN_NONE)
+            return NULL;
+        hw_note_alloc(pfn_to_va(host, pfn), bytes, PAGE_SIZE << order);
+        return pfn_to_va(host, pfn);
     }
     unsigned class = class_of(bytes);
     void **object = NULL;
     spin_lock(&heap->lock);
     if (likely(heap->free[class] != NULL) || refill(host, class)) {
         object = heap->free[class];
+        hw_note_alloc(object, bytes, 1ull << (class + CLASS_MIN_SHIFT));
         heap->free[class] = *object;
         heap->objects_in_use++;
         heap->bytes_in_use += 1ull << (class + CLASS_MIN_SHIFT);
@@ -62,7 +68,10 @@ void *kzalloc(struct host *host, u64 bytes)
     if (bytes > PAGE_SIZE) {
         unsigned order = order_of(bytes);
         pfn_t pfn = order < PAGE_ORDER_COUNT ? pages_alloc_zeroed(host, order, MEM_KERNEL) : PFN_NONE;
-        return pfn == PFN_NONE ? NULL : pfn_to_va(host, pfn);
+        if (pfn == PFN_NONE)
+            return NULL;
+        hw_note_alloc(pfn_to_va(host, pfn), bytes, PAGE_SIZE << order);
+        return pfn_to_va(host, pfn);
     }
     void *p = kmalloc(host, bytes);
     if (p != NULL)
@@ -76,6 +85,7 @@ void kfree(struct host *host, void *p, u64 bytes)
     if (p == NULL)
         return;
     if (bytes > PAGE_SIZE) {
+        hw_note_free(p, PAGE_SIZE << order_of(bytes));
         pages_free(host, va_to_hpa(host, p).v >> PAGE_SHIFT, order_of(bytes), MEM_KERNEL);
         return;
     }
@@ -84,6 +94,7 @@ void kfree(struct host *host, void *p, u64 bytes)
     HV_ASSERT(heap->objects_in_use > 0);
     *(void **)p = heap->free[class];
     heap->free[class] = p;
+    hw_note_free(p, 1ull << (class + CLASS_MIN_SHIFT));
     heap->objects_in_use--;
     heap->bytes_in_use -= 1ull << (class + CLASS_MIN_SHIFT);
     spin_unlock(&heap->lock);

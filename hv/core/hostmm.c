@@ -139,7 +139,7 @@ static void invalidate_begin(struct hostmm *mm, hva_t start, hva_t end)
     list_for_each(vm, &mm->vms, struct vm, mm_node)
     {
         write_lock(&vm->mmu_lock);
-        vm->mmu_invalidate_in_progress++;
+        WRITE_ONCE(vm->mmu_invalidate_in_progress, vm->mmu_invalidate_in_progress + 1);
         vm->mmu_invalidate_start = start;
         vm->mmu_invalidate_end = end;
         write_unlock(&vm->mmu_lock);
@@ -154,8 +154,8 @@ static void invalidate_end(struct hostmm *mm)
         if (unlikely(!flush_comes_first(mm)))
             flush_remote_tlbs(vm);
         write_lock(&vm->mmu_lock);
-        vm->mmu_invalidate_seq++;
-        vm->mmu_invalidate_in_progress--;
+        WRITE_ONCE(vm->mmu_invalidate_seq, vm->mmu_invalidate_seq + 1);
+        WRITE_ONCE(vm->mmu_invalidate_in_progress, vm->mmu_invalidate_in_progress - 1);
         write_unlock(&vm->mmu_lock);
     }
     mutex_unlock(&mm->notifier_lock);
@@ -193,7 +193,7 @@ static u64 drop_pages(struct hostmm *mm, const struct hostmm_area *a, hva_t star
         pages_free(mm->host, old >> PAGE_SHIFT, order, MEM_GUEST);
         dropped += 1ull << order;
     }
-    mm->resident_pages -= dropped;
+    WRITE_ONCE(mm->resident_pages, mm->resident_pages - dropped);
     return dropped;
 }
 
@@ -457,7 +457,7 @@ static int map_page(struct hostmm *mm, const struct hostmm_area *a, hva_t hva, p
     if ((*entry & PTE_PRESENT) != 0)
         return -EEXIST;
     store_release(entry, pfn << PAGE_SHIFT | PTE_PRESENT | (a->page_shift != PAGE_SHIFT ? PTE_LARGE : 0));
-    mm->resident_pages += 1ull << (a->page_shift - PAGE_SHIFT);
+    WRITE_ONCE(mm->resident_pages, mm->resident_pages + (1ull << (a->page_shift - PAGE_SHIFT)));
     return 0;
 }
 

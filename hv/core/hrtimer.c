@@ -64,13 +64,13 @@ static bool dequeue(struct hrtimer_base *base, struct hrtimer *t)
     if (t->state != HRTIMER_QUEUED)
         return false;
     rb_erase(&base->tree, &t->node);
-    t->state = base->running == t ? HRTIMER_RUNNING : HRTIMER_IDLE;
+    WRITE_ONCE(t->state, base->running == t ? HRTIMER_RUNNING : HRTIMER_IDLE);
     return true;
 }
 
 static void enqueue(struct hrtimer_base *base, struct hrtimer *t)
 {
-    t->state = HRTIMER_QUEUED;
+    WRITE_ONCE(t->state, HRTIMER_QUEUED);
     rb_insert(&base->tree, &t->node, earlier);
 }
 
@@ -83,7 +83,8 @@ void hrtimer_start(struct hrtimer *t, u64 expires_tsc)
     // While its callback runs it stays where it does: that CPU programs its own deadline afterwards. Else it
     // moves here.
     if (base != &here->hrtimers && base->running != t) {
-        t->cpu = NULL; // Nobody finds it on a base between the two locks, since only its owner starts it.
+        WRITE_ONCE(t->cpu,
+                   NULL); // Nobody finds it on a base between the two locks, since only its owner starts it.
         raw_spin_unlock(&base->lock);
         base = &here->hrtimers;
         raw_spin_lock(&base->lock);
@@ -100,8 +101,8 @@ void hrtimer_start(struct hrtimer *t, u64 expires_tsc)
 
 int hrtimer_try_cancel(struct hrtimer *t)
 {
-    // An idle timer can only be started by its owner, who is here.
-    if (READ_ONCE(t->state) == HRTIMER_IDLE)
+    // An idle timer can only be started by its owner, who is here. What its callback did is seen.
+    if (load_acquire(&t->state) == HRTIMER_IDLE)
         return 0;
     bool flags = irq_save();
     struct hrtimer_base *base = lock_base(t);
@@ -155,7 +156,7 @@ void hrtimer_init_cpu(struct cpu *cpu)
 static void run_timer(struct hrtimer_base *base, struct hrtimer *t)
 {
     rb_erase(&base->tree, &t->node);
-    t->state = HRTIMER_RUNNING;
+    WRITE_ONCE(t->state, HRTIMER_RUNNING);
     base->running = t;
     raw_spin_unlock(&base->lock);
     bool restart = t->fn(t);
@@ -164,7 +165,7 @@ static void run_timer(struct hrtimer_base *base, struct hrtimer *t)
         if (restart)
             enqueue(base, t);
         else
-            t->state = HRTIMER_IDLE;
+            store_release(&t->state, HRTIMER_IDLE); // From here on it may be gone.
     }
     base->running = NULL;
 }

@@ -4,6 +4,7 @@
 #include "hv/core/arch.h"
 #include "hv/core/dirty_log.h"
 #include "hv/core/hostmm.h"
+#include "hv/core/introspection.h"
 #include "hv/core/vm.h"
 #include "hv/lib/errno.h"
 
@@ -173,6 +174,25 @@ static s64 ioctl_create_irqchip(struct vm *vm)
     return result;
 }
 
+static s64 ioctl_kvmi_read(struct vm *vm, u64 arg)
+{
+    struct hv_kvmi_event event;
+    int result = introspection_read(vm, &event);
+    return result != 0 ? result : to_user(arg, &event, sizeof(event));
+}
+
+static s64 ioctl_kvmi_reply(struct vm *vm, u64 arg)
+{
+    struct hv_kvmi_reply reply;
+    return from_user(&reply, arg, sizeof(reply)) != 0 ? -EFAULT : introspection_reply(vm, &reply);
+}
+
+static s64 ioctl_kvmi_command(struct vm *vm, u64 arg)
+{
+    struct hv_kvmi_command command;
+    return from_user(&command, arg, sizeof(command)) != 0 ? -EFAULT : introspection_command(vm, &command);
+}
+
 s64 vm_ioctl(struct vm *vm, u32 cmd, u64 arg)
 {
     if (vm->mm != current_thread()->mm || READ_ONCE(vm->dead))
@@ -200,6 +220,16 @@ s64 vm_ioctl(struct vm *vm, u32 cmd, u64 arg)
         return ioctl_signal_msi(vm, arg);
     case HV_ENABLE_CAP:
         return ioctl_enable_cap(vm, arg);
+    case HV_KVMI_HOOK:
+        return introspection_hook(vm, arg);
+    case HV_KVMI_UNHOOK:
+        return introspection_unhook(vm);
+    case HV_KVMI_READ:
+        return ioctl_kvmi_read(vm, arg);
+    case HV_KVMI_REPLY:
+        return ioctl_kvmi_reply(vm, arg);
+    case HV_KVMI_COMMAND:
+        return ioctl_kvmi_command(vm, arg);
     default:
         return arch_vm_ioctl(vm, cmd, arg);
     }

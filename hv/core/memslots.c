@@ -55,8 +55,9 @@ struct memslot *vcpu_gfn_to_memslot(struct vcpu *vcpu, gfn_t gfn)
 {
     struct memslots *slots = vm_memslots(vcpu->vm, arch_vcpu_address_space(vcpu));
     // The hint belongs to one version: generations of different address spaces differ.
-    if (unlikely(vcpu->slot_cache_generation != slots->generation)) {
-        vcpu->slot_cache_generation = slots->generation;
+    u64 generation = READ_ONCE(slots->generation);
+    if (unlikely(vcpu->slot_cache_generation != generation)) {
+        vcpu->slot_cache_generation = generation;
         vcpu->slot_cache_index = 0;
     }
     u64 hint = vcpu->slot_cache_index;

@@ -4,6 +4,7 @@
 // A free block's list links stand in its first 16 bytes and are zeroed when it leaves its list, so that
 // memory which was never handed out stays zero, as it came.
 #include "hv/core/host.h"
+#include "hv/hw/note.h"
 #include "hv/lib/assert.h"
 #include "hv/lib/bitmap.h"
 #include "hv/lib/string.h"
@@ -65,6 +66,7 @@ pfn_t pages_alloc_block(struct host *host, unsigned order, enum mem_owner owner,
     }
     pages->free_pages -= 1ull << order;
     pages->owner_pages[owner] += 1ull << order;
+    hw_note_pages(pfn_to_va(host, pfn), PAGE_SIZE << order, owner, owner == MEM_GUEST);
     spin_unlock(&pages->lock);
     *used_once = used != 0;
     return pfn;
@@ -95,6 +97,7 @@ void pages_free(struct host *host, pfn_t pfn, unsigned order, enum mem_owner own
     u64 count = 1ull << order;
     HV_ASSERT(pfn >= pages->first_pfn && pfn + count <= pages->end_pfn && is_aligned(pfn, count));
     spin_lock(&pages->lock);
+    hw_note_pages(pfn_to_va(host, pfn), PAGE_SIZE << order, MEM_FREE, false);
     HV_ASSERT((*frame_state(pages, pfn) & FRAME_FREE_HEAD) == 0 && pages->owner_pages[owner] >= count);
     pages->free_pages += count;
     pages->owner_pages[owner] -= count;

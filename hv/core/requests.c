@@ -7,6 +7,21 @@
 
 // See hv/core/requests.h for the two orders that this file keeps.
 
+void make_request_for_data(enum vcpu_request req, struct vcpu *vcpu)
+{
+    u64 order = knob(&vcpu->vm->host->knobs, KNOB_REQ_WMB);
+    if (unlikely(order == REQ_WMB_NONE)) {
+        __atomic_fetch_or(&vcpu->requests, 1ull << REQ_BIT(req), __ATOMIC_RELAXED);
+        return;
+    }
+    if (unlikely(order == REQ_WMB_API_AND_CALLER)) {
+        smp_wmb(); // As callers did when they did not trust make_request().
+        hw_trace_count("req.barriers", 1);
+    }
+    hw_trace_count("req.barriers", 1);
+    make_request(req, vcpu);
+}
+
 bool vcpu_wake_up(struct vcpu *vcpu)
 {
     if (!waitqueue_active(&vcpu->wq))

@@ -22,11 +22,15 @@ enum vcpu_request {
 #undef REQUEST
 };
 
-// Sets the bit; no kick. Traces kvm_vcpu_request-like counts nowhere: it is one locked OR.
+// Sets the bit; no kick: one locked OR. Not only a release: the kick's look at the mode comes after it for
+// everybody (its failed compare-and-exchange is only a load, and C11 would let that pass a release).
 static inline void make_request(enum vcpu_request req, struct vcpu *vcpu)
 {
-    __atomic_fetch_or(&vcpu->requests, 1ull << REQ_BIT(req), __ATOMIC_RELEASE);
+    __atomic_fetch_or(&vcpu->requests, 1ull << REQ_BIT(req), __ATOMIC_SEQ_CST);
 }
+// The same for whoever has left data for the vCPU to find, with the order between the two as knob req.wmb
+// says.
+void make_request_for_data(enum vcpu_request req, struct vcpu *vcpu);
 static inline bool request_pending(struct vcpu *vcpu)
 {
     return READ_ONCE(vcpu->requests) != 0;

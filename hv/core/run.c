@@ -30,9 +30,14 @@ static bool commit_to_guest(struct vcpu *vcpu, struct thread *t)
 {
     // Before the requests are looked at for the last time, with a full barrier in between: a kicker sees
     // IN_GUEST_MODE, or we see his request.
-    WRITE_ONCE(vcpu->mode, IN_GUEST_MODE);
-    srcu_read_unlock(&vcpu->vm->srcu, vcpu->srcu_index);
-    smp_mb_after_srcu_read_unlock();
+    if (likely(vcpu->entry_mb)) {
+        WRITE_ONCE(vcpu->mode, IN_GUEST_MODE);
+        srcu_read_unlock(&vcpu->vm->srcu, vcpu->srcu_index);
+        smp_mb_after_srcu_read_unlock();
+    } else {
+        srcu_read_unlock(&vcpu->vm->srcu, vcpu->srcu_index);
+        WRITE_ONCE(vcpu->mode, IN_GUEST_MODE);
+    }
     arch_vcpu_sync_posted(vcpu);
     if (likely(!must_not_enter(vcpu, t)))
         return true;
@@ -57,6 +62,8 @@ static int enter_guest(struct vcpu *vcpu)
             return result;
     }
     if (check_request(REQ_EVENT, vcpu) || READ_ONCE(vcpu->run->request_interrupt_window) != 0) {
+        if (unlikely(!arch_vcpu_accept_events(vcpu)))
+            return 1; // It waits for a SIPI from here on.
         result = arch_vcpu_inject_pending(vcpu, &immediate_exit);
         if (result <= 0)
             return result;

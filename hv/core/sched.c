@@ -22,20 +22,26 @@ void might_sleep(void)
         cond_resched();
 }
 
+// Under the queue's lock; others look at the number, and at runnable_bits, without it.
+static void count_running(struct runqueue *rq, int change)
+{
+    WRITE_ONCE(rq->nr_running, rq->nr_running + (u32)change);
+}
+
 static void queue_thread(struct runqueue *rq, struct thread *t, bool front)
 {
     if (front)
         list_add(&t->run_node, &rq->queues[t->prio]);
     else
         list_add_tail(&t->run_node, &rq->queues[t->prio]);
-    rq->runnable_bits |= 1u << t->prio;
+    WRITE_ONCE(rq->runnable_bits, rq->runnable_bits | 1u << t->prio);
 }
 
 static void dequeue_thread(struct runqueue *rq, struct thread *t)
 {
     list_del(&t->run_node);
     if (list_empty(&rq->queues[t->prio]))
-        rq->runnable_bits &= ~(1u << t->prio);
+        WRITE_ONCE(rq->runnable_bits, rq->runnable_bits & ~(1u << t->prio));
 }
 
 // Nothing to do here: takes over a free thread that waits elsewhere. Two run queues are locked, in no fixed
@@ -55,8 +61,8 @@ static struct thread *steal(struct cpu *cpu)
         }
         if (stolen != NULL) {
             dequeue_thread(&from->rq, stolen);
-            from->rq.nr_running--;
-            cpu->rq.nr_running++;
+            count_running(&from->rq, -1);
+            count_running(&cpu->rq, 1);
             hw_trace(TP_SCHED_MIGRATE_TASK, stolen->tid, from->id, cpu->id, 0, 0, 0);
             WRITE_ONCE(stolen->cpu, cpu);
         }
@@ -175,7 +181,7 @@ void schedule_irqs_off(bool preempted)
         // Never queued.
     } else if (!preempted && READ_ONCE(prev->state) != THREAD_RUNNING) {
         prev->on_rq = false;
-        rq->nr_running--;
+        count_running(rq, -1);
     } else {
         // Whoever was displaced before its slice ended goes on first.
         queue_thread(rq, prev, preempted && now < prev->slice_end_tsc);
@@ -294,7 +300,7 @@ static void enqueue_and_preempt(struct cpu *cpu, struct thread *t)
     struct thread *curr = rq->curr;
     bool here = cpu == this_cpu();
     t->on_rq = true;
-    rq->nr_running++;
+    count_running(rq, 1);
     queue_thread(rq, t, false);
     if (t->prio > curr->prio)
         WRITE_ONCE(curr->need_resched, 1);
@@ -320,7 +326,7 @@ bool thread_wake(struct thread *t)
             break;
         raw_spin_unlock(&cpu->rq.lock);
     }
-    if (t->state != THREAD_SLEEPING)
+    if (READ_ONCE(t->state) != THREAD_SLEEPING)
         goto out;
     WRITE_ONCE(t->state, THREAD_RUNNING);
     woken = true;

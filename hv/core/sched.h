@@ -41,6 +41,8 @@ bool thread_wake(struct thread *t);
 void thread_signal(struct thread *t);
 // -ESRCH: no such thread.
 int thread_signal_tid(struct host *host, u32 tid);
+// A fatal signal: a signal that also ends waits which others do not end (thread_killed()).
+int thread_kill_tid(struct host *host, u32 tid);
 
 // Gives the processor to another thread, if the caller sleeps or somebody better or equal waits. Preemption
 // enabled; reports sched_atomic otherwise.

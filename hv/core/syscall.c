@@ -90,6 +90,11 @@ static s64 sys_THREAD_SIGNAL(struct host *host, const struct syscall_args *args)
     return args->a[0] > UINT32_MAX ? -ESRCH : thread_signal_tid(host, (u32)args->a[0]);
 }
 
+static s64 sys_THREAD_KILL(struct host *host, const struct syscall_args *args)
+{
+    return args->a[0] > UINT32_MAX ? -ESRCH : thread_kill_tid(host, (u32)args->a[0]);
+}
+
 static s64 sys_EXIT(struct host *host, const struct syscall_args *args)
 {
     (void)host;

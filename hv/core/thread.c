@@ -101,13 +101,15 @@ void thread_signal(struct thread *t)
         cpu_send_ipi(cpu, VECTOR_RESCHEDULE);
 }
 
-int thread_signal_tid(struct host *host, u32 tid)
+static int signal_tid(struct host *host, u32 tid, bool kill)
 {
     int result = -ESRCH;
     spin_lock(&host->threads_lock);
     list_for_each(t, &host->threads, struct thread, all_node)
     {
         if (t->tid == tid) {
+            if (kill)
+                WRITE_ONCE(t->killed, 1);
             thread_signal(t);
             result = 0;
             break;
@@ -115,6 +117,16 @@ int thread_signal_tid(struct host *host, u32 tid)
     }
     spin_unlock(&host->threads_lock);
     return result;
+}
+
+int thread_signal_tid(struct host *host, u32 tid)
+{
+    return signal_tid(host, tid, false);
+}
+
+int thread_kill_tid(struct host *host, u32 tid)
+{
+    return signal_tid(host, tid, true);
 }
 
 // `expired` is set before the wake-up. The timer's own state would not do: while the callback still runs on

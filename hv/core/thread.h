@@ -66,7 +66,8 @@ struct thread {
     u64 run_cycles; // TSC cycles on processors so far.
     u64 run_since_tsc;
     u32 tid;
-    bool user; // fn runs in user mode.
+    u32 killed; // thread_kill_tid(): set once, by anybody.
+    bool user;  // fn runs in user mode.
     void (*fn)(void *arg);
     void *arg;
     struct list all_node;
@@ -115,6 +116,10 @@ static inline bool in_atomic(void)
 static inline bool in_interrupt(void)
 {
     return current_thread()->preempt_count >= PREEMPT_HARDIRQ_OFFSET;
+}
+static inline bool thread_killed(void)
+{
+    return READ_ONCE(current_thread()->killed) != 0;
 }
 static inline bool need_resched(void)
 {

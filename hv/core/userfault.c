@@ -17,13 +17,13 @@ void userfault_wait(struct hostmm *mm, const struct hostmm_area *a, hva_t hva)
     struct user_page page;
     list_init(&f.node);
     list_add_tail(&f.node, &mm->user_faults);
-    mm->untold_faults++;
+    WRITE_ONCE(mm->untold_faults, mm->untold_faults + 1);
     mutex_unlock(&mm->lock);
     (void)wake_up_all(&mm->fault_readers);
     wait_event(&mm->fault_waiters, get_user_page_fast(mm, hva, true, &page) || !READ_ONCE(a->userfault));
     mutex_lock(&mm->lock);
     list_del(&f.node);
-    mm->untold_faults -= f.told ? 0 : 1;
+    WRITE_ONCE(mm->untold_faults, mm->untold_faults - (f.told ? 0 : 1));
 }
 
 int userfault_register(struct hostmm *mm, hva_t start, u64 size, bool on)
@@ -46,7 +46,7 @@ static bool next_fault(struct hostmm *mm, hva_t *out)
     {
         if (!found && !f->told) {
             found = f->told = true;
-            mm->untold_faults--;
+            WRITE_ONCE(mm->untold_faults, mm->untold_faults - 1);
             *out = f->hva;
         }
     }

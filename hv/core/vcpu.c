@@ -11,7 +11,7 @@ static void sched_in(struct preempt_notifier *n, struct cpu *cpu)
     struct vcpu *vcpu = container_of(n, struct vcpu, notifier);
     WRITE_ONCE(vcpu->preempted, false);
     WRITE_ONCE(vcpu->ready, false);
-    cpu->running_vcpu = vcpu;
+    WRITE_ONCE(cpu->running_vcpu, vcpu);
     arch_vcpu_load(vcpu, cpu);
     WRITE_ONCE(vcpu->cpu, cpu);
     vcpu->loaded = true;
@@ -27,7 +27,7 @@ static void sched_out(struct preempt_notifier *n, bool preempted)
     }
     vcpu->loaded = false;
     arch_vcpu_put(vcpu);
-    vcpu->cpu->running_vcpu = NULL;
+    WRITE_ONCE(vcpu->cpu->running_vcpu, NULL);
 }
 
 void vcpu_load(struct vcpu *vcpu)
@@ -41,7 +41,7 @@ void vcpu_load(struct vcpu *vcpu)
     vcpu->notifier.sched_in = sched_in;
     vcpu->notifier.sched_out = sched_out;
     preempt_notifier_register(&vcpu->notifier);
-    cpu->running_vcpu = vcpu;
+    WRITE_ONCE(cpu->running_vcpu, vcpu);
     arch_vcpu_load(vcpu, cpu);
     WRITE_ONCE(vcpu->cpu, cpu);
     vcpu->loaded = true;
@@ -55,15 +55,22 @@ void vcpu_put(struct vcpu *vcpu)
     vcpu->loaded = false;
     arch_vcpu_put(vcpu);
     preempt_notifier_unregister(&vcpu->notifier);
-    t->cpu->running_vcpu = NULL;
+    WRITE_ONCE(t->cpu->running_vcpu, NULL);
     WRITE_ONCE(vcpu->thread, NULL);
     t->vcpu = NULL;
     preempt_enable();
 }
 
-// Not through the CPU's pointer: between finding the CPU and reading its pointer the thread could have moved
-// on.
+// The processor's pointer, read in two steps: which one, and what runs there. In between the thread must
+// stay. What was read stays right afterwards, as the notifiers move it with the thread.
 struct vcpu *running_vcpu(void)
 {
-    return current_thread()->vcpu;
+    bool stay = knob(&this_host()->knobs, KNOB_SCHED_RUNNING_VCPU) == SCHED_RUNNING_VCPU_PREEMPT_OFF;
+    if (likely(stay))
+        preempt_disable();
+    const struct cpu *cpu = this_cpu();
+    struct vcpu *vcpu = READ_ONCE(cpu->running_vcpu);
+    if (likely(stay))
+        preempt_enable();
+    return vcpu;
 }

@@ -40,6 +40,7 @@ struct vcpu {
     struct vm *vm __cacheline_aligned;
     struct hv_run *run; // Page shared with user space.
     struct cpu *cpu;    // Where loaded, or where loaded last; NULL: nowhere yet.
+    bool entry_mb;      // Knob req.entry_mb.
     bool loaded;    // Its thread runs and vcpu_load() is in force: written by notifiers with interrupts off.
     bool preempted; // Scheduled out while runnable.
     bool ready;     // Woken, not yet running (directed yield).

@@ -4,7 +4,9 @@
 
 #include "hv/core/api.h"
 #include "hv/core/arch.h"
+#include "hv/core/introspection.h"
 #include "hv/core/requests.h"
+#include "hv/hw/trace.h"
 #include "hv/lib/assert.h"
 #include "hv/lib/errno.h"
 
@@ -110,10 +112,12 @@ static void destroy_vcpu(struct vcpu *vcpu)
 
 static void destroy_vm(struct vm *vm)
 {
+    hw_trace_count("vms_destroyed", 1);
     unlink_vm(vm);
     arch_flush_shadow_all(vm);
     for (u32 i = 0; i < vm->online_vcpus; i++)
         destroy_vcpu(vm->vcpus[i]);
+    introspection_destroy(vm);
     irq_routing_destroy(vm);
     memslots_destroy(vm);
     arch_vm_destroy(vm);
@@ -177,6 +181,7 @@ static struct vcpu *alloc_vcpu(struct vm *vm, u32 id)
     }
     vcpu->id = id;
     vcpu->handle = -1;
+    vcpu->entry_mb = knob(&host->knobs, KNOB_REQ_ENTRY_MB) != 0;
     vcpu->slot_cache_generation = UINT64_MAX;
     waitqueue_init(&vcpu->wq);
     mutex_init(&vcpu->mutex, LOCK_RANK_VCPU);

@@ -17,6 +17,7 @@
 #define HALT_POLL_HOST_DEFAULT UINT64_MAX
 
 struct mmu_vm; // hv/mmu
+struct introspection;
 
 struct vm {
     struct host *host;
@@ -52,6 +53,8 @@ struct vm {
     struct irq_routing_table *irq_routing;
     struct list irq_ack_notifiers; // struct irq_ack_notifier, read under irq_srcu.
     bool irqchip_in_kernel;        // Local APICs at least are in the core (release after the chip is ready).
+
+    struct introspection *introspection; // NULL: no tool was ever there (release).
 
     u64 max_halt_poll_ns; // HV_CAP_HALT_POLL; HALT_POLL_HOST_DEFAULT: the host's knob.
     u32 last_boosted_vcpu;

@@ -56,6 +56,10 @@ void hw_wrgsbase(u64 value);
 u32 hw_in(u16 port, unsigned size_bytes);
 void hw_out(u16 port, unsigned size_bytes, u32 value);
 
+// Full barrier behind a LOCKed operation of the caller's: no instruction, as that was one already
+// (SDM 8.2.3.9). A model of C11's weaker atomics carries a fence out here.
+void hw_mb_after_locked(void);
+
 // --- Cache and TLB control.
 void hw_invlpg(u64 linear);
 void hw_wbinvd(void);

@@ -5,14 +5,15 @@
 
 #include "hv/lib/compiler.h"
 
-// Head and member are the same type; an empty head points at itself.
+// Head and member are the same type; an empty head points at itself. `next` may be looked at without the lock
+// (is anybody there?), so it is stored in one piece.
 struct list {
     struct list *next, *prev;
 };
 
 static inline void list_init(struct list *l)
 {
-    l->next = l;
+    WRITE_ONCE(l->next, l);
     l->prev = l;
 }
 static inline bool list_empty(const struct list *head)
@@ -24,7 +25,7 @@ static inline void list_insert_between(struct list *node, struct list *prev, str
     next->prev = node;
     node->next = next;
     node->prev = prev;
-    prev->next = node;
+    WRITE_ONCE(prev->next, node);
 }
 // Inserts right after / right before `at` (first / last of a list when `at` is its head).
 static inline void list_add(struct list *node, struct list *at)
@@ -38,7 +39,7 @@ static inline void list_add_tail(struct list *node, struct list *at)
 static inline void list_unlink(struct list *node)
 {
     node->next->prev = node->prev;
-    node->prev->next = node->next;
+    WRITE_ONCE(node->prev->next, node->next);
 }
 // Removes and leaves the node an empty list: a second removal is harmless, list_empty(node) tells.
 static inline void list_del(struct list *node)

@@ -4,6 +4,7 @@
 #define HV_LIB_LOCK_RANK_H
 
 #include "hv/core/thread.h"
+#include "hv/hw/note.h"
 
 enum lock_rank {
 #define LOCK_RANK(id, name, about) LOCK_RANK_##id,
@@ -39,7 +40,7 @@ static inline void lock_validate_interrupt_end(struct thread *t, u64 held)
 #else
 static inline void validate_user_return(const struct thread *t)
 {
-    (void)t;
+    hw_note_user_return(&t->preempt_count, &t->srcu_depth);
 }
 static inline u64 lock_validate_interrupt(struct thread *t)
 {
@@ -51,14 +52,33 @@ static inline void lock_validate_interrupt_end(struct thread *t, u64 held)
     (void)t;
     (void)held;
 }
-static inline void lock_validate_acquire(unsigned rank)
-{
-    (void)rank;
-}
-static inline void lock_validate_release(unsigned rank)
-{
-    (void)rank;
-}
 #endif
+
+// Of every lock, around its acquisition; one that was only tried was not wanted. `rank` is the lock's field.
+static inline void lock_wanted(const void *lock, enum hw_note_mode mode, const u8 *rank)
+{
+    hw_note_lock(lock, HW_NOTE_LOCK_WANTED, mode, rank);
+#ifdef HV_VALIDATE
+    lock_validate_acquire(*rank);
+#endif
+}
+static inline void lock_taken(const void *lock, enum hw_note_mode mode, const u8 *rank)
+{
+    hw_note_lock(lock, HW_NOTE_LOCK_TAKEN, mode, rank);
+}
+static inline void lock_tried(const void *lock, enum hw_note_mode mode, const u8 *rank)
+{
+#ifdef HV_VALIDATE
+    lock_validate_acquire(*rank);
+#endif
+    hw_note_lock(lock, HW_NOTE_LOCK_TAKEN, mode, rank);
+}
+static inline void lock_released(const void *lock, enum hw_note_mode mode, const u8 *rank)
+{
+#ifdef HV_VALIDATE
+    lock_validate_release(*rank);
+#endif
+    hw_note_lock(lock, HW_NOTE_LOCK_RELEASED, mode, rank);
+}
 
 #endif

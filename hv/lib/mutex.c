@@ -66,17 +66,18 @@ void mutex_lock(struct mutex *m)
 {
     struct thread *me = current_thread();
     might_sleep();
-    lock_validate_acquire(m->rank);
+    lock_wanted(m, HW_NOTE_EXCLUSIVE, &m->rank);
     HV_ASSERT((READ_ONCE(m->owner) & ~WAITERS) != (u64)me);
     if (unlikely(!swap_owner(m, 0, (u64)me, __ATOMIC_ACQUIRE)))
         mutex_lock_slow(m, me);
+    lock_taken(m, HW_NOTE_EXCLUSIVE, &m->rank);
 }
 
 bool mutex_trylock(struct mutex *m)
 {
     if (!swap_owner(m, 0, (u64)current_thread(), __ATOMIC_ACQUIRE))
         return false;
-    lock_validate_acquire(m->rank);
+    lock_tried(m, HW_NOTE_EXCLUSIVE, &m->rank);
     return true;
 }
 
@@ -84,7 +85,7 @@ void mutex_unlock(struct mutex *m)
 {
     struct thread *me = current_thread();
     HV_ASSERT((READ_ONCE(m->owner) & ~WAITERS) == (u64)me);
-    lock_validate_release(m->rank);
+    lock_released(m, HW_NOTE_EXCLUSIVE, &m->rank);
     if (likely(swap_owner(m, (u64)me, 0, __ATOMIC_RELEASE)))
         return;
     spin_lock(&m->lock);

@@ -29,15 +29,16 @@ static __noinline void read_lock_slow(struct rwlock *l)
 void read_lock(struct rwlock *l)
 {
     preempt_disable();
-    lock_validate_acquire(l->queue.rank);
+    lock_wanted(l, HW_NOTE_SHARED, &l->queue.rank);
     u32 count = __atomic_fetch_add(&l->count, READER, __ATOMIC_ACQUIRE);
     if (unlikely((count & (WRITER | WAITING)) != 0))
         read_lock_slow(l);
+    lock_taken(l, HW_NOTE_SHARED, &l->queue.rank);
 }
 
 void read_unlock(struct rwlock *l)
 {
-    lock_validate_release(l->queue.rank);
+    lock_released(l, HW_NOTE_SHARED, &l->queue.rank);
     __atomic_fetch_sub(&l->count, READER, __ATOMIC_RELEASE);
     preempt_enable();
 }
@@ -64,16 +65,17 @@ static __noinline void write_lock_slow(struct rwlock *l)
 void write_lock(struct rwlock *l)
 {
     preempt_disable();
-    lock_validate_acquire(l->queue.rank);
+    lock_wanted(l, HW_NOTE_EXCLUSIVE, &l->queue.rank);
     if (unlikely(!take_write(l, 0)))
         write_lock_slow(l);
+    lock_taken(l, HW_NOTE_EXCLUSIVE, &l->queue.rank);
 }
 
 bool write_trylock(struct rwlock *l)
 {
     preempt_disable();
     if (take_write(l, 0)) {
-        lock_validate_acquire(l->queue.rank);
+        lock_tried(l, HW_NOTE_EXCLUSIVE, &l->queue.rank);
         return true;
     }
     preempt_enable();
@@ -82,7 +84,7 @@ bool write_trylock(struct rwlock *l)
 
 void write_unlock(struct rwlock *l)
 {
-    lock_validate_release(l->queue.rank);
+    lock_released(l, HW_NOTE_EXCLUSIVE, &l->queue.rank);
     // Not a plain store: a reader may be stepping in and out of the count.
     __atomic_fetch_sub(&l->count, WRITER, __ATOMIC_RELEASE);
     preempt_enable();

@@ -14,7 +14,8 @@ void ticket_lock_slow(struct spinlock *l, u16 ticket)
 bool ticket_trylock(struct spinlock *l)
 {
     // The ticket next in line is the one being served exactly when the lock is free.
-    u16 ticket = READ_ONCE(l->owner);
+    // It is the owner that a release writes: what the last holder stored is seen by who reads it here.
+    u16 ticket = load_acquire(&l->owner);
     return READ_ONCE(l->next) == ticket &&
            __atomic_compare_exchange_n(&l->next, &ticket, (u16)(ticket + 1), false, __ATOMIC_ACQUIRE,
                                        __ATOMIC_RELAXED);
@@ -24,7 +25,7 @@ bool spin_trylock(struct spinlock *l)
 {
     preempt_disable();
     if (ticket_trylock(l)) {
-        lock_validate_acquire(l->rank);
+        lock_tried(l, HW_NOTE_EXCLUSIVE, &l->rank);
         return true;
     }
     preempt_enable();

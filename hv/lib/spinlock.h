@@ -38,12 +38,13 @@ static inline void ticket_unlock(struct spinlock *l)
 // Without touching the preempt count; the caller has disabled preemption or interrupts.
 static inline void raw_spin_lock(struct spinlock *l)
 {
-    lock_validate_acquire(l->rank);
+    lock_wanted(l, HW_NOTE_EXCLUSIVE, &l->rank);
     ticket_lock(l);
+    lock_taken(l, HW_NOTE_EXCLUSIVE, &l->rank);
 }
 static inline void raw_spin_unlock(struct spinlock *l)
 {
-    lock_validate_release(l->rank);
+    lock_released(l, HW_NOTE_EXCLUSIVE, &l->rank);
     ticket_unlock(l);
 }
 static inline void spin_lock(struct spinlock *l)

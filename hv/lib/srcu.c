@@ -35,6 +35,7 @@ u32 srcu_read_lock(struct srcu *s)
     struct thread *t = current_thread();
     u32 index = READ_ONCE(s->index) & 1;
     __atomic_fetch_add(&s->counts[t->cpu->id].lock[index], 1, __ATOMIC_SEQ_CST);
+    hw_note_srcu(s, HW_NOTE_SRCU_BEGIN, index);
     t->srcu_depth++;
     return index;
 }
@@ -42,6 +43,7 @@ u32 srcu_read_lock(struct srcu *s)
 void srcu_read_unlock(struct srcu *s, u32 index)
 {
     struct thread *t = current_thread();
+    hw_note_srcu(s, HW_NOTE_SRCU_END, index);
     t->srcu_depth--;
     __atomic_fetch_add(&s->counts[t->cpu->id].unlock[index], 1, __ATOMIC_SEQ_CST);
 }
@@ -82,6 +84,7 @@ static void wait_for_readers(struct srcu *s, u32 index)
 void synchronize_srcu(struct srcu *s)
 {
     might_sleep();
+    hw_note_srcu(s, HW_NOTE_SRCU_SYNC, 0);
     hw_trace_span_begin(SPAN_SRCU_SYNC);
     mutex_lock(&s->mutex);
     smp_mb();

@@ -4,6 +4,7 @@
 #ifndef HV_LIB_SRCU_H
 #define HV_LIB_SRCU_H
 
+#include "hv/hw/cpu.h"
 #include "hv/lib/mutex.h"
 
 struct srcu_counts {
@@ -25,10 +26,10 @@ void srcu_destroy(struct srcu *s, struct host *host);
 // Begins a read section; may sleep inside, may nest. The value returned goes to the unlock.
 u32 srcu_read_lock(struct srcu *s);
 void srcu_read_unlock(struct srcu *s, u32 index);
-// A full barrier by itself on x86, where the count is a LOCK-prefixed operation.
+// A full barrier by itself on x86, where the count is a LOCK-prefixed operation; not by C11's rules.
 static inline void smp_mb_after_srcu_read_unlock(void)
 {
-    __atomic_signal_fence(__ATOMIC_SEQ_CST);
+    hw_mb_after_locked();
 }
 // Returns after every section that began before the call has ended; sleeps. What the caller stored before is
 // seen by sections that begin after it.

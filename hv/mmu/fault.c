@@ -67,7 +67,7 @@ bool mmu_is_stale(const struct vm *vm, const struct page_fault *f)
 static enum fault_result map_mmio(struct x86_vcpu *v, gfn_t gfn)
 {
     struct vm *vm = v->vcpu.vm;
-    u64 generation = vm_memslots(vm, arch_vcpu_address_space(&v->vcpu))->generation;
+    u64 generation = READ_ONCE(vm_memslots(vm, arch_vcpu_address_space(&v->vcpu))->generation);
 
     v->mmio_gfn = gfn;
     v->mmio_generation = generation;
@@ -196,7 +196,7 @@ bool mmu_is_mmio(struct x86_vcpu *v, gpa_t a)
 {
     struct vm *vm = v->vcpu.vm;
     gfn_t gfn = a.v >> PAGE_SHIFT;
-    u64 generation = vm_memslots(vm, arch_vcpu_address_space(&v->vcpu))->generation;
+    u64 generation = READ_ONCE(vm_memslots(vm, arch_vcpu_address_space(&v->vcpu))->generation);
     unsigned level;
 
     if (v->mmio_gfn == gfn && v->mmio_generation == generation)

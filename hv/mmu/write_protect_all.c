@@ -104,7 +104,7 @@ bool mmu_write_protect_all(struct vm *vm)
     // Nothing was written since the last time: everything is protected still.
     if (vm->mmu->wp_gen != 0 && bitmap_find_set(root->pw_bitmap, PT64_ENTRIES, 0) == PT64_ENTRIES)
         return false;
-    vm->mmu->wp_gen++;
+    WRITE_ONCE(vm->mmu->wp_gen, vm->mmu->wp_gen + 1);
     hw_trace_count("spte_wp", protect_table(vm, vm->mmu->root));
     return true;
 }
@@ -128,7 +128,7 @@ static unsigned protected_level(const struct vm *vm, gfn_t gfn)
 
 bool mmu_must_push_down(const struct vm *vm, gfn_t gfn)
 {
-    return vm->mmu->wp_gen != 0 && protected_level(vm, gfn) != 0;
+    return READ_ONCE(vm->mmu->wp_gen) != 0 && protected_level(vm, gfn) != 0;
 }
 
 void mmu_push_down(struct vm *vm, gfn_t gfn)

@@ -74,10 +74,7 @@ s64 arch_vm_ioctl(struct vm *vm, u32 cmd, u64 arg)
 }
 s64 arch_vcpu_ioctl(struct vcpu *vcpu, u32 cmd, u64 arg)
 {
-    (void)vcpu;
-    (void)cmd;
-    (void)arg;
-    return -ENOTTY;
+    return fake_arch.vcpu_ioctl != NULL ? fake_arch.vcpu_ioctl(vcpu, cmd, arg) : -ENOTTY;
 }
 s64 arch_vcpu_async_ioctl(struct vcpu *vcpu, u32 cmd, u64 arg)
 {
@@ -169,6 +166,10 @@ int arch_vcpu_handle_requests(struct vcpu *vcpu)
     u64 seen = READ_ONCE(vcpu->requests) & ~core;
     __atomic_fetch_and(&vcpu->requests, ~seen, __ATOMIC_SEQ_CST);
     return 1;
+}
+bool arch_vcpu_accept_events(struct vcpu *vcpu)
+{
+    return fake_arch.accept_events == NULL || fake_arch.accept_events(vcpu);
 }
 int arch_vcpu_inject_pending(struct vcpu *vcpu, bool *immediate_exit)
 {

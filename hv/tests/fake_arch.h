@@ -18,7 +18,9 @@ struct fake_arch {
     enum exit_fastpath (*enter)(struct vcpu *vcpu, bool immediate_exit);
     int (*handle_exit)(struct vcpu *vcpu);
     int (*handle_requests)(struct vcpu *vcpu);
+    bool (*accept_events)(struct vcpu *vcpu);
     int (*inject)(struct vcpu *vcpu, bool *immediate_exit);
+    s64 (*vcpu_ioctl)(struct vcpu *vcpu, u32 cmd, u64 arg);
     int (*prepare_memslot)(struct vm *vm, const struct memslot *old, struct memslot *new,
                            enum memslot_change change);
     void (*flush_memslot)(struct vm *vm, const struct memslot *slot);

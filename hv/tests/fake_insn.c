@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // The fake's instructions: MSRs, the x2APIC's command register, VMX, and the tracepoint port.
 #include "hv/hw/fpu.h"
+#include "hv/hw/note.h"
 #include "hv/hw/setup.h"
 #include "hv/tests/fake_state.h"
 #include <assert.h>
@@ -277,6 +278,7 @@ bool hw_irqs_enabled(void)
     fake_point(1);
     return fake.cpu->irqs;
 }
+void hw_mb_after_locked(void) {}
 void hw_pause(void)
 {
     fake_point(10);
@@ -492,6 +494,31 @@ void hw_trace_span_begin(u32 span)
 void hw_trace_span_end(u32 span)
 {
     hw_trace(TP_SPAN_END, span, 0, 0, 0, 0, 0);
+}
+// The fake validates nothing by notes.
+void hw_note_alloc(const void *p, u64 bytes, u64 room_bytes)
+{
+    (void)p, (void)bytes, (void)room_bytes;
+}
+void hw_note_free(const void *p, u64 room_bytes)
+{
+    (void)p, (void)room_bytes;
+}
+void hw_note_pages(const void *p, u64 bytes, u32 owner, bool content)
+{
+    (void)p, (void)bytes, (void)owner, (void)content;
+}
+void hw_note_lock(const void *lock, enum hw_note_lock what, enum hw_note_mode mode, const u8 *rank)
+{
+    (void)lock, (void)what, (void)mode, (void)rank;
+}
+void hw_note_srcu(const void *srcu, enum hw_note_srcu what, u32 index)
+{
+    (void)srcu, (void)what, (void)index;
+}
+void hw_note_user_return(const u32 *preempt_count, const u32 *srcu_depth)
+{
+    (void)preempt_count, (void)srcu_depth;
 }
 void hw_trace_count(const char *name, u64 n)
 {

@@ -142,6 +142,11 @@ int arch_vcpu_handle_requests(struct vcpu *vcpu)
     (void)vcpu;
     return 0;
 }
+bool arch_vcpu_accept_events(struct vcpu *vcpu)
+{
+    (void)vcpu;
+    return true;
+}
 int arch_vcpu_inject_pending(struct vcpu *vcpu, bool *immediate_exit)
 {
     (void)vcpu;

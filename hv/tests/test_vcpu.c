@@ -301,6 +301,34 @@ TEST(HvRun, OneThreadAtATimeAndSignalsEndIt)
         run_with(2, seed, NULL, busy_body);
 }
 
+// An INIT that is left behind with its request after the look for INITs is found by the next look: so the
+// request must have been taken before. And a vCPU that takes one does not enter.
+static u32 looks;
+static bool take_init(struct vcpu *vcpu)
+{
+    EXPECT_FALSE(test_request(REQ_EVENT, vcpu));
+    return ++looks != 1;
+}
+static void init_body(void *arg)
+{
+    (void)arg;
+    make_vm(1);
+    looks = 0;
+    fake_arch.enter = guest_short;
+    fake_arch.handle_exit = exit_to_user;
+    fake_arch.accept_events = take_init;
+    make_request(REQ_EVENT, vcpus[0]);
+    EXPECT_EQ(vcpu_ioctl_run(vcpus[0]), 0); // As the fake one runs all the same, at the second try.
+    EXPECT_EQ(looks, 1);
+    EXPECT_EQ(((struct fake_vcpu *)vcpus[0])->injections, 0);
+    vm_put(vm);
+}
+
+TEST(HvRun, InitIsLookedForAfterItsRequestWasTaken)
+{
+    run_with(1, 0, NULL, init_body);
+}
+
 static void dead_body(void *arg)
 {
     (void)arg;

@@ -193,7 +193,25 @@ static s64 do_burn_cpu(struct vmm_vm *vm, const u64 *args)
     struct burn *b = vmm_alloc(vm->vmm, sizeof *b);
 
     b->until_ns = hv_clock_ns() + args[1];
-    return hv_thread_create(burn_thread, b, (u32)args[0], HV_PRIO_NORMAL);
+    return hv_thread_create(burn_thread, b, (u32)args[0], args[2] ? HV_PRIO_URGENT : HV_PRIO_NORMAL);
+}
+
+static s64 do_leave_smm(struct vmm_vm *vm, const u64 *args)
+{
+    struct vmm_vcpu *vcpu = vcpu_of(vm, args[0]);
+
+    return vcpu ? hv_ioctl(vcpu->handle, HV_LEAVE_SMM, args[1]) : -VMM_EINVAL;
+}
+
+static s64 do_introspect(struct vmm_vm *vm, const u64 *args)
+{
+    return vmm_introspect(vm, (u32)args[0]);
+}
+
+static s64 do_kill(struct vmm_vm *vm, const u64 *args)
+{
+    (void)args;
+    return vmm_kill(vm);
 }
 
 static s64 do_migrate(struct vmm_vm *vm, const u64 *args)
@@ -257,6 +275,9 @@ static const action_fn handlers[VMM_OP_COUNT] = {
     [VMM_RESUME_VCPU] = do_resume_vcpu,
     [VMM_KICK_VCPU] = do_kick_vcpu,
     [VMM_BURN_CPU] = do_burn_cpu,
+    [VMM_LEAVE_SMM] = do_leave_smm,
+    [VMM_INTROSPECT] = do_introspect,
+    [VMM_KILL] = do_kill,
     [VMM_MIGRATE] = do_migrate,
     [VMM_MIGRATE_CANCEL] = do_migrate_cancel,
     [VMM_LINK_DOWN] = do_link_down,

@@ -380,7 +380,8 @@ static void on_answer(struct vmm_vm *vm, const struct migration_message *in)
         __atomic_fetch_sub(&vm->vmm->vcpus_left, living_vcpus(vm), __ATOMIC_ACQ_REL);
         __atomic_store_n(&m->here, 0, __ATOMIC_RELEASE);
     }
-    m->answer = (u32)in->args[0];
+    // The answer before was read before its sender was asked again: over the wire, which no fence sees.
+    __atomic_store_n(&m->answer, (u32)in->args[0], __ATOMIC_RELAXED);
     __atomic_store_n(&m->answer_type, in->type, __ATOMIC_RELEASE);
     migration_wake(vm);
 }

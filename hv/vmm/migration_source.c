@@ -38,9 +38,10 @@ static bool wait_answer(struct vmm_vm *vm, bool may_cancel, u32 *type, u32 *answ
         u32 seen = __atomic_load_n(&m->wakeups, __ATOMIC_ACQUIRE);
 
         *type = __atomic_exchange_n(&m->answer_type, MIGRATION_NO_ANSWER, __ATOMIC_ACQ_REL);
-        *answer = m->answer;
-        if (*type != MIGRATION_NO_ANSWER)
+        if (*type != MIGRATION_NO_ANSWER) {
+            *answer = __atomic_load_n(&m->answer, __ATOMIC_RELAXED);
             return true;
+        }
         if (__atomic_load_n(&m->lost, __ATOMIC_ACQUIRE) ||
             (may_cancel && __atomic_load_n(&m->cancel, __ATOMIC_ACQUIRE)))
             return false;

@@ -374,7 +374,8 @@ u32 migration_check(struct vmm_vm *vm, const struct migration_shape *shape)
 {
     struct hv_cpuid2 *have = vm->migration->cpuid;
 
-    if (vm->migration->here || vm->migration->phase != MIGRATION_IDLE)
+    if (__atomic_load_n(&vm->migration->here, __ATOMIC_ACQUIRE) ||
+        __atomic_load_n(&vm->migration->phase, __ATOMIC_ACQUIRE) != MIGRATION_IDLE)
         return MIGRATION_BUSY;
     if (shape->vcpu_count != vm->config->vcpu_count || shape->device_count != vm->config->device_count ||
         shape->flags != (vm->config->flags & ~VMM_VM_INCOMING) || shape->slot_count > VMM_SLOTS_MAX ||

@@ -177,6 +177,11 @@ void vmm_vcpu_thread(void *arg)
         __atomic_add_fetch(&vcpu->running, 1, __ATOMIC_SEQ_CST); // Before the look: or the waiter sees it.
         if (__atomic_load_n(&vcpu->vm->kicking, __ATOMIC_ACQUIRE))
             hv_futex_wake(&vcpu->running, UINT32_MAX);
+        if (__atomic_load_n(&vcpu->vm->killed, __ATOMIC_ACQUIRE)) {
+            __atomic_store_n(&vcpu->gone, 1, __ATOMIC_RELEASE);
+            hv_futex_wake(&vcpu->gone, 1);
+            hv_exit();
+        }
         // Busy: another thread of ours prefaults this vCPU's memory right now.
         if (vcpu->result == -VMM_EINTR || vcpu->result == -VMM_EAGAIN || vcpu->result == -VMM_EBUSY)
             continue;

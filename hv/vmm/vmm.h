@@ -37,6 +37,7 @@ struct vmm_vcpu {
     u32 parked;  // 1: its thread waits, nothing is half done. A futex.
     u64 throttle_ns; // How long VMM_PAUSED_THROTTLED lets it sleep.
     s64 result;      // Of its last RUN.
+    u32 gone;        // 1: killed, its thread is about to end. A futex.
 };
 
 // What the VMM knows of a memory slot: to move and discard its backing.
@@ -76,6 +77,8 @@ struct vmm_vm {
     struct vmm_lock balloon_lock;
     struct vmm_pc_device *pc; // hv/vmm/pc.h; NULL: without VMM_VM_PC.
     u32 ended;                // vmm_guest_end() was called.
+    u32 killed;               // vmm_kill() was: vCPUs' threads end.
+    struct vmm_tool *tool;    // hv/vmm/introspect.c; NULL: nobody introspects it.
 };
 
 struct vmm {
@@ -90,6 +93,10 @@ struct vmm {
 
 // Zeroed memory of the process, 64-byte aligned; never freed. Panics when the block is used up.
 void *vmm_alloc(struct vmm *vmm, u64 bytes);
+// A tool introspects the VM from now on, on that CPU. The API's result.
+s64 vmm_introspect(struct vmm_vm *vm, u32 cpu);
+// Ends the VM's threads, whatever they do, and closes its handles. Returns when all of it is gone.
+s64 vmm_kill(struct vmm_vm *vm);
 // A broken expectation about the core: ends the simulation.
 void vmm_check(bool ok, const char *what);
 // The same for a call that returned an error number, which stands where the line would.

@@ -35,7 +35,7 @@ void apicv_reset(struct x86_vcpu *v)
     for (unsigned w = 0; w < 4; w++)
         __atomic_store_n(&v->pi_desc->pir[w], 0, __ATOMIC_RELAXED);
     __atomic_fetch_and(&v->pi_desc->control, ~POSTED_ON, __ATOMIC_RELAXED);
-    v->apicv_active = wanted(v);
+    WRITE_ONCE(v->apicv_active, wanted(v));
     make_request(REQ_APICV_UPDATE, &v->vcpu);
 }
 
@@ -43,7 +43,7 @@ void apicv_reset(struct x86_vcpu *v)
 
 static bool usable_descriptor(const struct x86_vcpu *v)
 {
-    return v->apicv_active && x86_host(v->vcpu.vm->host)->caps.posted_interrupts;
+    return READ_ONCE(v->apicv_active) && x86_host(v->vcpu.vm->host)->caps.posted_interrupts;
 }
 
 bool apicv_post(struct x86_vcpu *v, u8 vector)
@@ -212,7 +212,7 @@ void apicv_update(struct x86_vcpu *v)
     bool active = wanted(v);
     if (v->apicv_active && !active)
         take_posted(v); // What was posted is injected from IRR from now on.
-    v->apicv_active = active;
+    WRITE_ONCE(v->apicv_active, active);
     if (v->in_guest_mode) {
         v->apic->deferred |= LAPIC_DEFER_UPDATE;
         return;

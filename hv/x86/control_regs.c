@@ -97,6 +97,9 @@ int vcpu_set_cr0(struct x86_vcpu *v, u64 cr0)
         if (!(vcpu_cr4(v) & X86_CR4_PAE) || (vcpu_segment_ar(v, SEG_CS) & AR_L))
             return 1;
     }
+    if (unlikely(nested_vmx_on(v)) &&
+        (cr0 & x86_host_of(v)->caps.cr0_fixed0) != x86_host_of(v)->caps.cr0_fixed0)
+        return 1; // SDM 23.8.
     if (!(cr0 & X86_CR0_PG) && ((vcpu_cr4(v) & X86_CR4_PCIDE) || vcpu_64bit(v)))
         return 1;
     if (((old ^ cr0) & (X86_CR0_PG | X86_CR0_CD | X86_CR0_NW)) &&

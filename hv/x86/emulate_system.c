@@ -359,17 +359,18 @@ bool emu_string_io(struct x86_vcpu *v)
     const struct decoded *d = &v->emu.d;
     bool in = d->op == INSN_INS;
     const struct operand *memory = in ? &d->a : &d->b;
-    u16 port = (u16)emu_reg(v, GPR_RDX);
-    u64 linear;
+    struct pio_string s = {.port = (u16)emu_reg(v, GPR_RDX),
+                           .bytes = memory->bytes,
+                           .in = in,
+                           .rep = d->rep || d->repne,
+                           .address_bytes = d->address_bytes};
+    u64 element = 0;
 
-    if (!emu_io_allowed(v, port, memory->bytes) ||
-        !emu_operand_linear(v, memory, in ? PFERR_WRITE : 0, &linear))
+    if (!emu_io_allowed(v, s.port, memory->bytes) ||
+        !emu_operand_linear(v, memory, in ? PFERR_WRITE : 0, &s.linear))
         return false;
     vcpu_set_insn_len(v, d->length);
-    return emu_result(v, pio_string(v, &(struct pio_string){.port = port,
-                                                            .bytes = memory->bytes,
-                                                            .in = in,
-                                                            .rep = d->rep || d->repne,
-                                                            .address_bytes = d->address_bytes,
-                                                            .linear = linear}));
+    if (in || v->emu.stream || (s.rep && (emu_reg(v, GPR_RCX) & size_mask(d->address_bytes)) == 0))
+        return emu_result(v, pio_string(v, &s));
+    return emu_read(v, s.linear, &element, memory->bytes, 0) && emu_result(v, pio_string_put(v, &s, element));
 }

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // Exits of single instructions (SDM 25.1).
+#include "hv/core/introspection.h"
 #include "hv/core/vm.h"
 #include "hv/mmu/mmu.h"
 #include "hv/x86/cpuid.h"
@@ -149,6 +150,10 @@ int handle_msr_write(struct x86_vcpu *v)
 {
     u32 msr = (u32)v->gprs.r[GPR_RCX];
     u64 value = vcpu_edx_eax(v);
+    int told = introspection_event(&v->vcpu, HV_KVMI_EVENT_MSR, msr, value);
+
+    if (unlikely(told < 0))
+        return told; // Not done: the instruction is executed again if the vCPU ever is.
     int fault = msr_write(v, msr, value, false);
 
     hw_trace(TP_KVM_MSR, 1, msr, value, (u64)fault, 0, 0);

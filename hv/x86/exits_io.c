@@ -200,26 +200,31 @@ static int string_in(struct x86_vcpu *v, u64 count, bool down)
     return to_user_space(v, complete_string_in);
 }
 
-static int string_out(struct x86_vcpu *v)
+// The element is where user space finds it.
+static int put_element(struct x86_vcpu *v)
 {
-    u8 *data = io_data(v);
-
-    v->pio_count = 1; // Each write may have side effects.
-    switch (guest_read_linear(v, v->pio_linear, data, v->pio_size)) {
-    case GUEST_ACCESS_DONE:
-        break;
-    case GUEST_ACCESS_FAULT:
-        return 1;
-    case GUEST_ACCESS_NO_MEMORY:
-        return internal_error(v, HV_INTERNAL_ERROR_EMULATION, 2, v->pio_linear, v->pio_count, 0);
-    }
-    trace_pio(v, data);
-    if (in_core(v, data))
+    trace_pio(v, io_data(v));
+    if (in_core(v, io_data(v)))
         return finish_string(v);
     return to_user_space(v, finish_string);
 }
 
-int pio_string(struct x86_vcpu *v, const struct pio_string *s)
+static int string_out(struct x86_vcpu *v)
+{
+    switch (guest_read_linear(v, v->pio_linear, io_data(v), v->pio_size)) {
+    case GUEST_ACCESS_DONE:
+        return put_element(v);
+    case GUEST_ACCESS_FAULT:
+        return 1;
+    case GUEST_ACCESS_NO_MEMORY:
+        break;
+    }
+    if (hw_guest_is_stream())
+        return internal_error(v, HV_INTERNAL_ERROR_EMULATION, 2, v->pio_linear, v->pio_count, 0);
+    return emulate_instruction(v); // A device's memory: whose read may be user space's.
+}
+
+static void set_string(struct x86_vcpu *v, const struct pio_string *s)
 {
     v->pio_port = s->port;
     v->pio_size = s->bytes;
@@ -227,6 +232,19 @@ int pio_string(struct x86_vcpu *v, const struct pio_string *s)
     v->pio_rep = s->rep;
     v->pio_linear = s->linear;
     v->pio_address_mask = size_mask(s->address_bytes);
+    v->pio_count = 1; // Of OUTS always: each write may have side effects.
+}
+
+int pio_string_put(struct x86_vcpu *v, const struct pio_string *s, u64 element)
+{
+    set_string(v, s);
+    memcpy(io_data(v), &element, s->bytes);
+    return put_element(v);
+}
+
+int pio_string(struct x86_vcpu *v, const struct pio_string *s)
+{
+    set_string(v, s);
     u64 count = s->rep ? v->gprs.r[GPR_RCX] & v->pio_address_mask : 1;
 
     if (count == 0)

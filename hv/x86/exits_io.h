@@ -18,5 +18,7 @@ struct pio_string {
 };
 // INS or OUTS: some elements of it, then the guest executes it again for the rest.
 int pio_string(struct x86_vcpu *v, const struct pio_string *s);
+// One element of OUTS, which was read already; RCX, if it counts, is not 0.
+int pio_string_put(struct x86_vcpu *v, const struct pio_string *s, u64 element);
 
 #endif

@@ -97,11 +97,13 @@ u64 guest_operand_linear(struct x86_vcpu *v, u32 info)
     return segment == SEG_FS || segment == SEG_GS ? address + vcpu_segment_base(v, segment) : address;
 }
 
-static bool good_operand(struct x86_vcpu *v, u64 linear)
+// SDM vol. 1 3.3.7.1.
+static bool good_operand(struct x86_vcpu *v, u32 info, u64 linear)
 {
     if (!vcpu_64bit(v) || is_canonical(linear))
         return true;
-    inject_gp(v, 0);
+    queue_exception_e(v, (info & INSN_INFO_SEG_MASK) >> INSN_INFO_SEG_SHIFT == SEG_SS ? SS_VECTOR : GP_VECTOR,
+                      0);
     return false;
 }
 
@@ -110,7 +112,7 @@ bool guest_read_operand(struct x86_vcpu *v, u32 info, void *to, unsigned bytes)
 {
     u64 linear = guest_operand_linear(v, info);
 
-    if (!good_operand(v, linear))
+    if (!good_operand(v, info, linear))
         return false;
     switch (guest_read_linear(v, linear, to, bytes)) {
     case GUEST_ACCESS_DONE:
@@ -129,5 +131,5 @@ bool guest_write_operand(struct x86_vcpu *v, u32 info, const void *from, unsigne
 {
     u64 linear = guest_operand_linear(v, info);
 
-    return good_operand(v, linear) && guest_write_linear(v, linear, from, bytes) != GUEST_ACCESS_FAULT;
+    return good_operand(v, info, linear) && guest_write_linear(v, linear, from, bytes) != GUEST_ACCESS_FAULT;
 }

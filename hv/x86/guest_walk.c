@@ -203,7 +203,9 @@ bool guest_load_pdptrs(struct x86_vcpu *v, u64 cr3)
 {
     u64 pdpte[4], reserved = PDPTE_RESERVED_LOW | ~((1ull << v->maxphyaddr) - 1);
 
-    if (vm_read_guest(v->vcpu.vm, gpa(cr3 & X86_CR3_PAE_ADDR_MASK), pdpte, sizeof(pdpte)) != 0)
+    u64 at = cr3 & X86_CR3_PAE_ADDR_MASK;
+
+    if (!to_l1(v, EPT_READ, &at) || vm_read_guest(v->vcpu.vm, gpa(at), pdpte, sizeof(pdpte)) != 0)
         return false;
     for (unsigned i = 0; i < 4; i++)
         if ((pdpte[i] & X86_PTE_P) && (pdpte[i] & reserved))

@@ -10,6 +10,7 @@
 #include "hv/x86/lapic.h"
 #include "hv/x86/msr.h"
 #include "hv/x86/regs.h"
+#include "hv/x86/smm.h"
 #include "hv/x86/state.h"
 #include "spec/cpuid.h"
 
@@ -304,6 +305,15 @@ static s64 prefault(struct x86_vcpu *v, u64 arg)
         return copy_from_user(user(), &in, arg, sizeof(in)) ? -EFAULT : (call);                              \
     } while (0)
 
+static s64 leave_smm(struct x86_vcpu *v, u64 smbase)
+{
+    u32 index = srcu_read_lock(&v->vcpu.vm->srcu);
+    int result = smm_leave(v, smbase);
+
+    srcu_read_unlock(&v->vcpu.vm->srcu, index);
+    return result;
+}
+
 static s64 lapic_ioctl(struct x86_vcpu *v, u32 cmd, u64 arg)
 {
     if (v->apic == NULL)
@@ -373,6 +383,8 @@ s64 arch_vcpu_ioctl(struct vcpu *vcpu, u32 cmd, u64 arg)
         GET(struct hv_xcrs, fpu_get_xcrs(v, &out));
     case HV_SET_XCRS:
         SET(struct hv_xcrs, fpu_set_xcrs(v, &in));
+    case HV_LEAVE_SMM:
+        return leave_smm(v, arg);
     default:
         return -ENOTTY;
     }

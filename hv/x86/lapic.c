@@ -4,6 +4,7 @@
 
 #include "hv/lib/string.h"
 #include "hv/x86/apicv.h"
+#include "hv/x86/nested.h"
 #include "hv/x86/regs.h"
 #include "spec/cpuid.h"
 
@@ -193,15 +194,36 @@ int lapic_set_state(struct x86_vcpu *v, const struct hv_lapic_state *in)
 
 bool lapic_has_events(struct x86_vcpu *v)
 {
-    return v->apic != NULL && READ_ONCE(v->apic->pending_events) != 0;
+    u32 events = v->apic != NULL ? READ_ONCE(v->apic->pending_events) : 0;
+
+    if (likely(events == 0))
+        return false;
+    return (nested_blocks_init(v) ? events & ~LAPIC_EVENT_INIT : events) != 0;
 }
 
-int lapic_accept_events(struct x86_vcpu *v)
+bool lapic_init_pending(const struct x86_vcpu *v)
+{
+    return v->apic != NULL && (READ_ONCE(v->apic->pending_events) & LAPIC_EVENT_INIT) != 0;
+}
+
+bool lapic_take_event(struct x86_vcpu *v, u32 event)
+{
+    return v->apic != NULL &&
+           (__atomic_fetch_and(&v->apic->pending_events, ~event, __ATOMIC_SEQ_CST) & event) != 0;
+}
+
+void lapic_accept_events(struct x86_vcpu *v)
 {
     struct lapic *a = v->apic;
 
     if (!lapic_has_events(v))
-        return 0;
+        return;
+    if (unlikely(v->in_guest_mode)) // Exits of L2, if anything: nested_check_events().
+        return;
+    if (unlikely(nested_blocks_init(v))) { // SDM 23.8: INIT waits for VMXOFF, a SIPI is lost.
+        (void)lapic_take_event(v, LAPIC_EVENT_SIPI);
+        return;
+    }
     u32 events = __atomic_exchange_n(&a->pending_events, 0, __ATOMIC_SEQ_CST);
     if (events & LAPIC_EVENT_INIT) {
         arch_vcpu_reset(&v->vcpu, true);
@@ -210,8 +232,7 @@ int lapic_accept_events(struct x86_vcpu *v)
     }
     // SDM 10.6.1: a SIPI is taken only while waiting for one.
     if ((events & LAPIC_EVENT_SIPI) && v->vcpu.mp_state == MP_STATE_INIT_RECEIVED) {
-        vcpu_deliver_sipi(v, a->sipi_vector);
+        vcpu_deliver_sipi(v, READ_ONCE(a->sipi_vector));
         v->vcpu.mp_state = MP_STATE_RUNNABLE;
     }
-    return 0;
 }

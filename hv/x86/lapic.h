@@ -46,9 +46,16 @@ void lapic_set_cr8(struct x86_vcpu *v, u64 cr8);
 // TPR_THRESHOLD if it changed. Before entry, without virtual-interrupt delivery.
 void lapic_update_cr8_intercept(struct x86_vcpu *v);
 
-// Pending INIT or SIPI (any context), and taking them: 0, resets or starts the vCPU, mp_state included.
+#define LAPIC_EVENT_INIT 1u
+#define LAPIC_EVENT_SIPI 2u
+// Pending INIT or SIPI that it does not hold back (any context), and taking them: resets or starts the vCPU,
+// mp_state included. In L2 they are exits, which nested_check_events() makes. vCPU.
 bool lapic_has_events(struct x86_vcpu *v);
-int lapic_accept_events(struct x86_vcpu *v);
+void lapic_accept_events(struct x86_vcpu *v);
+// Held back or not.
+bool lapic_init_pending(const struct x86_vcpu *v);
+// Was LAPIC_EVENT_INIT or LAPIC_EVENT_SIPI pending? It no longer is.
+bool lapic_take_event(struct x86_vcpu *v, u32 event);
 
 // --- Registers. vCPU. 0, or 1: #GP.
 

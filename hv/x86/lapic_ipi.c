@@ -42,11 +42,12 @@ static int accept_fixed(struct lapic *a, const struct apic_interrupt *irq)
     return 1;
 }
 
-static void accept_event(struct lapic *a, u32 event)
+// The vCPU is to look at pending_events.
+static int events_accepted(struct lapic *a)
 {
-    __atomic_fetch_or(&a->pending_events, event, __ATOMIC_SEQ_CST);
-    make_request(REQ_EVENT, &a->v->vcpu);
+    make_request_for_data(REQ_EVENT, &a->v->vcpu);
     vcpu_kick(&a->v->vcpu);
+    return 1;
 }
 
 int lapic_accept(struct lapic *a, const struct apic_interrupt *irq)
@@ -63,13 +64,12 @@ int lapic_accept(struct lapic *a, const struct apic_interrupt *irq)
         if (irq->level && !irq->assert)
             return 0;
         // A new INIT forgets the SIPI before it.
-        __atomic_store_n(&a->pending_events, 0, __ATOMIC_RELAXED);
-        accept_event(a, LAPIC_EVENT_INIT);
-        return 1;
+        WRITE_ONCE(a->pending_events, LAPIC_EVENT_INIT);
+        return events_accepted(a);
     case APIC_DM_STARTUP:
-        a->sipi_vector = irq->vector;
-        accept_event(a, LAPIC_EVENT_SIPI);
-        return 1;
+        WRITE_ONCE(a->sipi_vector, irq->vector);
+        __atomic_fetch_or(&a->pending_events, LAPIC_EVENT_SIPI, __ATOMIC_RELEASE);
+        return events_accepted(a);
     case APIC_DM_SMI:
         hw_trace(TP_NOT_MODELLED, APIC_DM_SMI, irq->vector, a->v->vcpu.id, 0, 0, 0);
         return 0;

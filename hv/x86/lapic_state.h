@@ -17,10 +17,6 @@
 // In order of rising capability; IA32_APIC_BASE's EN and EXTD.
 enum lapic_mode { LAPIC_DISABLED, LAPIC_XAPIC, LAPIC_X2APIC };
 
-// Bits of lapic.pending_events.
-#define LAPIC_EVENT_INIT 1u
-#define LAPIC_EVENT_SIPI 2u
-
 // Bits of lapic.deferred: writes to vmcs01 that wait until L2 has exited to L1.
 #define LAPIC_DEFER_UPDATE 1u
 #define LAPIC_DEFER_EOI_MAP 2u

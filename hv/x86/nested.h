@@ -32,7 +32,9 @@ u32 nested_shadow_controls(const struct x86_vcpu *v);
 bool nested_intercepts_interrupts(const struct x86_vcpu *v);
 // Is the guest in VMX root operation or beyond? CR4.VMXE may then not be cleared (SDM 23.8).
 bool nested_vmx_on(const struct x86_vcpu *v);
-// INIT: VMX operation ends (L1 in root operation blocks INIT, which the core does not deliver then).
+// Is INIT held back? In root operation, until VMXOFF (SDM 23.8). vCPU.
+bool nested_blocks_init(const struct x86_vcpu *v);
+// A reset of the vCPU: VMX operation ends.
 void nested_reset(struct x86_vcpu *v);
 
 #endif

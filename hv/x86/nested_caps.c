@@ -97,7 +97,7 @@ int nested_msr_read(const struct x86_vcpu *v, u32 msr, u64 *value)
                  VMX_BASIC_TRUE_CTLS | (caps->basic & VMX_BASIC_INS_OUTS);
         return 0;
     case MSR_IA32_VMX_MISC:
-        *value = (caps->misc & VMX_MISC_CR3_TARGETS_MASK) | VMX_MISC_STORE_LMA;
+        *value = (caps->misc & (VMX_MISC_CR3_TARGETS_MASK | VMX_MISC_ACTIVITY_HLT)) | VMX_MISC_STORE_LMA;
         return 0;
     case MSR_IA32_VMX_CR0_FIXED0:
         *value = caps->cr0_fixed0;

@@ -70,7 +70,7 @@ static bool event_injection(const struct vmcs12 *c)
 {
     u32 info = (u32)F(VM_ENTRY_INTR_INFO_FIELD), type = info & INTR_INFO_TYPE_MASK,
         vector = info & INTR_INFO_VECTOR_MASK;
-    bool code = (info & INTR_INFO_DELIVER_CODE) != 0, protected_mode = (F(GUEST_CR0) & X86_CR0_PE) != 0;
+    bool code = (info & INTR_INFO_DELIVER_CODE) != 0;
     bool has_code =
         type == INTR_TYPE_HARD_EXCEPTION && vector < 32 && ((X86_VECTORS_WITH_ERROR_CODE >> vector) & 1);
     bool software = type == INTR_TYPE_SOFT_INTERRUPT || type == INTR_TYPE_SOFT_EXCEPTION ||
@@ -82,8 +82,7 @@ static bool event_injection(const struct vmcs12 *c)
         return false;
     if ((type == INTR_TYPE_NMI && vector != NMI_VECTOR) || (type == INTR_TYPE_HARD_EXCEPTION && vector > 31))
         return false;
-    // Without unrestricted guest, exactly the exceptions that push a code in protected mode have one.
-    if (code != (has_code && protected_mode))
+    if (code != has_code) // Unrestricted guest, which real mode would need, is not offered.
         return false;
     if (code && (F(VM_ENTRY_EXCEPTION_ERROR_CODE) >> 16) != 0)
         return false;
@@ -233,7 +232,9 @@ static bool guest_non_register(const struct vmcs12 *c)
     bool nmi = (info & INTR_INFO_VALID) && (info & INTR_INFO_TYPE_MASK) == INTR_TYPE_NMI;
     const u32 shadows = INTERRUPTIBILITY_STI | INTERRUPTIBILITY_MOV_SS;
 
-    if (F(GUEST_ACTIVITY_STATE) != ACTIVITY_ACTIVE) // The others are not offered (IA32_VMX_MISC).
+    if ((F(VM_ENTRY_CONTROLS) & ENTRY_LOAD_DEBUG_CONTROLS) && F(GUEST_DR7) >> 32 != 0)
+        return false;                           // 26.3.1.1.
+    if (F(GUEST_ACTIVITY_STATE) > ACTIVITY_HLT) // The others are not offered (IA32_VMX_MISC).
         return false;
     if ((state & INTERRUPTIBILITY_RESERVED) != 0 || (state & shadows) == shadows ||
         ((state & INTERRUPTIBILITY_STI) && !(F(GUEST_RFLAGS) & X86_RFLAGS_IF)))

@@ -2,6 +2,7 @@
 // Nested VMX: VMLAUNCH and VMRESUME of L1. vmcs02 out of vmcs01 and vmcs12, then the run loop enters it (SDM
 // chapter 26).
 #include "hv/mmu/mmu.h"
+#include "hv/x86/guest_walk.h"
 #include "hv/x86/nested_state.h"
 
 // --- Merging.
@@ -28,7 +29,7 @@ struct vmcs_controls nested_merge_controls(struct vmcs_controls l0, const struct
         m.cpu &= ~(u32)CPU_USE_MSR_BITMAPS; // Every access exits for L1.
     m.cpu2 = (l0.cpu2 & ~of_l1) | (u32)cpu2_12;
     m.cpu2 &= ~(u32)(CPU2_VIRTUALIZE_APIC_ACCESSES | CPU2_VIRTUALIZE_X2APIC_MODE | CPU2_APIC_REGISTER_VIRT |
-                     CPU2_VIRTUAL_INTR_DELIVERY | CPU2_VMCS_SHADOWING);
+                     CPU2_VIRTUAL_INTR_DELIVERY | CPU2_VMCS_SHADOWING | CPU2_UNRESTRICTED_GUEST);
     m.cpu2 = (m.cpu2 & ~(u32)CPU2_ENABLE_VPID) | (l0.cpu2 & CPU2_ENABLE_VPID);
     // How the processor comes back to L0 is L0's alone.
     m.exit = l0.exit;
@@ -71,9 +72,10 @@ static void write_controls(struct x86_vcpu *v)
     entry_controls_set(v, m.entry);
     if (m.cpu & CPU_USE_MSR_BITMAPS)
         merge_msr_bitmap(v);
+    nested_msrs_enter(v);
 }
 
-// Written only after L1 changed something that has no shadow.
+// Guest state that L1 changed; what it did not change may be newer in vmcs02.
 static void write_rare(struct x86_vcpu *v)
 {
     struct nested *n = v->nested;
@@ -84,6 +86,12 @@ static void write_rare(struct x86_vcpu *v)
     if (class)                                                                                               \
         vmcs_write(name, V12(n, name));
 #include "hv/x86/nested_guest_fields.def"
+}
+
+static void write_rare_controls(struct x86_vcpu *v)
+{
+    struct nested *n = v->nested;
+
     vmcs_write(CR3_TARGET_COUNT, V12(n, CR3_TARGET_COUNT));
     if (V12(n, CR3_TARGET_COUNT) != 0) {
         vmcs_write(CR3_TARGET_VALUE0, V12(n, CR3_TARGET_VALUE0));
@@ -141,6 +149,18 @@ static void write_control_registers(struct x86_vcpu *v)
     vcpu_write_cr3(v, V12(n, GUEST_CR3));
 }
 
+// SDM 26.3.2.1; else they stay L1's.
+static void write_debug_controls(struct x86_vcpu *v)
+{
+    struct nested *n = v->nested;
+    bool load = (V12(n, VM_ENTRY_CONTROLS) & ENTRY_LOAD_DEBUG_CONTROLS) != 0;
+
+    if (load)
+        v->debugctl = V12(n, GUEST_IA32_DEBUGCTL);
+    vmcs_write(GUEST_IA32_DEBUGCTL, v->debugctl);
+    (void)vcpu_set_dr(v, 7, load ? V12(n, GUEST_DR7) : v->dr7);
+}
+
 static void write_event(struct x86_vcpu *v)
 {
     struct nested *n = v->nested;
@@ -157,14 +177,14 @@ static void write_event(struct x86_vcpu *v)
 static void prepare_vmcs02(struct x86_vcpu *v)
 {
     struct nested *n = v->nested;
-    u64 eptp = vmcs_read(EPT_POINTER), exceptions = vmcs_read(EXCEPTION_BITMAP);
+    u64 eptp = vmcs_read(EPT_POINTER), exceptions = vmcs_read(EXCEPTION_BITMAP), cr4 = vcpu_cr4(v);
 
     nested_switch_vmcs(v, &n->vmcs02);
     if (!n->set_up) {
         vmcs_setup(v);
         nested_switch_vmcs(v, &n->vmcs02); // Setting up forgot what belongs to this CPU and thread.
         n->set_up = true;
-        n->dirty = true;
+        n->dirty = n->controls_dirty = true;
     }
     // Windows and timers that an earlier L2 left behind.
     n->vmcs02.nmi_known_unmasked = false;
@@ -177,13 +197,17 @@ static void prepare_vmcs02(struct x86_vcpu *v)
     vmcs_write(TSC_OFFSET, v->tsc_offset);
     if (n->dirty)
         write_rare(v);
-    n->dirty = false;
+    if (n->controls_dirty)
+        write_rare_controls(v);
+    n->dirty = n->controls_dirty = false;
     n->rare_in_02 = true;
     write_common(v);
     if (V12(n, VM_ENTRY_CONTROLS) & ENTRY_LOAD_PAT)
         v->pat = V12(n, GUEST_IA32_PAT);
     vmcs_write(GUEST_IA32_PAT, v->pat);
     write_control_registers(v);
+    nested_cr4_changed(v, cr4);
+    write_debug_controls(v);
     write_event(v);
 }
 
@@ -211,6 +235,15 @@ static int refuse(struct x86_vcpu *v, u32 error)
     return skip_instruction(v);
 }
 
+// A window is an exit of a halted L2 too, and the processor sees it open.
+static bool wants_window(const struct nested *n)
+{
+    u64 cpu = V12(n, CPU_BASED_VM_EXEC_CONTROL);
+
+    return (cpu & CPU_NMI_WINDOW_EXITING) != 0 ||
+           ((cpu & CPU_INTERRUPT_WINDOW_EXITING) != 0 && (V12(n, GUEST_RFLAGS) & X86_RFLAGS_IF) != 0);
+}
+
 static void begin(struct x86_vcpu *v)
 {
     struct nested *n = v->nested;
@@ -222,11 +255,31 @@ static void begin(struct x86_vcpu *v)
     prepare_vmcs02(v);
     v->in_guest_mode = true;
     n->run_pending = true;
+    n->enters_halt = V12(n, GUEST_ACTIVITY_STATE) == ACTIVITY_HLT && !wants_window(n);
     hw_trace_vcpu(v->vcpu.vm->id, v->vcpu.index, 2, n->vmcs02.hpa);
     // Neither level has a tag of its own: VM entry without VPID flushes (SDM 28.4.3.1).
     make_request(REQ_TLB_FLUSH_GUEST, &v->vcpu);
     // An interrupt for L1 that waits is an exit before the first instruction of L2.
     make_request(REQ_EVENT, &v->vcpu);
+}
+
+// SDM 26.3.2.4: out of the VMCS if EPT translates L2's CR3, else out of memory. False: they are not good.
+static bool load_pdptes(struct x86_vcpu *v)
+{
+    if (!nested_pae_paging(v))
+        return true;
+    if (!nested_ept12(v->nested))
+        return guest_load_pdptrs(v, vcpu_cr3(v));
+    for (u32 i = 0; i < 4; i++)
+        vmcs_write(GUEST_PDPTR0 + 2 * i, v->nested->vmcs12->field[V12_GUEST_PDPTR0 + i]);
+    return true;
+}
+
+// An entry that fails when vmcs02 is current already.
+static void failed_inside(struct x86_vcpu *v, u32 reason, u64 qualification)
+{
+    hw_trace(TP_KVM_NESTED_VMENTER_FAILED, reason, qualification, 0, 0, 0, 0);
+    nested_vmexit(v, reason | EXIT_REASON_ENTRY_FAILURE, 0, qualification);
 }
 
 int nested_run(struct x86_vcpu *v, bool launch)
@@ -251,16 +304,16 @@ int nested_run(struct x86_vcpu *v, bool launch)
     u64 rip = vcpu_rip(v);
     if (!nested_check_guest(v, n->vmcs12, &qualification))
         return entry_failure(v, EXIT_REASON_INVALID_STATE, qualification);
-    if (V12(n, VM_ENTRY_MSR_LOAD_COUNT) != 0) {
-        // MSR lists are L1's software's habit, not offered here beyond what the VMCS loads: fails at the
-        // first entry.
-        hw_trace(TP_NOT_MODELLED, EXIT_REASON_MSR_LOAD_FAIL, V12(n, VM_ENTRY_MSR_LOAD_COUNT), rip, 0, 0, 0);
-        return entry_failure(v, EXIT_REASON_MSR_LOAD_FAIL, 1);
-    }
     hw_trace(TP_KVM_NESTED_VMENTER, rip, n->current.v, V12(n, GUEST_RIP), V12(n, CPU_BASED_VM_EXEC_CONTROL),
              V12(n, VM_ENTRY_INTR_INFO_FIELD), 0);
     hw_trace_count("nested_entries", 1);
-    n->vmcs12->launched = 1;
     begin(v);
+    if (!load_pdptes(v)) {
+        failed_inside(v, EXIT_REASON_INVALID_STATE, QUAL_ENTRY_PDPTE);
+        return 1;
+    }
+    u32 failed = nested_msrs_load(v, V12(n, VM_ENTRY_MSR_LOAD_ADDR), V12(n, VM_ENTRY_MSR_LOAD_COUNT));
+    if (failed != 0)
+        failed_inside(v, EXIT_REASON_MSR_LOAD_FAIL, failed);
     return 1;
 }

@@ -24,7 +24,7 @@ bool nested_ept_good_pointer(const struct x86_vcpu *v, u64 eptp)
            (eptp & (EPTP_AD | EPTP_SSS | EPTP_RESERVED_LOW)) == 0 && eptp >> v->maxphyaddr == 0;
 }
 
-static bool ept12_enabled(const struct nested *n)
+bool nested_ept12(const struct nested *n)
 {
     return (V12(n, CPU_BASED_VM_EXEC_CONTROL) & CPU_ACTIVATE_SECONDARY_CONTROLS) != 0 &&
            (V12(n, SECONDARY_VM_EXEC_CONTROL) & CPU2_ENABLE_EPT) != 0;
@@ -34,7 +34,7 @@ bool nested_ept_enter(struct x86_vcpu *v)
 {
     struct mmu_vcpu *m = v->vcpu.mmu;
 
-    if (!ept12_enabled(v->nested))
+    if (!nested_ept12(v->nested))
         return false;
     m->shadowing = true;
     m->shadow_eptp12 = V12(v->nested, EPT_POINTER);

@@ -1,5 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Nested VMX: exits of L2. Whose they are, and how L1 gets them (SDM 25, 27).
+#include "hv/x86/guest_walk.h"
+#include "hv/x86/lapic.h"
 #include "hv/x86/nested_state.h"
 #include "hv/x86/pml.h"
 
@@ -194,6 +196,19 @@ static bool was_dirty(const struct x86_vcpu *v, enum x86_cached_reg reg)
     return (v->regs_dirty & (1u << reg)) != 0;
 }
 
+bool nested_pae_paging(struct x86_vcpu *v)
+{
+    return (vcpu_cr0(v) & X86_CR0_PG) && (vcpu_cr4(v) & X86_CR4_PAE) && !(v->efer & EFER_LMA);
+}
+
+// SDM 27.3.1.
+static void save_pdptes(struct x86_vcpu *v)
+{
+    if (nested_ept12(v->nested) && nested_pae_paging(v))
+        for (u32 i = 0; i < 4; i++)
+            v->nested->vmcs12->field[V12_GUEST_PDPTR0 + i] = vmcs_read(GUEST_PDPTR0 + 2 * i);
+}
+
 // L2's state as it is now. vmcs02 is current.
 static void save_guest_state(struct x86_vcpu *v)
 {
@@ -218,8 +233,15 @@ static void save_guest_state(struct x86_vcpu *v)
     V12(n, GUEST_CR0) = (V12(n, GUEST_CR0) & mask0) | (vcpu_cr0(v) & ~mask0);
     V12(n, GUEST_CR4) = (V12(n, GUEST_CR4) & mask4) | (vcpu_cr4(v) & ~mask4);
     V12(n, GUEST_CR3) = vcpu_cr3(v);
+    save_pdptes(v);
+    if (v->vcpu.mp_state == MP_STATE_HALTED)
+        V12(n, GUEST_ACTIVITY_STATE) = ACTIVITY_HLT; // L0 keeps L2 halted; the processor knows nothing of it.
     V12(n, VM_ENTRY_CONTROLS) =
         v->efer & EFER_LMA ? entry | ENTRY_IA32E_MODE_GUEST : entry & ~(u64)ENTRY_IA32E_MODE_GUEST;
+    if (exit & EXIT_SAVE_DEBUG_CONTROLS) {
+        V12(n, GUEST_DR7) = v->dr7;
+        V12(n, GUEST_IA32_DEBUGCTL) = v->debugctl;
+    }
     if (exit & EXIT_SAVE_EFER)
         V12(n, GUEST_IA32_EFER) = v->efer;
     V12(n, VM_ENTRY_INTR_INFO_FIELD) &= ~(u64)INTR_INFO_VALID; // SDM 27.2: bit 31 is cleared.
@@ -265,6 +287,12 @@ static void load_data_segment(u32 selector_field, u32 base_field, u32 limit_fiel
     vmcs_write(base_field, base);
     vmcs_write(limit_field, 0xffffffff);
     vmcs_write(ar_field, selector == 0 ? (u32)AR_UNUSABLE : (u32)AR_DATA);
+}
+
+void nested_cr4_changed(struct x86_vcpu *v, u64 old)
+{
+    if ((vcpu_cr4(v) ^ old) & (X86_CR4_OSXSAVE | X86_CR4_PKE))
+        vcpu_update_cpuid_runtime(v);
 }
 
 static void load_segments(const struct nested *n)
@@ -320,6 +348,7 @@ void nested_load_host_state(struct x86_vcpu *v)
         vmcs_write(GUEST_IA32_PAT, v->pat);
     }
     (void)vcpu_set_dr(v, 7, X86_DR7_FIXED_1);
+    v->debugctl = 0;
     vmcs_write(GUEST_IA32_DEBUGCTL, 0);
     vmcs_write(GUEST_INTERRUPTIBILITY_INFO, 0);
     vmcs_write(GUEST_ACTIVITY_STATE, ACTIVITY_ACTIVE);
@@ -328,6 +357,12 @@ void nested_load_host_state(struct x86_vcpu *v)
     vcpu_set_rsp(v, V12(n, HOST_RSP));
     vcpu_set_rip(v, V12(n, HOST_RIP));
     v->segs.avail = 0;
+    if (nested_pae_paging(v) && !guest_load_pdptrs(v, vcpu_cr3(v))) { // SDM 27.5.4.
+        nested_abort(v, VMX_ABORT_HOST_PDPTE);
+        return;
+    }
+    if (nested_msrs_load(v, V12(n, VM_EXIT_MSR_LOAD_ADDR), V12(n, VM_EXIT_MSR_LOAD_COUNT)) != 0)
+        nested_abort(v, VMX_ABORT_LOAD_HOST_MSR);
 }
 
 // SDM 27.2.2: with "acknowledge interrupt on exit" the exit itself takes the interrupt. vmcs01 is current.
@@ -347,25 +382,38 @@ static void acknowledge_interrupt(struct x86_vcpu *v)
     V12(n, VM_EXIT_INTR_INFO) = (u32)vector | INTR_TYPE_EXTERNAL | INTR_INFO_VALID;
 }
 
-void nested_vmexit(struct x86_vcpu *v, u32 reason, u32 intr_info, u64 qualification)
+// What an exit out of L2 saves, but an entry that failed does not (SDM 26.8).
+static void save(struct x86_vcpu *v, u32 intr_info)
 {
     struct nested *n = v->nested;
-    u64 rip;
 
+    n->vmcs12->launched = 1;
     save_guest_state(v);
     save_vectoring(v);
-    rip = V12(n, GUEST_RIP);
-    V12(n, VM_EXIT_REASON) = reason;
-    V12(n, EXIT_QUALIFICATION) = qualification;
     V12(n, VM_EXIT_INTR_INFO) = intr_info;
     V12(n, VM_EXIT_INSTRUCTION_LEN) = vmcs_read(VM_EXIT_INSTRUCTION_LEN);
     V12(n, VMX_INSTRUCTION_INFO) = vmcs_read(VMX_INSTRUCTION_INFO);
     V12(n, GUEST_LINEAR_ADDRESS) = vmcs_read(GUEST_LINEAR_ADDRESS);
     if (intr_info & INTR_INFO_DELIVER_CODE)
         V12(n, VM_EXIT_INTR_ERROR_CODE) = vmcs_read(VM_EXIT_INTR_ERROR_CODE);
+    if (nested_msrs_store(v, V12(n, VM_EXIT_MSR_STORE_ADDR), V12(n, VM_EXIT_MSR_STORE_COUNT)) != 0)
+        nested_abort(v, VMX_ABORT_SAVE_GUEST_MSR);
+}
 
+void nested_vmexit(struct x86_vcpu *v, u32 reason, u32 intr_info, u64 qualification)
+{
+    struct nested *n = v->nested;
+    u64 rip;
+
+    u64 cr4 = vcpu_cr4(v);
+    if (likely((reason & EXIT_REASON_ENTRY_FAILURE) == 0))
+        save(v, intr_info);
+    rip = V12(n, GUEST_RIP);
+    V12(n, VM_EXIT_REASON) = reason;
+    V12(n, EXIT_QUALIFICATION) = qualification;
     v->in_guest_mode = false;
-    n->run_pending = false;
+    v->vcpu.mp_state = MP_STATE_RUNNABLE;
+    n->run_pending = n->enters_halt = false;
     nested_ept_leave(v);
     v->tsc_offset = n->l1_tsc_offset;
     v->cr0_guest_owned = n->l1_cr0_owned;
@@ -373,6 +421,7 @@ void nested_vmexit(struct x86_vcpu *v, u32 reason, u32 intr_info, u64 qualificat
     nested_switch_vmcs(v, &v->vmcs01);
     pml_update(v);
     nested_load_host_state(v);
+    nested_cr4_changed(v, cr4);
     if (reason == EXIT_REASON_EXTERNAL_INTERRUPT)
         acknowledge_interrupt(v);
     hw_trace(TP_KVM_NESTED_VMEXIT_INJECT, rip, reason, qualification, V12(n, IDT_VECTORING_INFO_FIELD),
@@ -381,6 +430,17 @@ void nested_vmexit(struct x86_vcpu *v, u32 reason, u32 intr_info, u64 qualificat
     nested_shadow_load(v);
     make_request(REQ_TLB_FLUSH_GUEST, &v->vcpu);
     make_request(REQ_EVENT, &v->vcpu);
+}
+
+// The first exit of an L2 that was entered halted. If no event has woken it, L0 halts it as one that executed
+// HLT.
+static void stay_halted(struct x86_vcpu *v)
+{
+    v->nested->enters_halt = false;
+    if (vmcs_read32(GUEST_ACTIVITY_STATE) != ACTIVITY_HLT)
+        return;
+    vmcs_write(GUEST_ACTIVITY_STATE, ACTIVITY_ACTIVE);
+    v->vcpu.mp_state = MP_STATE_HALTED;
 }
 
 bool nested_reflect_exit(struct x86_vcpu *v)
@@ -394,8 +454,11 @@ bool nested_reflect_exit(struct x86_vcpu *v)
     u32 info = exit_intr_info(v);
     hw_trace(TP_KVM_NESTED_VMEXIT, vcpu_rip(v), v->exit_reason, exit_qualification(v), v->idt_vectoring, info,
              info & INTR_INFO_DELIVER_CODE ? vmcs_read(VM_EXIT_INTR_ERROR_CODE) : 0);
-    if (!is_l1s(v, reason))
+    if (!is_l1s(v, reason)) {
+        if (unlikely(n->enters_halt))
+            stay_halted(v);
         return false;
+    }
     nested_vmexit(v, v->exit_reason, reason == EXIT_REASON_EXCEPTION_NMI ? info : 0, exit_qualification(v));
     return true;
 }
@@ -427,6 +490,18 @@ int nested_check_events(struct x86_vcpu *v, bool *immediate_exit)
     // SDM 26.7: an entry under way, and an event being delivered, come first; L1's turn is right behind them.
     bool blocked = n->run_pending || event_reinjected(v);
 
+    // A halted L2 is entered only so far that the processor checks its state and delivers L1's event.
+    if (unlikely(n->enters_halt))
+        *immediate_exit = true;
+    if (unlikely(lapic_init_pending(v))) { // SDM 6.9: nothing but a machine check is more urgent.
+        if (blocked)
+            *immediate_exit = true;
+        else if (lapic_take_event(v, LAPIC_EVENT_INIT))
+            nested_vmexit(v, EXIT_REASON_INIT_SIGNAL, 0, 0);
+        return 0;
+    }
+    // Not waiting for one: lost (SDM 10.6.1).
+    (void)lapic_take_event(v, LAPIC_EVENT_SIPI);
     // The entry carries an event of L1's choice: nothing else fits in.
     if (n->run_pending && (V12(n, VM_ENTRY_INTR_INFO_FIELD) & INTR_INFO_VALID) &&
         (v->exception.pending || v->nmi_pending || has_injectable_interrupt(v))) {

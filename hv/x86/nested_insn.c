@@ -114,6 +114,7 @@ static int handle_vmxoff(struct x86_vcpu *v)
 {
     nested_release_vmcs12(v);
     v->nested->vmxon = false;
+    make_request(REQ_EVENT, &v->vcpu); // An INIT may have waited for this.
     return succeed(v);
 }
 
@@ -156,7 +157,7 @@ static int handle_vmptrld(struct x86_vcpu *v)
     if (vm_read_guest(v->vcpu.vm, gpa(pointer), n->vmcs12, sizeof *n->vmcs12) != 0)
         return fail(v, VMERR_VMPTRLD_BAD_REVISION);
     n->current = gpa(pointer);
-    n->dirty = true;
+    n->dirty = n->controls_dirty = true;
     n->rare_in_02 = false;
     nested_shadow_enable(v, true);
     nested_shadow_load(v);
@@ -253,10 +254,13 @@ static int handle_vmwrite(struct x86_vcpu *v)
         return fail(v, VMERR_UNSUPPORTED_COMPONENT);
     if (VMCS_ENC_TYPE(field) == VMCS_TYPE_READ_ONLY)
         return fail(v, VMERR_VMWRITE_READ_ONLY);
-    if (n->rare_in_02 && is_rare(index))
+    if (is_rare(index)) {
         nested_sync_rare(v); // Or the old value would come back over the new one.
+        n->dirty = true;
+    } else {
+        n->controls_dirty = true;
+    }
     n->vmcs12->field[index] = merge_field(n->vmcs12->field[index], (u32)field, value & mask);
-    n->dirty = true;
     return succeed(v);
 }
 

@@ -38,12 +38,21 @@ _Static_assert(sizeof(struct vmcs12) <= 4096, "SDM A.1: a VMCS has at most 4 KiB
 
 #define V12(n, name) ((n)->vmcs12->field[V12_##name])
 
+// An entry of an MSR area (SDM 24.7.2, table 24-12).
+struct msr_entry {
+    u32 msr, reserved;
+    u64 value;
+};
+_Static_assert(sizeof(struct msr_entry) == MSR_AREA_ENTRY_BYTES, "SDM 24.7.2");
+
 struct nested {
     bool vmxon;
     bool run_pending; // VMLAUNCH or VMRESUME was executed, L2 not yet entered.
-    bool dirty;       // Fields of vmcs12 without a shadow were written: all of vmcs02 has to follow.
-    bool rare_in_02;  // vmcs02's RARE guest fields are newer than vmcs12's.
-    bool set_up;      // vmcs02 holds its constants.
+    bool enters_halt; // L1 starts L2 in the activity state HLT, and no exit has told whether it stays there.
+    bool dirty;       // RARE guest fields of vmcs12 were written: vmcs02's have to follow.
+    bool controls_dirty; // Others without a shadow were.
+    bool rare_in_02;     // vmcs02's RARE guest fields are newer than vmcs12's.
+    bool set_up;         // vmcs02 holds its constants.
     gpa_t vmxon_ptr;
     gpa_t current;         // Current-VMCS pointer; VMCS12_NONE.
     struct vmcs12 *vmcs12; // Page: cache of the current one.
@@ -52,6 +61,11 @@ struct nested {
     // VMCS shadowing (SDM 24.10); NULL without it.
     void *shadow, *vmread_bitmap, *vmwrite_bitmap;
     bool shadow_on;
+
+    // Where vmcs02 has the processor store its time-stamp counter, if L1 wants it stored: at the exit, not
+    // thousands of cycles later.
+    struct msr_entry exit_tsc __attribute__((aligned(16)));
+    bool stores_tsc;
 
     // L1's while L2 runs.
     u64 l1_tsc_offset, l1_cr0_owned, l1_cr4_owned;
@@ -95,14 +109,29 @@ struct vmcs_controls nested_merge_controls(struct vmcs_controls l0, const struct
 // Bits of IA32_VMX_EPT_VPID_CAP that concern EPT, as L1 sees them.
 u64 nested_ept_caps(const struct x86_vcpu *v);
 bool nested_ept_good_pointer(const struct x86_vcpu *v, u64 eptp);
+bool nested_ept12(const struct nested *n); // Does vmcs12 enable it?
 // vmcs02 is current. False: vmcs12 enables no EPT, L2 runs on L1's tree.
 bool nested_ept_enter(struct x86_vcpu *v);
 void nested_ept_leave(struct x86_vcpu *v); // No more in L2.
 // INVEPT: VMERR_NONE or the error of a wrong operand.
 u32 nested_ept_invalidate(struct x86_vcpu *v, u64 type, u64 eptp);
 
+// --- nested_msrs.c
+// L1's VM-entry and VM-exit MSR-load areas, VM-exit MSR-store area: `count` entries at guest-physical `area`.
+// 0, or the number (from 1) of the entry that failed; those before it took effect.
+u32 nested_msrs_load(struct x86_vcpu *v, u64 area, u64 count);
+u32 nested_msrs_store(struct x86_vcpu *v, u64 area, u64 count);
+// vmcs02's own area. At entry; it is current.
+void nested_msrs_enter(struct x86_vcpu *v);
+// VMX abort (SDM 27.7): L1's processor shuts down.
+void nested_abort(struct x86_vcpu *v, u32 indicator);
+
 // --- nested_exit.c
 void nested_vmexit(struct x86_vcpu *v, u32 reason, u32 intr_info, u64 qualification);
 void nested_load_host_state(struct x86_vcpu *v);
+// Has the level whose VMCS is current PAE paging with PDPTEs (SDM 4.4.1)?
+bool nested_pae_paging(struct x86_vcpu *v);
+// CPUID follows CR4 from one level to the other; `old`: as it was before.
+void nested_cr4_changed(struct x86_vcpu *v, u64 old);
 
 #endif

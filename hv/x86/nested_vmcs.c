@@ -143,7 +143,7 @@ void nested_reset(struct x86_vcpu *v)
     if (n->shadow_on)
         nested_shadow_enable(v, false);
     n->vmxon = false;
-    n->run_pending = false;
+    n->run_pending = n->enters_halt = false;
     n->current = gpa(VMCS12_NONE);
 }
 
@@ -155,6 +155,11 @@ u32 nested_shadow_controls(const struct x86_vcpu *v)
 bool nested_vmx_on(const struct x86_vcpu *v)
 {
     return v->nested != NULL && v->nested->vmxon;
+}
+
+bool nested_blocks_init(const struct x86_vcpu *v)
+{
+    return nested_vmx_on(v) && !v->in_guest_mode;
 }
 
 // --- Which VMCS is current.

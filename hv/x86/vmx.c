@@ -127,6 +127,8 @@ void arch_vcpu_prepare_switch(struct vcpu *vcpu)
     struct x86_vcpu *v = to_x86(vcpu);
     struct arch_cpu *here = vcpu->cpu->arch;
 
+    if (unlikely(v->has_vmid))
+        vmid_renew(v);
     if (likely(v->guest_msrs_loaded))
         return;
     v->guest_msrs_loaded = true;

@@ -10,6 +10,7 @@
 #include "hv/x86/cpuid.h"
 #include "hv/x86/exits.h"
 #include "hv/x86/fpu.h"
+#include "hv/x86/inject.h"
 #include "hv/x86/lapic.h"
 #include "hv/x86/msr.h"
 #include "hv/x86/nested.h"
@@ -65,6 +66,7 @@ int arch_host_init(struct host *host)
 
     if (missing != NULL)
         HV_PANIC(missing);
+    vmid_host_init(host);
     apicv_host_init(host);
     return assigned_init(host);
 }
@@ -134,6 +136,7 @@ int arch_vcpu_create(struct vcpu *vcpu)
 
     v->vmcs = &v->vmcs01;
     v->vpid = choose_vpid(v);
+    v->has_vmid = v->vpid != 0 && x86_host_of(v)->vmids.bits != 0;
     v->user_vector = -1;
     v->hv_deadline_tsc = ~0ull;
     v->tsc_offset = to_x86_vm(vcpu->vm)->tsc_offset;
@@ -214,25 +217,47 @@ bool arch_vcpu_running(struct vcpu *vcpu)
     return vcpu->mp_state == MP_STATE_RUNNABLE;
 }
 
+// SDM vol. 2, HLT: what ends it, with RFLAGS.IF and blocking as they are.
+static bool ends_halt(struct x86_vcpu *v)
+{
+    if (READ_ONCE(v->pv_unhalted) || v->exception.pending || v->user_vector >= 0)
+        return true;
+    if (v->nmi_pending && nmi_allowed(v))
+        return true;
+    return v->apic != NULL && irqchip_has_interrupt(v) && interrupt_allowed(v);
+}
+
 bool arch_vcpu_has_work(struct vcpu *vcpu)
 {
     struct x86_vcpu *v = to_x86(vcpu);
 
     if (v->apic != NULL && (lapic_has_events(v) || guest_timer_has_pending(v)))
         return true;
-    if (READ_ONCE(v->pv_unhalted) || v->exception.pending || v->nmi_pending || READ_ONCE(v->nmi_queued) ||
-        v->user_vector >= 0)
+    if (READ_ONCE(v->nmi_queued))
         return true;
-    return v->apic != NULL && vcpu->mp_state == MP_STATE_HALTED && irqchip_has_interrupt(v);
+    return vcpu->mp_state == MP_STATE_HALTED && ends_halt(v);
 }
 
 int arch_vcpu_unblocked(struct vcpu *vcpu)
 {
     struct x86_vcpu *v = to_x86(vcpu);
+    bool immediate_exit = false;
 
-    if (v->apic != NULL && lapic_has_events(v))
-        return lapic_accept_events(v) < 0 ? -EINTR : 1;
-    if (vcpu->mp_state == MP_STATE_HALTED && arch_vcpu_has_work(vcpu)) {
+    if (v->apic != NULL && !v->in_guest_mode && lapic_has_events(v)) {
+        lapic_accept_events(v);
+        return 1;
+    }
+    if (READ_ONCE(v->nmi_queued))
+        process_nmi(v);
+    if (v->apic != NULL)
+        guest_timer_inject_pending(v);
+    if (unlikely(v->in_guest_mode)) { // An exit of a halted L2 tells L1 that it was halted (SDM 27.3.4).
+        if (v->apicv_active)
+            apicv_sync_pir_to_irr(v);
+        if (nested_check_events(v, &immediate_exit) < 0)
+            return -EINTR;
+    }
+    if (vcpu->mp_state == MP_STATE_HALTED && ends_halt(v)) {
         v->pv_unhalted = false;
         vcpu->mp_state = MP_STATE_RUNNABLE;
         make_request(REQ_EVENT, vcpu);
@@ -275,8 +300,6 @@ static int apic_requests(struct x86_vcpu *v)
         return lapic_eoi_user_exit(v);
     if (check_request(REQ_MIGRATE_TIMER, vcpu))
         guest_timer_load(v, vcpu->cpu);
-    if (lapic_has_events(v) && lapic_accept_events(v) < 0)
-        return -EINTR;
     return 1;
 }
 
@@ -304,10 +327,18 @@ int arch_vcpu_handle_requests(struct vcpu *vcpu)
     return v->apic != NULL ? apic_requests(v) : 1;
 }
 
+bool arch_vcpu_accept_events(struct vcpu *vcpu)
+{
+    lapic_accept_events(to_x86(vcpu));
+    return arch_vcpu_running(vcpu);
+}
+
 void arch_vcpu_sync_posted(struct vcpu *vcpu)
 {
     struct x86_vcpu *v = to_x86(vcpu);
 
+    if (unlikely(v->has_vmid) && !vmid_load(v))
+        make_request(REQ_UNBLOCK, vcpu); // Nothing to do but to come here again.
     if (v->apic == NULL)
         return;
     if (v->apicv_active)

@@ -13,6 +13,7 @@
 #include "hv/hw/trace.h"
 #include "hv/hw/vmx.h"
 #include "hv/x86/emulate_state.h"
+#include "hv/x86/vmid.h"
 #include "hv/x86/vmx_caps.h"
 #include "spec/exit_reasons.h"
 #include "spec/vmcs.h"
@@ -48,6 +49,7 @@ struct x86_host {
     u8 maxphyaddr;                   // Bits.
     u64 xcr0_supported;              // What a guest may set.
     bool has_rdtscp, has_invpcid, has_xsaves, has_1g_pages, has_xsave;
+    struct vmid_space vmids;
 };
 
 struct loaded_vmcs;
@@ -83,6 +85,7 @@ struct x86_vm {
     u64 tss_addr, identity_map_addr;
     u32 disabled_exits; // HV_DISABLE_EXITS_*
     u32 apicv_inhibits; // Reasons, a bit each (hv/x86/apicv.h); 0: may be active.
+    struct vmid vmid;   // With knob vmid.bits.
     u64 tsc_offset;     // Of a new vCPU: the guest's TSC starts at 0 when the VM is created.
 };
 
@@ -117,6 +120,7 @@ struct loaded_vmcs {
     struct vmcs_host_state host;
     void *msr_bitmap;     // Page.
     u64 vmwrite_host_rsp; // How often HOST_RSP was written: counter of the run path's tests.
+    u16 vpid;             // That vmid_load() put in; 0: never did.
 };
 
 // --- vCPU.
@@ -260,8 +264,10 @@ struct x86_vcpu {
     bool ple_window_dirty;
     bool ple_shrink; // At the next load.
 
-    u16 vpid;        // 0: none.
-    u64 *pml_buffer; // Page where the processor logs what the vCPU makes dirty; NULL: no such log.
+    u16 vpid;            // 0: none.
+    bool has_vmid;       // It changes with its VM's number (hv/x86/vmid.h).
+    u64 vmid_generation; // That the VPID is of.
+    u64 *pml_buffer;     // Page where the processor logs what the vCPU makes dirty; NULL: no such log.
     struct nested *nested;
     u32 insn_err;             // VM_INSTRUCTION_ERROR of a failed entry.
     u32 msr_intercept_x2apic; // What apicv_update_msr_bitmap() last made of it.

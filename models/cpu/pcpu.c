@@ -7,6 +7,7 @@
 #include "models/cpu/uarch/uarch.h"
 #include "models/cpu/x86/x86.h"
 #include "models/mem/core.h"
+#include "models/memory/memory.h"
 #include "models/timer/tsc.h"
 #include <assert.h>
 #include <string.h>
@@ -104,9 +105,10 @@ void pcpu_update_limit(struct pcpu *c)
     if (mem_hidden_drain_ticks < limit)
         limit = mem_hidden_drain_ticks;
     if ((c->irq_pending && c->irqs_enabled) || (c->nmi_pending && !c->nmi_blocked) || c->machine->stopping ||
-        host_is_off(c) || c->machine->watch)
+        host_is_off(c) || c->mem->stores.mode == MEM_STORES_CHOSEN)
         limit = 0;
-    c->limit_ticks = limit;
+    c->due_ticks = limit;
+    c->limit_ticks = pcpu_is_watched(c) ? 0 : limit;
 }
 
 // --- Events. ---
@@ -146,11 +148,16 @@ void pcpu_send(struct pcpu *to, enum pcpu_message_kind kind, uint8_t vector, boo
 {
     if (host_is_off(to))
         return;
+    native_watch_event(pcpu_current, &(struct native_event){.kind = NATIVE_EVENT_SEND, .cpu = to->index});
     if (to->mode == PCPU_OFF) { // It waits for SIPI since reset (SDM 8.4.3) and takes nothing else.
         if (kind == PCPU_MSG_SIPI)
             native_start_ap(to, at_ticks);
+        if (pcpu_current) // Somebody else is due from now on.
+            pcpu_update_limit(pcpu_current);
         return;
     }
+    if (to->machine->memory && pcpu_current)
+        memory_message_sent(to->machine->memory, pcpu_current->index, to->index);
     if (to->inbox_count == PCPU_MESSAGES_MAX)
         merge_messages(to);
     assert(to->inbox_count < PCPU_MESSAGES_MAX);
@@ -172,6 +179,8 @@ void pcpu_send(struct pcpu *to, enum pcpu_message_kind kind, uint8_t vector, boo
 
 static void deliver_message(struct pcpu *c, const struct pcpu_message *m)
 {
+    if (c->machine->memory)
+        memory_message_taken(c->machine->memory, c->index);
     switch ((enum pcpu_message_kind)m->kind) {
     case PCPU_MSG_FIXED:
         lapic_accept(c, m->vector, m->level);
@@ -447,5 +456,10 @@ void pcpu_set_mode(struct pcpu *c, enum pcpu_mode mode)
 {
     native_settle(c);
     c->mode = mode;
+    if (c->machine->watch) { // Whether each access is looked at depends on the mode.
+        if (c->limit_ticks && c->limit_ticks < c->due_ticks)
+            c->due_ticks = c->limit_ticks;
+        c->limit_ticks = pcpu_is_watched(c) ? 0 : c->due_ticks;
+    }
     pcpu_show(c);
 }

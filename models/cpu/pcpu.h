@@ -55,7 +55,8 @@ struct pcpu_message {
 struct pcpu {
     // Hot: touched at every hook.
     uint64_t now_ticks;
-    uint64_t limit_ticks; // At or past it: pcpu_slow_path().
+    uint64_t limit_ticks; // At or past it: pcpu_slow_path(), if it is due.
+    uint64_t due_ticks;   // The same while nobody watches each access (models/cpu/native/watch.h)
     struct mem_core *mem;
     struct native_state *native;
     const struct price_map *prices; // Of the image's blocks on this processor.
@@ -130,6 +131,7 @@ struct machine {
     uint64_t seed;
     bool exact; // false: `quantum_ticks` of run-ahead are allowed beyond the horizon
     uint64_t quantum_ticks;
+    struct memory *memory; // models/memory/memory.h: values of hv code's atomics; NULL: what memory holds
     struct native_watch
         *watch;    // models/cpu/native/watch.h: who looks at every access of hv code; NULL: nobody
     bool stopping; // The run is over: every hv context unwinds at its next hook.
@@ -166,9 +168,15 @@ static inline void pcpu_charge_cycles(struct pcpu *c, uint64_t cycles)
 // interrupt if `take_interrupts` and interrupts are enabled. May not return to the caller's context when the
 // run is stopping (it unwinds to the context's start).
 void pcpu_slow_path(struct pcpu *c, bool take_interrupts);
+// Every access is looked at: hooks may not pass over their slow path, though nothing may be due.
+static inline bool pcpu_is_watched(const struct pcpu *c)
+{
+    return c->machine->watch && c->mode != PCPU_GUEST;
+}
 static inline void pcpu_checkpoint(struct pcpu *c)
 {
-    if (__builtin_expect(c->now_ticks >= c->limit_ticks, 0))
+    if (__builtin_expect(c->now_ticks >= c->limit_ticks, 0) &&
+        (!pcpu_is_watched(c) || c->now_ticks >= c->due_ticks))
         pcpu_slow_path(c, true);
 }
 // Recomputes limit_ticks from the horizon, own timers, pending interrupts. After anything that may move them.

@@ -17,6 +17,24 @@ static void *arena_base(unsigned host)
     return (void *)(uintptr_t)(HW_ARENA_BASE + host * HW_ARENA_STRIDE);
 }
 
+// The operating system's page table as it shows it to us: 8 bytes a page, bit 63 present, bit 62 swapped out.
+// An open file shows the process that opened it, so a forked child opens its own.
+#define PAGEMAP_HELD (3ull << 62)
+static struct {
+    int file;
+    pid_t owner; // 0: not opened yet.
+} pagemap;
+
+static void pagemap_open(void)
+{
+    if (pagemap.owner != getpid()) {
+        if (pagemap.owner && pagemap.file >= 0)
+            close(pagemap.file);
+        pagemap.file = open("/proc/self/pagemap", O_RDONLY | O_CLOEXEC);
+        pagemap.owner = getpid();
+    }
+}
+
 int mem_arena_create(unsigned host, uint64_t bytes)
 {
     assert(host < HW_ARENA_HOSTS_MAX);
@@ -39,6 +57,7 @@ int mem_arena_create(unsigned host, uint64_t bytes)
         return -1;
     }
     arenas[host].bytes = bytes;
+    pagemap_open(); // Here, so that restarts of a later photograph do not open it again and again.
     return 0;
 }
 
@@ -71,24 +90,13 @@ uint64_t mem_arena_bytes(unsigned host)
     return arenas[host].bytes;
 }
 
-// The operating system's page table as it shows it to us: 8 bytes a page, bit 63 present, bit 62 swapped out.
-// An open file shows the process that opened it, so a forked child opens its own.
-#define PAGEMAP_HELD (3ull << 62)
-static struct {
-    int file;
-    pid_t owner; // 0: not opened yet.
-} pagemap;
-
 static bool pagemap_read(uint64_t address, uint32_t pages, uint64_t *entries)
 {
-    if (pagemap.owner != getpid()) {
-        if (pagemap.owner && pagemap.file >= 0)
-            close(pagemap.file);
-        pagemap.file = open("/proc/self/pagemap", O_RDONLY | O_CLOEXEC);
-        pagemap.owner = getpid();
-    }
     ssize_t bytes = (ssize_t)(pages * sizeof *entries);
 
+    pagemap_open();
+    memset(entries, 0,
+           (size_t)bytes); // An explorer protects memory, and what is protected read() cannot fill.
     return pagemap.file >= 0 &&
            pread(pagemap.file, entries, (size_t)bytes, (off_t)(address / 4096 * 8)) == bytes;
 }

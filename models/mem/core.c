@@ -79,6 +79,9 @@ void mem_core_reset(struct mem_core *m)
     m->stores.head = m->stores.count = m->stores.claims = 0;
     m->stores.last_drain_ticks = 0;
     m->stores.hidden = false;
+    m->stores.kept = 0;
+    for (uint32_t i = 0; i < MEM_STORE_ENTRIES_MAX; i++)
+        m->stores.entry[i].kept = 0;
     m->monitor = 0;
     memset(m->dtlb, 0, sizeof m->dtlb);
     m->counters = (struct mem_counters){0};

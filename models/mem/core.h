@@ -20,6 +20,7 @@ struct mem_store {
     uint64_t drain_ticks;
     uint64_t claim; // Line + 1 that the other holders lose when it drains; 0: nobody else holds it.
     uint8_t size_bytes;
+    uint8_t kept; // Number by which it is let go (mem_store_keep()); 0: it drains when it is due.
     unsigned char other[16];
 };
 
@@ -28,9 +29,12 @@ struct mem_store_buffer {
     uint32_t head, count;                          // head: the oldest
     uint32_t capacity;
     uint32_t claims; // Number of entries with a claim.
+    uint32_t kept;   // Number of entries that are kept.
+    struct mem_keeper *keeper;
     uint64_t last_drain_ticks;
     uint64_t claim; // Of the store whose time was taken last and which is not pushed yet.
     bool hidden;
+    enum mem_store_mode mode;
 };
 
 // Where an access by pointer finds its line without a look at the TLB or a search in L1. An entry tells the

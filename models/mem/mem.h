@@ -65,8 +65,44 @@ uint64_t mem_next_drain_ticks(void);
 // Before a guest's plain store of `size_bytes` (at most 16) at `p` in the arena: takes its time and remembers
 // the bytes that it will overwrite.
 void mem_store_begin(struct pcpu *c, void *p, unsigned size_bytes);
+// When a processor's buffered stores become visible to the others. How long anything takes is not a matter of
+// the mode, and mem_core_reset() keeps it.
+enum mem_store_mode {
+    MEM_STORES_BY_TIME, // When they drain: x86-TSO as timed.
+    MEM_STORES_AT_ONCE, // When they execute.
+    MEM_STORES_CHOSEN, // When somebody says so (mem_store_choose()), at the latest when the buffer is drained
+                       // by a fence, a locked operation or the like, or is full: all that x86-TSO allows.
+};
+// While nothing that others cannot see is buffered.
+void mem_store_set_mode(struct pcpu *c, enum mem_store_mode mode);
+// MEM_STORES_CHOSEN, at a scheduling point of a processor: asks sim_choose(SIM_SITE_STORE_DRAIN) whether the
+// oldest store of some processor becomes visible now, until the answer is 0, none. `all`: until none is left,
+// 0 is the first processor that has one.
+void mem_store_choose(struct machine *machine, bool all);
+
 // Drains everything, advancing time to the last drain: fences, locked operations, serializing instructions.
 void mem_store_drain(struct pcpu *c);
+
+// Somebody decides when a store drains: it stays, and all younger ones behind it, until it is let go.
+struct mem_keeper {
+    // `c` cannot go on while a store of it is kept: a fence, a locked operation, a full buffer. Lets time
+    // pass until one was let go; called again if that was not enough.
+    void (*stand)(struct mem_keeper *k, struct pcpu *c);
+};
+// Keeps the store that `c` has just buffered, under `number` (1..255, none that is in use).
+void mem_store_keep(struct pcpu *c, uint8_t number, struct mem_keeper *k);
+// The tick at which it drains: when it could have, but not before `at_ticks`. TICKS_NEVER, and nothing
+// happens: it is not kept, or an older one is. Bytes become visible to others as of any store then.
+uint64_t mem_store_let_go(struct pcpu *c, uint8_t number, uint64_t at_ticks);
+// The same for all of `c`.
+void mem_store_let_all_go(struct pcpu *c, uint64_t at_ticks);
+
+// MEM_STORES_CHOSEN: does the processor keep a store back? If so, its oldest can be made visible; `executing`
+// is the processor that executes, NULL if none does.
+bool mem_store_waits(struct pcpu *c);
+void mem_store_show_oldest(struct pcpu *of, struct pcpu *executing);
+// The executing processor enters a guest: MEM_STORES_CHOSEN keeps nothing back for that long. No time passes.
+void mem_store_before_guest(struct pcpu *c);
 // The processor stops or goes on being the one that executes: hides or shows its undrained stores.
 void mem_store_hide(struct pcpu *c);
 void mem_store_show(struct pcpu *c);

@@ -24,7 +24,7 @@
 enum ept_access { EPT_ACCESS_READ = 1, EPT_ACCESS_WRITE = 2, EPT_ACCESS_FETCH = 4 };
 enum ept_fault { EPT_TRANSLATED, EPT_FAULT_VIOLATION, EPT_FAULT_MISCONFIG };
 // Where a table entry was found; CORE: in another core's cache.
-enum ept_where { EPT_WHERE_L1, EPT_WHERE_L2, EPT_WHERE_L3, EPT_WHERE_CORE, EPT_WHERE_MEMORY };
+enum ept_where { EPT_WHERE_L1, EPT_WHERE_L2, EPT_WHERE_L3, EPT_WHERE_CORE, EPT_WHERE_MEMORY, EPT_WHERES };
 
 #define EPT_LEVELS_MAX 5u
 

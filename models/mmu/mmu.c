@@ -41,7 +41,10 @@ void mmu_reset(struct mmu *m)
     m->walked = false;
     m->ready = false;
     m->apart[0] = m->apart[1] = UINT64_MAX;
-    m->near_stamp++;
+    // The TLB counts its changes from 0 again: an old stamp could be right once more, for entries that are
+    // gone.
+    memset(m->near, 0, sizeof m->near);
+    m->near_stamp = 1;
 }
 
 void mmu_destroy(struct mmu *m)

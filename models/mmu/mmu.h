@@ -169,13 +169,19 @@ bool mmu_find(struct mmu *m, uint64_t linear, unsigned access, enum mmu_mode mod
 // Host pages whose accesses are not to be carried out as those of memory: page numbers, or UINT64_MAX.
 void mmu_set_apart(struct mmu *m, uint64_t first, uint64_t second);
 
+// Images lie at round addresses: pages 4 MiB or 256 KiB apart are used together and must not share a place.
+static inline unsigned mmu_near_index(uint64_t linear)
+{
+    return (unsigned)(linear >> 12 ^ linear >> 18) & (MMU_NEAR_PAGES - 1);
+}
+
 static inline struct mmu_near *mmu_near_of(struct mmu *m, uint64_t linear, unsigned access)
 {
     unsigned kind = access & EPT_ACCESS_FETCH   ? MMU_NEAR_FETCH
                     : access & EPT_ACCESS_WRITE ? MMU_NEAR_WRITE
                                                 : MMU_NEAR_READ;
 
-    return &m->near[m->mode][kind][linear >> 12 & (MMU_NEAR_PAGES - 1)];
+    return &m->near[m->mode][kind][mmu_near_index(linear)];
 }
 
 // Where the caller may carry out an access (READ, WRITE or both; FETCH) of `size` bytes in m->mode: the

@@ -417,7 +417,7 @@ static void forget_near(struct mmu *m, uint64_t linear, unsigned page_bits)
     }
     for (unsigned mode = 0; mode < MMU_MODES; mode++)
         for (unsigned write = 0; write < 2; write++)
-            m->near[mode][write][linear >> 12 & (MMU_NEAR_PAGES - 1)].stamp = 0;
+            m->near[mode][write][mmu_near_index(linear)].stamp = 0;
 }
 
 static void begin(struct mmu *m, uint64_t linear)

@@ -2,6 +2,7 @@
 #include "sim/machine/machine.h"
 #include "models/apic/assigned_msi.h"
 #include "models/apic/lapic.h"
+#include "models/check/check.h"
 #include "models/cpu/native/native.h"
 #include "models/cpu/uarch/uarch.h"
 #include "models/cpu/x86/replay_run.h"
@@ -10,7 +11,9 @@
 #include "models/cpu/x86/x86.h"
 #include "models/dev/link.h"
 #include "models/mem/mem.h"
+#include "models/memory/memory.h"
 #include "models/mmu/check.h"
+#include "sim/explore/explore.h"
 #include "sim/machine/boot_info.h"
 #include "sim/machine/guests.h"
 #include "sim/machine/images.h"
@@ -29,6 +32,7 @@ struct sim_machine {
     struct image_set images; // Machine code, by VM.
     struct terminal_set terminals;
     struct orders *orders;
+    struct check *check;  // NULL: no validators
     uint32_t guests_left; // Streams and native guests of vCPUs, images of VMs.
     uint64_t quantum_cycles;
     bool ran; // Since the last start-over.
@@ -252,6 +256,10 @@ static int build(struct sim_machine *m, const struct machine_options *o, struct 
         m->machine.tlb_check = mmu_check_create(trace_guest_violation);
     if (create_cpus(m, e) || register_programs(m, e))
         return -1;
+    if (o->validate | m->scenario->validate)
+        m->check = check_create(&m->machine, o->validate | m->scenario->validate);
+    if (m->scenario->memory == MEMORY_C11 && !(m->machine.memory = memory_create(m->machine.cpu_count)))
+        return user_error_at(e, m->scenario->path, 0, "run.memory", "out of memory");
     return orders_create(m->scenario, &m->machine, &m->orders, e);
 }
 
@@ -291,10 +299,12 @@ void machine_destroy(struct sim_machine *m)
     free(m->machine.cpus);
     link_destroy(m->machine.link);
     orders_destroy(m->orders);
+    check_destroy(m->check);
     replay_forget(&m->machine);
     trace_port_destroy(&m->machine);
     assigned_msi_destroy(m->machine.assigned);
     mmu_check_destroy(m->machine.tlb_check);
+    memory_destroy(m->machine.memory);
     guests_free(&m->guests);
     images_free(&m->images);
     terminals_free(&m->terminals);
@@ -328,6 +338,7 @@ static void reset_cpu(struct sim_machine *m, struct pcpu *c)
     memset(c->mode_ticks, 0, sizeof c->mode_ticks);
     c->native->current = NULL;
     mem_core_reset(c->mem);
+    mem_store_set_mode(c, m->scenario->memory == MEMORY_TSO ? MEM_STORES_BY_TIME : MEM_STORES_AT_ONCE);
     lapic_reset(c);
     x86_reset(c);
     x86_observe(c, m->run->observer);
@@ -377,8 +388,10 @@ static void reset(struct sim_machine *m)
     hw->attention = m->run->attention;
     choose_window(m);
     hw->end_ticks = TICKS_NEVER;
-    if (m->scenario->until_ns)
-        hw->end_ticks = pcpu_ps_to_ticks(hw->cpus[0], m->scenario->until_ns * 1000);
+    uint64_t until_ns = m->run->until_ns ? m->run->until_ns : m->scenario->until_ns;
+
+    if (until_ns)
+        hw->end_ticks = pcpu_ps_to_ticks(hw->cpus[0], until_ns * 1000);
     m->guests_left = m->images.image_count;
     for (uint32_t i = 0; i < m->scenario->vm_count; i++)
         m->guests_left += m->scenario->vms[i].program ? 0 : m->scenario->vms[i].vcpu_count;
@@ -392,6 +405,8 @@ static void reset(struct sim_machine *m)
     assigned_msi_reset(hw->assigned);
     if (hw->tlb_check)
         mmu_check_reset(hw->tlb_check);
+    if (hw->memory)
+        memory_reset(hw->memory);
     for (uint32_t i = 0; i < hw->cpu_count; i++)
         reset_cpu(m, hw->cpus[i]);
 }
@@ -441,18 +456,20 @@ static int begin_trace(struct sim_machine *m, const struct knobs *values, struct
 
         swept[i] = (struct trace_swept){from->path, from->value, from->is_number, from->number};
     }
-    struct trace_run_info info = {.scenario = m->scenario->name,
-                                  .variant = run->variant->name,
-                                  .seed = run->seed,
-                                  .knobs = knobs,
-                                  .uarch = m->uarchs.machine->name,
-                                  .hv_build_id = m->image->build_id,
-                                  .quantum_cycles = m->quantum_cycles,
-                                  .clock_khz = m->uarchs.machine->clock.core_khz,
-                                  .resolved = run->resolved,
-                                  .setup = setup,
-                                  .swept = swept,
-                                  .swept_count = m->scenario->swept_count};
+    struct trace_run_info info = {
+        .scenario = m->scenario->name,
+        .variant = run->variant->name,
+        .seed = run->seed,
+        .knobs = knobs,
+        .uarch = m->uarchs.machine->name,
+        .hv_build_id = m->image->build_id,
+        .quantum_cycles = m->quantum_cycles,
+        .memory = m->scenario->memory == MEMORY_TSO ? NULL : memory_kind_names[m->scenario->memory],
+        .clock_khz = m->uarchs.machine->clock.core_khz,
+        .resolved = run->resolved,
+        .setup = setup,
+        .swept = swept,
+        .swept_count = m->scenario->swept_count};
     struct trace_error error;
     int result = 0;
 
@@ -490,8 +507,11 @@ static void simulate(struct sim_machine *m, const struct hw_bootinfo *const *inf
     struct schedule *order = orders_of(m->orders, m->scenario, m->run->variant);
 
     schedule_begin(order, hw);
+    check_begin(m->check);
     for (uint32_t h = 0; h < hw->host_count; h++)
         native_boot(boot_processor(hw, h), info[h]);
+    if (m->run->explore)
+        explore_arm(m->run->explore);
     enum sim_run_result result = sim_run(until);
 
     if (result == SIM_RUN_IDLE && hw->hosts_off) // The hosts that are left have nothing to do.
@@ -503,9 +523,10 @@ static void simulate(struct sim_machine *m, const struct hw_bootinfo *const *inf
         m->end_cycles = hw->end_ticks / TICKS_PER_CYCLE;
     if (m->run->on_end)
         m->run->on_end(m->run->ctx, m->end);
-    m->run->steps = m->run->variant->step_count;
+    m->run->steps = order ? schedule_count(order) : 0;
     m->run->steps_passed = order ? schedule_passed(order) : 0;
     schedule_end(order, hw);
+    check_end(m->check, m->end == MACHINE_IDLE);
     hw->stopping = true;
     native_stop(hw);
 }

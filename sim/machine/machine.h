@@ -12,12 +12,14 @@
 #include "traces/trace.h"
 
 struct sim_machine;
+struct explore;
 
 struct machine_options {
     const char *hv_path;      // libhv.so; NULL: ../lib/libhv.so beside the executable
     const char *uarch_folder; // NULL: ../share/hvsim/uarch beside the executable
     const char *vcd_path;     // NULL: no value changes
     uint64_t quantum_cycles;  // 0: exact order
+    uint32_t validate;        // Bit set of enum check_kind (docs/validators.md)
     bool check_tlb; // Compare every hit of a translation cache with the tables (docs/tlb-checker.md)
 };
 
@@ -46,6 +48,7 @@ struct machine_run {
     const struct scenario_knob *knobs; // On top of the variant's.
     uint32_t knob_count;
     uint64_t seed;
+    uint64_t until_ns;    // Simulated time at which it ends at the latest; 0: the scenario says
     struct trace *trace;  // May be NULL: nothing recorded, no digest.
     const char *resolved; // Text for the run's row, or NULL.
     // Where the trace stores instructions: those that begin from here on and before there, in cycles.
@@ -62,6 +65,7 @@ struct machine_run {
     // wants to know.
     struct guest_observer *observer;
     void (*on_end)(void *ctx, enum machine_end end);
+    struct explore *explore; // sim/explore/explore.h: searches the run's interleavings, or NULL
     // Out.
     enum machine_end end;
     uint64_t cycles; // Of the core clock, at the end.

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // A scenario written back with every default filled in.
 #include "hv/api.h"
+#include "models/check/words.h"
+#include "sim/explore/strategy.h"
 #include "sim/scenario/cpu_features.h"
 #include "sim/scenario/scenario.h"
 #include "sim/scenario/schema.h"
@@ -495,12 +497,38 @@ static void print_recorded(const struct scenario_recorded *r, FILE *out)
 
 static void print_run(const struct scenario *s, FILE *out)
 {
-    if (s->until_ns || s->check_tlb)
-        fputs("run: {", out);
-    if (s->until_ns)
-        fprintf(out, " until: %" PRIu64 "ns%s", s->until_ns, s->check_tlb ? "," : "");
-    if (s->until_ns || s->check_tlb)
-        fprintf(out, "%s }\n", s->check_tlb ? " check_tlb: on" : "");
+    const char *between = "run: {";
+
+    if (s->until_ns) {
+        fprintf(out, "%s until: %" PRIu64 "ns", between, s->until_ns);
+        between = ",";
+    }
+    if (s->check_tlb) {
+        fprintf(out, "%s check_tlb: on", between);
+        between = ",";
+    }
+    if (s->memory != MEMORY_TSO) {
+        fprintf(out, "%s memory: %s", between, memory_kind_names[s->memory]);
+        between = ",";
+    }
+    if (s->validate) {
+        char list[CHECK_LIST_BYTES];
+
+        check_list(s->validate, list);
+        fprintf(out, "%s validate: \"%s\"", between, list);
+        between = ",";
+    }
+    if (*between == ',')
+        fputs(" }\n", out);
+}
+
+static void print_explore(const struct scenario *s, FILE *out)
+{
+    fprintf(out,
+            "explore: { from: %" PRIu64 "ns, until: %" PRIu64 "ns, strategy: %s, depth: %" PRIu64
+            ", budget: %" PRIu64 " }\n",
+            s->explore.from_ns, s->explore.until_ns, strategy_name((enum strategy_kind)s->explore.strategy),
+            s->explore.depth, s->explore.budget);
 }
 
 void scenario_print_resolved(const struct scenario *s, FILE *out)
@@ -517,6 +545,7 @@ void scenario_print_resolved(const struct scenario *s, FILE *out)
     for (uint32_t i = 0; i < s->action_count; i++)
         print_action(s, &s->actions[i], out);
     print_run(s, out);
+    print_explore(s, out);
     print_sweep(s, out);
     print_variants(s, out);
     print_shows(s, out);

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // Gives a scenario file's text meaning: units, ranges, references, defaults.
 #include "sim/scenario/scenario.h"
+#include "models/check/words.h"
+#include "sim/explore/strategy.h"
 #include "sim/scenario/load.h"
 #include "sim/scenario/quantity.h"
 #include <limits.h>
@@ -133,11 +135,25 @@ int load_word(struct loader *l, const char *field, const char *text, const char 
     return load_error(l, field, "`%s` is not known; expected one of: %s", text, all);
 }
 
+static int load_validate(struct loader *l, struct scenario *s)
+{
+    const char *text = l->raw->run->validate, *unknown;
+    size_t bytes;
+
+    if (!text)
+        return 0;
+    s->validate = check_parse(text, &unknown, &bytes);
+    if (s->validate)
+        return 0;
+    return load_error(l, "run.validate", "`%.*s` is no validator; expected a list of %s", (int)bytes, unknown,
+                      check_words());
+}
+
 static int load_machine(struct loader *l, struct scenario *s)
 {
     static const char *const arches[] = {"x86"};
     const struct raw_machine *m = l->raw->machine;
-    size_t arch;
+    size_t arch, memory = MEMORY_TSO;
 
     if (m && load_word(l, "machine.arch", m->arch, arches, 1, &arch))
         return -1;
@@ -145,9 +161,34 @@ static int load_machine(struct loader *l, struct scenario *s)
     s->uarch_line = yaml_line(&l->y, "machine.uarch");
     if (load_uarch_name(l, "machine.uarch", s->uarch))
         return -1;
-    if (l->raw->run && (load_time(l, "run.until", l->raw->run->until, &s->until_ns) ||
-                        load_flag(l, "run.check_tlb", l->raw->run->check_tlb, 1, &s->check_tlb)))
+    if (l->raw->run &&
+        (load_time(l, "run.until", l->raw->run->until, &s->until_ns) ||
+         load_flag(l, "run.check_tlb", l->raw->run->check_tlb, 1, &s->check_tlb) ||
+         load_word(l, "run.memory", l->raw->run->memory, memory_kind_names, MEMORY_KIND_COUNT, &memory) ||
+         load_validate(l, s)))
         return -1;
+    s->memory = (enum memory_kind)memory;
+    return 0;
+}
+
+static int load_explore(struct loader *l, struct scenario *s)
+{
+    const struct raw_explore *x = l->raw->explore;
+    const char *names[STRATEGY_COUNT];
+    size_t strategy = STRATEGY_PCT;
+
+    for (unsigned i = 0; i < STRATEGY_COUNT; i++)
+        names[i] = strategy_name((enum strategy_kind)i);
+    s->explore = (struct scenario_explore){.strategy = STRATEGY_PCT, .depth = 3, .budget = 10000};
+    if (!x)
+        return 0;
+    if (load_time(l, "explore.from", x->from, &s->explore.from_ns) ||
+        load_time(l, "explore.until", x->until, &s->explore.until_ns) ||
+        (x->strategy && load_word(l, "explore.strategy", x->strategy, names, STRATEGY_COUNT, &strategy)) ||
+        load_number(l, "explore.depth", x->depth, 1, STRATEGY_DEPTH_MAX, &s->explore.depth) ||
+        load_number(l, "explore.budget", x->budget, 1, UINT64_MAX, &s->explore.budget))
+        return -1;
+    s->explore.strategy = (uint32_t)strategy;
     return 0;
 }
 
@@ -197,7 +238,7 @@ static int load_all(struct loader *l, struct scenario *s)
     if (load_machine(l, s) || load_hosts(l, s) || load_vms(l, s) || load_actions(l, s) ||
         load_variants(l, s) || load_shows(l, s) || load_expects(l, s))
         return -1;
-    return load_recorded(l, s);
+    return load_explore(l, s) || load_recorded(l, s) ? -1 : 0;
 }
 
 // The name in "vms[0].vcpus[1].args.NAME", or NULL.
@@ -330,6 +371,7 @@ void scenario_free(struct scenario *s)
         for (uint32_t step = 0; step < s->variants[i].step_count; step++)
             free(s->variants[i].steps[step].text);
         free(s->variants[i].steps);
+        free(s->variants[i].schedule_path);
     }
     for (uint32_t i = 0; i < s->expect_count; i++) {
         struct scenario_expect *x = &s->expects[i];

@@ -8,6 +8,7 @@
 
 #include "hv/knobs.h"
 #include "hv/vmm/config.h"
+#include "models/memory/memory.h"
 #include "sim/scenario/console_script.h"
 #include "sim/scenario/user_error.h"
 #include <stdbool.h>
@@ -22,7 +23,7 @@
 #define SCENARIO_AXES_MAX 4u
 #define SCENARIO_POINTS_MAX 256u
 #define SCENARIO_SHOWS_MAX 8u
-#define SCENARIO_STEPS_MAX 255u
+#define SCENARIO_STEPS_MAX 256u               // 255 and the line from when on they count
 #define SCENARIO_SLOTS_MAX 48u                // Of a VM in the scenario; actions may add some.
 #define SCENARIO_MEMORY_MAX (4ull << 40)      // Bytes of a host.
 #define SCENARIO_HOST_OWN_BYTES (48ull << 20) // Firmware's data, the core's heap and tables.
@@ -119,6 +120,14 @@ struct scenario_link {
     uint32_t mtu_bytes;
 };
 
+// How `hvsim explore` searches it, where its options do not say (docs/exploration.md).
+struct scenario_explore {
+    uint64_t from_ns;  // Simulated time from which orders are searched
+    uint64_t until_ns; // And at which an execution ends; 0: as every run does
+    uint32_t strategy; // enum strategy_kind
+    uint64_t depth, budget;
+};
+
 // A step of a pinned order (docs/schedules.md), as written.
 struct scenario_step {
     char *text;
@@ -129,6 +138,7 @@ struct scenario_variant {
     char *about;
     char *violation; // Kind of violation that has to happen and does not fail the run. NULL: none.
     struct scenario_step *steps; // The variant's own order, or the scenario's where it gives none.
+    char *schedule_path;         // The file in which the steps are; NULL: the scenario
     uint32_t step_count;
     struct scenario_knob *knobs; // The scenario's own, then the variant's.
     uint32_t knob_count, own_count;
@@ -184,6 +194,9 @@ struct scenario {
     uint32_t overcommit;       // 1: the VMs of a host may have more memory than it.
     uint64_t until_ns;  // Simulated time at which the run ends at the latest; 0: when the guests are done
     uint32_t check_tlb; // 1: compare every hit of a translation cache with the tables (docs/tlb-checker.md)
+    uint32_t validate;  // Bit set of enum check_kind: validators that look on (docs/validators.md)
+    struct scenario_explore explore;
+    enum memory_kind memory; // Model of hypervisor code's memory (docs/memory-models.md)
     struct scenario_vm *vms;
     uint32_t vm_count;
     struct vmm_action *actions; // By time.

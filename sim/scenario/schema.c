@@ -5,9 +5,9 @@
 enum { TEXT_MAX = 64 << 10, SCRIPT_MAX = 16 << 20 };
 
 static const char *const action_args[] = {
-    "gsi",    "level",          "vector",        "dest",          "mode",   "vcpu",  "slot",
-    "gpa",    "size",           "flags",         "offset",        "cpu",    "ns",    "to",
-    "method", "downtime_limit", "max_bandwidth", "auto_converge", "verify", "count", NULL};
+    "gsi",           "level",         "vector", "dest",  "mode", "vcpu", "slot",   "gpa",
+    "size",          "flags",         "offset", "cpu",   "ns",   "to",   "method", "downtime_limit",
+    "max_bandwidth", "auto_converge", "verify", "count", "high", NULL};
 
 static const char *const knob_names[] = {
 #define KNOB(id, name, type, values, def, about, source) name,
@@ -83,7 +83,13 @@ static const cyaml_schema_field_t program_fields[] = {
     CYAML_FIELD_END};
 
 static const cyaml_schema_field_t run_fields[] = {TEXT(struct raw_run, until), TEXT(struct raw_run, check_tlb),
+                                                    TEXT(struct raw_run, memory),
+                                                    TEXT(struct raw_run, validate),
                                                     CYAML_FIELD_END};
+
+static const cyaml_schema_field_t explore_fields[] = {
+    TEXT(struct raw_explore, from), TEXT(struct raw_explore, until), TEXT(struct raw_explore, strategy), TEXT(struct raw_explore, depth),
+    TEXT(struct raw_explore, budget), CYAML_FIELD_END};
 // clang-format on
 
 // A text field whose key and place are known only now.
@@ -207,6 +213,7 @@ void schema_make(struct schema *s, const struct schema_names *names)
         LIST("vms", struct raw_scenario, vms, &s->vm_entry),
         LIST("vmm", struct raw_scenario, vmm, &s->action_entry),
         PART("run", struct raw_scenario, run, run_fields),
+        PART("explore", struct raw_scenario, explore, explore_fields),
         PART("knobs", struct raw_scenario, knobs, s->knobs),
         PART("uarch", struct raw_scenario, uarch, s->uarch),
         LIST("schedule", struct raw_scenario, schedule, &text_entry),

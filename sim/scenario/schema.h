@@ -107,7 +107,10 @@ struct raw_link {
     char *bandwidth, *latency, *mtu, *packet, *queue;
 };
 struct raw_run {
-    char *until, *check_tlb;
+    char *until, *check_tlb, *memory, *validate;
+};
+struct raw_explore {
+    char *from, *until, *strategy, *depth, *budget;
 };
 struct raw_scenario {
     char *scenario, *about, *source;
@@ -120,6 +123,7 @@ struct raw_scenario {
     struct raw_action *vmm;
     unsigned vmm_count;
     struct raw_run *run;
+    struct raw_explore *explore;
     struct raw_knobs *knobs;
     struct raw_uarch_values *uarch;
     char **schedule;

@@ -267,6 +267,38 @@ TEST(Order, AChooserThatTakesTheFirstChangesNothing)
     }
 }
 
+// Two that keep to the same time, as processors that run ahead do: they ask before each step whether they
+// may.
+static void ask_and_step(void *arg)
+{
+    unsigned *steps = arg;
+
+    for (unsigned i = 0; i < 10; i++) {
+        while (!sim_may_continue(100 * i, 0)) {
+            sim_wait_until(100 * i);
+            if (sim_may_continue(100 * i, 0))
+                break;
+            ASSERT_TRUE(++steps[1] < 100);
+        }
+        steps[0]++;
+    }
+}
+
+TEST(Order, WhoWasChosenAmongEqualsMayGoOn)
+{
+    unsigned one[2] = {0}, two[2] = {0};
+    struct chooser c = {.last = true};
+    ASSERT_EQ(sim_init(), 0);
+    sim_choose_install(choose, &c);
+    sim_process_start("one", 0, STACK_BYTES, ask_and_step, one);
+    sim_process_start("two", 0, STACK_BYTES, ask_and_step, two);
+    EXPECT_EQ(sim_run(SIM_PS_NEVER), SIM_RUN_IDLE);
+    sim_choose_install(NULL, NULL);
+    EXPECT_EQ(one[0], 10);
+    EXPECT_EQ(two[0], 10);
+    sim_start_over();
+}
+
 static unsigned choose_too_much(void *ctx, enum sim_site site, unsigned n)
 {
     (void)ctx;

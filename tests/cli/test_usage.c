@@ -81,6 +81,7 @@ static const struct {
     {"run s.yaml --seed -1", "--seed wants a number, got `-1`"},
     {"run s.yaml --seed 99999999999999999999", "--seed wants a number"},
     {"run s.yaml --quantum 1.5", "--quantum wants a number, got `1.5`"},
+    {"run s.yaml --memory tos", "--memory wants tso, sc or c11, got `tos`"},
     {"run s.yaml --trace exit", "nearest is 'exits'"},
     {"run s.yaml --trace ''", "--trace"},
     {"run s.yaml --knob x86.apicv", "--knob wants NAME=VALUE"},

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 /* A run leaves nothing behind in its OS process: the hundredth equals the first, whatever ran in between. */
 #include "sim/machine/machine.h"
+#include "sim/rewind/rewind.h"
 #include "tests/shim/shim.h"
 #include "traces/trace.h"
 
@@ -53,9 +54,17 @@ struct outcome {
     enum machine_end end;
 };
 
+/* Called every 10^6 cycles of a run; NULL: nobody is. */
+static void (*in_the_middle)(void *ctx, uint64_t cycles);
+
 static struct outcome run(struct bench *b, const struct scenario_variant *variant, uint64_t seed)
 {
-    struct machine_run r = {.variant = variant, .seed = seed, .trace = b->trace};
+    const int attention = in_the_middle != NULL;
+    struct machine_run r = {.variant = variant,
+                            .seed = seed,
+                            .trace = b->trace,
+                            .attention = &attention,
+                            .on_attention = in_the_middle};
     struct outcome out = {.digest = ""};
     struct user_error e = {""};
 
@@ -67,6 +76,11 @@ static struct outcome run(struct bench *b, const struct scenario_variant *varian
     out.cycles = r.cycles;
     out.end = r.end;
     return out;
+}
+
+static bool same(struct outcome a, struct outcome b)
+{
+    return strcmp(a.digest, b.digest) == 0 && a.cycles == b.cycles && a.end == b.end;
 }
 
 static void expect_same(struct outcome a, struct outcome b)
@@ -177,4 +191,63 @@ TEST(Restart, MachinesDoNotTouchEachOther)
         }
         tear_down(&b);
     }
+}
+
+enum { EXECUTIONS = 200 };
+
+/* In memory that survives executions. */
+static struct findings {
+    struct outcome first;
+    int executions, different;
+    struct rewind_stats stats;
+} * findings;
+
+static void explore(void *arg)
+{
+    (void)arg;
+    for (int i = 0; i < EXECUTIONS; i++)
+        findings->executions += rewind_run(i) == i;
+    findings->stats = rewind_stats();
+}
+
+static bool photographed;
+static int execution = REWIND_OVER;
+
+static void take_photograph(void *ctx, uint64_t cycles)
+{
+    (void)ctx;
+    (void)cycles;
+    if (!photographed) {
+        photographed = true;
+        execution = rewind_begin(explore, NULL);
+    }
+}
+
+/* Restarted from a photograph of the process hundreds of times, and at last gone on with: always the same
+ * end. */
+TEST(Restart, FromAPhotographARunEndsTheSame)
+{
+    struct bench b;
+
+    if (rewind_unsupported())
+        test_skip(rewind_unsupported());
+    rewind_prepare();
+    if (set_up(&b, "exits/quickstart.yaml")) {
+        findings = rewind_alloc(sizeof *findings);
+        findings->first = run(&b, &b.scenario->variants[0], 0);
+        in_the_middle = take_photograph;
+        struct outcome now = run(&b, &b.scenario->variants[0], 0);
+
+        in_the_middle = NULL;
+        if (execution >= 0) {
+            findings->different += !same(findings->first, now);
+            rewind_end(execution);
+        }
+        expect_same(findings->first, now);
+        EXPECT_TRUE(photographed);
+        EXPECT_EQ(findings->executions, EXECUTIONS);
+        EXPECT_EQ(findings->different, 0);
+        rewind_free();
+    }
+    tear_down(&b);
 }

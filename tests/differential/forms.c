@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "tests/differential/forms.h"
 
+#include "models/cpu/native/cs_register.h"
 #include "models/cpu/x86/tests/fake_pcpu.h"
 #include "tests/shim/shim.h"
 
@@ -203,28 +204,9 @@ static unsigned assemble(const struct form *f, unsigned char *code)
 
 static int gpr_of(unsigned reg)
 {
-    static const uint16_t names[16][4] = {{X86_REG_RAX, X86_REG_EAX, X86_REG_AX, X86_REG_AL},
-                                          {X86_REG_RCX, X86_REG_ECX, X86_REG_CX, X86_REG_CL},
-                                          {X86_REG_RDX, X86_REG_EDX, X86_REG_DX, X86_REG_DL},
-                                          {X86_REG_RBX, X86_REG_EBX, X86_REG_BX, X86_REG_BL},
-                                          {X86_REG_RSP, X86_REG_ESP, X86_REG_SP, X86_REG_SPL},
-                                          {X86_REG_RBP, X86_REG_EBP, X86_REG_BP, X86_REG_BPL},
-                                          {X86_REG_RSI, X86_REG_ESI, X86_REG_SI, X86_REG_SIL},
-                                          {X86_REG_RDI, X86_REG_EDI, X86_REG_DI, X86_REG_DIL},
-                                          {X86_REG_R8, X86_REG_R8D, X86_REG_R8W, X86_REG_R8B},
-                                          {X86_REG_R9, X86_REG_R9D, X86_REG_R9W, X86_REG_R9B},
-                                          {X86_REG_R10, X86_REG_R10D, X86_REG_R10W, X86_REG_R10B},
-                                          {X86_REG_R11, X86_REG_R11D, X86_REG_R11W, X86_REG_R11B},
-                                          {X86_REG_R12, X86_REG_R12D, X86_REG_R12W, X86_REG_R12B},
-                                          {X86_REG_R13, X86_REG_R13D, X86_REG_R13W, X86_REG_R13B},
-                                          {X86_REG_R14, X86_REG_R14D, X86_REG_R14W, X86_REG_R14B},
-                                          {X86_REG_R15, X86_REG_R15D, X86_REG_R15W, X86_REG_R15B}};
+    struct cs_register r = cs_register_of(reg);
 
-    for (int i = 0; i < 16; i++)
-        for (unsigned width = 0; width < 4; width++)
-            if (names[i][width] == reg)
-                return i;
-    return -1;
+    return r.kind == CS_REGISTER_GPR ? r.number : -1;
 }
 
 // Makes the memory operand of `code` an address within the data; false: it cannot be.

@@ -94,3 +94,112 @@ TEST(Races, ItIsTheOrderThatShowsThem)
         EXPECT_STRSTR(cli_out, "FAIL");
     }
 }
+
+// --- Orders from files. ---
+
+static int run_scheduled(const char *text, const char *options)
+{
+    cli_write_text("order.sched", text);
+    return hvsim("run '%s' --schedule order.sched --db order.db %s", path_of(0), options);
+}
+
+static void digest_of(char *digest, size_t size)
+{
+    const char *at = strstr(cli_out, "  digest ");
+
+    snprintf(digest, size, "%.*s", at ? (int)strcspn(at, "\n") : 0, at ? at : "");
+}
+
+TEST(Schedules, AFileTakesThePlaceOfTheScenariosOwnOrder)
+{
+    // As the scenario has it, by lines; and by ordinals, which edits above in the same function do not move
+    // either.
+    static const char *const orders[] = {
+        "# mmu/tlbs-dirty\n"
+        "scenario: tlbs-dirty\n"
+        "variant: before  # set to zero\n"
+        "memory: tso\n\n"
+        "from 100us\n"
+        "cpu0 hv/mmu/shadow_sync.c:drop+10 atomic\n"
+        "cpu2 hv/core/requests.c:flush_remote_tlbs+3 read x2   # this is why: x1 is its start\n"
+        "cpu2 hv/core/requests.c:flush_remote_tlbs+10\n"
+        "cpu0 hv/mmu/shadow_sync.c:drop+10 atomic\n"
+        "cpu2 hv/core/requests.c:flush_remote_tlbs+11\n",
+        "from: 0.1ms\r\n"
+        "variant: before\r\n"
+        "cpu0 hv/mmu/shadow_sync.c:drop#1 atomic\r\n"
+        "cpu2 hv/core/requests.c:flush_remote_tlbs#1 read x2\r\n"
+        "cpu2 hv/core/requests.c:flush_remote_tlbs+10\r\n"
+        "cpu0 hv/mmu/shadow_sync.c:drop#1 atomic\r\n"
+        "cpu2 hv/core/requests.c:flush_remote_tlbs+11\r\n",
+    };
+    char own[80], other[80];
+
+    if (!cli_can_run())
+        test_skip("there is no libhv.so in this build");
+    EXPECT_EQ(hvsim("run '%s' --variant before --db own.db", path_of(0)), 0);
+    digest_of(own, sizeof own);
+    EXPECT_STRSTR(own, "digest");
+    for (unsigned i = 0; i < 2; i++) {
+        test_row("order %u", i);
+        EXPECT_EQ(run_scheduled(orders[i], ""), 0);
+        EXPECT_STRSTR(cli_out, "order pinned: 5 of 5 steps passed");
+        digest_of(other, sizeof other);
+        EXPECT_STREQ(other, own);
+    }
+    // Another order, and the violation that the scenario wants does not come.
+    EXPECT_EQ(run_scheduled("cpu0 hv/mmu/shadow_sync.c:drop#1 atomic\n", "--variant before"), 1);
+    EXPECT_STRSTR(cli_out, "order pinned: 1 of 1 steps passed");
+    // It is what the run's record says.
+    EXPECT_EQ(
+        run_scheduled("from 1us\ncpu0 shadow_sync.c:drop#1 atomic\n", "--variant before --print-resolved"),
+        0);
+    EXPECT_STRSTR(cli_out, "      - \"from 1us\"\n      - \"cpu0 shadow_sync.c:drop#1 atomic\"\n");
+}
+
+TEST(Schedules, MistakesInAFileAreNamedWithTheirLine)
+{
+    static const struct {
+        const char *text, *options, *says;
+    } mistakes[] = {
+        {"", "", "order.sched: has no step; expected lines such as"},
+        {"# nothing\n\n", "", "order.sched: has no step"},
+        {"scenario: other\ncpu0 tdp.c:tdp_map\n", "",
+         "order.sched:1: scenario: this order is of `other`, and"},
+        {"\nvariant: after\ncpu0 tdp.c:tdp_map\n", "--variant before",
+         "order.sched:2: variant: this order is of variant `after`, and --variant says `before`"},
+        {"variant: later\ncpu0 tdp.c:tdp_map\n", "", "has no variant `later`; its first is `before`"},
+        {"cpu0 tdp.c:tdp_map\n", "", "does not say for which variant of"},
+        {"cpu0 tdp.c:tdp_map\n", "--variant nobody", "has no variant `nobody`"},
+        {"memory: weak\ncpu0 tdp.c:tdp_map\n", "",
+         "order.sched:1: memory: `weak` is no memory model; expected"},
+        {"memory: c11\ncpu0 tdp.c:tdp_map\n", "--variant before",
+         "order.sched:1: memory: this order was found under another memory model than the run's, which is "
+         "tso"},
+        {"memory: tso\nmemory: tso\ncpu0 tdp.c:tdp_map\n", "", "order.sched:2: memory: is said twice"},
+        {"memory:\ncpu0 tdp.c:tdp_map\n", "", "order.sched:1: memory: has no value"},
+        {"colour: red\ncpu0 tdp.c:tdp_map\n", "",
+         "order.sched:1: colour: is not known here; expected scenario,"},
+        {"# 1\ncpu0 tdp.c:tdp_mop\n", "--variant before",
+         "order.sched:2: schedule: `cpu0 tdp.c:tdp_mop`: tdp.c has no function `tdp_mop`"},
+        {"cpu0 shadow_sync.c:drop#2 atomic\n", "--variant before",
+         "`drop` has no #2 of kind atomic; it has #1 on line"},
+        {"cpu7 tdp.c:tdp_map\n", "--variant before", "there is no cpu7; this machine has 3"},
+        {"from soon\ncpu0 tdp.c:tdp_map\n", "--variant before",
+         "order.sched:1: schedule: `from soon`: expected a time, such as `from 2ms`"},
+        {"cpu0 tdp.c:tdp_map\nfrom 2ms\n", "--variant before",
+         "order.sched:2: schedule: `from 2ms`: stands once, before all steps"},
+    };
+
+    if (!cli_can_run())
+        test_skip("there is no libhv.so in this build");
+    for (size_t i = 0; i < sizeof mistakes / sizeof *mistakes; i++) {
+        test_row("row %zu: %s", i, mistakes[i].says);
+        EXPECT_EQ(run_scheduled(mistakes[i].text, mistakes[i].options), 2);
+        EXPECT_STRSTR(cli_err, mistakes[i].says);
+    }
+    EXPECT_EQ(hvsim("run '%s' --schedule nowhere.sched", path_of(0)), 2);
+    EXPECT_STRSTR(cli_err, "nowhere.sched: No such file or directory; name a file of steps");
+    EXPECT_EQ(hvsim("run '%s' '%s' --schedule order.sched", path_of(0), path_of(0)), 2);
+    EXPECT_STRSTR(cli_err, "--schedule is for one scenario, got 2");
+}

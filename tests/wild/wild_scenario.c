@@ -124,6 +124,9 @@ static void some_actions(struct wild *w, const struct shape *shape, FILE *to)
         size_t i = 1 + wild_below(w, COUNT(actions) - 1); // All but `stop`.
         unsigned vm = (unsigned)wild_below(w, shape->vms);
 
+        if (strcmp(actions[i].word, "leave_smm") ==
+            0) // A state of noise: the processor refuses it, as it should.
+            continue;
         if (shape->hosts < 2 && strcmp(actions[i].word, "migrate") == 0)
             continue;
         at_us += wild_below(w, 200);

@@ -73,11 +73,19 @@ struct outcome outcome_of(const struct machine_run *run, unsigned violations)
     return o;
 }
 
+static bool add_exits(void *ctx, const struct trace_exit_row *r)
+{
+    *(uint64_t *)ctx += r->count;
+    return true;
+}
+
 void outcome_print(const struct outcome *o, const char *name, uint64_t clock_khz,
-                   const struct machine_run *run, uint64_t exits)
+                   const struct machine_run *run, struct trace *trace)
 {
     char digest[TRACE_DIGEST_TEXT];
+    uint64_t exits = 0;
 
+    trace_exit_summary(trace, add_exits, &exits);
     trace_digest_text(run->digest, digest);
     fprintf(stderr,
             "hvsim: %s: %s; %" PRIu64 " cycles (%" PRIu64 ".%03" PRIu64 " ms), %" PRIu64

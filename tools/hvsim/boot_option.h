@@ -33,6 +33,6 @@ struct outcome {
 struct outcome outcome_of(const struct machine_run *run, unsigned violations);
 // "hvsim: IMAGE: TEXT; N cycles (...), N exits, digest D" on standard error.
 void outcome_print(const struct outcome *o, const char *name, uint64_t clock_khz,
-                   const struct machine_run *run, uint64_t exits);
+                   const struct machine_run *run, struct trace *trace);
 
 #endif

@@ -4,16 +4,14 @@
 #include "models/cpu/uarch/uarch.h"
 #include "tools/hvsim/boot_option.h"
 #include "tools/hvsim/command.h"
+#include "tools/hvsim/console.h"
+#include "tools/hvsim/record_option.h"
 #include "tools/hvsim/report.h"
 #include "tools/hvsim/watch.h"
-#include "tools/hvsim/window_option.h"
 #include "traces/export.h"
-#include <errno.h>
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <string.h>
-#include <unistd.h>
 
 enum { OPT_DB = BOOT_OPTIONS, OPT_TRACE, OPT_WINDOW, OPT_JSON, OPT_RESOLVED };
 static const struct option_row options[] = {
@@ -48,19 +46,22 @@ static const struct usage usage = {
 
 struct arguments {
     struct boot_arguments common;
-    struct window_option window;
-    const char *db;
-    uint32_t store;
+    struct record_options record;
     bool json, resolved;
 };
 
 // --- Arguments. ---
 
-static int take_option(struct arguments *a, int option, const char *value)
+static int take_option(void *ctx, int option, const char *value)
 {
-    char message[300];
+    struct arguments *a = ctx;
 
     switch (option) {
+    case OPTION_WORD:
+        if (a->common.boot.image)
+            return complain("boot takes one image; arguments for it go into --append '%s'", value);
+        a->common.boot.image = value;
+        return 0;
     case OPT_JSON:
         a->json = true;
         return 0;
@@ -68,14 +69,11 @@ static int take_option(struct arguments *a, int option, const char *value)
         a->resolved = true;
         return 0;
     case OPT_TRACE:
-        return trace_category_parse(value, &a->store, message, sizeof message)
-                   ? 0
-                   : complain("--trace: %s", message);
+        return record_option_trace(&a->record, value);
     case OPT_WINDOW:
-        return window_option(&a->window, value);
+        return record_option_window(&a->record, value);
     case OPT_DB:
-        a->db = value;
-        return *value ? 0 : complain("--db wants the name of a file, got ``");
+        return record_option_db(&a->record, value);
     default:
         return boot_option_take(&a->common, option, value);
     }
@@ -85,34 +83,25 @@ static int take_option(struct arguments *a, int option, const char *value)
 
 struct session {
     struct watch watch; // First: watch_look() gets this address.
-    FILE *console;
-    bool broken; // The console cannot be written.
+    struct console console;
 };
 
-// Lines appear when they are complete, the rest of one within a second.
 static void on_console(void *ctx, uint32_t vm, uint8_t byte)
 {
     struct session *s = ctx;
 
     (void)vm;
-    if (fputc(byte, s->console) == EOF || (byte == '\n' && fflush(s->console)))
-        s->broken = true;
+    console_byte(&s->console, byte);
 }
 
 static void on_attention(void *ctx, uint64_t cycles)
 {
     struct session *s = ctx;
 
-    fflush(s->console);
+    console_flush(&s->console);
     watch_look(&s->watch, cycles);
-    if (s->broken) // Nobody listens any more.
+    if (s->console.error)
         machine_interrupt(s->watch.machine);
-}
-
-static bool add_exits(void *ctx, const struct trace_exit_row *r)
-{
-    *(uint64_t *)ctx += r->count;
-    return true;
 }
 
 static bool print_violation(void *ctx, const struct trace_row *row)
@@ -144,14 +133,13 @@ static int count_violations(struct trace *trace, unsigned *count)
 static void summarize(const struct arguments *a, const struct session *session, struct trace *trace,
                       const struct machine_run *run, const struct outcome *o, unsigned violations)
 {
-    uint64_t khz = session->watch.clock_khz, exits = 0;
+    uint64_t khz = session->watch.clock_khz;
     char digest[TRACE_DIGEST_TEXT], left[200];
 
-    trace_exit_summary(trace, add_exits, &exits);
     if (machine_typing_left(session->watch.machine, 0, left, sizeof left))
         fprintf(stderr, "hvsim: input: %s\n", left);
     if (!a->json) {
-        outcome_print(o, session->watch.scenario->name, khz, run, exits);
+        outcome_print(o, session->watch.scenario->name, khz, run, trace);
         return;
     }
     trace_digest_text(run->digest, digest);
@@ -179,8 +167,6 @@ static int report(const struct arguments *a, struct session *session, struct tra
     if (trace_run_verdict(trace, run->run_id, o.status == STATUS_OK ? "pass" : "fail", &error) != TRACE_OK)
         return complain("%s; %s", error.message, error.hint);
     summarize(a, session, trace, run, &o, violations);
-    if (session->broken)
-        return complain("the console cannot be written: %s", strerror(errno));
     return watch_interrupted() ? complain("interrupted") : o.status;
 }
 
@@ -199,13 +185,12 @@ static int simulate(const struct arguments *a, struct session *session, struct t
     struct user_error e = {""};
 
     session->watch.trace = trace;
-    window_cycles(&a->window, session->watch.clock_khz, &run.instructions_from, &run.instructions_to);
+    record_window_cycles(&a->record, session->watch.clock_khz, &run.instructions_from, &run.instructions_to);
     watch_start();
     int result = machine_run(session->watch.machine, &run, &e);
 
     watch_stop();
-    if (fflush(session->console))
-        session->broken = true;
+    console_flush(&session->console);
     result = result ? complain("%s", e.text) : report(a, session, trace, &run);
     free(resolved);
     return result;
@@ -213,21 +198,17 @@ static int simulate(const struct arguments *a, struct session *session, struct t
 
 static int with_database(const struct arguments *a, struct session *session)
 {
-    struct trace_error error;
-    struct trace_options o = trace_options_defaults(a->db ? a->db : "");
-
-    // Violations fail the run, whatever else is looked at.
-    o.store = TRACE_VIOLATIONS | (a->db ? a->store : 0);
-    struct trace *trace = trace_open(&o, &error);
+    const char *db = a->record.db;
+    struct trace *trace = record_open(db ? db : "", db ? a->record.store : 0);
 
     if (!trace)
-        return complain("%s; %s", error.message, error.hint);
+        return STATUS_USAGE;
     int status = simulate(a, session, trace);
 
-    if (trace_close(trace, &error) != TRACE_OK)
-        return complain("%s; %s", error.message, error.hint);
-    if (a->db && !a->json)
-        fprintf(stderr, "database: %s   (hvsim explain %s --exit 1 tells an exit's story)\n", a->db, a->db);
+    if (record_close(trace))
+        return STATUS_USAGE;
+    if (db && !a->json)
+        fprintf(stderr, "database: %s   (hvsim explain %s --exit 1 tells an exit's story)\n", db, db);
     return status;
 }
 
@@ -236,8 +217,8 @@ static int with_machine(const struct arguments *a, const struct scenario *s)
     const struct machine_options o = {.hv_path = a->common.hv};
     struct user_error e = {""};
     struct sim_machine *m = machine_create(s, &o, &e);
-    struct session session = {.console = a->json ? stderr : stdout};
-    int status;
+    struct session session;
+    int status = STATUS_USAGE;
 
     if (!m)
         return complain("%s", e.text);
@@ -246,44 +227,29 @@ static int with_machine(const struct arguments *a, const struct scenario *s)
                                    .variant = s->variants,
                                    .clock_khz = machine_uarch(m)->clock.core_khz,
                                    .quiet = !a->common.console};
-    if (a->common.console)
-        session.console = fopen(a->common.console, "we");
-    status = session.console
-                 ? with_database(a, &session)
-                 : complain("--console %s: cannot be written: %s", a->common.console, strerror(errno));
-    if (a->common.console && session.console && fclose(session.console))
-        status = complain("--console %s: cannot be written: %s", a->common.console, strerror(errno));
+    if (!console_open(&session.console, a->common.console, a->json ? stderr : stdout)) {
+        status = with_database(a, &session);
+        if (console_close(&session.console))
+            status = STATUS_USAGE;
+    }
     machine_destroy(m);
     return status;
 }
 
 int boot_main(int argc, char **argv)
 {
-    struct arguments a = {.store = TRACE_EXITS | TRACE_EVENTS};
+    struct arguments a = {.record.store = TRACE_EXITS | TRACE_EVENTS};
     struct user_error e = {""};
-    const char *value;
-    int at = 1, option;
+    int status;
 
-    while ((option = usage_next(&usage, argc, argv, &at, &value)) != OPTION_END) {
-        if (option == OPTION_HELP)
-            return STATUS_OK;
-        if (option == OPTION_BAD)
-            return STATUS_USAGE;
-        if (option == OPTION_WORD && a.common.boot.image)
-            return complain("boot takes one image; arguments for it go into --append '%s'", value);
-        if (option == OPTION_WORD)
-            a.common.boot.image = value;
-        else if (take_option(&a, option, value))
-            return STATUS_USAGE;
-    }
+    if (!usage_take(&usage, argc, argv, take_option, &a, &status))
+        return status;
     if (!a.common.boot.image)
         return complain("boot: name an image, such as a kvm-unit-tests .flat or a Linux bzImage");
     struct scenario *s = boot_scenario(&a.common.boot, &e);
 
     if (!s)
         return complain("%s", e.text);
-    int status = STATUS_OK;
-
     if (a.resolved)
         scenario_print_resolved(s, stdout);
     else

@@ -293,38 +293,51 @@ static bool parse_number(const char *text, int64_t *out)
     return *end == 0 && *out > 0;
 }
 
+struct arguments {
+    const char *db;
+    int64_t exit, walk, run;
+    struct instruction_range range;
+    bool migration, instructions;
+};
+
+static int take_option(void *ctx, int option, const char *value)
+{
+    struct arguments *a = ctx;
+    int64_t *const numbers[] = {[OPT_EXIT] = &a->exit, [OPT_WALK] = &a->walk, [OPT_RUN] = &a->run};
+
+    switch (option) {
+    case OPTION_WORD:
+        if (a->db)
+            return complain("explain: one database at a time");
+        a->db = value;
+        return 0;
+    case OPT_MIGRATION:
+        a->migration = true;
+        return 0;
+    case OPT_INSTRUCTIONS:
+        a->instructions = true;
+        return instruction_range(value, &a->range)
+                   ? 0
+                   : complain("--instructions wants N..M, numbers from 1, got `%s`", value);
+    default:
+        return parse_number(value, numbers[option])
+                   ? 0
+                   : complain("%s wants a number from 1, got `%s`", options[option].name, value);
+    }
+}
+
 int explain_main(int argc, char **argv)
 {
-    const char *value, *db = NULL;
-    int64_t numbers[] = {[OPT_EXIT] = 0, [OPT_WALK] = 0, [OPT_RUN] = 0};
-    struct instruction_range range;
-    bool migration = false, instructions = false;
-    int at = 1, option;
+    struct arguments a = {NULL};
+    int status;
 
-    while ((option = usage_next(&usage, argc, argv, &at, &value)) != OPTION_END) {
-        if (option == OPTION_HELP)
-            return STATUS_OK;
-        if (option == OPTION_BAD)
-            return STATUS_USAGE;
-        if (option == OPTION_WORD) {
-            if (db)
-                return complain("explain: one database at a time");
-            db = value;
-        } else if (option == OPT_MIGRATION) {
-            migration = true;
-        } else if (option == OPT_INSTRUCTIONS) {
-            instructions = true;
-            if (!instruction_range(value, &range))
-                return complain("--instructions wants N..M, numbers from 1, got `%s`", value);
-        } else if (!parse_number(value, &numbers[option])) {
-            return complain("%s wants a number from 1, got `%s`", options[option].name, value);
-        }
-    }
-    if (db && migration)
-        return explain_migration(db, numbers[OPT_RUN]);
-    if (!db || !(numbers[OPT_EXIT] || numbers[OPT_WALK] || instructions))
+    if (!usage_take(&usage, argc, argv, take_option, &a, &status))
+        return status;
+    if (a.db && a.migration)
+        return explain_migration(a.db, a.run);
+    if (!a.db || !(a.exit || a.walk || a.instructions))
         return complain("explain: name a database and an exit, a walk or instructions, such as `hvsim "
                         "explain quickstart.db "
                         "--exit 1`");
-    return explain(db, numbers[OPT_RUN], numbers[OPT_EXIT], numbers[OPT_WALK], instructions ? &range : NULL);
+    return explain(a.db, a.run, a.exit, a.walk, a.instructions ? &a.range : NULL);
 }

@@ -74,46 +74,45 @@ static int export(const struct arguments *a)
     return status == TRACE_OK ? STATUS_OK : complain("%s; %s", error.message, error.hint);
 }
 
+static int take_option(void *ctx, int option, const char *value)
+{
+    struct arguments *a = ctx;
+    char *end;
+
+    switch (option) {
+    case OPTION_WORD:
+        if (a->db)
+            return complain("export: one database at a time");
+        a->db = value;
+        return 0;
+    case OPT_CSV:
+        a->format = TRACE_CSV;
+        return 0;
+    case OPT_JSON:
+        a->format = TRACE_JSON;
+        return 0;
+    case OPT_FOLDED:
+        a->folded = true;
+        return 0;
+    case OPT_THREADS:
+        a->threads = true;
+        return 0;
+    case OPT_RUN:
+        a->run = strtoll(value, &end, 10);
+        return *end || a->run <= 0 ? complain("--run wants a number from 1, got `%s`", value) : 0;
+    default:
+        a->what = value;
+        return 0;
+    }
+}
+
 int export_main(int argc, char **argv)
 {
     struct arguments a = {.what = "exits"};
-    const char *value;
-    int at = 1, option;
+    int status;
 
-    while ((option = usage_next(&usage, argc, argv, &at, &value)) != OPTION_END) {
-        char *end = NULL;
-
-        switch (option) {
-        case OPTION_HELP:
-            return STATUS_OK;
-        case OPTION_BAD:
-            return STATUS_USAGE;
-        case OPTION_WORD:
-            if (a.db)
-                return complain("export: one database at a time");
-            a.db = value;
-            break;
-        case OPT_CSV:
-            a.format = TRACE_CSV;
-            break;
-        case OPT_JSON:
-            a.format = TRACE_JSON;
-            break;
-        case OPT_FOLDED:
-            a.folded = true;
-            break;
-        case OPT_THREADS:
-            a.threads = true;
-            break;
-        case OPT_RUN:
-            a.run = strtoll(value, &end, 10);
-            if (*end || a.run <= 0)
-                return complain("--run wants a number from 1, got `%s`", value);
-            break;
-        default:
-            a.what = value;
-        }
-    }
+    if (!usage_take(&usage, argc, argv, take_option, &a, &status))
+        return status;
     if (!a.db)
         return complain("export: name a database; `hvsim run` makes one");
     return export(&a);

@@ -3,6 +3,7 @@
 #include "models/cpu/uarch/uarch.h"
 #include "sim/scenario/quantity.h"
 #include "tools/hvsim/boot_option.h"
+#include "tools/hvsim/console.h"
 #include "tools/hvsim/gdb/session.h"
 #include "tools/hvsim/watch.h"
 #include <errno.h>
@@ -43,11 +44,18 @@ struct arguments {
     unsigned port;
 };
 
-static int take_option(struct arguments *a, int option, const char *value)
+static int take_option(void *ctx, int option, const char *value)
 {
+    struct arguments *a = ctx;
     uint64_t port;
 
     switch (option) {
+    case OPTION_WORD:
+        if (a->common.boot.image)
+            return complain("gdb takes one image or scenario; arguments for an image go into --append '%s'",
+                            value);
+        a->common.boot.image = value;
+        return 0;
     case OPT_VARIANT:
         a->variant = value;
         return 0;
@@ -68,10 +76,9 @@ static int take_option(struct arguments *a, int option, const char *value)
 
 struct run {
     struct session session;
-    FILE *console;
+    struct console console;
     const struct scenario *scenario;
     struct watch watch;
-    bool broken; // The console cannot be written.
 };
 
 static void on_console(void *ctx, uint32_t vm, uint8_t byte)
@@ -79,9 +86,8 @@ static void on_console(void *ctx, uint32_t vm, uint8_t byte)
     struct run *r = ctx;
 
     (void)vm;
-    if (session_console(&r->session) &&
-        (fputc(byte, r->console) == EOF || (byte == '\n' && fflush(r->console))))
-        r->broken = true;
+    if (session_console(&r->session))
+        console_byte(&r->console, byte);
 }
 
 static void on_attention(void *ctx, uint64_t cycles)
@@ -90,8 +96,8 @@ static void on_attention(void *ctx, uint64_t cycles)
 
     if (watch_attention)
         watch_look(&r->watch, cycles);
-    fflush(r->console);
-    if (r->broken) // Nobody listens any more.
+    console_flush(&r->console);
+    if (r->console.error)
         machine_interrupt(r->session.machine);
     session_attention(&r->session);
 }
@@ -101,28 +107,20 @@ static void on_end(void *ctx, enum machine_end end)
     struct run *r = ctx;
 
     (void)end;
-    fflush(r->console);
+    console_flush(&r->console);
     session_end(&r->session);
-}
-
-static bool add_exits(void *ctx, const struct trace_exit_row *row)
-{
-    *(uint64_t *)ctx += row->count;
-    return true;
 }
 
 static int finish(struct run *r, struct trace *trace, const struct machine_run *run)
 {
-    uint64_t exits = 0;
     struct outcome o = outcome_of(run, 0);
 
     if (r->session.killed)
         o = (struct outcome){STATUS_FAILED, "ended by gdb"};
-    trace_exit_summary(trace, add_exits, &exits);
-    if (r->broken || fflush(r->console))
-        return complain("the console cannot be written: %s", strerror(errno));
+    if (console_close(&r->console))
+        return STATUS_USAGE;
     session_exited(&r->session, o.status);
-    outcome_print(&o, r->scenario->name, r->watch.clock_khz, run, exits);
+    outcome_print(&o, r->scenario->name, r->watch.clock_khz, run, trace);
     return watch_interrupted() ? complain("interrupted") : o.status;
 }
 
@@ -170,9 +168,8 @@ static int with_machine(const struct arguments *a, struct run *r, const struct s
                               .variant = variant,
                               .clock_khz = machine_uarch(m)->clock.core_khz,
                               .quiet = true};
-    r->console = a->common.console ? fopen(a->common.console, "we") : stdout;
-    if (!r->console)
-        status = complain("--console %s: cannot be written: %s", a->common.console, strerror(errno));
+    if (console_open(&r->console, a->common.console, stdout))
+        status = STATUS_USAGE;
     else if (!session_open(&r->session, m, r->scenario))
         status = complain("%s: no VM boots an image: gdb sees machine code only", r->scenario->name);
     else
@@ -221,22 +218,10 @@ int gdb_main(int argc, char **argv)
 {
     struct arguments a = {.port = 0};
     struct user_error e = {""};
-    const char *value;
-    int at = 1, option;
+    int status;
 
-    while ((option = usage_next(&usage, argc, argv, &at, &value)) != OPTION_END) {
-        if (option == OPTION_HELP)
-            return STATUS_OK;
-        if (option == OPTION_BAD)
-            return STATUS_USAGE;
-        if (option == OPTION_WORD && a.common.boot.image)
-            return complain("gdb takes one image or scenario; arguments for an image go into --append '%s'",
-                            value);
-        if (option == OPTION_WORD)
-            a.common.boot.image = value;
-        else if (take_option(&a, option, value))
-            return STATUS_USAGE;
-    }
+    if (!usage_take(&usage, argc, argv, take_option, &a, &status))
+        return status;
     const char *path = a.common.boot.image;
 
     if (!path)
@@ -246,8 +231,8 @@ int gdb_main(int argc, char **argv)
     if (!s)
         return complain("%s", e.text);
     const struct scenario_variant *variant = find_variant(s, a.variant);
-    int status = variant ? serve(&a, s, variant) : STATUS_USAGE;
 
+    status = variant ? serve(&a, s, variant) : STATUS_USAGE;
     scenario_free(s);
     return status;
 }

@@ -41,34 +41,41 @@ static void default_text(const struct row *r, char *text, size_t size)
     snprintf(text, size, "%.*s", (int)strcspn(word, "|"), word);
 }
 
+struct arguments {
+    const char *filter;
+    bool json;
+};
+
+static int take_option(void *ctx, int option, const char *value)
+{
+    struct arguments *a = ctx;
+
+    if (option == OPTION_WORD)
+        a->filter = value;
+    else
+        a->json = true;
+    return 0;
+}
+
 int knobs_main(int argc, char **argv)
 {
-    const char *value, *filter = "";
-    bool json = false;
-    int at = 1, option, shown = 0;
+    struct arguments a = {.filter = ""};
+    int shown = 0, status;
 
-    while ((option = usage_next(&usage, argc, argv, &at, &value)) != OPTION_END) {
-        if (option == OPTION_HELP)
-            return STATUS_OK;
-        if (option == OPTION_BAD)
-            return STATUS_USAGE;
-        if (option == OPTION_WORD)
-            filter = value;
-        else
-            json = true;
-    }
+    if (!usage_take(&usage, argc, argv, take_option, &a, &status))
+        return status;
     for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
         const struct row *r = &rows[i];
         char text[64];
 
-        if (!strstr(r->name, filter))
+        if (!strstr(r->name, a.filter))
             continue;
-        if (!shown && json)
+        if (!shown && a.json)
             puts("[");
         else if (!shown)
             printf("%-22s %-16s %-38s %s\n", "knob", "default", "values", "about");
         default_text(r, text, sizeof text);
-        if (json)
+        if (a.json)
             printf("%s  {\"name\": \"%s\", \"default\": \"%s\", \"values\": \"%s\", \"about\": \"%s\", "
                    "\"source\": \"%s\"}",
                    shown ? ",\n" : "", r->name, text, r->values, r->about, r->source);
@@ -76,7 +83,7 @@ int knobs_main(int argc, char **argv)
             printf("%-22s %-16s %-38s %s [%s]\n", r->name, text, r->values, r->about, r->source);
         shown++;
     }
-    if (json && shown)
+    if (a.json && shown)
         puts("\n]");
-    return shown ? STATUS_OK : complain("no knob's name contains `%s`; `hvsim knobs` lists all", filter);
+    return shown ? STATUS_OK : complain("no knob's name contains `%s`; `hvsim knobs` lists all", a.filter);
 }

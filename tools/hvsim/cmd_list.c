@@ -157,23 +157,30 @@ static int list_scenarios(const char *folder, bool json)
     return status;
 }
 
+struct arguments {
+    const char *folder;
+    bool json, guests;
+};
+
+static int take_option(void *ctx, int option, const char *value)
+{
+    struct arguments *a = ctx;
+
+    if (option == OPTION_WORD)
+        a->folder = value;
+    a->json |= option == OPT_JSON;
+    a->guests |= option == OPT_GUESTS;
+    return 0;
+}
+
 int list_main(int argc, char **argv)
 {
-    const char *value, *folder = NULL;
-    bool json = false, guests = false;
-    int at = 1, option;
+    struct arguments a = {NULL};
+    int status;
 
-    while ((option = usage_next(&usage, argc, argv, &at, &value)) != OPTION_END) {
-        if (option == OPTION_HELP)
-            return STATUS_OK;
-        if (option == OPTION_BAD)
-            return STATUS_USAGE;
-        if (option == OPTION_WORD)
-            folder = value;
-        json |= option == OPT_JSON;
-        guests |= option == OPT_GUESTS;
-    }
-    if (guests && folder)
+    if (!usage_take(&usage, argc, argv, take_option, &a, &status))
+        return status;
+    if (a.guests && a.folder)
         return complain("`list --guests` takes no folder");
-    return guests ? list_guests(json) : list_scenarios(folder ? folder : "scenarios", json);
+    return a.guests ? list_guests(a.json) : list_scenarios(a.folder ? a.folder : "scenarios", a.json);
 }

@@ -1,14 +1,16 @@
 // SPDX-License-Identifier: Apache-2.0
 // hvsim run: simulates scenarios, every variant, and checks what they expect.
+#include "models/check/words.h"
 #include "models/cpu/uarch/uarch.h"
 #include "sim/machine/guests.h"
 #include "sim/machine/machine.h"
+#include "sim/scenario/schedule_file.h"
 #include "tools/hvsim/command.h"
 #include "tools/hvsim/knob_option.h"
+#include "tools/hvsim/record_option.h"
 #include "tools/hvsim/report.h"
 #include "tools/hvsim/run_table.h"
 #include "tools/hvsim/watch.h"
-#include "tools/hvsim/window_option.h"
 #include <errno.h>
 #include <inttypes.h>
 #include <stdio.h>
@@ -18,6 +20,7 @@
 
 enum {
     OPT_VARIANT,
+    OPT_SCHEDULE,
     OPT_SWEEP_ONLY,
     OPT_KNOB,
     OPT_SEED,
@@ -28,11 +31,15 @@ enum {
     OPT_HV,
     OPT_VCD,
     OPT_CHECK_TLB,
+    OPT_VALIDATE,
+    OPT_MEMORY,
     OPT_JSON,
     OPT_RESOLVED
 };
 static const struct option_row options[] = {
     [OPT_VARIANT] = {"--variant", "NAME", "only this variant (default: every one)"},
+    [OPT_SCHEDULE] = {"--schedule", "FILE",
+                      "pin the order in FILE, such as `hvsim explore` writes, in place of the variant's own"},
     [OPT_SWEEP_ONLY] =
         {"--sweep-only", "VALUE",
          "of a sweep only the points with this value, or PATH=VALUE, or the `first` (default: every one)"},
@@ -50,6 +57,10 @@ static const struct option_row options[] = {
     [OPT_VCD] = {"--vcd", "FILE", "value changes of processor modes and interrupt lines, for a wave viewer"},
     [OPT_CHECK_TLB] = {"--check-tlb", NULL,
                        "compare every hit of a translation cache with the tables; a stale one fails the run"},
+    [OPT_VALIDATE] = {"--validate", "LIST",
+                      "validators that look on: races,heap,locks or all; what they find fails the run"},
+    [OPT_MEMORY] = {"--memory", "MODEL",
+                    "memory of hypervisor code: tso (default), sc, c11 (docs/memory-models.md)"},
     [OPT_JSON] = {"--json", NULL, "one JSON object per scenario on stdout"},
     [OPT_RESOLVED] = {"--print-resolved", NULL, "print the scenario with every default filled in, and stop"},
 };
@@ -63,39 +74,55 @@ static const struct usage usage = {
     .option_count = sizeof options / sizeof *options,
     .examples = "  hvsim run scenarios/exits/quickstart.yaml\n"
                 "  hvsim run scenarios/interrupts/eoi-storm.yaml --variant before --db storm.db\n"
+                "  hvsim run scenarios/mmu/tlbs-dirty.yaml --variant before --schedule found.sched\n"
                 "  hvsim run s.yaml --knob x86.apicv=off --trace exits,calls\n"};
 
 struct arguments {
-    const char *variant, *sweep_only, *db, *hv, *vcd;
+    const char *variant, *schedule, *sweep_only, *hv, *vcd;
     struct knob_options knobs;
-    struct window_option window;
+    struct record_options record;
     uint64_t seed, quantum;
-    uint32_t store;
     bool json, resolved, check_tlb;
+    uint32_t validate;
+    enum memory_kind memory; // MEMORY_KIND_COUNT: what the scenario says
     const char *paths[256];
     unsigned path_count;
 };
 
 // --- Arguments. ---
 
-static int parse_u64(const char *option, const char *text, uint64_t *out)
+static int take_path(struct arguments *a, const char *path)
 {
-    char *end;
-
-    errno = 0;
-    *out = strtoull(text, &end, 0);
-    if (errno || end == text || *end || *text == '-')
-        return complain("%s wants a number, got `%s`", option, text);
+    if (a->path_count == sizeof a->paths / sizeof *a->paths)
+        return complain("more than 256 scenarios");
+    a->paths[a->path_count++] = path;
     return 0;
 }
 
-static int take_option(struct arguments *a, int option, const char *value)
+static int take_validate(struct arguments *a, const char *list)
 {
-    char message[300];
+    const char *unknown;
+    size_t bytes;
+
+    a->validate = check_parse(list, &unknown, &bytes);
+    if (a->validate)
+        return 0;
+    return complain("--validate: `%.*s` is no validator; expected a list of %s", (int)bytes, unknown,
+                    check_words());
+}
+
+static int take_option(void *ctx, int option, const char *value)
+{
+    struct arguments *a = ctx;
 
     switch (option) {
+    case OPTION_WORD:
+        return take_path(a, value);
     case OPT_VARIANT:
         a->variant = value;
+        return 0;
+    case OPT_SCHEDULE:
+        a->schedule = value;
         return 0;
     case OPT_SWEEP_ONLY:
         a->sweep_only = value;
@@ -103,18 +130,15 @@ static int take_option(struct arguments *a, int option, const char *value)
     case OPT_KNOB:
         return knob_option(&a->knobs, value);
     case OPT_SEED:
-        return parse_u64("--seed", value, &a->seed);
+        return number_option("--seed", value, 0, UINT64_MAX, &a->seed);
     case OPT_DB:
-        a->db = value;
-        return *value ? 0 : complain("--db wants the name of a file, got ``");
+        return record_option_db(&a->record, value);
     case OPT_TRACE:
-        return trace_category_parse(value, &a->store, message, sizeof message)
-                   ? 0
-                   : complain("--trace: %s", message);
+        return record_option_trace(&a->record, value);
     case OPT_WINDOW:
-        return window_option(&a->window, value);
+        return record_option_window(&a->record, value);
     case OPT_QUANTUM:
-        return parse_u64("--quantum", value, &a->quantum);
+        return number_option("--quantum", value, 0, UINT64_MAX, &a->quantum);
     case OPT_HV:
         a->hv = value;
         return 0;
@@ -124,6 +148,10 @@ static int take_option(struct arguments *a, int option, const char *value)
     case OPT_CHECK_TLB:
         a->check_tlb = true;
         return 0;
+    case OPT_VALIDATE:
+        return take_validate(a, value);
+    case OPT_MEMORY:
+        return memory_option(value, &a->memory);
     case OPT_JSON:
         a->json = true;
         return 0;
@@ -235,7 +263,7 @@ static int run_variant(struct session *session, struct sim_machine *m, const str
                               .on_attention = watch_look,
                               .ctx = &watch};
 
-    window_cycles(&a->window, watch.clock_khz, &run.instructions_from, &run.instructions_to);
+    record_window_cycles(&a->record, watch.clock_khz, &run.instructions_from, &run.instructions_to);
     watch_start();
     int result = machine_run(m, &run, e);
 
@@ -270,8 +298,11 @@ static int compare_variants(const struct arguments *a, struct trace *trace, cons
 static struct sim_machine *create_machine(const struct arguments *a, const struct scenario *s,
                                           struct user_error *e)
 {
-    const struct machine_options o = {
-        .hv_path = a->hv, .vcd_path = a->vcd, .quantum_cycles = a->quantum, .check_tlb = a->check_tlb};
+    const struct machine_options o = {.hv_path = a->hv,
+                                      .vcd_path = a->vcd,
+                                      .quantum_cycles = a->quantum,
+                                      .check_tlb = a->check_tlb,
+                                      .validate = a->validate};
 
     return machine_create(s, &o, e);
 }
@@ -359,7 +390,8 @@ static int run_points(struct session *session, struct sim_machine **m, struct sc
     if (a->json)
         printf("\n], \"verdict\": \"%s\"}\n", result ? "error" : failed ? "fail" : "pass");
     if (result)
-        return complain("%s%s", e.text, a->store == TRACE_ALL ? "" : " (--trace left some categories out)");
+        return complain("%s%s", e.text,
+                        a->record.store == TRACE_ALL ? "" : " (--trace left some categories out)");
     if (watch_interrupted())
         return complain("interrupted; the database says so and holds what was recorded");
     if (!a->json)
@@ -386,29 +418,26 @@ static int with_database(const struct arguments *a, struct sim_machine **m, stru
                          unsigned count, const struct scenario *s)
 {
     char path[300];
-    struct trace_error error;
+    const char *db = a->record.db ? a->record.db : path;
 
     snprintf(path, sizeof path, "%s.db", s->name);
     for (char *p = path; *p; p++)
         if (*p == '/')
             *p = '-';
-    if (!a->db && clear_default(path))
+    if (!a->record.db && clear_default(path))
         return STATUS_USAGE;
-    struct trace_options o = trace_options_defaults(a->db ? a->db : path);
-
-    o.store = a->store | TRACE_VIOLATIONS; // They fail the run, whatever else is looked at.
-    struct trace *trace = trace_open(&o, &error);
+    struct trace *trace = record_open(db, a->record.store);
 
     if (!trace)
-        return complain("%s; %s", error.message, error.hint);
+        return STATUS_USAGE;
     struct session session = {.a = a, .trace = trace};
     int status = run_points(&session, m, points, count, s);
 
     run_table_free(&session.table);
-    if (trace_close(trace, &error) != TRACE_OK)
-        return complain("%s; %s", error.message, error.hint);
+    if (record_close(trace))
+        return STATUS_USAGE;
     if (!a->json)
-        printf("database: %s   (hvsim explain %s --exit 1 tells an exit's story)\n", o.db_path, o.db_path);
+        printf("database: %s   (hvsim explain %s --exit 1 tells an exit's story)\n", db, db);
     return status;
 }
 
@@ -433,9 +462,16 @@ static bool is_chosen(const struct arguments *a, const struct scenario *point, u
     return scenario_is_at(point, a->sweep_only);
 }
 
+static void apply_memory(const struct arguments *a, struct scenario *s)
+{
+    if (a->memory != MEMORY_KIND_COUNT)
+        s->memory = a->memory;
+}
+
 // Loads every chosen point of the scenario's sweep, so that a mistake in one is told before any is run. Their
 // number, or -1.
-static int load_points(const struct arguments *a, const struct scenario *s, struct scenario **points)
+static int load_points(const struct arguments *a, const struct scenario *s,
+                       const struct schedule_file *schedule, struct scenario **points)
 {
     struct user_error e = {""};
     int count = 0;
@@ -448,6 +484,9 @@ static int load_points(const struct arguments *a, const struct scenario *s, stru
             count = -1;
             break;
         }
+        if (schedule)
+            schedule_file_apply(schedule, point, a->variant);
+        apply_memory(a, point);
         if (!is_chosen(a, point, i))
             scenario_free(point);
         else
@@ -460,23 +499,18 @@ static int load_points(const struct arguments *a, const struct scenario *s, stru
     return count;
 }
 
-static int run_scenario(const struct arguments *a, const char *path)
+static int run_loaded(const struct arguments *a, const struct scenario *s,
+                      const struct schedule_file *schedule)
 {
     struct scenario *points[SCENARIO_POINTS_MAX] = {NULL};
     struct user_error e = {""};
-    struct scenario *s = scenario_load(path, &e);
     int status = STATUS_OK;
 
-    if (!s || guests_resolve(s, &e)) {
-        scenario_free(s);
-        return complain("%s", e.text);
-    }
     if (a->resolved) {
         scenario_print_resolved(s, stdout);
-        scenario_free(s);
         return STATUS_OK;
     }
-    int count = check_variant(a, s) ? -1 : load_points(a, s, points);
+    int count = check_variant(a, s) ? -1 : load_points(a, s, schedule, points);
 
     if (count > 0) {
         struct sim_machine *m = create_machine(a, points[0], &e);
@@ -488,31 +522,58 @@ static int run_scenario(const struct arguments *a, const char *path)
     }
     for (unsigned i = 0; i < SCENARIO_POINTS_MAX; i++)
         scenario_free(points[i]);
+    return status;
+}
+
+// The order is pinned in `s` from now on, and its variant the only one.
+static int pin(struct arguments *a, struct scenario *s, const struct schedule_file *f, struct user_error *e)
+{
+    const struct scenario_variant *v = schedule_file_variant(f, s, a->variant, e);
+
+    if (!v)
+        return -1;
+    if (f->memory && strcmp(f->memory, memory_kind_names[s->memory]) != 0)
+        return user_error_at(
+            e, f->path, f->memory_line, "memory",
+            "this order was found under another memory model than the run's, which is %s; give "
+            "--memory %s",
+            memory_kind_names[s->memory], f->memory);
+    a->variant = v->name;
+    schedule_file_apply(f, s, v->name);
+    return 0;
+}
+
+static int run_scenario(const struct arguments *given, const char *path)
+{
+    struct arguments a = *given;
+    struct user_error e = {""};
+    struct scenario *s = scenario_load(path, &e);
+    struct schedule_file *schedule = NULL;
+    bool good = s && guests_resolve(s, &e) == 0;
+
+    if (good)
+        apply_memory(&a, s);
+    if (good && a.schedule)
+        good = (schedule = schedule_file_load(a.schedule, &e)) != NULL && pin(&a, s, schedule, &e) == 0;
+    int status = good ? run_loaded(&a, s, schedule) : complain("%s", e.text);
+
+    schedule_file_free(schedule);
     scenario_free(s);
     return status;
 }
 
 int run_main(int argc, char **argv)
 {
-    struct arguments a = {.store = TRACE_ALL};
-    const char *value;
-    int at = 1, option, status = STATUS_OK;
+    struct arguments a = {.record.store = TRACE_ALL, .memory = MEMORY_KIND_COUNT};
+    int status;
 
-    while ((option = usage_next(&usage, argc, argv, &at, &value)) != OPTION_END) {
-        if (option == OPTION_HELP)
-            return STATUS_OK;
-        if (option == OPTION_BAD)
-            return STATUS_USAGE;
-        if (option == OPTION_WORD && a.path_count == sizeof a.paths / sizeof *a.paths)
-            return complain("more than 256 scenarios");
-        if (option == OPTION_WORD)
-            a.paths[a.path_count++] = value;
-        else if (take_option(&a, option, value))
-            return STATUS_USAGE;
-    }
+    if (!usage_take(&usage, argc, argv, take_option, &a, &status))
+        return status;
     if (!a.path_count)
         return complain(
             "run: name a scenario, such as scenarios/exits/quickstart.yaml; `hvsim list` shows them");
+    if (a.schedule && a.path_count > 1)
+        return complain("--schedule is for one scenario, got %u", a.path_count);
     for (unsigned i = 0; i < a.path_count && !watch_interrupted(); i++) {
         int one = run_scenario(&a, a.paths[i]);
 

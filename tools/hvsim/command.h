@@ -3,8 +3,10 @@
 #ifndef TOOLS_HVSIM_COMMAND_H
 #define TOOLS_HVSIM_COMMAND_H
 
+#include "models/memory/memory.h"
 #include <stdbool.h>
 #include <stddef.h>
+#include <stdint.h>
 
 // Exit statuses. A bug of ours aborts with 70.
 enum { STATUS_OK = 0, STATUS_FAILED = 1, STATUS_USAGE = 2 };
@@ -23,6 +25,7 @@ int list_main(int argc, char **argv);
 int knobs_main(int argc, char **argv);
 int explain_main(int argc, char **argv);
 int export_main(int argc, char **argv);
+int explore_main(int argc, char **argv);
 
 // One option of a verb. `value_name` NULL: a flag.
 struct option_row {
@@ -39,13 +42,19 @@ struct usage {
     const char *examples; // Lines, or NULL.
 };
 void usage_print(const struct usage *u);
-// Takes the next argument: returns its option's index with *value (NULL for a flag), OPTION_WORD for an
-// operand
-// (*value), OPTION_END, or OPTION_BAD after a message with the nearest known option. Handles "--name=value"
-// and
-// "--help", which prints the usage (OPTION_HELP). *at starts at 1.
-enum { OPTION_WORD = -1, OPTION_END = -2, OPTION_BAD = -3, OPTION_HELP = -4 };
-int usage_next(const struct usage *u, int argc, char **argv, int *at, const char **value);
+// Takes a verb's arguments in turn, "--name=value" and "--name value" alike: `take` gets each option's index
+// in the table with its value (NULL for a flag), and each operand as OPTION_WORD, and returns 0, or
+// STATUS_USAGE after a message. False if the verb ends here, with *status: after that, an unknown option
+// (told with the nearest known one) or --help, which prints the usage.
+#define OPTION_WORD (-1)
+bool usage_take(const struct usage *u, int argc, char **argv,
+                int (*take)(void *ctx, int option, const char *value), void *ctx, int *status);
+
+// An option's value as a number (0x for hexadecimal) of min..max. 0, or STATUS_USAGE after a message.
+int number_option(const char *option, const char *text, uint64_t min, uint64_t max, uint64_t *out);
+
+// The value of --memory.
+int memory_option(const char *text, enum memory_kind *out);
 
 // "hvsim: MESSAGE" on stderr; returns STATUS_USAGE.
 __attribute__((format(printf, 1, 2))) int complain(const char *format, ...);

@@ -10,6 +10,7 @@
 
 static const struct verb table[] = {
     {"run", run_main, "run scenarios and check what they expect"},
+    {"explore", explore_main, "search orders of accesses for one that fails"},
     {"boot", boot_main, "boot a machine-code image as a guest, its console here"},
     {"gdb", gdb_main, "run machine code under gdb, forward and back"},
     {"list", list_main, "list scenarios and their variants"},

@@ -300,6 +300,25 @@ static bool applies(const struct scenario *s, const struct scenario_expect *x)
     return !x->whole && (!x->at || scenario_is_at(s, x->at));
 }
 
+bool report_applies(const struct scenario *s, const struct scenario_expect *x,
+                    const struct scenario_variant *variant)
+{
+    return !x->numerator && applies(s, x) && (!x->variant || strcmp(x->variant, variant->name) == 0);
+}
+
+int report_judge(struct trace_reader *r, const struct scenario *s, const struct scenario_expect *x,
+                 struct judged *out, struct user_error *e)
+{
+    double value = 0;
+    bool is_number = false;
+
+    if (value_of(r, s, x, out->got, sizeof out->got, &value, &is_number, e))
+        return -1;
+    out->pass = within(x, out->got, value, is_number);
+    describe(x, out->expected, sizeof out->expected);
+    return 0;
+}
+
 int report_expectations(struct trace *t, struct trace_reader *r, const struct scenario *s, struct ran *ran,
                         bool json, struct user_error *e)
 {
@@ -307,25 +326,21 @@ int report_expectations(struct trace *t, struct trace_reader *r, const struct sc
         printf(",\n    \"expectations\": [");
     for (uint32_t i = 0; i < s->expect_count; i++) {
         const struct scenario_expect *x = &s->expects[i];
-        char got[200], expected[200];
-        double value = 0;
-        bool is_number = false;
+        struct judged j;
 
-        if (x->numerator || !applies(s, x) || (x->variant && strcmp(x->variant, ran->variant->name) != 0))
+        if (!report_applies(s, x, ran->variant))
             continue;
-        if (value_of(r, s, x, got, sizeof got, &value, &is_number, e))
+        if (report_judge(r, s, x, &j, e))
             return -1;
-        bool pass = within(x, got, value, is_number);
-        struct trace_expectation row = {x->about, x->sql, expected, got, pass ? "pass" : "fail"};
+        struct trace_expectation row = {x->about, x->sql, j.expected, j.got, j.pass ? "pass" : "fail"};
         struct trace_error error;
 
-        describe(x, expected, sizeof expected);
         if (json)
-            print_json_verdict(x, pass, expected, got, ran->checked == 0);
+            print_json_verdict(x, j.pass, j.expected, j.got, ran->checked == 0);
         else
-            print_verdict(s, x, pass, expected, got);
+            print_verdict(s, x, j.pass, j.expected, j.got);
         ran->checked++;
-        ran->failed += !pass;
+        ran->failed += !j.pass;
         if (trace_expectation(t, ran->run_id, &row, &error) != TRACE_OK)
             return user_error_at(e, "database", 0, NULL, "%s; %s", error.message, error.hint);
     }

@@ -22,6 +22,16 @@ void report_exits(struct trace *trace, const struct scenario *s, uint64_t clock_
 // Broken invariants that the run noticed; returns how many, but for the one that the variant is there to
 // show: that one counts if it is missing.
 unsigned report_violations(struct trace_reader *r, const struct ran *ran, bool json);
+// One expectation: is it judged in a run of this variant at this point of the sweep, and what of it? -1 with
+// `e`: its SQL does not work.
+struct judged {
+    bool pass;
+    char got[200], expected[200];
+};
+bool report_applies(const struct scenario *s, const struct scenario_expect *x,
+                    const struct scenario_variant *variant);
+int report_judge(struct trace_reader *r, const struct scenario *s, const struct scenario_expect *x,
+                 struct judged *out, struct user_error *e);
 // Checks what the scenario expects of this variant; prints failures with query, expected and got. Stores
 // verdicts. -1 with `e`: an expectation's SQL does not work.
 int report_expectations(struct trace *t, struct trace_reader *r, const struct scenario *s, struct ran *ran,

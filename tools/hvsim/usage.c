@@ -1,8 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "sim/scenario/user_error.h"
 #include "tools/hvsim/command.h"
+#include <errno.h>
+#include <inttypes.h>
 #include <stdarg.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 int complain(const char *format, ...)
@@ -16,6 +19,27 @@ int complain(const char *format, ...)
     va_end(args);
     fputc('\n', stderr);
     return STATUS_USAGE;
+}
+
+int number_option(const char *option, const char *text, uint64_t min, uint64_t max, uint64_t *out)
+{
+    char *end;
+
+    errno = 0;
+    *out = strtoull(text, &end, 0);
+    if (errno || end == text || *end || *text == '-')
+        return complain("%s wants a number, got `%s`", option, text);
+    if (*out < min || *out > max)
+        return complain("%s wants a number of %" PRIu64 " to %" PRIu64 ", got %s", option, min, max, text);
+    return 0;
+}
+
+int memory_option(const char *text, enum memory_kind *out)
+{
+    for (*out = 0; *out < MEMORY_KIND_COUNT; ++*out)
+        if (strcmp(text, memory_kind_names[*out]) == 0)
+            return 0;
+    return complain("--memory wants tso, sc or c11, got `%s`", text);
 }
 
 void usage_print(const struct usage *u)
@@ -35,6 +59,9 @@ void usage_print(const struct usage *u)
         printf("\nexamples:\n%s", u->examples);
 }
 
+// Beside OPTION_WORD and indices of options.
+enum { OPTION_END = -2, OPTION_BAD = -3, OPTION_HELP = -4 };
+
 static int unknown_option(const struct usage *u, const char *given)
 {
     const char *names[64];
@@ -49,7 +76,8 @@ static int unknown_option(const struct usage *u, const char *given)
     return OPTION_BAD;
 }
 
-int usage_next(const struct usage *u, int argc, char **argv, int *at, const char **value)
+// The next argument's option, with its value; OPTION_BAD after a message. *at starts at 1.
+static int next(const struct usage *u, int argc, char **argv, int *at, const char **value)
 {
     if (*at >= argc)
         return OPTION_END;
@@ -77,13 +105,29 @@ int usage_next(const struct usage *u, int argc, char **argv, int *at, const char
             return OPTION_BAD;
         }
         bool optional = o->value_name[0] == '[';
-        bool next = *at < argc && (!optional || (argv[*at][0] >= '0' && argv[*at][0] <= '9'));
+        bool has_next = *at < argc && (!optional || (argv[*at][0] >= '0' && argv[*at][0] <= '9'));
 
-        *value = word[length] ? word + length + 1 : next ? argv[(*at)++] : NULL;
+        *value = word[length] ? word + length + 1 : has_next ? argv[(*at)++] : NULL;
         if (*value || optional)
             return (int)i;
         complain("%s needs a value: %s", o->name, o->value_name);
         return OPTION_BAD;
     }
     return unknown_option(u, word);
+}
+
+bool usage_take(const struct usage *u, int argc, char **argv,
+                int (*take)(void *ctx, int option, const char *value), void *ctx, int *status)
+{
+    const char *value;
+    int at = 1, option;
+
+    while ((option = next(u, argc, argv, &at, &value)) != OPTION_END) {
+        *status = option == OPTION_HELP  ? STATUS_OK
+                  : option == OPTION_BAD ? STATUS_USAGE
+                                         : take(ctx, option, value);
+        if (option == OPTION_HELP || *status != STATUS_OK)
+            return false;
+    }
+    return true;
 }

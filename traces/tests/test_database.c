@@ -59,8 +59,7 @@ static void truncate_half(const char *path)
     EXPECT_EQ(truncate(path, status.st_size / 2), 0);
 }
 
-// ---- files that may not be touched
-// ------------------------------------------------------------------------------------
+// --- Files that may not be touched. ---
 
 static void make_text(const char *path)
 {
@@ -120,7 +119,7 @@ static const struct {
     {"magic alone", make_magic_only, TRACE_NOT_OURS, "nor any SQLite database"},
     {"another program's", make_foreign, TRACE_NOT_OURS, "of another program"},
     {"another version", make_other_version, TRACE_OTHER_VERSION,
-     "schema version 99, but this hvsim writes version 5"},
+     "schema version 99, but this hvsim writes version 6"},
     {"truncated", make_truncated, TRACE_DAMAGED, "truncated"},
     {"a folder", make_folder, TRACE_CANNOT_OPEN, "a directory, not a file"},
     {"a pipe", make_fifo, TRACE_CANNOT_OPEN, "a device, pipe or socket"},
@@ -179,8 +178,7 @@ TEST(Database, EmptyFileIsTakenForWritingOnly)
     EXPECT_STREQ(fixture_plain(path, "SELECT state FROM runs"), "complete\n");
 }
 
-// ---- damage within, locks, permissions
-// ---------------------------------------------------------------------------------
+// --- Damage within, locks, permissions. ---
 
 TEST(Database, DamagedPagesAreReported)
 {
@@ -270,8 +268,7 @@ TEST(Database, ReadOnlyFileOrFolderIsSaidSo)
     EXPECT_STREQ(fixture_plain(file, "SELECT state FROM runs"), "complete\n");
 }
 
-// ---- full disks
-// --------------------------------------------------------------------------------------------------------
+// --- Full disks. ---
 
 // Runs until the database has no room, then to the end.
 static void fill(struct trace *t)
@@ -397,8 +394,7 @@ TEST(Database, LimitTooSmallForTheTablesLeavesNoFile)
     EXPECT_NE(access(path, F_OK), 0);
 }
 
-// ---- interruptions, further runs, forks
-// --------------------------------------------------------------------------------
+// --- Interruptions, further runs, forks. ---
 
 TEST(Database, InterruptedRunIsReadable)
 {

@@ -105,7 +105,7 @@ void nested_start(u64 eptp12)
         fields[l2_fields[i].field] = l2_fields[i].value;
     fields[V12_EPT_POINTER] = eptp12;
     fields[V12_SECONDARY_VM_EXEC_CONTROL] = eptp12 != 0 ? CPU2_ENABLE_EPT : 0;
-    t.v->nested->dirty = true;
+    t.v->nested->dirty = t.v->nested->controls_dirty = true;
     nested_shadow_load(t.v); // VMWRITEs of shadowed fields would have gone there.
     vcpu_put(&t.v->vcpu);
 }

@@ -5,6 +5,7 @@
 #include "models/cpu/native/hooks.h"
 #include "models/cpu/uarch/uarch.h"
 #include "models/mem/core.h"
+#include "models/memory/memory.h"
 #include "traces/trace.h"
 #include <assert.h>
 #include <stdio.h>
@@ -117,6 +118,9 @@ __attribute__((noinline)) static void run_context(struct native_context *x)
 
     x->stack_top = (char *)((here - 4096) & ~(uintptr_t)4095);
     forget_stacks();
+    native_watch_event(pcpu_current, &(struct native_event){.kind = NATIVE_EVENT_START,
+                                                            .p = x->stack_top,
+                                                            .bytes = NATIVE_LEVELS_MAX * NATIVE_LEVEL_BYTES});
     enter_hv(x, &(struct hv_call){.fn = (uint64_t)(uintptr_t)x->entry, .a0 = (uint64_t)(uintptr_t)x->arg});
 }
 
@@ -221,7 +225,10 @@ void hw_context_create(struct hw_context *ctx, const char *name, u64 stack_bytes
     struct native_context *x = context_new(name, entry, arg);
 
     x->since_ticks = c->now_ticks;
+    native_watch_event(c, &(struct native_event){.kind = NATIVE_EVENT_CREATE, .thread = x->trace_thread});
     x->process = sim_process_create_parked(x->name, c->index, NATIVE_STACK_BYTES, context_body, x);
+    if (c->machine->memory)
+        memory_thread_leaves(c->machine->memory, c->index, x->index); // It knows what its creator knows.
     ctx->id = x->index;
 }
 
@@ -238,10 +245,15 @@ static void switch_accounts(struct pcpu *c, struct native_context *to)
 {
     struct native_context *from = current(c);
 
+    native_watch_event(c, &(struct native_event){.kind = NATIVE_EVENT_SWITCH, .thread = to->trace_thread});
     native_settle(c);
     to->off_ticks += c->now_ticks - to->since_ticks;
     to->since_ticks = c->now_ticks;
     c->native->current = to;
+    if (c->machine->memory) {
+        memory_thread_leaves(c->machine->memory, c->index, from->index);
+        memory_thread_comes(c->machine->memory, c->index, to->index);
+    }
     c->untimed = to->untimed;
     pcpu_set_current(c);
     sim_process_set_rank(to->process, c->index);
@@ -274,6 +286,7 @@ void hw_switch_to_and_exit(struct hw_context *prev, struct hw_context *next)
 
     assert(!c->irqs_enabled && prev->id == from->index && from != to);
     pcpu_checkpoint(c);
+    native_watch_event(c, &(struct native_event){.kind = NATIVE_EVENT_END});
     switch_accounts(c, to);
     from->dead = true;
     from->next_on_exit = to;
@@ -337,8 +350,10 @@ void native_take_interrupt(struct pcpu *c)
     pcpu_set_mode(c, PCPU_KERNEL);
     c->irqs_enabled = false;
     pcpu_update_limit(c);
+    native_watch_event(c, &(struct native_event){.kind = NATIVE_EVENT_INTERRUPT});
     enter_hv(current(c), &(struct hv_call){.fn = (uint64_t)(uintptr_t)c->vectors->interrupt, .a0 = vector});
     c = pcpu_current;
+    native_watch_event(c, &(struct native_event){.kind = NATIVE_EVENT_INTERRUPT_END});
     assert(!c->irqs_enabled && "an interrupt handler returned with interrupts enabled");
     pcpu_charge_cycles(c, c->uarch->op.iret_cycles);
     pcpu_set_mode(c, mode);
@@ -357,8 +372,10 @@ void native_take_nmi(struct pcpu *c)
     pcpu_set_mode(c, PCPU_KERNEL);
     c->irqs_enabled = false;
     pcpu_update_limit(c);
+    native_watch_event(c, &(struct native_event){.kind = NATIVE_EVENT_INTERRUPT});
     enter_hv(current(c), &(struct hv_call){.fn = (uint64_t)(uintptr_t)c->vectors->nmi});
     c = pcpu_current;
+    native_watch_event(c, &(struct native_event){.kind = NATIVE_EVENT_INTERRUPT_END});
     pcpu_charge_cycles(c, c->uarch->op.iret_cycles);
     pcpu_set_mode(c, mode);
     c->irqs_enabled = irqs;
@@ -383,6 +400,8 @@ static void start_processor(struct pcpu *c, const char *name, void (*entry)(void
 {
     struct native_context *x = context_new(name, entry, arg);
 
+    native_watch_event(pcpu_current,
+                       &(struct native_event){.kind = NATIVE_EVENT_CREATE, .thread = x->trace_thread});
     c->native->current = x;
     c->mode = PCPU_KERNEL;
     c->irqs_enabled = false;
@@ -431,6 +450,8 @@ void native_start_ap(struct pcpu *c, uint64_t at_ticks)
     memcpy(&entry, &bsp->vectors->ap_entry, sizeof entry);
     c->now_ticks = at_ticks;
     c->init_pending = false;
+    if (c->machine->memory && pcpu_current)
+        memory_cpu_starts(c->machine->memory, c->index, pcpu_current->index);
     start_processor(c, "ap-boot", entry, (void *)(uintptr_t)bsp->vectors->ap_argument);
     sim_process_start("ap-boot", c->index, NATIVE_STACK_BYTES, ap_body, c);
 }

@@ -5,6 +5,7 @@
 #include "models/cpu/native/hooks.h"
 #include "models/cpu/native/native.h"
 #include "models/mem/core.h"
+#include "models/memory/memory.h"
 #include "traces/trace.h"
 
 struct native_hot native_hot;
@@ -32,7 +33,12 @@ void __tsan_func_entry(void *caller)
     (void)caller;
     struct pcpu *c = pcpu_hooked;
 
-    if (!c || !native_hot.calls)
+    if (!c)
+        return;
+    if (__builtin_expect(c->machine->watch != NULL, 0))
+        native_watch_event(c, &(struct native_event){.kind = NATIVE_EVENT_CALL,
+                                                     .pc = (uint64_t)(uintptr_t)__builtin_return_address(0)});
+    if (!native_hot.calls)
         return;
     uint64_t offset = (uint64_t)(uintptr_t)__builtin_return_address(0) - native_hot.map.text_base;
 
@@ -49,7 +55,11 @@ void __tsan_func_exit(void)
 {
     struct pcpu *c = pcpu_hooked;
 
-    if (c && native_hot.calls)
+    if (!c)
+        return;
+    if (__builtin_expect(c->machine->watch != NULL, 0))
+        native_watch_event(c, &(struct native_event){.kind = NATIVE_EVENT_RETURN});
+    if (native_hot.calls)
         trace_call_end(c->trace, native_thread(c), c->now_ticks);
 }
 
@@ -59,7 +69,10 @@ void native_slow_path(struct pcpu *c, const struct native_access *a)
 {
     struct machine *machine = c->machine;
 
-    pcpu_slow_path(c, true);
+    if (!pcpu_is_watched(c) || c->now_ticks >= c->due_ticks)
+        pcpu_slow_path(c, true);
+    if (__builtin_expect(pcpu_current->mem->stores.mode == MEM_STORES_CHOSEN, 0) && a->access != PLACE_BLOCK)
+        mem_store_choose(machine, false);
     if (__builtin_expect(machine->watch != NULL, 0))
         native_watch_point(a);
 }
@@ -80,18 +93,25 @@ void native_store_far(struct pcpu *c, const struct native_access *a)
 
     native_checkpoint(c, a);
     c = pcpu_current;
+    struct memory *memory = c->machine->memory;
+
+    if (__builtin_expect(memory && !(a->access & PLACE_ATOMIC), 0))
+        memory_plain_store(memory, c->index, p, a->size_bytes);
     unsigned kept_bytes = native_hides(c, p) ? a->size_bytes : 0;
 
     if (mem_near(c->mem, c->mem->near_store, p, a->size_bytes)) {
         if (c->mem->stores.count == c->mem->stores.capacity)
             mem_store_make_room(c);
         mem_store_near(c->mem, c->now_ticks, p, kept_bytes);
+        native_watch_stored(c);
         return;
     }
     uint64_t hpa = native_hpa(c, p);
 
     mem_store_push(c, p, kept_bytes, mem_time_store(c, hpa, a->size_bytes));
-    mem_near_learn(c->mem, c->mem->near_store, p, hpa);
+    if (!memory) // It wants to hear of every plain store, so that none is near.
+        mem_near_learn(c->mem, c->mem->near_store, p, hpa);
+    native_watch_stored(c);
 }
 
 // clang-format off

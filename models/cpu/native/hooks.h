@@ -62,6 +62,12 @@ static inline void native_checkpoint(struct pcpu *c, const struct native_access 
         native_slow_path(c, a);
 }
 
+// The model that says what atomics read and where stores go; NULL: memory does.
+static inline struct memory *native_memory(void)
+{
+    return pcpu_hooked ? pcpu_hooked->machine->memory : NULL;
+}
+
 // The access of the hook that it stands in.
 #define NATIVE_ACCESS(address, bytes, how, memory_order)                                                     \
     (&(struct native_access){.pc = (uint64_t)(uintptr_t)__builtin_return_address(0),                         \
@@ -97,6 +103,14 @@ static inline bool native_hides(const struct pcpu *c, const void *p)
 
     return at - HW_ARENA_BASE < HW_ARENA_HOSTS_MAX * HW_ARENA_STRIDE ||
            (uint64_t)(uintptr_t)c->native->current->stack_top - at > NATIVE_LEVELS_MAX * NATIVE_LEVEL_BYTES;
+}
+
+// Will others see this write only when it leaves the store buffer? Not if it is locked.
+static inline bool native_is_buffered(const struct pcpu *c, const struct native_access *a)
+{
+    return (a->access & PLACE_WRITE) && !(a->access & PLACE_READ) &&
+           !((a->access & PLACE_ATOMIC) && a->order == NATIVE_ORDER_SEQ_CST) &&
+           native_hides(c, (const void *)(uintptr_t)a->p);
 }
 
 // A store executes at the scheduling point and then waits in the store buffer, its line drains from there.

@@ -1,31 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "models/cpu/native/places.h"
+#include "models/cpu/native/places_internal.h"
 
 #include <dlfcn.h>
 #include <dwarf.h>
-#include <elfutils/libdw.h>
 #include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
-
-// A call of a hook.
-struct place {
-    uint64_t offset;  // Of its last byte in the text.
-    const char *file; // Of libdw's memory; NULL: no line is known.
-    unsigned line;
-    unsigned access; // enum place_access bits
-};
-
-struct places {
-    Dwarf *dwarf;
-    int fd;
-    const struct native_image *image;
-    uint64_t text_base;
-    struct place *rows; // By offset.
-    size_t count, capacity;
-};
 
 // --- Hooks: calls whose target is one of ours, by way of the image's PLT or straight through its GOT. ---
 
@@ -51,8 +33,8 @@ static unsigned access_of(const char *name)
             continue;
         if (kinds[i].access != PLACE_ATOMIC)
             return kinds[i].access;
-        if (strstr(name, "_fence"))
-            return 0;
+        if (strstr(name, "_fence")) // One that only the compiler heeds is no point of order.
+            return strstr(name, "_signal") ? 0 : PLACE_ATOMIC;
         return PLACE_ATOMIC | (strstr(name, "_load")    ? PLACE_READ
                                : strstr(name, "_store") ? PLACE_WRITE
                                                         : PLACE_READ | PLACE_WRITE);
@@ -95,7 +77,7 @@ static int add_place(struct places *p, uint64_t offset, unsigned access)
         p->rows = rows;
         p->capacity = capacity;
     }
-    p->rows[p->count++] = (struct place){.offset = offset, .access = access};
+    p->rows[p->count++] = (struct place){.offset = offset, .access = access, .scope = PLACES_NONE};
     return 0;
 }
 
@@ -146,6 +128,21 @@ static int find_hooks(struct places *p)
 
 // --- Their lines. ---
 
+size_t places_row(const struct places *p, uint64_t offset)
+{
+    size_t low = 0, high = p->count;
+
+    while (low < high) {
+        size_t middle = (low + high) / 2;
+
+        if (p->rows[middle].offset < offset)
+            low = middle + 1;
+        else
+            high = middle;
+    }
+    return low;
+}
+
 // Row i of a compilation unit reaches to the address of row i + 1, unless it ends a sequence.
 static void read_unit(struct places *p, Dwarf_Lines *lines, size_t count)
 {
@@ -153,24 +150,17 @@ static void read_unit(struct places *p, Dwarf_Lines *lines, size_t count)
         Dwarf_Line *line = dwarf_onesrcline(lines, i), *next = dwarf_onesrcline(lines, i + 1);
         Dwarf_Addr begin, end;
         bool ends = false;
-        int number = 0;
+        int number = 0, column = 0;
 
         if (dwarf_lineendsequence(line, &ends) || ends || dwarf_lineaddr(line, &begin) ||
             dwarf_lineaddr(next, &end) || dwarf_lineno(line, &number) || number <= 0)
             continue;
-        size_t low = 0, high = p->count; // The first hook at or behind `begin`.
-
-        while (low < high) {
-            size_t middle = (low + high) / 2;
-
-            if (p->rows[middle].offset + p->text_base < begin)
-                low = middle + 1;
-            else
-                high = middle;
-        }
-        for (; low < p->count && p->rows[low].offset + p->text_base < end; low++) {
-            p->rows[low].file = dwarf_linesrc(line, NULL, NULL);
-            p->rows[low].line = (unsigned)number;
+        dwarf_linecol(line, &column);
+        for (size_t at = places_row(p, begin > p->text_base ? begin - p->text_base : 0);
+             at < p->count && p->rows[at].offset + p->text_base < end; at++) {
+            p->rows[at].file = dwarf_linesrc(line, NULL, NULL);
+            p->rows[at].line = (unsigned)number;
+            p->rows[at].column = column > 0 ? (unsigned)column : 0;
         }
     }
 }
@@ -214,6 +204,8 @@ struct places *places_open(const struct native_image *image, char *error, size_t
         places_close(p);
         return NULL;
     }
+    if (!places_read_scopes(p))
+        abort();
     return p;
 }
 
@@ -224,12 +216,12 @@ void places_close(struct places *p)
     if (p->dwarf)
         dwarf_end(p->dwarf);
     close(p->fd);
+    places_free_scopes(p);
     free(p->rows);
     free(p);
 }
 
-// Does the path `full` end with the whole names of `tail`?
-static bool is_tail(const char *full, const char *tail)
+bool places_is_tail(const char *full, const char *tail)
 {
     size_t n = strlen(full), m = strlen(tail);
 
@@ -242,7 +234,7 @@ const char *places_file(const struct places *p, const char *file, bool *several)
 
     *several = false;
     for (size_t i = 0; i < p->count; i++) {
-        if (p->rows[i].file == found || !p->rows[i].file || !is_tail(p->rows[i].file, file))
+        if (p->rows[i].file == found || !p->rows[i].file || !places_is_tail(p->rows[i].file, file))
             continue;
         if (found && strcmp(found, p->rows[i].file) != 0) {
             *several = true;
@@ -253,25 +245,11 @@ const char *places_file(const struct places *p, const char *file, bool *several)
     return found;
 }
 
-// From the functions' own entries, since one that is inlined everywhere has no symbol.
 unsigned places_function_line(const struct places *p, const char *file, const char *function)
 {
-    Dwarf_CU *unit = NULL;
-    Dwarf_Die top, die;
+    uint32_t at = places_function_find(p, file, function);
 
-    while (dwarf_get_units(p->dwarf, unit, &unit, NULL, NULL, &top, NULL) == 0) {
-        if (dwarf_child(&top, &die) != 0)
-            continue;
-        do {
-            const char *name = dwarf_diename(&die), *in = dwarf_decl_file(&die);
-            int line = 0;
-
-            if (dwarf_tag(&die) == DW_TAG_subprogram && name && in && strcmp(name, function) == 0 &&
-                is_tail(in, file) && dwarf_decl_line(&die, &line) == 0 && line > 0)
-                return (unsigned)line;
-        } while (dwarf_siblingof(&die, &die) == 0);
-    }
-    return 0;
+    return at == PLACES_NONE ? 0 : p->functions[at].line;
 }
 
 // The compiler's copies of a function have a suffix: name.isra.0.
@@ -295,7 +273,7 @@ bool places_function_entry(const struct places *p, const char *file, const char 
 
             if (at->offset - start >= symbol->size || !(at->access & PLACE_BLOCK))
                 continue;
-            if (!at->file || !is_tail(at->file, file))
+            if (!at->file || !places_is_tail(at->file, file))
                 break;
             *offset = at->offset;
             return true;
@@ -306,7 +284,7 @@ bool places_function_entry(const struct places *p, const char *file, const char 
 
 static bool is_at(const struct place *at, const char *file, unsigned access)
 {
-    return at->file && (at->access & access) && is_tail(at->file, file);
+    return at->file && (at->access & access) && places_is_tail(at->file, file);
 }
 
 unsigned places_of_line(const struct places *p, const char *file, unsigned line, unsigned access,

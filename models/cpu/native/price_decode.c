@@ -3,6 +3,7 @@
 // From machine code to price_insn: Capstone's decoding, the class of each instruction, what it reads and
 // writes, and which calls are instrumentation.
 
+#include "models/cpu/native/cs_register.h"
 #include "models/cpu/native/price_internal.h"
 
 #include <stdio.h>
@@ -45,45 +46,29 @@ bool price_classes_open(struct price_classes *c, const struct uarch *u, char *er
 
 struct price_reg price_reg_of(unsigned id)
 {
-    // Columns: the 64-, 32-, 16- and 8-bit names of general register 0, 1, ...
-    static const uint16_t names[16][4] = {
-        {X86_REG_RAX, X86_REG_EAX, X86_REG_AX, X86_REG_AL},
-        {X86_REG_RCX, X86_REG_ECX, X86_REG_CX, X86_REG_CL},
-        {X86_REG_RDX, X86_REG_EDX, X86_REG_DX, X86_REG_DL},
-        {X86_REG_RBX, X86_REG_EBX, X86_REG_BX, X86_REG_BL},
-        {X86_REG_RSP, X86_REG_ESP, X86_REG_SP, X86_REG_SPL},
-        {X86_REG_RBP, X86_REG_EBP, X86_REG_BP, X86_REG_BPL},
-        {X86_REG_RSI, X86_REG_ESI, X86_REG_SI, X86_REG_SIL},
-        {X86_REG_RDI, X86_REG_EDI, X86_REG_DI, X86_REG_DIL},
-        {X86_REG_R8, X86_REG_R8D, X86_REG_R8W, X86_REG_R8B},
-        {X86_REG_R9, X86_REG_R9D, X86_REG_R9W, X86_REG_R9B},
-        {X86_REG_R10, X86_REG_R10D, X86_REG_R10W, X86_REG_R10B},
-        {X86_REG_R11, X86_REG_R11D, X86_REG_R11W, X86_REG_R11B},
-        {X86_REG_R12, X86_REG_R12D, X86_REG_R12W, X86_REG_R12B},
-        {X86_REG_R13, X86_REG_R13D, X86_REG_R13W, X86_REG_R13B},
-        {X86_REG_R14, X86_REG_R14D, X86_REG_R14W, X86_REG_R14B},
-        {X86_REG_R15, X86_REG_R15D, X86_REG_R15W, X86_REG_R15B},
-    };
-    static const uint16_t high[4] = {X86_REG_AH, X86_REG_CH, X86_REG_DH, X86_REG_BH};
-    static const uint16_t none[] = {X86_REG_INVALID, X86_REG_RIP, X86_REG_EIP, X86_REG_EIZ,
-                                    X86_REG_RIZ,     X86_REG_CS,  X86_REG_DS,  X86_REG_ES,
-                                    X86_REG_SS,      X86_REG_FS,  X86_REG_GS};
-    for (unsigned r = 0; r < 16; r++)
-        for (unsigned width = 0; width < 4; width++)
-            if (names[r][width] == id)
-                return (struct price_reg){1u << r, width >= 2, 0};
-    for (unsigned r = 0; r < 4; r++)
-        if (high[r] == id)
-            return (struct price_reg){1u << r, true, 0};
-    for (size_t i = 0; i < sizeof none / sizeof none[0]; i++)
-        if (none[i] == id)
-            return (struct price_reg){0, false, 0};
-    if (id >= X86_REG_XMM0 && id < X86_REG_XMM0 + 16)
-        return (struct price_reg){PRICE_OTHER, false, 1u << (id - X86_REG_XMM0)};
-    if ((id >= X86_REG_ST0 && id <= X86_REG_ST7) || (id >= X86_REG_MM0 && id <= X86_REG_MM7) ||
-        id == X86_REG_FPSW)
+    struct cs_register r = cs_register_of(id);
+    switch ((enum cs_register_kind)r.kind) {
+    case CS_REGISTER_GPR:
+    case CS_REGISTER_HIGH:
+        return (struct price_reg){1u << r.number, r.bytes <= 2, 0};
+    case CS_REGISTER_NONE:
+    case CS_REGISTER_IP:
+    case CS_REGISTER_SEGMENT:
+        return (struct price_reg){0, false, 0};
+    case CS_REGISTER_FLAGS:
+        return (struct price_reg){PRICE_FLAGS, false, 0};
+    case CS_REGISTER_XMM:
+        return (struct price_reg){PRICE_OTHER, false, 1u << r.number};
+    case CS_REGISTER_MMX:
+    case CS_REGISTER_ST:
+    case CS_REGISTER_X87_STATUS:
         return (struct price_reg){PRICE_OTHER, false, PRICE_X87};
-    return (struct price_reg){id == X86_REG_EFLAGS ? PRICE_FLAGS : PRICE_OTHER, false, 0};
+    case CS_REGISTER_CR:
+    case CS_REGISTER_DR:
+    case CS_REGISTER_OTHER:
+        break;
+    }
+    return (struct price_reg){PRICE_OTHER, false, 0};
 }
 
 #define FLAGS_TEST                                                                                           \
@@ -394,7 +379,18 @@ static bool has_prefix(const char *text, const char *prefix)
     return strncmp(text, prefix, strlen(prefix)) == 0;
 }
 
+#define BLOCK_HOOK "__sanitizer_cov_trace_pc"
 #define WRAPPED "__wrap_" // By the linker, in native guests (cmake/hvsim.cmake).
+
+static const char *unwrapped(const char *name)
+{
+    return has_prefix(name, WRAPPED) ? name + strlen(WRAPPED) : name;
+}
+
+bool price_name_is_block_hook(const char *name)
+{
+    return strcmp(unwrapped(name), BLOCK_HOOK) == 0;
+}
 
 // The arguments of __tsan_atomicN_OPERATION: address, values, memory orders
 // (sanitizer/tsan_interface_atomic.h).
@@ -414,26 +410,29 @@ static void atomic_arguments(struct price_insn *p, const char *name)
     }
 }
 
-static void recognize_hook(struct price_insn *p, const struct price_elf *elf)
+void price_insn_hook(struct price_insn *p, const struct price_elf *elf, const struct price_classes *c)
 {
     if (p->target == 0 || p->conditional)
         return;
     const char *name = price_elf_target(elf, p->target);
     if (name == NULL)
         return;
-    if (has_prefix(name, WRAPPED))
-        name += strlen(WRAPPED);
+    name = unwrapped(name);
     if (has_prefix(name, "__tsan_atomic")) {
         atomic_arguments(p, name);
-    } else if (strcmp(name, "__sanitizer_cov_trace_pc") == 0) {
+    } else if (strcmp(name, BLOCK_HOOK) == 0) {
         p->hook = PRICE_HOOK_BLOCK;
     } else if (has_prefix(name, "__tsan_") || has_prefix(name, "__sanitizer_cov_")) {
         p->hook = PRICE_HOOK_ACCESS;
         p->hook_arguments = strstr(name, "_range") != NULL || strstr(name, "vptr") != NULL ? RDI | RSI : RDI;
+    } else if (has_prefix(name, "hw_note_")) { // hv/hw/note.h
+        p->hook = PRICE_HOOK_ACCESS;
+        p->hook_arguments = RDI | RSI | RDX | RCX;
     }
     if (p->hook != PRICE_HOOK_NONE && p->jump) {
         p->hook = PRICE_HOOK_RETURN;
         p->hook_arguments = 0;
+        p->class = c->by_id[PRICE_CLASS_ret];
     }
 }
 
@@ -443,50 +442,6 @@ void price_insn_decode(struct price_insn *p, csh handle, const cs_insn *in, cons
     registers(p, handle, in);
     memory(p, in);
     classify(p, in, c);
-}
-
-static void decode_one(struct price_insn *p, csh handle, const cs_insn *in, const struct price_elf *elf,
-                       const struct price_classes *c)
-{
-    price_insn_decode(p, handle, in, c);
-    recognize_hook(p, elf);
-    if (p->hook == PRICE_HOOK_RETURN)
-        p->class = c->by_id[PRICE_CLASS_ret];
-}
-
-bool price_decode(const struct price_elf *elf, const struct price_classes *c, struct price_insn **out,
-                  size_t *count, char *error, size_t error_size)
-{
-    csh handle;
-    const uint8_t *code = elf->text;
-    size_t left = elf->text_bytes;
-    uint64_t address = elf->text_address;
-    size_t used = 0, capacity = elf->text_bytes / 3 + 16;
-    if (cs_open(CS_ARCH_X86, CS_MODE_64, &handle) != CS_ERR_OK)
-        abort();
-    cs_option(handle, CS_OPT_DETAIL, CS_OPT_ON);
-    struct price_insn *insns = malloc(capacity * sizeof *insns);
-    cs_insn *in = cs_malloc(handle);
-    while (insns != NULL && cs_disasm_iter(handle, &code, &left, &address, in)) {
-        if (used == capacity) {
-            capacity *= 2;
-            insns = realloc(insns, capacity * sizeof *insns);
-            if (insns == NULL)
-                break;
-        }
-        decode_one(&insns[used++], handle, in, elf, c);
-    }
-    if (insns == NULL)
-        abort();
-    cs_free(in, 1);
-    cs_close(&handle);
-    *out = insns;
-    *count = used;
-    if (left == 0)
-        return true;
-    snprintf(error, error_size, "undecodable bytes in .text at 0x%llx", (unsigned long long)address);
-    free(insns);
-    return false;
 }
 
 int price_insn_text(csh handle, const struct price_elf *elf, const struct price_insn *p, char *line,

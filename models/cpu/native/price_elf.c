@@ -190,6 +190,15 @@ static int import_order(const void *a, const void *b)
     return x->address < y->address ? -1 : x->address > y->address;
 }
 
+// The entry of a linkage table comes before a function: both names are looked up as a call's would be.
+static void note_block_hook(struct price_elf *elf, uint64_t address)
+{
+    const char *name = price_elf_target(elf, address);
+    if (name != NULL && price_name_is_block_hook(name) && elf->block_hook_count < PRICE_BLOCK_HOOKS_MAX &&
+        !price_elf_is_block_hook(elf, address))
+        elf->block_hooks[elf->block_hook_count++] = address;
+}
+
 bool price_elf_open(struct price_elf *elf, const char *path, char *error, size_t error_size)
 {
     struct sections s;
@@ -220,6 +229,10 @@ bool price_elf_open(struct price_elf *elf, const char *path, char *error, size_t
     read_imports(elf, &s, section(&s, ".plt.got"));
     if (elf->import_count > 0)
         qsort(elf->imports, elf->import_count, sizeof *elf->imports, import_order);
+    for (size_t i = 0; i < elf->import_count; i++)
+        note_block_hook(elf, elf->imports[i].address);
+    for (size_t i = 0; i < elf->symbol_count; i++)
+        note_block_hook(elf, elf->symbols[i].start);
     return true;
 }
 
@@ -246,6 +259,14 @@ const struct price_symbol *price_elf_function(const struct price_elf *elf, uint6
         return NULL;
     const struct price_symbol *s = &elf->symbols[low - 1];
     return s->size == 0 || address - s->start < s->size ? s : NULL;
+}
+
+bool price_elf_is_block_hook(const struct price_elf *elf, uint64_t address)
+{
+    for (size_t i = 0; i < elf->block_hook_count; i++)
+        if (elf->block_hooks[i] == address)
+            return true;
+    return false;
 }
 
 const char *price_elf_target(const struct price_elf *elf, uint64_t address)

@@ -12,19 +12,32 @@
 #include "models/cpu/pcpu.h"
 
 #define SCHEDULE_NAME_BYTES 96u
+enum schedule_kind {
+    SCHEDULE_ACCESS,    // The processor carries out the access.
+    SCHEDULE_DRAIN,     // The store that was made there leaves its store buffer.
+    SCHEDULE_INTERRUPT, // It stands there until an interrupt or NMI comes, and takes it.
+};
 struct schedule_step {
     uint32_t cpu;                       // Index of the processor.
     char file[SCHEDULE_NAME_BYTES];     // A path's tail of whole names.
     char function[SCHEDULE_NAME_BYTES]; // Empty: `line` counts from the top of the file, else from the
                                         // function's.
+    char caller[SCHEDULE_NAME_BYTES];   // As in struct places_anchor.
     uint32_t line;
-    uint32_t access; // enum place_access bits
-    uint32_t count;  // The how-manieth time it comes there after its step before, from 1.
-    bool optional;   // Never coming there is no violation.
+    uint32_t ordinal; // As in struct places_anchor; 0: it is told by `line`.
+    uint32_t access;  // enum place_access bits
+    uint32_t count;   // The how-manieth time it comes there after its step before, from 1.
+    uint32_t older; // Under --memory c11: of the values that a load may give, so many older than the newest;
+                    // a store takes its place so many stores before the newest.
+    enum schedule_kind kind;
+    bool optional; // Never coming there is no violation.
 };
 
-// Reads a step as people write it: "cpu1 hv/mmu/tdp.c:tdp_map+12 write x2 ?". False with one line in `error`.
+// Reads a step as people write it: "cpu1 hv/mmu/tdp.c:tdp_map#2 write x2 ?  # remark". False with one line in
+// `error`.
 bool schedule_parse(const char *text, struct schedule_step *out, char *error, size_t error_size);
+// Writes it that way; cut where it does not fit.
+void schedule_step_text(const struct schedule_step *step, char *text, size_t size);
 
 #define SCHEDULE_STEPS_MAX 255u
 // How long a processor stands before the order counts as impossible: simulated time.
@@ -38,11 +51,14 @@ struct schedule *schedule_create(const struct schedule_step *steps, uint32_t cou
                                  const struct places *places, const struct machine *machine, uint32_t *bad,
                                  char *error, size_t error_size);
 void schedule_destroy(struct schedule *s);
+// Nothing counts that happens before this simulated time. 0, from the start, if never called.
+void schedule_from(struct schedule *s, uint64_t from_ps);
 // Before a run: no step was passed. NULL: none is pinned. After a run, before its trace ends: steps that were
 // not passed become violations.
 void schedule_begin(struct schedule *s, struct machine *machine);
 void schedule_end(struct schedule *s, struct machine *machine);
 
+uint32_t schedule_count(const struct schedule *s);
 // How many steps, from the first, the run passed in their order.
 uint32_t schedule_passed(const struct schedule *s);
 

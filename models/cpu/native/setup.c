@@ -4,12 +4,14 @@
 // The phase belongs to the thread: a processor that switches to another one in the meantime times it as ever.
 #include "hv/hw/setup.h"
 #include "models/cpu/native/native.h"
+#include "models/cpu/native/watch.h"
 #include "models/mem/mem.h"
 #include <assert.h>
 
 static void set_untimed(struct pcpu *c, bool untimed)
 {
     assert(c->native->current && c->untimed != untimed && "set-up phases do not nest");
+    native_watch_event(c, &(struct native_event){.kind = NATIVE_EVENT_UNTIMED});
     c->native->current->untimed = untimed;
     c->untimed = untimed;
     pcpu_set_current(c);

@@ -31,6 +31,50 @@ struct native_access {
     uint8_t order;          // Of atomics and fences
 };
 
+// What hypervisor code told (hv/hw/note.h, whose arguments these are).
+enum native_note_kind {
+    NATIVE_NOTE_ALLOC,
+    NATIVE_NOTE_FREE,
+    NATIVE_NOTE_PAGES,
+    NATIVE_NOTE_LOCK,
+    NATIVE_NOTE_SRCU,
+    NATIVE_NOTE_USER_RETURN,
+};
+struct native_note {
+    enum native_note_kind kind;
+    uint32_t what, mode, rank, index, owner;
+    bool content;
+    uint64_t pc; // What the call returns to
+    const void *p;
+    uint64_t bytes, room_bytes;
+    const uint32_t *preempt_count, *srcu_depth;
+};
+
+// What happens beside accesses and orders them, or tells who made them. `c` is the processor that executes,
+// its current thread the one that it happens to, unless said otherwise.
+enum native_event_kind {
+    NATIVE_EVENT_CALL,      // Enters the function whose first hook returns to `pc`.
+    NATIVE_EVENT_RETURN,    // Leaves it.
+    NATIVE_EVENT_CREATE,    // Makes `thread`; an application processor's first one is made by who starts it.
+    NATIVE_EVENT_START,     // Begins on its stack, the `bytes` below `p`; these were somebody else's before.
+    NATIVE_EVENT_SWITCH,    // The processor goes on with `thread`.
+    NATIVE_EVENT_SEND,      // Sends an interrupt, NMI or INIT to the processor `cpu`.
+    NATIVE_EVENT_INTERRUPT, // A handler begins.
+    NATIVE_EVENT_INTERRUPT_END,
+    NATIVE_EVENT_END,     // The thread has done its last; a switch follows.
+    NATIVE_EVENT_NOTE,    // Software tells something of itself.
+    NATIVE_EVENT_UNTIMED, // An untimed set-up phase begins or ends: its accesses and calls are not seen.
+};
+struct native_event {
+    enum native_event_kind kind;
+    uint32_t thread; // As traces number them
+    uint32_t cpu;    // Index in the machine
+    uint64_t pc;
+    const void *p;
+    uint64_t bytes;
+    const struct native_note *note;
+};
+
 enum native_watch_rank {
     NATIVE_WATCH_DECIDES, // Who goes on: it may hold processors.
     NATIVE_WATCH_LOOKS,   // After all of those: what it sees happens now.
@@ -44,6 +88,16 @@ struct native_watch {
     // The processor has nothing to execute from now on (halted, or time passes in a guest), or has again. May
     // be NULL. Called in the processor's own process; must not hold it.
     void (*idle)(struct native_watch *w, struct pcpu *c, bool begins);
+    // The processor executes PAUSE: it waits for another one in a loop. May be NULL; must not hold it.
+    void (*pause)(struct native_watch *w, struct pcpu *c);
+    // The plain store that it was about to do waits in its store buffer, the newest one there. May be NULL;
+    // must not hold it.
+    void (*stored)(struct native_watch *w, struct pcpu *c);
+    // A guest on the processor is about to store `size_bytes` at `p` in the arena. May be NULL; must not hold
+    // it.
+    void (*guest_stores)(struct native_watch *w, struct pcpu *c, const void *p, uint32_t size_bytes);
+    // May be NULL; must not hold it.
+    void (*event)(struct native_watch *w, struct pcpu *c, const struct native_event *e);
     struct native_watch *next;
 };
 
@@ -60,6 +114,45 @@ static inline void native_watch_idle(struct pcpu *c, bool begins)
         next = w->next;
         if (w->idle)
             w->idle(w, c, begins);
+    }
+}
+
+static inline void native_watch_pause(struct pcpu *c)
+{
+    for (struct native_watch *w = c->machine->watch, *next; __builtin_expect(w != NULL, 0); w = next) {
+        next = w->next;
+        if (w->pause)
+            w->pause(w, c);
+    }
+}
+
+// `c` NULL: outside of hypervisor code, nobody is told.
+static inline void native_watch_event(struct pcpu *c, const struct native_event *e)
+{
+    if (!c)
+        return;
+    for (struct native_watch *w = c->machine->watch, *next; __builtin_expect(w != NULL, 0); w = next) {
+        next = w->next;
+        if (w->event)
+            w->event(w, c, e);
+    }
+}
+
+static inline void native_watch_stored(struct pcpu *c)
+{
+    for (struct native_watch *w = c->machine->watch, *next; __builtin_expect(w != NULL, 0); w = next) {
+        next = w->next;
+        if (w->stored)
+            w->stored(w, c);
+    }
+}
+
+static inline void native_watch_guest_stores(struct pcpu *c, const void *p, uint32_t size_bytes)
+{
+    for (struct native_watch *w = c->machine->watch, *next; __builtin_expect(w != NULL, 0); w = next) {
+        next = w->next;
+        if (w->guest_stores)
+            w->guest_stores(w, c, p, size_bytes);
     }
 }
 

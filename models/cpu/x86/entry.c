@@ -170,6 +170,7 @@ bool vmx_load_guest(struct pcpu *c)
     v->in_guest = true;
     v->exit_pending = false;
     c->irqs_enabled = false; // Of root mode: no interrupt may be taken through hv's vectors now.
+    mem_store_before_guest(c);
     pcpu_set_mode(c, PCPU_GUEST);
     start_timer(c);
     v->guest = replay_enter(c, vmcs_get(v, GUEST_IDTR_BASE));

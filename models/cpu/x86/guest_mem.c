@@ -1,7 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 // Memory accesses of a guest: translation and what its faults make, APIC-access page, data, locked
 // read-modify-writes.
+#include "models/cpu/native/watch.h"
 #include "models/cpu/x86/trace_exit.h"
+#include "models/cpu/x86/trace_state.h"
 #include "models/cpu/x86/x86_state.h"
 
 #include "models/apic/lapic.h"
@@ -23,7 +25,9 @@ static void trace_guest_walk(struct pcpu *c, unsigned access)
     row.dimension = m->space.paging.levels && m->space.ept ? 2 : 1;
     row.where = (struct trace_where){(uint16_t)c->index, (uint16_t)c->note_vm, (uint16_t)c->note_vcpu,
                                      (uint8_t)c->note_level, 0};
-    row.result = trace_text(c->trace, mmu_result_str(w->result));
+    struct trace_port *p = trace_port_of(c->machine);
+
+    row.result = trace_once(c, &p->walk_results[w->result], mmu_result_str(w->result));
     row.gva = w->linear;
     row.gpa = w->gpa;
     row.hpa =
@@ -31,13 +35,14 @@ static void trace_guest_walk(struct pcpu *c, unsigned access)
     row.tick = w->begin_ticks;
     row.ticks = w->ticks;
     for (unsigned i = 0; i < w->step_count; i++)
-        steps[i] = (struct trace_walk_step){
-            .address = w->steps[i].address,
-            .entry = w->steps[i].entry,
-            .ticks = (uint32_t)w->steps[i].ticks,
-            .hit = trace_text(c->trace, ept_where_str((enum ept_where)w->steps[i].where)),
-            .stage = w->steps[i].stage,
-            .level = w->steps[i].level};
+        steps[i] =
+            (struct trace_walk_step){.address = w->steps[i].address,
+                                     .entry = w->steps[i].entry,
+                                     .ticks = (uint32_t)w->steps[i].ticks,
+                                     .hit = trace_once(c, &p->walk_wheres[w->steps[i].where],
+                                                       ept_where_str((enum ept_where)w->steps[i].where)),
+                                     .stage = w->steps[i].stage,
+                                     .level = w->steps[i].level};
     trace_walk(c->trace, &row, steps);
 }
 
@@ -150,6 +155,7 @@ static void memory(struct pcpu *c, uint64_t hpa, unsigned size, unsigned access,
         return;
     }
     if (access & EPT_ACCESS_WRITE) {
+        native_watch_guest_stores(c, p, size);
         mem_store_begin(c, p, size);
         memcpy(p, bytes, size);
         return;

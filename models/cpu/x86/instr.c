@@ -6,9 +6,11 @@
 #include "models/apic/assigned_msi.h"
 #include "models/apic/lapic.h"
 #include "models/cpu/native/native.h"
+#include "models/cpu/native/watch.h"
 #include "models/cpu/uarch/uarch.h"
 #include "models/dev/link.h"
 #include "models/mem/mem.h"
+#include "models/memory/memory.h"
 #include <assert.h>
 
 struct pcpu *x86_instruction(uint64_t cycles, bool serializing)
@@ -117,7 +119,15 @@ void hw_sti_hlt(void)
 
 void hw_pause(void)
 {
-    x86_instruction(COST(pause), false);
+    native_watch_pause(x86_instruction(COST(pause), false));
+}
+
+void hw_mb_after_locked(void)
+{
+    struct pcpu *c = pcpu_hooked;
+
+    if (c && c->machine->memory)
+        memory_fence(c->machine->memory, c->index, MEMORY_SEQ_CST);
 }
 
 u64 hw_rdgsbase(void)

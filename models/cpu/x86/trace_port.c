@@ -159,14 +159,11 @@ void hw_trace_dirty_page(u32 vm, u32 vcpu, u32 slot, u64 gfn, enum hw_dirty_meth
         return;
     struct trace_port *p = trace_port_of(c->machine);
 
-    if (!p->dirty_methods[method])
-        p->dirty_methods[method] = trace_text(c->trace, dirty_methods[method]);
-
     trace_dirty_page(c->trace,
                      &(struct trace_dirty_page){
                          .where = {(uint16_t)c->index, (uint16_t)vm,
                                    vcpu == UINT32_MAX ? TRACE_NOBODY : (uint16_t)vcpu, 0, 0},
-                         .method = p->dirty_methods[method],
+                         .method = trace_once(c, &p->dirty_methods[method], dirty_methods[method]),
                          .slot = slot,
                          .round = vm < MIGRATING_VMS && p->round[vm] ? p->round[vm] - 1 : TRACE_NO_ROUND,
                          .ring = ring,

@@ -5,6 +5,7 @@
 
 #include "hv/hw/trace.h"
 #include "models/cpu/pcpu.h"
+#include "models/mmu/mmu.h"
 #include "traces/trace.h"
 
 #define SPAN_DEPTH_MAX 32u
@@ -40,7 +41,8 @@ struct trace_port {
     size_t exit_count, exit_capacity;
     struct span_stack *spans; // By thread
     uint32_t span_threads;
-    uint32_t dirty_methods[HW_DIRTY_METHODS]; // Texts; 0: not used yet
+    // Texts of trace_once().
+    uint32_t dirty_methods[HW_DIRTY_METHODS], walk_results[MMU_RESULTS], walk_wheres[EPT_WHERES];
     uint32_t
         round[MIGRATING_VMS]; // By VM: of its migration that goes on, from 1; 0: none, or before its first
     struct trace_counter_row *counters; // In order of first use
@@ -48,6 +50,13 @@ struct trace_port {
 };
 
 struct trace_port *trace_port_of(struct machine *m);
+// The id of `text`, which is always the same one at this `id`: it is looked up once a run.
+static inline uint32_t trace_once(const struct pcpu *c, uint32_t *id, const char *text)
+{
+    if (!*id)
+        *id = trace_text(c->trace, text);
+    return *id;
+}
 // `guest`: at the level that hv last told of, else the hypervisor's 0.
 struct trace_where trace_where_of(const struct pcpu *c, bool guest);
 void trace_exits_forget(struct trace_port *p);

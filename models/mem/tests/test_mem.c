@@ -185,6 +185,46 @@ TEST(Mem, HiddenStoresAppearWhenTheyDrain)
     close_two(&f);
 }
 
+// SDM 8.2.2: what is kept holds all younger stores behind it; let go, they follow it one commit after the
+// other.
+TEST(Mem, AStoreThatIsKeptHoldsTheYoungerOnes)
+{
+    struct fixture f;
+
+    ASSERT_TRUE(open_two(&f));
+    struct pcpu *a = &f.cpu[0], *b = &f.cpu[1];
+    uint64_t *x = mem_hpa_to_ptr(a, 2 << 20, 24), late = a->now_ticks + 100000 * T;
+
+    for (unsigned i = 0; i < 3; i++) {
+        mem_store_begin(a, x + i * 8, 8);
+        x[i * 8] = 1;
+        if (i == 1)
+            mem_store_keep(a, 7, NULL);
+    }
+    mem_store_hide(a);
+    b->now_ticks = late;
+    mem_commit_due(b);
+    EXPECT_TRUE(x[0] == 1 && x[8] == 0 && x[16] == 0);
+    EXPECT_EQ(mem_hidden_drain_ticks, TICKS_NEVER);
+    EXPECT_EQ(mem_store_let_go(a, 6, late), TICKS_NEVER); // Another number.
+    EXPECT_EQ(mem_store_let_go(a, 7, late + 10), late + 10);
+    EXPECT_EQ(mem_hidden_drain_ticks, late + 10);
+    b->now_ticks = late + 10;
+    mem_commit_due(b);
+    EXPECT_TRUE(x[8] == 1 && x[16] == 0);
+    b->now_ticks = late + 10 + a->mem->commit;
+    mem_commit_due(b);
+    EXPECT_EQ(x[16], 1);
+    mem_store_show(a);
+    // One that could not have drained yet does not do so earlier.
+    mem_store_begin(a, x, 8);
+    uint64_t due = a->mem->stores.last_drain_ticks;
+
+    mem_store_keep(a, 1, NULL);
+    EXPECT_EQ(mem_store_let_go(a, 1, due - 1), due);
+    close_two(&f);
+}
+
 // A store of another core that drains while this one has a newer store of its own pending stays below it.
 TEST(Mem, AnOlderStoreOfAnotherCoreDoesNotHideOnesOwn)
 {

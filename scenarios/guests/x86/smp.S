@@ -29,6 +29,29 @@ test:
 
     step // Each has an APIC id of its own.
     expect 15, ids(%rip)
+
+    step // The others halt with IF clear: an interrupt does not wake them, an NMI does (SDM vol. 2, HLT).
+1:  pause
+    cmpl $CPUS - 1, halting(%rip)
+    jb 1b
+    handler 2, on_nmi
+    movb $0, idt + 16 * 2 + 4(%rip) // The others have no TSS.
+    call wait_a_while
+    apic_write 0x300, 0xc4050
+    call wait_a_while
+    expect 0, woken(%rip)
+    apic_write 0x300, 0xc4400
+    call wait_a_while
+    expect (CPUS-1), woken(%rip)
+    ret
+
+wait_a_while:
+    movl $20000, %ecx
+1:  pause
+    loop 1b
+    ret
+
+on_nmi:
     ret
 
 count:
@@ -73,8 +96,12 @@ others_main:
     cmpl $0, go(%rip)
     je 1b
     call count
-1:  cli
-    hlt
+    lidt idt_pointer(%rip)
+    apic_write 0xf0, 0x1ff
+    cli
+    lock incl halting(%rip)
+1:  hlt
+    lock incl woken(%rip)
     jmp 1b
 
     .data
@@ -87,6 +114,8 @@ xadd_sum: .quad 0
 ids: .quad 0
 finished: .quad 0
 go: .quad 0
+halting: .quad 0
+woken: .quad 0
     .align 16
 lock16: .quad 0, 0
 lock4: .quad 0

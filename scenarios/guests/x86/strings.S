@@ -159,6 +159,41 @@ test:
     raises 14, 0, rep outsb
     expect 4, %rcx
 
+    step // OUTS from devices: one of user space's, up and down, and the local APIC.
+    movl $0xff000000, %esi
+    movl $0x11223344, (%rsi)
+    movl $0x55667788, 4(%rsi)
+    movw $SCRATCH, %dx
+    movl $2, %ecx
+    rep outsl
+    expect 0, %rcx
+    cmpl $0xff000008, %esi
+    jne wrong
+    inl %dx, %eax
+    cmpl $0x55667788, %eax
+    jne wrong
+    std
+    subl $4, %esi
+    movl $5, %ecx
+    rep outsb
+    cld
+    cmpl $0xfeffffff, %esi
+    jne wrong
+    inb %dx, %al
+    cmpb $0x44, %al
+    jne wrong
+    movl $0xff000000, %esi
+    xorl %ecx, %ecx
+    rep outsb
+    cmpl $0xff000000, %esi
+    jne wrong
+    movl $0xfee00030, %esi
+    movl (%rsi), %ebx
+    outsl
+    inl %dx, %eax
+    cmpl %ebx, %eax
+    jne wrong
+
     step // MOVS from and to a device.
     movl $0xff000000, %esi
     movl $0x1234, (%rsi)

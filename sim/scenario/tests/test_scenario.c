@@ -196,7 +196,7 @@ TEST(Scenario, ResolvedFormReadsBackTheSame)
         "0xfe000000 }\n"
         "    slots:\n      - { slot: 5, gpa: 0x100000000, size: 2MiB, page: 2MiB, readonly: on }\n"
         "vmm:\n  - { at: 2ms, do: irq_line, gsi: 23, level: 1 }\n  - { at: 1.5us, do: msi, vector: 0x60 }\n"
-        "run: { until: 10ms, check_tlb: on }\nknobs: { irq.storm_count: 7, x86.apicv: off }\n"
+        "run: { until: 10ms, check_tlb: on, memory: c11 }\nknobs: { irq.storm_count: 7, x86.apicv: off }\n"
         "variants:\n  before: { about: b, knobs: { irq.storm_guard: none, irq.storm_count: 9 } }\n  after: "
         "{}\n"
         "expect:\n  - { about: e, variant: before, sql: SELECT 1, between: [1, 2] }\n"
@@ -213,6 +213,7 @@ TEST(Scenario, ResolvedFormReadsBackTheSame)
     EXPECT_EQ(s->variants[0].knob_count, 4);
     EXPECT_EQ(s->until_ns, 10000000);
     EXPECT_EQ(s->check_tlb, 1);
+    EXPECT_EQ(s->memory, MEMORY_C11);
     char *once = resolved(s);
 
     scenario_free(s);

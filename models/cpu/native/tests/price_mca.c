@@ -46,7 +46,7 @@ const char *mca_cpu(const char *uarch)
     return NULL;
 }
 
-static bool write_regions(const struct price_table *t, const char *path, char *text)
+static bool write_regions(struct price_table *t, const char *path, char *text)
 {
     FILE *f = fopen(path, "wb");
     if (f == NULL)
@@ -111,7 +111,7 @@ static const char *explain(const struct mca_block *m, const char *text)
     return dearer && b->front_ticks >= b->port_ticks ? "width" : "unexplained";
 }
 
-static bool read_report(struct mca_report *r, const struct price_table *t, const char *path, char *text)
+static bool read_report(struct mca_report *r, struct price_table *t, const char *path, char *text)
 {
     char line[512];
     const char *at;
@@ -150,7 +150,7 @@ static int ratio_order(const void *a, const void *b)
     return x->block->start < y->block->start ? -1 : 1;
 }
 
-bool mca_compare(struct mca_report *r, const struct price_table *t, const struct uarch *u, const char *folder,
+bool mca_compare(struct mca_report *r, struct price_table *t, const struct uarch *u, const char *folder,
                  char *error, size_t error_size)
 {
     char in[512], out[512], command[2048];
@@ -184,7 +184,7 @@ void mca_report_free(struct mca_report *r)
     *r = (struct mca_report){0};
 }
 
-static void print_block(const struct mca_block *m, const struct price_table *t)
+static void print_block(const struct mca_block *m, struct price_table *t)
 {
     char *rest = NULL;
     char *text = malloc(TEXT_MAX);
@@ -199,7 +199,7 @@ static void print_block(const struct mca_block *m, const struct price_table *t)
     free(text);
 }
 
-void mca_print(const struct mca_report *r, const struct price_table *t, const struct uarch *u, size_t worst)
+void mca_print(const struct mca_report *r, struct price_table *t, const struct uarch *u, size_t worst)
 {
     printf("%s against llvm-mca -mcpu=%s: %zu blocks (%zu without price)\n", u->name, mca_cpu(u->name),
            r->count, r->empty);

@@ -38,11 +38,10 @@ const char *mca_program(void);
 const char *mca_cpu(const char *uarch);
 // Compares every block of t; files go to `folder`. False with a message on failure. mca_report_free() the
 // report.
-bool mca_compare(struct mca_report *report, const struct price_table *t, const struct uarch *u,
-                 const char *folder, char *error, size_t error_size);
+bool mca_compare(struct mca_report *report, struct price_table *t, const struct uarch *u, const char *folder,
+                 char *error, size_t error_size);
 void mca_report_free(struct mca_report *report);
 // Prints percentiles, the classes of the outliers with their counts, and the `worst` outliers on both sides.
-void mca_print(const struct mca_report *report, const struct price_table *t, const struct uarch *u,
-               size_t worst);
+void mca_print(const struct mca_report *report, struct price_table *t, const struct uarch *u, size_t worst);
 
 #endif

@@ -203,6 +203,38 @@ TEST(Price, LookupByReturnAddress)
     close_fixture(&f);
 }
 
+static void expect_equal(const struct price_block *x, const struct price_block *y)
+{
+    struct price_block z = *y;
+    EXPECT_STREQ(x->function, y->function);
+    z.function = x->function;
+    EXPECT_EQ(memcmp(x, &z, sizeof z), 0);
+}
+
+// Blocks get their prices as they are asked for: which order that is, and how one asks, changes none of them.
+TEST(Price, InWhateverOrder)
+{
+    static const char *const libraries[] = {"libprice_sample.so", "libprice_blocks.so", "libhv.so"};
+    for (size_t l = 0; l < sizeof libraries / sizeof libraries[0]; l++) {
+        struct fixture a, b;
+        ASSERT_TRUE(open_fixture(&a, "skylake-sp", libraries[l], 0));
+        ASSERT_TRUE(open_fixture(&b, "skylake-sp", libraries[l], 0));
+        size_t count = price_block_count(a.t);
+        size_t uncharged = price_uncharged_count(a.t); // All of them now, from the first.
+        ASSERT_EQ(price_block_count(b.t), count);
+        for (size_t i = count; i-- > 0;) {
+            const struct price_block *x = price_block_at(a.t, i);
+            if (i % 2)
+                EXPECT_EQ(price_ticks(price_map(b.t), x->start), x->ticks);
+            expect_equal(x, price_block_at(b.t, i));
+        }
+        EXPECT_EQ(price_uncharged_count(b.t), uncharged);
+        EXPECT_EQ(price_unknown_count(b.t), price_unknown_count(a.t));
+        close_fixture(&a);
+        close_fixture(&b);
+    }
+}
+
 // Prices come from the bytes of the file and the micro-architecture alone, wherever the library is loaded.
 TEST(Price, SamePricesEveryTime)
 {

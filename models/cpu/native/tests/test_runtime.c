@@ -1,219 +1,34 @@
 // SPDX-License-Identifier: Apache-2.0
 // The runtime's laws on a hypervisor core of one page (hv/tests/mini_hv.c): exact order, TSO, interrupts,
 // contexts, starting over.
-#include "models/apic/lapic.h"
-#include "models/cpu/native/native.h"
-#include "models/cpu/native/schedule.h"
-#include "models/cpu/x86/x86.h"
-#include "models/mem/core.h"
-#include "tests/shim/shim.h"
-#include <stdio.h>
-#include <stdlib.h>
+#include "models/cpu/native/tests/mini_machine.h"
 #include <string.h>
-
-enum {
-    SPIN,
-    STORE_BUFFERING,
-    STORE_BUFFERING_FENCED,
-    THREADS,
-    WORK,
-    WORK_MORE,
-    UNLOCKED,
-    MESSAGE_ON_STACK,
-    SETUP,
-};
-
-// The layout of mini_hv.c's state.
-struct mini {
-    uint64_t lock, counter, padding1[6], x, padding2[7], y, padding3[7], seen_x, seen_y, irqs,
-        irq_during_user, pings;
-    struct hw_context boot, threads[2];
-    uint64_t done, program, rounds;
-};
-static struct mini *const mini = (struct mini *)(HW_ARENA_BASE + (1u << 20));
-
-// --- A local APIC that knows one vector at a time, and the test's doors. ---
-
-void lapic_accept(struct pcpu *c, uint8_t vector, bool level)
-{
-    (void)level;
-    c->lapic = (struct lapic *)(uintptr_t)vector;
-    c->irq_pending = true;
-}
-
-uint8_t lapic_ack(struct pcpu *c)
-{
-    c->irq_pending = false;
-    return (uint8_t)(uintptr_t)c->lapic;
-}
-
-uint64_t x86_tsc_adjust(const struct pcpu *c)
-{
-    (void)c;
-    return 0;
-}
-
-void hw_test_start_ap(u32 cpu);
-void hw_test_end(void);
-void hw_test_wait_until(u64 cycle);
-
-void hw_test_wait_until(u64 cycle)
-{
-    if (cycle * TICKS_PER_CYCLE > pcpu_current->now_ticks)
-        pcpu_current->now_ticks = cycle * TICKS_PER_CYCLE;
-    pcpu_slow_path(pcpu_current, true);
-}
-
-void hw_cli(void)
-{
-    pcpu_current->irqs_enabled = false;
-}
-
-void hw_test_start_ap(u32 cpu)
-{
-    pcpu_send(pcpu_current->machine->cpus[cpu], PCPU_MSG_SIPI, 0, false, pcpu_current->now_ticks);
-}
-
-void hw_test_end(void)
-{
-    machine_stop_now(pcpu_current->machine);
-}
-
-void hw_sti(void)
-{
-    pcpu_current->irqs_enabled = true;
-    pcpu_update_limit(pcpu_current);
-    pcpu_checkpoint(pcpu_current);
-}
-
-void hw_sti_hlt(void)
-{
-    pcpu_current->irqs_enabled = true;
-    pcpu_halt(pcpu_current);
-}
-
-// --- A machine of two processors. ---
-
-struct fixture {
-    struct machine machine;
-    struct pcpu *cpus[2], cpu[2];
-    struct uarch *uarch;
-    struct native_image *image;
-};
-
-static bool open_machine(struct fixture *f)
-{
-    char path[512], error[512] = "";
-
-    memset(f, 0, sizeof *f);
-    snprintf(path, sizeof path, "%s/models/cpu/uarch/skylake-sp.yaml", test_source_dir());
-    f->uarch = uarch_load(path, error, sizeof error);
-    EXPECT_STREQ(error, "");
-    snprintf(path, sizeof path, "%s/lib/libmini_hv.so", test_build_dir());
-    f->image = f->uarch ? native_image_open(path, f->uarch, error, sizeof error) : NULL;
-    EXPECT_STREQ(error, "");
-    if (!f->image || sim_init() || mem_arena_create(0, 64 << 20))
-        return false;
-    f->machine = (struct machine){.cpus = f->cpus,
-                                  .cpu_count = 2,
-                                  .host_count = 1,
-                                  .uarch = f->uarch,
-                                  .image = f->image,
-                                  .exact = true,
-                                  .end_ticks = TICKS_NEVER};
-    for (uint32_t i = 0; i < 2; i++) {
-        struct pcpu *c = f->cpus[i] = &f->cpu[i];
-
-        c->index = i;
-        c->machine = &f->machine;
-        c->uarch = f->uarch;
-        pcpu_set_clock(c);
-        c->wake = sim_event_create("wake");
-        c->mem = mem_core_create(c);
-        c->native = native_state_create(c);
-    }
-    return true;
-}
-
-static void close_machine(struct fixture *f)
-{
-    for (uint32_t i = 0; i < 2 && f->cpus[i]; i++) {
-        sim_event_destroy(f->cpu[i].wake);
-        mem_core_destroy(f->cpu[i].mem);
-        native_state_destroy(f->cpu[i].native);
-    }
-    native_image_close(f->image);
-    uarch_free(f->uarch);
-    mem_arena_destroy();
-}
-
-struct outcome {
-    uint64_t ticks[2], counter, irqs, pings, seen_x, seen_y, x;
-};
-
-static struct outcome run(struct fixture *f, uint64_t program, uint64_t rounds, uint64_t irq_at_ticks)
-{
-    for (uint32_t i = 0; i < 2; i++) {
-        struct pcpu *c = &f->cpu[i];
-
-        c->now_ticks = c->limit_ticks = c->mode_since_ticks = 0;
-        c->mode = PCPU_OFF;
-        c->irqs_enabled = c->irq_pending = false;
-        c->vectors = NULL;
-        c->inbox_count = 0;
-        c->next_local_ticks = TICKS_NEVER;
-        for (unsigned s = 0; s < PCPU_TIMER_COUNT; s++)
-            c->timer_at_ticks[s] = TICKS_NEVER;
-        c->native->current = NULL;
-        mem_core_reset(c->mem);
-    }
-    mem_arena_reset();
-    f->machine.stopping = false;
-    mini->program = program;
-    mini->rounds = rounds;
-    native_boot(&f->cpu[0], NULL);
-    if (irq_at_ticks)
-        pcpu_send(&f->cpu[0], PCPU_MSG_FIXED, 0x40, false, irq_at_ticks);
-    EXPECT_EQ(sim_run(SIM_PS_NEVER), SIM_RUN_STOPPED);
-    struct outcome o = {{f->cpu[0].now_ticks, f->cpu[1].now_ticks},
-                        mini->counter,
-                        mini->irqs,
-                        mini->pings,
-                        mini->seen_x,
-                        mini->seen_y,
-                        mini->x};
-
-    native_stop(&f->machine);
-    native_reset();
-    sim_start_over();
-    return o;
-}
 
 TEST(Runtime, SpinLockLosesNothing)
 {
     struct fixture f;
 
-    ASSERT_TRUE(open_machine(&f));
-    struct outcome o = run(&f, SPIN, 2000, 0);
+    ASSERT_TRUE(mini_open(&f));
+    struct outcome o = mini_run(&f, SPIN, 2000, 0);
 
     EXPECT_EQ(o.counter, 4000);
-    close_machine(&f);
+    mini_close(&f);
 }
 
 TEST(Runtime, StartingOverRepeatsEveryTick)
 {
     struct fixture f;
 
-    ASSERT_TRUE(open_machine(&f));
-    struct outcome first = run(&f, SPIN, 300, 20000);
+    ASSERT_TRUE(mini_open(&f));
+    struct outcome first = mini_run(&f, SPIN, 300, 20000);
 
     EXPECT_EQ(first.irqs, 0x40);
     for (int i = 0; i < 100; i++) {
-        struct outcome again = run(&f, SPIN, 300, 20000);
+        struct outcome again = mini_run(&f, SPIN, 300, 20000);
 
         ASSERT_EQ(memcmp(&first, &again, sizeof first), 0);
     }
-    close_machine(&f);
+    mini_close(&f);
 }
 
 // SDM 8.2.3.4: each processor's load may pass its own earlier store; MFENCE forbids it.
@@ -221,13 +36,13 @@ TEST(Runtime, StoresWaitInTheBufferUntilAFence)
 {
     struct fixture f;
 
-    ASSERT_TRUE(open_machine(&f));
-    struct outcome plain = run(&f, STORE_BUFFERING, 0, 0);
-    struct outcome fenced = run(&f, STORE_BUFFERING_FENCED, 0, 0);
+    ASSERT_TRUE(mini_open(&f));
+    struct outcome plain = mini_run(&f, STORE_BUFFERING, 0, 0);
+    struct outcome fenced = mini_run(&f, STORE_BUFFERING_FENCED, 0, 0);
 
     EXPECT_TRUE(plain.seen_x == 0 && plain.seen_y == 0);
     EXPECT_FALSE(fenced.seen_x == 0 && fenced.seen_y == 0);
-    close_machine(&f);
+    mini_close(&f);
 }
 
 // SDM 8.2.3.2: stores become visible in their order, also where the later one is to another thread's stack.
@@ -235,29 +50,29 @@ TEST(Runtime, AFlagOnAStackIsNotSeenBeforeItsMessage)
 {
     struct fixture f;
 
-    ASSERT_TRUE(open_machine(&f));
-    EXPECT_EQ(run(&f, MESSAGE_ON_STACK, 0, 0).seen_y, 1);
-    close_machine(&f);
+    ASSERT_TRUE(mini_open(&f));
+    EXPECT_EQ(mini_run(&f, MESSAGE_ON_STACK, 0, 0).seen_y, 1);
+    mini_close(&f);
 }
 
 TEST(Runtime, ContextsTakeTurns)
 {
     struct fixture f;
 
-    ASSERT_TRUE(open_machine(&f));
-    struct outcome o = run(&f, THREADS, 10, 0);
+    ASSERT_TRUE(mini_open(&f));
+    struct outcome o = mini_run(&f, THREADS, 10, 0);
 
     EXPECT_EQ(o.pings, 20);
-    close_machine(&f);
+    mini_close(&f);
 }
 
 TEST(Runtime, SetUpTakesNoTimeHoweverMuchItIs)
 {
     struct fixture f;
 
-    ASSERT_TRUE(open_machine(&f));
-    struct outcome little = run(&f, SETUP, 1, 0);
-    struct outcome much = run(&f, SETUP, 1000000, 0);
+    ASSERT_TRUE(mini_open(&f));
+    struct outcome little = mini_run(&f, SETUP, 1, 0);
+    struct outcome much = mini_run(&f, SETUP, 1000000, 0);
 
     EXPECT_EQ(little.x, 1);
     EXPECT_EQ(much.x, 1000000);
@@ -267,137 +82,20 @@ TEST(Runtime, SetUpTakesNoTimeHoweverMuchItIs)
     EXPECT_EQ(much.ticks[1], little.ticks[1]);
     // What follows it is timed as ever, and so is the other processor.
     EXPECT_GT(little.ticks[0], 100 * TICKS_PER_CYCLE);
-    close_machine(&f);
-}
-
-// --- Pinned orders (schedule.h). ---
-
-#define LOAD "mini_hv.c:unlocked+2 read"
-#define STORE "mini_hv.c:unlocked+3 write"
-struct pinned {
-    const char *steps[6];
-    uint64_t counter; // At the end, of two additions to 0.
-    uint32_t passed;
-};
-
-static struct schedule *pin(struct fixture *f, const char *const *texts, uint32_t count, char *error,
-                            size_t size)
-{
-    static struct schedule_step steps[8];
-    struct places *places = places_open(f->image, error, size);
-    struct schedule *s = NULL;
-    uint32_t bad;
-
-    for (uint32_t i = 0; places && i < count; i++)
-        if (!schedule_parse(texts[i], &steps[i], error, size))
-            count = 0;
-    if (places && count)
-        s = schedule_create(steps, count, places, &f->machine, &bad, error, size);
-    places_close(places);
-    return s;
-}
-
-TEST(Schedule, OrdersAccessesOfTwoProcessors)
-{
-    static const struct pinned rows[] = {
-        // Both load before either stores: an update is lost, whoever is first.
-        {{"cpu0 " LOAD, "cpu1 " LOAD, "cpu0 " STORE, "cpu1 " STORE}, 1, 4},
-        {{"cpu1 " LOAD, "cpu0 " LOAD, "cpu1 " STORE, "cpu0 " STORE}, 1, 4},
-        // One is through before the other begins.
-        {{"cpu0 " STORE, "cpu0 mini_hv.c:unlocked_done block", "cpu1 " LOAD}, 2, 3},
-        {{"cpu1 " STORE, "cpu1 mini_hv.c:unlocked_done block", "cpu0 " LOAD}, 2, 3},
-    };
-    char error[300] = "";
-    struct fixture f;
-
-    ASSERT_TRUE(open_machine(&f));
-    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
-        uint32_t count = 0;
-
-        while (rows[i].steps[count])
-            count++;
-        struct schedule *s = pin(&f, rows[i].steps, count, error, sizeof error);
-
-        EXPECT_STREQ(error, "");
-        ASSERT_TRUE(s != NULL);
-        test_row("row %zu", i);
-        for (int again = 0; again < 3; again++) {
-            schedule_begin(s, &f.machine);
-            EXPECT_EQ(run(&f, UNLOCKED, 1, 0).counter, rows[i].counter);
-            EXPECT_EQ(schedule_passed(s), rows[i].passed);
-            schedule_end(s, &f.machine);
-        }
-        schedule_destroy(s);
-    }
-    close_machine(&f);
-}
-
-// cpu1 stands before its store until cpu0 has come to a place that it never comes to.
-TEST(Schedule, AnImpossibleOrderIsGivenUpAndTheRunEnds)
-{
-    static const char *const steps[] = {"cpu0 mini_hv.c:work", "cpu1 " STORE};
-    char error[300] = "";
-    struct fixture f;
-
-    ASSERT_TRUE(open_machine(&f));
-    struct schedule *s = pin(&f, steps, 2, error, sizeof error);
-
-    EXPECT_STREQ(error, "");
-    ASSERT_TRUE(s != NULL);
-    schedule_begin(s, &f.machine);
-    // It had loaded before it stood, and stores when it is let go.
-    EXPECT_EQ(run(&f, UNLOCKED, 1, 0).counter, 1);
-    EXPECT_EQ(schedule_passed(s), 0);
-    schedule_end(s, &f.machine);
-    schedule_destroy(s);
-    close_machine(&f);
-}
-
-TEST(Schedule, StepsThatCannotBeAreNamed)
-{
-    static const struct {
-        const char *text, *says;
-    } rows[] = {
-        {"cpu0", "expected a place"},
-        {"vcpu0 a.c:1", "begins with a processor"},
-        {"cpu0 a.c", "expected a place"},
-        {"cpu0 a.c:", "expected a place"},
-        {"cpu0 a.c:0 read", "expected a place"},
-        {"cpu0 a.c:f+x read", "expected a place"},
-        {"cpu0 a.c:1 wirte", "`wirte` is not known; expected read, write"},
-        {"cpu0 a.c:1 x0", "`x0` is not known"},
-        {"cpu0 nowhere.c:1", "no source file `nowhere.c`"},
-        {"cpu0 ini_hv.c:1", "no source file"},
-        {"cpu9 mini_hv.c:work", "there is no cpu9; this machine has 2"},
-        {"cpu0 mini_hv.c:absent", "no function `absent`"},
-        {"cpu0 mini_hv.c:unlocked write", "`unlocked` alone is where it is entered"},
-        {"cpu0 mini_hv.c:spin", "every call of `spin` is inlined"},
-        {"cpu0 mini_hv.c:3 read", "happens on line 3 of mini_hv.c; the nearest lines are 0 and"},
-    };
-    char error[300];
-    struct fixture f;
-
-    ASSERT_TRUE(open_machine(&f));
-    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
-        *error = 0;
-        test_row("%s", rows[i].text);
-        EXPECT_TRUE(pin(&f, &rows[i].text, 1, error, sizeof error) == NULL);
-        EXPECT_TRUE(strstr(error, rows[i].says) != NULL);
-    }
-    close_machine(&f);
+    mini_close(&f);
 }
 
 TEST(Runtime, TwiceTheWorkCostsTwiceTheCycles)
 {
     struct fixture f;
 
-    ASSERT_TRUE(open_machine(&f));
-    uint64_t none = run(&f, WORK, 0, 0).ticks[0];
-    uint64_t once = run(&f, WORK, 20000, 0).ticks[0] - none;
-    uint64_t twice = run(&f, WORK_MORE, 20000, 0).ticks[0] - none;
+    ASSERT_TRUE(mini_open(&f));
+    uint64_t none = mini_run(&f, WORK, 0, 0).ticks[0];
+    uint64_t once = mini_run(&f, WORK, 20000, 0).ticks[0] - none;
+    uint64_t twice = mini_run(&f, WORK_MORE, 20000, 0).ticks[0] - none;
 
     EXPECT_GT(once, 20000 * TICKS_PER_CYCLE / 2);
     EXPECT_GE(twice * 100, once * 195);
     EXPECT_LE(twice * 100, once * 205);
-    close_machine(&f);
+    mini_close(&f);
 }

@@ -74,6 +74,7 @@ static enum insn_result decode(struct vmx *v, struct block *b, struct fetched *f
     b->uop_count = 0;
     for (;;) {
         struct uop *u = &b->uops[b->uop_count];
+        struct price_insn *p = &insns[b->uop_count];
         unsigned here =
             f->first_bytes - at < FETCH_BYTES && at < f->first_bytes ? f->first_bytes - at : FETCH_BYTES;
         unsigned char window[FETCH_BYTES];
@@ -82,7 +83,7 @@ static enum insn_result decode(struct vmx *v, struct block *b, struct fetched *f
         if (at >= f->first_bytes)
             break; // Blocks end with the page, but for an instruction that crosses into the next.
         memcpy(window, f->first + at, here);
-        if (!decode_one(x->decoder, u, window, here, b->rip + at, b->mode) && crosses) {
+        if (!decode_one(x->decoder, &x->cost.classes, u, p, window, here, b->rip + at, b->mode) && crosses) {
             enum insn_result r = INSN_DONE;
             uint64_t linear;
 
@@ -93,10 +94,9 @@ static enum insn_result decode(struct vmx *v, struct block *b, struct fetched *f
             if (r != INSN_DONE)
                 return r;
             memcpy(window + here, f->second, FETCH_BYTES - here);
-            decode_one(x->decoder, u, window, FETCH_BYTES, b->rip + at, b->mode);
+            decode_one(x->decoder, &x->cost.classes, u, p, window, FETCH_BYTES, b->rip + at, b->mode);
         }
         u->offset = (uint16_t)at;
-        decoder_price(x->decoder, &x->cost, u, &insns[b->uop_count]);
         memcpy(b->code + at, window, u->length);
         at += u->length;
         b->uop_count++;

@@ -67,8 +67,11 @@ bool block_create(struct interp *x);
 struct decoder *decoder_create(void);
 // A new run begins.
 void decoder_reset(struct decoder *d);
-// The instruction that decode_one() read last, for its price.
-void decoder_price(const struct decoder *d, const struct cost *k, const struct uop *u, struct price_insn *p);
+// Fills *u but `ticks`, and *p, what the instruction is to block prices; u->fn is that of an undefined
+// instruction where there is none. `rip` of the instruction. Returns false if the bytes run out before the
+// instruction ends. A decoder is always given the same classes.
+bool decode_one(struct decoder *d, const struct price_classes *c, struct uop *u, struct price_insn *p,
+                const unsigned char *bytes, unsigned count, uint64_t rip, uint32_t mode);
 // Writes instruction `u` of the block in words, as Capstone writes them: "mov eax, dword ptr [rbx]".
 void decoder_text(const struct decoder *d, const struct block *b, const struct uop *u, char *text,
                   size_t size);

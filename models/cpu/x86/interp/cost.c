@@ -25,20 +25,20 @@ void cost_reset(struct cost *k)
 // Each uop is charged what the block costs more with it than without it.
 void cost_block(struct cost *k, struct block *b, const struct price_insn *insns)
 {
-    const struct price_insn *run[BLOCK_UOPS_MAX];
+    const struct price_insn *turn[BLOCK_UOPS_MAX];
     const struct uop *last = &b->uops[b->uop_count - 1];
     struct price_bound bound;
     uint32_t charged = 0;
 
     b->loops = (last->flags & UOP_DIRECT) && last->imm == b->rip;
+    price_run_begin(&k->run, &k->classes, &k->ports);
     for (unsigned i = 0; i < b->uop_count; i++) {
         uint32_t total;
 
-        run[i] = &insns[i];
-        price_bound(&bound, &k->classes, &k->ports, run, i + 1, b->loops && i + 1 == b->uop_count);
-        total = bound.front_ticks > bound.port_ticks ? bound.front_ticks : bound.port_ticks;
-        if (bound.chain_ticks > total)
-            total = bound.chain_ticks;
+        turn[i] = &insns[i];
+        price_run_add(&k->run, turn[i]);
+        price_run_bound(&k->run, &bound, b->loops && i + 1 == b->uop_count ? turn : NULL);
+        total = price_bound_ticks(&bound);
         b->uops[i].ticks = total > charged ? total - charged : 0;
         charged += b->uops[i].ticks;
     }

@@ -14,6 +14,7 @@ struct pcpu;
 struct cost {
     struct price_classes classes;
     struct price_ports ports;
+    struct price_run run;             // The block that is being priced
     uint8_t taken[COST_PREDICTORS];   // Two-bit counters of conditional branches, by address
     uint64_t target[COST_PREDICTORS]; // Of indirect branches: the last
     uint64_t returns[COST_RETURNS];   // Where calls return to, a ring

@@ -4,62 +4,28 @@
 #include "models/cpu/x86/interp/block.h"
 #include "models/cpu/x86/interp/operand.h"
 
+#include "models/cpu/native/cs_register.h"
+#include "models/cpu/native/insn_layout.h"
 #include "models/cpu/x86/trace_exit.h"
 #include <assert.h>
 #include <stdio.h>
 #include <stdlib.h>
 
+// An instruction as it was decoded: where it comes again, only displacements have to be looked at.
+struct decoded {
+    struct insn_key key;
+    struct uop uop;
+    struct price_insn price;
+};
+#define DECODED_BITS 12u
+
 struct decoder {
-    csh handle[3]; // By enum code_size
+    struct decoded *known; // By insn_key_slot()
+    csh handle[3];         // By enum code_size
     cs_insn *insn;
     const struct uop_row *row[UOP_IDS];
     bool told[X86_INS_ENDING]; // That it is not modelled
 };
-
-struct reg_name {
-    uint8_t kind, number; // enum uop_kind
-};
-
-static struct reg_name names[X86_REG_ENDING];
-
-static void name_registers(void)
-{
-    static const uint16_t general[16][4] = {{X86_REG_RAX, X86_REG_EAX, X86_REG_AX, X86_REG_AL},
-                                            {X86_REG_RCX, X86_REG_ECX, X86_REG_CX, X86_REG_CL},
-                                            {X86_REG_RDX, X86_REG_EDX, X86_REG_DX, X86_REG_DL},
-                                            {X86_REG_RBX, X86_REG_EBX, X86_REG_BX, X86_REG_BL},
-                                            {X86_REG_RSP, X86_REG_ESP, X86_REG_SP, X86_REG_SPL},
-                                            {X86_REG_RBP, X86_REG_EBP, X86_REG_BP, X86_REG_BPL},
-                                            {X86_REG_RSI, X86_REG_ESI, X86_REG_SI, X86_REG_SIL},
-                                            {X86_REG_RDI, X86_REG_EDI, X86_REG_DI, X86_REG_DIL},
-                                            {X86_REG_R8, X86_REG_R8D, X86_REG_R8W, X86_REG_R8B},
-                                            {X86_REG_R9, X86_REG_R9D, X86_REG_R9W, X86_REG_R9B},
-                                            {X86_REG_R10, X86_REG_R10D, X86_REG_R10W, X86_REG_R10B},
-                                            {X86_REG_R11, X86_REG_R11D, X86_REG_R11W, X86_REG_R11B},
-                                            {X86_REG_R12, X86_REG_R12D, X86_REG_R12W, X86_REG_R12B},
-                                            {X86_REG_R13, X86_REG_R13D, X86_REG_R13W, X86_REG_R13B},
-                                            {X86_REG_R14, X86_REG_R14D, X86_REG_R14W, X86_REG_R14B},
-                                            {X86_REG_R15, X86_REG_R15D, X86_REG_R15W, X86_REG_R15B}};
-    static const uint16_t high[4] = {X86_REG_AH, X86_REG_CH, X86_REG_DH, X86_REG_BH};
-    static const uint16_t segments[6] = {X86_REG_ES, X86_REG_CS, X86_REG_SS,
-                                         X86_REG_DS, X86_REG_FS, X86_REG_GS};
-
-    for (unsigned i = 0; i < 16; i++) {
-        for (unsigned width = 0; width < 4; width++)
-            names[general[i][width]] = (struct reg_name){OPERAND_GPR, (uint8_t)i};
-        names[X86_REG_CR0 + i] = (struct reg_name){OPERAND_CR, (uint8_t)i};
-        names[X86_REG_DR0 + i] = (struct reg_name){OPERAND_DR, (uint8_t)i};
-        names[X86_REG_XMM0 + i] = (struct reg_name){OPERAND_XMM, (uint8_t)i};
-    }
-    for (unsigned i = 0; i < 4; i++)
-        names[high[i]] = (struct reg_name){OPERAND_GPR, (uint8_t)(i | REG_HIGH)};
-    for (unsigned i = 0; i < 6; i++)
-        names[segments[i]] = (struct reg_name){OPERAND_SEGMENT, (uint8_t)i};
-    for (unsigned i = 0; i < 8; i++) {
-        names[X86_REG_MM0 + i] = (struct reg_name){OPERAND_MMX, (uint8_t)i};
-        names[X86_REG_ST0 + i] = (struct reg_name){OPERAND_ST, (uint8_t)i};
-    }
-}
 
 struct decoder *decoder_create(void)
 {
@@ -76,13 +42,15 @@ struct decoder *decoder_create(void)
 
     if (!d)
         return NULL;
-    name_registers();
     for (unsigned i = 0; i < 3; i++) {
         if (cs_open(CS_ARCH_X86, modes[i], &d->handle[i]) != CS_ERR_OK)
             abort();
         cs_option(d->handle[i], CS_OPT_DETAIL, CS_OPT_ON);
     }
     d->insn = cs_malloc(d->handle[0]);
+    d->known = calloc(1u << DECODED_BITS, sizeof *d->known);
+    if (!d->insn || !d->known)
+        abort();
     for (unsigned t = 0; t < sizeof tables / sizeof *tables; t++)
         for (unsigned i = 0; i < *tables[t].count; i++) {
             assert(!d->row[tables[t].rows[i].id] && "two rows for one mnemonic");
@@ -96,6 +64,7 @@ void decoder_destroy(struct decoder *d)
     if (!d)
         return;
     cs_free(d->insn, 1);
+    free(d->known);
     for (unsigned i = 0; i < 3; i++)
         cs_close(&d->handle[i]);
     free(d);
@@ -106,21 +75,15 @@ void decoder_reset(struct decoder *d)
     memset(d->told, 0, sizeof d->told);
 }
 
-void decoder_price(const struct decoder *d, const struct cost *k, const struct uop *u, struct price_insn *p)
-{
-    *p = (struct price_insn){.size = u->length};
-    if (!u->id)
-        return;
-    price_insn_decode(p, d->handle[u->code_size], d->insn, &k->classes);
-    if (p->start)
-        p->class = NULL; // Elements are charged as they are carried out.
-}
-
 // --- Operands. ---
 
 static uint8_t general(unsigned reg)
 {
-    return names[reg].kind == OPERAND_GPR ? names[reg].number : REG_NONE;
+    struct cs_register r = cs_register_of(reg);
+
+    return r.kind == CS_REGISTER_GPR    ? r.number
+           : r.kind == CS_REGISTER_HIGH ? (uint8_t)(r.number | REG_HIGH)
+                                        : REG_NONE;
 }
 
 enum segment_name decode_segment(const struct uop *u, const cs_insn *in, enum segment_name without)
@@ -165,6 +128,20 @@ static void memory_operand(struct uop *u, const cs_insn *in, const x86_op_mem *m
         u->flags |= UOP_STACK;
 }
 
+static void register_operand(struct uop *u, unsigned i, unsigned reg)
+{
+    static const uint8_t kinds[] = {[CS_REGISTER_GPR] = OPERAND_GPR,         [CS_REGISTER_HIGH] = OPERAND_GPR,
+                                    [CS_REGISTER_SEGMENT] = OPERAND_SEGMENT, [CS_REGISTER_CR] = OPERAND_CR,
+                                    [CS_REGISTER_DR] = OPERAND_DR,           [CS_REGISTER_XMM] = OPERAND_XMM,
+                                    [CS_REGISTER_MMX] = OPERAND_MMX,         [CS_REGISTER_ST] = OPERAND_ST,
+                                    [CS_REGISTER_X87_STATUS] = OPERAND_NONE};
+    struct cs_register r = cs_register_of(reg);
+
+    u->kind[i] = kinds[r.kind];
+    if (u->kind[i] != OPERAND_NONE)
+        u->reg[i] = u->kind[i] == OPERAND_GPR ? general(reg) : r.number;
+}
+
 static void operands(struct uop *u, const cs_insn *in, uint64_t rip)
 {
     const cs_x86 *x = &in->detail->x86;
@@ -174,8 +151,7 @@ static void operands(struct uop *u, const cs_insn *in, uint64_t rip)
 
         switch (o->type) {
         case X86_OP_REG:
-            u->kind[i] = names[o->reg].kind;
-            u->reg[i] = names[o->reg].number;
+            register_operand(u, i, o->reg);
             break;
         case X86_OP_MEM:
             u->kind[i] = OPERAND_MEMORY;
@@ -374,42 +350,16 @@ void decoder_text(const struct decoder *d, const struct block *b, const struct u
         snprintf(text, size, "(undefined, 0x%02x...)", *p);
 }
 
-// Of a ModRM byte and what belongs to it (SDM vol. 2 2.1.5); may be more than there is.
-static unsigned modrm_length(const unsigned char *m, unsigned count, unsigned address_size)
-{
-    unsigned mod = m[0] >> 6, rm = m[0] & 7, base = rm, length = 1;
-
-    if (mod == 3)
-        return 1;
-    if (address_size == 2)
-        return mod == 0 ? rm == 6 ? 3 : 1 : mod + 1;
-    if (rm == 4) {
-        base = count > 1 ? m[1] & 7 : 0;
-        length++;
-    }
-    if (mod == 0)
-        return base == 5 ? length + 4 : length;
-    return length + (mod == 1 ? 1 : 4);
-}
-
 // 0F 18 to 0F 1F are hints, whatever Capstone knows of them: without what they are for they do nothing
 // (SDM vol. 2 appendix A, table A-3; ENDBR32 and RDSSP of processors without CET).
 static bool decode_hint(const struct decoder *d, struct uop *u, const unsigned char *bytes, unsigned count)
 {
-    unsigned at = 0, address_size = u->code_size == CODE_64 ? 8 : u->code_size == CODE_32 ? 4 : 2;
+    struct insn_layout l;
 
-    while (at < count && memchr("\x26\x2e\x36\x3e\x64\x65\x66\x67\xf2\xf3", bytes[at], 10))
-        if (bytes[at++] == 0x67)
-            address_size = address_size == 4 ? 2 : 4;
-    if (u->code_size == CODE_64 && at < count && (bytes[at] & 0xf0) == 0x40)
-        at++;
-    if (count < at + 3 || bytes[at] != 0x0f || (bytes[at + 1] & 0xf8) != 0x18)
+    if (!insn_layout(&l, bytes, count, (enum insn_mode)u->code_size) || memchr(bytes, 0xf0, l.opcode_at) ||
+        bytes[l.opcode_at] != 0x0f || (bytes[l.opcode_at + 1] & 0xf8) != 0x18)
         return false;
-    at += 2;
-    at += modrm_length(bytes + at, count - at, address_size);
-    if (at > count || at > 15)
-        return false;
-    u->length = (uint8_t)at;
+    u->length = l.length;
     u->fn = d->row[X86_INS_NOP]->fn;
     return true;
 }
@@ -443,8 +393,9 @@ static uop_fn by_opcode(struct uop *u, const cs_insn *in, bool *found)
     return *found ? fn : x87_decode(u, in, found);
 }
 
-bool decode_one(struct decoder *d, struct uop *u, const unsigned char *bytes, unsigned count, uint64_t rip,
-                uint32_t mode)
+// By Capstone; what decode_one() says, but for the price.
+static bool decode_new(struct decoder *d, struct uop *u, const unsigned char *bytes, unsigned count,
+                       uint64_t rip, uint32_t mode)
 {
     const struct uop_row *row;
     bool found;
@@ -480,4 +431,66 @@ bool decode_one(struct decoder *d, struct uop *u, const unsigned char *bytes, un
     if (!found && !row && !excluded(d->insn))
         u->fn = not_modelled;
     return true;
+}
+
+static void price_new(const struct decoder *d, const struct price_classes *c, const struct uop *u,
+                      struct price_insn *p)
+{
+    *p = (struct price_insn){.size = u->length};
+    if (!u->id)
+        return;
+    price_insn_decode(p, d->handle[u->code_size], d->insn, c);
+    if (p->start)
+        p->class = NULL; // Elements are charged as they are carried out.
+}
+
+// What is not in the key of a known instruction. (simd_decode() takes the last byte for an immediate, also
+// where it is a displacement's and nobody looks at it: that may be another instruction's.)
+static void decode_displacements(struct uop *u, struct price_insn *p, const struct insn_layout *l,
+                                 const unsigned char *bytes, uint64_t rip)
+{
+    uint64_t next = rip + l->length;
+
+    if (l->disp_bytes)
+        u->disp = insn_layout_value(bytes + l->disp_at, l->disp_bytes) + (int64_t)(l->rip ? next : 0);
+    if (l->relative)
+        u->imm = next + (uint64_t)insn_layout_value(bytes + l->imm_at, l->imm_bytes);
+    if (p->jump || p->call)
+        p->target = u->imm;
+}
+
+bool decode_one(struct decoder *d, const struct price_classes *c, struct uop *u, struct price_insn *p,
+                const unsigned char *bytes, unsigned count, uint64_t rip, uint32_t mode)
+{
+    enum insn_mode size = (enum insn_mode)(mode & 3);
+    struct decoded *known = NULL;
+    struct insn_layout l;
+    struct insn_key key;
+    bool varies, whole;
+
+    if (insn_layout(&l, bytes, count, size) &&
+        insn_key_of(&key, &l, bytes, size, (mode >> 4 & 15) == 4, &varies)) {
+        known = &d->known[insn_key_slot(&key, DECODED_BITS)];
+        if (insn_key_equal(&known->key, &key)) {
+            *u = known->uop;
+            *p = known->price;
+            if (u->id)
+                p->address = rip;
+            if (varies)
+                decode_displacements(u, p, &l, bytes, rip);
+            return true;
+        }
+    }
+    whole = decode_new(d, u, bytes, count, rip, mode);
+    price_new(d, c, u, p);
+    if (known && whole && u->length == l.length) {
+        struct uop again = *u;
+        struct price_insn price = *p;
+
+        if (varies)
+            decode_displacements(&again, &price, &l, bytes, rip);
+        if (again.imm == u->imm && again.disp == u->disp && price.target == p->target)
+            *known = (struct decoded){key, *u, *p};
+    }
+    return whole;
 }

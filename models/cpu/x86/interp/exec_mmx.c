@@ -251,17 +251,12 @@ static enum insn_result maskmovq(struct vmx *v, const struct uop *u)
 static enum insn_result shift(struct vmx *v, const struct uop *u, unsigned size)
 {
     unsigned extension = u->reg[0] & 7;
-    uint64_t value = mmx_read(&v->x87, u->reg[1]), result = 0;
-    enum insn_result r = mmx_check(v, u);
+    uint64_t value = mmx_read(&v->x87, u->reg[1]);
+    enum insn_result r = shift_exists(size, extension) ? mmx_check(v, u) : uop_fault(v, u, UD_VECTOR, 0);
 
-    if (extension != 2 && extension != 6 && (extension != 4 || size == 8))
-        return uop_fault(v, u, UD_VECTOR, 0);
-    if (r != INSN_DONE)
-        return r;
-    for (unsigned at = 0; at < 64; at += 8 * size)
-        result |= shift_element(value >> at & size_mask(size), size, extension, (unsigned)u->imm) << at;
-    mmx_write(&v->x87, u->reg[1], result);
-    return INSN_DONE;
+    if (r == INSN_DONE)
+        mmx_write(&v->x87, u->reg[1], shift_elements(value, size, extension, (unsigned)u->imm));
+    return r;
 }
 
 static enum insn_result shift_words(struct vmx *v, const struct uop *u)

@@ -138,23 +138,33 @@ static bool known_type(const struct vmx *v, const struct descriptor *d, bool lim
     return !descriptor_system(d) || ((guest_long(v) ? wide : legacy) >> type & 1);
 }
 
-static enum insn_result lar_lsl(struct vmx *v, const struct uop *u)
+// Operand `n` is the selector that is asked about. *found: its descriptor, *d, is there.
+static enum insn_result ask(struct vmx *v, const struct uop *u, unsigned n, uint16_t *selector,
+                            struct descriptor *d, bool *found)
 {
-    bool limit = u->id == X86_INS_LSL, found;
-    struct descriptor d;
-    uint64_t selector;
+    uint64_t value;
     enum insn_result r;
 
     if (!guest_protected(v))
         return uop_fault(v, u, UD_VECTOR, 0);
-    r = operand_read(v, u, 1, 2, &selector);
+    r = operand_read(v, u, n, 2, &value);
     if (r != INSN_DONE)
         return r;
+    *selector = (uint16_t)value;
     uop_at(v, u);
-    r = look_up(v, (uint16_t)selector, &d, &found);
+    return look_up(v, *selector, d, found);
+}
+
+static enum insn_result lar_lsl(struct vmx *v, const struct uop *u)
+{
+    bool limit = u->id == X86_INS_LSL, found;
+    struct descriptor d;
+    uint16_t selector;
+    enum insn_result r = ask(v, u, 1, &selector, &d, &found);
+
     if (r != INSN_DONE)
         return r;
-    found = found && visible(v, (uint16_t)selector, &d) && known_type(v, &d, limit);
+    found = found && visible(v, selector, &d) && known_type(v, &d, limit);
     if (found)
         reg_write(v, u->reg[0], u->size,
                   limit ? d.segment.limit : d.low >> 32 & 0xffff00 & (u->size == 2 ? 0xff00 : UINT32_MAX));
@@ -166,19 +176,12 @@ static enum insn_result verify(struct vmx *v, const struct uop *u)
 {
     bool write = u->id == X86_INS_VERW, found;
     struct descriptor d;
-    uint64_t selector;
-    enum insn_result r;
+    uint16_t selector;
+    enum insn_result r = ask(v, u, 0, &selector, &d, &found);
 
-    if (!guest_protected(v))
-        return uop_fault(v, u, UD_VECTOR, 0);
-    r = operand_read(v, u, 0, 2, &selector);
     if (r != INSN_DONE)
         return r;
-    uop_at(v, u);
-    r = look_up(v, (uint16_t)selector, &d, &found);
-    if (r != INSN_DONE)
-        return r;
-    if (found && (descriptor_system(&d) || !visible(v, (uint16_t)selector, &d)))
+    if (found && (descriptor_system(&d) || !visible(v, selector, &d)))
         found = false;
     if (found && write)
         found = !descriptor_code(&d) && (descriptor_type(&d) & TYPE_WRITABLE);

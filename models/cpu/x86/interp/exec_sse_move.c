@@ -301,7 +301,12 @@ static enum insn_result pmovmskb(struct vmx *v, const struct uop *u)
 
 // --- Shifts by an immediate: 66 0F 71 to 73, by the opcode extension. ---
 
-uint64_t shift_element(uint64_t value, unsigned size, unsigned extension, unsigned count)
+bool shift_exists(unsigned size, unsigned extension)
+{
+    return extension == 2 || extension == 6 || (extension == 4 && size != 8);
+}
+
+static uint64_t shift_element(uint64_t value, unsigned size, unsigned extension, unsigned count)
 {
     unsigned bits = 8 * size;
 
@@ -312,21 +317,25 @@ uint64_t shift_element(uint64_t value, unsigned size, unsigned extension, unsign
     return extension == 2 ? value >> count : value << count & size_mask(size);
 }
 
+uint64_t shift_elements(uint64_t value, unsigned size, unsigned extension, unsigned count)
+{
+    uint64_t result = 0;
+
+    for (unsigned at = 0; at < 64; at += 8 * size)
+        result |= shift_element(value >> at & size_mask(size), size, extension, count) << at;
+    return result;
+}
+
 static enum insn_result shift(struct vmx *v, const struct uop *u, unsigned size)
 {
-    unsigned extension = u->reg[0] & 7, count = (unsigned)u->imm;
+    unsigned extension = u->reg[0] & 7;
     uint64_t *to = v->xmm[u->reg[1]];
 
     CHECKED(v, u);
-    if (extension != 2 && extension != 6 && (extension != 4 || size == 8))
+    if (!shift_exists(size, extension))
         return uop_fault(v, u, UD_VECTOR, 0);
-    for (unsigned half = 0; half < 2; half++) {
-        uint64_t result = 0;
-
-        for (unsigned at = 0; at < 64; at += 8 * size)
-            result |= shift_element(to[half] >> at & size_mask(size), size, extension, count) << at;
-        to[half] = result;
-    }
+    for (unsigned half = 0; half < 2; half++)
+        to[half] = shift_elements(to[half], size, extension, (unsigned)u->imm);
     return INSN_DONE;
 }
 

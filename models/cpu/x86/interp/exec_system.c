@@ -21,100 +21,26 @@ static struct insn_operand operand_of(const struct vmx *v, const struct uop *u, 
     return o;
 }
 
-// Shape of an instruction without operands; with one operand that is a register or memory.
-#define PLAIN(name, call)                                                                                    \
+// `operand` declares `o`, where `call` names it.
+#define CARRY_OUT(name, operand, call)                                                                       \
     static enum insn_result name(struct vmx *v, const struct uop *u)                                         \
     {                                                                                                        \
         struct pcpu *c = v->cpu;                                                                             \
         unsigned length = u->length;                                                                         \
+        operand;                                                                                             \
                                                                                                              \
         uop_at(v, u);                                                                                        \
         flags_settle(v);                                                                                     \
         return call;                                                                                         \
     }
-#define WITH(name, n, call)                                                                                  \
-    static enum insn_result name(struct vmx *v, const struct uop *u)                                         \
-    {                                                                                                        \
-        struct pcpu *c = v->cpu;                                                                             \
-        unsigned length = u->length;                                                                         \
-        struct insn_operand o = operand_of(v, u, n);                                                         \
-                                                                                                             \
-        uop_at(v, u);                                                                                        \
-        flags_settle(v);                                                                                     \
-        return call;                                                                                         \
-    }
-PLAIN(cpuid, insn_cpuid(c, length))
-PLAIN(rdmsr, insn_rdmsr(c, length))
-PLAIN(wrmsr, insn_wrmsr(c, length))
-PLAIN(rdtsc, insn_rdtsc(c, length))
-PLAIN(rdtscp, insn_rdtscp(c, length))
-PLAIN(rdpid, insn_rdpid(c, length, u->reg[0]))
-PLAIN(rdpmc, insn_rdpmc(c, length))
-PLAIN(rdrand, insn_rdrand(c, length, u->reg[0], u->size))
-PLAIN(rdseed, insn_rdseed(c, length, u->reg[0], u->size))
-PLAIN(xgetbv, insn_xgetbv(c, length))
-PLAIN(xsetbv, insn_xsetbv(c, length))
-PLAIN(rdpkru, insn_rdpkru(c, length))
-PLAIN(wrpkru, insn_wrpkru(c, length))
-PLAIN(serialize, insn_serialize(c, length))
-PLAIN(hlt, insn_hlt(c, length))
-PLAIN(pause_, insn_pause(c, length))
-PLAIN(mwait, insn_mwait(c, length))
-PLAIN(sti, insn_sti(c, length))
-PLAIN(cli, insn_cli(c, length))
-PLAIN(clts, insn_clts(c, length))
-PLAIN(invd, insn_invd(c, length))
-PLAIN(wbinvd, insn_wbinvd(c, length))
-PLAIN(vmcall, insn_vmcall(c, length))
-PLAIN(vmlaunch, insn_vmx_plain(c, length, EXIT_REASON_VMLAUNCH))
-PLAIN(vmresume, insn_vmx_plain(c, length, EXIT_REASON_VMRESUME))
-PLAIN(vmxoff, insn_vmx_plain(c, length, EXIT_REASON_VMOFF))
-PLAIN(vmfunc, insn_vmfunc(c, length))
-PLAIN(getsec, insn_getsec(c, length))
-PLAIN(rsm, insn_rsm(c, length))
-PLAIN(syscall, insn_syscall(c, length))
-PLAIN(sysenter, insn_sysenter(c, length))
-PLAIN(sysret, insn_sysret(c, length, u->size == 8))
-PLAIN(sysexit, insn_sysexit(c, length, u->size == 8))
-PLAIN(swapgs, insn_swapgs(c, length))
-PLAIN(rdfsbase, insn_rdbase(c, length, SEG_FS, u->reg[0], u->size))
-PLAIN(rdgsbase, insn_rdbase(c, length, SEG_GS, u->reg[0], u->size))
-PLAIN(wrfsbase, insn_wrbase(c, length, SEG_FS, u->reg[0], u->size))
-PLAIN(wrgsbase, insn_wrbase(c, length, SEG_GS, u->reg[0], u->size))
-PLAIN(clac, insn_ac(c, length, false))
-PLAIN(stac, insn_ac(c, length, true))
-PLAIN(int_n, insn_int(c, length, (uint8_t)u->imm))
-PLAIN(int3, insn_int3(c, length))
-PLAIN(int1, insn_int1(c, length))
-PLAIN(into, insn_into(c, length))
-PLAIN(ud, insn_ud(c, length))
-PLAIN(mov_to_cr, insn_mov_to_cr(c, length, u->reg[0], u->reg[1]))
-PLAIN(mov_from_cr, insn_mov_from_cr(c, length, u->reg[1], u->reg[0]))
-PLAIN(mov_to_dr, insn_mov_to_dr(c, length, u->reg[0], u->reg[1]))
-PLAIN(mov_from_dr, insn_mov_from_dr(c, length, u->reg[1], u->reg[0]))
-WITH(lmsw, 0, insn_lmsw(c, length, &o))
-WITH(smsw, 0, insn_smsw(c, length, &o))
-WITH(invlpg, 0, insn_invlpg(c, length, &o))
-WITH(invpcid, 1, insn_invpcid(c, length, u->reg[0], &o))
-WITH(clflush, 0, insn_clflush(c, length, &o))
-WITH(lgdt, 0, insn_load_table(c, length, INSN_GDTR, &o, u->size))
-WITH(lidt, 0, insn_load_table(c, length, INSN_IDTR, &o, u->size))
-WITH(sgdt, 0, insn_store_table(c, length, INSN_GDTR, &o, u->size))
-WITH(sidt, 0, insn_store_table(c, length, INSN_IDTR, &o, u->size))
-WITH(lldt, 0, insn_load_selector(c, length, INSN_LDTR, &o))
-WITH(ltr, 0, insn_load_selector(c, length, INSN_TR, &o))
-WITH(sldt, 0, insn_store_selector(c, length, INSN_LDTR, &o))
-WITH(str, 0, insn_store_selector(c, length, INSN_TR, &o))
-WITH(vmclear, 0, insn_vmx_pointer(c, length, EXIT_REASON_VMCLEAR, &o))
-WITH(vmptrld, 0, insn_vmx_pointer(c, length, EXIT_REASON_VMPTRLD, &o))
-WITH(vmptrst, 0, insn_vmx_pointer(c, length, EXIT_REASON_VMPTRST, &o))
-WITH(vmxon, 0, insn_vmx_pointer(c, length, EXIT_REASON_VMON, &o))
-WITH(invept, 1, insn_vmx_invalidate(c, length, EXIT_REASON_INVEPT, u->reg[0], &o))
-WITH(invvpid, 1, insn_vmx_invalidate(c, length, EXIT_REASON_INVVPID, u->reg[0], &o))
-WITH(vmread, 0, insn_vmread(c, length, u->reg[1], &o))
-WITH(vmwrite, 1, insn_vmwrite(c, length, u->reg[0], &o))
-#undef PLAIN
-#undef WITH
+#define PLAIN(id, form, name, call) CARRY_OUT(name, , call)
+#define OPERAND(id, form, name, n, call) CARRY_OUT(name, struct insn_operand o = operand_of(v, u, n), call)
+#include "models/cpu/x86/interp/system_ops.def"
+CARRY_OUT(mov_to_cr, , insn_mov_to_cr(c, length, u->reg[0], u->reg[1]))
+CARRY_OUT(mov_from_cr, , insn_mov_from_cr(c, length, u->reg[1], u->reg[0]))
+CARRY_OUT(mov_to_dr, , insn_mov_to_dr(c, length, u->reg[0], u->reg[1]))
+CARRY_OUT(mov_from_dr, , insn_mov_from_dr(c, length, u->reg[1], u->reg[0]))
+#undef CARRY_OUT
 
 // MONITOR's operand is the byte at rAX, in DS or by override.
 static enum insn_result monitor(struct vmx *v, const struct uop *u)
@@ -248,87 +174,12 @@ uop_fn system_choose_mov(struct uop *u)
     return u->kind[1] == OPERAND_DR ? mov_from_dr : NULL;
 }
 
-#define ENDS(id, fn)                                                                                         \
-    {                                                                                                        \
-        X86_INS_##id, choose_ends, fn                                                                        \
-    }
-#define MEMORY(id, fn)                                                                                       \
-    {                                                                                                        \
-        X86_INS_##id, choose_memory, fn                                                                      \
-    }
 const struct uop_row exec_system_rows[] = {
-    ENDS(CPUID, cpuid),
-    ENDS(RDMSR, rdmsr),
-    ENDS(WRMSR, wrmsr),
-    ENDS(RDTSC, rdtsc),
-    ENDS(RDTSCP, rdtscp),
-    ENDS(RDPMC, rdpmc),
-    ENDS(RDRAND, rdrand),
-    ENDS(RDSEED, rdseed),
-    ENDS(XGETBV, xgetbv),
-    ENDS(XSETBV, xsetbv),
-    {UOP_RDPKRU, choose_ends, rdpkru},
-    {UOP_RDPID, choose_ends, rdpid},
-    {UOP_SERIALIZE, choose_ends, serialize},
-    {UOP_UD1, choose_ends, ud},
-    {UOP_UD0, choose_ends, ud},
-    {UOP_WRPKRU, choose_ends, wrpkru},
-    ENDS(HLT, hlt),
-    ENDS(PAUSE, pause_),
-    ENDS(MWAIT, mwait),
-    ENDS(STI, sti),
-    ENDS(CLI, cli),
-    ENDS(CLTS, clts),
-    ENDS(INVD, invd),
-    ENDS(WBINVD, wbinvd),
-    ENDS(VMCALL, vmcall),
-    ENDS(VMLAUNCH, vmlaunch),
-    ENDS(VMRESUME, vmresume),
-    ENDS(VMXOFF, vmxoff),
-    ENDS(VMFUNC, vmfunc),
-    ENDS(GETSEC, getsec),
-    ENDS(RSM, rsm),
-    ENDS(SYSCALL, syscall),
-    ENDS(SYSENTER, sysenter),
-    {X86_INS_SYSRET, choose_rex, sysret},
-    {X86_INS_SYSEXIT, choose_rex, sysexit},
-    ENDS(SWAPGS, swapgs),
-    ENDS(RDFSBASE, rdfsbase),
-    ENDS(RDGSBASE, rdgsbase),
-    ENDS(WRFSBASE, wrfsbase),
-    ENDS(WRGSBASE, wrgsbase),
-    ENDS(CLAC, clac),
-    ENDS(STAC, stac),
-    ENDS(INT, int_n),
-    ENDS(INT3, int3),
-    ENDS(INT1, int1),
-    ENDS(INTO, into),
-    ENDS(UD2, ud),
-    ENDS(LMSW, lmsw),
-    ENDS(SMSW, smsw),
-    MEMORY(INVLPG, invlpg),
-    MEMORY(INVPCID, invpcid),
-    MEMORY(CLFLUSH, clflush),
-    MEMORY(CLFLUSHOPT, clflush),
-    MEMORY(CLWB, clflush),
-    {X86_INS_LGDT, choose_table, lgdt},
-    {X86_INS_LIDT, choose_table, lidt},
-    {X86_INS_SGDT, choose_table, sgdt},
-    {X86_INS_SIDT, choose_table, sidt},
-    ENDS(LLDT, lldt),
-    ENDS(LTR, ltr),
-    ENDS(SLDT, sldt),
-    ENDS(STR, str),
-    MEMORY(VMCLEAR, vmclear),
-    MEMORY(VMPTRLD, vmptrld),
-    MEMORY(VMPTRST, vmptrst),
-    MEMORY(VMXON, vmxon),
-    MEMORY(INVEPT, invept),
-    MEMORY(INVVPID, invvpid),
-    ENDS(VMREAD, vmread),
-    ENDS(VMWRITE, vmwrite),
+#define PLAIN(id, form, name, call) {id, choose_##form, name},
+#define OPERAND(id, form, name, n, call) PLAIN(id, form, name, call)
+#include "models/cpu/x86/interp/system_ops.def"
     {X86_INS_MONITOR, choose_segment, monitor},
-    MEMORY(BOUND, bound),
+    {X86_INS_BOUND, choose_memory, bound},
     {X86_INS_IN, choose_io, in},
     {X86_INS_OUT, choose_io, out},
     {X86_INS_INSB, choose_string_io, string_io},

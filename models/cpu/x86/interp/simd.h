@@ -100,8 +100,11 @@ enum insn_result sse_rsqrt_scalar(struct vmx *v, const struct uop *u);
 // MASKMOVDQU and MASKMOVQ: to rDI, `size` bytes of which those are stored whose mask has its sign bit set.
 enum insn_result store_masked(struct vmx *v, const struct uop *u, unsigned size, const unsigned char *bytes,
                               const unsigned char *mask);
-// One element of `size` bytes shifted: by opcode extension 2 right, 4 right with its sign, 6 left.
-uint64_t shift_element(uint64_t value, unsigned size, unsigned extension, unsigned count);
+// Shifts by an immediate, 0F 71 to 73 (exec_sse_move.c): elements of `size` bytes, 2, 4 or 8, by opcode
+// extension 2 right, 4 right with their sign, 6 left. Is there such a shift? The elements of 64 bits shifted
+// by `count` bits.
+bool shift_exists(unsigned size, unsigned extension);
+uint64_t shift_elements(uint64_t value, unsigned size, unsigned extension, unsigned count);
 // What form of MMX a row has.
 uop_fn mmx_choose(const struct simd_op *op);
 

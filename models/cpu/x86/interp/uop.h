@@ -104,12 +104,6 @@ struct uop_row {
     uop_fn (*choose)(struct uop *u, const cs_insn *in, const struct uop_row *row);
     uop_fn fn;
 };
-// Fills *u but `ticks`; its fn is that of an undefined instruction where there is none. `rip` of the
-// instruction. Returns false if the bytes run out before the instruction ends.
-struct decoder;
-bool decode_one(struct decoder *d, struct uop *u, const unsigned char *bytes, unsigned count, uint64_t rip,
-                uint32_t mode);
-
 // The segment of a memory operand: that of a prefix, else `without`.
 enum segment_name decode_segment(const struct uop *u, const cs_insn *in, enum segment_name without);
 

@@ -225,6 +225,11 @@ void mem_store_drain(struct pcpu *c)
     (void)c;
 }
 
+void mem_store_before_guest(struct pcpu *c)
+{
+    (void)c;
+}
+
 uint64_t mem_next_drain_ticks(void)
 {
     return TICKS_NEVER;

@@ -1,0 +1,174 @@
+// SPDX-License-Identifier: Apache-2.0
+// From a failing execution to the few steps of a pinned order that make it fail again.
+//
+// Wherever another processor went on, two steps say so: the access that the one made last, and the one that
+// the other made first. All of them together leave no order open. Then steps are taken away, many at once and
+// in the end one by one, as long as what is left fails the same way under models/cpu/native/schedule.h.
+#include "sim/explore/explore_internal.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+#include <string.h>
+
+struct schedule *explore_schedule(struct explore *x)
+{
+    struct explore_shared *s = x->shared;
+    char error[300];
+    uint32_t bad;
+    struct schedule *order =
+        schedule_create(s->trial, s->trial_count, x->o.places, x->machine, &bad, error, sizeof error);
+
+    if (!order) {
+        snprintf(s->reason, sizeof s->reason, "step %u: %s", bad, error);
+        rewind_end(OUTCOME_NO_SCHEDULE);
+    }
+    return order;
+}
+
+// --- Steps of an execution. ---
+
+static void name_of(const struct explore *x, uint32_t at, struct place_name *out)
+{
+    if (!places_name(x->o.places, x->shared->memory->steps[at].pc, out))
+        snprintf(out->text, sizeof out->text, "?");
+}
+
+// How often the actor came to the same place since its step before, this time included.
+static uint32_t count_since(const struct explore *x, const struct place_name *name, uint32_t at,
+                            uint32_t since)
+{
+    const struct pilot_step *steps = x->shared->memory->steps;
+    uint32_t count = 0;
+
+    for (uint32_t i = since; i <= at; i++)
+        count += steps[i].actor == steps[at].actor &&
+                 (steps[i].pc == steps[at].pc || places_means(x->o.places, name, steps[i].pc));
+    return count;
+}
+
+// The accesses `at` (in order) as steps.
+static bool steps_at(const struct explore *x, const uint32_t *at, uint32_t count, struct schedule_step *out)
+{
+    const struct pilot_memory *m = x->shared->memory;
+    uint32_t since[EXPLORE_ACTORS_MAX] = {0};
+
+    for (uint32_t i = 0; i < count; i++) {
+        const struct pilot_step *from = &m->steps[at[i]];
+        char text[PLACES_TEXT_BYTES + 64], error[200];
+        struct place_name name;
+        uint32_t times;
+
+        name_of(x, at[i], &name);
+        times = count_since(x, &name, at[i], since[from->actor]);
+        snprintf(text, sizeof text, "cpu%u %s %s x%u", from->actor, name.text, name.word, times);
+        if (!schedule_parse(text, &out[i], error, sizeof error))
+            return false;
+        out[i].older = from->older;
+        since[from->actor] = at[i] + 1;
+    }
+    return true;
+}
+
+static bool add_step(struct explore_shared *s, uint32_t at)
+{
+    if (s->step_count && s->at[s->step_count - 1] == at) // It came for one access only.
+        return true;
+    if (s->step_count == SCHEDULE_STEPS_MAX)
+        return false;
+    s->at[s->step_count++] = at;
+    return true;
+}
+
+void explore_steps_of(struct explore *x)
+{
+    struct explore_shared *s = x->shared;
+    const struct pilot_memory *m = s->memory;
+
+    s->step_count = 0;
+    for (uint32_t i = 0; i < m->step_count; i++) {
+        bool fits = true;
+
+        if (i > 0 && m->steps[i].actor != m->steps[i - 1].actor)
+            fits = add_step(s, i - 1) && add_step(s, i);
+        if (m->steps[i].older)
+            fits &= add_step(s, i);
+        if (!fits) {
+            s->step_count = 0; // Too many to write down.
+            return;
+        }
+    }
+}
+
+// --- Fewer. ---
+
+static bool fails_with(struct explore *x)
+{
+    struct explore_shared *s = x->shared;
+
+    s->counts.shrinking++;
+    return rewind_run(MODE_REPLAY) == OUTCOME_FAILED && strcmp(s->reason, s->failure) == 0;
+}
+
+// Does it fail without the steps [from, from + count)? Then they are gone for good.
+static bool fails_without(struct explore *x, uint32_t from, uint32_t count)
+{
+    struct explore_shared *s = x->shared;
+    uint32_t at[SCHEDULE_STEPS_MAX];
+
+    s->trial_count = 0;
+    for (uint32_t i = 0; i < s->step_count; i++)
+        if (i < from || i >= from + count)
+            at[s->trial_count++] = s->at[i];
+    if (!steps_at(x, at, s->trial_count, s->trial) || !fails_with(x))
+        return false;
+    memcpy(s->at, at, s->trial_count * sizeof *at);
+    s->step_count = s->trial_count;
+    return true;
+}
+
+// A step with what it is about: the line, and through which functions it came there.
+static void describe(struct explore *x)
+{
+    struct explore_shared *s = x->shared;
+
+    if (!steps_at(x, s->at, s->step_count, s->trial)) {
+        s->step_count = 0;
+        return;
+    }
+    for (uint32_t i = 0; i < s->step_count; i++) {
+        struct place_name name;
+        char step[PLACES_TEXT_BYTES + 64];
+        char *line = s->lines[i];
+
+        name_of(x, s->at[i], &name);
+        schedule_step_text(&s->trial[i], step, sizeof step);
+        int used = snprintf(line, EXPLORE_STEP_BYTES, "%-60s # line %u", step, name.line);
+
+        for (uint32_t f = 1; f < name.frame_count && f < 3 && used > 0 && used < (int)EXPLORE_STEP_BYTES; f++)
+            used += snprintf(line + used, EXPLORE_STEP_BYTES - (size_t)used, ", in %s:%u",
+                             name.frames[f].function, name.frames[f].line);
+    }
+}
+
+void explore_shrink(struct explore *x)
+{
+    struct explore_shared *s = x->shared;
+
+    if (!s->step_count)
+        return;
+    s->reproduced = fails_without(x, 0, 0);
+    for (uint32_t chunk = s->step_count / 2; s->reproduced && chunk > 0; chunk = chunk / 2) {
+        bool again = true;
+
+        while (again) {
+            again = false;
+            for (uint32_t from = 0; from < s->step_count;) {
+                if (fails_without(x, from, chunk))
+                    again = chunk == 1;
+                else
+                    from += chunk;
+            }
+        }
+    }
+    describe(x);
+}

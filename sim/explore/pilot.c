@@ -1,0 +1,259 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "sim/explore/pilot.h"
+
+#include <string.h>
+
+// An actor that makes so many accesses while others stand waits for one of them, or might as well.
+#define PILOT_PATIENCE 4000u
+// So long an actor stands for others that have nothing to do yet: as an interrupt of the firmware might take.
+#define PILOT_LATER_PS (200ull * 1000 * 1000)
+
+static uint64_t place_of(const struct native_access *a)
+{
+    return (uint64_t)(uintptr_t)a->p >> 3;
+}
+
+static uint64_t mix(uint64_t hash, uint64_t value)
+{
+    hash = (hash ^ value) * 0x9e3779b97f4a7c15ull;
+    return hash ^ hash >> 29;
+}
+
+// --- What is shared. ---
+
+static struct pilot_place *find(struct pilot_memory *m, uint64_t place)
+{
+    // Neighbours stay neighbours: an execution touches few lines of the table.
+    for (uint64_t i = place ^ (place >> 16) * 0x9e37;; i++) {
+        uint64_t at = i % PILOT_PLACES_MAX;
+
+        if (m->places[at].place == place)
+            return &m->places[at];
+        if (m->places[at].place)
+            continue;
+        if (m->place_count == PILOT_PLACES_MAX / 2)
+            return NULL; // Full: what is not known yet counts as shared.
+        m->places[at].place = place;
+        m->place_count++;
+        return &m->places[at];
+    }
+}
+
+static bool is_shared(struct pilot *p, const struct native_access *a)
+{
+    const struct pilot_place *e = a->p ? find(p->memory, place_of(a)) : NULL;
+
+    return a->p && (!e || e->shared);
+}
+
+static void note_pair(struct pilot_memory *m, uint64_t first_pc, uint64_t then_pc)
+{
+    uint64_t key = mix(first_pc, then_pc) | 1;
+
+    if (m->pair_count == PILOT_PAIRS_MAX / 2)
+        return;
+    for (uint64_t i = key >> 8;; i++) {
+        uint64_t *at = &m->pairs[i % PILOT_PAIRS_MAX];
+
+        if (*at == key)
+            return;
+        if (*at)
+            continue;
+        *at = key;
+        m->pair_count++;
+        return;
+    }
+}
+
+// The access happens now.
+static void note_place(struct pilot *p, uint32_t actor, const struct native_access *a)
+{
+    struct pilot_memory *m = p->memory;
+    struct pilot_place *e = find(m, place_of(a));
+    bool writes = a->access & PLACE_WRITE;
+
+    if (!e)
+        return;
+    e->actors |= 1u << actor;
+    e->written |= writes;
+    if (!e->shared && e->written && (e->actors & (e->actors - 1))) {
+        e->shared = true;
+        m->shared_count++;
+    }
+    if (e->shared) {
+        m->order = mix(m->order, e->place * EXPLORE_ACTORS_MAX + actor);
+        if (e->execution == m->execution && e->last_actor != actor)
+            note_pair(m, e->last_pc, a->pc);
+    }
+    e->execution = m->execution;
+    e->last_actor = actor;
+    e->last_pc = a->pc;
+}
+
+// --- Who goes on. ---
+
+static uint32_t decide(struct pilot *p, uint32_t current)
+{
+    struct explore_decision d = {.current = current, .ready = p->standing, .later = p->idle};
+
+    for (uint32_t rest = p->standing; rest; rest &= rest - 1) {
+        uint32_t i = (uint32_t)__builtin_ctz(rest);
+        const struct native_access *a = &p->next[i];
+
+        d.next[i] = (struct explore_access){.place = is_shared(p, a) ? place_of(a) : 0,
+                                            .writes = a->access & PLACE_WRITE};
+    }
+    uint32_t actor = strategy_decide(p->strategy, &d);
+
+    if (actor == EXPLORE_NOBODY)
+        p->give_up(p->ctx, PILOT_REDUNDANT);
+    return actor;
+}
+
+static void hand_over(struct pilot *p, uint32_t to, uint64_t now_ticks)
+{
+    p->turn = to;
+    p->in_a_row = 0;
+    pcpu_release(p->machine->cpus[to], now_ticks);
+}
+
+static void stand(struct pilot *p, struct pcpu *c)
+{
+    while (p->turn != c->index && p->turn != EXPLORE_NOBODY)
+        pcpu_hold(c, TICKS_NEVER);
+    p->turn = c->index;
+}
+
+// Nobody has the turn until somebody comes; after that it is decided as ever.
+static void stand_for_later(struct pilot *p, struct pcpu *c)
+{
+    uint64_t limit = c->now_ticks + pcpu_ps_to_ticks(c, PILOT_LATER_PS);
+
+    p->turn = EXPLORE_NOBODY;
+    p->in_a_row = 0;
+    while (p->turn == EXPLORE_NOBODY && c->now_ticks < limit)
+        pcpu_hold(c, limit);
+    stand(p, c);
+}
+
+static void carry_out(struct pilot *p, struct pcpu *c, const struct native_access *a, bool switched,
+                      bool decided)
+{
+    struct pilot_memory *m = p->memory;
+
+    if (m->step_count == PILOT_STEPS_MAX)
+        p->give_up(p->ctx, PILOT_TOO_LONG);
+    m->steps[m->step_count++] = (struct pilot_step){.pc = a->pc,
+                                                    .place = a->p ? place_of(a) : 0,
+                                                    .ticks = c->now_ticks,
+                                                    .actor = (uint8_t)c->index,
+                                                    .access = a->access,
+                                                    .switched = switched,
+                                                    .decided = decided};
+    if (a->p)
+        note_place(p, c->index, a);
+}
+
+static void point(struct native_watch *w, const struct native_access *a)
+{
+    struct pilot *p = (struct pilot *)w;
+    struct pcpu *c = pcpu_current;
+    uint32_t self = c->index;
+    bool decided = false, switched;
+
+    if (a->access == PLACE_BLOCK)
+        return;
+    if (p->jitter) {
+        uint32_t late = strategy_delay_cycles(p->strategy);
+
+        if (late && is_shared(p, a)) {
+            pcpu_charge_cycles(c, late);
+            pcpu_slow_path(c, false);
+        }
+        carry_out(p, c, a, false, false);
+        return;
+    }
+    switched = p->turn != self;
+    p->standing |= 1u << self;
+    p->next[self] = *a;
+    if (switched)
+        stand(p, c);
+    if (is_shared(p, a) || ++p->in_a_row > PILOT_PATIENCE) {
+        if (p->in_a_row > PILOT_PATIENCE)
+            strategy_yielded(p->strategy, self);
+        if ((p->standing & (p->standing - 1)) || p->idle) {
+            uint32_t to = decide(p, self);
+
+            decided = true;
+            if (to == EXPLORE_LATER) {
+                stand_for_later(p, c);
+            } else if (to != self) {
+                hand_over(p, to, c->now_ticks);
+                stand(p, c);
+            }
+            switched |= to != self; // Whoever gave it the turn decided that it goes on.
+        }
+    }
+    p->standing &= ~(1u << self);
+    pcpu_slow_path(c, false);
+    carry_out(p, c, a, switched, decided);
+}
+
+static void idle(struct native_watch *w, struct pcpu *c, bool begins)
+{
+    struct pilot *p = (struct pilot *)w;
+
+    if (begins)
+        p->idle |= 1u << c->index;
+    else
+        p->idle &= ~(1u << c->index);
+    if (!begins || p->jitter || p->turn != c->index)
+        return;
+    p->turn = EXPLORE_NOBODY;
+    if (p->standing)
+        hand_over(p, decide(p, EXPLORE_NOBODY), c->now_ticks);
+}
+
+static void give_way(struct native_watch *w, struct pcpu *c)
+{
+    struct pilot *p = (struct pilot *)w;
+
+    if (p->jitter || p->turn != c->index || !p->standing)
+        return;
+    strategy_yielded(p->strategy, c->index);
+    p->turn = EXPLORE_NOBODY;
+    hand_over(p, decide(p, EXPLORE_NOBODY), c->now_ticks);
+}
+
+// What guests write is shared like anything else: the hypervisor reads it.
+static void guest_stores(struct native_watch *w, struct pcpu *c, const void *at, uint32_t size_bytes)
+{
+    struct native_access a = {.p = at, .size_bytes = size_bytes, .access = PLACE_WRITE};
+
+    note_place((struct pilot *)w, c->index, &a);
+}
+
+void pilot_begin(struct pilot *p, struct machine *machine)
+{
+    p->machine = machine;
+    p->turn = EXPLORE_NOBODY;
+    p->standing = p->idle = 0;
+    for (uint32_t i = 0; i < machine->cpu_count; i++)
+        if (machine->cpus[i]->mode == PCPU_HALTED || machine->cpus[i]->mode == PCPU_GUEST)
+            p->idle |= 1u << i;
+    p->in_a_row = 0;
+    p->memory->step_count = 0;
+    p->memory->order = 0;
+    p->memory->execution++;
+    p->watch = (struct native_watch){.rank = NATIVE_WATCH_DECIDES,
+                                     .point = point,
+                                     .idle = idle,
+                                     .pause = give_way,
+                                     .guest_stores = guest_stores};
+    native_watch_add(machine, &p->watch);
+}
+
+void pilot_end(struct pilot *p)
+{
+    native_watch_remove(p->machine, &p->watch);
+}

@@ -1,0 +1,78 @@
+// SPDX-License-Identifier: Apache-2.0
+// One processor at a time: at every access of hypervisor code somebody decides who goes on, the others stand.
+//
+// Actors are the machine's processors by index. One has the turn; whoever else comes to an access stands
+// still there (pcpu_hold(): time passes, interrupts wait), so a piloted run is a run that the machine could
+// have had with those processors slow at those places. A processor that halts or lets a guest's time pass
+// gives the turn away; what it does in the guest is not piloted. Accesses to what only one actor has touched
+// so far decide nothing: which places are shared is learned, and kept over executions by the table's owner.
+#ifndef SIM_EXPLORE_PILOT_H
+#define SIM_EXPLORE_PILOT_H
+
+#include "models/cpu/native/watch.h"
+#include "sim/explore/strategy.h"
+
+// One access of the execution, in order.
+struct pilot_step {
+    uint64_t pc;    // Of the hook's return
+    uint64_t place; // 8-byte line of the address; 0: none
+    uint64_t ticks;
+    uint8_t actor;
+    uint8_t access; // enum place_access bits
+    uint8_t older;  // What it read, or where its store went: as in struct schedule_step
+    bool switched;  // Another actor had the turn before.
+    bool decided;   // Two or more could have gone on.
+};
+
+#define PILOT_STEPS_MAX (1u << 18)
+#define PILOT_PLACES_MAX (1u << 16)
+#define PILOT_PAIRS_MAX (1u << 16)
+
+// Eight bytes that were touched.
+struct pilot_place {
+    uint64_t place;  // 0: free
+    uint32_t actors; // Bit set: who has touched it
+    bool written, shared;
+    uint64_t last_pc; // Of this execution, if `execution` is its number
+    uint64_t execution;
+    uint32_t last_actor;
+};
+
+// Kept over executions: memory that a restart does not put back.
+struct pilot_memory {
+    struct pilot_place places[PILOT_PLACES_MAX];
+    uint32_t place_count, shared_count;
+    uint64_t pairs[PILOT_PAIRS_MAX]; // Hashes of (place of code, place of code) that met; 0: free
+    uint32_t pair_count;
+    uint64_t execution;
+    struct pilot_step steps[PILOT_STEPS_MAX]; // Of this execution
+    uint32_t step_count;
+    uint64_t order; // Hash of who made which shared access
+};
+
+enum pilot_end {
+    PILOT_GOES_ON,
+    PILOT_REDUNDANT, // The strategy knows the rest.
+    PILOT_TOO_LONG,  // More than PILOT_STEPS_MAX accesses: a livelock, or a window too wide
+};
+
+struct pilot {
+    struct native_watch watch; // First.
+    struct machine *machine;
+    struct strategy *strategy;
+    struct pilot_memory *memory;
+    uint32_t turn;                                 // Actor, EXPLORE_NOBODY
+    uint32_t standing;                             // Bit set: stand at an access
+    uint32_t idle;                                 // Bit set: have nothing to execute
+    struct native_access next[EXPLORE_ACTORS_MAX]; // Theirs
+    uint32_t in_a_row;                             // Accesses since the turn last changed
+    bool jitter;
+    void (*give_up)(void *ctx, enum pilot_end why); // Does not return.
+    void *ctx;
+};
+
+// From a process of the machine, before the execution's first access: begins to decide.
+void pilot_begin(struct pilot *p, struct machine *machine);
+void pilot_end(struct pilot *p);
+
+#endif

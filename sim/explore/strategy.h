@@ -1,0 +1,83 @@
+// SPDX-License-Identifier: Apache-2.0
+// Who goes on: the ways to search interleavings, behind one interface.
+//
+// An execution is a row of decisions. At each, one of the actors that are ready goes on. A strategy is told
+// when an execution begins and ends, answers each decision, and says at the end what its search establishes.
+// Everything is a function of the seed and of what it was asked, so a search can be made again.
+// Its memory comes from strategy_memory(), which must survive the restart of an execution.
+#ifndef SIM_EXPLORE_STRATEGY_H
+#define SIM_EXPLORE_STRATEGY_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#define EXPLORE_ACTORS_MAX 32u
+#define EXPLORE_NOBODY UINT32_MAX
+#define EXPLORE_LATER                                                                                        \
+    (UINT32_MAX - 1) // Who could go on waits until somebody comes who now has nothing to do.
+#define STRATEGY_DEPTH_MAX 16u
+
+enum strategy_kind {
+    STRATEGY_PCT,    // Random priorities and depth - 1 random places where the one that runs falls behind all
+                     // others (Burckhardt et al., ASPLOS 2010).
+    STRATEGY_RANDOM, // At every decision any ready actor, with equal probability.
+    STRATEGY_DELAY, // The one that runs goes on, but for at most `depth` delays: all places, one delay first,
+                    // then two (Emmi, Qadeer, Rakamaric, POPL 2011).
+    STRATEGY_DFS,   // Every order that differs in an order of conflicting accesses.
+    STRATEGY_JITTER, // Nobody is held: processors fall behind by random small times. Every execution is one
+                     // that the machine's timing could have had.
+    STRATEGY_COUNT
+};
+const char *strategy_name(enum strategy_kind kind);
+const char *strategy_about(enum strategy_kind kind);
+
+struct strategy_options {
+    enum strategy_kind kind;
+    uint64_t seed;
+    uint32_t depth;       // PCT: of bugs (2 to 16); DELAY: delays (1 to 16)
+    uint32_t part, parts; // Of several processes that search together: this one's number, and how many.
+};
+
+// What an access does to whom: two conflict if they touch the same place and one of them writes it.
+struct explore_access {
+    uint64_t
+        place; // Line of 8 bytes, or a number of its own for what hardware does; 0: nothing anybody shares
+    bool writes;
+};
+
+struct explore_decision {
+    uint32_t current; // Who ran last and could go on; EXPLORE_NOBODY: it cannot
+    uint32_t ready;   // Bit set, `current` included; never empty
+    uint32_t
+        later; // Those that have nothing to do but may have soon; EXPLORE_LATER is an answer if not empty
+    struct explore_access next[EXPLORE_ACTORS_MAX]; // What each ready actor does first if it goes on
+};
+
+struct strategy;
+struct strategy *strategy_create(const struct strategy_options *options, void *(*memory)(size_t bytes));
+// Another execution. False: there is none that could differ.
+bool strategy_begin(struct strategy *s);
+// An actor that is ready, EXPLORE_LATER, or EXPLORE_NOBODY: what would follow is known.
+uint32_t strategy_decide(struct strategy *s, const struct explore_decision *d);
+// A choice among n of another kind (a value to read, a store to let go): 0 is what happens by default.
+uint32_t strategy_choose(struct strategy *s, uint32_t n);
+// An actor waits in a loop for others (PAUSE): it should not go on while others can.
+void strategy_yielded(struct strategy *s, uint32_t actor);
+// JITTER: by how many cycles the actor falls behind before its next access.
+uint32_t strategy_delay_cycles(struct strategy *s);
+// The execution is over; `complete`: it came to its end and was not given up.
+void strategy_end(struct strategy *s, bool complete);
+// What counts as shared has grown: a search of all orders begins again. Between executions.
+void strategy_changed(struct strategy *s);
+// What has been established so far, a sentence.
+void strategy_established(const struct strategy *s, char *text, size_t size);
+
+// Numbers that look random: the state advances.
+uint64_t explore_random(uint64_t *state);
+static inline uint32_t explore_below(uint64_t *state, uint32_t n)
+{
+    return (uint32_t)(((explore_random(state) >> 32) * n) >> 32);
+}
+
+#endif
