@@ -4,7 +4,7 @@
 #ifndef MODELS_CPU_NATIVE_TESTS_MINI_MACHINE_H
 #define MODELS_CPU_NATIVE_TESTS_MINI_MACHINE_H
 
-#include "models/cpu/native/native.h"
+#include "models/cpu/native/tests/fixture.h"
 #include "models/cpu/uarch/uarch.h"
 #include "tests/shim/shim.h"
 
@@ -29,13 +29,6 @@ struct mini {
     uint64_t done, program, rounds;
 };
 #define MINI ((struct mini *)(HW_ARENA_BASE + (1u << 20)))
-
-struct fixture {
-    struct machine machine;
-    struct pcpu *cpus[2], cpu[2];
-    struct uarch *uarch;
-    struct native_image *image;
-};
 
 struct outcome {
     uint64_t ticks[2], counter, irqs, pings, seen_x, seen_y, x;
