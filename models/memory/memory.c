@@ -3,8 +3,6 @@
 #include "models/memory/c11.h"
 #include <stdlib.h>
 
-const char *const memory_kind_names[MEMORY_KIND_COUNT] = {"tso", "sc", "c11"};
-
 static uint64_t *new_view(const struct memory *m)
 {
     return calloc(1, m->view_bytes);

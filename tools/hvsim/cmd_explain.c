@@ -328,7 +328,7 @@ static int take_option(void *ctx, int option, const char *value)
 
 int explain_main(int argc, char **argv)
 {
-    struct arguments a = {NULL};
+    struct arguments a = {.db = NULL};
     int status;
 
     if (!usage_take(&usage, argc, argv, take_option, &a, &status))

@@ -175,7 +175,7 @@ static int take_option(void *ctx, int option, const char *value)
 
 int list_main(int argc, char **argv)
 {
-    struct arguments a = {NULL};
+    struct arguments a = {.folder = NULL};
     int status;
 
     if (!usage_take(&usage, argc, argv, take_option, &a, &status))

@@ -91,7 +91,7 @@ TEST(Fpu, WhoMayUseIt) // SDM 2.5, 13.1; vol. 1 8.6, 9.5
         uint64_t cr0 = bench_vmread(GUEST_CR0), cr4 = bench_vmread(GUEST_CR4);
         unsigned char code[4];
 
-        test_row(faults[i].name);
+        test_row("%s", faults[i].name);
         x87_init(&v->x87);
         if (faults[i].pending) {
             v->x87.control &= (uint16_t)~1u;
@@ -336,7 +336,7 @@ TEST(Fpu, XrstorRefusesHeadersItDoesNotUnderstand) // SDM vol. 1 13.8
     bench_gprs.r[6] = DATA;
     bench_gprs.r[0] = bench_gprs.r[2] = UINT32_MAX;
     for (unsigned i = 0; i < sizeof rows / sizeof *rows; i++) {
-        test_row(rows[i].name);
+        test_row("%s", rows[i].name);
         memset(data(DATA), 0, 4096);
         bench_set64(BENCH_GUEST + DATA + 24, 0x1f80);
         EXPECT_EQ(RUN(0x48, 0x0f, 0xae, 0x2e), NONE);
