@@ -185,6 +185,8 @@ struct explore *explore_create(const struct explore_options *options, struct mac
     x->pilot = (struct pilot){.strategy = x->shared->strategy,
                               .memory = x->shared->memory,
                               .jitter = options->strategy.kind == STRATEGY_JITTER,
+                              .asks_all = options->strategy.kind == STRATEGY_DFS,
+                              .store_buffers = options->store_buffers,
                               .give_up = give_up,
                               .ctx = x};
     return x;

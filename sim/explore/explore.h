@@ -23,6 +23,7 @@ struct explore_options {
     uint64_t budget;             // Executions at most
     sim_ps_t from_ps;            // Of the photograph
     const struct places *places; // Of the core's image: names for steps
+    bool store_buffers;          // x86-TSO: stores wait until they are chosen.
     bool keep_going; // Search on after a failure, to the end of the budget; the first one is reported.
     // About every tenth of a second of wall time, from the explorer's side; may be NULL. False: stop.
     bool (*progress)(void *ctx, const struct explore *x);

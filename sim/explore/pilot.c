@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "sim/explore/pilot.h"
+#include "sim/explore/pilot_internal.h"
 
 #include <string.h>
 
@@ -7,11 +7,6 @@
 #define PILOT_PATIENCE 4000u
 // So long an actor stands for others that have nothing to do yet: as an interrupt of the firmware might take.
 #define PILOT_LATER_PS (200ull * 1000 * 1000)
-
-static uint64_t place_of(const struct native_access *a)
-{
-    return (uint64_t)(uintptr_t)a->p >> 3;
-}
 
 static uint64_t mix(uint64_t hash, uint64_t value)
 {
@@ -39,9 +34,9 @@ static struct pilot_place *find(struct pilot_memory *m, uint64_t place)
     }
 }
 
-static bool is_shared(struct pilot *p, const struct native_access *a)
+bool pilot_is_shared(struct pilot *p, const struct native_access *a)
 {
-    const struct pilot_place *e = a->p ? find(p->memory, place_of(a)) : NULL;
+    const struct pilot_place *e = a->p ? find(p->memory, pilot_place_of(a)) : NULL;
 
     return a->p && (!e || e->shared);
 }
@@ -65,11 +60,10 @@ static void note_pair(struct pilot_memory *m, uint64_t first_pc, uint64_t then_p
     }
 }
 
-// The access happens now.
-static void note_place(struct pilot *p, uint32_t actor, const struct native_access *a)
+void pilot_note_place(struct pilot *p, uint32_t actor, const struct native_access *a)
 {
     struct pilot_memory *m = p->memory;
-    struct pilot_place *e = find(m, place_of(a));
+    struct pilot_place *e = find(m, pilot_place_of(a));
     bool writes = a->access & PLACE_WRITE;
 
     if (!e)
@@ -92,17 +86,28 @@ static void note_place(struct pilot *p, uint32_t actor, const struct native_acce
 
 // --- Who goes on. ---
 
-static uint32_t decide(struct pilot *p, uint32_t current)
+uint32_t pilot_decide(struct pilot *p, uint32_t current, uint32_t ready, uint32_t later)
 {
-    struct explore_decision d = {.current = current, .ready = p->standing, .later = p->idle};
+    struct explore_decision d = {.current = current,
+                                 .ready = ready,
+                                 .later = later,
+                                 .buffers_from = p->with_buffers ? p->machine->cpu_count : 0};
 
-    for (uint32_t rest = p->standing; rest; rest &= rest - 1) {
+    for (uint32_t rest = d.ready; rest; rest &= rest - 1) {
         uint32_t i = (uint32_t)__builtin_ctz(rest);
-        const struct native_access *a = &p->next[i];
 
-        d.next[i] = (struct explore_access){.place = is_shared(p, a) ? place_of(a) : 0,
-                                            .writes = a->access & PLACE_WRITE};
+        if (pilot_is_buffer(p, i)) {
+            d.next[i] = pilot_stores_next(p, i);
+            continue;
+        }
+        const struct native_access *a = &p->next[i];
+        bool others = pilot_is_shared(p, a) && !pilot_stores_keeps(p, p->machine->cpus[i], a);
+
+        d.next[i] = (struct explore_access){.place = others ? pilot_place_of(a) : 0,
+                                            .writes = a->access & PLACE_WRITE,
+                                            .empties = native_is_locked(a) || p->buffer[i].waited};
     }
+    p->decisions++;
     uint32_t actor = strategy_decide(p->strategy, &d);
 
     if (actor == EXPLORE_NOBODY)
@@ -112,9 +117,29 @@ static uint32_t decide(struct pilot *p, uint32_t current)
 
 static void hand_over(struct pilot *p, uint32_t to, uint64_t now_ticks)
 {
+    uint64_t ready = pilot_stores_ready_ticks(p, to);
+
     p->turn = to;
     p->in_a_row = 0;
-    pcpu_release(p->machine->cpus[to], now_ticks);
+    pcpu_release(p->machine->cpus[to], now_ticks > ready ? now_ticks : ready);
+}
+
+void pilot_pass_on(struct pilot *p, uint32_t current, uint64_t now_ticks)
+{
+    for (uint32_t ready; (ready = pilot_ready(p)) != 0;) {
+        if (pilot_is_buffer(p, current) && !(ready >> current & 1)) {
+            current -= p->machine->cpu_count; // It is empty: its processor may go on.
+            if (!(ready >> current & 1))
+                current = EXPLORE_NOBODY;
+        }
+        uint32_t to = pilot_decide(p, current, ready, 0);
+
+        if (!pilot_is_buffer(p, to)) {
+            hand_over(p, to, now_ticks);
+            return;
+        }
+        pilot_stores_let_go(p, to, now_ticks);
+    }
 }
 
 static void stand(struct pilot *p, struct pcpu *c)
@@ -136,22 +161,81 @@ static void stand_for_later(struct pilot *p, struct pcpu *c)
     stand(p, c);
 }
 
-static void carry_out(struct pilot *p, struct pcpu *c, const struct native_access *a, bool switched,
-                      bool decided)
+struct pilot_step *pilot_record(struct pilot *p)
 {
     struct pilot_memory *m = p->memory;
 
     if (m->step_count == PILOT_STEPS_MAX)
         p->give_up(p->ctx, PILOT_TOO_LONG);
-    m->steps[m->step_count++] = (struct pilot_step){.pc = a->pc,
-                                                    .place = a->p ? place_of(a) : 0,
-                                                    .ticks = c->now_ticks,
-                                                    .actor = (uint8_t)c->index,
-                                                    .access = a->access,
-                                                    .switched = switched,
-                                                    .decided = decided};
-    if (a->p)
-        note_place(p, c->index, a);
+    return &m->steps[m->step_count++];
+}
+
+static void carry_out(struct pilot *p, struct pcpu *c, const struct native_access *a, bool switched,
+                      bool decided)
+{
+    struct pilot_step *step = pilot_record(p);
+    bool kept = pilot_stores_keeps(p, c, a);
+
+    *step = (struct pilot_step){.pc = a->pc,
+                                .place = a->p ? pilot_place_of(a) : 0,
+                                .ticks = c->now_ticks,
+                                .actor = (uint8_t)c->index,
+                                .access = a->access,
+                                .switched = switched,
+                                .decided = decided};
+    if (kept)
+        pilot_stores_expect(p, c->index, p->memory->step_count - 1);
+    else if (a->p)
+        pilot_note_place(p, c->index, a);
+    p->buffer[c->index].waited = false;
+}
+
+// Nobody but the processor could go on, nor could a store of another's leave. Then its own stores wait
+// unasked: nobody can tell.
+static bool is_alone(const struct pilot *p, uint32_t cpu)
+{
+    return !p->asks_all && !(pilot_ready(p) & ~(1u << cpu | pilot_buffer_bit(p, cpu)));
+}
+
+// The processor with the turn stands at an access: who goes on? Stores leave at once. `matters`: to others,
+// what it is about to do; otherwise it is asked only whether its last stores wait.
+static uint32_t choose(struct pilot *p, struct pcpu *c, bool matters)
+{
+    uint32_t self = c->index, to;
+
+    for (;;) {
+        bool alone = is_alone(p, self), of_store = p->buffer[self].fresh && !alone;
+
+        to = pilot_decide(p, of_store ? p->machine->cpu_count + self : self,
+                          alone ? 1u << self : pilot_ready(p), p->idle);
+        if (to == EXPLORE_LATER)
+            pilot_stores_settle(p, c);
+        if (of_store && !pilot_is_buffer(p, to))
+            p->buffer[self].fresh = 0;
+        if (!pilot_is_buffer(p, to))
+            return to;
+        pilot_stores_let_go(p, to, c->now_ticks);
+        if (!matters && !p->buffer[self].fresh)
+            return self;
+    }
+}
+
+static void jitter_point(struct pilot *p, struct pcpu *c, const struct native_access *a)
+{
+    uint32_t late = strategy_delay_cycles(p->strategy);
+
+    if (late && pilot_is_shared(p, a)) {
+        pcpu_charge_cycles(c, late);
+        pcpu_slow_path(c, false);
+    }
+    carry_out(p, c, a, false, false);
+}
+
+static bool several_ready(const struct pilot *p)
+{
+    uint32_t ready = pilot_ready(p);
+
+    return (ready & (ready - 1)) || p->idle;
 }
 
 static void point(struct native_watch *w, const struct native_access *a)
@@ -159,18 +243,12 @@ static void point(struct native_watch *w, const struct native_access *a)
     struct pilot *p = (struct pilot *)w;
     struct pcpu *c = pcpu_current;
     uint32_t self = c->index;
-    bool decided = false, switched;
+    bool decided = false, switched, matters;
 
     if (a->access == PLACE_BLOCK)
         return;
     if (p->jitter) {
-        uint32_t late = strategy_delay_cycles(p->strategy);
-
-        if (late && is_shared(p, a)) {
-            pcpu_charge_cycles(c, late);
-            pcpu_slow_path(c, false);
-        }
-        carry_out(p, c, a, false, false);
+        jitter_point(p, c, a);
         return;
     }
     switched = p->turn != self;
@@ -178,11 +256,12 @@ static void point(struct native_watch *w, const struct native_access *a)
     p->next[self] = *a;
     if (switched)
         stand(p, c);
-    if (is_shared(p, a) || ++p->in_a_row > PILOT_PATIENCE) {
+    matters = pilot_is_shared(p, a) && !pilot_stores_keeps(p, c, a);
+    if (matters || (p->buffer[self].fresh && !is_alone(p, self)) || ++p->in_a_row > PILOT_PATIENCE) {
         if (p->in_a_row > PILOT_PATIENCE)
             strategy_yielded(p->strategy, self);
-        if ((p->standing & (p->standing - 1)) || p->idle) {
-            uint32_t to = decide(p, self);
+        if (several_ready(p)) {
+            uint32_t to = choose(p, c, matters);
 
             decided = true;
             if (to == EXPLORE_LATER) {
@@ -195,6 +274,9 @@ static void point(struct native_watch *w, const struct native_access *a)
         }
     }
     p->standing &= ~(1u << self);
+    uint64_t ready = pilot_stores_ready_ticks(p, self);
+
+    c->now_ticks = c->now_ticks > ready ? c->now_ticks : ready;
     pcpu_slow_path(c, false);
     carry_out(p, c, a, switched, decided);
 }
@@ -209,20 +291,21 @@ static void idle(struct native_watch *w, struct pcpu *c, bool begins)
         p->idle &= ~(1u << c->index);
     if (!begins || p->jitter || p->turn != c->index)
         return;
+    if (p->memory->step_count && p->memory->steps[p->memory->step_count - 1].actor == c->index)
+        p->memory->steps[p->memory->step_count - 1].idle = true;
     p->turn = EXPLORE_NOBODY;
-    if (p->standing)
-        hand_over(p, decide(p, EXPLORE_NOBODY), c->now_ticks);
+    pilot_pass_on(p, EXPLORE_NOBODY, c->now_ticks);
 }
 
 static void give_way(struct native_watch *w, struct pcpu *c)
 {
     struct pilot *p = (struct pilot *)w;
 
-    if (p->jitter || p->turn != c->index || !p->standing)
+    if (p->jitter || p->turn != c->index || !pilot_ready(p))
         return;
     strategy_yielded(p->strategy, c->index);
     p->turn = EXPLORE_NOBODY;
-    hand_over(p, decide(p, EXPLORE_NOBODY), c->now_ticks);
+    pilot_pass_on(p, EXPLORE_NOBODY, c->now_ticks);
 }
 
 // What guests write is shared like anything else: the hypervisor reads it.
@@ -230,7 +313,7 @@ static void guest_stores(struct native_watch *w, struct pcpu *c, const void *at,
 {
     struct native_access a = {.p = at, .size_bytes = size_bytes, .access = PLACE_WRITE};
 
-    note_place((struct pilot *)w, c->index, &a);
+    pilot_note_place((struct pilot *)w, c->index, &a);
 }
 
 void pilot_begin(struct pilot *p, struct machine *machine)
@@ -242,6 +325,7 @@ void pilot_begin(struct pilot *p, struct machine *machine)
         if (machine->cpus[i]->mode == PCPU_HALTED || machine->cpus[i]->mode == PCPU_GUEST)
             p->idle |= 1u << i;
     p->in_a_row = 0;
+    pilot_stores_begin(p);
     p->memory->step_count = 0;
     p->memory->order = 0;
     p->memory->execution++;
@@ -249,11 +333,13 @@ void pilot_begin(struct pilot *p, struct machine *machine)
                                      .point = point,
                                      .idle = idle,
                                      .pause = give_way,
+                                     .stored = pilot_stores_stored,
                                      .guest_stores = guest_stores};
     native_watch_add(machine, &p->watch);
 }
 
 void pilot_end(struct pilot *p)
 {
+    pilot_stores_end(p);
     native_watch_remove(p->machine, &p->watch);
 }

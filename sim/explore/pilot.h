@@ -6,10 +6,14 @@
 // have had with those processors slow at those places. A processor that halts or lets a guest's time pass
 // gives the turn away; what it does in the guest is not piloted. Accesses to what only one actor has touched
 // so far decide nothing: which places are shared is learned, and kept over executions by the table's owner.
+//
+// With store buffers (x86-TSO) each processor's buffer is an actor of its own, numbered after all processors:
+// a store to what is shared waits in it until the buffer is chosen, and only that is an access of the place.
 #ifndef SIM_EXPLORE_PILOT_H
 #define SIM_EXPLORE_PILOT_H
 
 #include "models/cpu/native/watch.h"
+#include "models/mem/mem.h"
 #include "sim/explore/strategy.h"
 
 // One access of the execution, in order.
@@ -19,7 +23,9 @@ struct pilot_step {
     uint64_t ticks;
     uint8_t actor;
     uint8_t access; // enum place_access bits
+    uint32_t store; // Not 0: the store that step `store` - 1 made leaves its buffer; `pc` is that step's.
     uint8_t older;  // What it read, or where its store went: as in struct schedule_step
+    bool idle;      // Behind it the processor halted or let a guest's time pass.
     bool switched;  // Another actor had the turn before.
     bool decided;   // Two or more could have gone on.
 };
@@ -56,6 +62,24 @@ enum pilot_end {
     PILOT_TOO_LONG,  // More than PILOT_STEPS_MAX accesses: a livelock, or a window too wide
 };
 
+#define PILOT_STORES_MAX 128u // Of one buffer
+
+// A store that waits.
+struct pilot_store {
+    uint32_t step;  // Of the execution: who made it
+    uint32_t since; // Decisions before that
+};
+
+struct pilot_buffer {
+    struct pilot_store store[PILOT_STORES_MAX]; // A ring
+    uint32_t first, count, number;
+    uint32_t expected;    // Step + 1 whose store its processor is about to make; 0: none
+    uint32_t fresh;       // So many, the newest ones, have not been decided about.
+    bool waits, waited;   // Its processor stands until few enough are left; did so since its last access.
+    uint32_t waits_for;   // So many
+    uint64_t ready_ticks; // The last one that left is visible from then on.
+};
+
 struct pilot {
     struct native_watch watch; // First.
     struct machine *machine;
@@ -67,6 +91,13 @@ struct pilot {
     struct native_access next[EXPLORE_ACTORS_MAX]; // Theirs
     uint32_t in_a_row;                             // Accesses since the turn last changed
     bool jitter;
+    bool asks_all; // The strategy wants to hear of every access, also where there is no choice.
+    bool store_buffers; // Stores wait until chosen: wanted;
+    bool with_buffers;  // and so it is: not of too many processors, nor with jitter.
+    uint32_t buffers_ready; // Bit set: actors that are buffers with a store
+    uint32_t decisions;     // In this execution
+    struct mem_keeper keeper;
+    struct pilot_buffer buffer[EXPLORE_ACTORS_MAX];
     void (*give_up)(void *ctx, enum pilot_end why); // Does not return.
     void *ctx;
 };

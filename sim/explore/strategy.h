@@ -44,6 +44,8 @@ struct explore_access {
     uint64_t
         place; // Line of 8 bytes, or a number of its own for what hardware does; 0: nothing anybody shares
     bool writes;
+    bool empties;   // It comes after every store that has left its processor's buffer.
+    uint32_t since; // Of a store buffer: the store was made after so many decisions.
 };
 
 struct explore_decision {
@@ -51,6 +53,8 @@ struct explore_decision {
     uint32_t ready;   // Bit set, `current` included; never empty
     uint32_t
         later; // Those that have nothing to do but may have soon; EXPLORE_LATER is an answer if not empty
+    uint32_t buffers_from; // Actors from this one on are store buffers, each of the processor so many less;
+                           // 0: there are none
     struct explore_access next[EXPLORE_ACTORS_MAX]; // What each ready actor does first if it goes on
 };
 

@@ -356,6 +356,7 @@ static int explore_with(struct search *s, struct user_error *e)
         .budget = a->budget,
         .from_ps = a->from_ns * 1000,
         .places = places,
+        .store_buffers = s->scenario->memory == MEMORY_TSO,
         .keep_going = a->keep_going,
         .progress = progress,
         .ctx = s};

@@ -105,14 +105,6 @@ static inline bool native_hides(const struct pcpu *c, const void *p)
            (uint64_t)(uintptr_t)c->native->current->stack_top - at > NATIVE_LEVELS_MAX * NATIVE_LEVEL_BYTES;
 }
 
-// Will others see this write only when it leaves the store buffer? Not if it is locked.
-static inline bool native_is_buffered(const struct pcpu *c, const struct native_access *a)
-{
-    return (a->access & PLACE_WRITE) && !(a->access & PLACE_READ) &&
-           !((a->access & PLACE_ATOMIC) && a->order == NATIVE_ORDER_SEQ_CST) &&
-           native_hides(c, (const void *)(uintptr_t)a->p);
-}
-
 // A store executes at the scheduling point and then waits in the store buffer, its line drains from there.
 NATIVE_HOT native_store(volatile void *address, unsigned size_bytes, unsigned access, int order)
 {

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "models/cpu/native/watch.h"
 
+#include "models/cpu/native/hooks.h"
+
 void native_watch_add(struct machine *machine, struct native_watch *w)
 {
     struct native_watch **at = &machine->watch;
@@ -30,4 +32,18 @@ void native_watch_point(const struct native_access *a)
         next = w->next;
         w->point(w, a);
     }
+}
+
+bool native_is_buffered(const struct pcpu *c, const struct native_access *a)
+{
+    return (a->access & PLACE_WRITE) && !(a->access & PLACE_READ) &&
+           !((a->access & PLACE_ATOMIC) && a->order == NATIVE_ORDER_SEQ_CST) &&
+           native_hides(c, (const void *)(uintptr_t)a->p);
+}
+
+bool native_is_locked(const struct native_access *a)
+{
+    bool writes = a->access & PLACE_WRITE, reads = a->access & PLACE_READ;
+
+    return (a->access & PLACE_ATOMIC) && ((reads && writes) || (!reads && a->order == NATIVE_ORDER_SEQ_CST));
 }

@@ -106,6 +106,12 @@ struct native_watch {
 void native_watch_add(struct machine *machine, struct native_watch *w);
 void native_watch_remove(struct machine *machine, struct native_watch *w);
 
+// Will others see this write of the executing processor only when it leaves the store buffer? Not if it is
+// locked, nor on the thread's own stack.
+bool native_is_buffered(const struct pcpu *c, const struct native_access *a);
+// Does it drain the store buffer before it has its effect (SDM 8.2.2)?
+bool native_is_locked(const struct native_access *a);
+
 // Asks all watchers of `c`'s machine.
 void native_watch_point(const struct native_access *a);
 static inline void native_watch_idle(struct pcpu *c, bool begins)
