@@ -180,7 +180,7 @@ static void describe(struct explore *x)
             used += snprintf(line + used, EXPLORE_STEP_BYTES - (size_t)used, ", in %s:%u",
                              name.frames[f].function, name.frames[f].line);
         if (s->memory->steps[s->at[i]].store && used > 0 && used < (int)EXPLORE_STEP_BYTES)
-            used += snprintf(line + used, EXPLORE_STEP_BYTES - (size_t)used, "; visible only now");
+            used += snprintf(line + used, EXPLORE_STEP_BYTES - (size_t)used, "; its store becomes visible");
         if (s->trial[i].older && used > 0 && used < (int)EXPLORE_STEP_BYTES)
             snprintf(line + used, EXPLORE_STEP_BYTES - (size_t)used, "; %s %u older than the newest",
                      s->memory->steps[s->at[i]].access & PLACE_READ ? "reads a value"

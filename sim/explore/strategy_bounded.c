@@ -116,20 +116,45 @@ static bool delay_begin(struct strategy *s)
     return true;
 }
 
+// Whose turn comes when: each processor right behind its store buffer.
+static uint32_t turn_of(const struct explore_decision *d, uint32_t actor)
+{
+    uint32_t cpu = explore_processor(d->buffers_from, actor);
+
+    return d->buffers_from ? 2 * cpu + (cpu == actor) : actor;
+}
+
+static uint32_t next_in_turn(const struct explore_decision *d, uint32_t from)
+{
+    uint32_t turns = d->buffers_from ? 2 * d->buffers_from : EXPLORE_ACTORS_MAX;
+    uint32_t at = from == EXPLORE_NOBODY ? turns - 1 : turn_of(d, from), best = EXPLORE_NOBODY, wait = turns;
+
+    for (uint32_t rest = d->ready; rest; rest &= rest - 1) {
+        uint32_t actor = (uint32_t)__builtin_ctz(rest);
+        uint32_t until = (turn_of(d, actor) + turns - 1 - at) % turns;
+
+        if (until < wait) {
+            best = actor;
+            wait = until;
+        }
+    }
+    return best;
+}
+
 static uint32_t delay_decide(struct strategy *s, const struct explore_decision *d)
 {
     uint32_t actor = d->current;
 
     if (actor == EXPLORE_NOBODY || (s->yielded >> actor & 1)) {
-        actor = explore_next_ready(d->ready, actor == EXPLORE_NOBODY ? 31 : actor);
+        actor = next_in_turn(d, actor);
         s->yielded &= ~(1ull << actor);
     }
     // Each delay passes the turn on; behind the last of those that are ready are those that come later.
     for (; s->delays_used < s->delays && s->delay_at[s->delays_used] == s->decisions; s->delays_used++) {
-        uint32_t next =
-            actor == EXPLORE_LATER ? (uint32_t)__builtin_ctz(d->ready) : explore_next_ready(d->ready, actor);
+        uint32_t next = next_in_turn(d, actor == EXPLORE_LATER ? EXPLORE_NOBODY : actor);
 
-        actor = d->later && d->current != EXPLORE_NOBODY && actor != EXPLORE_LATER && next <= actor
+        actor = d->later && d->current != EXPLORE_NOBODY && actor != EXPLORE_LATER &&
+                        turn_of(d, next) <= turn_of(d, actor)
                     ? EXPLORE_LATER
                     : next;
     }

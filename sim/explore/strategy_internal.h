@@ -39,12 +39,10 @@ struct strategy_ops {
 
 extern const struct strategy_ops strategy_pct, strategy_delay, strategy_dfs;
 
-// The next ready actor after `from`, in turn.
-static inline uint32_t explore_next_ready(uint32_t ready, uint32_t from)
+// Whose an actor's accesses are: the processor itself, or that of the store buffer.
+static inline uint32_t explore_processor(uint32_t buffers_from, uint32_t actor)
 {
-    uint32_t above = from >= 31 ? 0 : ready & ~((2u << from) - 1);
-
-    return (uint32_t)__builtin_ctz(above ? above : ready);
+    return buffers_from && actor >= buffers_from ? actor - buffers_from : actor;
 }
 
 #endif
