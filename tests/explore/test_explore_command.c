@@ -75,6 +75,24 @@ TEST(ExploreCommand, FindsNothingInWhatIsMended)
     }
 }
 
+// Under x86-TSO: the vCPU's "in the guest" waits in its processor's store buffer while it looks for requests.
+// Where requests are ordered by nothing but x86 itself, nothing is found.
+TEST(ExploreCommand, FindsAStoreThatWaitsInItsBuffer)
+{
+    if (why_not())
+        test_skip(why_not());
+    EXPECT_EQ(hvsim("explore '%s' --variant no_entry_mb --memory tso -o t.sched", path_of(0)), 1);
+    EXPECT_STRSTR(cli_out, "drain");
+    EXPECT_STRSTR(cli_out, "its store becomes visible");
+    EXPECT_STRSTR(cli_out, "schedule    t.sched\n");
+    EXPECT_EQ(hvsim("run '%s' --variant no_entry_mb --memory tso --schedule t.sched --db t.db", path_of(0)), 1);
+    EXPECT_STRSTR(cli_out, rows[1].fails);
+    EXPECT_EQ(hvsim("explore '%s' --variant api --memory tso --budget 400", path_of(0)), 0);
+    EXPECT_STRSTR(cli_out, "found       nothing");
+    EXPECT_EQ(hvsim("explore '%s' --variant none --memory tso --budget 100", path_of(0)), 0);
+    EXPECT_STRSTR(cli_out, "found       nothing");
+}
+
 TEST(ExploreCommand, MakesTheSameSearchFromTheSameSeed)
 {
     static char first[sizeof cli_out];

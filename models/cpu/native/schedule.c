@@ -454,7 +454,7 @@ static bool arrive(struct schedule *s, struct pcpu *c, const struct native_acces
     struct schedule_cpu *cpu = &s->cpus[c->index];
     uint32_t i = cpu->next;
 
-    if (!is_at(s, i, a) || ++cpu->seen < s->steps[i].count || !stand(s, c, i))
+    if (s->passing == c->index || !is_at(s, i, a) || ++cpu->seen < s->steps[i].count || !stand(s, c, i))
         return false;
     if (s->steps[i].kind == SCHEDULE_INTERRUPT)
         return take_interrupt(s, c);

@@ -196,6 +196,52 @@ TEST(Schedule, ADrainMeansTheStoreOfItsOwnStep)
     mini_close(&f);
 }
 
+// With a count it is that store, whatever other steps there are. The first cannot wait so long: the lock is
+// taken again before.
+TEST(Schedule, ADrainWithACountMeansThatStore)
+{
+    static const struct {
+        const char *steps[3];
+        uint32_t passed;
+    } rows[] = {
+        {{"cpu0 mini_hv.c:unlock#1 write x3", "cpu0 mini_hv.c:unlock#1 drain x3"}, 2},
+        {{"cpu0 mini_hv.c:unlock#1 write x3", "cpu0 mini_hv.c:unlock#1 drain x1"}, 0},
+        {{"cpu0 mini_hv.c:unlock#1 drain x1", "cpu0 mini_hv.c:unlock#1 drain x2"}, 2},
+    };
+    struct fixture f;
+
+    ASSERT_TRUE(mini_open(&f));
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+        struct outcome o = {0};
+
+        test_row("row %zu", i);
+        EXPECT_EQ(run_pinned(&f, rows[i].steps, SPIN, 0, &o), rows[i].passed);
+        EXPECT_EQ(o.counter, 6);
+    }
+    mini_close(&f);
+}
+
+// The other loads when this one has loaded, or when it has stored, too, and halted.
+TEST(Schedule, AnIdleStepIsPassedWhenItsProcessorHasNothingToDo)
+{
+    static const struct pinned rows[] = {
+        {{"cpu0 " LOAD, "cpu1 " LOAD, "cpu0 " STORE}, 1, 3},
+        {{"cpu0 " LOAD " idle", "cpu1 " LOAD}, 2, 2},
+        {{"cpu0 " LOAD " idle", "cpu1 " LOAD, "cpu0 " STORE " ?"}, 2, 2},
+    };
+    struct fixture f;
+
+    ASSERT_TRUE(mini_open(&f));
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+        struct outcome o = {0};
+
+        test_row("row %zu", i);
+        EXPECT_EQ(run_pinned(&f, rows[i].steps, UNLOCKED, 0, &o), rows[i].passed);
+        EXPECT_EQ(o.counter, rows[i].counter);
+    }
+    mini_close(&f);
+}
+
 // What hardware does not do is impossible: a fence does not pass a store that waits, and stores drain in
 // order.
 TEST(Schedule, OrdersThatTheBufferForbidsAreGivenUp)
@@ -331,6 +377,8 @@ TEST(Schedule, StepsAreWrittenAsTheyAreRead)
         "cpu3 tdp.c:set_bit#2@make_all atomic ?",
         "cpu4 tdp.c:tdp_map#1 drain",
         "cpu5 tdp.c:tdp_map#1 atomic drain x2 ?",
+        "cpu5 tdp.c:tdp_map#1 drain x1",
+        "cpu5 tdp.c:tdp_map#1 read idle x2",
         "cpu6 tdp.c:tdp_map#7 read interrupt",
     };
     char text[400], error[300] = "";
