@@ -17,6 +17,11 @@ static _Noreturn void end_execution(struct explore *x, enum explore_outcome outc
 
 static void give_up(void *ctx, enum pilot_end why)
 {
+    struct explore *x = ctx;
+    char reason[EXPLORE_REASON_BYTES];
+
+    if (why == PILOT_TOO_LONG && x->o.stuck && x->o.stuck(x->o.ctx, reason, sizeof reason))
+        end_execution(x, OUTCOME_FAILED, reason);
     end_execution(ctx, why == PILOT_REDUNDANT ? OUTCOME_REDUNDANT : OUTCOME_TOO_LONG,
                   "the processors make no progress: accesses without end (a livelock, or too wide a window)");
 }

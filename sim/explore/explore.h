@@ -27,6 +27,8 @@ struct explore_options {
     bool keep_going; // Search on after a failure, to the end of the budget; the first one is reported.
     // About every tenth of a second of wall time, from the explorer's side; may be NULL. False: stop.
     bool (*progress)(void *ctx, const struct explore *x);
+    // What else is wrong with an execution that makes no progress; may be NULL. False: nothing.
+    bool (*stuck)(void *ctx, char *reason, size_t size);
     void *ctx;
 };
 

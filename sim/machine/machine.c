@@ -569,6 +569,12 @@ int machine_run(struct sim_machine *m, struct machine_run *run, struct user_erro
     return result;
 }
 
+bool machine_validated(struct sim_machine *m, enum machine_end end, const struct places *places,
+                       const char *wanted, char *text, size_t size)
+{
+    return check_judge(m->check, end == MACHINE_IDLE, places, wanted, text, size);
+}
+
 const char *machine_build_id(const struct sim_machine *m)
 {
     return m->image->build_id;

@@ -37,6 +37,12 @@ enum machine_end {
 };
 const char *machine_end_str(enum machine_end end);
 
+// Within machine_run.on_end: what validators found, as check_judge() has it (models/check/check.h). False:
+// nothing, or there are none.
+struct places;
+bool machine_validated(struct sim_machine *m, enum machine_end end, const struct places *places,
+                       const char *wanted, char *text, size_t size);
+
 // How the guest of a VM with an image ended; GUEST_END_NONE: it has not.
 struct machine_guest_end {
     enum guest_end how;

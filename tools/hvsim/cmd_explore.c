@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // hvsim explore: searches interleavings of a scenario's variant, shrinks the first failing one to a schedule.
+#include "models/check/words.h"
 #include "models/cpu/uarch/uarch.h"
 #include "models/cpu/x86/trace_port.h"
 #include "sim/explore/explore.h"
@@ -29,6 +30,7 @@ enum {
     OPT_KNOB,
     OPT_KEEP_GOING,
     OPT_MEMORY,
+    OPT_VALIDATE,
     OPT_HV,
     OPT_JSON
 };
@@ -49,6 +51,9 @@ static const struct option_row options[] = {
                   "a switch of the hypervisor core, on top of the variant's; repeatable"},
     [OPT_KEEP_GOING] = {"--keep-going", NULL, "search on after a failure, and count them"},
     [OPT_MEMORY] = {"--memory", "MODEL", "tso, sc or c11 (default: the scenario's)"},
+    [OPT_VALIDATE] = {"--validate", "LIST",
+                      "validators that look at every execution: races, heap, locks or all; what they find "
+                      "is a failure"},
     [OPT_HV] = {"--hv", "LIB", "another build of the hypervisor core (default: the libhv.so of this build)"},
     [OPT_JSON] = {"--json", NULL, "one JSON object on stdout"},
 };
@@ -72,6 +77,7 @@ struct arguments {
     enum memory_kind memory; // MEMORY_KIND_COUNT: what the scenario says
     struct knob_options knobs;
     uint64_t from_ns, until_ns;
+    uint32_t validate;
     bool from_given, keep_going, json;
 };
 
@@ -135,6 +141,8 @@ static int take_option(void *ctx, int option, const char *value)
         return 0;
     case OPT_MEMORY:
         return memory_option(value, &a->memory);
+    case OPT_VALIDATE:
+        return validate_option(value, &a->validate);
     case OPT_HV:
         a->hv = value;
         return 0;
@@ -154,6 +162,7 @@ struct search {
     struct machine_run *run;
     struct trace *trace;
     struct explore *explore;
+    const struct places *places;
     struct timespec begun, shown;
 };
 
@@ -162,6 +171,16 @@ static bool first_violation(void *ctx, const struct trace_row *row)
     snprintf(ctx, EXPLORE_REASON_BYTES, "violation: %s (%s)", row->values[0].text ? row->values[0].text : "",
              row->values[1].text ? row->values[1].text : "");
     return false;
+}
+
+static bool validators_found(struct search *s, enum machine_end end, char *reason, size_t size)
+{
+    return machine_validated(s->machine, end, s->places, explore_failure(s->explore), reason, size);
+}
+
+static bool stuck(void *ctx, char *reason, size_t size)
+{
+    return validators_found(ctx, MACHINE_TIME_LIMIT, reason, size);
 }
 
 // True with the reason if the run failed.
@@ -180,6 +199,8 @@ static bool failed(struct search *s, enum machine_end end, char *reason)
         return snprintf(reason, EXPLORE_REASON_BYTES, "trace: %s", error.message) > 0;
     trace_query(r, "SELECT kind, detail FROM violations ORDER BY cycle LIMIT 1", first_violation, reason,
                 &error);
+    if (!*reason)
+        validators_found(s, end, reason, EXPLORE_REASON_BYTES);
     for (uint32_t i = 0; !*reason && i < s->scenario->expect_count; i++) {
         const struct scenario_expect *x = &s->scenario->expects[i];
         struct judged j;
@@ -266,8 +287,15 @@ static int write_schedule(struct search *s, const char *path)
     if (!out)
         return complain("%s: cannot be written: %m", path);
     fprintf(out, "# %s\n", explore_failure(s->explore));
-    fprintf(out, "scenario: %s\nvariant: %s\nmemory: %s\nfrom %" PRIu64 "ns\n", s->scenario->name,
-            s->variant->name, memory_kind_names[s->scenario->memory], s->a->from_ns);
+    fprintf(out, "scenario: %s\nvariant: %s\nmemory: %s\n", s->scenario->name, s->variant->name,
+            memory_kind_names[s->scenario->memory]);
+    if (s->scenario->validate) {
+        char list[CHECK_LIST_BYTES];
+
+        check_list(s->scenario->validate, list);
+        fprintf(out, "validate: %s\n", list);
+    }
+    fprintf(out, "from %" PRIu64 "ns\n", s->a->from_ns);
     for (uint32_t i = 0; i < count; i++)
         fprintf(out, "%s\n", explore_step(s->explore, i));
     if (fclose(out))
@@ -359,8 +387,10 @@ static int explore_with(struct search *s, struct user_error *e)
         .store_buffers = s->scenario->memory == MEMORY_TSO,
         .keep_going = a->keep_going,
         .progress = progress,
+        .stuck = stuck,
         .ctx = s};
 
+    s->places = places;
     s->explore = explore_create(&o, (struct machine *)(uintptr_t)machine_hardware(s->machine));
     s->run->explore = s->explore;
     clock_gettime(CLOCK_MONOTONIC, &s->begun);
@@ -397,6 +427,7 @@ static void fill_in(struct arguments *a, struct scenario *s)
 {
     if (a->memory != MEMORY_KIND_COUNT)
         s->memory = a->memory;
+    s->validate |= a->validate;
     if (a->strategy == STRATEGY_COUNT)
         a->strategy = (enum strategy_kind)s->explore.strategy;
     a->budget = a->budget ? a->budget : s->explore.budget;
