@@ -83,7 +83,8 @@ static void nmi_entry(void)
     t->preempt_count -= PREEMPT_NMI_OFFSET;
 }
 
-// Writes of x2APIC registers wait for nothing (SDM 10.12.3): whatever the handler shall see must be stored first.
+// Writes of x2APIC registers wait for nothing (SDM 10.12.3): whatever the handler shall see must be stored
+// first.
 static void write_icr(u64 icr)
 {
     smp_mb();

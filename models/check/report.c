@@ -100,7 +100,7 @@ static void put_stack(struct text *t, const struct check *k, uint32_t stack)
             put(t, " < ...");
             break;
         }
-        put(t, "%s%s", depth ? " < " : "", 
+        put(t, "%s%s", depth ? " < " : "",
             native_function_name(k->machine->image, HW_IMAGE_BASE + k->stacks.frames[stack].pc));
     }
 }

@@ -32,7 +32,8 @@ static inline uint32_t native_thread(const struct pcpu *c)
     return c->native->current ? c->native->current->trace_thread : 0;
 }
 
-// Simulated physical address of a pointer that hv code uses in the access whose hook returns to `pc` (0: not known).
+// Simulated physical address of a pointer that hv code uses in the access whose hook returns to `pc` (0: not
+// known).
 static inline uint64_t native_hpa(struct pcpu *c, const volatile void *p, uint64_t pc)
 {
     uint64_t offset = (uint64_t)(uintptr_t)p - HW_ARENA_BASE;

@@ -95,8 +95,8 @@ void native_settle(struct pcpu *c);
 
 // Simulated physical address of any pointer that hv code uses.
 uint64_t native_pointer_hpa(struct pcpu *c, const void *p);
-// The same for an image or stack pointer. Anything else is a bug of hv (`wild_pointer`). `pc`: what the access's
-// hook returns to; 0: not known.
+// The same for an image or stack pointer. Anything else is a bug of hv (`wild_pointer`). `pc`: what the
+// access's hook returns to; 0: not known.
 uint64_t native_ptr_to_hpa(struct pcpu *c, const void *p, uint64_t pc);
 // Name of the function of the image that `pc` is in; "?": none.
 const char *native_function_name(const struct native_image *image, uint64_t pc);
