@@ -50,6 +50,15 @@ static void wait_for_oldest(struct pcpu *c)
         c->mem->stores.keeper->stand(c->mem->stores.keeper, c, false);
 }
 
+void mem_store_wait_for_room(struct pcpu *c)
+{
+    struct mem_store_buffer *b = &c->mem->stores;
+
+    forget_drained(c->mem, c->now_ticks);
+    if (b->count == b->capacity)
+        wait_for_oldest(c);
+}
+
 void mem_store_make_room(struct pcpu *c)
 {
     struct mem_store_buffer *b = &c->mem->stores;

@@ -97,6 +97,7 @@ void native_store_far(struct pcpu *c, const struct native_access *a)
 
     if (__builtin_expect(memory && !(a->access & PLACE_ATOMIC), 0))
         memory_plain_store(memory, c->index, p, a->size_bytes);
+    mem_store_before(c);
     unsigned kept_bytes = native_hides(c, p) ? a->size_bytes : 0;
 
     if (mem_near(c->mem, c->mem->near_store, p, a->size_bytes)) {

@@ -221,6 +221,23 @@ TEST(Schedule, ADrainWithACountMeansThatStore)
     mini_close(&f);
 }
 
+// Behind a store that is kept the buffer fills up. The processor stands before it takes the line of the store
+// that has no room, and the other takes all lines meanwhile; it sees nothing of what waits.
+TEST(Schedule, AFullBufferStandsBeforeItsNextStore)
+{
+    static const char *const steps[] = {"cpu1 mini_hv.c:fill#2 atomic", "cpu0 mini_hv.c:fill#1 atomic drain x1",
+                                        NULL};
+    struct outcome o = {0};
+    struct fixture f;
+
+    ASSERT_TRUE(mini_open(&f));
+    EXPECT_EQ(run_pinned(&f, steps, FILL, 0, &o), 2);
+    EXPECT_EQ(o.seen_x, 0);
+    EXPECT_EQ(o.seen_y, 0);
+    EXPECT_EQ(o.x, 1);
+    mini_close(&f);
+}
+
 // The other loads when this one has loaded, or when it has stored, too, and halted.
 TEST(Schedule, AnIdleStepIsPassedWhenItsProcessorHasNothingToDo)
 {
