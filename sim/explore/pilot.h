@@ -91,9 +91,9 @@ struct pilot {
     struct native_access next[EXPLORE_ACTORS_MAX]; // Theirs
     uint32_t in_a_row;                             // Accesses since the turn last changed
     bool jitter;
-    bool asks_all; // The strategy wants to hear of every access, also where there is no choice.
-    bool store_buffers; // Stores wait until chosen: wanted;
-    bool with_buffers;  // and so it is: not of too many processors, nor with jitter.
+    bool asks_all;          // The strategy wants to hear of every access, also where there is no choice.
+    bool store_buffers;     // Stores wait until chosen: wanted;
+    bool with_buffers;      // and so it is: not of too many processors, nor with jitter.
     uint32_t buffers_ready; // Bit set: actors that are buffers with a store
     uint32_t decisions;     // In this execution
     struct mem_keeper keeper;

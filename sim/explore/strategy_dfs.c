@@ -35,13 +35,13 @@ struct place {
 };
 
 struct dfs {
-    uint32_t depth;  // Nodes of the tree
+    uint32_t depth;        // Nodes of the tree
     uint32_t buffers_from; // As in struct explore_decision
-    uint32_t at;     // The next one in this execution
-    uint32_t sleep;  // Asleep now
-    bool overflowed; // More decisions than the tree has room for: beyond it nothing is searched.
-    bool again;      // What is shared has grown.
-    bool redundant;  // Everybody is asleep: this execution was made before, in another order.
+    uint32_t at;           // The next one in this execution
+    uint32_t sleep;        // Asleep now
+    bool overflowed;       // More decisions than the tree has room for: beyond it nothing is searched.
+    bool again;            // What is shared has grown.
+    bool redundant;        // Everybody is asleep: this execution was made before, in another order.
     uint64_t pass;
     uint64_t made, redundant_count;
     struct place place[DFS_PLACES_MAX];

@@ -420,8 +420,7 @@ static void knob_values(const struct machine_run *run, struct knobs *values)
         values->v[run->knobs[i].knob] = run->knobs[i].value;
 }
 
-// "name=value" lines of every knob that is not at its default, "uarch group.name=value" of what the variant
-// replaces.
+// "name=value" lines: knobs that are not at their default, "uarch group.name=value" of what is replaced.
 static char *knob_text(const struct sim_machine *m, const struct knobs *values)
 {
     static const char *const names[] = {
@@ -538,6 +537,7 @@ int machine_run(struct sim_machine *m, struct machine_run *run, struct user_erro
     int result = 0;
 
     m->run = run;
+    run->check = m->check;
     if (choose_uarchs(m, e))
         return -1;
     reset(m);
@@ -567,12 +567,6 @@ int machine_run(struct sim_machine *m, struct machine_run *run, struct user_erro
     }
     m->run = NULL;
     return result;
-}
-
-bool machine_validated(struct sim_machine *m, enum machine_end end, const struct places *places,
-                       const char *wanted, char *text, size_t size)
-{
-    return check_judge(m->check, end == MACHINE_IDLE, places, wanted, text, size);
 }
 
 const char *machine_build_id(const struct sim_machine *m)

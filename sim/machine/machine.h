@@ -12,6 +12,7 @@
 #include "traces/trace.h"
 
 struct sim_machine;
+struct check;
 struct explore;
 
 struct machine_options {
@@ -36,12 +37,6 @@ enum machine_end {
     MACHINE_INTERRUPTED, // machine_interrupt() was called.
 };
 const char *machine_end_str(enum machine_end end);
-
-// Within machine_run.on_end: what validators found, as check_judge() has it (models/check/check.h). False:
-// nothing, or there are none.
-struct places;
-bool machine_validated(struct sim_machine *m, enum machine_end end, const struct places *places,
-                       const char *wanted, char *text, size_t size);
 
 // How the guest of a VM with an image ended; GUEST_END_NONE: it has not.
 struct machine_guest_end {
@@ -76,6 +71,7 @@ struct machine_run {
     enum machine_end end;
     uint64_t cycles; // Of the core clock, at the end.
     struct machine_guest_end guest_ends[SCENARIO_VMS_MAX];
+    struct check *check; // The machine's validators (models/check/check.h), set from the beginning; or NULL
     uint32_t steps, steps_passed; // Of the variant's pinned order; 0 where it has none.
     int64_t run_id;
     struct trace_digest digest;

@@ -111,9 +111,10 @@ static int add_value(struct schedule_file *f, char *text, size_t key_bytes, uint
         return add_step(f, step, line, e);
     }
     if (key == KEYS)
-        return user_error_at(e, f->path, line, text,
-                             "is not known here; expected scenario, variant, memory, validate, from, or a step such as "
-                             "`cpu0 hv/mmu/tdp.c:tdp_map#2 write`");
+        return user_error_at(
+            e, f->path, line, text,
+            "is not known here; expected scenario, variant, memory, validate, from, or a step such as "
+            "`cpu0 hv/mmu/tdp.c:tdp_map#2 write`");
     char **to = value_of(f, key, &at);
 
     if (*to || !*value)

@@ -85,7 +85,8 @@ TEST(ExploreCommand, FindsAStoreThatWaitsInItsBuffer)
     EXPECT_STRSTR(cli_out, "drain");
     EXPECT_STRSTR(cli_out, "its store becomes visible");
     EXPECT_STRSTR(cli_out, "schedule    t.sched\n");
-    EXPECT_EQ(hvsim("run '%s' --variant no_entry_mb --memory tso --schedule t.sched --db t.db", path_of(0)), 1);
+    EXPECT_EQ(hvsim("run '%s' --variant no_entry_mb --memory tso --schedule t.sched --db t.db", path_of(0)),
+              1);
     EXPECT_STRSTR(cli_out, rows[1].fails);
     EXPECT_EQ(hvsim("explore '%s' --variant api --memory tso --budget 400", path_of(0)), 0);
     EXPECT_STRSTR(cli_out, "found       nothing");
@@ -108,8 +109,9 @@ TEST(ExploreCommand, ValidatorsLookAtEveryExecution)
     EXPECT_EQ(hvsim("run '%s' --variant nocopylock --schedule v.sched --db v.db", path_of(3)), 1);
     EXPECT_STRSTR(cli_out, "violation: data_race (");
     for (unsigned with = 0; with < 2; with++) {
-        EXPECT_EQ(hvsim("explore '%s' --variant after --budget 40 %s", path_of(2), with ? "--validate all" : ""),
-                  0);
+        EXPECT_EQ(
+            hvsim("explore '%s' --variant after --budget 40 %s", path_of(2), with ? "--validate all" : ""),
+            0);
         char *orders = strstr(cli_out, "  covered");
 
         ASSERT_TRUE(orders != NULL);

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // hvsim explore: searches interleavings of a scenario's variant, shrinks the first failing one to a schedule.
-#include "models/check/words.h"
+#include "models/check/check.h"
 #include "models/cpu/uarch/uarch.h"
 #include "models/cpu/x86/trace_port.h"
 #include "sim/explore/explore.h"
@@ -175,7 +175,8 @@ static bool first_violation(void *ctx, const struct trace_row *row)
 
 static bool validators_found(struct search *s, enum machine_end end, char *reason, size_t size)
 {
-    return machine_validated(s->machine, end, s->places, explore_failure(s->explore), reason, size);
+    return check_judge(s->run->check, end == MACHINE_IDLE, s->places, explore_failure(s->explore), reason,
+                       size);
 }
 
 static bool stuck(void *ctx, char *reason, size_t size)

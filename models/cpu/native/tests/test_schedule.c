@@ -225,8 +225,8 @@ TEST(Schedule, ADrainWithACountMeansThatStore)
 // that has no room, and the other takes all lines meanwhile; it sees nothing of what waits.
 TEST(Schedule, AFullBufferStandsBeforeItsNextStore)
 {
-    static const char *const steps[] = {"cpu1 mini_hv.c:fill#2 atomic", "cpu0 mini_hv.c:fill#1 atomic drain x1",
-                                        NULL};
+    static const char *const steps[] = {"cpu1 mini_hv.c:fill#2 atomic",
+                                        "cpu0 mini_hv.c:fill#1 atomic drain x1", NULL};
     struct outcome o = {0};
     struct fixture f;
 
