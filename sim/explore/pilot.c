@@ -23,19 +23,20 @@ static uint64_t mix(uint64_t hash, uint64_t value)
 
 static struct pilot_place *find(struct pilot_memory *m, uint64_t place)
 {
-    // Neighbours stay neighbours: an execution touches few lines of the table.
-    for (uint64_t i = place ^ (place >> 16) * 0x9e37;; i++) {
-        uint64_t at = i % PILOT_PLACES_MAX;
+    uint64_t number = place / PILOT_GROUP_WORDS;
 
-        if (m->places[at].place == place)
-            return &m->places[at];
-        if (m->places[at].place)
+    for (uint64_t i = number * 0x9e3779b97f4a7c15ull >> 40;; i++) {
+        struct pilot_group *g = &m->groups[i % PILOT_GROUPS_MAX];
+
+        if (g->number == number)
+            return &g->words[place % PILOT_GROUP_WORDS];
+        if (g->number)
             continue;
-        if (m->place_count == PILOT_PLACES_MAX / 2)
+        if (m->group_count == PILOT_GROUPS_MAX / 4 * 3)
             return NULL; // Full: what is not known yet counts as shared.
-        m->places[at].place = place;
-        m->place_count++;
-        return &m->places[at];
+        g->number = number;
+        m->group_count++;
+        return &g->words[place % PILOT_GROUP_WORDS];
     }
 }
 
@@ -81,7 +82,7 @@ static void note_place(struct pilot *p, uint32_t actor, const struct native_acce
         m->shared_count++;
     }
     if (e->shared) {
-        m->order = mix(m->order, e->place * EXPLORE_ACTORS_MAX + actor);
+        m->order = mix(m->order, place_of(a) * EXPLORE_ACTORS_MAX + actor);
         if (e->execution == m->execution && e->last_actor != actor)
             note_pair(m, e->last_pc, a->pc);
     }

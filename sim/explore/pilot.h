@@ -25,12 +25,12 @@ struct pilot_step {
 };
 
 #define PILOT_STEPS_MAX (1u << 18)
-#define PILOT_PLACES_MAX (1u << 16)
+#define PILOT_GROUP_WORDS 64u
+#define PILOT_GROUPS_MAX (1u << 12)
 #define PILOT_PAIRS_MAX (1u << 16)
 
 // Eight bytes that were touched.
 struct pilot_place {
-    uint64_t place;  // 0: free
     uint32_t actors; // Bit set: who has touched it
     bool written, shared;
     uint64_t last_pc; // Of this execution, if `execution` is its number
@@ -38,10 +38,16 @@ struct pilot_place {
     uint32_t last_actor;
 };
 
+// Neighbours, as loops touch them one after the other.
+struct pilot_group {
+    uint64_t number; // place / PILOT_GROUP_WORDS; 0: free
+    struct pilot_place words[PILOT_GROUP_WORDS];
+};
+
 // Kept over executions: memory that a restart does not put back.
 struct pilot_memory {
-    struct pilot_place places[PILOT_PLACES_MAX];
-    uint32_t place_count, shared_count;
+    struct pilot_group groups[PILOT_GROUPS_MAX];
+    uint32_t group_count, shared_count;
     uint64_t pairs[PILOT_PAIRS_MAX]; // Hashes of (place of code, place of code) that met; 0: free
     uint32_t pair_count;
     uint64_t execution;
