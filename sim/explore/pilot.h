@@ -31,11 +31,12 @@ struct pilot_step {
 
 // Eight bytes that were touched.
 struct pilot_place {
-    uint32_t actors; // Bit set: who has touched it
-    bool written, shared;
-    uint64_t last_pc; // Of this execution, if `execution` is its number
-    uint64_t execution;
-    uint32_t last_actor;
+    uint32_t execution; // In which it was touched last (its number's low bits); of that execution:
+    uint32_t actors;    // Bit set: who has touched it
+    uint32_t last_pc;   // Low bits: the core's image is smaller
+    uint8_t last_actor;
+    bool written;
+    bool shared; // Of any execution
 };
 
 // Neighbours, as loops touch them one after the other.

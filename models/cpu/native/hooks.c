@@ -19,7 +19,8 @@ void __sanitizer_cov_trace_pc(void)
     if (!c)
         return;
     c->now_ticks += price_ticks(c->prices, (uint64_t)(uintptr_t)__builtin_return_address(0));
-    if (__builtin_expect(c->now_ticks >= c->limit_ticks, 0))
+    if (__builtin_expect(c->now_ticks >= c->limit_ticks, 0) &&
+        !(c->machine->blocks_unseen && c->now_ticks < c->due_ticks))
         native_slow_path(c, NATIVE_ACCESS(NULL, 0, PLACE_BLOCK, 0));
 }
 

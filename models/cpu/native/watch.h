@@ -82,6 +82,7 @@ enum native_watch_rank {
 
 struct native_watch {
     enum native_watch_rank rank;
+    bool blocks; // Wants to be asked at basic blocks too.
     // `pcpu_current` is about to do it. After the call another processor may have run in between, and the
     // thread is on the processor on which it was.
     void (*point)(struct native_watch *w, const struct native_access *a);
