@@ -48,6 +48,7 @@ struct pilot_group {
 // Kept over executions: memory that a restart does not put back.
 struct pilot_memory {
     struct pilot_group groups[PILOT_GROUPS_MAX];
+    struct pilot_group *last; // That was looked at; NULL: none
     uint32_t group_count, shared_count;
     uint64_t pairs[PILOT_PAIRS_MAX]; // Hashes of (place of code, place of code) that met; 0: free
     uint32_t pair_count;

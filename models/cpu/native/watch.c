@@ -34,10 +34,3 @@ void native_watch_remove(struct machine *machine, struct native_watch *w)
     look_who_is_there(machine);
 }
 
-void native_watch_point(const struct native_access *a)
-{
-    for (struct native_watch *w = pcpu_current->machine->watch, *next; w; w = next) {
-        next = w->next;
-        w->point(w, a);
-    }
-}
