@@ -487,9 +487,9 @@ static void look_at_event(struct consumer *c, const uint64_t *record, uint32_t k
     size_t count = 2;
 
     memcpy(&where, record + 2, sizeof where);
-    const uint64_t fixed[INTEREST_A0] = {[INTEREST_SEQ] = c->events,       [INTEREST_CYCLE] = record[1],
-                                         [INTEREST_PCPU] = where.pcpu,     [INTEREST_VM] = where.vm,
-                                         [INTEREST_VCPU] = where.vcpu,     [INTEREST_LEVEL] = where.level};
+    const uint64_t fixed[INTEREST_A0] = {
+        [INTEREST_SEQ] = c->events, [INTEREST_CYCLE] = record[1], [INTEREST_PCPU] = where.pcpu,
+        [INTEREST_VM] = where.vm,   [INTEREST_VCPU] = where.vcpu, [INTEREST_LEVEL] = where.level};
 
     for (unsigned i = INTEREST_SEQ; i <= INTEREST_LEVEL; i++)
         if (columns >> i & 1)

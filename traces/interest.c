@@ -13,21 +13,40 @@ static const struct {
     const char *table;
     uint32_t category;
 } interest_tables[] = {
-    {"exits_data", TRACE_EXITS},         {"exits_more", TRACE_EXITS},
-    {"exit_sites", TRACE_EXITS},         {"event_tags", TRACE_EVENTS},
-    {"events_data", TRACE_EVENTS},       {"event_shapes", TRACE_EVENTS},
-    {"event_groups_data", TRACE_EVENTS}, {"spans_data", TRACE_SPANS},
-    {"span_tags", TRACE_SPANS},          {"calls", TRACE_CALLS},
-    {"call_chunks", TRACE_CALLS},        {"functions", TRACE_CALLS},
-    {"irqs_data", TRACE_IRQS},           {"walks_data", TRACE_WALKS},
-    {"walk_steps_data", TRACE_WALKS},    {"locks_data", TRACE_LOCKS},
-    {"violations_data", 0},              {"counters", TRACE_COUNTERS},
-    {"dirty_pages_data", TRACE_DIRTY},   {"events", 0},
-    {"runs", 0},                         {"swept", 0},
-    {"exit_reasons", 0},                 {"event_kinds", 0},
+    {"exits_data", TRACE_EXITS},
+    {"exits_more", TRACE_EXITS},
+    {"exit_sites", TRACE_EXITS},
+    {"event_tags", TRACE_EVENTS},
+    {"events_data", TRACE_EVENTS},
+    {"event_shapes", TRACE_EVENTS},
+    {"event_groups_data", TRACE_EVENTS},
+    {"spans_data", TRACE_SPANS},
+    {"span_tags", TRACE_SPANS},
+    {"calls", TRACE_CALLS},
+    {"call_chunks", TRACE_CALLS},
+    {"functions", TRACE_CALLS},
+    {"irqs_data", TRACE_IRQS},
+    {"walks_data", TRACE_WALKS},
+    {"walk_steps_data", TRACE_WALKS},
+    {"locks_data", TRACE_LOCKS},
+    {"violations_data", 0},
+    {"counters", TRACE_COUNTERS},
+    {"dirty_pages_data", TRACE_DIRTY},
+    {"events", 0},
+    {"runs", 0},
+    {"swept", 0},
+    {"exit_reasons", 0},
+    {"event_kinds", 0},
 };
-// The same numbers for other things in every run.
+// The same numbers mean other things in every run. Views read them to translate; of a query that does so
+// itself everything counts.
 static const char *const interest_numbering[] = {"texts", "places"};
+enum { INTEREST_NUMBERING = sizeof interest_numbering / sizeof *interest_numbering };
+
+struct interest_reads {
+    struct trace_interest *interest;
+    bool through_view[INTEREST_NUMBERING];
+};
 
 struct trace_interest *trace_interest_create(void)
 {
@@ -87,7 +106,8 @@ static int interest_disconnect(sqlite3_vtab *table)
     return SQLITE_OK;
 }
 
-// The kind that all rows must have; NULL: any.
+// The kind that all rows must have; NULL: any. It is told to be used: terms of the ON of an outer join are
+// offered too, and only then does SQLite ask once more without them.
 static const char *interest_kind(sqlite3_index_info *info)
 {
     for (int i = 0; i < info->nConstraint; i++) {
@@ -96,8 +116,11 @@ static const char *interest_kind(sqlite3_index_info *info)
         if (info->aConstraint[i].iColumn == INTEREST_KIND &&
             info->aConstraint[i].op == SQLITE_INDEX_CONSTRAINT_EQ && info->aConstraint[i].usable &&
             strcmp(sqlite3_vtab_collation(info, i), "BINARY") == 0 &&
-            sqlite3_vtab_rhs_value(info, i, &value) == SQLITE_OK && sqlite3_value_type(value) == SQLITE_TEXT)
+            sqlite3_vtab_rhs_value(info, i, &value) == SQLITE_OK &&
+            sqlite3_value_type(value) == SQLITE_TEXT) {
+            info->aConstraintUsage[i].argvIndex = 1;
             return (const char *)sqlite3_value_text(value);
+        }
     }
     return NULL;
 }
@@ -182,26 +205,34 @@ static const sqlite3_module interest_module = {
 
 // --- The others. ---
 
-// `view`: through which the table is read; NULL: the query names it itself.
+// `view`: through which the table is read; NULL: the query names it itself, or it names no column and a view
+// that was told of before became part of the query.
 static int interest_read(void *context, int action, const char *table, const char *column, const char *schema,
                          const char *view)
 {
-    struct trace_interest *interest = context;
+    struct interest_reads *reads = context;
+    struct trace_interest *interest = reads->interest;
 
-    (void)column, (void)schema;
+    (void)schema;
     if (action != SQLITE_READ)
         return SQLITE_OK;
     for (size_t i = 0; i < sizeof interest_tables / sizeof *interest_tables; i++)
         if (strcmp(interest_tables[i].table, table) == 0)
             interest_whole(interest, interest_tables[i].category);
-    for (size_t i = 0; i < sizeof interest_numbering / sizeof *interest_numbering; i++)
-        if (!view && strcmp(interest_numbering[i], table) == 0)
+    for (size_t i = 0; i < INTEREST_NUMBERING; i++) {
+        if (strcmp(interest_numbering[i], table) != 0)
+            continue;
+        if (view)
+            reads->through_view[i] = true;
+        else if (*column || !reads->through_view[i])
             interest_whole(interest, TRACE_ALL);
+    }
     return SQLITE_OK;
 }
 
 void trace_interest_add(struct trace_interest *interest, const char *sql)
 {
+    struct interest_reads reads = {.interest = interest};
     sqlite3_stmt *statement = NULL;
     sqlite3 *db = NULL;
     int64_t scope = 0;
@@ -212,7 +243,7 @@ void trace_interest_add(struct trace_interest *interest, const char *sql)
                              NULL) == SQLITE_OK &&
                 calls_table_register(db, &scope) == SQLITE_OK;
 
-    sqlite3_set_authorizer(db, interest_read, interest);
+    sqlite3_set_authorizer(db, interest_read, &reads);
     if (!good || sqlite3_prepare_v2(db, sql, -1, &statement, NULL) != SQLITE_OK)
         interest_whole(interest, TRACE_ALL);
     sqlite3_finalize(statement);

@@ -4,8 +4,8 @@
 
 /*
  * Blocks of records on their way from the producer to the consumer. With a writer thread, full blocks queue
- * for it and the producer waits only when all are full; without one, a full block is consumed on the spot, unless
- * it is to be held: then it stays until ring_drain(), or until there are too many.
+ * for it and the producer waits only when all are full; without one, a full block is consumed on the spot,
+ * unless it is to be held: then it stays until ring_drain(), or until there are too many.
  */
 
 #include "traces/trace.h"

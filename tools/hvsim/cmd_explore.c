@@ -10,6 +10,7 @@
 #include "tools/hvsim/knob_option.h"
 #include "tools/hvsim/report.h"
 #include "tools/hvsim/watch.h"
+#include "traces/interest.h"
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -163,14 +164,14 @@ static void on_end(void *ctx, enum machine_end end)
     struct search *s = ctx;
 
     if (explore_in_execution(s->explore))
-        explore_judged(s->explore, oracle_judge(s->oracle, s->machine, s->trace, s->run->run_id, end));
+        explore_judged(s->explore, oracle_judge(s->oracle, s->machine, s->trace, end));
 }
 
 static void before_photograph(void *ctx)
 {
     struct search *s = ctx;
 
-    oracle_photographed(s->oracle, s->trace);
+    trace_hold(s->trace); // Rows from here on are the executions'.
 }
 
 // --- Telling. ---
@@ -357,13 +358,13 @@ static int search(const struct arguments *a, const struct scenario *s, const str
     struct trace_error error;
     struct user_error e = {""};
     struct oracle *oracle = oracle_create(s, variant);
-    struct trace_options to = {
-        .db_path = "", .store = oracle_stored(oracle), .writer = TRACE_WRITER_INLINE};
+    struct trace_options to = {.db_path = "", .store = oracle_stored(oracle), .writer = TRACE_WRITER_INLINE};
     struct trace *trace = trace_open(&to, &error);
 
     if (!trace)
         return complain("%s; %s", error.message, error.hint);
-    struct search search = {.a = a, .scenario = s, .variant = variant, .machine = m, .trace = trace, .oracle = oracle};
+    struct search search = {
+        .a = a, .scenario = s, .variant = variant, .machine = m, .trace = trace, .oracle = oracle};
     struct machine_run run = {.variant = variant,
                               .knobs = a->knobs.knobs,
                               .knob_count = a->knobs.count,

@@ -24,7 +24,6 @@ struct oracle {
     const struct scenario_variant *variant;
     struct trace_interest *interest;
     bool at_end; // What is recorded at the end (counters, exits that were never left) counts.
-    struct oracle_counts counts;
     struct verdict verdicts[VERDICTS];
     uint32_t verdict_count, reason_count;
     char reasons[REASONS][EXPLORE_REASON_BYTES];
@@ -53,12 +52,6 @@ void oracle_destroy(struct oracle *o)
 uint32_t oracle_stored(const struct oracle *o)
 {
     return trace_interest_stored(o->interest);
-}
-
-void oracle_photographed(struct oracle *o, struct trace *trace)
-{
-    (void)o;
-    trace_hold(trace);
 }
 
 // --- Asking the database. ---
@@ -90,21 +83,21 @@ static void ask(const struct oracle *o, struct trace_reader *r, char *reason)
     }
 }
 
-static void judge(const struct oracle *o, struct trace *trace, int64_t run_id, enum machine_end end, char *reason)
+static void judge(const struct oracle *o, struct trace *trace, enum machine_end end, char *reason)
 {
     struct trace_error error;
     struct trace_reader *r = NULL;
 
     *reason = 0;
-    if (trace_flush(trace, &error) != TRACE_OK || !(r = trace_reader_of(trace, &error)) ||
-        trace_reader_scope(r, run_id, &error) != TRACE_OK)
+    // No scope: the private database has this one run.
+    if (trace_flush(trace, &error) != TRACE_OK || !(r = trace_reader_of(trace, &error)))
         snprintf(reason, EXPLORE_REASON_BYTES, "trace: %s", error.message);
     else
         ask(o, r, reason);
     if (!*reason && end == MACHINE_IDLE)
         snprintf(reason, EXPLORE_REASON_BYTES,
                  "nothing can ever happen again although guests are not done: a lost wake-up or deadlock");
-    trace_reader_close(r);
+    // The reader is not closed: the restart forgets it, at no cost.
 }
 
 // --- Executions that look the same. ---
@@ -138,13 +131,11 @@ static void keep(struct oracle *o, struct verdict *v, const struct trace_digest 
     *v = (struct verdict){*seen, *reason ? i + 1 : 0};
 }
 
-const char *oracle_judge(struct oracle *o, struct sim_machine *m, struct trace *trace, int64_t run_id,
-                         enum machine_end end)
+const char *oracle_judge(struct oracle *o, struct sim_machine *m, struct trace *trace, enum machine_end end)
 {
     struct trace_digest seen;
     struct verdict *v = NULL;
 
-    o->counts.asked++;
     if (o->at_end)
         trace_port_end((struct machine *)(uintptr_t)machine_hardware(m));
     if (trace_held_hash(trace, o->interest, &seen)) {
@@ -153,14 +144,8 @@ const char *oracle_judge(struct oracle *o, struct sim_machine *m, struct trace *
         if (v->seen.lo || v->seen.hi)
             return reason_of(o, v);
     }
-    o->counts.answered++;
-    judge(o, trace, run_id, end, o->reason);
+    judge(o, trace, end, o->reason);
     if (v)
         keep(o, v, &seen, o->reason);
     return *o->reason ? o->reason : NULL;
-}
-
-struct oracle_counts oracle_counts(const struct oracle *o)
-{
-    return o->counts;
 }

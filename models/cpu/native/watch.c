@@ -33,4 +33,3 @@ void native_watch_remove(struct machine *machine, struct native_watch *w)
         mem_near_forget(machine->cpus[i]->mem); // native_store_far() says why.
     look_who_is_there(machine);
 }
-
