@@ -8,6 +8,7 @@
 
 #include "traces/call_recorder.h"
 #include "traces/digest.h"
+#include "traces/interest.h"
 #include "traces/store.h"
 #include "traces/summary.h"
 
@@ -27,6 +28,9 @@ struct consumer {
 // `input`: text that belongs into the digest, or NULL.
 void consumer_run_begin(struct consumer *consumer, const char *input);
 void consumer_block(struct consumer *consumer, const unsigned char *block, size_t size);
+// Digests what the queries see, and stores nothing. False: there is a violation.
+bool consumer_look(struct consumer *consumer, const struct trace_interest *interest,
+                   const unsigned char *block, size_t size);
 // Gives the digest; what was gathered over the run goes to the store. tick: the run's end.
 struct trace_digest consumer_run_end(struct consumer *consumer, uint64_t tick);
 

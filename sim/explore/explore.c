@@ -44,6 +44,8 @@ static void begin(void *arg)
     struct explore *x = arg;
 
     sim_wait_until(x->o.from_ps);
+    if (x->o.before_photograph)
+        x->o.before_photograph(x->o.ctx);
     int mode = rewind_begin(explore_search_all, x);
 
     if (mode == REWIND_REFUSED)

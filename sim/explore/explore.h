@@ -24,6 +24,8 @@ struct explore_options {
     sim_ps_t from_ps;            // Of the photograph
     const struct places *places; // Of the core's image: names for steps
     bool keep_going; // Search on after a failure, to the end of the budget; the first one is reported.
+    // On the run's side, just before the photograph; may be NULL.
+    void (*before_photograph)(void *ctx);
     // About every tenth of a second of wall time, from the explorer's side; may be NULL. False: stop.
     bool (*progress)(void *ctx, const struct explore *x);
     void *ctx;

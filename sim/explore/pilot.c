@@ -21,29 +21,46 @@ static uint64_t mix(uint64_t hash, uint64_t value)
 
 // --- What is shared. ---
 
-static struct pilot_place *find(struct pilot_memory *m, uint64_t place)
+static struct pilot_group *find_group(struct pilot_memory *m, uint64_t number)
 {
-    // Neighbours stay neighbours: an execution touches few lines of the table.
-    for (uint64_t i = place ^ (place >> 16) * 0x9e37;; i++) {
-        uint64_t at = i % PILOT_PLACES_MAX;
+    for (uint64_t i = number * 0x9e3779b97f4a7c15ull >> 40;; i++) {
+        struct pilot_group *g = &m->groups[i % PILOT_GROUPS_MAX];
 
-        if (m->places[at].place == place)
-            return &m->places[at];
-        if (m->places[at].place)
+        if (g->number == number)
+            return g;
+        if (g->number)
             continue;
-        if (m->place_count == PILOT_PLACES_MAX / 2)
+        if (m->group_count == PILOT_GROUPS_MAX / 4 * 3)
             return NULL; // Full: what is not known yet counts as shared.
-        m->places[at].place = place;
-        m->place_count++;
-        return &m->places[at];
+        g->number = number;
+        m->group_count++;
+        return g;
     }
 }
 
-static bool is_shared(struct pilot *p, const struct native_access *a)
+static inline struct pilot_place *find(struct pilot_memory *m, uint64_t place)
 {
-    const struct pilot_place *e = a->p ? find(p->memory, place_of(a)) : NULL;
+    uint64_t number = place / PILOT_GROUP_WORDS;
 
-    return a->p && (!e || e->shared);
+    if (!m->last || m->last->number != number) {
+        struct pilot_group *g = find_group(m, number);
+
+        if (!g)
+            return NULL;
+        m->last = g;
+    }
+    return &m->last->words[place % PILOT_GROUP_WORDS];
+}
+
+// NULL: it is nowhere, or what is known of it is not.
+static struct pilot_place *place_at(struct pilot *p, const struct native_access *a)
+{
+    return a->p ? find(p->memory, place_of(a)) : NULL;
+}
+
+static bool is_shared(const struct pilot_place *e, const struct native_access *a)
+{
+    return e ? e->shared : a->p != NULL;
 }
 
 static void note_pair(struct pilot_memory *m, uint64_t first_pc, uint64_t then_pc)
@@ -65,42 +82,47 @@ static void note_pair(struct pilot_memory *m, uint64_t first_pc, uint64_t then_p
     }
 }
 
-// The access happens now.
-static void note_place(struct pilot *p, uint32_t actor, const struct native_access *a)
+// The access happens now. Memory that one actor uses in this execution and another one in the next, as
+// whoever allocates it first, is shared in neither.
+static void note_place(struct pilot_memory *m, struct pilot_place *e, uint32_t actor,
+                       const struct native_access *a)
 {
-    struct pilot_memory *m = p->memory;
-    struct pilot_place *e = find(m, place_of(a));
-    bool writes = a->access & PLACE_WRITE;
+    bool first = e->execution != (uint32_t)m->execution;
 
-    if (!e)
-        return;
+    if (first) {
+        e->execution = (uint32_t)m->execution;
+        e->actors = 0;
+        e->written = false;
+    }
     e->actors |= 1u << actor;
-    e->written |= writes;
+    e->written |= (a->access & PLACE_WRITE) != 0;
     if (!e->shared && e->written && (e->actors & (e->actors - 1))) {
         e->shared = true;
         m->shared_count++;
     }
     if (e->shared) {
-        m->order = mix(m->order, e->place * EXPLORE_ACTORS_MAX + actor);
-        if (e->execution == m->execution && e->last_actor != actor)
-            note_pair(m, e->last_pc, a->pc);
+        m->order = mix(m->order, place_of(a) * EXPLORE_ACTORS_MAX + actor);
+        if (!first && e->last_actor != actor)
+            note_pair(m, e->last_pc, (uint32_t)a->pc);
     }
-    e->execution = m->execution;
-    e->last_actor = actor;
-    e->last_pc = a->pc;
+    e->last_actor = (uint8_t)actor;
+    e->last_pc = (uint32_t)a->pc;
 }
 
 // --- Who goes on. ---
 
 static uint32_t decide(struct pilot *p, uint32_t current)
 {
-    struct explore_decision d = {.current = current, .ready = p->standing, .later = p->idle};
+    struct explore_decision d; // Large: `next` is that of those who stand.
 
+    d.current = current;
+    d.ready = p->standing;
+    d.later = p->idle;
     for (uint32_t rest = p->standing; rest; rest &= rest - 1) {
         uint32_t i = (uint32_t)__builtin_ctz(rest);
         const struct native_access *a = &p->next[i];
 
-        d.next[i] = (struct explore_access){.place = is_shared(p, a) ? place_of(a) : 0,
+        d.next[i] = (struct explore_access){.place = is_shared(place_at(p, a), a) ? place_of(a) : 0,
                                             .writes = a->access & PLACE_WRITE};
     }
     uint32_t actor = strategy_decide(p->strategy, &d);
@@ -136,8 +158,8 @@ static void stand_for_later(struct pilot *p, struct pcpu *c)
     stand(p, c);
 }
 
-static void carry_out(struct pilot *p, struct pcpu *c, const struct native_access *a, bool switched,
-                      bool decided)
+static void carry_out(struct pilot *p, struct pcpu *c, const struct native_access *a, struct pilot_place *e,
+                      bool switched, bool decided)
 {
     struct pilot_memory *m = p->memory;
 
@@ -150,53 +172,66 @@ static void carry_out(struct pilot *p, struct pcpu *c, const struct native_acces
                                                     .access = a->access,
                                                     .switched = switched,
                                                     .decided = decided};
-    if (a->p)
-        note_place(p, c->index, a);
+    if (e)
+        note_place(m, e, c->index, a);
 }
 
-static void point(struct native_watch *w, const struct native_access *a)
+// It has not the turn, or others may go on instead. What it did when it comes back: whether somebody else
+// had the turn, whether there was a choice.
+static void take_turn(struct pilot *p, struct pcpu *c, const struct native_access *a, bool shared,
+                      bool *switched, bool *decided)
 {
-    struct pilot *p = (struct pilot *)w;
-    struct pcpu *c = pcpu_current;
     uint32_t self = c->index;
-    bool decided = false, switched;
 
-    if (a->access == PLACE_BLOCK)
-        return;
-    if (p->jitter) {
-        uint32_t late = strategy_delay_cycles(p->strategy);
-
-        if (late && is_shared(p, a)) {
-            pcpu_charge_cycles(c, late);
-            pcpu_slow_path(c, false);
-        }
-        carry_out(p, c, a, false, false);
-        return;
-    }
-    switched = p->turn != self;
+    *switched = p->turn != self;
+    *decided = false;
     p->standing |= 1u << self;
     p->next[self] = *a;
-    if (switched)
+    if (*switched)
         stand(p, c);
-    if (is_shared(p, a) || ++p->in_a_row > PILOT_PATIENCE) {
+    if (shared || ++p->in_a_row > PILOT_PATIENCE) {
         if (p->in_a_row > PILOT_PATIENCE)
             strategy_yielded(p->strategy, self);
         if ((p->standing & (p->standing - 1)) || p->idle) {
             uint32_t to = decide(p, self);
 
-            decided = true;
+            *decided = true;
             if (to == EXPLORE_LATER) {
                 stand_for_later(p, c);
             } else if (to != self) {
                 hand_over(p, to, c->now_ticks);
                 stand(p, c);
             }
-            switched |= to != self; // Whoever gave it the turn decided that it goes on.
+            *switched |= to != self; // Whoever gave it the turn decided that it goes on.
         }
     }
     p->standing &= ~(1u << self);
     pcpu_slow_path(c, false);
-    carry_out(p, c, a, switched, decided);
+}
+
+static void point(struct native_watch *w, const struct native_access *a)
+{
+    struct pilot *p = (struct pilot *)w;
+    struct pcpu *c = pcpu_current;
+    struct pilot_place *e;
+    bool decided = false, switched = false;
+
+    if (a->access == PLACE_BLOCK)
+        return;
+    e = place_at(p, a);
+    if (p->jitter) {
+        uint32_t late = strategy_delay_cycles(p->strategy);
+
+        if (late && is_shared(e, a)) {
+            pcpu_charge_cycles(c, late);
+            pcpu_slow_path(c, false);
+        }
+    } else if (p->turn == c->index && !is_shared(e, a) && p->in_a_row < PILOT_PATIENCE) {
+        p->in_a_row++; // Most accesses: nothing is due, or the hook's own slow path had come before.
+    } else {
+        take_turn(p, c, a, is_shared(e, a), &switched, &decided);
+    }
+    carry_out(p, c, a, e, switched, decided);
 }
 
 static void idle(struct native_watch *w, struct pcpu *c, bool begins)
@@ -230,7 +265,11 @@ static void guest_stores(struct native_watch *w, struct pcpu *c, const void *at,
 {
     struct native_access a = {.p = at, .size_bytes = size_bytes, .access = PLACE_WRITE};
 
-    note_place((struct pilot *)w, c->index, &a);
+    struct pilot *p = (struct pilot *)w;
+    struct pilot_place *e = place_at(p, &a);
+
+    if (e)
+        note_place(p->memory, e, c->index, &a);
 }
 
 void pilot_begin(struct pilot *p, struct machine *machine)

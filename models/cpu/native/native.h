@@ -68,6 +68,8 @@ int native_image_price(struct native_image *image, uint32_t host, const struct u
 void native_image_close(struct native_image *image);
 // Interns the function names in the run's trace. Before the run.
 void native_image_intern(struct native_image *image, struct trace *trace);
+// Calls are not recorded in this run: nobody will read them, nor the digest. After native_image_intern().
+void native_calls_unseen(void);
 
 struct native_state *native_state_create(struct pcpu *c);
 void native_state_destroy(struct native_state *n);
