@@ -15,8 +15,8 @@
 struct consumer {
     struct digest digest;
     struct texts *texts;
-    struct store *store; // NULL: digest only
-    uint32_t mask;       // categories to store, 0 without a store
+    struct store *store;                   // NULL: digest only
+    uint32_t mask;                         // categories to store, 0 without a store
     const struct trace_interest *interest; // NULL: every record is taken
     uint64_t records;
     uint64_t *kind_hashes; // of the tracepoints by number: what the digest sees

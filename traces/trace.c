@@ -72,9 +72,8 @@ void trace_hold(struct trace *t, const struct trace_interest *interest)
 
 bool trace_held_hash(const struct trace *t, struct trace_digest *hash)
 {
-    struct consumer seen = {.texts = t->consumer.texts,
-                            .kind_hashes = t->consumer.kind_hashes,
-                            .interest = t->consumer.interest};
+    struct consumer seen = {
+        .texts = t->consumer.texts, .kind_hashes = t->consumer.kind_hashes, .interest = t->consumer.interest};
     const struct ring *ring = &t->ring;
     bool good = ring->holds && !ring->spilled && !t->silent;
 
