@@ -427,23 +427,6 @@ static size_t (*const take[])(struct consumer *, const uint64_t *) = {
     [TRACE_REC_INSTRUCTION] = take_instruction,
 };
 
-void consumer_block(struct consumer *c, const unsigned char *block, size_t size)
-{
-    const uint64_t *record = (const uint64_t *)(const void *)block, *end = record + size / 8;
-
-    while (record < end) {
-        size_t type = (unsigned char)*record;
-
-        assert(type && type < sizeof take / sizeof *take);
-        if (type <= TRACE_REC_CALL_END) {
-            record = take_calls(c, record, end);
-        } else {
-            record += take[type](c, record);
-            c->records++;
-        }
-    }
-}
-
 // Records by type: their words, and the category that they fill.
 static const struct {
     uint32_t words, category;
@@ -478,6 +461,35 @@ static size_t words_of(const uint64_t *record)
     return records[type].words + walk.step_count * sizeof(struct trace_walk_step) / 8;
 }
 
+static bool is_seen(const struct consumer *c, const uint64_t *record)
+{
+    unsigned type = (unsigned char)*record;
+
+    if (type == TRACE_REC_EVENT)
+        return c->interest->events[(uint32_t)record[0] >> 8] != 0;
+    return type == TRACE_REC_VIOLATION || (records[type].category & c->interest->whole);
+}
+
+void consumer_block(struct consumer *c, const unsigned char *block, size_t size)
+{
+    const uint64_t *record = (const uint64_t *)(const void *)block, *end = record + size / 8;
+
+    while (record < end) {
+        size_t type = (unsigned char)*record;
+
+        assert(type && type < sizeof take / sizeof *take);
+        if (__builtin_expect(c->interest && !is_seen(c, record), 0)) {
+            c->events += type == TRACE_REC_EVENT;
+            record += words_of(record);
+        } else if (type <= TRACE_REC_CALL_END) {
+            record = take_calls(c, record, end);
+        } else {
+            record += take[type](c, record);
+            c->records++;
+        }
+    }
+}
+
 // The columns of an event that count.
 static void look_at_event(struct consumer *c, const uint64_t *record, uint32_t kind, uint32_t columns)
 {
@@ -500,8 +512,7 @@ static void look_at_event(struct consumer *c, const uint64_t *record, uint32_t k
     digest_words(&c->digest, seen, count);
 }
 
-bool consumer_look(struct consumer *c, const struct trace_interest *interest, const unsigned char *block,
-                   size_t size)
+bool consumer_look(struct consumer *c, const unsigned char *block, size_t size)
 {
     const uint64_t *record = (const uint64_t *)(const void *)block, *end = record + size / 8;
 
@@ -514,9 +525,9 @@ bool consumer_look(struct consumer *c, const struct trace_interest *interest, co
             uint32_t kind = (uint32_t)record[0] >> 8;
 
             c->events++;
-            if (interest->events[kind])
-                look_at_event(c, record, kind, interest->events[kind]);
-        } else if (records[type].category & interest->whole) {
+            if (c->interest->events[kind])
+                look_at_event(c, record, kind, c->interest->events[kind]);
+        } else if (is_seen(c, record)) {
             if (type <= TRACE_REC_CALL_END)
                 take_calls(c, record, record + 2);
             else

@@ -132,10 +132,12 @@ static int interest_best_index(sqlite3_vtab *table, sqlite3_index_info *info)
     const char *kind = interest_kind(info);
     uint32_t columns = (uint32_t)info->colUsed | 1u << INTEREST_KIND;
 
+    bool numbers = columns >> INTEREST_SEQ & 1; // Which all events have together
+
     if (columns >> INTEREST_ARGS & 1)
         columns |= (1u << INTEREST_ARGS) - (1u << INTEREST_A0);
     for (uint32_t i = 0; i < event_kind_count; i++)
-        if (!kind || strcmp(event_kinds[i].name, kind) == 0)
+        if (!kind || numbers || strcmp(event_kinds[i].name, kind) == 0)
             interest->events[i] |= columns;
     if (!kind || strcmp(kind, "kvm_exit") == 0) // These rows are made of exits.
         interest->whole |= TRACE_EXITS;

@@ -26,12 +26,13 @@ void trace_interest_add(struct trace_interest *interest, const char *sql);
 // The categories that must be stored for the queries.
 uint32_t trace_interest_stored(const struct trace_interest *interest);
 
-// From here on records are held back instead of being consumed, until trace_flush(). In a run, without a
-// writer thread.
-void trace_hold(struct trace *t);
+// From here on records are held back instead of being consumed, until trace_flush(). What no query sees is
+// then left out, of rows and digest. In a run, without a writer thread. `interest` is used until the run's
+// end.
+void trace_hold(struct trace *t, const struct trace_interest *interest);
 
 // The hash of what is held and seen by the queries. False: it says nothing, because too much was recorded or
 // there is a violation, whose text matters.
-bool trace_held_hash(struct trace *t, const struct trace_interest *interest, struct trace_digest *hash);
+bool trace_held_hash(const struct trace *t, struct trace_digest *hash);
 
 #endif

@@ -62,22 +62,24 @@ static void trace_drain(struct trace *t)
     }
 }
 
-void trace_hold(struct trace *t)
+void trace_hold(struct trace *t, const struct trace_interest *interest)
 {
     assert(t->in_run);
     trace_drain(t);
+    t->consumer.interest = interest;
     ring_hold(&t->ring);
 }
 
-bool trace_held_hash(struct trace *t, const struct trace_interest *interest, struct trace_digest *hash)
+bool trace_held_hash(const struct trace *t, struct trace_digest *hash)
 {
-    struct consumer seen = {.texts = &t->texts, .kind_hashes = t->consumer.kind_hashes};
+    struct consumer seen = {
+        .texts = t->consumer.texts, .kind_hashes = t->consumer.kind_hashes, .interest = t->consumer.interest};
     const struct ring *ring = &t->ring;
     bool good = ring->holds && !ring->spilled && !t->silent;
 
     for (int i = 0; good && i < ring->current; i++)
-        good = consumer_look(&seen, interest, ring->blocks[i], ring->held[i]);
-    good = good && consumer_look(&seen, interest, ring_block(ring), (size_t)(t->head.pos - ring_block(ring)));
+        good = consumer_look(&seen, ring->blocks[i], ring->held[i]);
+    good = good && consumer_look(&seen, ring_block(ring), (size_t)(t->head.pos - ring_block(ring)));
     *hash = digest_value(&seen.digest);
     summary_free(&seen.summary);
     return good;

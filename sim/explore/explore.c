@@ -1,11 +1,15 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "sim/explore/explore_internal.h"
 
+#include "models/cpu/native/native.h"
 #include "models/cpu/pcpu.h"
 #include <assert.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+
+// Threads that an execution can create without mapping a stack, which costs some 100 us.
+#define EXPLORE_THREADS_AHEAD 16u
 
 // --- An execution. ---
 
@@ -44,6 +48,7 @@ static void begin(void *arg)
     struct explore *x = arg;
 
     sim_wait_until(x->o.from_ps);
+    native_reserve(EXPLORE_THREADS_AHEAD);
     if (x->o.before_photograph)
         x->o.before_photograph(x->o.ctx);
     int mode = rewind_begin(explore_search_all, x);

@@ -10,7 +10,6 @@
 #include "tools/hvsim/knob_option.h"
 #include "tools/hvsim/report.h"
 #include "tools/hvsim/watch.h"
-#include "traces/interest.h"
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -171,7 +170,7 @@ static void before_photograph(void *ctx)
 {
     struct search *s = ctx;
 
-    trace_hold(s->trace); // Rows from here on are the executions'.
+    oracle_before_photograph(s->oracle, s->trace);
 }
 
 // --- Telling. ---

@@ -54,6 +54,11 @@ uint32_t oracle_stored(const struct oracle *o)
     return trace_interest_stored(o->interest);
 }
 
+void oracle_before_photograph(struct oracle *o, struct trace *trace)
+{
+    trace_hold(trace, o->interest);
+}
+
 // --- Asking the database. ---
 
 static bool first_violation(void *ctx, const struct trace_row *row)
@@ -138,7 +143,7 @@ const char *oracle_judge(struct oracle *o, struct sim_machine *m, struct trace *
 
     if (o->at_end)
         trace_port_end((struct machine *)(uintptr_t)machine_hardware(m));
-    if (trace_held_hash(trace, o->interest, &seen)) {
+    if (trace_held_hash(trace, &seen)) {
         seen.lo ^= (end + 1ull) * 0x9e3779b97f4a7c15ull;
         v = find(o, &seen);
         if (v->seen.lo || v->seen.hi)

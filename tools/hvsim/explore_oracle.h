@@ -15,6 +15,8 @@ struct oracle *oracle_create(const struct scenario *s, const struct scenario_var
 void oracle_destroy(struct oracle *o); // Before rewind_free()
 // The categories that the trace must store.
 uint32_t oracle_stored(const struct oracle *o);
+// In the run: what is recorded from here on is the executions'.
+void oracle_before_photograph(struct oracle *o, struct trace *trace);
 // At an execution's end. The trace's database is private and has this run alone. NULL: it is fine; else why
 // not, valid until the next call.
 const char *oracle_judge(struct oracle *o, struct sim_machine *m, struct trace *trace, enum machine_end end);

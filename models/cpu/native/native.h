@@ -86,6 +86,8 @@ _Noreturn void native_unwind(struct pcpu *c);
 // After a run: unwinds every context, until all processes are back in the pool. From main; machine->stopping
 // set.
 void native_stop(struct machine *machine);
+// The next `count` threads that the core creates make no system call.
+void native_reserve(unsigned count);
 // Forgets contexts; after native_stop().
 void native_reset(void);
 
