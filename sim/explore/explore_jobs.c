@@ -99,6 +99,7 @@ void explore_search_jobs(struct explore *x, uint32_t part, uint32_t parts)
         snprintf(s->lost, sizeof s->lost, "no pipe: %s", strerror(errno));
         return;
     }
+    strategy_split(s->strategy, part, parts); // It speaks of all of them in the end.
     while (count < x->o.jobs) {
         pid_t job = fork();
 
