@@ -1,13 +1,17 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "sim/explore/explore_internal.h"
 
+#include "models/cpu/native/native.h"
 #include "models/cpu/pcpu.h"
-#include <assert.h>
 #include "sim/kernel.h"
+#include <assert.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+
+// Threads that an execution can create without mapping a stack, which costs some 100 us.
+#define EXPLORE_THREADS_AHEAD 16u
 
 // --- An execution. ---
 
@@ -46,6 +50,9 @@ static void begin(void *arg)
     struct explore *x = arg;
 
     sim_wait_until(x->o.from_ps);
+    native_reserve(EXPLORE_THREADS_AHEAD);
+    if (x->o.before_photograph)
+        x->o.before_photograph(x->o.ctx);
     int mode = rewind_begin(explore_search_all, x);
 
     if (mode == REWIND_REFUSED)
@@ -95,12 +102,21 @@ static void price_all(const struct machine *machine)
     }
 }
 
-void *explore_shared_memory(size_t bytes)
+static void *map_shared(size_t bytes)
 {
     void *p = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
 
     SIM_CHECK(p != MAP_FAILED, "explore: %zu bytes of shared memory cannot be mapped", bytes);
     return p;
+}
+
+struct explore_signs *explore_signs_create(void)
+{
+    struct explore_signs *signs = map_shared(sizeof *signs);
+
+    atomic_init(&signs->found, EXPLORE_NONE);
+    atomic_init(&signs->stop, false);
+    return signs;
 }
 
 struct explore *explore_create(const struct explore_options *options, struct machine *machine)
@@ -111,7 +127,7 @@ struct explore *explore_create(const struct explore_options *options, struct mac
     price_all(machine);
     x->o = *options;
     x->machine = machine;
-    x->board = explore_shared_memory(sizeof *x->board);
+    x->board = map_shared(sizeof *x->board);
     x->slot = &x->board->slots[0];
     x->shared = rewind_alloc(sizeof *x->shared);
     x->shared->result.found = EXPLORE_NONE;

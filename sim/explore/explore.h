@@ -59,6 +59,8 @@ struct explore_options {
     const struct places *places;      // Of the core's image: names for steps
     bool keep_going; // Search on after a failure, to the end of the budget; the first one is reported.
     struct explore_signs *signs;
+    // On the run's side, just before the photograph; may be NULL.
+    void (*before_photograph)(void *ctx);
     // Now and then while it searches, from the explorer's side.
     void (*progress)(void *ctx, const struct explore *x);
     // At the end, from the explorer's side: puts what others found to `result`. May be NULL. `lost`: it is
@@ -67,8 +69,8 @@ struct explore_options {
     void *ctx;
 };
 
-// Memory mapped shared, zeroed: it is in no photograph, and processes forked later have it in common. Never NULL.
-void *explore_shared_memory(size_t bytes);
+// For options: nothing found yet, no reason to stop. Never NULL.
+struct explore_signs *explore_signs_create(void);
 
 struct explore *explore_create(const struct explore_options *options, struct machine *machine);
 void explore_destroy(struct explore *x);

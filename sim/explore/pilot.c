@@ -21,15 +21,13 @@ static uint64_t mix(uint64_t hash, uint64_t value)
 
 // --- What is shared. ---
 
-static struct pilot_place *find(struct pilot_memory *m, uint64_t place)
+static struct pilot_group *find_group(struct pilot_memory *m, uint64_t number)
 {
-    uint64_t number = place / PILOT_GROUP_WORDS;
-
     for (uint64_t i = number * 0x9e3779b97f4a7c15ull >> 40;; i++) {
         struct pilot_group *g = &m->groups[i % PILOT_GROUPS_MAX];
 
         if (g->number == number)
-            return &g->words[place % PILOT_GROUP_WORDS];
+            return g;
         if (g->number)
             continue;
         if (m->group_count == PILOT_GROUPS_MAX / 4 * 3)
@@ -37,8 +35,22 @@ static struct pilot_place *find(struct pilot_memory *m, uint64_t place)
         g->number = number;
         m->group_count++;
         m->new_groups[m->new_group_count++] = g;
-        return &g->words[place % PILOT_GROUP_WORDS];
+        return g;
     }
+}
+
+static inline struct pilot_place *find(struct pilot_memory *m, uint64_t place)
+{
+    uint64_t number = place / PILOT_GROUP_WORDS;
+
+    if (!m->last || m->last->number != number) {
+        struct pilot_group *g = find_group(m, number);
+
+        if (!g)
+            return NULL;
+        m->last = g;
+    }
+    return &m->last->words[place % PILOT_GROUP_WORDS];
 }
 
 // NULL: it is nowhere, or what is known of it is not.
@@ -113,6 +125,7 @@ bool pilot_learn(struct pilot_memory *m, bool keep)
         m->group_count--;
     }
     m->new_shared_count = m->new_group_count = 0;
+    m->last = NULL;
     return learned;
 }
 

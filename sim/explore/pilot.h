@@ -48,6 +48,7 @@ struct pilot_group {
 // Kept over executions: memory that a restart does not put back.
 struct pilot_memory {
     struct pilot_group groups[PILOT_GROUPS_MAX];
+    struct pilot_group *last; // That was looked at; NULL: none
     uint32_t group_count, shared_count;
     // What this execution has taught.
     struct pilot_place *new_shared[PILOT_GROUPS_MAX * PILOT_GROUP_WORDS];

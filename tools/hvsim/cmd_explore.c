@@ -1,12 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 // hvsim explore: searches interleavings of a scenario's variant, shrinks the first failing one to a schedule.
 #include "models/cpu/uarch/uarch.h"
-#include "models/cpu/x86/trace_port.h"
 #include "sim/explore/explore.h"
 #include "sim/machine/guests.h"
 #include "sim/rewind/rewind.h"
 #include "sim/scenario/quantity.h"
 #include "tools/hvsim/command.h"
+#include "tools/hvsim/explore_oracle.h"
 #include "tools/hvsim/explore_ranks.h"
 #include "tools/hvsim/knob_option.h"
 #include "tools/hvsim/report.h"
@@ -204,7 +204,7 @@ static int share_out(struct arguments *a, struct explore_ranks **ranks)
     return a->mpi && !*ranks ? STATUS_USAGE : 0;
 }
 
-// --- The oracle: what `hvsim run` would say of the execution. ---
+// --- An execution. ---
 
 struct search {
     const struct arguments *a;
@@ -216,79 +216,23 @@ struct search {
     struct explore *explore;
     struct explore_signs *signs;
     struct explore_ranks *ranks; // NULL without --mpi
+    struct oracle *oracle;
     struct timespec begun, shown;
 };
-
-static bool first_violation(void *ctx, const struct trace_row *row)
-{
-    snprintf(ctx, EXPLORE_REASON_BYTES, "violation: %s (%s)", row->values[0].text ? row->values[0].text : "",
-             row->values[1].text ? row->values[1].text : "");
-    return false;
-}
-
-// True with the reason if the run failed.
-static bool failed(struct search *s, enum machine_end end, char *reason)
-{
-    struct trace_error error;
-    struct user_error e;
-
-    *reason = 0;
-    trace_port_end((struct machine *)(uintptr_t)machine_hardware(s->machine));
-    if (trace_flush(s->trace, &error) != TRACE_OK)
-        return snprintf(reason, EXPLORE_REASON_BYTES, "trace: %s", error.message) > 0;
-    struct trace_reader *r = trace_reader_of(s->trace, &error);
-
-    if (!r || trace_reader_scope(r, s->run->run_id, &error) != TRACE_OK)
-        return snprintf(reason, EXPLORE_REASON_BYTES, "trace: %s", error.message) > 0;
-    trace_query(r, "SELECT kind, detail FROM violations ORDER BY cycle LIMIT 1", first_violation, reason,
-                &error);
-    for (uint32_t i = 0; !*reason && i < s->scenario->expect_count; i++) {
-        const struct scenario_expect *x = &s->scenario->expects[i];
-        struct judged j;
-
-        if (!report_applies(s->scenario, x, s->variant))
-            continue;
-        if (report_judge(r, s->scenario, x, &j, &e))
-            snprintf(reason, EXPLORE_REASON_BYTES, "%.390s", e.text);
-        else if (!j.pass)
-            snprintf(reason, EXPLORE_REASON_BYTES, "expected: %.200s", x->about);
-    }
-    if (!*reason && end == MACHINE_IDLE)
-        snprintf(reason, EXPLORE_REASON_BYTES,
-                 "nothing can ever happen again although guests are not done: a lost "
-                 "wake-up or deadlock");
-    trace_reader_close(r);
-    return *reason != 0;
-}
 
 static void on_end(void *ctx, enum machine_end end)
 {
     struct search *s = ctx;
-    char reason[EXPLORE_REASON_BYTES];
 
     if (explore_in_execution(s->explore))
-        explore_judged(s->explore, failed(s, end, reason) ? reason : NULL);
+        explore_judged(s->explore, oracle_judge(s->oracle, s->machine, s->trace, end));
 }
 
-// Tables that the scenario's queries read are stored; the others would only cost time.
-static uint32_t tables_read(const struct scenario *s)
+static void before_photograph(void *ctx)
 {
-    static const struct {
-        const char *name;
-        uint32_t category;
-    } tables[] = {
-        {"exits", TRACE_EXITS},       {"events", TRACE_EVENTS},     {"calls", TRACE_CALLS},
-        {"spans", TRACE_SPANS},       {"irqs", TRACE_IRQS},         {"walk", TRACE_WALKS},
-        {"locks", TRACE_LOCKS},       {"counters", TRACE_COUNTERS}, {"dirty", TRACE_DIRTY},
-        {"migrations", TRACE_EVENTS},
-    };
-    uint32_t store = TRACE_VIOLATIONS;
+    struct search *s = ctx;
 
-    for (uint32_t i = 0; i < s->expect_count; i++)
-        for (size_t t = 0; t < sizeof tables / sizeof *tables; t++)
-            if (s->expects[i].sql && strstr(s->expects[i].sql, tables[t].name))
-                store |= tables[t].category;
-    return store;
+    oracle_before_photograph(s->oracle, s->trace);
 }
 
 // --- Telling. ---
@@ -462,6 +406,7 @@ static int explore_with(struct search *s, struct user_error *e)
         .places = places,
         .keep_going = a->keep_going,
         .signs = s->signs,
+        .before_photograph = before_photograph,
         .progress = progress,
         .agree = a->mpi ? agree : NULL,
         .ctx = s};
@@ -521,12 +466,14 @@ static int search(const struct arguments *a, const struct scenario *s, const str
     char path[300];
     struct trace_error error;
     struct user_error e = {""};
-    struct trace_options to = {.db_path = "", .store = tables_read(s), .writer = TRACE_WRITER_INLINE};
+    struct oracle *oracle = oracle_create(s, variant);
+    struct trace_options to = {.db_path = "", .store = oracle_stored(oracle), .writer = TRACE_WRITER_INLINE};
     struct trace *trace = trace_open(&to, &error);
 
     if (!trace)
         return complain("%s; %s", error.message, error.hint);
-    struct search search = {.a = a, .scenario = s, .variant = variant, .machine = m, .trace = trace};
+    struct search search = {
+        .a = a, .scenario = s, .variant = variant, .machine = m, .trace = trace, .oracle = oracle};
     struct machine_run run = {.variant = variant,
                               .knobs = a->knobs.knobs,
                               .knob_count = a->knobs.count,
@@ -538,8 +485,7 @@ static int search(const struct arguments *a, const struct scenario *s, const str
 
     search.run = &run;
     search.ranks = ranks;
-    search.signs = ranks ? explore_ranks_signs(ranks) : explore_shared_memory(sizeof *search.signs);
-    atomic_init(&search.signs->found, EXPLORE_NONE);
+    search.signs = ranks ? explore_ranks_signs(ranks) : explore_signs_create();
     heed_signals(search.signs);
     if (a->output)
         snprintf(path, sizeof path, "%s", a->output);
@@ -554,6 +500,7 @@ static int search(const struct arguments *a, const struct scenario *s, const str
         tell(&search, ms, path);
     if (status == STATUS_OK && atomic_load(&search.signs->stop))
         status = complain("interrupted; what is told was made until then");
+    oracle_destroy(oracle);
     explore_destroy(search.explore);
     trace_close(trace, &error);
     return status;

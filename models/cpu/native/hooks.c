@@ -110,7 +110,8 @@ void native_store_far(struct pcpu *c, const struct native_access *a)
     uint64_t hpa = native_hpa(c, p, a->pc);
 
     mem_store_push(c, p, kept_bytes, mem_time_store(c, hpa, a->size_bytes));
-    if (!memory) // It wants to hear of every plain store, so that none is near.
+    // The memory model wants to hear of every plain store: none is near where nobody watches.
+    if (!memory || c->machine->watch)
         mem_near_learn(c->mem, c->mem->near_store, p, hpa);
     native_watch_stored(c);
 }

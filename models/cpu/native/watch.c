@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "models/cpu/native/watch.h"
+#include "models/mem/core.h"
 
 static void look_who_is_there(struct machine *machine)
 {
@@ -28,13 +29,7 @@ void native_watch_remove(struct machine *machine, struct native_watch *w)
             *at = w->next;
             break;
         }
+    for (uint32_t i = 0; machine->memory && !machine->watch && i < machine->cpu_count; i++)
+        mem_near_forget(machine->cpus[i]->mem); // native_store_far() says why.
     look_who_is_there(machine);
-}
-
-void native_watch_point(const struct native_access *a)
-{
-    for (struct native_watch *w = pcpu_current->machine->watch, *next; w; w = next) {
-        next = w->next;
-        w->point(w, a);
-    }
 }

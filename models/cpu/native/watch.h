@@ -108,7 +108,13 @@ void native_watch_add(struct machine *machine, struct native_watch *w);
 void native_watch_remove(struct machine *machine, struct native_watch *w);
 
 // Asks all watchers of `c`'s machine.
-void native_watch_point(const struct native_access *a);
+static inline void native_watch_point(const struct native_access *a)
+{
+    for (struct native_watch *w = pcpu_current->machine->watch, *next; w; w = next) {
+        next = w->next;
+        w->point(w, a);
+    }
+}
 static inline void native_watch_idle(struct pcpu *c, bool begins)
 {
     for (struct native_watch *w = c->machine->watch, *next; __builtin_expect(w != NULL, 0); w = next) {
