@@ -31,23 +31,35 @@ struct pilot_step {
 };
 
 #define PILOT_STEPS_MAX (1u << 18)
-#define PILOT_PLACES_MAX (1u << 16)
+#define PILOT_GROUP_WORDS 64u
+#define PILOT_GROUPS_MAX (1u << 12)
 #define PILOT_PAIRS_MAX (1u << 16)
 
 // Eight bytes that were touched.
 struct pilot_place {
-    uint64_t place;  // 0: free
-    uint32_t actors; // Bit set: who has touched it
-    bool written, shared;
-    uint64_t last_pc; // Of this execution, if `execution` is its number
-    uint64_t execution;
-    uint32_t last_actor;
+    uint32_t execution; // In which it was touched last (its number's low bits); of that execution:
+    uint32_t actors;    // Bit set: who has touched it
+    uint32_t last_pc;   // Low bits: the core's image is smaller
+    uint8_t last_actor;
+    bool written;
+    bool shared; // Of any execution
+};
+
+// Neighbours, as loops touch them one after the other.
+struct pilot_group {
+    uint64_t number; // place / PILOT_GROUP_WORDS; 0: free
+    struct pilot_place words[PILOT_GROUP_WORDS];
 };
 
 // Kept over executions: memory that a restart does not put back.
 struct pilot_memory {
-    struct pilot_place places[PILOT_PLACES_MAX];
-    uint32_t place_count, shared_count;
+    struct pilot_group groups[PILOT_GROUPS_MAX];
+    struct pilot_group *last; // That was looked at; NULL: none
+    uint32_t group_count, shared_count;
+    // What this execution has taught.
+    struct pilot_place *new_shared[PILOT_GROUPS_MAX * PILOT_GROUP_WORDS];
+    struct pilot_group *new_groups[PILOT_GROUPS_MAX];
+    uint32_t new_shared_count, new_group_count;
     uint64_t pairs[PILOT_PAIRS_MAX]; // Hashes of (place of code, place of code) that met; 0: free
     uint32_t pair_count;
     uint64_t execution;
@@ -105,5 +117,9 @@ struct pilot {
 // From a process of the machine, before the execution's first access: begins to decide.
 void pilot_begin(struct pilot *p, struct machine *machine);
 void pilot_end(struct pilot *p);
+
+// Between executions: what the last one taught stays known (`keep`), or is as if it had not been seen. True:
+// it found words that are shared.
+bool pilot_learn(struct pilot_memory *m, bool keep);
 
 #endif

@@ -7,7 +7,6 @@
 
 // An access of `cpu` takes effect now: what is shared is learned from it.
 void pilot_note_place(struct pilot *p, uint32_t cpu, const struct native_access *a);
-bool pilot_is_shared(struct pilot *p, const struct native_access *a);
 struct pilot_step *pilot_record(struct pilot *p);
 // As struct explore_decision has it.
 uint32_t pilot_decide(struct pilot *p, uint32_t current, uint32_t ready, uint32_t later);
@@ -36,9 +35,14 @@ static inline uint32_t pilot_buffer_bit(const struct pilot *p, uint32_t cpu)
 }
 
 void pilot_stores_begin(struct pilot *p);
-// Will the access of `c` wait in its buffer until the strategy lets it go? Then it is nobody else's affair
-// until that happens.
-bool pilot_stores_keeps(struct pilot *p, const struct pcpu *c, const struct native_access *a);
+// Will the access of `c`, to what is `shared`, wait in its buffer until the strategy lets it go? Then it is
+// nobody else's affair until that happens.
+static inline bool pilot_stores_keeps(const struct pilot *p, const struct pcpu *c,
+                                      const struct native_access *a, bool shared)
+{
+    return shared && p->with_buffers && native_is_buffered(c, a);
+}
+
 // It is about to make that access, which is step `step`.
 void pilot_stores_expect(struct pilot *p, uint32_t cpu, uint32_t step);
 // The processor is about to wait until somebody comes: which of its last stores wait, too?

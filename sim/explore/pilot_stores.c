@@ -15,11 +15,6 @@ static struct pilot_buffer *buffer_of(struct pilot *p, uint32_t cpu)
     return &p->buffer[cpu];
 }
 
-bool pilot_stores_keeps(struct pilot *p, const struct pcpu *c, const struct native_access *a)
-{
-    return p->with_buffers && native_is_buffered(c, a) && pilot_is_shared(p, a);
-}
-
 void pilot_stores_expect(struct pilot *p, uint32_t cpu, uint32_t step)
 {
     buffer_of(p, cpu)->expected = step + 1;
