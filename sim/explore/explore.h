@@ -29,8 +29,8 @@ struct explore_counts {
     uint64_t cut_short; // Redundant ones
     uint64_t too_long;
     uint64_t shrinking; // Executions made to shrink
-    uint32_t pairs;  // Ordered pairs of places in the code that touched the same memory one after the other
-    uint32_t shared; // 8-byte places that several processors use
+    uint32_t pairs;   // Ordered pairs of places in the code that touched the same memory one after the other
+    uint32_t shared;  // 8-byte places that several processors use
     uint32_t learned; // Executions before the search was shared out
 };
 

@@ -25,7 +25,7 @@ enum explore_outcome {
 
 // A process of the search, as the others see it.
 struct explore_slot {
-    _Atomic uint64_t number; // Of the execution it makes
+    _Atomic uint64_t number;      // Of the execution it makes
     struct explore_result result; // Its counts may be looked at any time, the rest when it has ended.
 };
 

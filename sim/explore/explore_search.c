@@ -184,9 +184,8 @@ struct explore_counts explore_counts(const struct explore *x)
 void explore_result_add(struct explore_result *to, const struct explore_result *of)
 {
     struct explore_counts *sum = &to->counts;
-    bool better = of->found != EXPLORE_NONE && (of->reproduced != to->reproduced
-                                                    ? of->reproduced
-                                                    : of->found < to->found);
+    bool better = of->found != EXPLORE_NONE &&
+                  (of->reproduced != to->reproduced ? of->reproduced : of->found < to->found);
 
     sum->executions += of->counts.executions;
     sum->failed += of->counts.failed;

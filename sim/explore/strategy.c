@@ -36,7 +36,8 @@ static uint32_t random_choose(struct strategy *s, uint32_t n)
     return explore_below(&s->random, n);
 }
 
-static void random_established(const struct strategy *s, const struct strategy_sums *sums, char *text, size_t size)
+static void random_established(const struct strategy *s, const struct strategy_sums *sums, char *text,
+                               size_t size)
 {
     (void)s;
     snprintf(text, size, "%" PRIu64 " random executions of up to %u decisions; no bound follows from them",
@@ -57,7 +58,8 @@ static uint32_t jitter_decide(struct strategy *s, const struct explore_decision 
     return d->current != EXPLORE_NOBODY ? d->current : (uint32_t)__builtin_ctz(d->ready);
 }
 
-static void jitter_established(const struct strategy *s, const struct strategy_sums *sums, char *text, size_t size)
+static void jitter_established(const struct strategy *s, const struct strategy_sums *sums, char *text,
+                               size_t size)
 {
     (void)s;
     snprintf(text, size,

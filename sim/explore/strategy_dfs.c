@@ -305,7 +305,8 @@ void strategy_changed(struct strategy *s)
     }
 }
 
-static void dfs_established(const struct strategy *s, const struct strategy_sums *sums, char *text, size_t size)
+static void dfs_established(const struct strategy *s, const struct strategy_sums *sums, char *text,
+                            size_t size)
 {
     const struct dfs *f = s->dfs;
 

@@ -22,10 +22,10 @@ struct strategy {
     uint64_t executions, random; // Executions that were ended
     uint64_t number;             // Of the execution under way
     bool learns;
-    uint64_t learned;    // Executions until strategy_split()
-    uint32_t length;     // decisions_max then
-    uint32_t first;      // Decisions of the first execution
-    uint64_t since;      // Executions begun after strategy_split()
+    uint64_t learned;       // Executions until strategy_split()
+    uint32_t length;        // decisions_max then
+    uint32_t first;         // Decisions of the first execution
+    uint64_t since;         // Executions begun after strategy_split()
     uint32_t decisions;     // In this execution, among two or more
     uint32_t decisions_max; // Of all executions
     uint32_t actors_max;
@@ -55,7 +55,7 @@ struct strategy_ops {
     void (*end)(struct strategy *s, bool complete);
     uint32_t (*decide)(struct strategy *s, const struct explore_decision *d);
     uint32_t (*choose)(struct strategy *s, uint32_t n);
-    void (*split)(struct strategy *s);                    // May be NULL, as the next one.
+    void (*split)(struct strategy *s); // May be NULL, as the next one.
     uint32_t (*delays)(const struct strategy *s);
     void (*established)(const struct strategy *s, const struct strategy_sums *sums, char *text, size_t size);
 };

@@ -84,8 +84,8 @@ TEST(ExploreJobs, FindTheSameFailureHoweverManyTheyAre)
 
 TEST(ExploreJobs, MakeTheSameExecutionsHoweverManyTheyAre)
 {
-    static const char *const counts[] = {"executions", "learned", "orders", "access_pairs", "shared_words",
-                                         "failed"};
+    static const char *const counts[] = {"executions",   "learned",      "orders",
+                                         "access_pairs", "shared_words", "failed"};
     static const char *const strategies[] = {"pct", "random", "delay", "jitter"};
 
     if (why_not())
@@ -138,14 +138,15 @@ TEST(ExploreParts, MakeTheWholeTogether)
 // Starts a search without end by `jobs` processes; then `does` with $P, its process, and $C, its children.
 static int while_searching(unsigned jobs, const char *does)
 {
-    return hvsim("explore '%s' --variant after --budget 1000000000 --jobs %u & P=$!\n"
-                 "C=; n=0; while [ $(echo $C | wc -w) -lt %u ] && [ $n -lt 300 ]; do\n"
-                 "sleep 0.1; n=$((n + 1)); C=$(cat /proc/$P/task/$P/children); done\n"
-                 "%s\n"
-                 "S=$?; n=0; while kill -0 $C 2>/dev/null && [ $n -lt 50 ]; do sleep 0.1; n=$((n + 1)); done\n"
-                 "for c in $P $C; do if kill -9 $c 2>/dev/null; then echo $c is left >>stderr; fi; done\n"
-                 "exit $S",
-                 path_of("rsm-torn-read"), jobs, jobs, does);
+    return hvsim(
+        "explore '%s' --variant after --budget 1000000000 --jobs %u & P=$!\n"
+        "C=; n=0; while [ $(echo $C | wc -w) -lt %u ] && [ $n -lt 300 ]; do\n"
+        "sleep 0.1; n=$((n + 1)); C=$(cat /proc/$P/task/$P/children); done\n"
+        "%s\n"
+        "S=$?; n=0; while kill -0 $C 2>/dev/null && [ $n -lt 50 ]; do sleep 0.1; n=$((n + 1)); done\n"
+        "for c in $P $C; do if kill -9 $c 2>/dev/null; then echo $c is left >>stderr; fi; done\n"
+        "exit $S",
+        path_of("rsm-torn-read"), jobs, jobs, does);
 }
 
 TEST(ExploreJobs, EndTogether)
@@ -184,7 +185,8 @@ TEST(ExploreRanks, FindTheSameFailure)
     snprintf(command, sizeof command, "test -x '%s/bin/hvsim-mpi'", test_build_dir());
     if (test_shell(command, out, sizeof out) != 0)
         test_skip("this build has no MPI: --mpi is not tested (Debian: libopenmpi-dev)");
-    EXPECT_EQ(hvsim("explore '%s' --variant before --budget 2000 -o alone.sched", path_of("rsm-torn-read")), 1);
+    EXPECT_EQ(hvsim("explore '%s' --variant before --budget 2000 -o alone.sched", path_of("rsm-torn-read")),
+              1);
     read_schedule("alone.sched", alone, sizeof alone);
     snprintf(command, sizeof command,
              "cd '%s' && export OMPI_ALLOW_RUN_AS_ROOT=1 OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1 "
@@ -218,6 +220,7 @@ TEST(ExploreJobs, SayWhatCannotBeShared)
         EXPECT_EQ(hvsim("explore '%s' --variant api %s", path_of("make-request"), bad[i].words), 2);
         EXPECT_STRSTR(cli_err, bad[i].says);
     }
-    EXPECT_EQ(hvsim("explore '%s' --variant api --strategy dfs --jobs 2 --budget 5", path_of("make-request")), 0);
+    EXPECT_EQ(hvsim("explore '%s' --variant api --strategy dfs --jobs 2 --budget 5", path_of("make-request")),
+              0);
     EXPECT_STRSTR(cli_err, "--jobs does nothing for it");
 }

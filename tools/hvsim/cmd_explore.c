@@ -55,7 +55,8 @@ static const struct option_row options[] = {
     [OPT_MEMORY] = {"--memory", "MODEL", "tso, sc or c11 (default: the scenario's)"},
     [OPT_HV] = {"--hv", "LIB", "another build of the hypervisor core (default: the libhv.so of this build)"},
     [OPT_JOBS] = {"--jobs", "N", "processes that search together (default 1; 0: as many as processors)"},
-    [OPT_PART] = {"--part", "P/N", "only part P (from 0) of the search when N parts share it, for batch systems"},
+    [OPT_PART] = {"--part", "P/N",
+                  "only part P (from 0) of the search when N parts share it, for batch systems"},
     [OPT_MPI] = {"--mpi", NULL, "under mpirun: each rank makes a part, rank 0 reports"},
     [OPT_JSON] = {"--json", NULL, "one JSON object on stdout"},
 };
@@ -70,6 +71,7 @@ static const struct usage usage = {
     .options = options,
     .option_count = sizeof options / sizeof *options,
     .examples = "  hvsim explore scenarios/races/make-request.yaml --variant none -o lost.sched\n"
+                "  hvsim explore scenarios/races/make-request.yaml --variant api --jobs 0\n"
                 "  hvsim run scenarios/races/make-request.yaml --variant none --schedule lost.sched\n"};
 
 #define PARTS_MAX 65536u
@@ -394,22 +396,21 @@ static int explore_with(struct search *s, struct user_error *e)
 
     if (!places)
         return complain("%s", error);
-    const struct explore_options o = {
-        .strategy = {.kind = a->strategy,
-                     .seed = a->seed,
-                     .depth = (uint32_t)a->depth,
-                     .part = (uint32_t)a->part,
-                     .parts = (uint32_t)a->parts},
-        .budget = a->budget,
-        .jobs = (uint32_t)a->jobs,
-        .from_ps = a->from_ns * 1000,
-        .places = places,
-        .keep_going = a->keep_going,
-        .signs = s->signs,
-        .before_photograph = before_photograph,
-        .progress = progress,
-        .agree = a->mpi ? agree : NULL,
-        .ctx = s};
+    const struct explore_options o = {.strategy = {.kind = a->strategy,
+                                                   .seed = a->seed,
+                                                   .depth = (uint32_t)a->depth,
+                                                   .part = (uint32_t)a->part,
+                                                   .parts = (uint32_t)a->parts},
+                                      .budget = a->budget,
+                                      .jobs = (uint32_t)a->jobs,
+                                      .from_ps = a->from_ns * 1000,
+                                      .places = places,
+                                      .keep_going = a->keep_going,
+                                      .signs = s->signs,
+                                      .before_photograph = before_photograph,
+                                      .progress = progress,
+                                      .agree = a->mpi ? agree : NULL,
+                                      .ctx = s};
 
     s->explore = explore_create(&o, (struct machine *)(uintptr_t)machine_hardware(s->machine));
     s->run->explore = s->explore;

@@ -85,8 +85,8 @@ int main(int argc, char **argv)
         fprintf(stderr, "hvsim-mpi: started by `mpirun -n N hvsim explore ... --mpi`\n");
         return 2;
     }
-    r.board = mmap(NULL, sizeof *r.board, PROT_READ | PROT_WRITE, MAP_SHARED,
-                   (int)strtol(argv[1], NULL, 10), 0);
+    r.board =
+        mmap(NULL, sizeof *r.board, PROT_READ | PROT_WRITE, MAP_SHARED, (int)strtol(argv[1], NULL, 10), 0);
     r.to = (int)strtol(argv[2], NULL, 10);
     r.from = (int)strtol(argv[3], NULL, 10);
     r.child = (pid_t)strtol(argv[4], NULL, 10);
