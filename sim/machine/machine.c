@@ -518,9 +518,7 @@ static void simulate(struct sim_machine *m, const struct hw_bootinfo *const *inf
         m->end = MACHINE_POWER_OFF;
     if (result == SIM_RUN_LIMIT || (hw->stopping && m->end == MACHINE_IDLE))
         m->end = MACHINE_TIME_LIMIT;
-    m->end_cycles = latest_ticks(hw) / TICKS_PER_CYCLE;
-    if (m->end == MACHINE_TIME_LIMIT)
-        m->end_cycles = hw->end_ticks / TICKS_PER_CYCLE;
+    m->end_cycles = (m->end == MACHINE_TIME_LIMIT ? hw->end_ticks : latest_ticks(hw)) / TICKS_PER_CYCLE;
     if (m->run->on_end)
         m->run->on_end(m->run->ctx, m->end);
     m->run->steps = order ? schedule_count(order) : 0;

@@ -331,6 +331,7 @@ TEST(Run, ProcessesFromAReservedPoolMapNothing)
     sim_ps_t period_ps = 10;
 
     ASSERT_EQ(sim_init(), 0);
+    EXPECT_EQ(sim_run(0), SIM_RUN_IDLE); // SystemC maps no stacks before its first run.
     for (int again = 0; again < 2; again++) {
         sim_process_reserve(LARGE, COUNT); // The second time they are all there.
         unsigned long before = mapped_pages();
