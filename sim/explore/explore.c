@@ -161,5 +161,9 @@ const struct explore_result *explore_result(const struct explore *x)
 
 void explore_established(const struct explore *x, char *text, size_t size)
 {
-    strategy_established(x->shared->strategy, text, size);
+    if (strategy_sharing(x->o.strategy.kind) == SHARED_ANYHOW && (x->o.jobs > 1 || x->o.agree))
+        snprintf(text, size, "%llu executions by several processes, each of which went its own way",
+                 (unsigned long long)x->shared->result.counts.executions);
+    else
+        strategy_established(x->shared->strategy, text, size);
 }
