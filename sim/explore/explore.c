@@ -3,6 +3,7 @@
 
 #include "models/cpu/native/native.h"
 #include "models/cpu/pcpu.h"
+#include "traces/trace.h"
 #include <assert.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -71,6 +72,8 @@ static void begin(void *arg)
 
 void explore_arm(struct explore *x)
 {
+    if (x->machine->trace && !(trace_stored(x->machine->trace) & TRACE_CALLS))
+        native_calls_unseen(); // Nobody asks for the digest of a search.
     sim_process_start("explorer", 0, 64u << 10, begin, x);
 }
 
