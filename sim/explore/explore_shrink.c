@@ -162,6 +162,8 @@ void explore_shrink(struct explore *x)
     if (!s->step_count)
         return;
     s->reproduced = fails_without(x, 0, 0);
+    if (s->reproduced)
+        explore_found(x);
     for (uint32_t chunk = s->step_count / 2; s->reproduced && chunk > 0; chunk = chunk / 2) {
         bool again = true;
 

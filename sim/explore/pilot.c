@@ -34,6 +34,7 @@ static struct pilot_group *find_group(struct pilot_memory *m, uint64_t number)
             return NULL; // Full: what is not known yet counts as shared.
         g->number = number;
         m->group_count++;
+        m->new_groups[m->new_group_count++] = g;
         return g;
     }
 }
@@ -99,6 +100,7 @@ static void note_place(struct pilot_memory *m, struct pilot_place *e, uint32_t a
     if (!e->shared && e->written && (e->actors & (e->actors - 1))) {
         e->shared = true;
         m->shared_count++;
+        m->new_shared[m->new_shared_count++] = e;
     }
     if (e->shared) {
         m->order = mix(m->order, place_of(a) * EXPLORE_ACTORS_MAX + actor);
@@ -107,6 +109,24 @@ static void note_place(struct pilot_memory *m, struct pilot_place *e, uint32_t a
     }
     e->last_actor = (uint8_t)actor;
     e->last_pc = (uint32_t)a->pc;
+}
+
+bool pilot_learn(struct pilot_memory *m, bool keep)
+{
+    bool learned = m->new_shared_count > 0;
+
+    for (uint32_t i = 0; i < m->new_shared_count && !keep; i++) {
+        m->new_shared[i]->shared = false;
+        m->shared_count--;
+    }
+    // The last one first: the table is searched past places that are taken.
+    for (uint32_t i = m->new_group_count; i > 0 && !keep; i--) {
+        memset(m->new_groups[i - 1], 0, sizeof *m->new_groups[0]);
+        m->group_count--;
+    }
+    m->new_shared_count = m->new_group_count = 0;
+    m->last = NULL;
+    return learned;
 }
 
 // --- Who goes on. ---

@@ -50,6 +50,10 @@ struct pilot_memory {
     struct pilot_group groups[PILOT_GROUPS_MAX];
     struct pilot_group *last; // That was looked at; NULL: none
     uint32_t group_count, shared_count;
+    // What this execution has taught.
+    struct pilot_place *new_shared[PILOT_GROUPS_MAX * PILOT_GROUP_WORDS];
+    struct pilot_group *new_groups[PILOT_GROUPS_MAX];
+    uint32_t new_shared_count, new_group_count;
     uint64_t pairs[PILOT_PAIRS_MAX]; // Hashes of (place of code, place of code) that met; 0: free
     uint32_t pair_count;
     uint64_t execution;
@@ -82,5 +86,9 @@ struct pilot {
 // From a process of the machine, before the execution's first access: begins to decide.
 void pilot_begin(struct pilot *p, struct machine *machine);
 void pilot_end(struct pilot *p);
+
+// Between executions: what the last one taught stays known (`keep`), or is as if it had not been seen. True:
+// it found words that are shared.
+bool pilot_learn(struct pilot_memory *m, bool keep);
 
 #endif

@@ -38,8 +38,10 @@ static inline uint64_t native_hpa(struct pcpu *c, const volatile void *p, uint64
 {
     uint64_t offset = (uint64_t)(uintptr_t)p - HW_ARENA_BASE;
 
-    if (__builtin_expect(offset < HW_ARENA_HOSTS_MAX * HW_ARENA_STRIDE, 1))
-        return offset & (HW_ARENA_STRIDE - 1);
+    if (__builtin_expect(offset < HW_ARENA_HOSTS_MAX * HW_ARENA_STRIDE &&
+                             offset % HW_ARENA_STRIDE < mem_arena_bytes((unsigned)(offset / HW_ARENA_STRIDE)),
+                         1))
+        return offset % HW_ARENA_STRIDE;
     offset = (uint64_t)(uintptr_t)p - HW_IMAGE_BASE;
     if (offset < native_hot.image_bytes)
         return HW_IMAGE_HPA + offset;
