@@ -4,7 +4,6 @@
 #include "models/cpu/native/native.h"
 #include "models/cpu/pcpu.h"
 #include "sim/kernel.h"
-#include "traces/trace.h"
 #include <assert.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -72,10 +71,10 @@ static void begin(void *arg)
     schedule_begin(explore_schedule(x), x->machine);
 }
 
-void explore_arm(struct explore *x)
+void explore_arm(struct explore *x, bool calls)
 {
-    if (x->machine->trace && !(trace_stored(x->machine->trace) & TRACE_CALLS))
-        native_calls_unseen(); // Nobody asks for the digest of a search.
+    if (!calls)
+        native_calls_unseen();
     sim_process_start("explorer", 0, 64u << 10, begin, x);
 }
 
