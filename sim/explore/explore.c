@@ -71,8 +71,10 @@ static void begin(void *arg)
     schedule_begin(explore_schedule(x), x->machine);
 }
 
-void explore_arm(struct explore *x)
+void explore_arm(struct explore *x, bool calls)
 {
+    if (!calls)
+        native_calls_unseen();
     sim_process_start("explorer", 0, 64u << 10, begin, x);
 }
 

@@ -511,7 +511,7 @@ static void simulate(struct sim_machine *m, const struct hw_bootinfo *const *inf
     for (uint32_t h = 0; h < hw->host_count; h++)
         native_boot(boot_processor(hw, h), info[h]);
     if (m->run->explore)
-        explore_arm(m->run->explore);
+        explore_arm(m->run->explore, trace_stored(m->run->trace) & TRACE_CALLS);
     enum sim_run_result result = sim_run(until);
 
     if (result == SIM_RUN_IDLE && hw->hosts_off) // The hosts that are left have nothing to do.
@@ -552,8 +552,6 @@ int machine_run(struct sim_machine *m, struct machine_run *run, struct user_erro
     if (run->trace && begin_trace(m, &values, e))
         return -1;
     native_image_intern(m->image, run->trace);
-    if (run->explore && !(trace_stored(run->trace) & TRACE_CALLS))
-        native_calls_unseen(); // An explorer has no digest.
     simulate(m, info);
     run->end = m->end;
     run->cycles = m->end_cycles;
