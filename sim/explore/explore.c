@@ -76,8 +76,10 @@ static void begin(void *arg)
     schedule_begin(explore_schedule(x), x->machine);
 }
 
-void explore_arm(struct explore *x)
+void explore_arm(struct explore *x, bool calls)
 {
+    if (!calls)
+        native_calls_unseen();
     sim_process_start("explorer", 0, 64u << 10, begin, x);
 }
 
@@ -173,5 +175,9 @@ const struct explore_result *explore_result(const struct explore *x)
 
 void explore_established(const struct explore *x, char *text, size_t size)
 {
-    strategy_established(x->shared->strategy, text, size);
+    if (strategy_sharing(x->o.strategy.kind) == SHARED_ANYHOW && (x->o.jobs > 1 || x->o.agree))
+        snprintf(text, size, "%llu executions by several processes, each of which went its own way",
+                 (unsigned long long)x->shared->result.counts.executions);
+    else
+        strategy_established(x->shared->strategy, text, size);
 }

@@ -79,7 +79,8 @@ struct explore *explore_create(const struct explore_options *options, struct mac
 void explore_destroy(struct explore *x);
 
 // Before sim_run(), from main: the search begins when the run comes to `from_ps`.
-void explore_arm(struct explore *x);
+// `calls`: somebody reads the calls of functions (a search has no digest, which would).
+void explore_arm(struct explore *x, bool calls);
 // Is this an execution of the search (and not the run up to it or after it)?
 bool explore_in_execution(const struct explore *x);
 // The run has come to its end and was judged: in an execution, this ends it and does not return. `reason`:

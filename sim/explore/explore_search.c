@@ -157,7 +157,8 @@ void explore_search_all(void *arg)
         explore_search_part(x, part, parts);
     if (x->o.agree)
         x->o.agree(x->o.ctx, &s->result, *s->lost != 0);
-    strategy_take_sums(s->strategy, &s->result.sums);
+    if (strategy_sharing(x->o.strategy.kind) != SHARED_ANYHOW)
+        strategy_take_sums(s->strategy, &s->result.sums);
 }
 
 // --- What several have done. ---

@@ -36,16 +36,17 @@ static uint32_t random_choose(struct strategy *s, uint32_t n)
     return explore_below(&s->random, n);
 }
 
-static void random_established(const struct strategy *s, const struct strategy_sums *sums, char *text,
-                               size_t size)
+static void random_established(const struct strategy *s, char *text, size_t size)
 {
-    (void)s;
+    const struct strategy_sums sums = strategy_told(s);
+
     snprintf(text, size, "%" PRIu64 " random executions of up to %u decisions; no bound follows from them",
-             sums->executions, sums->decisions_max);
+             sums.executions, sums.decisions_max);
 }
 
 static const struct strategy_ops strategy_random = {.name = "random",
                                                     .about = "any ready processor at each access",
+                                                    .sharing = SHARED_BY_NUMBER,
                                                     .decide = random_decide,
                                                     .choose = random_choose,
                                                     .established = random_established};
@@ -58,13 +59,13 @@ static uint32_t jitter_decide(struct strategy *s, const struct explore_decision 
     return d->current != EXPLORE_NOBODY ? d->current : (uint32_t)__builtin_ctz(d->ready);
 }
 
-static void jitter_established(const struct strategy *s, const struct strategy_sums *sums, char *text,
-                               size_t size)
+static void jitter_established(const struct strategy *s, char *text, size_t size)
 {
-    (void)s;
+    const struct strategy_sums sums = strategy_told(s);
+
     snprintf(text, size,
              "%" PRIu64 " executions with random small delays, each a timing that the machine can have",
-             sums->executions);
+             sums.executions);
 }
 
 uint32_t strategy_delay_cycles(struct strategy *s)
@@ -79,6 +80,7 @@ uint32_t strategy_delay_cycles(struct strategy *s)
 
 static const struct strategy_ops strategy_jitter = {.name = "jitter",
                                                     .about = "random small delays, nobody is held",
+                                                    .sharing = SHARED_BY_NUMBER,
                                                     .decide = jitter_decide,
                                                     .choose = random_choose,
                                                     .established = jitter_established};
@@ -233,9 +235,12 @@ void strategy_take_sums(struct strategy *s, const struct strategy_sums *sums)
     s->summed = true;
 }
 
+struct strategy_sums strategy_told(const struct strategy *s)
+{
+    return s->summed ? s->sums : strategy_sums(s);
+}
+
 void strategy_established(const struct strategy *s, char *text, size_t size)
 {
-    struct strategy_sums sums = s->summed ? s->sums : strategy_sums(s);
-
-    table[s->o.kind]->established(s, &sums, text, size);
+    table[s->o.kind]->established(s, text, size);
 }

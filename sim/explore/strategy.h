@@ -41,10 +41,10 @@ struct strategy_options {
 
 // How a search can be shared out to processes that do not speak with each other meanwhile.
 enum strategy_sharing {
+    SHARED_ANYHOW,    // Each part goes where its own executions lead it.
     SHARED_BY_NUMBER, // An execution is a function of its number and of what was learned: part p of n makes
                       // every nth one, and which ones are made does not depend on n.
-    SHARED_ANYHOW,    // Each part goes where its own executions lead it.
-    SHARED_NEVER,     // One process makes the whole search.
+    SHARED_NEVER      // One process makes the whole search.
 };
 enum strategy_sharing strategy_sharing(enum strategy_kind kind);
 

@@ -52,11 +52,11 @@ static uint32_t random_choose(struct strategy *s, uint32_t n)
     return explore_below(&s->random, 4) ? 0 : explore_below(&s->random, n);
 }
 
-static void pct_established(const struct strategy *s, const struct strategy_sums *sums, char *text,
-                            size_t size)
+static void pct_established(const struct strategy *s, char *text, size_t size)
 {
-    uint64_t one_in = sums->actors_max;
-    uint32_t length = s->length ? s->length : sums->decisions_max;
+    const struct strategy_sums sums = strategy_told(s);
+    uint64_t one_in = sums.actors_max;
+    uint32_t length = s->length ? s->length : sums.decisions_max;
 
     for (uint32_t i = 0; i + 1 < s->o.depth; i++)
         if (__builtin_mul_overflow(one_in, (uint64_t)length, &one_in))
@@ -64,12 +64,13 @@ static void pct_established(const struct strategy *s, const struct strategy_sums
     snprintf(text, size,
              "a bug that needs %u orders is found by at least 1 execution in %" PRIu64
              " (%u actors, %u decisions%s); %" PRIu64 " were made",
-             s->o.depth, one_in, sums->actors_max, length,
-             sums->decisions_max > length ? ", at later ones nothing is changed" : "", sums->executions);
+             s->o.depth, one_in, sums.actors_max, length,
+             sums.decisions_max > length ? ", at later ones nothing is changed" : "", sums.executions);
 }
 
 const struct strategy_ops strategy_pct = {.name = "pct",
                                           .about = "random priorities, changed at --depth less 1 places",
+                                          .sharing = SHARED_BY_NUMBER,
                                           .begin = pct_begin,
                                           .decide = pct_decide,
                                           .yielded = pct_yielded,
@@ -234,17 +235,18 @@ static uint32_t delay_whole(const struct strategy *s)
     return whole;
 }
 
-static void delay_established(const struct strategy *s, const struct strategy_sums *sums, char *text,
-                              size_t size)
+static void delay_established(const struct strategy *s, char *text, size_t size)
 {
-    (void)s;
+    const struct strategy_sums sums = strategy_told(s);
+
     snprintf(text, size, "all executions with at most %u delay%s were made%s (%" PRIu64 " executions)",
-             sums->delays, sums->delays == 1 ? "" : "s", sums->finished ? "" : ", and some with one more",
-             sums->executions);
+             sums.delays, sums.delays == 1 ? "" : "s", sums.finished ? "" : ", and some with one more",
+             sums.executions);
 }
 
 const struct strategy_ops strategy_delay = {.name = "delay",
                                             .about = "every place for one delay, then for two, up to --depth",
+                                            .sharing = SHARED_BY_NUMBER,
                                             .begin = delay_begin,
                                             .split = delay_split,
                                             .delays = delay_whole,

@@ -339,19 +339,19 @@ void strategy_changed(struct strategy *s)
     }
 }
 
-static void dfs_established(const struct strategy *s, const struct strategy_sums *sums, char *text,
-                            size_t size)
+static void dfs_established(const struct strategy *s, char *text, size_t size)
 {
+    const struct strategy_sums sums = strategy_told(s);
     const struct dfs *f = s->dfs;
 
-    if (sums->finished && !f->overflowed)
+    if (sums.finished && !f->overflowed)
         snprintf(text, size,
                  "every order of conflicting accesses was tried: %" PRIu64 " executions, %" PRIu64
                  " of them cut short as known",
-                 sums->executions, f->redundant_count);
+                 sums.executions, f->redundant_count);
     else
         snprintf(text, size, "%" PRIu64 " executions, depth first%s: not all orders were tried",
-                 sums->executions, f->overflowed ? ", of decisions too many to keep" : "");
+                 sums.executions, f->overflowed ? ", of decisions too many to keep" : "");
 }
 
 const struct strategy_ops strategy_dfs = {

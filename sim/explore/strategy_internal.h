@@ -57,8 +57,11 @@ struct strategy_ops {
     uint32_t (*choose)(struct strategy *s, uint32_t n);
     void (*split)(struct strategy *s); // May be NULL, as the next one.
     uint32_t (*delays)(const struct strategy *s);
-    void (*established)(const struct strategy *s, const struct strategy_sums *sums, char *text, size_t size);
+    void (*established)(const struct strategy *s, char *text, size_t size); // Of strategy_told()
 };
+
+// What it speaks of: its own executions, or those of all parts.
+struct strategy_sums strategy_told(const struct strategy *s);
 
 extern const struct strategy_ops strategy_pct, strategy_delay, strategy_dfs;
 

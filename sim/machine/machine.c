@@ -510,16 +510,14 @@ static void simulate(struct sim_machine *m, const struct hw_bootinfo *const *inf
     for (uint32_t h = 0; h < hw->host_count; h++)
         native_boot(boot_processor(hw, h), info[h]);
     if (m->run->explore)
-        explore_arm(m->run->explore);
+        explore_arm(m->run->explore, trace_stored(m->run->trace) & TRACE_CALLS);
     enum sim_run_result result = sim_run(until);
 
     if (result == SIM_RUN_IDLE && hw->hosts_off) // The hosts that are left have nothing to do.
         m->end = MACHINE_POWER_OFF;
     if (result == SIM_RUN_LIMIT || (hw->stopping && m->end == MACHINE_IDLE))
         m->end = MACHINE_TIME_LIMIT;
-    m->end_cycles = latest_ticks(hw) / TICKS_PER_CYCLE;
-    if (m->end == MACHINE_TIME_LIMIT)
-        m->end_cycles = hw->end_ticks / TICKS_PER_CYCLE;
+    m->end_cycles = (m->end == MACHINE_TIME_LIMIT ? hw->end_ticks : latest_ticks(hw)) / TICKS_PER_CYCLE;
     if (m->run->on_end)
         m->run->on_end(m->run->ctx, m->end);
     m->run->steps = order ? schedule_count(order) : 0;
@@ -554,8 +552,6 @@ int machine_run(struct sim_machine *m, struct machine_run *run, struct user_erro
     if (run->trace && begin_trace(m, &values, e))
         return -1;
     native_image_intern(m->image, run->trace);
-    if (run->explore && !(trace_stored(run->trace) & TRACE_CALLS))
-        native_calls_unseen(); // An explorer has no digest.
     simulate(m, info);
     run->end = m->end;
     run->cycles = m->end_cycles;

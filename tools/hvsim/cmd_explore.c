@@ -76,6 +76,7 @@ static const struct usage usage = {
     .options = options,
     .option_count = sizeof options / sizeof *options,
     .examples = "  hvsim explore scenarios/races/make-request.yaml --variant none -o lost.sched\n"
+                "  hvsim explore scenarios/races/make-request.yaml --variant api --jobs 0\n"
                 "  hvsim run scenarios/races/make-request.yaml --variant none --schedule lost.sched\n"};
 
 #define PARTS_MAX 65536u
@@ -332,13 +333,22 @@ static int write_schedule(struct search *s, const char *path)
     return STATUS_OK;
 }
 
+static void established(const struct search *s, char *text, size_t size)
+{
+    bool part = s->a->parts > 1 && !s->a->mpi;
+
+    if (part)
+        snprintf(text, size, "of this part alone: ");
+    explore_established(s->explore, text + (part ? strlen(text) : 0), size - (part ? strlen(text) : 0));
+}
+
 static void tell_json(const struct search *s, uint64_t ms, const char *path)
 {
     const struct explore_result *r = explore_result(s->explore);
     const struct explore_counts *n = &r->counts;
-    char established[300];
+    char bound[340];
 
-    explore_established(s->explore, established, sizeof established);
+    established(s, bound, sizeof bound);
     printf("{\"scenario\": ");
     report_json_text(s->scenario->name);
     printf(", \"variant\": ");
@@ -351,7 +361,7 @@ static void tell_json(const struct search *s, uint64_t ms, const char *path)
            strategy_name(s->a->strategy), s->a->seed, memory_kind_names[s->scenario->memory], s->a->part,
            s->a->parts, s->a->jobs, atomic_load(&s->signs->stop) ? "true" : "false", n->executions,
            n->learned, n->shrinking, ms, n->distinct, n->shared, n->pairs, n->failed);
-    report_json_text(established);
+    report_json_text(bound);
     if (r->found != EXPLORE_NONE) {
         printf(",\n \"found\": ");
         report_json_text(r->failure);
@@ -382,13 +392,13 @@ static void tell(struct search *s, uint64_t ms, const char *path)
     const struct explore_result *r = explore_result(s->explore);
     const struct explore_counts *n = &r->counts;
     const char *at_most = s->a->mpi ? "at most " : ""; // Ranks do not see each other's.
-    char established[300];
+    char bound[340];
 
     if (s->a->json) {
         tell_json(s, ms, path);
         return;
     }
-    explore_established(s->explore, established, sizeof established);
+    established(s, bound, sizeof bound);
     printf("%s, variant %s, strategy %s, seed %" PRIu64, s->scenario->name, s->variant->name,
            strategy_name(s->a->strategy), s->a->seed);
     tell_sharing(s->a);
@@ -398,7 +408,7 @@ static void tell(struct search *s, uint64_t ms, const char *path)
            n->shrinking);
     printf("  covered     %s%" PRIu64 " different orders; %u words shared; %s%u ordered pairs of accesses\n",
            at_most, n->distinct, n->shared, s->a->mpi ? "at least " : "", n->pairs);
-    printf("  bound       %s\n", established);
+    printf("  bound       %s\n", bound);
     if (r->found == EXPLORE_NONE) {
         puts("  found       nothing");
         return;

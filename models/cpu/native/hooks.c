@@ -74,7 +74,7 @@ void native_slow_path(struct pcpu *c, const struct native_access *a)
         pcpu_slow_path(c, true);
     if (__builtin_expect(pcpu_current->mem->stores.mode == MEM_STORES_CHOSEN, 0) && a->access != PLACE_BLOCK)
         mem_store_choose(machine, false);
-    if (__builtin_expect(machine->watch != NULL, 0))
+    if (__builtin_expect(machine->watch != NULL, 0) && !(a->access == PLACE_BLOCK && machine->blocks_unseen))
         native_watch_point(a);
 }
 

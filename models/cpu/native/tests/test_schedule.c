@@ -451,3 +451,39 @@ TEST(Schedule, StepsThatCannotBeAreNamed)
     }
     mini_close(&f);
 }
+
+// --- Those who look (watch.h). ---
+
+struct counting {
+    struct native_watch watch;
+    uint64_t blocks, accesses;
+};
+
+static void count(struct native_watch *w, const struct native_access *a)
+{
+    struct counting *c = (struct counting *)w;
+
+    c->blocks += a->access == PLACE_BLOCK;
+    c->accesses += a->access != PLACE_BLOCK;
+}
+
+TEST(Watch, BasicBlocksAreToldToThoseWhoAsk)
+{
+    uint64_t accesses = 0;
+    struct fixture f;
+
+    ASSERT_TRUE(mini_open(&f));
+    for (int blocks = 0; blocks < 2; blocks++) {
+        struct counting looks = {
+            .watch = {.rank = NATIVE_WATCH_LOOKS, .blocks = blocks != 0, .point = count}};
+
+        native_watch_add(&f.machine, &looks.watch);
+        EXPECT_EQ(mini_run(&f, UNLOCKED, 1, 0).counter, 2);
+        native_watch_remove(&f.machine, &looks.watch);
+        EXPECT_EQ(looks.blocks > 0, blocks != 0);
+        EXPECT_GT(looks.accesses, 0);
+        EXPECT_TRUE(!accesses || accesses == looks.accesses);
+        accesses = looks.accesses;
+    }
+    mini_close(&f);
+}
