@@ -117,13 +117,14 @@ TEST(ExploreParts, MakeTheWholeTogether)
 
     if (why_not())
         test_skip(why_not());
-    hvsim("explore '%s' --variant before --budget 300 --keep-going --json -o s.sched",
+    hvsim("explore '%s' --variant before --memory sc --budget 300 --keep-going --json -o s.sched",
           path_of("rsm-torn-read"));
     whole = number_of("execution");
     all_failed = number_of("failed");
     EXPECT_TRUE(whole >= 0);
     for (unsigned part = 0; part < 3; part++) {
-        hvsim("explore '%s' --variant before --budget 300 --keep-going --part %u/3 --json -o s%u.sched",
+        hvsim("explore '%s' --variant before --memory sc --budget 300 --keep-going --part %u/3 --json -o "
+              "s%u.sched",
               path_of("rsm-torn-read"), part, part);
         executions += number_of("executions");
         failed += number_of("failed");

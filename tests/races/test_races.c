@@ -176,6 +176,8 @@ TEST(Schedules, MistakesInAFileAreNamedWithTheirLine)
         {"memory: c11\ncpu0 tdp.c:tdp_map\n", "--variant before",
          "order.sched:1: memory: this order was found under another memory model than the run's, which is "
          "tso"},
+        {"validate: races,locsk\ncpu0 tdp.c:tdp_map\n", "",
+         "order.sched:1: validate: `locsk` is no validator; expected"},
         {"memory: tso\nmemory: tso\ncpu0 tdp.c:tdp_map\n", "", "order.sched:2: memory: is said twice"},
         {"memory:\ncpu0 tdp.c:tdp_map\n", "", "order.sched:1: memory: has no value"},
         {"colour: red\ncpu0 tdp.c:tdp_map\n", "",
