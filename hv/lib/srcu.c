@@ -35,6 +35,7 @@ u32 srcu_read_lock(struct srcu *s)
     struct thread *t = current_thread();
     u32 index = READ_ONCE(s->index) & 1;
     __atomic_fetch_add(&s->counts[t->cpu->id].lock[index], 1, __ATOMIC_SEQ_CST);
+    hw_mb_after_locked();
     hw_note_srcu(s, HW_NOTE_SRCU_BEGIN, index);
     t->srcu_depth++;
     return index;
@@ -96,6 +97,7 @@ void synchronize_srcu(struct srcu *s)
     smp_mb();
     wait_for_readers(s, index);
     smp_mb();
+    hw_note_srcu(s, HW_NOTE_SRCU_SYNCED, 0);
     mutex_unlock(&s->mutex);
     hw_trace_span_end(SPAN_SRCU_SYNC);
 }

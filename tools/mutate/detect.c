@@ -4,6 +4,7 @@
 
 #include <fcntl.h>
 #include <signal.h>
+#include <sqlite3.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -42,6 +43,11 @@ void mutate_read_detectors(struct mutate_detectors *d, const char *path)
                                                        .files = mutate_printf("%s", files)};
     }
     free(copy);
+}
+
+static bool explores(const struct mutate_detector *d)
+{
+    return strncmp(d->command, "explore", strlen("explore")) == 0;
 }
 
 static void become(const struct mutate_build *b, char *const words[], const char *output)
@@ -106,15 +112,14 @@ enum mutate_outcome mutate_ask(const struct mutate_build *b, const struct mutate
          *words[WORDS_MAX];
     char *db = mutate_printf("%s/run.db", scratch), *output = mutate_printf("%s/out", scratch);
     char *schedule = mutate_printf("%s/found.sched", scratch);
-    bool explores = strncmp(d->command, "explore", 7) == 0;
     unsigned n = 0;
     while ((word = strsep(&rest, " ")) != NULL && n < WORDS_MAX - 6)
         if (*word)
             words[n++] = word;
     words[n++] = "--hv";
     words[n++] = (char *)(uintptr_t)library;
-    words[n++] = explores ? "-o" : "--db";
-    words[n++] = explores ? schedule : db;
+    words[n++] = explores(d) ? "-o" : "--db";
+    words[n++] = explores(d) ? schedule : db;
     words[n] = NULL;
     remove(db);
     int status = run_limited(b, words, output, d->timeout_s);
@@ -133,4 +138,31 @@ enum mutate_outcome mutate_ask(const struct mutate_build *b, const struct mutate
     free(db);
     free(copy);
     return outcome;
+}
+
+static int add_function(void *context, int columns, char **row, char **names)
+{
+    struct mutate_detector *d = context;
+    char *longer = mutate_printf("%s%s\n", d->functions, row[0]);
+    (void)columns, (void)names;
+    free(d->functions);
+    d->functions = longer;
+    return 0;
+}
+
+void mutate_note_functions(struct mutate_detector *d, const char *scratch)
+{
+    char *path = mutate_printf("%s/run.db", scratch);
+    sqlite3 *db = NULL;
+    if (explores(d))
+        return;
+    d->functions = mutate_printf("\n");
+    if (sqlite3_open_v2(path, &db, SQLITE_OPEN_READONLY, NULL) != SQLITE_OK ||
+        sqlite3_exec(db, "SELECT DISTINCT function FROM functions WHERE calls > 0", add_function, d, NULL) !=
+            SQLITE_OK) {
+        free(d->functions);
+        d->functions = NULL;
+    }
+    sqlite3_close(db);
+    free(path);
 }

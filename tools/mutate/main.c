@@ -119,12 +119,31 @@ static void list(const struct work *w)
 
 // --- One after the other. ---
 
-static void ask_all(const struct work *w, const char *file, const char *scratch, const char *library,
+static bool calls(const struct mutate_detector *d, const char *function)
+{
+    char *line = mutate_printf("\n%s\n", function);
+    bool found = d->functions && strstr(d->functions, line);
+    free(line);
+    return found;
+}
+
+/* A function that is called by itself somewhere matters where it is called; one that the compiler has put
+ * into its callers may be anywhere. */
+static bool is_called(const struct work *w, const char *function)
+{
+    for (unsigned i = 0; i < w->detectors.count; i++)
+        if (calls(&w->detectors.rows[i], function))
+            return true;
+    return false;
+}
+
+static void ask_all(struct work *w, const struct mutate_site *s, const char *scratch, const char *library,
                     struct mutate_result *result)
 {
+    bool called = s && is_called(w, s->function);
     for (unsigned i = 0; i < w->detectors.count && result->outcome != MUTATE_NOTICED; i++) {
-        const struct mutate_detector *d = &w->detectors.rows[i];
-        if (file && !matches_any(d->files, file))
+        struct mutate_detector *d = &w->detectors.rows[i];
+        if (s && (!matches_any(d->files, s->file) || (called && d->functions && !calls(d, s->function))))
             continue;
         enum mutate_outcome outcome =
             mutate_ask(&w->build, d, scratch, library, result->how, sizeof result->how);
@@ -132,6 +151,8 @@ static void ask_all(const struct work *w, const char *file, const char *scratch,
             result->outcome = outcome;
             snprintf(result->by, sizeof result->by, "%s", d->command);
         }
+        if (!s)
+            mutate_note_functions(d, scratch);
     }
 }
 
@@ -145,7 +166,7 @@ static void try_site(struct work *w, unsigned index, const char *scratch)
         char *library = mutate_make(&w->build, scratch, s->file, text);
         *result = (struct mutate_result){.outcome = MUTATE_QUIET, .compiled = library != NULL};
         if (library)
-            ask_all(w, s->file, scratch, library, result);
+            ask_all(w, s, scratch, library, result);
         mutate_remember(w->known, key, w->eyes, s->name, result);
         free(library);
     }

@@ -71,7 +71,8 @@ char *mutate_make(const struct mutate_build *b, const char *scratch, const char 
 struct mutate_detector {
     char *command; // run or explore, and its arguments
     unsigned timeout_s;
-    char *files; // That it is asked about: patterns, separated by blanks
+    char *files;     // That it is asked about: patterns, separated by blanks
+    char *functions; // That its run called, each between line ends; NULL: not known
 };
 
 struct mutate_detectors {
@@ -84,6 +85,8 @@ struct mutate_detectors {
 void mutate_read_detectors(struct mutate_detectors *d, const char *path);
 
 enum mutate_outcome { MUTATE_QUIET, MUTATE_NOTICED, MUTATE_UNUSABLE };
+/* Notes which functions the detector's last run in `scratch` called. */
+void mutate_note_functions(struct mutate_detector *d, const char *scratch);
 /* Lets a detector look at a library. `how` gets what it said, in a line. */
 enum mutate_outcome mutate_ask(const struct mutate_build *b, const struct mutate_detector *d,
                                const char *scratch, const char *library, char *how, size_t how_bytes);
