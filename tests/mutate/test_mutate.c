@@ -81,11 +81,11 @@ static int mutate(const char *arguments, char *output, size_t bytes)
 {
     char command[2000];
 
-    snprintf(
-        command, sizeof command,
-        "cd '%s' && printf 'run scenarios/mmu/remote-flush.yaml --validate all | 100 | *\\n' >'%s/table' && "
-        "'%s/bin/hvsim-mutate' . '%s' --again --table '%s/table' %s",
-        test_source_dir(), test_tmpdir(), test_build_dir(), test_build_dir(), test_tmpdir(), arguments);
+    snprintf(command, sizeof command,
+             "cd '%s' && printf 'hv | run scenarios/mmu/remote-flush.yaml --validate all | 100 | *\\n' "
+             ">'%s/table' && "
+             "'%s/bin/hvsim-mutate' . '%s' --again --table '%s/table' %s",
+             test_source_dir(), test_tmpdir(), test_build_dir(), test_build_dir(), test_tmpdir(), arguments);
     return test_shell(command, output, bytes);
 }
 

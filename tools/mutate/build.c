@@ -32,7 +32,7 @@ static void learn_compile(struct mutate_build *b, char *line)
          *deps = strstr(line, " -MD "), *more = object ? strstr(object, " && ") : NULL,
          *root = source ? strstr(source, "/hvroot/") : NULL;
     if (!object || !deps || !root)
-        no_build(b, "objects of libhv.so are not made as expected");
+        no_build(b, "objects of the core are not made as expected");
     if (more)
         *more = 0;
     size_t bytes = (b->count + 1) * sizeof(char *);
@@ -46,10 +46,12 @@ static void learn_compile(struct mutate_build *b, char *line)
     b->compile[b->count++] = mutate_printf("%.*s", (int)(deps - line), line);
 }
 
-void mutate_learn(struct mutate_build *b, const char *source, const char *folder)
+void mutate_learn(struct mutate_build *b, const char *source, const char *folder, const char *name)
 {
-    *b = (struct mutate_build){.source = source, .folder = folder};
-    char *command = mutate_printf("ninja -C '%s' -t commands lib/libhv.so", folder);
+    *b = (struct mutate_build){
+        .source = source, .folder = folder, .library = mutate_printf("lib/lib%s.so", name)};
+    char *command = mutate_printf("ninja -C '%s' -t commands '%s'", folder, b->library);
+    char *soname = mutate_printf("-soname,lib%s.so", name);
     FILE *commands = popen(command, "r");
     char *line = NULL;
     size_t room = 0;
@@ -59,12 +61,13 @@ void mutate_learn(struct mutate_build *b, const char *source, const char *folder
         line[strcspn(line, "\n")] = 0;
         if (strstr(line, "/hvroot/") && strstr(line, " -c "))
             learn_compile(b, line);
-        else if (strstr(line, "-soname,libhv.so"))
+        else if (strstr(line, soname))
             b->link = mutate_printf("%s", line);
     }
     if (pclose(commands) != 0 || !b->link || !b->count)
-        no_build(b, "ninja does not say how lib/libhv.so is made");
+        no_build(b, "ninja does not say how the core is made");
     free(line);
+    free(soname);
     free(command);
 }
 
@@ -112,8 +115,9 @@ static char *compile(const struct mutate_build *b, const char *scratch, unsigned
 
 char *mutate_make(const struct mutate_build *b, const char *scratch, const char *file, const char *text)
 {
-    char *path = mutate_printf("%s/%s", scratch, file), *library = mutate_printf("%s/libhv.so", scratch);
-    char *folder_library = mutate_printf("-o %s/lib/libhv.so", b->folder),
+    char *path = mutate_printf("%s/%s", scratch, file),
+         *library = mutate_printf("%s/%s", scratch, strrchr(b->library, '/') + 1);
+    char *folder_library = mutate_printf("-o %s/%s", b->folder, b->library),
          *out = mutate_printf("-o '%s'", library);
     char *link = replaced(b->link, folder_library, out);
     mutate_write(path, text);

@@ -24,12 +24,14 @@ void mutate_read_detectors(struct mutate_detectors *d, const char *path)
     }
     char *copy = mutate_printf("%s", d->text), *rest = copy, *line;
     for (unsigned number = 1; (line = strsep(&rest, "\n")) != NULL; number++) {
-        char command[512], files[512];
+        char name[100], command[512], files[512];
         unsigned timeout_s;
         if (!*line || *line == '#')
             continue;
-        if (sscanf(line, " %511[^|] | %u | %511[^\n]", command, &timeout_s, files) != 3 || !timeout_s) {
-            fprintf(stderr, "hvsim-mutate: %s:%u: expected `command | seconds | files`\n", path, number);
+        if (sscanf(line, " %99[^ |] | %511[^|] | %u | %511[^\n]", name, command, &timeout_s, files) != 4 ||
+            !timeout_s) {
+            fprintf(stderr, "hvsim-mutate: %s:%u: expected `library | command | seconds | files`\n", path,
+                    number);
             exit(2);
         }
         d->rows = realloc(d->rows, (d->count + 1) * sizeof *d->rows);
@@ -38,7 +40,8 @@ void mutate_read_detectors(struct mutate_detectors *d, const char *path)
         command[strcspn(command, "\n")] = 0;
         for (size_t n = strlen(command); n && command[n - 1] == ' '; n--)
             command[n - 1] = 0;
-        d->rows[d->count++] = (struct mutate_detector){.command = mutate_printf("%s", command),
+        d->rows[d->count++] = (struct mutate_detector){.name = mutate_printf("%s", name),
+                                                       .command = mutate_printf("%s", command),
                                                        .timeout_s = timeout_s,
                                                        .files = mutate_printf("%s", files)};
     }

@@ -24,7 +24,7 @@ struct work {
     struct lint_tree tree;
     struct mutate_sites sites;
     struct mutate_detectors detectors;
-    struct mutate_build build;
+    struct mutate_build *builds;   // One for each of the detectors
     struct mutate_result *results; // Shared by the workers
     unsigned *next;                // So is this
     uint64_t core, eyes;           // Numbers for the core's text, and for all that looks
@@ -137,23 +137,52 @@ static bool is_called(const struct work *w, const char *function)
     return false;
 }
 
-static void ask_all(struct work *w, const struct mutate_site *s, const char *scratch, const char *library,
+/* The library that detector `i` looks at, without the place, made when somebody first asks for it; NULL: does
+ * not compile, or its place is in none of its files. */
+static const char *library_for(const struct work *w, unsigned i, const struct mutate_site *s,
+                               const char *text, const char *scratch, char **libraries)
+{
+    for (unsigned k = 0; k < i; k++)
+        if (libraries[k] && strcmp(w->detectors.rows[k].name, w->detectors.rows[i].name) == 0)
+            return libraries[k];
+    if (!s)
+        libraries[i] = mutate_printf("%s/%s", w->options.folder, w->builds[i].library);
+    else
+        libraries[i] = mutate_make(&w->builds[i], scratch, s->file, text);
+    return libraries[i];
+}
+
+static void ask(struct work *w, unsigned i, const char *library, const char *scratch,
+                struct mutate_result *result)
+{
+    struct mutate_detector *d = &w->detectors.rows[i];
+    if (mutate_ask(&w->builds[i], d, scratch, library, result->how, sizeof result->how) != MUTATE_NOTICED)
+        return;
+    result->outcome = MUTATE_NOTICED;
+    snprintf(result->by, sizeof result->by, "%s", d->command);
+}
+
+/* All of them look at the core without the place `s`, or as it is, until one notices. */
+static void ask_all(struct work *w, const struct mutate_site *s, const char *text, const char *scratch,
                     struct mutate_result *result)
 {
     bool called = s && is_called(w, s->function);
+    char **libraries = mutate_alloc(w->detectors.count * sizeof *libraries);
     for (unsigned i = 0; i < w->detectors.count && result->outcome != MUTATE_NOTICED; i++) {
         struct mutate_detector *d = &w->detectors.rows[i];
         if (s && (!matches_any(d->files, s->file) || (called && d->functions && !calls(d, s->function))))
             continue;
-        enum mutate_outcome outcome =
-            mutate_ask(&w->build, d, scratch, library, result->how, sizeof result->how);
-        if (outcome == MUTATE_NOTICED) {
-            result->outcome = outcome;
-            snprintf(result->by, sizeof result->by, "%s", d->command);
-        }
+        const char *library = library_for(w, i, s, text, scratch, libraries);
+        if (!library)
+            break;
+        result->compiled = true;
+        ask(w, i, library, scratch, result);
         if (!s)
             mutate_note_functions(d, scratch);
     }
+    for (unsigned i = 0; i < w->detectors.count; i++)
+        free(libraries[i]);
+    free(libraries);
 }
 
 static void try_site(struct work *w, unsigned index, const char *scratch)
@@ -163,12 +192,9 @@ static void try_site(struct work *w, unsigned index, const char *scratch)
     char *text = mutate_apply(s, lint_find(&w->tree, s->file)->raw);
     uint64_t key = mutate_hash(mutate_hash(w->core, s->file), text);
     if (w->options.again || !mutate_recall(w->known, key, w->eyes, result)) {
-        char *library = mutate_make(&w->build, scratch, s->file, text);
-        *result = (struct mutate_result){.outcome = MUTATE_QUIET, .compiled = library != NULL};
-        if (library)
-            ask_all(w, s, scratch, library, result);
+        *result = (struct mutate_result){.outcome = MUTATE_QUIET};
+        ask_all(w, s, text, scratch, result);
         mutate_remember(w->known, key, w->eyes, s->name, result);
-        free(library);
     }
     free(text);
     fprintf(stderr, "%u/%u %s: %s\n", index + 1, w->sites.count, s->name,
@@ -195,12 +221,10 @@ static bool quiet_as_it_is(struct work *w)
 {
     struct mutate_result result = {.outcome = MUTATE_QUIET, .compiled = true};
     char *scratch = mutate_printf("%s/mutate/none", w->options.folder);
-    char *library = mutate_printf("%s/lib/libhv.so", w->options.folder);
     mkdir(scratch, 0777);
-    ask_all(w, NULL, scratch, library, &result);
+    ask_all(w, NULL, NULL, scratch, &result);
     if (result.outcome == MUTATE_NOTICED)
         printf("none: noticed by %s: %s\n", result.by, result.how);
-    free(library);
     free(scratch);
     return result.outcome != MUTATE_NOTICED;
 }
@@ -264,6 +288,20 @@ static void *shared(size_t bytes)
     return memory;
 }
 
+static void learn_builds(struct work *w)
+{
+    const struct mutate_detector *rows = w->detectors.rows;
+    w->builds = mutate_alloc(w->detectors.count * sizeof *w->builds);
+    for (unsigned i = 0, k; i < w->detectors.count; i++) {
+        for (k = 0; strcmp(rows[k].name, rows[i].name) != 0; k++)
+            ;
+        if (k < i)
+            w->builds[i] = w->builds[k];
+        else
+            mutate_learn(&w->builds[i], w->options.source, w->options.folder, rows[i].name);
+    }
+}
+
 int main(int argc, char **argv)
 {
     struct work w = {0};
@@ -281,8 +319,8 @@ int main(int argc, char **argv)
     char *simulator = mutate_printf("%s/bin/hvsim", w.options.folder);
     mkdir(folder, 0777);
     w.known = mutate_printf("%s/results", folder);
-    mutate_learn(&w.build, w.options.source, w.options.folder);
     mutate_read_detectors(&w.detectors, w.options.table ? w.options.table : table);
+    learn_builds(&w);
     w.eyes = mutate_hash_file(mutate_hash(w.eyes, w.detectors.text), simulator);
     w.results = shared(w.sites.count * sizeof *w.results);
     w.next = shared(sizeof *w.next);

@@ -53,15 +53,17 @@ void mutate_free(struct mutate_sites *sites);
 
 // --- The core without one of them (build.c). ---
 
+/* How one of the core's libraries is made. */
 struct mutate_build {
     const char *source, *folder; // The tree, and its build
+    char *library;               // lib/libNAME.so
     char **compile, **objects, **sources;
     char *link;
     unsigned count;
 };
 
-/* Learns from ninja how libhv.so is made. Ends the program with status 2 if it cannot. */
-void mutate_learn(struct mutate_build *b, const char *source, const char *folder);
+/* Learns from ninja how lib/libNAME.so is made. Ends the program with status 2 if it cannot. */
+void mutate_learn(struct mutate_build *b, const char *source, const char *folder, const char *name);
 /* Makes a library of the text in place of the file; all of its own files are in `scratch`. NULL: does not
  * compile. */
 char *mutate_make(const struct mutate_build *b, const char *scratch, const char *file, const char *text);
@@ -69,6 +71,7 @@ char *mutate_make(const struct mutate_build *b, const char *scratch, const char 
 // --- Who notices (detect.c). ---
 
 struct mutate_detector {
+    char *name;    // Of the library that it looks at: hv, ...
     char *command; // run or explore, and its arguments
     unsigned timeout_s;
     char *files;     // That it is asked about: patterns, separated by blanks

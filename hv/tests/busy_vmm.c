@@ -1,0 +1,330 @@
+// SPDX-License-Identifier: Apache-2.0
+// A user program in the VMM's place whose threads make the same system calls at the same time, with nothing
+// but the core's own locks to order them. Results hardly matter: whoever validates the run looks for what
+// races. One thread on each of the processors 1 and 2 does a job; the first one lets them go and waits for
+// both.
+#include "hv/api.h"
+#include "hv/hw/trace.h"
+#include "hv/lib/errno.h"
+
+#define WORKERS 2u
+#define PAGE 4096u
+#define AREA_BYTES (2u << 20)
+#define LEAD_CYCLES 4000u // From letting them go to their start
+#define EXPECT(expr)                                                                                         \
+    do {                                                                                                     \
+        if (!(expr))                                                                                         \
+            hw_trace_violation(#expr, __LINE__, 0);                                                          \
+    } while (0)
+
+struct busy;
+typedef void (*job_fn)(struct busy *b, u32 worker);
+
+// In the process' heap.
+struct busy {
+    u32 gate; // Number of the job that is let go
+    u32 done; // How many times one was done
+    job_fn job;
+    u64 start_tsc, shift_cycles;
+    s64 vm, vcpus[WORKERS]; // Handles
+    u64 areas[WORKERS], shared_area;
+    u32 word, started;
+    struct worker {
+        struct busy *busy;
+        u32 number;
+        u64 bitmap[8];
+        struct hv_regs regs;
+        struct {
+            struct hv_irq_routing head;
+            struct hv_irq_routing_entry entry;
+        } routing;
+    } workers[WORKERS];
+};
+
+static s64 ioctl_ptr(s64 handle, enum hv_ioctl_cmd cmd, const void *arg)
+{
+    return hv_ioctl((int)handle, cmd, (u64)arg);
+}
+
+static s64 close(s64 handle)
+{
+    return hv_syscall(HV_SYS_CLOSE, (u64)handle, 0, 0, 0);
+}
+
+static s64 touch(u64 address, u64 how)
+{
+    return hv_syscall(HV_SYS_TOUCH, address, how, 0, 0);
+}
+
+static s64 set_region(s64 vm, u32 slot, u32 flags, u64 gpa, u64 bytes, u64 address)
+{
+    struct hv_user_memory_region r = {.slot = slot,
+                                      .flags = flags,
+                                      .guest_phys_addr = gpa,
+                                      .memory_size = bytes,
+                                      .userspace_addr = address};
+    return ioctl_ptr(vm, HV_SET_USER_MEMORY_REGION, &r);
+}
+
+static s64 enable(s64 vm, u32 cap, u64 argument)
+{
+    struct hv_enable_cap c = {.cap = cap, .args = {argument}};
+    return ioctl_ptr(vm, HV_ENABLE_CAP, &c);
+}
+
+static s64 pre_fault(s64 vcpu, u64 gpa, u64 bytes)
+{
+    struct hv_pre_fault_memory range = {.gpa = gpa, .size = bytes};
+    return ioctl_ptr(vcpu, HV_PRE_FAULT_MEMORY, &range);
+}
+
+// --- Memory of the process. ---
+
+static void own_areas(struct busy *b, u32 worker)
+{
+    s64 at = hv_mmap(AREA_BYTES, 12, HV_MAP_GUEST);
+    EXPECT(at > 0);
+    for (u32 i = 0; i < 4; i++)
+        EXPECT(touch((u64)at + i * PAGE, HV_TOUCH_WRITE) > 0);
+    EXPECT(hv_syscall(HV_SYS_MADVISE_FREE, (u64)at, PAGE, HV_MADV_DONTNEED, 0) == 0);
+    EXPECT(hv_syscall(HV_SYS_MADVISE_FREE, (u64)at + PAGE, PAGE, HV_MADV_FREE, 0) == 0);
+    EXPECT(touch((u64)at + PAGE, HV_TOUCH_RESIDENT) > 0);
+    EXPECT(hv_syscall(HV_SYS_MUNMAP, (u64)at, AREA_BYTES, 0, 0) == 0);
+    (void)b, (void)worker;
+}
+
+static void same_pages(struct busy *b, u32 worker)
+{
+    for (u32 i = 0; i < 6; i++) {
+        EXPECT(touch(b->shared_area + i * PAGE, HV_TOUCH_WRITE) > 0);
+        (void)touch(b->shared_area + (i ^ 1) * PAGE, HV_TOUCH_RESIDENT);
+        if (i % 3 == worker)
+            (void)hv_syscall(HV_SYS_MADVISE_FREE, b->shared_area, 4 * PAGE, HV_MADV_DONTNEED, 0);
+        (void)hv_syscall(HV_SYS_MADVISE_FREE, b->shared_area, 4 * PAGE, HV_MADV_FREE, 0);
+    }
+}
+
+static void user_faults(struct busy *b, u32 worker)
+{
+    u64 area = b->areas[worker];
+    EXPECT(hv_syscall(HV_SYS_USERFAULT, area, AREA_BYTES, 1, 0) == 0);
+    EXPECT(hv_syscall(HV_SYS_USERFAULT, area, AREA_BYTES, 0, 0) == 0);
+    EXPECT(touch(area, HV_TOUCH_READ) > 0);
+}
+
+// --- Threads. ---
+
+static void short_thread(void *arg)
+{
+    struct busy *b = arg;
+    __atomic_fetch_add(&b->started, 1, __ATOMIC_RELAXED);
+    (void)hv_syscall(HV_SYS_YIELD, 0, 0, 0, 0);
+    hv_exit();
+}
+
+static void sleeping_thread(void *arg)
+{
+    struct busy *b = arg;
+    __atomic_fetch_add(&b->started, 1, __ATOMIC_RELAXED);
+    (void)hv_sleep_until(hv_clock_ns() + 30000);
+    hv_exit();
+}
+
+static void threads(struct busy *b, u32 worker)
+{
+    u32 cpu = worker == 0 ? 3 : HV_CPU_ANY;
+    s64 sleeper = hv_thread_create(sleeping_thread, b, cpu, HV_PRIO_NORMAL);
+    EXPECT(hv_thread_create(short_thread, b, HV_CPU_ANY, HV_PRIO_NORMAL) > 0);
+    EXPECT(hv_thread_create(short_thread, b, worker, HV_PRIO_URGENT) > 0);
+    EXPECT(hv_sleep_until(hv_clock_ns() + 5000) == 0);
+    (void)hv_syscall(worker == 0 ? HV_SYS_THREAD_SIGNAL : HV_SYS_THREAD_KILL, (u64)sleeper, 0, 0, 0);
+    EXPECT(hv_sleep_until(hv_clock_ns() + 2000 + 1000 * worker) == 0);
+}
+
+static void futexes(struct busy *b, u32 worker)
+{
+    for (u32 i = 0; i < 6; i++) {
+        (void)hv_futex_wait(&b->word, 7, 0); // Another value: back at once.
+        (void)hv_futex_wait(&b->word, 0, hv_clock_ns() + (worker == 0 ? 3000 : 2500));
+        (void)hv_futex_wake(&b->word, 1);
+    }
+}
+
+// --- A VM. ---
+
+static void vms(struct busy *b, u32 worker)
+{
+    s64 vm = hv_ioctl(HV_HANDLE_SYSTEM, HV_CREATE_VM, 0);
+    EXPECT(vm > 0);
+    EXPECT(enable(vm, HV_CAP_VM_NUMBER, 10 + worker) == 0);
+    EXPECT(set_region(vm, 0, 0, 0, AREA_BYTES, b->areas[worker]) == 0);
+    s64 vcpu = hv_ioctl((int)vm, HV_CREATE_VCPU, 0);
+    EXPECT(vcpu > 0);
+    EXPECT(close(vcpu) == 0);
+    EXPECT(close(vm) == 0);
+}
+
+// A handle that one closes while the other uses it.
+static void closing(struct busy *b, u32 worker)
+{
+    if (worker == 0) {
+        (void)close(b->vcpus[0]);
+        (void)close(b->vm);
+    } else {
+        for (u32 i = 0; i < 8; i++) {
+            (void)ioctl_ptr(b->vcpus[0], HV_GET_REGS, &b->workers[worker].regs);
+            (void)hv_ioctl((int)b->vm, HV_CHECK_EXTENSION, HV_CAP_NR_VCPUS);
+        }
+    }
+}
+
+static void chips(struct busy *b, u32 worker)
+{
+    s64 first = hv_ioctl((int)b->vm, HV_CREATE_IRQCHIP, 0);
+    EXPECT(first == 0 || first == -EEXIST || first == -EINVAL);
+    struct hv_irq_level level = {.irq = 5, .level = 1};
+    (void)ioctl_ptr(b->vm, HV_IRQ_LINE, &level);
+    struct hv_msi msi = {.address_lo = 0xfee00000, .data = 0x40};
+    (void)ioctl_ptr(b->vm, HV_SIGNAL_MSI, &msi);
+    (void)worker;
+}
+
+static void first_vcpus(struct busy *b, u32 worker)
+{
+    (void)enable(b->vm, HV_CAP_DIRTY_LOG_RING, 4096);
+    (void)enable(b->vm, HV_CAP_X86_DISABLE_EXITS, HV_DISABLE_EXITS_PAUSE);
+    (void)enable(b->vm, HV_CAP_MANUAL_DIRTY_LOG_PROTECT2, 0);
+    b->vcpus[worker] = hv_ioctl((int)b->vm, HV_CREATE_VCPU, worker);
+    EXPECT(b->vcpus[worker] > 0);
+    (void)hv_ioctl((int)b->vm, HV_CREATE_VCPU, 0);
+}
+
+static void slots(struct busy *b, u32 worker)
+{
+    u64 gpa = (u64)(1 + worker) << 30;
+    EXPECT(set_region(b->vm, 1 + worker, HV_MEM_LOG_DIRTY_PAGES, gpa, AREA_BYTES, b->areas[worker]) == 0);
+    (void)pre_fault(b->vcpus[worker], gpa, 4 * PAGE);
+    (void)pre_fault(b->vcpus[worker], 0, 4 * PAGE);
+    EXPECT(set_region(b->vm, 1 + worker, 0, gpa, 0, 0) == 0);
+}
+
+static void logs(struct busy *b, u32 worker)
+{
+    struct hv_dirty_log log = {.slot = 0, .bitmap = (u64)b->workers[worker].bitmap};
+    struct hv_clear_dirty_log clear = {.slot = 0, .num_pages = 64, .bitmap = (u64)b->workers[worker].bitmap};
+    (void)pre_fault(b->vcpus[worker], 0, 8 * PAGE);
+    (void)ioctl_ptr(b->vm, HV_GET_DIRTY_LOG, &log);
+    (void)ioctl_ptr(b->vm, HV_CLEAR_DIRTY_LOG, &clear);
+    (void)hv_ioctl((int)b->vm, HV_RESET_DIRTY_RINGS, 0);
+}
+
+static void routes(struct busy *b, u32 worker)
+{
+    struct worker *w = &b->workers[worker];
+    w->routing.head.nr = 1;
+    w->routing.entry = (struct hv_irq_routing_entry){
+        .gsi = 5, .type = HV_IRQ_ROUTING_IRQCHIP, .u = {.irqchip = {.irqchip = 2, .pin = 5 + worker}}};
+    for (u32 i = 0; i < 3; i++) {
+        struct hv_irq_level level = {.irq = 5, .level = i & 1};
+        if (worker == 0 || i == 0)
+            (void)ioctl_ptr(b->vm, HV_SET_GSI_ROUTING, &w->routing);
+        (void)ioctl_ptr(b->vm, HV_IRQ_LINE, &level);
+    }
+}
+
+// Memory goes while it is mapped for a guest.
+static void discards(struct busy *b, u32 worker)
+{
+    for (u32 i = 0; i < 3; i++) {
+        if (worker == 0)
+            (void)hv_syscall(HV_SYS_MADVISE_FREE, b->shared_area, 4 * PAGE, HV_MADV_DONTNEED, 0);
+        else
+            (void)pre_fault(b->vcpus[1], 0, 4 * PAGE);
+    }
+}
+
+static void hooks(struct busy *b, u32 worker)
+{
+    struct hv_kvmi_reply reply = {.seq = 1};
+    struct hv_kvmi_command command = {.command = HV_GET_REGS, .argument = (u64)&b->workers[worker].regs};
+    (void)hv_ioctl((int)b->vm, HV_KVMI_HOOK, HV_KVMI_EVENT_MSR);
+    (void)ioctl_ptr(b->vm, HV_KVMI_COMMAND, &command);
+    (void)ioctl_ptr(b->vm, HV_KVMI_REPLY, &reply);
+    (void)hv_ioctl((int)b->vm, HV_KVMI_UNHOOK, 0);
+}
+
+static void same_vcpu(struct busy *b, u32 worker)
+{
+    struct hv_run *run = (struct hv_run *)hv_ioctl((int)b->vcpus[0], HV_RUN_PAGE, 0);
+    __atomic_store_n(&run->immediate_exit, 1, __ATOMIC_RELAXED);
+    for (u32 i = 0; i < 3; i++) {
+        s64 result = hv_ioctl((int)b->vcpus[0], HV_RUN, 0);
+        EXPECT(result == -EINTR || result == -EBUSY);
+        (void)ioctl_ptr(b->vcpus[0], HV_GET_REGS, &b->workers[worker].regs);
+        (void)hv_ioctl((int)b->vcpus[0], HV_NMI, 0);
+    }
+}
+
+// --- The order of the day. ---
+
+static void work(void *arg)
+{
+    struct worker *w = arg;
+    struct busy *b = w->busy;
+    for (u32 number = 1;; number++) {
+        while (__atomic_load_n(&b->gate, __ATOMIC_ACQUIRE) != number)
+            hw_pause();
+        if (b->job == NULL)
+            break;
+        while (hw_rdtsc() < b->start_tsc + b->shift_cycles * w->number)
+            hw_pause();
+        b->job(b, w->number);
+        __atomic_fetch_add(&b->done, 1, __ATOMIC_RELEASE);
+    }
+    hv_exit();
+}
+
+static void let_go(struct busy *b, job_fn job, u64 shift_cycles)
+{
+    u32 number = b->gate + 1;
+    b->job = job;
+    b->shift_cycles = shift_cycles;
+    b->start_tsc = hw_rdtsc() + LEAD_CYCLES;
+    __atomic_store_n(&b->gate, number, __ATOMIC_RELEASE);
+    while (job != NULL && __atomic_load_n(&b->done, __ATOMIC_ACQUIRE) != number * WORKERS)
+        hw_pause();
+}
+
+static void one_round(struct busy *b, u64 shift_cycles)
+{
+    static const job_fn alone[] = {own_areas, same_pages, user_faults, threads, futexes, vms};
+    static const job_fn of_vm[] = {chips,    first_vcpus, slots,     logs,   routes,
+                                   discards, hooks,       same_vcpu, closing};
+    for (u32 i = 0; i < sizeof(alone) / sizeof(*alone); i++)
+        let_go(b, alone[i], shift_cycles);
+    b->vm = hv_ioctl(HV_HANDLE_SYSTEM, HV_CREATE_VM, 0);
+    EXPECT(b->vm > 0);
+    EXPECT(set_region(b->vm, 0, HV_MEM_LOG_DIRTY_PAGES, 0, AREA_BYTES, b->shared_area) == 0);
+    for (u32 i = 0; i < sizeof(of_vm) / sizeof(*of_vm); i++)
+        let_go(b, of_vm[i], shift_cycles);
+    (void)close(b->vcpus[1]);
+}
+
+void vmm_main(void *config)
+{
+    static const u64 shifts[] = {0, 700, 3000};
+    (void)config;
+    struct busy *b = (struct busy *)hv_mmap((sizeof(*b) + PAGE - 1) & ~(u64)(PAGE - 1), 12, HV_MAP_DIRECT);
+    b->shared_area = (u64)hv_mmap(AREA_BYTES, 12, HV_MAP_GUEST);
+    for (u32 i = 0; i < WORKERS; i++) {
+        b->areas[i] = (u64)hv_mmap(AREA_BYTES, 12, HV_MAP_GUEST);
+        b->workers[i].busy = b;
+        b->workers[i].number = i;
+        EXPECT(hv_thread_create(work, &b->workers[i], 1 + i, HV_PRIO_NORMAL) > 0);
+    }
+    for (u32 i = 0; i < sizeof(shifts) / sizeof(*shifts); i++)
+        one_round(b, shifts[i]);
+    let_go(b, NULL, 0);
+    hw_trace_count("busy.rounds", sizeof(shifts) / sizeof(*shifts));
+    (void)hv_syscall(HV_SYS_POWER_OFF, 0, 0, 0, 0);
+}
