@@ -48,8 +48,8 @@ static __noinline void mutex_lock_slow(struct mutex *m, struct thread *me)
         list_add_tail(&waiter.node, &m->waiters);
         set_current_state(THREAD_SLEEPING);
         spin_unlock(&m->lock);
-        // The releaser makes us the owner before it wakes us.
-        while ((load_acquire(&m->owner) & ~WAITERS) != (u64)me) {
+        // The releaser makes us the owner before it wakes us. What it did before we see behind m->lock.
+        while ((READ_ONCE(m->owner) & ~WAITERS) != (u64)me) {
             schedule();
             set_current_state(THREAD_SLEEPING);
         }
@@ -93,7 +93,7 @@ void mutex_unlock(struct mutex *m)
     struct thread *next = first->thread;
     list_unlink(&first->node);
     // From here on `first`, on its thread's stack, may be gone.
-    store_release(&m->owner, (u64)next | (list_empty(&m->waiters) ? 0 : WAITERS));
+    WRITE_ONCE(m->owner, (u64)next | (list_empty(&m->waiters) ? 0 : WAITERS));
     thread_wake(next);
     spin_unlock(&m->lock);
 }

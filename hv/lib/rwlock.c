@@ -71,17 +71,6 @@ void write_lock(struct rwlock *l)
     lock_taken(l, HW_NOTE_EXCLUSIVE, &l->queue.rank);
 }
 
-bool write_trylock(struct rwlock *l)
-{
-    preempt_disable();
-    if (take_write(l, 0)) {
-        lock_tried(l, HW_NOTE_EXCLUSIVE, &l->queue.rank);
-        return true;
-    }
-    preempt_enable();
-    return false;
-}
-
 void write_unlock(struct rwlock *l)
 {
     lock_released(l, HW_NOTE_EXCLUSIVE, &l->queue.rank);

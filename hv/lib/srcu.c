@@ -28,13 +28,12 @@ void srcu_destroy(struct srcu *s, struct host *host)
 }
 
 // A count may be bumped on a CPU that the thread has just left, or by an interrupt in between: hence atomic,
-// only the sum matters. A LOCK-prefixed operation is also the full barrier that keeps the section's accesses
-// inside.
+// only the sum matters. The full barrier behind it keeps the section's accesses inside.
 u32 srcu_read_lock(struct srcu *s)
 {
     struct thread *t = current_thread();
     u32 index = READ_ONCE(s->index) & 1;
-    __atomic_fetch_add(&s->counts[t->cpu->id].lock[index], 1, __ATOMIC_SEQ_CST);
+    __atomic_fetch_add(&s->counts[t->cpu->id].lock[index], 1, __ATOMIC_RELAXED);
     hw_mb_after_locked();
     hw_note_srcu(s, HW_NOTE_SRCU_BEGIN, index);
     t->srcu_depth++;
@@ -46,7 +45,7 @@ void srcu_read_unlock(struct srcu *s, u32 index)
     struct thread *t = current_thread();
     hw_note_srcu(s, HW_NOTE_SRCU_END, index);
     t->srcu_depth--;
-    __atomic_fetch_add(&s->counts[t->cpu->id].unlock[index], 1, __ATOMIC_SEQ_CST);
+    __atomic_fetch_add(&s->counts[t->cpu->id].unlock[index], 1, __ATOMIC_RELEASE);
 }
 
 bool srcu_read_lock_held(void)

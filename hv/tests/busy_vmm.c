@@ -6,10 +6,13 @@
 #include "hv/api.h"
 #include "hv/hw/trace.h"
 #include "hv/lib/errno.h"
+#include "spec/msrs.h"
 
 #define WORKERS 2u
 #define PAGE 4096u
 #define AREA_BYTES (2u << 20)
+#define RING_ENTRIES 1024u
+#define RING_USED 32u     // More than a job makes
 #define LEAD_CYCLES 4000u // From letting them go to their start
 #define EXPECT(expr)                                                                                         \
     do {                                                                                                     \
@@ -29,6 +32,7 @@ struct busy {
     s64 vm, vcpus[WORKERS]; // Handles
     u64 areas[WORKERS], shared_area;
     u32 word, started;
+    bool with_rings;
     struct worker {
         struct busy *busy;
         u32 number;
@@ -164,9 +168,25 @@ static void vms(struct busy *b, u32 worker)
     EXPECT(close(vm) == 0);
 }
 
-// A handle that one closes while the other uses it.
+// A number that will be that of a VM, used by who was not told.
+static void guesses(struct busy *b, u32 worker)
+{
+    for (u32 i = 0; i < 3; i++) {
+        if (worker == 0) {
+            s64 vm = hv_ioctl(HV_HANDLE_SYSTEM, HV_CREATE_VM, 0);
+            (void)hv_ioctl((int)vm, HV_CHECK_EXTENSION, HV_CAP_NR_VCPUS);
+            (void)close(vm);
+        } else {
+            for (u32 n = 0; n < 30; n++)
+                (void)hv_ioctl((int)b->vm, HV_CHECK_EXTENSION, HV_CAP_NR_VCPUS);
+        }
+    }
+}
+
+// A handle that one closes while the other uses it, or closes it as well.
 static void closing(struct busy *b, u32 worker)
 {
+    (void)close(b->vcpus[1]);
     if (worker == 0) {
         (void)close(b->vcpus[0]);
         (void)close(b->vm);
@@ -191,7 +211,8 @@ static void chips(struct busy *b, u32 worker)
 
 static void first_vcpus(struct busy *b, u32 worker)
 {
-    (void)enable(b->vm, HV_CAP_DIRTY_LOG_RING, 4096);
+    if (b->with_rings)
+        (void)enable(b->vm, HV_CAP_DIRTY_LOG_RING, RING_ENTRIES * sizeof(struct hv_dirty_gfn));
     (void)enable(b->vm, HV_CAP_X86_DISABLE_EXITS, HV_DISABLE_EXITS_PAUSE);
     (void)enable(b->vm, HV_CAP_MANUAL_DIRTY_LOG_PROTECT2, 0);
     b->vcpus[worker] = hv_ioctl((int)b->vm, HV_CREATE_VCPU, worker);
@@ -208,14 +229,57 @@ static void slots(struct busy *b, u32 worker)
     EXPECT(set_region(b->vm, 1 + worker, 0, gpa, 0, 0) == 0);
 }
 
+// The core writes to the guest's memory in the vCPU's name.
+static void write_guest(struct busy *b, u32 worker, u64 gpa)
+{
+    struct {
+        struct hv_msrs head;
+        struct hv_msr_entry entry;
+    } msrs = {.head = {.nmsrs = 1}, .entry = {.index = PV_MSR_KVM_WALL_CLOCK_NEW, .data = gpa}};
+    EXPECT(ioctl_ptr(b->vcpus[worker], HV_SET_MSRS, &msrs) == 1);
+}
+
 static void logs(struct busy *b, u32 worker)
 {
+    write_guest(b, worker, (2 + 70 * worker) * PAGE);
     struct hv_dirty_log log = {.slot = 0, .bitmap = (u64)b->workers[worker].bitmap};
     struct hv_clear_dirty_log clear = {.slot = 0, .num_pages = 64, .bitmap = (u64)b->workers[worker].bitmap};
     (void)pre_fault(b->vcpus[worker], 0, 8 * PAGE);
     (void)ioctl_ptr(b->vm, HV_GET_DIRTY_LOG, &log);
     (void)ioctl_ptr(b->vm, HV_CLEAR_DIRTY_LOG, &clear);
     (void)hv_ioctl((int)b->vm, HV_RESET_DIRTY_RINGS, 0);
+}
+
+// Every page is dirty, and stays so until it is cleared.
+static void clears(struct busy *b, u32 worker)
+{
+    struct worker *w = &b->workers[worker];
+    struct hv_clear_dirty_log clear = {.slot = 0, .num_pages = 64, .bitmap = (u64)w->bitmap};
+    for (u32 i = 0; i < 4; i++) {
+        w->bitmap[0] = 0xfull << 4 * i;
+        (void)pre_fault(b->vcpus[worker], i * 4 * PAGE, 4 * PAGE);
+        write_guest(b, worker, (3 + i) * PAGE);
+        if (worker == 0)
+            (void)ioctl_ptr(b->vm, HV_CLEAR_DIRTY_LOG, &clear);
+        else
+            (void)hv_syscall(HV_SYS_MADVISE_FREE, b->shared_area, 16 * PAGE, HV_MADV_DONTNEED, 0);
+    }
+}
+
+// What a vCPU's ring has is given back by the thread that finds it, and by the other one.
+static void rings(struct busy *b, u32 worker)
+{
+    struct hv_dirty_gfn *ring = (struct hv_dirty_gfn *)hv_ioctl((int)b->vcpus[worker], HV_DIRTY_RING_PAGE, 0);
+    for (u32 i = 0; i < 6 && (s64)ring > 0; i++) {
+        write_guest(b, worker, (4 + 3 * i + 80 * worker) * PAGE);
+        for (u32 n = 0; n < RING_USED; n++) {
+            if (__atomic_load_n(&ring[n].flags, __ATOMIC_ACQUIRE) != HV_DIRTY_GFN_F_DIRTY)
+                continue;
+            ring[n].offset += 0; // Reads and writes what the core wrote.
+            __atomic_store_n(&ring[n].flags, HV_DIRTY_GFN_F_RESET, __ATOMIC_RELEASE);
+        }
+        (void)hv_ioctl((int)b->vm, HV_RESET_DIRTY_RINGS, 0);
+    }
 }
 
 static void routes(struct busy *b, u32 worker)
@@ -257,7 +321,9 @@ static void same_vcpu(struct busy *b, u32 worker)
 {
     struct hv_run *run = (struct hv_run *)hv_ioctl((int)b->vcpus[0], HV_RUN_PAGE, 0);
     __atomic_store_n(&run->immediate_exit, 1, __ATOMIC_RELAXED);
-    for (u32 i = 0; i < 3; i++) {
+    for (u32 i = 0; i < 12; i++) {
+        for (u32 n = 0; n < i * worker; n++)
+            hw_pause();
         s64 result = hv_ioctl((int)b->vcpus[0], HV_RUN, 0);
         EXPECT(result == -EINTR || result == -EBUSY);
         (void)ioctl_ptr(b->vcpus[0], HV_GET_REGS, &b->workers[worker].regs);
@@ -295,19 +361,33 @@ static void let_go(struct busy *b, job_fn job, u64 shift_cycles)
         hw_pause();
 }
 
-static void one_round(struct busy *b, u64 shift_cycles)
+// With a log of its memory; in every other round by hand, and with all pages dirty from the start.
+static void new_vm(struct busy *b)
 {
-    static const job_fn alone[] = {own_areas, same_pages, user_faults, threads, futexes, vms};
-    static const job_fn of_vm[] = {chips,    first_vcpus, slots,     logs,   routes,
-                                   discards, hooks,       same_vcpu, closing};
-    for (u32 i = 0; i < sizeof(alone) / sizeof(*alone); i++)
-        let_go(b, alone[i], shift_cycles);
     b->vm = hv_ioctl(HV_HANDLE_SYSTEM, HV_CREATE_VM, 0);
     EXPECT(b->vm > 0);
+    if (!b->with_rings && (b->gate & 1) != 0)
+        EXPECT(enable(b->vm, HV_CAP_MANUAL_DIRTY_LOG_PROTECT2,
+                      HV_DIRTY_LOG_MANUAL_PROTECT_ENABLE | HV_DIRTY_LOG_INITIALLY_SET) == 0);
     EXPECT(set_region(b->vm, 0, HV_MEM_LOG_DIRTY_PAGES, 0, AREA_BYTES, b->shared_area) == 0);
+}
+
+static void one_round(struct busy *b, u64 shift_cycles)
+{
+    static const job_fn alone[] = {own_areas, same_pages, user_faults, threads, futexes, vms, guesses};
+    static const job_fn of_vm[] = {chips,  first_vcpus, slots, logs,      clears,
+                                   routes, discards,    hooks, same_vcpu, closing};
+    for (u32 i = 0; i < sizeof(alone) / sizeof(*alone); i++)
+        let_go(b, alone[i], shift_cycles);
+    b->with_rings = false;
+    new_vm(b);
     for (u32 i = 0; i < sizeof(of_vm) / sizeof(*of_vm); i++)
         let_go(b, of_vm[i], shift_cycles);
-    (void)close(b->vcpus[1]);
+    b->with_rings = true;
+    new_vm(b);
+    let_go(b, first_vcpus, shift_cycles);
+    let_go(b, rings, shift_cycles);
+    let_go(b, closing, shift_cycles);
 }
 
 void vmm_main(void *config)

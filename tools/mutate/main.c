@@ -86,9 +86,10 @@ static void find_sites(struct work *w)
     char *pattern = mutate_printf("*%s*", w->options.pattern);
     for (size_t i = 0; i < w->tree.count; i++) {
         const struct lint_file *f = &w->tree.files[i];
-        if (strncmp(f->path, "hv/", 3) == 0)
+        bool test = strstr(f->path, "/tests/") != NULL;
+        if (strncmp(f->path, "hv/", 3) == 0 && !test)
             w->core = mutate_hash(mutate_hash(w->core, f->path), f->raw);
-        if (strncmp(f->path, "scenarios/", 10) == 0 && strcmp(f->path, "scenarios/signature") != 0)
+        else if (strncmp(f->path, "hv/", 3) == 0 || strncmp(f->path, "scenarios/", 10) == 0)
             w->eyes = mutate_hash(mutate_hash(w->eyes, f->path), f->raw);
         if (matches_any("hv/core/*.[ch] hv/lib/*.[ch]", f->path))
             mutate_find(&all, f->path, f->raw);
