@@ -28,7 +28,8 @@ void srcu_destroy(struct srcu *s, struct host *host)
 }
 
 // A count may be bumped on a CPU that the thread has just left, or by an interrupt in between: hence atomic,
-// only the sum matters. The full barrier behind it keeps the section's accesses inside.
+// only the sum matters. The full barrier behind it keeps the section's accesses inside: either the writer
+// sees the count, or the section sees what the writer published before it looked.
 u32 srcu_read_lock(struct srcu *s)
 {
     struct thread *t = current_thread();

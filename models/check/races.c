@@ -330,8 +330,8 @@ void races_event(struct races *r, const struct pcpu *c, const struct native_even
     case NATIVE_EVENT_START:
         races_forget(r, (uint64_t)(uintptr_t)e->p - e->bytes, e->bytes);
         break;
-    case NATIVE_EVENT_SEND:
-        hand_on(r, self, &r->mail[e->cpu]);
+    case NATIVE_EVENT_SEND: // What comes behind the last fence may be seen after the interrupt.
+        clock_join(&r->mail[e->cpu], &thread_of(r, self)->released);
         break;
     case NATIVE_EVENT_INTERRUPT:
         clock_join(&thread_of(r, self)->known, &r->mail[c->index]);

@@ -499,12 +499,12 @@ void native_reset(void)
 
 // --- Addresses. ---
 
-uint64_t native_pointer_hpa(const struct pcpu *c, const void *p)
+uint64_t native_pointer_hpa(struct pcpu *c, const void *p)
 {
-    return native_hpa(c, p);
+    return native_hpa(c, p, 0);
 }
 
-uint64_t native_ptr_to_hpa(const struct pcpu *c, const void *p)
+uint64_t native_ptr_to_hpa(struct pcpu *c, const void *p, uint64_t pc)
 {
     uint64_t at = (uint64_t)(uintptr_t)p;
     const struct native_context *x = c->native->current;
@@ -520,8 +520,9 @@ uint64_t native_ptr_to_hpa(const struct pcpu *c, const void *p)
         if (++i > contexts.used)
             break;
     }
-    fprintf(stderr,
-            "hvsim: hv code touched %p, which is not memory of the modelled host (cpu %u, cycle %llu)\n", p,
-            c->index, (unsigned long long)(c->now_ticks / TICKS_PER_CYCLE));
-    abort();
+    char detail[160];
+
+    snprintf(detail, sizeof detail, "%s touches %p, which is not memory of the host",
+             native_function_name(c->machine->image, pc), p);
+    native_core_bug(c, "wild_pointer", at, detail);
 }

@@ -80,7 +80,7 @@ void native_slow_path(struct pcpu *c, const struct native_access *a)
 void native_load_far(struct pcpu *c, const struct native_access *a)
 {
     const void *p = (const void *)(uintptr_t)a->p;
-    uint64_t hpa = native_hpa(c, p);
+    uint64_t hpa = native_hpa(c, p, a->pc);
 
     mem_time_load(c, hpa, a->size_bytes);
     mem_near_learn(c->mem, c->mem->near_load, p, hpa);
@@ -106,7 +106,7 @@ void native_store_far(struct pcpu *c, const struct native_access *a)
         native_watch_stored(c);
         return;
     }
-    uint64_t hpa = native_hpa(c, p);
+    uint64_t hpa = native_hpa(c, p, a->pc);
 
     mem_store_push(c, p, kept_bytes, mem_time_store(c, hpa, a->size_bytes));
     if (!memory) // It wants to hear of every plain store, so that none is near.

@@ -94,8 +94,14 @@ uint32_t native_context_thread(const struct pcpu *c); // Its number in traces.
 void native_settle(struct pcpu *c);
 
 // Simulated physical address of any pointer that hv code uses.
-uint64_t native_pointer_hpa(const struct pcpu *c, const void *p);
-// The same for an image or stack pointer. Anything else ends the run: hv touched the simulator.
-uint64_t native_ptr_to_hpa(const struct pcpu *c, const void *p);
+uint64_t native_pointer_hpa(struct pcpu *c, const void *p);
+// The same for an image or stack pointer. Anything else is a bug of hv (`wild_pointer`). `pc`: what the
+// access's hook returns to; 0: not known.
+uint64_t native_ptr_to_hpa(struct pcpu *c, const void *p, uint64_t pc);
+// Name of the function of the image that `pc` is in; "?": none.
+const char *native_function_name(const struct native_image *image, uint64_t pc);
+// A bug of hv, after which it cannot go on: a violation of this kind, and the run ends here. Outside of the
+// run (untimed set-up of the simulator itself, `c` NULL) the program ends, with status 70.
+_Noreturn void native_core_bug(struct pcpu *c, const char *kind, uint64_t address, const char *detail);
 
 #endif

@@ -15,8 +15,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-#define STATUS_BUG 70
-
 struct tracepoint {
     const char *name;
     uint8_t argc;
@@ -247,7 +245,7 @@ void hw_trace_count(const char *name, u64 n)
     p->counters[p->counter_count++] = (struct trace_counter_row){strdup(name), n};
 }
 
-// --- Violations, bugs. ---
+// --- Violations. ---
 
 static void violation_text(struct pcpu *c, const char *name, uint64_t address, const char *detail, bool guest)
 {
@@ -281,16 +279,4 @@ void trace_vmx_violation(struct pcpu *c, const char *name, uint64_t a0, uint64_t
 void trace_guest_violation(struct pcpu *c, const char *kind, uint64_t address, const char *detail)
 {
     violation_text(c, kind, address, detail, true);
-}
-
-void hw_panic(const char *what, const char *file, u32 line)
-{
-    const struct pcpu *c = pcpu_current;
-
-    fprintf(stderr, "hvsim: bug in the hypervisor core: %s:%u: %s", file, (unsigned)line, what);
-    if (c)
-        fprintf(stderr, " (pCPU %u, cycle %" PRIu64 ", seed %" PRIu64 ")", c->index,
-                c->now_ticks / TICKS_PER_CYCLE, c->machine->seed);
-    fputc('\n', stderr);
-    exit(STATUS_BUG);
 }
