@@ -114,9 +114,9 @@ NOINLINE void ipi(u32 cpu)
 {
     if (cpu == 1) {
         M->data = 1;
+        if (!wrong())
+            atomic_thread_fence(memory_order_seq_cst);
         hw_test_send(0);
-        if (wrong())
-            M->data = 2;
     } else {
         hw_sti();
         await_relaxed(&M->flag);

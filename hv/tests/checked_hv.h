@@ -12,7 +12,7 @@ enum checked_program {
     CHECKED_FENCES,     // Relaxed flag between fences; wrong: the reader has none.
     CHECKED_LOCK,       // A counter under a lock; wrong: one side takes it without acquiring.
     CHECKED_BYTES,      // Neighbouring bytes of a word; wrong: the same byte.
-    CHECKED_IPI,        // Stored before an interrupt is sent; wrong: behind it.
+    CHECKED_IPI,        // Stored, fence, an interrupt is sent; wrong: without the fence.
     CHECKED_SWITCH,     // A thread's data read by the next one on its processor; wrong: by another processor.
     CHECKED_NEW_OWNER,  // Memory given back and out again; wrong: used on without.
     CHECKED_FREED,      // An object used to the end; wrong: longer.
