@@ -6,11 +6,15 @@
 #include "hv/api.h"
 #include "hv/hw/trace.h"
 #include "hv/lib/errno.h"
+#include "hv/lib/string.h"
+#include "hv/vmm/config.h"
 #include "spec/msrs.h"
 
 #define WORKERS 2u
 #define PAGE 4096u
 #define AREA_BYTES (2u << 20)
+#define MAPS 6u
+#define WIDE_AREAS 32u
 #define RING_ENTRIES 1024u
 #define RING_USED 32u     // More than a job makes
 #define LEAD_CYCLES 4000u // From letting them go to their start
@@ -30,7 +34,7 @@ struct busy {
     job_fn job;
     u64 start_tsc, shift_cycles;
     s64 vm, vcpus[WORKERS]; // Handles
-    u64 areas[WORKERS], shared_area;
+    u64 areas[WORKERS], shared_area, wide_area, wide_used;
     u32 word, started;
     bool with_rings;
     struct worker {
@@ -38,6 +42,7 @@ struct busy {
         u32 number;
         u64 bitmap[8];
         struct hv_regs regs;
+        u64 maps[MAPS];
         struct {
             struct hv_irq_routing head;
             struct hv_irq_routing_entry entry;
@@ -95,6 +100,69 @@ static void own_areas(struct busy *b, u32 worker)
     EXPECT(touch((u64)at + PAGE, HV_TOUCH_RESIDENT) > 0);
     EXPECT(hv_syscall(HV_SYS_MUNMAP, (u64)at, AREA_BYTES, 0, 0) == 0);
     (void)b, (void)worker;
+}
+
+// One maps while the other unmaps, then the other way round.
+static void maps(struct busy *b, u32 worker)
+{
+    struct worker *w = &b->workers[worker];
+    for (u32 i = 0; i < 2 * MAPS; i++) {
+        u64 *at = &w->maps[i % MAPS];
+        if ((i < MAPS) == (worker == 0)) {
+            *at = (u64)hv_mmap(AREA_BYTES, 12, HV_MAP_GUEST);
+        } else if (*at != 0) {
+            EXPECT(hv_syscall(HV_SYS_MUNMAP, *at, AREA_BYTES, 0, 0) == 0);
+            *at = 0;
+        }
+    }
+}
+
+// Of worker 1, on an area without and with pages, while the other one maps.
+static void advises(struct busy *b, u32 worker)
+{
+    struct worker *w = &b->workers[worker];
+    for (u32 i = 0; i < MAPS; i++) {
+        if (worker == 0) {
+            w->maps[i] = w->maps[i] != 0 ? w->maps[i] : (u64)hv_mmap(AREA_BYTES, 12, HV_MAP_GUEST);
+        } else {
+            if (i % 2 != 0)
+                (void)touch(b->areas[1] + i * PAGE, HV_TOUCH_WRITE);
+            (void)hv_syscall(HV_SYS_MADVISE_FREE, b->areas[1] + i * PAGE, PAGE,
+                             i % 4 < 2 ? HV_MADV_DONTNEED : HV_MADV_FREE, 0);
+        }
+    }
+}
+
+// Tables of the process appear while others walk them without a lock.
+static void fresh_pages(struct busy *b, u32 worker)
+{
+    for (u32 i = 0; i < 8; i++) {
+        u64 at = b->wide_area + (b->wide_used + i) * AREA_BYTES;
+        if (worker == 0)
+            EXPECT(touch(at, HV_TOUCH_WRITE) > 0);
+        for (u32 n = 0; worker != 0 && n < 6; n++)
+            (void)touch(at, HV_TOUCH_RESIDENT);
+    }
+}
+
+// Pages that may be taken are taken, as memory is short, and touched again meanwhile.
+static void pressure(struct busy *b, u32 worker)
+{
+    if (worker == 0) {
+        u64 bytes = (u64)hv_syscall(HV_SYS_MEMORY_FREE, 0, 0, 0, 0) & ~(u64)(AREA_BYTES - 1);
+        s64 at = hv_mmap(bytes, 12, HV_MAP_GUEST);
+        for (u64 n = 0; at > 0 && n < bytes; n += PAGE)
+            (void)touch((u64)at + n, HV_TOUCH_WRITE);
+        for (u32 i = 0; i < 64; i++)
+            (void)touch(b->areas[0] + i * PAGE, HV_TOUCH_WRITE);
+        if (at > 0)
+            (void)hv_syscall(HV_SYS_MUNMAP, (u64)at, bytes, 0, 0);
+    } else {
+        for (u32 i = 0; i < 3000; i++) {
+            (void)touch(b->areas[1] + i % 32 * PAGE, HV_TOUCH_WRITE);
+            (void)hv_syscall(HV_SYS_MADVISE_FREE, b->areas[1], 32 * PAGE, HV_MADV_FREE, 0);
+        }
+    }
 }
 
 static void same_pages(struct busy *b, u32 worker)
@@ -166,6 +234,21 @@ static void vms(struct busy *b, u32 worker)
     EXPECT(vcpu > 0);
     EXPECT(close(vcpu) == 0);
     EXPECT(close(vm) == 0);
+}
+
+// VMs come and go while memory goes that they might have mapped.
+static void notifiers(struct busy *b, u32 worker)
+{
+    for (u32 i = 0; i < 4; i++) {
+        if (worker == 0) {
+            s64 vm = hv_ioctl(HV_HANDLE_SYSTEM, HV_CREATE_VM, 0);
+            EXPECT(vm > 0 && set_region(vm, 0, 0, 0, AREA_BYTES, b->areas[0]) == 0);
+            (void)close(vm);
+        } else {
+            (void)touch(b->areas[1], HV_TOUCH_WRITE);
+            (void)hv_syscall(HV_SYS_MADVISE_FREE, b->areas[1], PAGE, HV_MADV_DONTNEED, 0);
+        }
+    }
 }
 
 // A number that will be that of a VM, used by who was not told.
@@ -357,8 +440,9 @@ static void let_go(struct busy *b, job_fn job, u64 shift_cycles)
     b->shift_cycles = shift_cycles;
     b->start_tsc = hw_rdtsc() + LEAD_CYCLES;
     __atomic_store_n(&b->gate, number, __ATOMIC_RELEASE);
+    // Asleep: it may be on a worker's processor by now.
     while (job != NULL && __atomic_load_n(&b->done, __ATOMIC_ACQUIRE) != number * WORKERS)
-        hw_pause();
+        (void)hv_sleep_until(hv_clock_ns() + 3000);
 }
 
 // With a log of its memory; in every other round by hand, and with all pages dirty from the start.
@@ -374,11 +458,13 @@ static void new_vm(struct busy *b)
 
 static void one_round(struct busy *b, u64 shift_cycles)
 {
-    static const job_fn alone[] = {own_areas, same_pages, user_faults, threads, futexes, vms, guesses};
+    static const job_fn alone[] = {own_areas,  maps,        maps,    advises, fresh_pages, notifiers,
+                                   same_pages, user_faults, threads, futexes, vms,         guesses};
     static const job_fn of_vm[] = {chips,  first_vcpus, slots, logs,      clears,
                                    routes, discards,    hooks, same_vcpu, closing};
     for (u32 i = 0; i < sizeof(alone) / sizeof(*alone); i++)
         let_go(b, alone[i], shift_cycles);
+    b->wide_used += 8;
     b->with_rings = false;
     new_vm(b);
     for (u32 i = 0; i < sizeof(of_vm) / sizeof(*of_vm); i++)
@@ -393,8 +479,10 @@ static void one_round(struct busy *b, u64 shift_cycles)
 void vmm_main(void *config)
 {
     static const u64 shifts[] = {0, 700, 3000};
-    (void)config;
+    const struct vmm_config *c = config;
+    const struct vmm_vm_config *vm = vmm_config_at(c, c->vms_offset);
     struct busy *b = (struct busy *)hv_mmap((sizeof(*b) + PAGE - 1) & ~(u64)(PAGE - 1), 12, HV_MAP_DIRECT);
+    b->wide_area = (u64)hv_mmap(WIDE_AREAS * AREA_BYTES, 12, HV_MAP_GUEST);
     b->shared_area = (u64)hv_mmap(AREA_BYTES, 12, HV_MAP_GUEST);
     for (u32 i = 0; i < WORKERS; i++) {
         b->areas[i] = (u64)hv_mmap(AREA_BYTES, 12, HV_MAP_GUEST);
@@ -402,9 +490,13 @@ void vmm_main(void *config)
         b->workers[i].number = i;
         EXPECT(hv_thread_create(work, &b->workers[i], 1 + i, HV_PRIO_NORMAL) > 0);
     }
-    for (u32 i = 0; i < sizeof(shifts) / sizeof(*shifts); i++)
-        one_round(b, shifts[i]);
+    if (strcmp(vm->name, "pressure") == 0) {
+        let_go(b, pressure, 0);
+    } else {
+        for (u32 i = 0; i < sizeof(shifts) / sizeof(*shifts); i++)
+            one_round(b, shifts[i]);
+    }
+    hw_trace_count("busy.jobs", b->gate);
     let_go(b, NULL, 0);
-    hw_trace_count("busy.rounds", sizeof(shifts) / sizeof(*shifts));
     (void)hv_syscall(HV_SYS_POWER_OFF, 0, 0, 0, 0);
 }

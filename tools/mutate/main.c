@@ -27,7 +27,7 @@ struct work {
     struct mutate_build *builds;   // One for each of the detectors
     struct mutate_result *results; // Shared by the workers
     unsigned *next;                // So is this
-    uint64_t core, eyes;           // Numbers for the core's text, and for all that looks
+    uint64_t eyes;                 // A number for all that looks
     char *known;                   // File of results
 };
 
@@ -87,9 +87,7 @@ static void find_sites(struct work *w)
     for (size_t i = 0; i < w->tree.count; i++) {
         const struct lint_file *f = &w->tree.files[i];
         bool test = strstr(f->path, "/tests/") != NULL;
-        if (strncmp(f->path, "hv/", 3) == 0 && !test)
-            w->core = mutate_hash(mutate_hash(w->core, f->path), f->raw);
-        else if (strncmp(f->path, "hv/", 3) == 0 || strncmp(f->path, "scenarios/", 10) == 0)
+        if ((strncmp(f->path, "hv/", 3) == 0 && test) || strncmp(f->path, "scenarios/", 10) == 0)
             w->eyes = mutate_hash(mutate_hash(w->eyes, f->path), f->raw);
         if (matches_any("hv/core/*.[ch] hv/lib/*.[ch]", f->path))
             mutate_find(&all, f->path, f->raw);
@@ -191,7 +189,7 @@ static void try_site(struct work *w, unsigned index, const char *scratch)
     const struct mutate_site *s = &w->sites.rows[index];
     struct mutate_result *result = &w->results[index];
     char *text = mutate_apply(s, lint_find(&w->tree, s->file)->raw);
-    uint64_t key = mutate_hash(mutate_hash(w->core, s->file), text);
+    uint64_t key = mutate_hash(mutate_hash(0, s->file), text);
     if (w->options.again || !mutate_recall(w->known, key, w->eyes, result)) {
         *result = (struct mutate_result){.outcome = MUTATE_QUIET};
         ask_all(w, s, text, scratch, result);
