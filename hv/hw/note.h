@@ -40,8 +40,8 @@ enum hw_note_srcu {
 void hw_note_srcu(const void *srcu, enum hw_note_srcu what, u32 index);
 // On the way back to user mode: where the thread's preemption and SRCU depths stand, both 0.
 void hw_note_user_return(const u32 *preempt_count, const u32 *srcu_depth);
-// Software goes by which processor it runs on: the thread whose count is given must stay there. `pinned`: where it
-// must run anyway, UINT32_MAX if anywhere.
+// Software goes by which processor it runs on: the thread whose count is given must stay there. `pinned`:
+// where it must run anyway, UINT32_MAX if anywhere.
 void hw_note_this_cpu(const u32 *preempt_count, const u32 *pinned);
 
 #endif
