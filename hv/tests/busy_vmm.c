@@ -8,7 +8,6 @@
 #include "hv/lib/errno.h"
 #include "hv/lib/string.h"
 #include "hv/vmm/config.h"
-#include "spec/msrs.h"
 
 #define WORKERS 2u
 #define PAGE 4096u
@@ -16,7 +15,7 @@
 #define MAPS 6u
 #define WIDE_AREAS 32u
 #define RING_ENTRIES 1024u
-#define RING_USED 32u     // More than a job makes
+#define RING_USED 24u     // By a job
 #define LEAD_CYCLES 4000u // From letting them go to their start
 #define EXPECT(expr)                                                                                         \
     do {                                                                                                     \
@@ -37,6 +36,7 @@ struct busy {
     u64 areas[WORKERS], shared_area, wide_area, wide_used;
     u32 word, started;
     bool with_rings;
+    u32 ring_at; // Where the core goes on to take back
     struct worker {
         struct busy *busy;
         u32 number;
@@ -312,19 +312,8 @@ static void slots(struct busy *b, u32 worker)
     EXPECT(set_region(b->vm, 1 + worker, 0, gpa, 0, 0) == 0);
 }
 
-// The core writes to the guest's memory in the vCPU's name.
-static void write_guest(struct busy *b, u32 worker, u64 gpa)
-{
-    struct {
-        struct hv_msrs head;
-        struct hv_msr_entry entry;
-    } msrs = {.head = {.nmsrs = 1}, .entry = {.index = PV_MSR_KVM_WALL_CLOCK_NEW, .data = gpa}};
-    EXPECT(ioctl_ptr(b->vcpus[worker], HV_SET_MSRS, &msrs) == 1);
-}
-
 static void logs(struct busy *b, u32 worker)
 {
-    write_guest(b, worker, (2 + 70 * worker) * PAGE);
     struct hv_dirty_log log = {.slot = 0, .bitmap = (u64)b->workers[worker].bitmap};
     struct hv_clear_dirty_log clear = {.slot = 0, .num_pages = 64, .bitmap = (u64)b->workers[worker].bitmap};
     (void)pre_fault(b->vcpus[worker], 0, 8 * PAGE);
@@ -341,7 +330,6 @@ static void clears(struct busy *b, u32 worker)
     for (u32 i = 0; i < 4; i++) {
         w->bitmap[0] = 0xfull << 4 * i;
         (void)pre_fault(b->vcpus[worker], i * 4 * PAGE, 4 * PAGE);
-        write_guest(b, worker, (3 + i) * PAGE);
         if (worker == 0)
             (void)ioctl_ptr(b->vm, HV_CLEAR_DIRTY_LOG, &clear);
         else
@@ -349,20 +337,30 @@ static void clears(struct busy *b, u32 worker)
     }
 }
 
-// What a vCPU's ring has is given back by the thread that finds it, and by the other one.
+// Entries of a vCPU's ring, as if the core had told of pages and they had been collected, are given back by
+// the thread that did so, and by the other one.
 static void rings(struct busy *b, u32 worker)
 {
     struct hv_dirty_gfn *ring = (struct hv_dirty_gfn *)hv_ioctl((int)b->vcpus[worker], HV_DIRTY_RING_PAGE, 0);
-    for (u32 i = 0; i < 6 && (s64)ring > 0; i++) {
-        write_guest(b, worker, (4 + 3 * i + 80 * worker) * PAGE);
-        for (u32 n = 0; n < RING_USED; n++) {
-            if (__atomic_load_n(&ring[n].flags, __ATOMIC_ACQUIRE) != HV_DIRTY_GFN_F_DIRTY)
-                continue;
-            ring[n].offset += 0; // Reads and writes what the core wrote.
-            __atomic_store_n(&ring[n].flags, HV_DIRTY_GFN_F_RESET, __ATOMIC_RELEASE);
-        }
-        (void)hv_ioctl((int)b->vm, HV_RESET_DIRTY_RINGS, 0);
+    (void)pre_fault(b->vcpus[worker], 0, 16 * PAGE);
+    for (u32 i = 0; i < RING_USED && (s64)ring > 0; i++) {
+        struct hv_dirty_gfn *e = &ring[(b->ring_at + i) % RING_ENTRIES];
+        if (__atomic_load_n(&e->flags, __ATOMIC_ACQUIRE) != 0)
+            break;
+        e->slot = 0;
+        e->offset = (3 * i + 80 * worker) % 200;
+        __atomic_store_n(&e->flags, HV_DIRTY_GFN_F_RESET, __ATOMIC_RELEASE);
+        if (i % 3 == worker)
+            (void)hv_ioctl((int)b->vm, HV_RESET_DIRTY_RINGS, 0);
+        if (i % 8 == 0)
+            (void)hv_syscall(HV_SYS_MADVISE_FREE, b->shared_area, 16 * PAGE, HV_MADV_DONTNEED, 0);
     }
+    for (u32 i = 0; i < RING_USED && (s64)ring > 0; i++) {
+        struct hv_dirty_gfn *e = &ring[(b->ring_at + i) % RING_ENTRIES];
+        if (__atomic_load_n(&e->flags, __ATOMIC_ACQUIRE) == 0)
+            e->offset = 0; // The core has read it.
+    }
+    (void)hv_ioctl((int)b->vm, HV_RESET_DIRTY_RINGS, 0);
 }
 
 static void routes(struct busy *b, u32 worker)
@@ -453,6 +451,10 @@ static void new_vm(struct busy *b)
     if (!b->with_rings && (b->gate & 1) != 0)
         EXPECT(enable(b->vm, HV_CAP_MANUAL_DIRTY_LOG_PROTECT2,
                       HV_DIRTY_LOG_MANUAL_PROTECT_ENABLE | HV_DIRTY_LOG_INITIALLY_SET) == 0);
+}
+
+static void give_memory(struct busy *b)
+{
     EXPECT(set_region(b->vm, 0, HV_MEM_LOG_DIRTY_PAGES, 0, AREA_BYTES, b->shared_area) == 0);
 }
 
@@ -467,12 +469,18 @@ static void one_round(struct busy *b, u64 shift_cycles)
     b->wide_used += 8;
     b->with_rings = false;
     new_vm(b);
+    give_memory(b);
     for (u32 i = 0; i < sizeof(of_vm) / sizeof(*of_vm); i++)
         let_go(b, of_vm[i], shift_cycles);
     b->with_rings = true;
     new_vm(b);
     let_go(b, first_vcpus, shift_cycles);
-    let_go(b, rings, shift_cycles);
+    give_memory(b); // From now on, as a log that begins without rings is a bitmap.
+    b->ring_at = 0;
+    for (u32 i = 0; i < 3; i++) {
+        let_go(b, rings, shift_cycles);
+        b->ring_at += RING_USED;
+    }
     let_go(b, closing, shift_cycles);
 }
 
