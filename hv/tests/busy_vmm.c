@@ -13,6 +13,7 @@
 #define PAGE 4096u
 #define AREA_BYTES (2u << 20)
 #define MAPS 6u
+#define MESSAGES 6u
 #define WIDE_AREAS 32u
 #define RING_ENTRIES 1024u
 #define RING_USED 24u     // By a job
@@ -43,6 +44,7 @@ struct busy {
         u64 bitmap[8];
         struct hv_regs regs;
         u64 maps[MAPS];
+        u64 page; // Of the process' heap
         struct {
             struct hv_irq_routing head;
             struct hv_irq_routing_entry entry;
@@ -85,6 +87,15 @@ static s64 pre_fault(s64 vcpu, u64 gpa, u64 bytes)
 {
     struct hv_pre_fault_memory range = {.gpa = gpa, .size = bytes};
     return ioctl_ptr(vcpu, HV_PRE_FAULT_MEMORY, &range);
+}
+
+static void set_route(struct busy *b, u32 worker)
+{
+    struct worker *w = &b->workers[worker];
+    w->routing.head.nr = 1;
+    w->routing.entry = (struct hv_irq_routing_entry){
+        .gsi = 5, .type = HV_IRQ_ROUTING_IRQCHIP, .u = {.irqchip = {.irqchip = 2, .pin = 5 + worker}}};
+    (void)ioctl_ptr(b->vm, HV_SET_GSI_ROUTING, &w->routing);
 }
 
 // --- Memory of the process. ---
@@ -281,15 +292,46 @@ static void closing(struct busy *b, u32 worker)
     }
 }
 
+static void use_chips(struct busy *b)
+{
+    struct hv_irq_level level = {.irq = 5, .level = 1};
+    struct hv_msi msi = {.address_lo = 0xfee00000, .data = 0x40};
+    (void)ioctl_ptr(b->vm, HV_IRQ_LINE, &level);
+    (void)ioctl_ptr(b->vm, HV_SIGNAL_MSI, &msi);
+}
+
 static void chips(struct busy *b, u32 worker)
 {
     s64 first = hv_ioctl((int)b->vm, HV_CREATE_IRQCHIP, 0);
     EXPECT(first == 0 || first == -EEXIST || first == -EINVAL);
-    struct hv_irq_level level = {.irq = 5, .level = 1};
-    (void)ioctl_ptr(b->vm, HV_IRQ_LINE, &level);
-    struct hv_msi msi = {.address_lo = 0xfee00000, .data = 0x40};
-    (void)ioctl_ptr(b->vm, HV_SIGNAL_MSI, &msi);
+    use_chips(b);
     (void)worker;
+}
+
+// They are used by who did not make them.
+static void early_chips(struct busy *b, u32 worker)
+{
+    if (worker == 0)
+        (void)hv_ioctl((int)b->vm, HV_CREATE_IRQCHIP, 0);
+    for (u32 i = 0; worker != 0 && i < 80; i++)
+        use_chips(b);
+}
+
+// The timer wants to be told of acknowledged interrupts, while routes change.
+static void timers(struct busy *b, u32 worker)
+{
+    struct hv_pit_config pit = {.flags = 0};
+    struct hv_irq_level level = {.irq = 0, .level = 1};
+    struct hv_irqchip chip = {.chip_id = worker};
+    set_route(b, worker);
+    if (worker == 0)
+        (void)ioctl_ptr(b->vm, HV_CREATE_PIT2, &pit);
+    for (u32 i = 0; i < 4; i++) {
+        level.level = i & 1;
+        (void)ioctl_ptr(b->vm, HV_IRQ_LINE, &level);
+        set_route(b, worker);
+        (void)ioctl_ptr(b->vm, HV_GET_IRQCHIP, &chip);
+    }
 }
 
 static void first_vcpus(struct busy *b, u32 worker)
@@ -365,14 +407,10 @@ static void rings(struct busy *b, u32 worker)
 
 static void routes(struct busy *b, u32 worker)
 {
-    struct worker *w = &b->workers[worker];
-    w->routing.head.nr = 1;
-    w->routing.entry = (struct hv_irq_routing_entry){
-        .gsi = 5, .type = HV_IRQ_ROUTING_IRQCHIP, .u = {.irqchip = {.irqchip = 2, .pin = 5 + worker}}};
     for (u32 i = 0; i < 3; i++) {
         struct hv_irq_level level = {.irq = 5, .level = i & 1};
         if (worker == 0 || i == 0)
-            (void)ioctl_ptr(b->vm, HV_SET_GSI_ROUTING, &w->routing);
+            set_route(b, worker);
         (void)ioctl_ptr(b->vm, HV_IRQ_LINE, &level);
     }
 }
@@ -410,6 +448,20 @@ static void same_vcpu(struct busy *b, u32 worker)
         (void)ioctl_ptr(b->vcpus[0], HV_GET_REGS, &b->workers[worker].regs);
         (void)hv_ioctl((int)b->vcpus[0], HV_NMI, 0);
     }
+}
+
+// --- A card to another host, whose threads do the same. ---
+
+static void links(struct busy *b, u32 worker)
+{
+    u64 header[4] = {worker}, message = b->workers[worker].page;
+    struct hv_link_send send = {.header = (u64)header, .header_bytes = sizeof(header)};
+    for (u32 i = 0; i < MESSAGES; i++) {
+        EXPECT(hv_syscall(HV_SYS_LINK_SEND, (u64)&send, 0, 0, 0) == 0);
+        EXPECT(hv_syscall(HV_SYS_LINK_BYTES, 0, 0, 0, 0) > 0);
+        EXPECT(hv_syscall(HV_SYS_LINK_RECEIVE, message, 0, 0, 0) == 0);
+    }
+    EXPECT(hv_syscall(HV_SYS_LINK_DRAIN, MESSAGES, 0, 0, 0) == 0);
 }
 
 // --- The order of the day. ---
@@ -472,6 +524,10 @@ static void one_round(struct busy *b, u64 shift_cycles)
     give_memory(b);
     for (u32 i = 0; i < sizeof(of_vm) / sizeof(*of_vm); i++)
         let_go(b, of_vm[i], shift_cycles);
+    new_vm(b);
+    let_go(b, early_chips, shift_cycles);
+    let_go(b, timers, shift_cycles);
+    (void)close(b->vm);
     b->with_rings = true;
     new_vm(b);
     let_go(b, first_vcpus, shift_cycles);
@@ -496,10 +552,15 @@ void vmm_main(void *config)
         b->areas[i] = (u64)hv_mmap(AREA_BYTES, 12, HV_MAP_GUEST);
         b->workers[i].busy = b;
         b->workers[i].number = i;
+        b->workers[i].page = (u64)hv_mmap(PAGE, 12, HV_MAP_DIRECT);
         EXPECT(hv_thread_create(work, &b->workers[i], 1 + i, HV_PRIO_NORMAL) > 0);
     }
     if (strcmp(vm->name, "pressure") == 0) {
         let_go(b, pressure, 0);
+    } else if (memcmp(vm->name, "link", 4) == 0) {
+        EXPECT(hv_syscall(HV_SYS_LINK_CONTROL, 1, 0, 0, 0) == 0);
+        let_go(b, links, 0);
+        let_go(b, links, 500);
     } else {
         for (u32 i = 0; i < sizeof(shifts) / sizeof(*shifts); i++)
             one_round(b, shifts[i]);
