@@ -345,6 +345,29 @@ static void first_vcpus(struct busy *b, u32 worker)
     (void)hv_ioctl((int)b->vm, HV_CREATE_VCPU, 0);
 }
 
+// Some come while others are looked through.
+static void more_vcpus(struct busy *b, u32 worker)
+{
+    for (u32 i = 1; i < 4; i++) {
+        s64 vcpu = hv_ioctl((int)b->vm, HV_CREATE_VCPU, i * WORKERS + worker);
+        u64 gpa = (u64)(4 + worker) << 30;
+        EXPECT(set_region(b->vm, 3 + worker, 0, gpa, AREA_BYTES, b->areas[worker]) == 0);
+        EXPECT(set_region(b->vm, 3 + worker, 0, gpa, 0, 0) == 0);
+        (void)close(vcpu);
+    }
+}
+
+// Of a thread that may be moved to another processor.
+static void anywhere(struct busy *b)
+{
+    for (u32 i = 0; i < WORKERS; i++) {
+        (void)ioctl_ptr(b->vcpus[i], HV_GET_REGS, &b->workers[i].regs);
+        (void)pre_fault(b->vcpus[i], 0, 4 * PAGE);
+        (void)hv_syscall(HV_SYS_MADVISE_FREE, b->shared_area, 4 * PAGE, HV_MADV_DONTNEED, 0);
+        (void)hv_ioctl((int)b->vcpus[i], HV_NMI, 0);
+    }
+}
+
 static void slots(struct busy *b, u32 worker)
 {
     u64 gpa = (u64)(1 + worker) << 30;
@@ -514,16 +537,19 @@ static void one_round(struct busy *b, u64 shift_cycles)
 {
     static const job_fn alone[] = {own_areas,  maps,        maps,    advises, fresh_pages, notifiers,
                                    same_pages, user_faults, threads, futexes, vms,         guesses};
-    static const job_fn of_vm[] = {chips,  first_vcpus, slots, logs,      clears,
-                                   routes, discards,    hooks, same_vcpu, closing};
+    static const job_fn of_vm[] = {chips,  first_vcpus, more_vcpus, slots,     logs,   clears,
+                                   routes, discards,    hooks,      same_vcpu, closing};
     for (u32 i = 0; i < sizeof(alone) / sizeof(*alone); i++)
         let_go(b, alone[i], shift_cycles);
     b->wide_used += 8;
     b->with_rings = false;
     new_vm(b);
     give_memory(b);
-    for (u32 i = 0; i < sizeof(of_vm) / sizeof(*of_vm); i++)
+    for (u32 i = 0; i < sizeof(of_vm) / sizeof(*of_vm); i++) {
         let_go(b, of_vm[i], shift_cycles);
+        if (of_vm[i] == slots)
+            anywhere(b);
+    }
     new_vm(b);
     let_go(b, early_chips, shift_cycles);
     let_go(b, timers, shift_cycles);
