@@ -44,6 +44,7 @@ enum {
     SETUP,
     WILD,
     PANIC,
+    FILL,
 };
 
 static void lock(_Atomic u64 *l)
@@ -170,6 +171,23 @@ __attribute__((noinline)) static void unlocked_done(struct mini *m)
     m->pings++;
 }
 
+// More stores than a buffer holds, each to a line that the other loads.
+static void fill(struct mini *m, u32 cpu)
+{
+    u64 *lines = (u64 *)m + 512;
+
+    hw_test_wait_until(100000);
+    if (cpu == 0)
+        atomic_store_explicit(&m->x, 1, memory_order_relaxed);
+    for (u64 i = 0; i < 100; i++)
+        if (cpu == 0)
+            lines[i * 8] = 1;
+        else
+            m->seen_y += lines[i * 8];
+    if (cpu == 1)
+        m->seen_x = atomic_load_explicit(&m->x, memory_order_relaxed);
+}
+
 static void program(u32 cpu)
 {
     struct mini *m = MINI;
@@ -203,6 +221,9 @@ static void program(u32 cpu)
         unlocked(m);
         atomic_thread_fence(memory_order_seq_cst);
         unlocked_done(m);
+        break;
+    case FILL:
+        fill(m, cpu);
         break;
     case SETUP:
         if (cpu == 0)

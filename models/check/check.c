@@ -181,6 +181,14 @@ void check_begin(struct check *k)
     native_watch_add(k->machine, &k->watch);
 }
 
+bool check_judge(struct check *k, bool no_more, const struct places *places, const char *wanted, char *text,
+                 size_t size)
+{
+    if (k && k->locks)
+        locks_end(k->locks, no_more);
+    return k && check_reports_pick(k, places, wanted, text, size);
+}
+
 void check_end(struct check *k, bool no_more)
 {
     if (!k)

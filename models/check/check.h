@@ -21,6 +21,12 @@ void check_begin(struct check *k);
 // After a run, before its trace ends: writes what was found. `no_more`: nothing could ever happen
 // again although guests are not done.
 void check_end(struct check *k, bool no_more);
+// In place of check_end(), for a run of which nothing else is kept: does it have a finding? Writes one into
+// `text`, in the same words whenever the same places meet; `wanted` (may be NULL) if that is among them, else
+// the first. `places` gives names to places; NULL: functions do.
+struct places;
+bool check_judge(struct check *k, bool no_more, const struct places *places, const char *wanted, char *text,
+                 size_t size);
 // How many different findings the run had, of those with this kind of violation; NULL: of all.
 uint32_t check_found(const struct check *k, const char *violation);
 

@@ -94,6 +94,9 @@ void check_report(struct check *k, const char *kind, uint64_t address, const cha
                   const struct check_site *first, const struct check_site *second);
 // Writes all into the run's trace.
 void check_reports_write(struct check *k);
+// As check_judge() has it.
+bool check_reports_pick(struct check *k, const struct places *places, const char *wanted, char *text,
+                        size_t size);
 
 // --- Validators. ---
 

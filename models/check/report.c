@@ -166,3 +166,37 @@ void check_reports_write(struct check *k)
     }
     places_close(places);
 }
+
+// What does not change with who came when: kind and places, in the order of the code.
+static void name(const struct check *k, const struct places *places, const struct check_report *r, char *text,
+                 size_t size)
+{
+    bool swap = r->site[1].pc && r->site[1].pc < r->site[0].pc;
+    struct text t = {text, size};
+
+    put(&t, "violation: %s (", r->kind);
+    for (unsigned i = 0; i < 2; i++) {
+        const struct check_site *s = &r->site[i ^ swap];
+
+        if (!s->pc)
+            continue;
+        put(&t, "%s", i && r->site[swap].pc ? ", and " : "");
+        if (s->access)
+            put(&t, "%s at ", access_words(s->access));
+        put_place(&t, k, places, s->pc);
+    }
+    put(&t, ")");
+}
+
+bool check_reports_pick(struct check *k, const struct places *places, const char *wanted, char *text,
+                        size_t size)
+{
+    for (uint32_t i = 0; wanted && i < k->reports.count; i++) {
+        name(k, places, &k->reports.rows[i], text, size);
+        if (strcmp(text, wanted) == 0)
+            return true;
+    }
+    if (k->reports.count)
+        name(k, places, &k->reports.rows[0], text, size);
+    return k->reports.count != 0;
+}

@@ -355,6 +355,7 @@ void mem_write64(struct pcpu *c, uint64_t hpa, uint64_t value, bool locked)
         *p = value;
         return;
     }
+    mem_store_before(c);
     uint64_t drain = mem_time_store(c, hpa, 8);
 
     mem_store_push(c, p, 8, drain);

@@ -189,6 +189,14 @@ uint64_t mem_time_guest_store(struct pcpu *c, uint64_t hpa, unsigned size_bytes)
 // Remembers a store that drains at `drain_ticks`; the caller has not yet written the bytes.
 void mem_store_push(struct pcpu *c, void *p, unsigned size_bytes, uint64_t drain_ticks);
 
+// Before a store whose time is not taken yet: while one stands for a full buffer of stores that are kept,
+// others run, and lines change hands.
+void mem_store_wait_for_room(struct pcpu *c);
+static inline void mem_store_before(struct pcpu *c)
+{
+    if (__builtin_expect(c->mem->stores.kept, 0))
+        mem_store_wait_for_room(c);
+}
 // Waits until the buffer, which is full, has room.
 void mem_store_make_room(struct pcpu *c);
 // Both, for a store that finds everything in place (mem_near()) and room in the buffer. `kept_bytes` of those

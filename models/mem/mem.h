@@ -85,9 +85,9 @@ void mem_store_drain(struct pcpu *c);
 
 // Somebody decides when a store drains: it stays, and all younger ones behind it, until it is let go.
 struct mem_keeper {
-    // `c` cannot go on while a store of it is kept: a fence, a locked operation, a full buffer. Lets time
-    // pass until one was let go; called again if that was not enough.
-    void (*stand)(struct mem_keeper *k, struct pcpu *c);
+    // `c` cannot go on while a store of it is kept: a fence, a locked operation (`all`: none may be left), a
+    // full buffer. Lets time pass until one was let go; called again if that was not enough.
+    void (*stand)(struct mem_keeper *k, struct pcpu *c, bool all);
 };
 // Keeps the store that `c` has just buffered, under `number` (1..255, none that is in use).
 void mem_store_keep(struct pcpu *c, uint8_t number, struct mem_keeper *k);

@@ -47,7 +47,16 @@ static void forget_drained(struct mem_core *m, uint64_t now_ticks)
 static void wait_for_oldest(struct pcpu *c)
 {
     while (c->mem->stores.count && entry_at(&c->mem->stores, 0)->kept)
-        c->mem->stores.keeper->stand(c->mem->stores.keeper, c);
+        c->mem->stores.keeper->stand(c->mem->stores.keeper, c, false);
+}
+
+void mem_store_wait_for_room(struct pcpu *c)
+{
+    struct mem_store_buffer *b = &c->mem->stores;
+
+    forget_drained(c->mem, c->now_ticks);
+    if (b->count == b->capacity)
+        wait_for_oldest(c);
 }
 
 void mem_store_make_room(struct pcpu *c)
@@ -144,7 +153,7 @@ void mem_store_drain(struct pcpu *c)
     struct mem_store_buffer *b = &c->mem->stores;
 
     while (__builtin_expect(b->kept, 0))
-        b->keeper->stand(b->keeper, c);
+        b->keeper->stand(b->keeper, c, true);
     if (b->count && b->last_drain_ticks > c->now_ticks)
         c->now_ticks = b->last_drain_ticks;
     while (b->claims)

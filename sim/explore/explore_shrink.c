@@ -2,7 +2,9 @@
 // From a failing execution to the few steps of a pinned order that make it fail again.
 //
 // Wherever another processor went on, two steps say so: the access that the one made last, and the one that
-// the other made first. All of them together leave no order open. Then steps are taken away, many at once and
+// the other made first. A store that left a store buffer is pinned where it is the last of its processor
+// before another goes on, and where it had waited while another did. All of them together leave no order
+// open. Then steps are taken away, many at once and
 // in the end one by one, as long as what is left fails the same way under models/cpu/native/schedule.h.
 #include "sim/explore/explore_internal.h"
 
@@ -33,38 +35,44 @@ static void name_of(const struct explore *x, uint32_t at, struct place_name *out
         snprintf(out->text, sizeof out->text, "?");
 }
 
-// How often the actor came to the same place since its step before, this time included.
+// How often the actor came to the same place since its step before, this time included. Stores are counted
+// for drains.
 static uint32_t count_since(const struct explore *x, const struct place_name *name, uint32_t at,
-                            uint32_t since)
+                            uint32_t since, bool stores)
 {
     const struct pilot_step *steps = x->shared->memory->steps;
     uint32_t count = 0;
 
     for (uint32_t i = since; i <= at; i++)
-        count += steps[i].actor == steps[at].actor &&
+        count += steps[i].actor == steps[at].actor && !steps[i].store &&
+                 (!stores || (steps[i].access & PLACE_WRITE)) &&
                  (steps[i].pc == steps[at].pc || places_means(x->o.places, name, steps[i].pc));
     return count;
 }
 
-// The accesses `at` (in order) as steps.
+// The accesses and drains `at` (in order) as steps.
 static bool steps_at(const struct explore *x, const uint32_t *at, uint32_t count, struct schedule_step *out)
 {
     const struct pilot_memory *m = x->shared->memory;
-    uint32_t since[EXPLORE_ACTORS_MAX] = {0};
+    uint32_t since[EXPLORE_ACTORS_MAX] = {0}, since_drain[EXPLORE_ACTORS_MAX] = {0};
 
     for (uint32_t i = 0; i < count; i++) {
         const struct pilot_step *from = &m->steps[at[i]];
+        uint32_t *after = from->store ? &since_drain[from->actor] : &since[from->actor];
+        uint32_t access = from->store ? from->store - 1 : at[i];
         char text[PLACES_TEXT_BYTES + 64], error[200];
         struct place_name name;
-        uint32_t times;
 
-        name_of(x, at[i], &name);
-        times = count_since(x, &name, at[i], since[from->actor]);
-        snprintf(text, sizeof text, "cpu%u %s %s x%u", from->actor, name.text, name.word, times);
+        name_of(x, access, &name);
+        snprintf(text, sizeof text, "cpu%u %s %s %s x%u", from->actor, name.text, name.word,
+                 from->store  ? "drain"
+                 : from->idle ? "idle"
+                              : "",
+                 count_since(x, &name, access, *after, from->store != 0));
         if (!schedule_parse(text, &out[i], error, sizeof error))
             return false;
         out[i].older = from->older;
-        since[from->actor] = at[i] + 1;
+        *after = access + 1;
     }
     return true;
 }
@@ -79,20 +87,44 @@ static bool add_step(struct explore_shared *s, uint32_t at)
     return true;
 }
 
+// What pins the accesses [from, to) of one processor between those of others. If it then had nothing to do,
+// its last access is the last step: that one waits for all that it drained before.
+static bool add_turn(struct explore_shared *s, uint32_t from, uint32_t to)
+{
+    struct pilot_step *steps = s->memory->steps;
+    uint32_t access = to, drain = to, late = to; // The last ones; the first drain of an older store
+    bool idle = steps[to - 1].idle && to < s->memory->step_count, fits = true;
+
+    for (uint32_t i = from; i < to; i++) {
+        if (steps[i].store && steps[i].store <= from && late == to)
+            late = i;
+        *(steps[i].store ? &drain : &access) = i;
+        steps[i].idle = false;
+    }
+    for (uint32_t i = from; i < to && fits; i++) {
+        bool ends = (i == access || i == drain) && to < s->memory->step_count;
+        bool pins = (i == from && from > 0) || i == late || steps[i].older || ends;
+
+        if (pins && !(idle && i == access))
+            fits = add_step(s, i);
+    }
+    if (idle && access < to) {
+        steps[access].idle = true;
+        fits = fits && add_step(s, access);
+    }
+    return fits;
+}
+
 void explore_steps_of(struct explore *x)
 {
     struct explore_shared *s = x->shared;
     const struct pilot_memory *m = s->memory;
 
     s->step_count = 0;
-    for (uint32_t i = 0; i < m->step_count; i++) {
-        bool fits = true;
-
-        if (i > 0 && m->steps[i].actor != m->steps[i - 1].actor)
-            fits = add_step(s, i - 1) && add_step(s, i);
-        if (m->steps[i].older)
-            fits &= add_step(s, i);
-        if (!fits) {
+    for (uint32_t from = 0, to; from < m->step_count; from = to) {
+        for (to = from + 1; to < m->step_count && m->steps[to].actor == m->steps[from].actor;)
+            to++;
+        if (!add_turn(s, from, to)) {
             s->step_count = 0; // Too many to write down.
             return;
         }
@@ -147,11 +179,28 @@ static void describe(struct explore *x)
         for (uint32_t f = 1; f < name.frame_count && f < 3 && used > 0 && used < (int)EXPLORE_STEP_BYTES; f++)
             used += snprintf(line + used, EXPLORE_STEP_BYTES - (size_t)used, ", in %s:%u",
                              name.frames[f].function, name.frames[f].line);
+        if (s->memory->steps[s->at[i]].store && used > 0 && used < (int)EXPLORE_STEP_BYTES)
+            used += snprintf(line + used, EXPLORE_STEP_BYTES - (size_t)used, "; its store becomes visible");
         if (s->trial[i].older && used > 0 && used < (int)EXPLORE_STEP_BYTES)
             snprintf(line + used, EXPLORE_STEP_BYTES - (size_t)used, "; %s %u older than the newest",
                      s->memory->steps[s->at[i]].access & PLACE_READ ? "reads a value"
                                                                     : "its store goes to a place",
                      s->trial[i].older);
+    }
+}
+
+// Steps after which their processor is to be idle: does it fail also if the others need not wait for that?
+static void shorten(struct explore *x)
+{
+    struct explore_shared *s = x->shared;
+
+    for (uint32_t i = 0; i < s->step_count; i++) {
+        struct pilot_step *step = &s->memory->steps[s->at[i]];
+
+        if (!step->idle)
+            continue;
+        step->idle = false;
+        step->idle = !fails_without(x, 0, 0);
     }
 }
 
@@ -162,6 +211,8 @@ void explore_shrink(struct explore *x)
     if (!s->step_count)
         return;
     s->reproduced = fails_without(x, 0, 0);
+    if (s->reproduced)
+        explore_found(x);
     for (uint32_t chunk = s->step_count / 2; s->reproduced && chunk > 0; chunk = chunk / 2) {
         bool again = true;
 
@@ -175,5 +226,7 @@ void explore_shrink(struct explore *x)
             }
         }
     }
+    if (s->reproduced)
+        shorten(x);
     describe(x);
 }

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "sim/explore/pilot.h"
+#include "sim/explore/pilot_internal.h"
 
 #include <string.h>
 
@@ -7,11 +7,6 @@
 #define PILOT_PATIENCE 4000u
 // So long an actor stands for others that have nothing to do yet: as an interrupt of the firmware might take.
 #define PILOT_LATER_PS (200ull * 1000 * 1000)
-
-static uint64_t place_of(const struct native_access *a)
-{
-    return (uint64_t)(uintptr_t)a->p >> 3;
-}
 
 static uint64_t mix(uint64_t hash, uint64_t value)
 {
@@ -21,29 +16,47 @@ static uint64_t mix(uint64_t hash, uint64_t value)
 
 // --- What is shared. ---
 
-static struct pilot_place *find(struct pilot_memory *m, uint64_t place)
+static struct pilot_group *find_group(struct pilot_memory *m, uint64_t number)
 {
-    // Neighbours stay neighbours: an execution touches few lines of the table.
-    for (uint64_t i = place ^ (place >> 16) * 0x9e37;; i++) {
-        uint64_t at = i % PILOT_PLACES_MAX;
+    for (uint64_t i = number * 0x9e3779b97f4a7c15ull >> 40;; i++) {
+        struct pilot_group *g = &m->groups[i % PILOT_GROUPS_MAX];
 
-        if (m->places[at].place == place)
-            return &m->places[at];
-        if (m->places[at].place)
+        if (g->number == number)
+            return g;
+        if (g->number)
             continue;
-        if (m->place_count == PILOT_PLACES_MAX / 2)
+        if (m->group_count == PILOT_GROUPS_MAX / 4 * 3)
             return NULL; // Full: what is not known yet counts as shared.
-        m->places[at].place = place;
-        m->place_count++;
-        return &m->places[at];
+        g->number = number;
+        m->group_count++;
+        m->new_groups[m->new_group_count++] = g;
+        return g;
     }
 }
 
-static bool is_shared(struct pilot *p, const struct native_access *a)
+static inline struct pilot_place *find(struct pilot_memory *m, uint64_t place)
 {
-    const struct pilot_place *e = a->p ? find(p->memory, place_of(a)) : NULL;
+    uint64_t number = place / PILOT_GROUP_WORDS;
 
-    return a->p && (!e || e->shared);
+    if (!m->last || m->last->number != number) {
+        struct pilot_group *g = find_group(m, number);
+
+        if (!g)
+            return NULL;
+        m->last = g;
+    }
+    return &m->last->words[place % PILOT_GROUP_WORDS];
+}
+
+// NULL: it is nowhere, or what is known of it is not.
+static struct pilot_place *place_at(struct pilot *p, const struct native_access *a)
+{
+    return a->p ? find(p->memory, pilot_place_of(a)) : NULL;
+}
+
+static bool is_shared(const struct pilot_place *e, const struct native_access *a)
+{
+    return e ? e->shared : a->p != NULL;
 }
 
 static void note_pair(struct pilot_memory *m, uint64_t first_pc, uint64_t then_pc)
@@ -65,44 +78,87 @@ static void note_pair(struct pilot_memory *m, uint64_t first_pc, uint64_t then_p
     }
 }
 
-// The access happens now.
-static void note_place(struct pilot *p, uint32_t actor, const struct native_access *a)
+// The access happens now. Memory that one actor uses in this execution and another one in the next, as
+// whoever allocates it first, is shared in neither.
+static void note_place(struct pilot_memory *m, struct pilot_place *e, uint32_t actor,
+                       const struct native_access *a)
 {
-    struct pilot_memory *m = p->memory;
-    struct pilot_place *e = find(m, place_of(a));
-    bool writes = a->access & PLACE_WRITE;
+    bool first = e->execution != (uint32_t)m->execution;
 
-    if (!e)
-        return;
+    if (first) {
+        e->execution = (uint32_t)m->execution;
+        e->actors = 0;
+        e->written = false;
+    }
     e->actors |= 1u << actor;
-    e->written |= writes;
+    e->written |= (a->access & PLACE_WRITE) != 0;
     if (!e->shared && e->written && (e->actors & (e->actors - 1))) {
         e->shared = true;
         m->shared_count++;
+        m->new_shared[m->new_shared_count++] = e;
     }
     if (e->shared) {
-        m->order = mix(m->order, e->place * EXPLORE_ACTORS_MAX + actor);
-        if (e->execution == m->execution && e->last_actor != actor)
-            note_pair(m, e->last_pc, a->pc);
+        m->order = mix(m->order, pilot_place_of(a) * EXPLORE_ACTORS_MAX + actor);
+        if (!first && e->last_actor != actor)
+            note_pair(m, e->last_pc, (uint32_t)a->pc);
     }
-    e->execution = m->execution;
-    e->last_actor = actor;
-    e->last_pc = a->pc;
+    e->last_actor = (uint8_t)actor;
+    e->last_pc = (uint32_t)a->pc;
+}
+
+void pilot_note_place(struct pilot *p, uint32_t cpu, const struct native_access *a)
+{
+    struct pilot_place *e = place_at(p, a);
+
+    if (e)
+        note_place(p->memory, e, cpu, a);
+}
+
+bool pilot_learn(struct pilot_memory *m, bool keep)
+{
+    bool learned = m->new_shared_count > 0;
+
+    for (uint32_t i = 0; i < m->new_shared_count && !keep; i++) {
+        m->new_shared[i]->shared = false;
+        m->shared_count--;
+    }
+    // The last one first: the table is searched past places that are taken.
+    for (uint32_t i = m->new_group_count; i > 0 && !keep; i--) {
+        memset(m->new_groups[i - 1], 0, sizeof *m->new_groups[0]);
+        m->group_count--;
+    }
+    m->new_shared_count = m->new_group_count = 0;
+    m->last = NULL;
+    return learned;
 }
 
 // --- Who goes on. ---
 
-static uint32_t decide(struct pilot *p, uint32_t current)
+uint32_t pilot_decide(struct pilot *p, uint32_t current, uint32_t ready, uint32_t later)
 {
-    struct explore_decision d = {.current = current, .ready = p->standing, .later = p->idle};
+    struct explore_decision d; // Large: `next` is that of those who are ready.
 
-    for (uint32_t rest = p->standing; rest; rest &= rest - 1) {
+    d.current = current;
+    d.ready = ready;
+    d.later = later;
+    d.buffers_from = p->with_buffers ? p->machine->cpu_count : 0;
+    for (uint32_t rest = ready; rest; rest &= rest - 1) {
         uint32_t i = (uint32_t)__builtin_ctz(rest);
         const struct native_access *a = &p->next[i];
 
-        d.next[i] = (struct explore_access){.place = is_shared(p, a) ? place_of(a) : 0,
-                                            .writes = a->access & PLACE_WRITE};
+        if (pilot_is_buffer(p, i)) {
+            d.next[i] = pilot_stores_next(p, i);
+            continue;
+        }
+        bool shared = is_shared(place_at(p, a), a);
+
+        if (pilot_stores_keeps(p, p->machine->cpus[i], a, shared))
+            shared = false;
+        d.next[i] = (struct explore_access){.place = shared ? pilot_place_of(a) : 0,
+                                            .writes = a->access & PLACE_WRITE,
+                                            .empties = native_is_locked(a) || p->buffer[i].waited};
     }
+    p->decisions++;
     uint32_t actor = strategy_decide(p->strategy, &d);
 
     if (actor == EXPLORE_NOBODY)
@@ -112,9 +168,29 @@ static uint32_t decide(struct pilot *p, uint32_t current)
 
 static void hand_over(struct pilot *p, uint32_t to, uint64_t now_ticks)
 {
+    uint64_t ready = pilot_stores_ready_ticks(p, to);
+
     p->turn = to;
     p->in_a_row = 0;
-    pcpu_release(p->machine->cpus[to], now_ticks);
+    pcpu_release(p->machine->cpus[to], now_ticks > ready ? now_ticks : ready);
+}
+
+void pilot_pass_on(struct pilot *p, uint32_t current, uint64_t now_ticks)
+{
+    for (uint32_t ready; (ready = pilot_ready(p)) != 0;) {
+        if (pilot_is_buffer(p, current) && !(ready >> current & 1)) {
+            current -= p->machine->cpu_count; // It is empty: its processor may go on.
+            if (!(ready >> current & 1))
+                current = EXPLORE_NOBODY;
+        }
+        uint32_t to = pilot_decide(p, current, ready, 0);
+
+        if (!pilot_is_buffer(p, to)) {
+            hand_over(p, to, now_ticks);
+            return;
+        }
+        pilot_stores_let_go(p, to, now_ticks);
+    }
 }
 
 static void stand(struct pilot *p, struct pcpu *c)
@@ -136,67 +212,137 @@ static void stand_for_later(struct pilot *p, struct pcpu *c)
     stand(p, c);
 }
 
-static void carry_out(struct pilot *p, struct pcpu *c, const struct native_access *a, bool switched,
-                      bool decided)
+struct pilot_step *pilot_record(struct pilot *p)
 {
     struct pilot_memory *m = p->memory;
 
     if (m->step_count == PILOT_STEPS_MAX)
         p->give_up(p->ctx, PILOT_TOO_LONG);
-    m->steps[m->step_count++] = (struct pilot_step){.pc = a->pc,
-                                                    .place = a->p ? place_of(a) : 0,
-                                                    .ticks = c->now_ticks,
-                                                    .actor = (uint8_t)c->index,
-                                                    .access = a->access,
-                                                    .switched = switched,
-                                                    .decided = decided};
-    if (a->p)
-        note_place(p, c->index, a);
+    return &m->steps[m->step_count++];
 }
 
-static void point(struct native_watch *w, const struct native_access *a)
+// `kept`: nothing that anybody else sees.
+static void carry_out(struct pilot *p, struct pcpu *c, const struct native_access *a, struct pilot_place *e,
+                      bool kept, bool switched, bool decided)
 {
-    struct pilot *p = (struct pilot *)w;
-    struct pcpu *c = pcpu_current;
-    uint32_t self = c->index;
-    bool decided = false, switched;
+    *pilot_record(p) = (struct pilot_step){.pc = a->pc,
+                                           .place = a->p ? pilot_place_of(a) : 0,
+                                           .ticks = c->now_ticks,
+                                           .actor = (uint8_t)c->index,
+                                           .access = a->access,
+                                           .switched = switched,
+                                           .decided = decided};
+    if (kept)
+        pilot_stores_expect(p, c->index, p->memory->step_count - 1);
+    else if (e)
+        note_place(p->memory, e, c->index, a);
+    p->buffer[c->index].waited = false;
+}
 
-    if (a->access == PLACE_BLOCK)
-        return;
-    if (p->jitter) {
-        uint32_t late = strategy_delay_cycles(p->strategy);
+// Nobody but the processor could go on, nor could a store of another's leave. Then its own stores wait
+// unasked: nobody can tell.
+static bool is_alone(const struct pilot *p, uint32_t cpu)
+{
+    return !p->asks_all && !(pilot_ready(p) & ~(1u << cpu | pilot_buffer_bit(p, cpu)));
+}
 
-        if (late && is_shared(p, a)) {
-            pcpu_charge_cycles(c, late);
-            pcpu_slow_path(c, false);
-        }
-        carry_out(p, c, a, false, false);
-        return;
+// Are there stores of the processor of which it is to be asked whether they wait?
+static bool has_fresh(const struct pilot *p, uint32_t cpu)
+{
+    return p->buffer[cpu].fresh && !is_alone(p, cpu);
+}
+
+// The processor with the turn stands at an access: who goes on? Stores leave at once. `matters`: to others,
+// what it is about to do; otherwise it is asked only whether its last stores wait.
+static uint32_t choose(struct pilot *p, struct pcpu *c, bool matters)
+{
+    uint32_t self = c->index, to;
+
+    for (;;) {
+        bool of_store = has_fresh(p, self);
+
+        to = pilot_decide(p, of_store ? p->machine->cpu_count + self : self,
+                          is_alone(p, self) ? 1u << self : pilot_ready(p), p->idle);
+        if (to == EXPLORE_LATER)
+            pilot_stores_settle(p, c);
+        if (of_store && !pilot_is_buffer(p, to))
+            p->buffer[self].fresh = 0;
+        if (!pilot_is_buffer(p, to))
+            return to;
+        pilot_stores_let_go(p, to, c->now_ticks);
+        if (!matters && !p->buffer[self].fresh)
+            return self;
     }
-    switched = p->turn != self;
+}
+
+static bool several_ready(const struct pilot *p)
+{
+    uint32_t ready = pilot_ready(p);
+
+    return (ready & (ready - 1)) || p->idle;
+}
+
+// It has not the turn, or others may go on instead. What it did when it comes back: whether somebody else
+// had the turn, whether there was a choice.
+static void take_turn(struct pilot *p, struct pcpu *c, const struct native_access *a, bool matters,
+                      bool *switched, bool *decided)
+{
+    uint32_t self = c->index;
+
+    *switched = p->turn != self;
+    *decided = false;
     p->standing |= 1u << self;
     p->next[self] = *a;
-    if (switched)
+    if (*switched)
         stand(p, c);
-    if (is_shared(p, a) || ++p->in_a_row > PILOT_PATIENCE) {
+    if (matters || has_fresh(p, self) || ++p->in_a_row > PILOT_PATIENCE) {
         if (p->in_a_row > PILOT_PATIENCE)
             strategy_yielded(p->strategy, self);
-        if ((p->standing & (p->standing - 1)) || p->idle) {
-            uint32_t to = decide(p, self);
+        if (several_ready(p)) {
+            uint32_t to = choose(p, c, matters);
 
-            decided = true;
+            *decided = true;
             if (to == EXPLORE_LATER) {
                 stand_for_later(p, c);
             } else if (to != self) {
                 hand_over(p, to, c->now_ticks);
                 stand(p, c);
             }
-            switched |= to != self; // Whoever gave it the turn decided that it goes on.
+            *switched |= to != self; // Whoever gave it the turn decided that it goes on.
         }
     }
     p->standing &= ~(1u << self);
+    uint64_t ready = pilot_stores_ready_ticks(p, self);
+
+    c->now_ticks = c->now_ticks > ready ? c->now_ticks : ready;
     pcpu_slow_path(c, false);
-    carry_out(p, c, a, switched, decided);
+}
+
+static void point(struct native_watch *w, const struct native_access *a)
+{
+    struct pilot *p = (struct pilot *)w;
+    struct pcpu *c = pcpu_current;
+    struct pilot_place *e;
+    bool decided = false, switched = false;
+
+    if (a->access == PLACE_BLOCK)
+        return;
+    e = place_at(p, a);
+    bool shared = is_shared(e, a), kept = pilot_stores_keeps(p, c, a, shared), matters = shared && !kept;
+
+    if (p->jitter) {
+        uint32_t late = strategy_delay_cycles(p->strategy);
+
+        if (late && shared) {
+            pcpu_charge_cycles(c, late);
+            pcpu_slow_path(c, false);
+        }
+    } else if (p->turn == c->index && !matters && !has_fresh(p, c->index) && p->in_a_row < PILOT_PATIENCE) {
+        p->in_a_row++; // Most accesses: nothing is due, or the hook's own slow path had come before.
+    } else {
+        take_turn(p, c, a, matters, &switched, &decided);
+    }
+    carry_out(p, c, a, e, kept, switched, decided);
 }
 
 static void idle(struct native_watch *w, struct pcpu *c, bool begins)
@@ -209,20 +355,21 @@ static void idle(struct native_watch *w, struct pcpu *c, bool begins)
         p->idle &= ~(1u << c->index);
     if (!begins || p->jitter || p->turn != c->index)
         return;
+    if (p->memory->step_count && p->memory->steps[p->memory->step_count - 1].actor == c->index)
+        p->memory->steps[p->memory->step_count - 1].idle = true;
     p->turn = EXPLORE_NOBODY;
-    if (p->standing)
-        hand_over(p, decide(p, EXPLORE_NOBODY), c->now_ticks);
+    pilot_pass_on(p, EXPLORE_NOBODY, c->now_ticks);
 }
 
 static void give_way(struct native_watch *w, struct pcpu *c)
 {
     struct pilot *p = (struct pilot *)w;
 
-    if (p->jitter || p->turn != c->index || !p->standing)
+    if (p->jitter || p->turn != c->index || !pilot_ready(p))
         return;
     strategy_yielded(p->strategy, c->index);
     p->turn = EXPLORE_NOBODY;
-    hand_over(p, decide(p, EXPLORE_NOBODY), c->now_ticks);
+    pilot_pass_on(p, EXPLORE_NOBODY, c->now_ticks);
 }
 
 // What guests write is shared like anything else: the hypervisor reads it.
@@ -230,7 +377,7 @@ static void guest_stores(struct native_watch *w, struct pcpu *c, const void *at,
 {
     struct native_access a = {.p = at, .size_bytes = size_bytes, .access = PLACE_WRITE};
 
-    note_place((struct pilot *)w, c->index, &a);
+    pilot_note_place((struct pilot *)w, c->index, &a);
 }
 
 void pilot_begin(struct pilot *p, struct machine *machine)
@@ -242,6 +389,7 @@ void pilot_begin(struct pilot *p, struct machine *machine)
         if (machine->cpus[i]->mode == PCPU_HALTED || machine->cpus[i]->mode == PCPU_GUEST)
             p->idle |= 1u << i;
     p->in_a_row = 0;
+    pilot_stores_begin(p);
     p->memory->step_count = 0;
     p->memory->order = 0;
     p->memory->execution++;
@@ -249,11 +397,13 @@ void pilot_begin(struct pilot *p, struct machine *machine)
                                      .point = point,
                                      .idle = idle,
                                      .pause = give_way,
+                                     .stored = pilot_stores_stored,
                                      .guest_stores = guest_stores};
     native_watch_add(machine, &p->watch);
 }
 
 void pilot_end(struct pilot *p)
 {
+    pilot_stores_end(p);
     native_watch_remove(p->machine, &p->watch);
 }

@@ -6,10 +6,14 @@
 // have had with those processors slow at those places. A processor that halts or lets a guest's time pass
 // gives the turn away; what it does in the guest is not piloted. Accesses to what only one actor has touched
 // so far decide nothing: which places are shared is learned, and kept over executions by the table's owner.
+//
+// With store buffers (x86-TSO) each processor's buffer is an actor of its own, numbered after all processors:
+// a store to what is shared waits in it until the buffer is chosen, and only that is an access of the place.
 #ifndef SIM_EXPLORE_PILOT_H
 #define SIM_EXPLORE_PILOT_H
 
 #include "models/cpu/native/watch.h"
+#include "models/mem/mem.h"
 #include "sim/explore/strategy.h"
 
 // One access of the execution, in order.
@@ -19,29 +23,43 @@ struct pilot_step {
     uint64_t ticks;
     uint8_t actor;
     uint8_t access; // enum place_access bits
+    uint32_t store; // Not 0: the store that step `store` - 1 made leaves its buffer; `pc` is that step's.
     uint8_t older;  // What it read, or where its store went: as in struct schedule_step
+    bool idle;      // Behind it the processor halted or let a guest's time pass.
     bool switched;  // Another actor had the turn before.
     bool decided;   // Two or more could have gone on.
 };
 
 #define PILOT_STEPS_MAX (1u << 18)
-#define PILOT_PLACES_MAX (1u << 16)
+#define PILOT_GROUP_WORDS 64u
+#define PILOT_GROUPS_MAX (1u << 12)
 #define PILOT_PAIRS_MAX (1u << 16)
 
 // Eight bytes that were touched.
 struct pilot_place {
-    uint64_t place;  // 0: free
-    uint32_t actors; // Bit set: who has touched it
-    bool written, shared;
-    uint64_t last_pc; // Of this execution, if `execution` is its number
-    uint64_t execution;
-    uint32_t last_actor;
+    uint32_t execution; // In which it was touched last (its number's low bits); of that execution:
+    uint32_t actors;    // Bit set: who has touched it
+    uint32_t last_pc;   // Low bits: the core's image is smaller
+    uint8_t last_actor;
+    bool written;
+    bool shared; // Of any execution
+};
+
+// Neighbours, as loops touch them one after the other.
+struct pilot_group {
+    uint64_t number; // place / PILOT_GROUP_WORDS; 0: free
+    struct pilot_place words[PILOT_GROUP_WORDS];
 };
 
 // Kept over executions: memory that a restart does not put back.
 struct pilot_memory {
-    struct pilot_place places[PILOT_PLACES_MAX];
-    uint32_t place_count, shared_count;
+    struct pilot_group groups[PILOT_GROUPS_MAX];
+    struct pilot_group *last; // That was looked at; NULL: none
+    uint32_t group_count, shared_count;
+    // What this execution has taught.
+    struct pilot_place *new_shared[PILOT_GROUPS_MAX * PILOT_GROUP_WORDS];
+    struct pilot_group *new_groups[PILOT_GROUPS_MAX];
+    uint32_t new_shared_count, new_group_count;
     uint64_t pairs[PILOT_PAIRS_MAX]; // Hashes of (place of code, place of code) that met; 0: free
     uint32_t pair_count;
     uint64_t execution;
@@ -56,6 +74,24 @@ enum pilot_end {
     PILOT_TOO_LONG,  // More than PILOT_STEPS_MAX accesses: a livelock, or a window too wide
 };
 
+#define PILOT_STORES_MAX 128u // Of one buffer
+
+// A store that waits.
+struct pilot_store {
+    uint32_t step;  // Of the execution: who made it
+    uint32_t since; // Decisions before that
+};
+
+struct pilot_buffer {
+    struct pilot_store store[PILOT_STORES_MAX]; // A ring
+    uint32_t first, count, number;
+    uint32_t expected;    // Step + 1 whose store its processor is about to make; 0: none
+    uint32_t fresh;       // So many, the newest ones, have not been decided about.
+    bool waits, waited;   // Its processor stands until few enough are left; did so since its last access.
+    uint32_t waits_for;   // So many
+    uint64_t ready_ticks; // The last one that left is visible from then on.
+};
+
 struct pilot {
     struct native_watch watch; // First.
     struct machine *machine;
@@ -67,6 +103,13 @@ struct pilot {
     struct native_access next[EXPLORE_ACTORS_MAX]; // Theirs
     uint32_t in_a_row;                             // Accesses since the turn last changed
     bool jitter;
+    bool asks_all;          // The strategy wants to hear of every access, also where there is no choice.
+    bool store_buffers;     // Stores wait until chosen: wanted;
+    bool with_buffers;      // and so it is: not of too many processors, nor with jitter.
+    uint32_t buffers_ready; // Bit set: actors that are buffers with a store
+    uint32_t decisions;     // In this execution
+    struct mem_keeper keeper;
+    struct pilot_buffer buffer[EXPLORE_ACTORS_MAX];
     void (*give_up)(void *ctx, enum pilot_end why); // Does not return.
     void *ctx;
 };
@@ -74,5 +117,9 @@ struct pilot {
 // From a process of the machine, before the execution's first access: begins to decide.
 void pilot_begin(struct pilot *p, struct machine *machine);
 void pilot_end(struct pilot *p);
+
+// Between executions: what the last one taught stays known (`keep`), or is as if it had not been seen. True:
+// it found words that are shared.
+bool pilot_learn(struct pilot_memory *m, bool keep);
 
 #endif

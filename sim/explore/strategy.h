@@ -39,11 +39,22 @@ struct strategy_options {
     uint32_t part, parts; // Of several processes that search together: this one's number, and how many.
 };
 
+// How a search can be shared out to processes that do not speak with each other meanwhile.
+enum strategy_sharing {
+    SHARED_ANYHOW,    // Each part goes where its own executions lead it.
+    SHARED_BY_NUMBER, // An execution is a function of its number and of what was learned: part p of n makes
+                      // every nth one, and which ones are made does not depend on n.
+    SHARED_NEVER      // One process makes the whole search.
+};
+enum strategy_sharing strategy_sharing(enum strategy_kind kind);
+
 // What an access does to whom: two conflict if they touch the same place and one of them writes it.
 struct explore_access {
     uint64_t
         place; // Line of 8 bytes, or a number of its own for what hardware does; 0: nothing anybody shares
     bool writes;
+    bool empties;   // It comes after every store that has left its processor's buffer.
+    uint32_t since; // Of a store buffer: the store was made after so many decisions.
 };
 
 struct explore_decision {
@@ -51,6 +62,8 @@ struct explore_decision {
     uint32_t ready;   // Bit set, `current` included; never empty
     uint32_t
         later; // Those that have nothing to do but may have soon; EXPLORE_LATER is an answer if not empty
+    uint32_t buffers_from; // Actors from this one on are store buffers, each of the processor so many less;
+                           // 0: there are none
     struct explore_access next[EXPLORE_ACTORS_MAX]; // What each ready actor does first if it goes on
 };
 
@@ -58,6 +71,13 @@ struct strategy;
 struct strategy *strategy_create(const struct strategy_options *options, void *(*memory)(size_t bytes));
 // Another execution. False: there is none that could differ.
 bool strategy_begin(struct strategy *s);
+// The number of the execution that was begun last, among those of all parts; each part's own ascend.
+uint64_t strategy_number(const struct strategy *s);
+// SHARED_BY_NUMBER: until strategy_split(), before which every part makes the same executions, what they are
+// like is learned from them (how long they are; what is shared). After it, nothing is learned any more.
+void strategy_learn(struct strategy *s);
+// From here on, between two executions: a part only.
+void strategy_split(struct strategy *s, uint32_t part, uint32_t parts);
 // An actor that is ready, EXPLORE_LATER, or EXPLORE_NOBODY: what would follow is known.
 uint32_t strategy_decide(struct strategy *s, const struct explore_decision *d);
 // A choice among n of another kind (a value to read, a store to let go): 0 is what happens by default.
@@ -70,6 +90,17 @@ uint32_t strategy_delay_cycles(struct strategy *s);
 void strategy_end(struct strategy *s, bool complete);
 // What counts as shared has grown: a search of all orders begins again. Between executions.
 void strategy_changed(struct strategy *s);
+// What the parts have done, to be put together.
+struct strategy_sums {
+    uint64_t executions;
+    uint32_t decisions_max, actors_max;
+    uint32_t delays; // Up to so many: all
+    bool finished;
+};
+struct strategy_sums strategy_sums(const struct strategy *s);
+void strategy_sums_add(struct strategy_sums *sums, const struct strategy_sums *of);
+// Speak of these from here on.
+void strategy_take_sums(struct strategy *s, const struct strategy_sums *sums);
 // What has been established so far, a sentence.
 void strategy_established(const struct strategy *s, char *text, size_t size);
 

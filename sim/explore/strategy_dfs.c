@@ -35,12 +35,13 @@ struct place {
 };
 
 struct dfs {
-    uint32_t depth;  // Nodes of the tree
-    uint32_t at;     // The next one in this execution
-    uint32_t sleep;  // Asleep now
-    bool overflowed; // More decisions than the tree has room for: beyond it nothing is searched.
-    bool again;      // What is shared has grown.
-    bool redundant;  // Everybody is asleep: this execution was made before, in another order.
+    uint32_t depth;        // Nodes of the tree
+    uint32_t buffers_from; // As in struct explore_decision
+    uint32_t at;           // The next one in this execution
+    uint32_t sleep;        // Asleep now
+    bool overflowed;       // More decisions than the tree has room for: beyond it nothing is searched.
+    bool again;            // What is shared has grown.
+    bool redundant;        // Everybody is asleep: this execution was made before, in another order.
     uint64_t pass;
     uint64_t made, redundant_count;
     struct place place[DFS_PLACES_MAX];
@@ -63,6 +64,13 @@ static bool conflict(struct explore_access a, struct explore_access b)
     return a.place && a.place == b.place && (a.writes || b.writes);
 }
 
+// A processor reads what is in its own buffer: whether that leaves before or after, it cannot tell. Where one
+// of the two must wait for the other, both say so themselves (since, empties).
+static bool same_processor(const struct dfs *f, uint32_t a, uint32_t b)
+{
+    return explore_processor(f->buffers_from, a) == explore_processor(f->buffers_from, b);
+}
+
 // --- Going down. ---
 
 static void add_node(struct dfs *f, const struct explore_decision *d)
@@ -75,10 +83,13 @@ static void add_node(struct dfs *f, const struct explore_decision *d)
     n->done = 0;
     memcpy(n->next, d->next, sizeof n->next);
     uint32_t awake = d->ready & ~f->sleep;
+    uint32_t buffers = d->buffers_from ? awake >> d->buffers_from << d->buffers_from : 0;
 
-    // Who runs goes on; later others are tried, if an order of theirs matters.
-    n->chosen = d->current != EXPLORE_NOBODY && (awake >> d->current & 1) ? d->current
-                                                                          : (uint32_t)__builtin_ctz(awake);
+    // Who runs goes on, else stores leave: those who wait in a loop may wait for one. Later others are tried,
+    // if an order of theirs matters.
+    n->chosen = d->current != EXPLORE_NOBODY && (awake >> d->current & 1)
+                    ? d->current
+                    : (uint32_t)__builtin_ctz(buffers ? buffers : awake);
     n->backtrack = 1u << n->chosen;
 }
 
@@ -90,7 +101,7 @@ static void wake(struct dfs *f, const struct node *n)
     for (uint32_t rest = asleep & n->ready; rest; rest &= rest - 1) {
         uint32_t i = (uint32_t)__builtin_ctz(rest);
 
-        if (!conflict(n->next[i], n->next[n->chosen]))
+        if (same_processor(f, i, n->chosen) || !conflict(n->next[i], n->next[n->chosen]))
             still |= 1u << i;
     }
     f->sleep = still;
@@ -100,6 +111,7 @@ static uint32_t dfs_decide(struct strategy *s, const struct explore_decision *d)
 {
     struct dfs *f = s->dfs;
 
+    f->buffers_from = d->buffers_from;
     if (f->at == DFS_NODES_MAX || (d->ready >> DFS_ACTORS_MAX)) {
         f->overflowed = true;
         return d->current != EXPLORE_NOBODY ? d->current : (uint32_t)__builtin_ctz(d->ready);
@@ -195,7 +207,7 @@ static void meet(struct dfs *f, uint32_t a, uint32_t i, uint32_t j_plus_1)
         return;
     struct node *j = &f->node[j_plus_1 - 1];
 
-    if (j->chosen == a || f->before[j->chosen] >= j_plus_1)
+    if (same_processor(f, j->chosen, a) || f->before[j->chosen] >= j_plus_1)
         return;
     uint32_t firsts = initials(f, j_plus_1 - 1, i) & j->ready;
 
@@ -205,13 +217,32 @@ static void meet(struct dfs *f, uint32_t a, uint32_t i, uint32_t j_plus_1)
         j->backtrack |= firsts & -firsts;
 }
 
+static void join_clock(struct dfs *f, uint32_t a, const uint32_t *clock)
+{
+    for (uint32_t k = 0; k < DFS_ACTORS_MAX; k++)
+        if (clock[k] > f->clock[a][k])
+            f->clock[a][k] = clock[k];
+}
+
 static void join(struct dfs *f, uint32_t a, uint32_t j_plus_1)
 {
-    if (!j_plus_1)
+    if (j_plus_1)
+        join_clock(f, a, f->node_clock[j_plus_1 - 1]);
+}
+
+// A store that leaves a buffer comes after what its processor did before it made the store; an access that
+// waits for the buffer, after all that left it.
+static void order_in_processor(struct dfs *f, uint32_t a, struct explore_access access)
+{
+    uint32_t j = access.since, cpu = explore_processor(f->buffers_from, a);
+
+    if (access.empties && f->buffers_from && f->buffers_from + a < DFS_ACTORS_MAX)
+        join_clock(f, a, f->clock[f->buffers_from + a]);
+    if (cpu == a)
         return;
-    for (uint32_t k = 0; k < DFS_ACTORS_MAX; k++)
-        if (f->node_clock[j_plus_1 - 1][k] > f->clock[a][k])
-            f->clock[a][k] = f->node_clock[j_plus_1 - 1][k];
+    while (j && (f->node[j - 1].n || f->node[j - 1].chosen != cpu))
+        j--;
+    join(f, a, j);
 }
 
 static void order(struct dfs *f, uint32_t i)
@@ -222,10 +253,13 @@ static void order(struct dfs *f, uint32_t i)
     struct place *p = access.place ? place_of(f, access.place) : NULL;
     struct place was = p ? *p : (struct place){0};
 
+    order_in_processor(f, a, access);
     memcpy(f->before, f->clock[a], sizeof f->before);
-    join(f, a, was.write);
+    if (was.write && !same_processor(f, f->node[was.write - 1].chosen, a))
+        join(f, a, was.write);
     for (uint32_t k = 0; access.writes && k < DFS_ACTORS_MAX; k++)
-        join(f, a, was.read[k]);
+        if (!same_processor(f, k, a))
+            join(f, a, was.read[k]);
     f->clock[a][a] = i + 1;
     memcpy(f->node_clock[i], f->clock[a], sizeof f->node_clock[i]);
     if (!p)
@@ -307,21 +341,23 @@ void strategy_changed(struct strategy *s)
 
 static void dfs_established(const struct strategy *s, char *text, size_t size)
 {
+    const struct strategy_sums sums = strategy_told(s);
     const struct dfs *f = s->dfs;
 
-    if (s->finished && !f->overflowed)
+    if (sums.finished && !f->overflowed)
         snprintf(text, size,
                  "every order of conflicting accesses was tried: %" PRIu64 " executions, %" PRIu64
                  " of them cut short as known",
-                 s->executions, f->redundant_count);
+                 sums.executions, f->redundant_count);
     else
         snprintf(text, size, "%" PRIu64 " executions, depth first%s: not all orders were tried",
-                 s->executions, f->overflowed ? ", of decisions too many to keep" : "");
+                 sums.executions, f->overflowed ? ", of decisions too many to keep" : "");
 }
 
 const struct strategy_ops strategy_dfs = {
     .name = "dfs",
     .about = "all orders of conflicting accesses, one of each kind",
+    .sharing = SHARED_NEVER,
     .create = dfs_create,
     .begin = dfs_begin,
     .end = dfs_end,

@@ -45,16 +45,16 @@ int image_read(const char *path, const char *what, struct image_file *file, stru
     int fd = input_open(path, &why);
 
     *file = (struct image_file){.path = strdup(path)};
-    if (fd < 0)
-        return user_error_at(e, path, 0, what, "cannot be read: %s", why);
-    int error = read_all(fd, file);
+    if (fd >= 0) {
+        int error = read_all(fd, file);
 
-    close(fd);
-    if (error)
-        return user_error_at(e, path, 0, what, "cannot be read: %s", strerror(error));
-    if (file->size == 0)
-        return user_error_at(e, path, 0, what, "is empty");
-    return 0;
+        close(fd);
+        if (!error && file->size != 0)
+            return 0;
+        why = error ? strerror(error) : NULL;
+    }
+    image_file_free(file);
+    return user_error_at(e, path, 0, what, why ? "cannot be read: %s" : "is empty%s", why ? why : "");
 }
 
 void image_file_free(struct image_file *file)

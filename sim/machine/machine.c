@@ -420,8 +420,7 @@ static void knob_values(const struct machine_run *run, struct knobs *values)
         values->v[run->knobs[i].knob] = run->knobs[i].value;
 }
 
-// "name=value" lines of every knob that is not at its default, "uarch group.name=value" of what the variant
-// replaces.
+// "name=value" lines: knobs that are not at their default, "uarch group.name=value" of what is replaced.
 static char *knob_text(const struct sim_machine *m, const struct knobs *values)
 {
     static const char *const names[] = {
@@ -511,16 +510,14 @@ static void simulate(struct sim_machine *m, const struct hw_bootinfo *const *inf
     for (uint32_t h = 0; h < hw->host_count; h++)
         native_boot(boot_processor(hw, h), info[h]);
     if (m->run->explore)
-        explore_arm(m->run->explore);
+        explore_arm(m->run->explore, trace_stored(m->run->trace) & TRACE_CALLS);
     enum sim_run_result result = sim_run(until);
 
     if (result == SIM_RUN_IDLE && hw->hosts_off) // The hosts that are left have nothing to do.
         m->end = MACHINE_POWER_OFF;
     if (result == SIM_RUN_LIMIT || (hw->stopping && m->end == MACHINE_IDLE))
         m->end = MACHINE_TIME_LIMIT;
-    m->end_cycles = latest_ticks(hw) / TICKS_PER_CYCLE;
-    if (m->end == MACHINE_TIME_LIMIT)
-        m->end_cycles = hw->end_ticks / TICKS_PER_CYCLE;
+    m->end_cycles = (m->end == MACHINE_TIME_LIMIT ? hw->end_ticks : latest_ticks(hw)) / TICKS_PER_CYCLE;
     if (m->run->on_end)
         m->run->on_end(m->run->ctx, m->end);
     m->run->steps = order ? schedule_count(order) : 0;
@@ -538,6 +535,7 @@ int machine_run(struct sim_machine *m, struct machine_run *run, struct user_erro
     int result = 0;
 
     m->run = run;
+    run->check = m->check;
     if (choose_uarchs(m, e))
         return -1;
     reset(m);

@@ -12,6 +12,7 @@
 #include "traces/trace.h"
 
 struct sim_machine;
+struct check;
 struct explore;
 
 struct machine_options {
@@ -70,6 +71,7 @@ struct machine_run {
     enum machine_end end;
     uint64_t cycles; // Of the core clock, at the end.
     struct machine_guest_end guest_ends[SCENARIO_VMS_MAX];
+    struct check *check; // The machine's validators (models/check/check.h), set from the beginning; or NULL
     uint32_t steps, steps_passed; // Of the variant's pinned order; 0 where it has none.
     int64_t run_id;
     struct trace_digest digest;

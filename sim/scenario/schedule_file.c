@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "sim/scenario/schedule_file.h"
 
+#include "models/check/words.h"
 #include "sim/scenario/input.h"
 #include "sim/scenario/load.h"
 #include <errno.h>
@@ -110,9 +111,10 @@ static int add_value(struct schedule_file *f, char *text, size_t key_bytes, uint
         return add_step(f, step, line, e);
     }
     if (key == KEYS)
-        return user_error_at(e, f->path, line, text,
-                             "is not known here; expected scenario, variant, memory, from, or a step such as "
-                             "`cpu0 hv/mmu/tdp.c:tdp_map#2 write`");
+        return user_error_at(
+            e, f->path, line, text,
+            "is not known here; expected scenario, variant, memory, validate, from, or a step such as "
+            "`cpu0 hv/mmu/tdp.c:tdp_map#2 write`");
     char **to = value_of(f, key, &at);
 
     if (*to || !*value)
@@ -129,7 +131,19 @@ static int add_line(struct schedule_file *f, char *text, uint32_t line, struct u
     return text[word] == ':' ? add_value(f, text, word, line, e) : add_step(f, text, line, e);
 }
 
-static int check(const struct schedule_file *f, struct user_error *e)
+static int check_validate(struct schedule_file *f, struct user_error *e)
+{
+    const char *unknown;
+    size_t bytes;
+
+    f->validators = check_parse(f->validate, &unknown, &bytes);
+    if (f->validators)
+        return 0;
+    return user_error_at(e, f->path, f->validate_line, "validate",
+                         "`%.*s` is no validator; expected a list of %s", (int)bytes, unknown, check_words());
+}
+
+static int check(struct schedule_file *f, struct user_error *e)
 {
     static const char *const models[] = {"sc", "tso", "c11"};
 
@@ -140,6 +154,8 @@ static int check(const struct schedule_file *f, struct user_error *e)
         if (strcmp(models[i], f->memory) == 0)
             break;
     }
+    if (f->validate && check_validate(f, e))
+        return -1;
     if (!f->step_count)
         return user_error_at(e, f->path, 0, NULL,
                              "has no step; expected lines such as `cpu0 hv/mmu/tdp.c:tdp_map#2 write`");

@@ -9,7 +9,8 @@
 #define SCHEDULE_FILE_KEYS(KEY)                                                                              \
     KEY(scenario) /* Name of the scenario */                                                                 \
     KEY(variant)  /* Name of its variant */                                                                  \
-    KEY(memory)   /* Memory model under which it was found: sc, tso or c11 */
+    KEY(memory)   /* Memory model under which it was found: sc, tso or c11 */                                \
+    KEY(validate) /* Validators that have to look for it to fail, as --validate has it */
 
 struct schedule_file {
     char *path;
@@ -18,6 +19,7 @@ struct schedule_file {
     uint32_t name##_line;
     SCHEDULE_FILE_KEYS(KEY)
 #undef KEY
+    uint32_t validators;         // `validate` as bit set of enum check_kind
     struct scenario_step *steps; // In order; the `from` line is the first of them.
     uint32_t step_count;
 };

@@ -75,6 +75,53 @@ TEST(ExploreCommand, FindsNothingInWhatIsMended)
     }
 }
 
+// Under x86-TSO: the vCPU's "in the guest" waits in its processor's store buffer while it looks for requests.
+// Where requests are ordered by nothing but x86 itself, nothing is found.
+TEST(ExploreCommand, FindsAStoreThatWaitsInItsBuffer)
+{
+    if (why_not())
+        test_skip(why_not());
+    EXPECT_EQ(hvsim("explore '%s' --variant no_entry_mb --memory tso -o t.sched", path_of(0)), 1);
+    EXPECT_STRSTR(cli_out, "drain");
+    EXPECT_STRSTR(cli_out, "its store becomes visible");
+    EXPECT_STRSTR(cli_out, "schedule    t.sched\n");
+    EXPECT_EQ(hvsim("run '%s' --variant no_entry_mb --memory tso --schedule t.sched --db t.db", path_of(0)),
+              1);
+    EXPECT_STRSTR(cli_out, rows[1].fails);
+    EXPECT_EQ(hvsim("explore '%s' --variant api --memory tso --budget 400", path_of(0)), 0);
+    EXPECT_STRSTR(cli_out, "found       nothing");
+    EXPECT_EQ(hvsim("explore '%s' --variant none --memory tso --budget 100", path_of(0)), 0);
+    EXPECT_STRSTR(cli_out, "found       nothing");
+}
+
+// What a validator finds is a failure of the execution in which it finds it, and of a run in that order;
+// executions with validators are the same as without.
+TEST(ExploreCommand, ValidatorsLookAtEveryExecution)
+{
+    static char first[200];
+
+    if (why_not())
+        test_skip(why_not());
+    EXPECT_EQ(hvsim("explore '%s' --variant nocopylock --validate races,heap -o v.sched", path_of(3)), 1);
+    EXPECT_STRSTR(cli_out, "found       violation: data_race (");
+    EXPECT_STRSTR(cli_out, "hv/mmu/rmap.c:alloc_all#");
+    EXPECT_STRSTR(cli_out, "schedule    v.sched\n");
+    EXPECT_EQ(hvsim("run '%s' --variant nocopylock --schedule v.sched --db v.db", path_of(3)), 1);
+    EXPECT_STRSTR(cli_out, "violation: data_race (");
+    for (unsigned with = 0; with < 2; with++) {
+        EXPECT_EQ(
+            hvsim("explore '%s' --variant after --budget 40 %s", path_of(2), with ? "--validate all" : ""),
+            0);
+        char *orders = strstr(cli_out, "  covered");
+
+        ASSERT_TRUE(orders != NULL);
+        orders[strcspn(orders, "\n")] = 0;
+        if (with)
+            EXPECT_STREQ(orders, first);
+        snprintf(first, sizeof first, "%s", orders);
+    }
+}
+
 TEST(ExploreCommand, MakesTheSameSearchFromTheSameSeed)
 {
     static char first[sizeof cli_out];
@@ -116,6 +163,7 @@ TEST(ExploreCommand, SaysWhatIsWrongWithItsOptions)
         {"--budget 0 x.yaml", "--budget wants a number of 1"},
         {"--from soon x.yaml", "--from wants a time"},
         {"--memory tos x.yaml", "tso, sc or c11"},
+        {"--validate race x.yaml", "`race` is no validator"},
         {"--depht 3", "did you mean `--depth`"},
     };
 

@@ -99,18 +99,6 @@ static int take_path(struct arguments *a, const char *path)
     return 0;
 }
 
-static int take_validate(struct arguments *a, const char *list)
-{
-    const char *unknown;
-    size_t bytes;
-
-    a->validate = check_parse(list, &unknown, &bytes);
-    if (a->validate)
-        return 0;
-    return complain("--validate: `%.*s` is no validator; expected a list of %s", (int)bytes, unknown,
-                    check_words());
-}
-
 static int take_option(void *ctx, int option, const char *value)
 {
     struct arguments *a = ctx;
@@ -149,7 +137,7 @@ static int take_option(void *ctx, int option, const char *value)
         a->check_tlb = true;
         return 0;
     case OPT_VALIDATE:
-        return take_validate(a, value);
+        return validate_option(value, &a->validate);
     case OPT_MEMORY:
         return memory_option(value, &a->memory);
     case OPT_JSON:
@@ -538,6 +526,7 @@ static int pin(struct arguments *a, struct scenario *s, const struct schedule_fi
             "this order was found under another memory model than the run's, which is %s; give "
             "--memory %s",
             memory_kind_names[s->memory], f->memory);
+    a->validate |= f->validators;
     a->variant = v->name;
     schedule_file_apply(f, s, v->name);
     return 0;

@@ -55,6 +55,8 @@ int number_option(const char *option, const char *text, uint64_t min, uint64_t m
 
 // The value of --memory.
 int memory_option(const char *text, enum memory_kind *out);
+// Of --validate: bit set of enum check_kind.
+int validate_option(const char *list, uint32_t *kinds);
 
 // "hvsim: MESSAGE" on stderr; returns STATUS_USAGE.
 __attribute__((format(printf, 1, 2))) int complain(const char *format, ...);

@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
+#include "models/check/words.h"
 #include "sim/scenario/user_error.h"
 #include "tools/hvsim/command.h"
 #include <errno.h>
@@ -40,6 +41,18 @@ int memory_option(const char *text, enum memory_kind *out)
         if (strcmp(text, memory_kind_names[*out]) == 0)
             return 0;
     return complain("--memory wants tso, sc or c11, got `%s`", text);
+}
+
+int validate_option(const char *list, uint32_t *kinds)
+{
+    const char *unknown;
+    size_t bytes;
+
+    *kinds = check_parse(list, &unknown, &bytes);
+    if (*kinds)
+        return 0;
+    return complain("--validate: `%.*s` is no validator; expected a list of %s", (int)bytes, unknown,
+                    check_words());
 }
 
 void usage_print(const struct usage *u)

@@ -456,6 +456,11 @@ void native_start_ap(struct pcpu *c, uint64_t at_ticks)
     sim_process_start("ap-boot", c->index, NATIVE_STACK_BYTES, ap_body, c);
 }
 
+void native_reserve(unsigned count)
+{
+    sim_process_reserve(NATIVE_STACK_BYTES, count);
+}
+
 // Gets every context's control once, with machine->stopping set, so that it unwinds.
 static void reap(void *arg)
 {

@@ -8,7 +8,7 @@
 #include "traces/trace.h"
 #include <inttypes.h>
 #include <stdio.h>
-#include <stdlib.h>
+#include <unistd.h>
 
 #define STATUS_BUG 70
 
@@ -25,7 +25,8 @@ _Noreturn void native_core_bug(struct pcpu *c, const char *kind, uint64_t addres
 {
     if (!c || !c->native->current || !c->trace) {
         fprintf(stderr, "hvsim: bug in the hypervisor core: %s: %s\n", kind, detail);
-        exit(STATUS_BUG);
+        fflush(stdout);
+        _exit(STATUS_BUG); // Nothing is in a state to be tidied up.
     }
     trace_violation(c->trace, &(struct trace_violation){.where = {(uint16_t)c->index, (uint16_t)c->note_vm,
                                                                   (uint16_t)c->note_vcpu, 0, 0},

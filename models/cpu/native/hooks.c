@@ -19,7 +19,8 @@ void __sanitizer_cov_trace_pc(void)
     if (!c)
         return;
     c->now_ticks += price_ticks(c->prices, (uint64_t)(uintptr_t)__builtin_return_address(0));
-    if (__builtin_expect(c->now_ticks >= c->limit_ticks, 0))
+    if (__builtin_expect(c->now_ticks >= c->limit_ticks, 0) &&
+        !(c->machine->blocks_unseen && c->now_ticks < c->due_ticks))
         native_slow_path(c, NATIVE_ACCESS(NULL, 0, PLACE_BLOCK, 0));
 }
 
@@ -73,7 +74,7 @@ void native_slow_path(struct pcpu *c, const struct native_access *a)
         pcpu_slow_path(c, true);
     if (__builtin_expect(pcpu_current->mem->stores.mode == MEM_STORES_CHOSEN, 0) && a->access != PLACE_BLOCK)
         mem_store_choose(machine, false);
-    if (__builtin_expect(machine->watch != NULL, 0))
+    if (__builtin_expect(machine->watch != NULL, 0) && !(a->access == PLACE_BLOCK && machine->blocks_unseen))
         native_watch_point(a);
 }
 
@@ -97,6 +98,7 @@ void native_store_far(struct pcpu *c, const struct native_access *a)
 
     if (__builtin_expect(memory && !(a->access & PLACE_ATOMIC), 0))
         memory_plain_store(memory, c->index, p, a->size_bytes);
+    mem_store_before(c);
     unsigned kept_bytes = native_hides(c, p) ? a->size_bytes : 0;
 
     if (mem_near(c->mem, c->mem->near_store, p, a->size_bytes)) {
@@ -109,7 +111,8 @@ void native_store_far(struct pcpu *c, const struct native_access *a)
     uint64_t hpa = native_hpa(c, p, a->pc);
 
     mem_store_push(c, p, kept_bytes, mem_time_store(c, hpa, a->size_bytes));
-    if (!memory) // It wants to hear of every plain store, so that none is near.
+    // The memory model wants to hear of every plain store: none is near where nobody watches.
+    if (!memory || c->machine->watch)
         mem_near_learn(c->mem, c->mem->near_store, p, hpa);
     native_watch_stored(c);
 }

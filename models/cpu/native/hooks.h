@@ -38,8 +38,10 @@ static inline uint64_t native_hpa(struct pcpu *c, const volatile void *p, uint64
 {
     uint64_t offset = (uint64_t)(uintptr_t)p - HW_ARENA_BASE;
 
-    if (__builtin_expect(offset < HW_ARENA_HOSTS_MAX * HW_ARENA_STRIDE, 1))
-        return offset & (HW_ARENA_STRIDE - 1);
+    if (__builtin_expect(offset < HW_ARENA_HOSTS_MAX * HW_ARENA_STRIDE &&
+                             offset % HW_ARENA_STRIDE < mem_arena_bytes((unsigned)(offset / HW_ARENA_STRIDE)),
+                         1))
+        return offset % HW_ARENA_STRIDE;
     offset = (uint64_t)(uintptr_t)p - HW_IMAGE_BASE;
     if (offset < native_hot.image_bytes)
         return HW_IMAGE_HPA + offset;
@@ -104,14 +106,6 @@ static inline bool native_hides(const struct pcpu *c, const void *p)
 
     return at - HW_ARENA_BASE < HW_ARENA_HOSTS_MAX * HW_ARENA_STRIDE ||
            (uint64_t)(uintptr_t)c->native->current->stack_top - at > NATIVE_LEVELS_MAX * NATIVE_LEVEL_BYTES;
-}
-
-// Will others see this write only when it leaves the store buffer? Not if it is locked.
-static inline bool native_is_buffered(const struct pcpu *c, const struct native_access *a)
-{
-    return (a->access & PLACE_WRITE) && !(a->access & PLACE_READ) &&
-           !((a->access & PLACE_ATOMIC) && a->order == NATIVE_ORDER_SEQ_CST) &&
-           native_hides(c, (const void *)(uintptr_t)a->p);
 }
 
 // A store executes at the scheduling point and then waits in the store buffer, its line drains from there.

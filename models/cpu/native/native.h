@@ -68,6 +68,8 @@ int native_image_price(struct native_image *image, uint32_t host, const struct u
 void native_image_close(struct native_image *image);
 // Interns the function names in the run's trace. Before the run.
 void native_image_intern(struct native_image *image, struct trace *trace);
+// Calls are not recorded in this run: nobody will read them, nor the digest. After native_image_intern().
+void native_calls_unseen(void);
 
 struct native_state *native_state_create(struct pcpu *c);
 void native_state_destroy(struct native_state *n);
@@ -84,6 +86,8 @@ _Noreturn void native_unwind(struct pcpu *c);
 // After a run: unwinds every context, until all processes are back in the pool. From main; machine->stopping
 // set.
 void native_stop(struct machine *machine);
+// The next `count` threads that the core creates make no system call.
+void native_reserve(unsigned count);
 // Forgets contexts; after native_stop().
 void native_reset(void);
 

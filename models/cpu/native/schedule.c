@@ -37,6 +37,7 @@ struct schedule {
     uint32_t passed;      // Steps before it were passed in order.
     uint32_t passing;     // The processor that carries out step `next` between two of its hooks, or NOBODY.
     bool passing_locked;  // It drains its store buffer for that.
+    bool carrying_out;    // Nobody has come to another hook since.
     uint64_t ready_ticks; // The store of the drain before `next` is visible from then on.
     uint64_t from_ps;
     struct schedule_cpu *cpus;
@@ -168,7 +169,8 @@ static bool is_subset(const struct hooks *of, const struct hooks *all)
     return true;
 }
 
-// A drain means the store of the last step before it that makes a store there, if there is one.
+// A drain without a count means the store of the last step before it that makes a store there, if there is
+// one.
 static void pair(struct schedule *s, uint32_t drain)
 {
     for (uint32_t i = drain; i-- > 0;) {
@@ -207,7 +209,7 @@ struct schedule *schedule_create(const struct schedule_step *steps, uint32_t cou
         }
         qsort(s->at[i].at, s->at[i].count, sizeof *s->at[i].at, compare);
         s->drain_of[i] = NONE;
-        if (steps[i].kind == SCHEDULE_DRAIN)
+        if (steps[i].kind == SCHEDULE_DRAIN && !steps[i].count)
             pair(s, i);
     }
     return s;
@@ -253,14 +255,14 @@ static uint32_t step_of(const struct schedule *s, uint32_t cpu, uint32_t from, b
 static void schedule_point(struct native_watch *w, const struct native_access *a);
 static void schedule_idle(struct native_watch *w, struct pcpu *c, bool begins);
 static void schedule_stored(struct native_watch *w, struct pcpu *c);
-static void schedule_stand(struct mem_keeper *k, struct pcpu *c);
+static void schedule_stand(struct mem_keeper *k, struct pcpu *c, bool all);
 
 // What an atomic access that a step carries out reads, or where its store goes.
 static unsigned choose(void *ctx, enum sim_site site, unsigned n)
 {
     const struct schedule *s = ctx;
 
-    if ((site != SIM_SITE_READ && site != SIM_SITE_ORDER) || !pcpu_current ||
+    if ((site != SIM_SITE_READ && site != SIM_SITE_ORDER) || !s->carrying_out || !pcpu_current ||
         s->passing != pcpu_current->index)
         return 0;
     return s->steps[s->next].older < n ? s->steps[s->next].older : n - 1;
@@ -281,6 +283,7 @@ void schedule_begin(struct schedule *s, struct machine *machine)
     s->machine = machine;
     s->next = s->passed = 0;
     s->passing = NOBODY;
+    s->carrying_out = false;
     s->ready_ticks = 0;
     memset(s->kept, 0, sizeof s->kept);
     for (uint32_t i = 0; i < s->cpu_count; i++)
@@ -290,6 +293,7 @@ void schedule_begin(struct schedule *s, struct machine *machine)
                                            .from_ticks = pcpu_ps_to_ticks(machine->cpus[i], s->from_ps)};
     s->keeper = (struct mem_keeper){schedule_stand};
     s->watch = (struct native_watch){.rank = NATIVE_WATCH_DECIDES,
+                                     .blocks = true,
                                      .point = schedule_point,
                                      .idle = schedule_idle,
                                      .stored = schedule_stored};
@@ -407,18 +411,11 @@ static bool stand(struct schedule *s, struct pcpu *c, uint32_t step)
     return s->next == step;
 }
 
-// Does it drain the store buffer before it has its effect (SDM 8.2.2)?
-static bool is_locked(const struct native_access *a)
-{
-    bool writes = a->access & PLACE_WRITE, reads = a->access & PLACE_READ;
-
-    return (a->access & PLACE_ATOMIC) && ((reads && writes) || (!reads && a->order == NATIVE_ORDER_SEQ_CST));
-}
-
 static void begin_passing(struct schedule *s, struct pcpu *c, const struct native_access *a)
 {
     s->passing = c->index;
-    s->passing_locked = is_locked(a);
+    s->passing_locked = native_is_locked(a);
+    s->carrying_out = true;
 }
 
 static bool can_interrupt(const struct pcpu *c)
@@ -458,7 +455,7 @@ static bool arrive(struct schedule *s, struct pcpu *c, const struct native_acces
     struct schedule_cpu *cpu = &s->cpus[c->index];
     uint32_t i = cpu->next;
 
-    if (!is_at(s, i, a) || ++cpu->seen < s->steps[i].count || !stand(s, c, i))
+    if (s->passing == c->index || !is_at(s, i, a) || ++cpu->seen < s->steps[i].count || !stand(s, c, i))
         return false;
     if (s->steps[i].kind == SCHEDULE_INTERRUPT)
         return take_interrupt(s, c);
@@ -491,7 +488,8 @@ static void schedule_point(struct native_watch *w, const struct native_access *a
 {
     struct schedule *s = (struct schedule *)w;
 
-    if (s->passing == pcpu_current->index)
+    s->carrying_out = false;
+    if (s->passing == pcpu_current->index && s->steps[s->next].kind != SCHEDULE_IDLE)
         pass(s, pcpu_current);
     if (s->next >= s->count || pcpu_current->now_ticks < s->cpus[pcpu_current->index].from_ticks)
         return;
@@ -523,17 +521,18 @@ static void schedule_stored(struct native_watch *w, struct pcpu *c)
 }
 
 // The processor cannot go on before a store of its own drains.
-static void schedule_stand(struct mem_keeper *k, struct pcpu *c)
+static void schedule_stand(struct mem_keeper *k, struct pcpu *c, bool all)
 {
     struct schedule *s = (struct schedule *)((char *)k - offsetof(struct schedule, keeper));
     uint64_t limit = c->now_ticks + pcpu_ps_to_ticks(c, SCHEDULE_HOLD_PS);
     uint32_t kept = c->mem->stores.kept;
 
+    (void)all;
     if (s->machine->hosts_off >> c->host & 1) {
         mem_store_let_all_go(c, c->now_ticks);
         return;
     }
-    if (s->passing == c->index && !s->passing_locked)
+    if (s->passing == c->index && !s->passing_locked && s->steps[s->next].kind != SCHEDULE_IDLE)
         pass(s, c); // That access was made, or it would not be here.
     while (c->mem->stores.kept == kept && c->now_ticks < limit)
         pcpu_hold(c, limit);

@@ -16,6 +16,7 @@ enum schedule_kind {
     SCHEDULE_ACCESS,    // The processor carries out the access.
     SCHEDULE_DRAIN,     // The store that was made there leaves its store buffer.
     SCHEDULE_INTERRUPT, // It stands there until an interrupt or NMI comes, and takes it.
+    SCHEDULE_IDLE,      // It has carried out the access, and then halts or lets a guest's time pass.
 };
 struct schedule_step {
     uint32_t cpu;                       // Index of the processor.
@@ -26,7 +27,8 @@ struct schedule_step {
     uint32_t line;
     uint32_t ordinal; // As in struct places_anchor; 0: it is told by `line`.
     uint32_t access;  // enum place_access bits
-    uint32_t count;   // The how-manieth time it comes there after its step before, from 1.
+    uint32_t count;   // The how-manieth time it comes there after its step before, from 1; of a drain 0: its
+                      // store is the one that an earlier step makes, else the first.
     uint32_t older; // Under --memory c11: of the values that a load may give, so many older than the newest;
                     // a store takes its place so many stores before the newest.
     enum schedule_kind kind;

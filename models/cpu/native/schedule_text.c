@@ -4,7 +4,7 @@
 //   step    = "cpu" NUMBER  FILE ":" place  [access]  [kind]  ["x" COUNT]  ["?"]  ["#" remark]
 //   place   = LINE | FUNCTION ["+" LINES] | FUNCTION "#" ORDINAL ["@" CALLER]
 //   access  = "read" | "write" | "atomic" | "block" | "any" (the default; of a drain: "write")
-//   kind    = "drain" | "interrupt" | "older" K
+//   kind    = "drain" | "interrupt" | "idle" | "older" K
 #include "models/cpu/native/schedule.h"
 
 #include <ctype.h>
@@ -21,7 +21,9 @@ static const struct {
     {"any", SCHEDULE_ACCESS, PLACE_ANY},
     {"drain", SCHEDULE_DRAIN, PLACE_WRITE},
     {"interrupt", SCHEDULE_INTERRUPT, PLACE_ANY},
+    {"idle", SCHEDULE_IDLE, PLACE_ANY},
 };
+enum { KINDS = sizeof kinds / sizeof *kinds };
 
 // The next word of *at, cut to `size`; its length, 0 at the end or where a remark begins.
 static size_t next_word(const char **at, char *word, size_t size)
@@ -83,7 +85,10 @@ static bool parse_place(char *word, struct schedule_step *out)
 static bool parse_word(const char *word, struct schedule_step *out)
 {
     unsigned access = places_access(word);
+    size_t kind = 1;
 
+    while (kind < KINDS && strcmp(word, kinds[kind].word) != 0)
+        kind++;
     if (strcmp(word, "?") == 0)
         out->optional = true;
     else if (strncmp(word, "older", 5) == 0)
@@ -92,10 +97,8 @@ static bool parse_word(const char *word, struct schedule_step *out)
         return number(word + 1, &out->count) && out->count;
     else if (access)
         out->access = access;
-    else if (strcmp(word, kinds[SCHEDULE_DRAIN].word) == 0)
-        out->kind = SCHEDULE_DRAIN;
-    else if (strcmp(word, kinds[SCHEDULE_INTERRUPT].word) == 0)
-        out->kind = SCHEDULE_INTERRUPT;
+    else if (kind < KINDS)
+        out->kind = kinds[kind].kind;
     else
         return false;
     return true;
@@ -105,7 +108,7 @@ bool schedule_parse(const char *text, struct schedule_step *out, char *error, si
 {
     char word[3 * SCHEDULE_NAME_BYTES];
 
-    *out = (struct schedule_step){.count = 1};
+    *out = (struct schedule_step){0};
     if (next_word(&text, word, sizeof word) < 4 || strncmp(word, "cpu", 3) != 0 ||
         !number(word + 3, &out->cpu)) {
         snprintf(error, error_size,
@@ -121,12 +124,14 @@ bool schedule_parse(const char *text, struct schedule_step *out, char *error, si
         if (!parse_word(word, out)) {
             snprintf(error, error_size,
                      "`%s` is not known; expected read, write, atomic, block, any, drain, interrupt, "
-                     "olderK, xCOUNT or ?",
+                     "idle, olderK, xCOUNT or ?",
                      word);
             return false;
         }
     if (!out->access)
         out->access = kinds[out->kind].access;
+    if (!out->count && out->kind != SCHEDULE_DRAIN)
+        out->count = 1;
     return true;
 }
 
@@ -142,7 +147,7 @@ void schedule_step_text(const struct schedule_step *step, char *text, size_t siz
         snprintf(place, sizeof place, "%s%u", *step->function ? "+" : "", step->line);
     if (step->older)
         snprintf(older, sizeof older, " older%u", step->older);
-    if (step->count > 1)
+    if (step->count > (step->kind != SCHEDULE_DRAIN))
         snprintf(count, sizeof count, " x%u", step->count);
     snprintf(text, size, "cpu%u %s:%s%s%s%s%s%s%s%s%s%s%s", step->cpu, step->file, step->function, place,
              *step->caller ? "@" : "", step->caller, plain || !access ? "" : " ",

@@ -1,5 +1,17 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "models/cpu/native/watch.h"
+#include "models/mem/core.h"
+
+static void look_who_is_there(struct machine *machine)
+{
+    machine->blocks_unseen = machine->watch != NULL;
+    for (const struct native_watch *w = machine->watch; w; w = w->next)
+        machine->blocks_unseen &= !w->blocks;
+    if (pcpu_current)
+        pcpu_update_limit(pcpu_current);
+}
+
+#include "models/cpu/native/hooks.h"
 
 void native_watch_add(struct machine *machine, struct native_watch *w)
 {
@@ -9,8 +21,7 @@ void native_watch_add(struct machine *machine, struct native_watch *w)
         at = &(*at)->next;
     w->next = *at;
     *at = w;
-    if (pcpu_current)
-        pcpu_update_limit(pcpu_current);
+    look_who_is_there(machine);
 }
 
 void native_watch_remove(struct machine *machine, struct native_watch *w)
@@ -20,14 +31,21 @@ void native_watch_remove(struct machine *machine, struct native_watch *w)
             *at = w->next;
             break;
         }
-    if (pcpu_current)
-        pcpu_update_limit(pcpu_current);
+    for (uint32_t i = 0; machine->memory && !machine->watch && i < machine->cpu_count; i++)
+        mem_near_forget(machine->cpus[i]->mem); // native_store_far() says why.
+    look_who_is_there(machine);
 }
 
-void native_watch_point(const struct native_access *a)
+bool native_is_buffered(const struct pcpu *c, const struct native_access *a)
 {
-    for (struct native_watch *w = pcpu_current->machine->watch, *next; w; w = next) {
-        next = w->next;
-        w->point(w, a);
-    }
+    return (a->access & PLACE_WRITE) && !(a->access & PLACE_READ) &&
+           !((a->access & PLACE_ATOMIC) && a->order == NATIVE_ORDER_SEQ_CST) &&
+           native_hides(c, (const void *)(uintptr_t)a->p);
+}
+
+bool native_is_locked(const struct native_access *a)
+{
+    bool writes = a->access & PLACE_WRITE, reads = a->access & PLACE_READ;
+
+    return (a->access & PLACE_ATOMIC) && ((reads && writes) || (!reads && a->order == NATIVE_ORDER_SEQ_CST));
 }

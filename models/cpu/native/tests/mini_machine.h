@@ -21,6 +21,7 @@ enum {
     SETUP,
     WILD,  // Processor 0 reads at rounds + 16.
     PANIC, // It finds a bug in itself.
+    FILL,
 };
 
 // The layout of mini_hv.c's state.

@@ -12,7 +12,7 @@ static bool first_row(void *ctx, const struct trace_row *row)
 }
 
 // Runs it as a run of a trace in memory: its first violation, "" if there is none.
-static void violation_of(struct fixture *f, uint64_t program, char found[300])
+static void violation_of(struct fixture *f, uint64_t program, uint64_t rounds, char found[300])
 {
     const struct trace_options to = {.db_path = "", .store = TRACE_EVERY, .writer = TRACE_WRITER_INLINE};
     const struct trace_run_info info = {.scenario = "core bug", .clock_khz = 1000000};
@@ -25,7 +25,7 @@ static void violation_of(struct fixture *f, uint64_t program, char found[300])
     ASSERT_TRUE(t != NULL);
     ASSERT_EQ(trace_run_begin(t, &info, &id, &error), TRACE_OK);
     f->cpu[0].trace = f->cpu[1].trace = t;
-    (void)mini_run(f, program, 0, 0);
+    (void)mini_run(f, program, rounds, 0);
     f->cpu[0].trace = f->cpu[1].trace = NULL;
     ASSERT_EQ(trace_run_end(t, TRACE_COMPLETE, 0, &digest, &error), TRACE_OK);
     struct trace_reader *r = trace_reader_of(t, &error);
@@ -43,9 +43,11 @@ TEST(CoreBug, EndsTheRunAndTheNextOneIsFine)
     char found[300];
 
     ASSERT_TRUE(mini_open(&f));
-    violation_of(&f, WILD, found);
+    violation_of(&f, WILD, 0, found);
     EXPECT_STREQ(found, "wild_pointer: follow touches 0x10, which is not memory of the host");
-    violation_of(&f, PANIC, found);
+    violation_of(&f, WILD, HW_ARENA_BASE + HW_ARENA_STRIDE, found); // Of a host that there is not.
+    EXPECT_STREQ(found, "wild_pointer: follow touches 0x380000000010, which is not memory of the host");
+    violation_of(&f, PANIC, 0, found);
     EXPECT_STREQ(found, "panic: mini_hv.c:7: rounds < limit");
     EXPECT_EQ(mini_run(&f, SPIN, 100, 0).counter, 200);
     mini_close(&f);

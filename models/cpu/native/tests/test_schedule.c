@@ -196,6 +196,69 @@ TEST(Schedule, ADrainMeansTheStoreOfItsOwnStep)
     mini_close(&f);
 }
 
+// With a count it is that store, whatever other steps there are. The first cannot wait so long: the lock is
+// taken again before.
+TEST(Schedule, ADrainWithACountMeansThatStore)
+{
+    static const struct {
+        const char *steps[3];
+        uint32_t passed;
+    } rows[] = {
+        {{"cpu0 mini_hv.c:unlock#1 write x3", "cpu0 mini_hv.c:unlock#1 drain x3"}, 2},
+        {{"cpu0 mini_hv.c:unlock#1 write x3", "cpu0 mini_hv.c:unlock#1 drain x1"}, 0},
+        {{"cpu0 mini_hv.c:unlock#1 drain x1", "cpu0 mini_hv.c:unlock#1 drain x2"}, 2},
+    };
+    struct fixture f;
+
+    ASSERT_TRUE(mini_open(&f));
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+        struct outcome o = {0};
+
+        test_row("row %zu", i);
+        EXPECT_EQ(run_pinned(&f, rows[i].steps, SPIN, 0, &o), rows[i].passed);
+        EXPECT_EQ(o.counter, 6);
+    }
+    mini_close(&f);
+}
+
+// Behind a store that is kept the buffer fills up. The processor stands before it takes the line of the store
+// that has no room, and the other takes all lines meanwhile; it sees nothing of what waits.
+TEST(Schedule, AFullBufferStandsBeforeItsNextStore)
+{
+    static const char *const steps[] = {"cpu1 mini_hv.c:fill#2 atomic",
+                                        "cpu0 mini_hv.c:fill#1 atomic drain x1", NULL};
+    struct outcome o = {0};
+    struct fixture f;
+
+    ASSERT_TRUE(mini_open(&f));
+    EXPECT_EQ(run_pinned(&f, steps, FILL, 0, &o), 2);
+    EXPECT_EQ(o.seen_x, 0);
+    EXPECT_EQ(o.seen_y, 0);
+    EXPECT_EQ(o.x, 1);
+    mini_close(&f);
+}
+
+// The other loads when this one has loaded, or when it has stored, too, and halted.
+TEST(Schedule, AnIdleStepIsPassedWhenItsProcessorHasNothingToDo)
+{
+    static const struct pinned rows[] = {
+        {{"cpu0 " LOAD, "cpu1 " LOAD, "cpu0 " STORE}, 1, 3},
+        {{"cpu0 " LOAD " idle", "cpu1 " LOAD}, 2, 2},
+        {{"cpu0 " LOAD " idle", "cpu1 " LOAD, "cpu0 " STORE " ?"}, 2, 2},
+    };
+    struct fixture f;
+
+    ASSERT_TRUE(mini_open(&f));
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+        struct outcome o = {0};
+
+        test_row("row %zu", i);
+        EXPECT_EQ(run_pinned(&f, rows[i].steps, UNLOCKED, 0, &o), rows[i].passed);
+        EXPECT_EQ(o.counter, rows[i].counter);
+    }
+    mini_close(&f);
+}
+
 // What hardware does not do is impossible: a fence does not pass a store that waits, and stores drain in
 // order.
 TEST(Schedule, OrdersThatTheBufferForbidsAreGivenUp)
@@ -331,6 +394,8 @@ TEST(Schedule, StepsAreWrittenAsTheyAreRead)
         "cpu3 tdp.c:set_bit#2@make_all atomic ?",
         "cpu4 tdp.c:tdp_map#1 drain",
         "cpu5 tdp.c:tdp_map#1 atomic drain x2 ?",
+        "cpu5 tdp.c:tdp_map#1 drain x1",
+        "cpu5 tdp.c:tdp_map#1 read idle x2",
         "cpu6 tdp.c:tdp_map#7 read interrupt",
     };
     char text[400], error[300] = "";
@@ -383,6 +448,42 @@ TEST(Schedule, StepsThatCannotBeAreNamed)
         test_row("%s", rows[i].text);
         EXPECT_TRUE(pin(&f, &rows[i].text, 1, error, sizeof error) == NULL);
         EXPECT_TRUE(strstr(error, rows[i].says) != NULL);
+    }
+    mini_close(&f);
+}
+
+// --- Those who look (watch.h). ---
+
+struct counting {
+    struct native_watch watch;
+    uint64_t blocks, accesses;
+};
+
+static void count(struct native_watch *w, const struct native_access *a)
+{
+    struct counting *c = (struct counting *)w;
+
+    c->blocks += a->access == PLACE_BLOCK;
+    c->accesses += a->access != PLACE_BLOCK;
+}
+
+TEST(Watch, BasicBlocksAreToldToThoseWhoAsk)
+{
+    uint64_t accesses = 0;
+    struct fixture f;
+
+    ASSERT_TRUE(mini_open(&f));
+    for (int blocks = 0; blocks < 2; blocks++) {
+        struct counting looks = {
+            .watch = {.rank = NATIVE_WATCH_LOOKS, .blocks = blocks != 0, .point = count}};
+
+        native_watch_add(&f.machine, &looks.watch);
+        EXPECT_EQ(mini_run(&f, UNLOCKED, 1, 0).counter, 2);
+        native_watch_remove(&f.machine, &looks.watch);
+        EXPECT_EQ(looks.blocks > 0, blocks != 0);
+        EXPECT_GT(looks.accesses, 0);
+        EXPECT_TRUE(!accesses || accesses == looks.accesses);
+        accesses = looks.accesses;
     }
     mini_close(&f);
 }
