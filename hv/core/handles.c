@@ -11,11 +11,11 @@ int handle_alloc(struct host *host, enum handle_kind kind, void *object)
     mutex_lock(&host->handles_lock);
     for (int i = 1; i < (int)HOST_HANDLES_MAX; i++) {
         struct handle *h = &host->handles[i];
-        if (READ_ONCE(h->kind) != HANDLE_FREE)
+        if (load_acquire(&h->kind) != HANDLE_FREE)
             continue;
         h->object = object;
-        WRITE_ONCE(h->users, 1);
-        store_release(&h->kind, kind);
+        WRITE_ONCE(h->kind, kind);
+        store_release(&h->users, 1); // From here on whoever guesses the number may use it.
         found = i;
         break;
     }
@@ -31,7 +31,8 @@ static struct handle *handle_at(struct host *host, s64 handle)
 enum handle_kind handle_kind_of(struct host *host, s64 handle)
 {
     struct handle *h = handle_at(host, handle);
-    return h == NULL ? HANDLE_FREE : (enum handle_kind)load_acquire(&h->kind);
+    // handle_get() looks again.
+    return h == NULL ? HANDLE_FREE : (enum handle_kind)READ_ONCE(h->kind);
 }
 
 void *handle_get(struct host *host, s64 handle, enum handle_kind kind)
@@ -46,7 +47,7 @@ void *handle_get(struct host *host, s64 handle, enum handle_kind kind)
     } while (
         !__atomic_compare_exchange_n(&h->users, &users, users + 1, true, __ATOMIC_ACQUIRE, __ATOMIC_RELAXED));
     // Held: kind and object can no longer change but for HANDLE_CLOSING.
-    if (load_acquire(&h->kind) == (u32)kind)
+    if (READ_ONCE(h->kind) == (u32)kind)
         return h->object;
     handle_put(host, handle);
     return NULL;

@@ -202,7 +202,7 @@ static void mark_free(struct hostmm *mm, const struct hostmm_area *a, hva_t star
 {
     for (hva_t hva = start; hva < end; hva += 1ull << a->page_shift) {
         u64 *entry = walk(mm, hva, level_of_shift(a->page_shift), false);
-        if (entry == NULL || (*entry & (PTE_PRESENT | PTE_FREE)) != PTE_PRESENT)
+        if (entry == NULL || (READ_ONCE(*entry) & (PTE_PRESENT | PTE_FREE)) != PTE_PRESENT)
             continue;
         __atomic_fetch_or(entry, PTE_FREE, __ATOMIC_RELAXED);
         count_free_page(mm, true);
@@ -454,7 +454,7 @@ static int map_page(struct hostmm *mm, const struct hostmm_area *a, hva_t hva, p
     u64 *entry = walk(mm, hva, level_of_shift(a->page_shift), true);
     if (entry == NULL)
         return -ENOMEM;
-    if ((*entry & PTE_PRESENT) != 0)
+    if ((READ_ONCE(*entry) & PTE_PRESENT) != 0)
         return -EEXIST;
     store_release(entry, pfn << PAGE_SHIFT | PTE_PRESENT | (a->page_shift != PAGE_SHIFT ? PTE_LARGE : 0));
     WRITE_ONCE(mm->resident_pages, mm->resident_pages + (1ull << (a->page_shift - PAGE_SHIFT)));

@@ -23,7 +23,7 @@ struct new_page {
 struct link_card {
     struct mutex send_lock, receive_lock;
     struct waitqueue wq;
-    u32 events;             // Counts interrupts.
+    u32 events;             // Counts interrupts. Relaxed: what happened stands in the card's registers.
     pfn_t zero;             // 2 MiB of zeros: what pages hold that nobody has touched.
     u32 losses_seen;        // Of the carrier, told to a receiver.
     struct link_send *send; // Under send_lock.
@@ -39,7 +39,7 @@ static void link_interrupt(struct cpu *cpu, unsigned vector)
 {
     struct link_card *card = cpu->host->link;
     (void)vector;
-    __atomic_fetch_add(&card->events, 1, __ATOMIC_RELEASE);
+    __atomic_fetch_add(&card->events, 1, __ATOMIC_RELAXED);
     (void)wake_up_all(&card->wq);
 }
 
@@ -83,8 +83,8 @@ static u32 frame_of(struct host *host, const void *p)
 static int wait_for_card(struct link_card *card, u32 events)
 {
     struct thread *self = current_thread();
-    wait_event(&card->wq, load_acquire(&card->events) != events || READ_ONCE(self->signal_pending) != 0);
-    return load_acquire(&card->events) == events ? -EINTR : 0;
+    wait_event(&card->wq, READ_ONCE(card->events) != events || READ_ONCE(self->signal_pending) != 0);
+    return READ_ONCE(card->events) == events ? -EINTR : 0;
 }
 
 // --- Lists of segments.
@@ -183,7 +183,7 @@ static int fill_send(struct host *host, struct link_card *card, const struct hv_
 static int wait_for_space(struct link_card *card)
 {
     for (;;) {
-        u32 events = load_acquire(&card->events);
+        u32 events = READ_ONCE(card->events);
         u32 status = hw_in(LINK_PORT_STATUS, 4);
         if ((status & LINK_STATUS_UP) == 0)
             return -EPIPE;
@@ -229,7 +229,7 @@ s64 link_receive(struct host *host, u64 page)
         return -EFAULT;
     mutex_lock(&card->receive_lock);
     for (;;) {
-        u32 events = load_acquire(&card->events);
+        u32 events = READ_ONCE(card->events);
         u32 status = hw_in(LINK_PORT_STATUS, 4);
         if ((status & LINK_STATUS_MESSAGE) != 0) {
             hw_out(LINK_PORT_TAKE, 4, (u32)((page - host->direct_map) >> PAGE_SHIFT));
@@ -357,11 +357,11 @@ static int run_placement(struct host *host, struct link_card *card)
     u32 before = hw_in(LINK_PORT_PLACED, 4);
     hw_out(LINK_PORT_PLACE, 4, frame_of(host, card->place));
     for (;;) {
-        u32 events = load_acquire(&card->events);
+        u32 events = READ_ONCE(card->events);
         if (hw_in(LINK_PORT_PLACED, 4) != before)
             return 0;
         // Not given up for a signal: the card writes into these pages.
-        wait_event(&card->wq, load_acquire(&card->events) != events);
+        wait_event(&card->wq, READ_ONCE(card->events) != events);
     }
 }
 
@@ -392,7 +392,7 @@ s64 link_drain(struct host *host, u64 max)
     if (card == NULL)
         return -ENODEV;
     for (;;) {
-        u32 events = load_acquire(&card->events);
+        u32 events = READ_ONCE(card->events);
         if (hw_in(LINK_PORT_PENDING, 4) <= max)
             return 0;
         int result = wait_for_card(card, events);

@@ -64,7 +64,7 @@ pfn_t pages_alloc_block(struct host *host, unsigned order, enum mem_owner owner,
         from--;
         push_block(host, pfn + (1ull << from), from, used);
     }
-    pages->free_pages -= 1ull << order;
+    WRITE_ONCE(pages->free_pages, pages->free_pages - (1ull << order));
     pages->owner_pages[owner] += 1ull << order;
     hw_note_pages(pfn_to_va(host, pfn), PAGE_SIZE << order, owner, owner == MEM_GUEST);
     spin_unlock(&pages->lock);
@@ -99,7 +99,7 @@ void pages_free(struct host *host, pfn_t pfn, unsigned order, enum mem_owner own
     spin_lock(&pages->lock);
     hw_note_pages(pfn_to_va(host, pfn), PAGE_SIZE << order, MEM_FREE, false);
     HV_ASSERT((*frame_state(pages, pfn) & FRAME_FREE_HEAD) == 0 && pages->owner_pages[owner] >= count);
-    pages->free_pages += count;
+    WRITE_ONCE(pages->free_pages, pages->free_pages + (count));
     pages->owner_pages[owner] -= count;
     for (; order + 1 < PAGE_ORDER_COUNT; order++) {
         pfn_t buddy = pfn ^ (1ull << order);
@@ -149,7 +149,7 @@ void pages_add_range(struct host *host, pfn_t pfn, pfn_t end)
         while (pfn + (1ull << order) > end)
             order--;
         push_block(host, pfn, order, 0);
-        pages->free_pages += 1ull << order;
+        WRITE_ONCE(pages->free_pages, pages->free_pages + (1ull << order));
         pfn += 1ull << order;
     }
 }

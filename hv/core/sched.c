@@ -265,7 +265,7 @@ bool sched_yield_to(const struct thread *t)
 
 bool sched_others_waiting(void)
 {
-    return READ_ONCE(this_cpu()->rq.nr_running) > 1;
+    return READ_ONCE(READ_ONCE(current_thread()->cpu)->rq.nr_running) > 1; // A hint: it may move meanwhile.
 }
 
 void resched_cpu(struct cpu *cpu)

@@ -282,10 +282,10 @@ static void boot_one(struct cpu *cpu)
 {
     u64 destination = (u64)cpu->apic_id << 32;
     wrmsr_known(X2APIC_ICR, destination | ICR_ASSERT | ICR_INIT);
-    for (unsigned i = 0; i < STARTUP_TRIES && load_acquire(&cpu->online) == 0; i++) {
+    for (unsigned i = 0; i < STARTUP_TRIES && READ_ONCE(cpu->online) == 0; i++) {
         wrmsr_known(X2APIC_ICR, destination | ICR_ASSERT | ICR_STARTUP | STARTUP_PAGE);
         u64 end = hw_rdtsc() + ns_to_tsc(cpu->host, STARTUP_WAIT_US * 1000);
-        while (load_acquire(&cpu->online) == 0 && hw_rdtsc() < end)
+        while (READ_ONCE(cpu->online) == 0 && hw_rdtsc() < end)
             hw_pause();
     }
     if (load_acquire(&cpu->online) == 0)

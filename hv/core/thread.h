@@ -9,6 +9,7 @@
 #define HV_CORE_THREAD_H
 
 #include "hv/hw/cpu.h"
+#include "hv/hw/note.h"
 #include "hv/hw/thread.h"
 #include "hv/lib/compiler.h"
 #include "hv/lib/list.h"
@@ -85,7 +86,9 @@ static inline struct host *this_host(void)
 // Preemption or interrupts must be disabled, or the thread pinned.
 static inline struct cpu *this_cpu(void)
 {
-    return current_thread()->cpu;
+    struct thread *t = current_thread();
+    hw_note_this_cpu(&t->preempt_count, &t->pinned_cpu);
+    return t->cpu;
 }
 
 // Out of line part of preempt_enable(): reschedules if interrupts are enabled.

@@ -35,7 +35,7 @@ void vcpu_load(struct vcpu *vcpu)
     struct thread *t = current_thread();
     preempt_disable();
     HV_ASSERT(t->vcpu == NULL);
-    struct cpu *cpu = t->cpu;
+    struct cpu *cpu = this_cpu();
     t->vcpu = vcpu;
     vcpu->thread = t;
     vcpu->notifier.sched_in = sched_in;
@@ -55,7 +55,7 @@ void vcpu_put(struct vcpu *vcpu)
     vcpu->loaded = false;
     arch_vcpu_put(vcpu);
     preempt_notifier_unregister(&vcpu->notifier);
-    WRITE_ONCE(t->cpu->running_vcpu, NULL);
+    WRITE_ONCE(this_cpu()->running_vcpu, NULL);
     WRITE_ONCE(vcpu->thread, NULL);
     t->vcpu = NULL;
     preempt_enable();

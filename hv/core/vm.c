@@ -115,8 +115,12 @@ static void destroy_vm(struct vm *vm)
     hw_trace_count("vms_destroyed", 1);
     unlink_vm(vm);
     arch_flush_shadow_all(vm);
-    for (u32 i = 0; i < vm->online_vcpus; i++)
-        destroy_vcpu(vm->vcpus[i]);
+    while (vm->online_vcpus !=
+           0) { // Whoever looks through all of them meets only those that are still there.
+        struct vcpu *last = vm->vcpus[vm->online_vcpus - 1];
+        WRITE_ONCE(vm->online_vcpus, vm->online_vcpus - 1);
+        destroy_vcpu(last);
+    }
     introspection_destroy(vm);
     irq_routing_destroy(vm);
     memslots_destroy(vm);

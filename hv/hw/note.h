@@ -23,17 +23,25 @@ enum hw_note_lock {
     HW_NOTE_LOCK_TAKEN,    // It has it.
     HW_NOTE_LOCK_RELEASED, // About to give it up.
 };
-enum hw_note_mode { HW_NOTE_EXCLUSIVE, HW_NOTE_SHARED };
+enum hw_note_mode {
+    HW_NOTE_EXCLUSIVE,
+    HW_NOTE_SHARED,
+    HW_NOTE_SLEEPING, // Exclusive; who has it may sleep
+};
 // `rank`: where its rank stands; locks nest by rising ranks.
 void hw_note_lock(const void *lock, enum hw_note_lock what, enum hw_note_mode mode, const u8 *rank);
 
 enum hw_note_srcu {
     HW_NOTE_SRCU_BEGIN, // A read section, of epoch `index`
     HW_NOTE_SRCU_END,
-    HW_NOTE_SRCU_SYNC, // Waits for every section.
+    HW_NOTE_SRCU_SYNC,   // Waits for every section ...
+    HW_NOTE_SRCU_SYNCED, // ... and has done so.
 };
 void hw_note_srcu(const void *srcu, enum hw_note_srcu what, u32 index);
 // On the way back to user mode: where the thread's preemption and SRCU depths stand, both 0.
 void hw_note_user_return(const u32 *preempt_count, const u32 *srcu_depth);
+// Software goes by which processor it runs on: the thread whose count is given must stay there. `pinned`:
+// where it must run anyway, UINT32_MAX if anywhere.
+void hw_note_this_cpu(const u32 *preempt_count, const u32 *pinned);
 
 #endif

@@ -15,7 +15,7 @@ struct mutex_waiter {
 void mutex_init(struct mutex *m, enum lock_rank rank)
 {
     m->owner = 0;
-    spin_lock_init(&m->lock, LOCK_RANK_WAITQUEUE);
+    spin_lock_init(&m->lock, LOCK_RANK_MUTEX);
     list_init(&m->waiters);
     m->rank = (u8)rank;
 }
@@ -48,8 +48,8 @@ static __noinline void mutex_lock_slow(struct mutex *m, struct thread *me)
         list_add_tail(&waiter.node, &m->waiters);
         set_current_state(THREAD_SLEEPING);
         spin_unlock(&m->lock);
-        // The releaser makes us the owner before it wakes us.
-        while ((load_acquire(&m->owner) & ~WAITERS) != (u64)me) {
+        // The releaser makes us the owner before it wakes us. What it did before we see behind m->lock.
+        while ((READ_ONCE(m->owner) & ~WAITERS) != (u64)me) {
             schedule();
             set_current_state(THREAD_SLEEPING);
         }
@@ -66,18 +66,18 @@ void mutex_lock(struct mutex *m)
 {
     struct thread *me = current_thread();
     might_sleep();
-    lock_wanted(m, HW_NOTE_EXCLUSIVE, &m->rank);
+    lock_wanted(m, HW_NOTE_SLEEPING, &m->rank);
     HV_ASSERT((READ_ONCE(m->owner) & ~WAITERS) != (u64)me);
     if (unlikely(!swap_owner(m, 0, (u64)me, __ATOMIC_ACQUIRE)))
         mutex_lock_slow(m, me);
-    lock_taken(m, HW_NOTE_EXCLUSIVE, &m->rank);
+    lock_taken(m, HW_NOTE_SLEEPING, &m->rank);
 }
 
 bool mutex_trylock(struct mutex *m)
 {
     if (!swap_owner(m, 0, (u64)current_thread(), __ATOMIC_ACQUIRE))
         return false;
-    lock_tried(m, HW_NOTE_EXCLUSIVE, &m->rank);
+    lock_tried(m, HW_NOTE_SLEEPING, &m->rank);
     return true;
 }
 
@@ -85,7 +85,7 @@ void mutex_unlock(struct mutex *m)
 {
     struct thread *me = current_thread();
     HV_ASSERT((READ_ONCE(m->owner) & ~WAITERS) == (u64)me);
-    lock_released(m, HW_NOTE_EXCLUSIVE, &m->rank);
+    lock_released(m, HW_NOTE_SLEEPING, &m->rank);
     if (likely(swap_owner(m, (u64)me, 0, __ATOMIC_RELEASE)))
         return;
     spin_lock(&m->lock);
@@ -93,7 +93,7 @@ void mutex_unlock(struct mutex *m)
     struct thread *next = first->thread;
     list_unlink(&first->node);
     // From here on `first`, on its thread's stack, may be gone.
-    store_release(&m->owner, (u64)next | (list_empty(&m->waiters) ? 0 : WAITERS));
+    WRITE_ONCE(m->owner, (u64)next | (list_empty(&m->waiters) ? 0 : WAITERS));
     thread_wake(next);
     spin_unlock(&m->lock);
 }

@@ -19,7 +19,7 @@ static __noinline void read_lock_slow(struct rwlock *l)
     __atomic_fetch_sub(&l->count, READER, __ATOMIC_RELAXED);
     hw_trace(TP_LOCK_CONTENDED, (u64)l, LOCK_MODE_READ, 0, 0, 0, 0);
     ticket_lock(&l->queue);
-    __atomic_fetch_add(&l->count, READER, __ATOMIC_ACQUIRE);
+    __atomic_fetch_add(&l->count, READER, __ATOMIC_RELAXED);
     while ((load_acquire(&l->count) & WRITER) != 0)
         hw_pause();
     ticket_unlock(&l->queue);
@@ -69,17 +69,6 @@ void write_lock(struct rwlock *l)
     if (unlikely(!take_write(l, 0)))
         write_lock_slow(l);
     lock_taken(l, HW_NOTE_EXCLUSIVE, &l->queue.rank);
-}
-
-bool write_trylock(struct rwlock *l)
-{
-    preempt_disable();
-    if (take_write(l, 0)) {
-        lock_tried(l, HW_NOTE_EXCLUSIVE, &l->queue.rank);
-        return true;
-    }
-    preempt_enable();
-    return false;
 }
 
 void write_unlock(struct rwlock *l)

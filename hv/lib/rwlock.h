@@ -17,7 +17,6 @@ void read_lock(struct rwlock *l);
 void read_unlock(struct rwlock *l);
 void write_lock(struct rwlock *l);
 void write_unlock(struct rwlock *l);
-bool write_trylock(struct rwlock *l);
 // Is anybody waiting? For cond_resched-like breaks in long holders.
 bool rwlock_is_contended(const struct rwlock *l);
 

@@ -20,14 +20,3 @@ bool ticket_trylock(struct spinlock *l)
            __atomic_compare_exchange_n(&l->next, &ticket, (u16)(ticket + 1), false, __ATOMIC_ACQUIRE,
                                        __ATOMIC_RELAXED);
 }
-
-bool spin_trylock(struct spinlock *l)
-{
-    preempt_disable();
-    if (ticket_trylock(l)) {
-        lock_tried(l, HW_NOTE_EXCLUSIVE, &l->rank);
-        return true;
-    }
-    preempt_enable();
-    return false;
-}

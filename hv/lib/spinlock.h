@@ -57,8 +57,6 @@ static inline void spin_unlock(struct spinlock *l)
     raw_spin_unlock(l);
     preempt_enable();
 }
-// True: taken.
-bool spin_trylock(struct spinlock *l);
 static inline bool spin_is_locked(const struct spinlock *l)
 {
     return READ_ONCE(l->next) != READ_ONCE(l->owner);

@@ -34,7 +34,7 @@ u32 srcu_read_lock(struct srcu *s)
 {
     struct thread *t = current_thread();
     u32 index = READ_ONCE(s->index) & 1;
-    __atomic_fetch_add(&s->counts[t->cpu->id].lock[index], 1, __ATOMIC_SEQ_CST);
+    __atomic_fetch_add(&s->counts[t->cpu->id].lock[index], 1, __ATOMIC_RELAXED);
     hw_mb_after_locked();
     hw_note_srcu(s, HW_NOTE_SRCU_BEGIN, index);
     t->srcu_depth++;
@@ -46,7 +46,7 @@ void srcu_read_unlock(struct srcu *s, u32 index)
     struct thread *t = current_thread();
     hw_note_srcu(s, HW_NOTE_SRCU_END, index);
     t->srcu_depth--;
-    __atomic_fetch_add(&s->counts[t->cpu->id].unlock[index], 1, __ATOMIC_SEQ_CST);
+    __atomic_fetch_add(&s->counts[t->cpu->id].unlock[index], 1, __ATOMIC_RELEASE);
 }
 
 bool srcu_read_lock_held(void)
@@ -97,6 +97,7 @@ void synchronize_srcu(struct srcu *s)
     smp_mb();
     wait_for_readers(s, index);
     smp_mb();
+    hw_note_srcu(s, HW_NOTE_SRCU_SYNCED, 0);
     mutex_unlock(&s->mutex);
     hw_trace_span_end(SPAN_SRCU_SYNC);
 }

@@ -114,9 +114,9 @@ NOINLINE void ipi(u32 cpu)
 {
     if (cpu == 1) {
         M->data = 1;
+        if (!wrong())
+            atomic_thread_fence(memory_order_seq_cst);
         hw_test_send(0);
-        if (wrong())
-            M->data = 2;
     } else {
         hw_sti();
         await_relaxed(&M->flag);
@@ -243,6 +243,40 @@ NOINLINE void handler(u32 cpu)
     give(0, &M->ranks[1]);
 }
 
+NOINLINE void irq_lock(u32 cpu)
+{
+    if (cpu == 1) {
+        await(&M->there[0]);
+        hw_test_send(0);
+        return;
+    }
+    if (wrong())
+        hw_sti();
+    take(0, &M->ranks[1]);
+    give(0, &M->ranks[1]);
+    hw_sti();
+    release(&M->there[0], 1);
+    await_relaxed(&M->flag);
+    hw_cli();
+}
+
+NOINLINE void preemptible(u32 cpu)
+{
+    if (cpu != 0)
+        return;
+    M->pinned = UINT32_MAX;
+    hw_note_this_cpu(&M->preempt_count, &M->pinned); // With interrupts disabled, so it stays.
+    M->preempt_count = !wrong();
+    hw_sti();
+    if (M->program == CHECKED_THIS_CPU) {
+        hw_note_this_cpu(&M->preempt_count, &M->pinned);
+    } else {
+        take(0, &M->ranks[1]);
+        give(0, &M->ranks[1]);
+    }
+    hw_cli();
+}
+
 NOINLINE void unlock(u32 cpu)
 {
     if (cpu != 0)
@@ -281,6 +315,37 @@ NOINLINE void srcu(u32 cpu)
     hw_note_srcu(M, HW_NOTE_SRCU_END, end);
     if (M->program == CHECKED_SRCU_SYNC && !wrong())
         hw_note_srcu(M, HW_NOTE_SRCU_SYNC, 0);
+}
+
+NOINLINE void grace_end(u32 cpu)
+{
+    if (cpu == 0) {
+        hw_note_srcu(M, HW_NOTE_SRCU_BEGIN, 0);
+        atomic_store_explicit(&M->there[0], 1, memory_order_relaxed);
+        hw_note_srcu(M, HW_NOTE_SRCU_END, 0);
+        atomic_store_explicit(&M->flag, 1, wrong() ? memory_order_relaxed : memory_order_release);
+        return;
+    }
+    await_relaxed(&M->there[0]);
+    hw_note_srcu(M, HW_NOTE_SRCU_SYNC, 0);
+    await(&M->flag);
+    hw_note_srcu(M, HW_NOTE_SRCU_SYNCED, 0);
+}
+
+NOINLINE void grace_next(u32 cpu)
+{
+    if (cpu == 0) {
+        hw_note_srcu(M, HW_NOTE_SRCU_SYNC, 0);
+        atomic_thread_fence(memory_order_seq_cst);
+        hw_note_srcu(M, HW_NOTE_SRCU_SYNCED, 0);
+        atomic_store_explicit(&M->flag, 1, memory_order_relaxed);
+        return;
+    }
+    await_relaxed(&M->flag);
+    if (!wrong())
+        atomic_thread_fence(memory_order_seq_cst);
+    hw_note_srcu(M, HW_NOTE_SRCU_BEGIN, 0);
+    hw_note_srcu(M, HW_NOTE_SRCU_END, 0);
 }
 
 NOINLINE void spin(u32 cpu)
@@ -330,6 +395,11 @@ static void run(u32 cpu)
         [CHECKED_SRCU_USER] = user_return,
         [CHECKED_SPIN] = spin,
         [CHECKED_SLEEP] = sleeping,
+        [CHECKED_IRQ_LOCK] = irq_lock,
+        [CHECKED_THIS_CPU] = preemptible,
+        [CHECKED_SPIN_LOCK] = preemptible,
+        [CHECKED_GRACE_END] = grace_end,
+        [CHECKED_GRACE_NEXT] = grace_next,
     };
 
     programs[M->program](cpu);
@@ -346,6 +416,10 @@ static void interrupt(unsigned vector)
         M->counter = M->data;
     if (M->program == CHECKED_HANDLER)
         hw_note_lock(&M->lock[!wrong()], HW_NOTE_LOCK_WANTED, HW_NOTE_EXCLUSIVE, &M->ranks[0]);
+    if (M->program == CHECKED_IRQ_LOCK) {
+        take(0, &M->ranks[1]);
+        give(0, &M->ranks[1]);
+    }
     atomic_store_explicit(&M->flag, 1, memory_order_relaxed);
 }
 

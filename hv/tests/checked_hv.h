@@ -12,7 +12,7 @@ enum checked_program {
     CHECKED_FENCES,     // Relaxed flag between fences; wrong: the reader has none.
     CHECKED_LOCK,       // A counter under a lock; wrong: one side takes it without acquiring.
     CHECKED_BYTES,      // Neighbouring bytes of a word; wrong: the same byte.
-    CHECKED_IPI,        // Stored before an interrupt is sent; wrong: behind it.
+    CHECKED_IPI,        // Stored, fence, an interrupt is sent; wrong: without the fence.
     CHECKED_SWITCH,     // A thread's data read by the next one on its processor; wrong: by another processor.
     CHECKED_NEW_OWNER,  // Memory given back and out again; wrong: used on without.
     CHECKED_FREED,      // An object used to the end; wrong: longer.
@@ -30,6 +30,12 @@ enum checked_program {
     CHECKED_SRCU_USER,  // No section in user mode; wrong: one.
     CHECKED_SPIN,       // Waits in a loop for what comes; wrong: for what does not.
     CHECKED_SLEEP,      // A thread sleeps and is woken; wrong: nobody wakes it.
+    CHECKED_IRQ_LOCK,   // A handler's lock is taken with interrupts disabled; wrong: enabled.
+    CHECKED_THIS_CPU,   // Goes by its processor while it stays there; wrong: while it may be moved.
+    CHECKED_SPIN_LOCK,  // Spins for a lock with preemption disabled; wrong: enabled.
+    CHECKED_GRACE_END,  // A section's end releases what the waiter acquires; wrong: it is relaxed.
+    CHECKED_GRACE_NEXT, // A section begins behind a fence; wrong: it is seen to begin behind a grace period
+                        // by time only.
 };
 
 struct checked {
@@ -40,7 +46,7 @@ struct checked {
     u8 bytes[8];
     u64 counter;
     u8 ranks[8];
-    u32 preempt_count, srcu_depth;
+    u32 preempt_count, srcu_depth, pinned;
     struct hw_context boot, thread;
     _Atomic u64 done;
     u64 program; // enum checked_program

@@ -520,6 +520,10 @@ void hw_note_user_return(const u32 *preempt_count, const u32 *srcu_depth)
 {
     (void)preempt_count, (void)srcu_depth;
 }
+void hw_note_this_cpu(const u32 *preempt_count, const u32 *pinned)
+{
+    (void)preempt_count, (void)pinned;
+}
 void hw_trace_count(const char *name, u64 n)
 {
     u32 i = 0;

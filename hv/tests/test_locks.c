@@ -82,9 +82,9 @@ static void spin_body(void *arg)
     EXPECT_EQ(s.worst, 1);
     EXPECT_EQ(s.total, 3 * ROUNDS);
     EXPECT_FALSE(spin_is_locked(&s.spin));
-    EXPECT_TRUE(spin_trylock(&s.spin));
-    EXPECT_FALSE(spin_trylock(&s.spin));
-    spin_unlock(&s.spin);
+    EXPECT_TRUE(ticket_trylock(&s.spin));
+    EXPECT_FALSE(ticket_trylock(&s.spin));
+    ticket_unlock(&s.spin);
 }
 
 TEST(HvSpinlock, ExcludesAndLosesNothing)

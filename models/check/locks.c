@@ -15,6 +15,7 @@
 #define SECTIONS_MAX 16u
 #define LEVELS_MAX 8u
 #define CYCLE_MAX 16u
+#define RANKS_MAX 256u
 // A livelock: so many accesses without a halt, a guest that goes on, or a processor that comes to memory
 // which it did not touch lately.
 #define CIRCLES_MAX (1u << 20)
@@ -36,12 +37,21 @@ struct lock_thread {
     struct held wanted; // lock NULL: it waits for none
     uint32_t held_count, section_count, level;
     uint32_t held_below[LEVELS_MAX]; // Of the interrupted, by nesting
+    const uint32_t *preempt_count;   // Where it told that this stands; NULL: not known
+    bool in_handler;
+};
+
+// How locks of a rank are taken, whether by a handler or with interrupts enabled.
+struct rank_use {
+    bool by_handler, with_interrupts;
+    struct check_site handler, interruptible;
 };
 
 struct lock_check {
     struct check *check;
     struct lock_thread *threads;
     uint32_t capacity;
+    struct rank_use ranks[RANKS_MAX];
     uint32_t circles;
     uint64_t lately[HW_BOOT_CPUS_MAX * HW_ARENA_HOSTS_MAX][LATELY];
 };
@@ -66,13 +76,13 @@ static bool bars(const struct lock_thread *other, const struct held *wanted, str
 {
     for (uint32_t i = 0; i < other->held_count; i++)
         if (other->held[i].lock == wanted->lock &&
-            (other->held[i].mode == HW_NOTE_EXCLUSIVE || wanted->mode == HW_NOTE_EXCLUSIVE)) {
+            (other->held[i].mode != HW_NOTE_SHARED || wanted->mode != HW_NOTE_SHARED)) {
             *how = other->held[i].site;
             return true;
         }
     // A writer that waits keeps new readers out.
     if (other->wanted.lock == wanted->lock && wanted->mode == HW_NOTE_SHARED &&
-        other->wanted.mode == HW_NOTE_EXCLUSIVE) {
+        other->wanted.mode != HW_NOTE_SHARED) {
         *how = other->wanted.site;
         return true;
     }
@@ -147,8 +157,39 @@ static void wanted(struct lock_check *l, uint32_t self, const struct native_note
     look_for_deadlock(l, self);
 }
 
-static void taken(struct lock_thread *t, const struct native_note *n, const struct check_site *here)
+// A lock that spins: whoever has it must not be displaced, and must not be interrupted by who wants it as
+// well.
+static void spun(struct lock_check *l, const struct lock_thread *t, const struct native_note *n,
+                 const struct check_site *here)
 {
+    struct rank_use *use = &l->ranks[n->rank % RANKS_MAX];
+    bool interrupts = pcpu_current->irqs_enabled;
+
+    if (interrupts && t->preempt_count && !*t->preempt_count)
+        check_report(l->check, "preemptible_lock", (uint64_t)(uintptr_t)n->p,
+                     "%1 spins for a lock, and may be displaced while it has it", here, NULL);
+    if (n->mode == HW_NOTE_SHARED)
+        return;
+    if (interrupts && !use->with_interrupts) {
+        use->with_interrupts = true;
+        use->interruptible = *here;
+    } else if (!interrupts && t->in_handler && !use->by_handler) {
+        use->by_handler = true;
+        use->handler = *here;
+    }
+    if (use->with_interrupts && use->by_handler)
+        check_report(
+            l->check, "irq_unsafe", (uint64_t)(uintptr_t)n->p,
+            "%1 takes a lock with interrupts enabled; a handler may want it meanwhile, as %2 takes one "
+            "of its rank",
+            &use->interruptible, &use->handler);
+}
+
+static void taken(struct lock_check *l, struct lock_thread *t, const struct native_note *n,
+                  const struct check_site *here)
+{
+    if (n->mode != HW_NOTE_SLEEPING)
+        spun(l, t, n, here);
     if (t->wanted.lock == n->p)
         t->wanted.lock = NULL;
     if (t->held_count < HELD_MAX)
@@ -207,11 +248,12 @@ static void srcu(struct lock_check *l, struct lock_thread *t, const struct nativ
                              "%1 waits for its own read section, begun by %2", here, &t->sections[i].site);
 }
 
-static void user_return(struct lock_check *l, const struct lock_thread *t, const struct native_note *n,
+static void user_return(struct lock_check *l, struct lock_thread *t, const struct native_note *n,
                         const struct check_site *here)
 {
     char about[100];
 
+    t->preempt_count = n->preempt_count;
     if (t->held_count)
         check_report(l->check, "held_at_user_return", (uint64_t)(uintptr_t)t->held[0].lock,
                      "%1 goes to user mode with a lock that was taken by %2", here, &t->held[0].site);
@@ -224,6 +266,16 @@ static void user_return(struct lock_check *l, const struct lock_thread *t, const
     check_report(l->check, "preempt_unbalanced", 0, about, here, NULL);
 }
 
+static void this_cpu(struct lock_check *l, struct lock_thread *t, const struct native_note *n,
+                     const struct check_site *here)
+{
+    t->preempt_count = n->preempt_count;
+    if (pcpu_current->irqs_enabled && !*n->preempt_count && *n->pinned == UINT32_MAX)
+        check_report(l->check, "this_cpu_preemptible", 0,
+                     "%1 goes by which processor it runs on, and may be moved to another at any time", here,
+                     NULL);
+}
+
 static void note(struct lock_check *l, uint32_t self, const struct native_note *n)
 {
     struct check_site here = check_here(l->check, NULL);
@@ -234,12 +286,14 @@ static void note(struct lock_check *l, uint32_t self, const struct native_note *
         srcu(l, t, n, &here);
     else if (n->kind == NATIVE_NOTE_USER_RETURN)
         user_return(l, t, n, &here);
+    else if (n->kind == NATIVE_NOTE_THIS_CPU)
+        this_cpu(l, t, n, &here);
     else if (n->kind != NATIVE_NOTE_LOCK)
         return;
     else if (n->what == HW_NOTE_LOCK_WANTED)
         wanted(l, self, n, &here);
     else if (n->what == HW_NOTE_LOCK_TAKEN)
-        taken(t, n, &here);
+        taken(l, t, n, &here);
     else
         released(l, t, n, &here);
 }
@@ -249,12 +303,28 @@ void locks_event(struct lock_check *l, const struct pcpu *c, const struct native
     uint32_t self = native_context_thread(c);
     struct lock_thread *t = thread_at(l, self);
 
-    if (e->kind == NATIVE_EVENT_INTERRUPT && t->level < LEVELS_MAX)
-        t->held_below[t->level++] = t->held_count;
-    else if (e->kind == NATIVE_EVENT_INTERRUPT_END && t->level)
-        t->level--;
-    else if (e->kind == NATIVE_EVENT_NOTE)
+    switch (e->kind) {
+    case NATIVE_EVENT_INTERRUPT:
+        if (t->level < LEVELS_MAX)
+            t->held_below[t->level++] = t->held_count;
+        t->in_handler = true;
+        break;
+    case NATIVE_EVENT_INTERRUPT_END:
+        t->level -= t->level > 0;
+        t->in_handler = t->level > 0;
+        break;
+    case NATIVE_EVENT_SWITCH: // Behind a handler, where no lock that spins is held.
+        thread_at(l, e->thread)->in_handler = false;
+        break;
+    case NATIVE_EVENT_END:
+        t->preempt_count = NULL;
+        break;
+    case NATIVE_EVENT_NOTE:
         note(l, self, e->note);
+        break;
+    default:
+        break;
+    }
 }
 
 // --- No progress. ---

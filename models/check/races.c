@@ -10,6 +10,7 @@
 // A thread's clock counts its releases. A cell remembers the last accesses by thread and clock; one that is
 // covered by a later one in every respect is dropped (FastTrack; Flanagan and Freund, PLDI 2009).
 #include "models/check/clock.h"
+#include "models/check/grace.h"
 #include "models/check/shadow.h"
 
 #include <stdlib.h>
@@ -26,6 +27,7 @@ struct race_thread {
     struct clock known;
     struct clock released; // What the thread knew at its last release fence
     struct clock seen;     // What relaxed loads read since, for an acquire fence
+    struct clock fenced;   // What comes before its last full fence in the one order of these
     bool has_released, has_seen;
 };
 
@@ -40,6 +42,8 @@ struct races {
     struct shadow shadow;
     struct check_table syncs; // By address
     struct clock lost;        // Released through objects that are no longer known apart
+    struct clock fences;      // What comes before the last full fence
+    struct grace *grace;
     struct race_thread *threads;
     uint32_t thread_capacity;
     struct clock mail[HW_BOOT_CPUS_MAX * HW_ARENA_HOSTS_MAX]; // Who sent interrupts to a processor
@@ -162,6 +166,14 @@ static bool releases(unsigned order)
     return order >= NATIVE_ORDER_RELEASE;
 }
 
+// Full fences have one order (C11 7.17.3). One behind a LOCKed operation counts in it, but makes no relaxed
+// access acquire or release: such fences are inside of locks and read sections, which promise less.
+static void full_fence(struct races *r, struct race_thread *t)
+{
+    clock_join(&r->fences, &t->known);
+    clock_copy(&t->fenced, &r->fences);
+}
+
 static void fence(struct races *r, uint32_t thread, unsigned order)
 {
     struct race_thread *t = thread_of(r, thread);
@@ -173,6 +185,8 @@ static void fence(struct races *r, uint32_t thread, unsigned order)
     }
     if (!releases(order))
         return;
+    if (order == NATIVE_ORDER_SEQ_CST)
+        full_fence(r, t);
     clock_copy(&t->released, &t->known);
     t->has_released = true;
     clock_tick(&t->known, thread);
@@ -289,6 +303,19 @@ static void meet_all(struct races *r, uint32_t thread)
         }
 }
 
+static void note(struct races *r, uint32_t self, const struct native_note *n)
+{
+    const struct race_thread *t = thread_of(r, self);
+
+    // A new owner of memory has nothing to do with who had it before.
+    if (n->kind == NATIVE_NOTE_ALLOC)
+        races_forget(r, (uint64_t)(uintptr_t)n->p, n->room_bytes);
+    else if (n->kind == NATIVE_NOTE_PAGES && n->owner && !n->content)
+        races_forget(r, (uint64_t)(uintptr_t)n->p, n->bytes);
+    else if (n->kind == NATIVE_NOTE_SRCU)
+        grace_note(r->grace, self, n, &t->known, &t->fenced);
+}
+
 void races_event(struct races *r, const struct pcpu *c, const struct native_event *e)
 {
     uint32_t self = native_context_thread(c);
@@ -303,8 +330,8 @@ void races_event(struct races *r, const struct pcpu *c, const struct native_even
     case NATIVE_EVENT_START:
         races_forget(r, (uint64_t)(uintptr_t)e->p - e->bytes, e->bytes);
         break;
-    case NATIVE_EVENT_SEND:
-        hand_on(r, self, &r->mail[e->cpu]);
+    case NATIVE_EVENT_SEND: // What comes behind the last fence may be seen after the interrupt.
+        clock_join(&r->mail[e->cpu], &thread_of(r, self)->released);
         break;
     case NATIVE_EVENT_INTERRUPT:
         clock_join(&thread_of(r, self)->known, &r->mail[c->index]);
@@ -312,11 +339,11 @@ void races_event(struct races *r, const struct pcpu *c, const struct native_even
     case NATIVE_EVENT_UNTIMED:
         meet_all(r, self);
         break;
-    case NATIVE_EVENT_NOTE: // A new owner of memory has nothing to do with who had it before.
-        if (e->note->kind == NATIVE_NOTE_ALLOC)
-            races_forget(r, (uint64_t)(uintptr_t)e->note->p, e->note->room_bytes);
-        else if (e->note->kind == NATIVE_NOTE_PAGES && e->note->owner && !e->note->content)
-            races_forget(r, (uint64_t)(uintptr_t)e->note->p, e->note->bytes);
+    case NATIVE_EVENT_FENCE:
+        full_fence(r, thread_of(r, self));
+        break;
+    case NATIVE_EVENT_NOTE:
+        note(r, self, e->note);
         break;
     case NATIVE_EVENT_INTERRUPT_END:
     case NATIVE_EVENT_END:
@@ -329,6 +356,7 @@ void races_event(struct races *r, const struct pcpu *c, const struct native_even
 void races_forget(struct races *r, uint64_t address, uint64_t bytes)
 {
     shadow_forget(&r->shadow, address, bytes);
+    grace_forget(r->grace, address, bytes);
 }
 
 // --- Life. ---
@@ -339,6 +367,7 @@ static void forget_all(struct races *r)
         clock_free(&r->threads[i].known);
         clock_free(&r->threads[i].released);
         clock_free(&r->threads[i].seen);
+        clock_free(&r->threads[i].fenced);
     }
     free(r->threads);
     r->threads = NULL;
@@ -347,6 +376,8 @@ static void forget_all(struct races *r)
         clock_free(&r->mail[i]);
     check_table_clear(&r->syncs, free_sync);
     clock_free(&r->lost);
+    clock_free(&r->fences);
+    grace_begin(r->grace);
     shadow_free(&r->shadow);
 }
 
@@ -357,6 +388,7 @@ struct races *races_create(struct check *k)
     if (!r)
         abort();
     r->check = k;
+    r->grace = grace_create(k);
     return r;
 }
 
@@ -365,6 +397,7 @@ void races_destroy(struct races *r)
     if (!r)
         return;
     forget_all(r);
+    grace_destroy(r->grace);
     free(r);
 }
 

@@ -50,6 +50,11 @@ static const struct row {
     {"srcu_unbalanced", CHECKED_SRCU_USER},
     {"livelock", CHECKED_SPIN},
     {"lost_wakeup", CHECKED_SLEEP},
+    {"irq_unsafe", CHECKED_IRQ_LOCK},
+    {"this_cpu_preemptible", CHECKED_THIS_CPU},
+    {"preemptible_lock", CHECKED_SPIN_LOCK},
+    {"grace_period", CHECKED_GRACE_END},
+    {"grace_period", CHECKED_GRACE_NEXT},
 };
 enum { ROWS = sizeof rows / sizeof *rows };
 

@@ -61,6 +61,8 @@ void check_allow(struct lint_tree *tree);
  * failure. */
 void lint_read_tree(struct lint_tree *tree, const char *root);
 void lint_free_tree(struct lint_tree *tree);
+/* Makes comments, strings and characters of a C text blanks; newlines stay. */
+void lint_blank_literals(char *code);
 
 /* Reads a table; a file that is not there is an empty one if `optional`, else exit status 2. */
 void lint_read_table(struct lint_table *table, const char *folder, const char *name, bool optional);

@@ -94,7 +94,7 @@ static size_t literal_length(const char *s)
     return s[n] == s[0] ? n + 1 : n;
 }
 
-static void blank_literals(char *code)
+void lint_blank_literals(char *code)
 {
     char previous = ' ';
     for (char *s = code; *s;) {
@@ -135,7 +135,7 @@ static void add_file(struct lint_tree *tree, const char *path)
     file.ending = strrchr(name, '.') ? strrchr(name, '.') : name;
     file.code = lint_printf("%s", file.raw);
     if (lint_is_c(&file)) {
-        blank_literals(file.code);
+        lint_blank_literals(file.code);
     }
     if ((tree->count & (tree->count - 1)) == 0) {
         size_t room = tree->count ? tree->count * 2 : 1;

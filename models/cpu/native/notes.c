@@ -44,3 +44,8 @@ void hw_note_user_return(const u32 *preempt_count, const u32 *srcu_depth)
 {
     TELL(.kind = NATIVE_NOTE_USER_RETURN, .preempt_count = preempt_count, .srcu_depth = srcu_depth);
 }
+
+void hw_note_this_cpu(const u32 *preempt_count, const u32 *pinned)
+{
+    TELL(.kind = NATIVE_NOTE_THIS_CPU, .preempt_count = preempt_count, .pinned = pinned);
+}

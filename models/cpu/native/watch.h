@@ -39,6 +39,7 @@ enum native_note_kind {
     NATIVE_NOTE_LOCK,
     NATIVE_NOTE_SRCU,
     NATIVE_NOTE_USER_RETURN,
+    NATIVE_NOTE_THIS_CPU,
 };
 struct native_note {
     enum native_note_kind kind;
@@ -47,7 +48,7 @@ struct native_note {
     uint64_t pc; // What the call returns to
     const void *p;
     uint64_t bytes, room_bytes;
-    const uint32_t *preempt_count, *srcu_depth;
+    const uint32_t *preempt_count, *srcu_depth, *pinned;
 };
 
 // What happens beside accesses and orders them, or tells who made them. `c` is the processor that executes,
@@ -61,6 +62,7 @@ enum native_event_kind {
     NATIVE_EVENT_SEND,      // Sends an interrupt, NMI or INIT to the processor `cpu`.
     NATIVE_EVENT_INTERRUPT, // A handler begins.
     NATIVE_EVENT_INTERRUPT_END,
+    NATIVE_EVENT_FENCE,   // Passes a full fence that is no access and no instruction.
     NATIVE_EVENT_END,     // The thread has done its last; a switch follows.
     NATIVE_EVENT_NOTE,    // Software tells something of itself.
     NATIVE_EVENT_UNTIMED, // An untimed set-up phase begins or ends: its accesses and calls are not seen.

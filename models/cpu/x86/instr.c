@@ -128,6 +128,7 @@ void hw_mb_after_locked(void)
 
     if (c && c->machine->memory)
         memory_fence(c->machine->memory, c->index, MEMORY_SEQ_CST);
+    native_watch_event(c, &(struct native_event){.kind = NATIVE_EVENT_FENCE});
 }
 
 u64 hw_rdgsbase(void)
