@@ -117,6 +117,8 @@ static void stand(struct mem_keeper *k, struct pcpu *c, bool all)
         p->buffers_ready &= ~pilot_buffer_bit(p, self);
         return;
     }
+    uint32_t in_a_row = p->turn == self ? p->in_a_row : 0;
+
     b->waits = true;
     b->waits_for = all ? 0 : b->count - 1;
     if (p->turn == self)
@@ -127,7 +129,9 @@ static void stand(struct mem_keeper *k, struct pcpu *c, bool all)
         if (p->turn == self)
             break;
         pcpu_hold(c, TICKS_NEVER);
+        in_a_row = 0;
     }
+    p->in_a_row = in_a_row; // Its own stores do not make it more patient.
     b->waits = false;
     p->standing &= ~bit;
     pcpu_slow_path(c, false);
