@@ -95,14 +95,14 @@ static void note_place(struct pilot *p, uint32_t actor, const struct native_acce
 
 static uint32_t decide(struct pilot *p, uint32_t current)
 {
-    struct explore_decision d = {.current = current, .ready = p->standing, .later = p->idle};
+    struct explore_decision d = {.current = current, .ready = p->standing, .later = p->all & ~p->standing};
 
     for (uint32_t rest = p->standing; rest; rest &= rest - 1) {
         uint32_t i = (uint32_t)__builtin_ctz(rest);
         const struct native_access *a = &p->next[i];
 
-        d.next[i] = (struct explore_access){.place = is_shared(p, a) ? place_of(a) : 0,
-                                            .writes = a->access & PLACE_WRITE};
+        d.next[i] = (struct explore_access){
+            .place = is_shared(p, a) ? place_of(a) : 0, .writes = a->access & PLACE_WRITE, .pc = a->pc};
     }
     uint32_t actor = strategy_decide(p->strategy, &d);
 
@@ -118,23 +118,50 @@ static void hand_over(struct pilot *p, uint32_t to, uint64_t now_ticks)
     pcpu_release(p->machine->cpus[to], now_ticks);
 }
 
-static void stand(struct pilot *p, struct pcpu *c)
+// Nobody has the turn until somebody comes, or until the keeper has stood long enough.
+static void wait_for_later(struct pilot *p, struct pcpu *keeper)
 {
-    while (p->turn != c->index && p->turn != EXPLORE_NOBODY)
-        pcpu_hold(c, TICKS_NEVER);
-    p->turn = c->index;
-}
-
-// Nobody has the turn until somebody comes; after that it is decided as ever.
-static void stand_for_later(struct pilot *p, struct pcpu *c)
-{
-    uint64_t limit = c->now_ticks + pcpu_ps_to_ticks(c, PILOT_LATER_PS);
-
     p->turn = EXPLORE_NOBODY;
     p->in_a_row = 0;
-    while (p->turn == EXPLORE_NOBODY && c->now_ticks < limit)
-        pcpu_hold(c, limit);
-    stand(p, c);
+    p->keeper = keeper->index;
+    p->keeper_ticks = p->since[keeper->index] + pcpu_ps_to_ticks(keeper, PILOT_LATER_PS);
+}
+
+// Until it has its turn.
+static void stand(struct pilot *p, struct pcpu *c)
+{
+    while (p->turn != c->index) {
+        bool keeps = p->turn == EXPLORE_NOBODY && p->keeper == c->index;
+
+        if (keeps && c->now_ticks >= p->keeper_ticks) {
+            strategy_late(p->strategy, c->index);
+            p->turn = c->index;
+            break;
+        }
+        pcpu_hold(c, keeps ? p->keeper_ticks : TICKS_NEVER);
+    }
+}
+
+// Somebody who stands goes on, as decided.
+static void go_on(struct pilot *p, struct pcpu *c)
+{
+    uint32_t to = decide(p, EXPLORE_NOBODY);
+
+    if (to == EXPLORE_LATER) {
+        struct pcpu *keeper = p->machine->cpus[__builtin_ctz(p->standing)];
+
+        wait_for_later(p, keeper);
+        pcpu_release(keeper, c->now_ticks); // It stands with a limit now.
+    } else {
+        hand_over(p, to, c->now_ticks);
+    }
+}
+
+static void tell(struct pilot *p, uint32_t actor, const struct native_access *a)
+{
+    if ((a->access & PLACE_ATOMIC) || is_shared(p, a))
+        strategy_made(p->strategy, actor,
+                      &(struct explore_access){place_of(a), a->access & PLACE_WRITE, a->pc});
 }
 
 static void carry_out(struct pilot *p, struct pcpu *c, const struct native_access *a, bool switched,
@@ -151,8 +178,10 @@ static void carry_out(struct pilot *p, struct pcpu *c, const struct native_acces
                                                     .access = a->access,
                                                     .switched = switched,
                                                     .decided = decided};
-    if (a->p)
-        note_place(p, c->index, a);
+    if (!a->p)
+        return;
+    note_place(p, c->index, a);
+    tell(p, c->index, a);
 }
 
 static void point(struct native_watch *w, const struct native_access *a)
@@ -177,21 +206,22 @@ static void point(struct native_watch *w, const struct native_access *a)
     switched = p->turn != self;
     p->standing |= 1u << self;
     p->next[self] = *a;
-    if (switched)
-        stand(p, c);
+    p->since[self] = c->now_ticks;
+    if (p->turn == EXPLORE_NOBODY)
+        p->turn = self;
+    stand(p, c);
     if (is_shared(p, a) || ++p->in_a_row > PILOT_PATIENCE) {
         if (p->in_a_row > PILOT_PATIENCE)
             strategy_yielded(p->strategy, self);
-        if ((p->standing & (p->standing - 1)) || p->idle) {
+        if (p->all & ~(1u << self)) {
             uint32_t to = decide(p, self);
 
             decided = true;
-            if (to == EXPLORE_LATER) {
-                stand_for_later(p, c);
-            } else if (to != self) {
+            if (to == EXPLORE_LATER)
+                wait_for_later(p, c);
+            else if (to != self)
                 hand_over(p, to, c->now_ticks);
-                stand(p, c);
-            }
+            stand(p, c);
             switched |= to != self; // Whoever gave it the turn decided that it goes on.
         }
     }
@@ -211,8 +241,9 @@ static void idle(struct native_watch *w, struct pcpu *c, bool begins)
     if (!begins || p->jitter || p->turn != c->index)
         return;
     p->turn = EXPLORE_NOBODY;
+    p->keeper = EXPLORE_NOBODY;
     if (p->standing)
-        hand_over(p, decide(p, EXPLORE_NOBODY), c->now_ticks);
+        go_on(p, c);
 }
 
 static void give_way(struct native_watch *w, struct pcpu *c)
@@ -223,7 +254,8 @@ static void give_way(struct native_watch *w, struct pcpu *c)
         return;
     strategy_yielded(p->strategy, c->index);
     p->turn = EXPLORE_NOBODY;
-    hand_over(p, decide(p, EXPLORE_NOBODY), c->now_ticks);
+    p->keeper = EXPLORE_NOBODY;
+    go_on(p, c);
 }
 
 // What guests write is shared like anything else: the hypervisor reads it.
@@ -232,16 +264,21 @@ static void guest_stores(struct native_watch *w, struct pcpu *c, const void *at,
     struct native_access a = {.p = at, .size_bytes = size_bytes, .access = PLACE_WRITE};
 
     note_place((struct pilot *)w, c->index, &a);
+    tell((struct pilot *)w, c->index, &a);
 }
 
 void pilot_begin(struct pilot *p, struct machine *machine)
 {
     p->machine = machine;
     p->turn = EXPLORE_NOBODY;
-    p->standing = p->idle = 0;
-    for (uint32_t i = 0; i < machine->cpu_count; i++)
+    p->keeper = EXPLORE_NOBODY;
+    p->standing = p->idle = p->all = 0;
+    for (uint32_t i = 0; i < machine->cpu_count; i++) {
+        if (machine->cpus[i]->mode != PCPU_OFF)
+            p->all |= 1u << i;
         if (machine->cpus[i]->mode == PCPU_HALTED || machine->cpus[i]->mode == PCPU_GUEST)
             p->idle |= 1u << i;
+    }
     p->in_a_row = 0;
     p->memory->step_count = 0;
     p->memory->order = 0;

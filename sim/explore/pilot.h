@@ -70,6 +70,10 @@ struct pilot {
     uint32_t turn;                                 // Actor, EXPLORE_NOBODY
     uint32_t standing;                             // Bit set: stand at an access
     uint32_t idle;                                 // Bit set: have nothing to execute
+    uint32_t all;                                  // Bit set: execute at all
+    uint32_t keeper;                               // Stands until somebody else comes, or until
+    uint64_t keeper_ticks;                         // that time, which counts from
+    uint64_t since[EXPLORE_ACTORS_MAX];            // when it came to its access.
     struct native_access next[EXPLORE_ACTORS_MAX]; // Theirs
     uint32_t in_a_row;                             // Accesses since the turn last changed
     bool jitter;

@@ -80,8 +80,9 @@ static const struct strategy_ops strategy_jitter = {.name = "jitter",
                                                     .established = jitter_established};
 
 static const struct strategy_ops *const table[STRATEGY_COUNT] = {
-    [STRATEGY_PCT] = &strategy_pct, [STRATEGY_RANDOM] = &strategy_random, [STRATEGY_DELAY] = &strategy_delay,
-    [STRATEGY_DFS] = &strategy_dfs, [STRATEGY_JITTER] = &strategy_jitter,
+    [STRATEGY_PCT] = &strategy_pct,     [STRATEGY_RANDOM] = &strategy_random,
+    [STRATEGY_DELAY] = &strategy_delay, [STRATEGY_REVERSE] = &strategy_reverse,
+    [STRATEGY_DFS] = &strategy_dfs,     [STRATEGY_JITTER] = &strategy_jitter,
 };
 
 const char *strategy_name(enum strategy_kind kind)
@@ -129,7 +130,7 @@ uint32_t strategy_decide(struct strategy *s, const struct explore_decision *d)
     uint32_t actor;
 
     if (!(d->ready & (d->ready - 1)) && !(d->later && d->current != EXPLORE_NOBODY) &&
-        s->o.kind != STRATEGY_DFS) {
+        s->o.kind != STRATEGY_DFS && s->o.kind != STRATEGY_REVERSE) {
         actor = (uint32_t)__builtin_ctz(d->ready);
     } else {
         uint32_t above = 32 - (uint32_t)__builtin_clz(d->ready);
@@ -141,6 +142,24 @@ uint32_t strategy_decide(struct strategy *s, const struct explore_decision *d)
     if (actor < EXPLORE_ACTORS_MAX && actor != d->current)
         s->yielded &= ~(1ull << actor);
     return actor;
+}
+
+void strategy_made(struct strategy *s, uint32_t actor, const struct explore_access *a)
+{
+    if (table[s->o.kind]->made)
+        table[s->o.kind]->made(s, actor, a);
+}
+
+void strategy_late(struct strategy *s, uint32_t actor)
+{
+    if (table[s->o.kind]->late)
+        table[s->o.kind]->late(s, actor);
+}
+
+void strategy_changed(struct strategy *s)
+{
+    if (table[s->o.kind]->changed)
+        table[s->o.kind]->changed(s);
 }
 
 uint32_t strategy_choose(struct strategy *s, uint32_t n)

@@ -24,7 +24,9 @@ enum strategy_kind {
     STRATEGY_RANDOM, // At every decision any ready actor, with equal probability.
     STRATEGY_DELAY, // The one that runs goes on, but for at most `depth` delays: all places, one delay first,
                     // then two (Emmi, Qadeer, Rakamaric, POPL 2011).
-    STRATEGY_DFS,   // Every order that differs in an order of conflicting accesses.
+    STRATEGY_REVERSE, // Of two accesses that conflict the first waits for the second: each pair that met,
+                      // then what meets on top of that, up to `depth` at a time.
+    STRATEGY_DFS,    // Every order that differs in an order of conflicting accesses.
     STRATEGY_JITTER, // Nobody is held: processors fall behind by random small times. Every execution is one
                      // that the machine's timing could have had.
     STRATEGY_COUNT
@@ -35,7 +37,7 @@ const char *strategy_about(enum strategy_kind kind);
 struct strategy_options {
     enum strategy_kind kind;
     uint64_t seed;
-    uint32_t depth;       // PCT: of bugs (2 to 16); DELAY: delays (1 to 16)
+    uint32_t depth;       // PCT: of bugs (2 to 16); DELAY: delays (1 to 16); REVERSE: reversals (1 to 16)
     uint32_t part, parts; // Of several processes that search together: this one's number, and how many.
 };
 
@@ -44,6 +46,7 @@ struct explore_access {
     uint64_t
         place; // Line of 8 bytes, or a number of its own for what hardware does; 0: nothing anybody shares
     bool writes;
+    uint64_t pc; // Where the code does it; 0: a guest does
 };
 
 struct explore_decision {
@@ -58,9 +61,15 @@ struct strategy;
 struct strategy *strategy_create(const struct strategy_options *options, void *(*memory)(size_t bytes));
 // Another execution. False: there is none that could differ.
 bool strategy_begin(struct strategy *s);
-// An actor that is ready, EXPLORE_LATER, or EXPLORE_NOBODY: what would follow is known.
+// An actor that is ready; EXPLORE_LATER: none of these (without a current one too, by some strategies); or
+// EXPLORE_NOBODY: what would follow is known.
 uint32_t strategy_decide(struct strategy *s, const struct explore_decision *d);
-// A choice among n of another kind (a value to read, a store to let go): 0 is what happens by default.
+// The actor carries out an access to a place that is shared.
+void strategy_made(struct strategy *s, uint32_t actor, const struct explore_access *a);
+// EXPLORE_LATER was answered and the actor has stood long enough: it goes on.
+void strategy_late(struct strategy *s, uint32_t actor);
+// A choice among n of another kind (a value that the access made last reads, a store to let go): 0 is what
+// happens by default.
 uint32_t strategy_choose(struct strategy *s, uint32_t n);
 // An actor waits in a loop for others (PAUSE): it should not go on while others can.
 void strategy_yielded(struct strategy *s, uint32_t actor);
@@ -68,7 +77,7 @@ void strategy_yielded(struct strategy *s, uint32_t actor);
 uint32_t strategy_delay_cycles(struct strategy *s);
 // The execution is over; `complete`: it came to its end and was not given up.
 void strategy_end(struct strategy *s, bool complete);
-// What counts as shared has grown: a search of all orders begins again. Between executions.
+// What counts as shared has grown in the execution that ended: a search of all orders begins again.
 void strategy_changed(struct strategy *s);
 // What has been established so far, a sentence.
 void strategy_established(const struct strategy *s, char *text, size_t size);

@@ -297,12 +297,10 @@ static void dfs_end(struct strategy *s, bool complete)
     add_backtracking(f);
 }
 
-void strategy_changed(struct strategy *s)
+static void dfs_changed(struct strategy *s)
 {
-    if (s->dfs) {
-        s->dfs->depth = 0;
-        s->dfs->again = true;
-    }
+    s->dfs->depth = 0;
+    s->dfs->again = true;
 }
 
 static void dfs_established(const struct strategy *s, char *text, size_t size)
@@ -324,6 +322,7 @@ const struct strategy_ops strategy_dfs = {
     .about = "all orders of conflicting accesses, one of each kind",
     .create = dfs_create,
     .begin = dfs_begin,
+    .changed = dfs_changed,
     .end = dfs_end,
     .decide = dfs_decide,
     .choose = dfs_choose,

@@ -6,6 +6,7 @@
 #include "sim/explore/strategy.h"
 
 struct dfs;
+struct reverse;
 
 struct strategy {
     struct strategy_options o;
@@ -24,20 +25,24 @@ struct strategy {
     bool finished;
     uint64_t yielded; // Bit set: gave way since it last ran
     struct dfs *dfs;
+    struct reverse *reverse;
 };
 
 struct strategy_ops {
     const char *name, *about;
-    void (*create)(struct strategy *s, void *(*memory)(size_t bytes)); // May be NULL, as the next three.
+    void (*create)(struct strategy *s, void *(*memory)(size_t bytes)); // May be NULL, as the next six.
     bool (*begin)(struct strategy *s);
     void (*yielded)(struct strategy *s, uint32_t actor);
+    void (*late)(struct strategy *s, uint32_t actor);
+    void (*made)(struct strategy *s, uint32_t actor, const struct explore_access *a);
     void (*end)(struct strategy *s, bool complete);
+    void (*changed)(struct strategy *s);
     uint32_t (*decide)(struct strategy *s, const struct explore_decision *d);
     uint32_t (*choose)(struct strategy *s, uint32_t n);
     void (*established)(const struct strategy *s, char *text, size_t size);
 };
 
-extern const struct strategy_ops strategy_pct, strategy_delay, strategy_dfs;
+extern const struct strategy_ops strategy_pct, strategy_delay, strategy_dfs, strategy_reverse;
 
 // The next ready actor after `from`, in turn.
 static inline uint32_t explore_next_ready(uint32_t ready, uint32_t from)

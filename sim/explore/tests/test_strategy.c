@@ -35,7 +35,8 @@ static bool execute(const struct program *p, struct strategy *s, char *order)
         for (unsigned a = 0; a < p->actors; a++)
             if (at[a] < p->length) {
                 d.ready |= 1u << a;
-                d.next[a] = (struct explore_access){p->op[a][at[a]].place, p->op[a][at[a]].kind != LOAD};
+                d.next[a] =
+                    (struct explore_access){p->op[a][at[a]].place, p->op[a][at[a]].kind != LOAD, 1 + at[a]};
             }
         if (!d.ready)
             break;

@@ -1,0 +1,463 @@
+// SPDX-License-Identifier: Apache-2.0
+// Reversals: of two accesses that conflict and came in one order, the first waits for the second.
+//
+// An execution without any tells which accesses meet. Each pair of places in the code that met is then
+// reversed, in an execution of its own: the first actor stands before its access until the second has made
+// its own, wherever that one is and whatever else happens meanwhile. What meets there and never did before
+// is reversed on top of it, up to `depth` reversals; when all of these are made, they are combined at random.
+// Most bugs of two actors need one reversal, however many accesses lie in between (Lu et al., ASPLOS 2008,
+// count the accesses of real bugs: four or fewer).
+#include "sim/explore/strategy_internal.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+#include <string.h>
+
+#define REVERSALS_MAX (1u << 16)
+#define INDEX_MAX (2 * REVERSALS_MAX)
+#define COUNTS_MAX (1u << 17)
+#define LOG_MAX (1u << 15)
+#define CLASSES_MAX LOG_MAX
+#define BASES_MAX 6u    // Executions without a reversal, until all that is shared is known
+#define SPINS_MAX 64u   // So often others turn in a loop before nobody is held any more.
+#define BULK_PLACES 12u // A place in the code with so many words is a loop over them: one stands for all.
+#define OLDER_MAX 3u    // Of a value that is read
+#define NONE UINT32_MAX
+
+enum kind {
+    REVERSE_STAY, // After the second access its actor goes on, ...
+    REVERSE_GO,   // ... or the one that stood does.
+    REVERSE_OLDER // The access reads an older value, or its store goes before others.
+};
+
+// An access: the nth that its actor makes there, to that place. `pc` 0: a guest's.
+struct event {
+    uint64_t pc, place;
+    uint32_t nth;
+    uint32_t actor;
+};
+
+struct reversal {
+    struct event held, until;
+    enum kind kind;
+    uint32_t older;
+    uint32_t parent; // Made together with it: index, NONE
+    uint32_t depth;
+    uint64_t key;
+};
+
+struct logged {
+    struct event e;
+    bool writes;
+    uint32_t choices;
+};
+
+enum state { STATE_WAITS, STATE_HOLDS, STATE_DONE, STATE_BROKEN };
+
+// The accesses to a place by one actor at one place of the code.
+struct class
+{
+    uint64_t place, pc;
+    uint32_t actor, last; // Index in the log
+    bool writes;
+    uint32_t next; // Of the same place, NONE
+};
+
+struct count {
+    uint64_t key, execution;
+    uint32_t count;
+};
+
+struct slot {
+    uint64_t key, pass;
+    uint32_t value;
+};
+
+struct reverse {
+    uint32_t count;
+    uint32_t untried[STRATEGY_DEPTH_MAX][REVERSALS_MAX], untried_count[STRATEGY_DEPTH_MAX];
+    uint32_t index[INDEX_MAX]; // By key: + 1, 0: free
+    struct reversal list[REVERSALS_MAX];
+    uint64_t made, together, effective;
+    uint32_t bases;
+    bool grown; // What is shared has, in the last execution without a reversal.
+    // This execution
+    uint64_t execution;
+    bool base;   // Without a reversal
+    bool random; // With several that need not belong together
+    struct {
+        uint32_t reversal;
+        enum state state;
+    } active[STRATEGY_DEPTH_MAX];
+    uint32_t active_count;
+    uint32_t prefer; // Goes on next
+    uint32_t spins;
+    struct count counts[COUNTS_MAX];
+    struct logged log[LOG_MAX];
+    uint32_t log_count;
+    bool logged; // The last access is in the log.
+    // When it is looked at
+    uint64_t pass;
+    struct slot by_place[CLASSES_MAX * 2], by_pc[CLASSES_MAX];
+    struct class classes[CLASSES_MAX];
+    uint32_t class_count;
+};
+
+static uint64_t mix(uint64_t hash, uint64_t value)
+{
+    hash = (hash ^ value) * 0x9e3779b97f4a7c15ull;
+    return hash ^ hash >> 29;
+}
+
+static void reverse_create(struct strategy *s, void *(*memory)(size_t bytes))
+{
+    s->reverse = memory(sizeof *s->reverse);
+    s->reverse->count = s->reverse->bases = 0;
+    s->reverse->grown = true;
+}
+
+// --- Which comes next. ---
+
+static void activate(struct reverse *f, uint32_t i, uint32_t depth)
+{
+    for (; i != NONE && f->active_count < depth; i = f->list[i].parent) {
+        f->active[f->active_count].reversal = i;
+        f->active[f->active_count++].state = STATE_WAITS;
+    }
+}
+
+// One that was not made, rather one of few reversals. False: there is none.
+static bool take_untried(struct strategy *s)
+{
+    struct reverse *f = s->reverse;
+
+    for (uint32_t depth = 0; depth < s->o.depth; depth++) {
+        uint32_t *count = &f->untried_count[depth], more = 0;
+
+        for (uint32_t deeper = depth + 1; deeper < s->o.depth; deeper++)
+            more += f->untried_count[deeper];
+        if (!*count || (more && explore_below(&s->random, 4) == 0))
+            continue;
+        uint32_t at = explore_below(&s->random, *count), i = f->untried[depth][at];
+
+        f->untried[depth][at] = f->untried[depth][--*count];
+        activate(f, i, s->o.depth);
+        f->made++;
+        return true;
+    }
+    return false;
+}
+
+static bool reverse_begin(struct strategy *s)
+{
+    struct reverse *f = s->reverse;
+
+    f->execution = s->executions + 1;
+    f->active_count = f->log_count = f->spins = 0;
+    f->prefer = EXPLORE_NOBODY;
+    f->logged = false;
+    f->base = f->grown && f->bases < BASES_MAX;
+    f->grown = f->random = false;
+    f->bases += f->base;
+    if (f->base || take_untried(s))
+        return true;
+    if (!f->count || s->o.depth < 2)
+        return false;
+    f->random = true;
+    for (uint32_t i = 0; i < 2; i++)
+        activate(f, explore_below(&s->random, f->count), s->o.depth);
+    f->together++;
+    return true;
+}
+
+// --- An execution. ---
+
+static struct count *count_of(struct reverse *f, uint32_t actor, const struct explore_access *a)
+{
+    uint64_t key = mix(mix(a->pc, a->place), actor);
+
+    for (uint64_t i = key >> 20, tries = 0; tries < 64; i++, tries++) {
+        struct count *c = &f->counts[i % COUNTS_MAX];
+
+        if (c->execution != f->execution)
+            *c = (struct count){key, f->execution, 0};
+        if (c->key == key)
+            return c;
+    }
+    return NULL; // Too many: this one is not counted.
+}
+
+static bool is_event(struct reverse *f, const struct event *e, uint32_t actor, const struct explore_access *a,
+                     uint32_t nth)
+{
+    if (e->actor != actor || e->pc != a->pc || e->place != a->place)
+        return false;
+    if (nth)
+        return e->nth == nth;
+    const struct count *c = count_of(f, actor, a);
+
+    return c && c->count + 1 == e->nth;
+}
+
+// Those of the ready ones that stand for somebody else's access.
+static uint32_t held(struct reverse *f, const struct explore_decision *d)
+{
+    uint32_t actors = 0;
+
+    for (uint32_t i = 0; i < f->active_count; i++) {
+        const struct reversal *r = &f->list[f->active[i].reversal];
+        uint32_t x = r->held.actor;
+
+        if (f->active[i].state > STATE_HOLDS || r->kind == REVERSE_OLDER || !(d->ready >> x & 1) ||
+            !is_event(f, &r->held, x, &d->next[x], 0))
+            continue;
+        f->active[i].state = STATE_HOLDS;
+        actors |= 1u << x;
+    }
+    return actors;
+}
+
+static void let_go(struct reverse *f, uint32_t actor)
+{
+    for (uint32_t i = 0; i < f->active_count; i++)
+        if (f->active[i].state == STATE_HOLDS && f->list[f->active[i].reversal].held.actor == actor)
+            f->active[i].state = STATE_BROKEN;
+}
+
+static uint32_t reverse_decide(struct strategy *s, const struct explore_decision *d)
+{
+    struct reverse *f = s->reverse;
+    uint32_t stand = held(f, d), ready = d->ready & ~stand, willing;
+
+    if (!ready) {
+        if (d->later && f->spins < SPINS_MAX)
+            return EXPLORE_LATER;
+        uint32_t first = (uint32_t)__builtin_ctz(stand);
+
+        let_go(f, first);
+        return first;
+    }
+    if (f->prefer != EXPLORE_NOBODY && (ready >> f->prefer & 1)) {
+        uint32_t actor = f->prefer;
+
+        f->prefer = EXPLORE_NOBODY;
+        return actor;
+    }
+    willing = ready & ~(uint32_t)s->yielded;
+    if (d->current != EXPLORE_NOBODY && (willing >> d->current & 1))
+        return d->current;
+    return explore_next_ready(willing ? willing : ready, d->current == EXPLORE_NOBODY ? 31 : d->current);
+}
+
+static void reverse_made(struct strategy *s, uint32_t actor, const struct explore_access *a)
+{
+    struct reverse *f = s->reverse;
+    struct count *c = count_of(f, actor, a);
+
+    f->logged = c && f->log_count < LOG_MAX;
+    if (!c)
+        return;
+    c->count++;
+    for (uint32_t i = 0; i < f->active_count; i++) {
+        const struct reversal *r = &f->list[f->active[i].reversal];
+
+        if (r->kind == REVERSE_OLDER || f->active[i].state > STATE_HOLDS ||
+            !is_event(f, &r->until, actor, a, c->count))
+            continue;
+        if (f->active[i].state == STATE_HOLDS) {
+            f->effective++;
+            f->prefer = r->kind == REVERSE_GO ? r->held.actor : f->prefer;
+        }
+        f->active[i].state = STATE_DONE;
+    }
+    if (f->logged)
+        f->log[f->log_count++] = (struct logged){{a->pc, a->place, c->count, actor}, a->writes, 0};
+}
+
+static void reverse_yielded(struct strategy *s, uint32_t actor)
+{
+    struct reverse *f = s->reverse;
+
+    (void)actor;
+    for (uint32_t i = 0; i < f->active_count; i++)
+        f->spins += f->active[i].state == STATE_HOLDS;
+}
+
+static void reverse_late(struct strategy *s, uint32_t actor)
+{
+    let_go(s->reverse, actor);
+}
+
+static uint32_t reverse_choose(struct strategy *s, uint32_t n)
+{
+    struct reverse *f = s->reverse;
+
+    if (!f->logged)
+        return 0;
+    struct logged *last = &f->log[f->log_count - 1];
+
+    last->choices = n;
+    for (uint32_t i = 0; i < f->active_count; i++) {
+        const struct reversal *r = &f->list[f->active[i].reversal];
+        const struct explore_access a = {.pc = last->e.pc, .place = last->e.place};
+
+        if (r->kind != REVERSE_OLDER || !is_event(f, &r->held, last->e.actor, &a, last->e.nth))
+            continue;
+        f->active[i].state = STATE_DONE;
+        return r->older < n ? r->older : n - 1;
+    }
+    return 0;
+}
+
+// --- What met. ---
+
+static struct slot *slot_of(struct slot *slots, uint32_t size, uint64_t key, uint64_t pass)
+{
+    for (uint64_t i = mix(key, 1) >> 20;; i++) {
+        struct slot *at = &slots[i % size];
+
+        if (at->pass != pass)
+            *at = (struct slot){key, pass, 0};
+        if (at->key == key)
+            return at;
+    }
+}
+
+static struct class *class_of(struct reverse *f, const struct logged *l, struct slot *place)
+{
+    for (uint32_t i = place->value; i; i = f->classes[i - 1].next) {
+        struct class *c = &f->classes[i - 1];
+
+        if (c->pc == l->e.pc && c->actor == l->e.actor)
+            return c;
+    }
+    if (f->class_count == CLASSES_MAX)
+        return NULL;
+    f->classes[f->class_count] = (struct class){
+        .place = l->e.place, .pc = l->e.pc, .actor = l->e.actor, .last = NONE, .next = place->value};
+    place->value = ++f->class_count;
+    slot_of(f->by_pc, CLASSES_MAX, l->e.pc, f->pass)->value++;
+    return &f->classes[f->class_count - 1];
+}
+
+// A reversal that was not known before.
+static void add(struct strategy *s, const struct reversal *r)
+{
+    struct reverse *f = s->reverse;
+
+    if (f->count == REVERSALS_MAX)
+        return;
+    for (uint64_t i = r->key >> 20;; i++) {
+        uint32_t *at = &f->index[i % INDEX_MAX];
+
+        if (*at && f->list[*at - 1].key == r->key)
+            return;
+        if (*at)
+            continue;
+        f->list[f->count] = *r;
+        // Several processes share the first ones; what follows from each is its own.
+        if (r->parent != NONE || r->key % s->o.parts == s->o.part)
+            f->untried[r->depth - 1][f->untried_count[r->depth - 1]++] = f->count;
+        *at = ++f->count;
+        return;
+    }
+}
+
+static uint64_t key_of(struct reverse *f, const struct event *e)
+{
+    bool bulk = slot_of(f->by_pc, CLASSES_MAX, e->pc, f->pass)->value > BULK_PLACES;
+
+    return mix(mix(e->pc, e->actor), bulk ? 0 : e->place);
+}
+
+static void add_pair(struct strategy *s, const struct event *held, const struct event *until, uint32_t parent)
+{
+    struct reverse *f = s->reverse;
+    struct reversal r = {.held = *held, .until = *until, .parent = parent, .depth = f->active_count + 1};
+
+    for (uint32_t kind = REVERSE_STAY; kind <= REVERSE_GO; kind++) {
+        r.kind = kind;
+        r.key = mix(mix(key_of(f, held), key_of(f, until)), kind);
+        add(s, &r);
+    }
+}
+
+static void add_older(struct strategy *s, const struct logged *l, uint32_t parent)
+{
+    struct reverse *f = s->reverse;
+    struct reversal r = {.held = l->e, .parent = parent, .depth = f->active_count + 1, .kind = REVERSE_OLDER};
+
+    for (r.older = 1; r.older < l->choices && r.older <= OLDER_MAX; r.older++) {
+        r.key = mix(mix(key_of(f, &l->e), REVERSE_OLDER), r.older);
+        add(s, &r);
+    }
+}
+
+// Every two accesses of different actors to one place, one of them a write: the last of its kind before each.
+static void look(struct strategy *s, uint32_t parent)
+{
+    struct reverse *f = s->reverse;
+
+    f->pass++;
+    f->class_count = 0;
+    for (uint32_t i = 0; i < f->log_count; i++) // Which are loops over many words?
+        class_of(f, &f->log[i], slot_of(f->by_place, 2 * CLASSES_MAX, f->log[i].e.place, f->pass));
+    for (uint32_t i = 0; i < f->log_count; i++) {
+        const struct logged *l = &f->log[i];
+        struct slot *place = slot_of(f->by_place, 2 * CLASSES_MAX, l->e.place, f->pass);
+        struct class *own = class_of(f, l, place);
+
+        for (uint32_t k = place->value; k; k = f->classes[k - 1].next) {
+            const struct class *c = &f->classes[k - 1];
+
+            if (c->actor != l->e.actor && c->last != NONE && c->pc && (c->writes || l->writes))
+                add_pair(s, &f->log[c->last].e, &l->e, parent);
+        }
+        if (l->choices > 1)
+            add_older(s, l, parent);
+        if (own) {
+            own->last = i;
+            own->writes |= l->writes;
+        }
+    }
+}
+
+static void reverse_end(struct strategy *s, bool complete)
+{
+    struct reverse *f = s->reverse;
+
+    (void)complete;
+    if (f->active_count < s->o.depth && !f->random)
+        look(s, f->active_count ? f->active[0].reversal : NONE);
+}
+
+static void reverse_changed(struct strategy *s)
+{
+    s->reverse->grown = s->reverse->base;
+}
+
+static void reverse_established(const struct strategy *s, char *text, size_t size)
+{
+    const struct reverse *f = s->reverse;
+    uint64_t rest = 0;
+
+    for (uint32_t i = 0; i < STRATEGY_DEPTH_MAX; i++)
+        rest += f->untried_count[i];
+    snprintf(text, size,
+             "%u reversals of accesses that met are known: %" PRIu64 " were tried, %" PRIu64
+             " are left (%u of the first ones), %" PRIu64 " executions with several at random",
+             f->count, f->made, rest, f->untried_count[0], f->together);
+}
+
+const struct strategy_ops strategy_reverse = {.name = "reverse",
+                                              .about = "each pair of accesses that met the other way round",
+                                              .create = reverse_create,
+                                              .begin = reverse_begin,
+                                              .yielded = reverse_yielded,
+                                              .late = reverse_late,
+                                              .made = reverse_made,
+                                              .end = reverse_end,
+                                              .changed = reverse_changed,
+                                              .decide = reverse_decide,
+                                              .choose = reverse_choose,
+                                              .established = reverse_established};
