@@ -114,7 +114,6 @@ static void keep_failure(struct explore *x)
 
     memcpy(s->failure, s->reason, sizeof s->failure);
     s->found_at = s->counts.executions;
-    explore_steps_of(x);
 }
 
 static void search(struct explore *x)

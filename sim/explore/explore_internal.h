@@ -47,9 +47,8 @@ struct explore {
 
 // On the explorer's stack: the whole search.
 void explore_search_all(void *x);
-// The order of the execution that was just made, as steps.
-void explore_steps_of(struct explore *x);
-// Takes away steps as long as the rest fails the same way.
+// The order of the execution that was just made, as steps; takes away of them as long as the rest fails the
+// same way.
 void explore_shrink(struct explore *x);
 // In an execution: the order to be tried. Ends it if there is no such order.
 struct schedule *explore_schedule(struct explore *x);

@@ -79,7 +79,8 @@ static bool add_step(struct explore_shared *s, uint32_t at)
     return true;
 }
 
-void explore_steps_of(struct explore *x)
+// Every place where another processor went on; or only where one stood that could have gone on.
+static void take_steps(struct explore *x, bool only_stood)
 {
     struct explore_shared *s = x->shared;
     const struct pilot_memory *m = s->memory;
@@ -88,7 +89,7 @@ void explore_steps_of(struct explore *x)
     for (uint32_t i = 0; i < m->step_count; i++) {
         bool fits = true;
 
-        if (i > 0 && m->steps[i].actor != m->steps[i - 1].actor)
+        if (i > 0 && m->steps[i].actor != m->steps[i - 1].actor && (m->steps[i].stood || !only_stood))
             fits = add_step(s, i - 1) && add_step(s, i);
         if (m->steps[i].older)
             fits &= add_step(s, i);
@@ -159,9 +160,10 @@ void explore_shrink(struct explore *x)
 {
     struct explore_shared *s = x->shared;
 
-    if (!s->step_count)
-        return;
-    s->reproduced = fails_without(x, 0, 0);
+    for (uint32_t all = 0; all < 2 && !s->reproduced; all++) {
+        take_steps(x, !all);
+        s->reproduced = s->step_count && fails_without(x, 0, 0);
+    }
     for (uint32_t chunk = s->step_count / 2; s->reproduced && chunk > 0; chunk = chunk / 2) {
         bool again = true;
 

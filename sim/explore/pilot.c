@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "sim/explore/pilot.h"
 
+#include "models/cpu/native/hooks.h"
 #include <string.h>
 
 // An actor that makes so many accesses while others stand waits for one of them, or might as well.
@@ -157,15 +158,18 @@ static void go_on(struct pilot *p, struct pcpu *c)
     }
 }
 
-static void tell(struct pilot *p, uint32_t actor, const struct native_access *a)
+static void tell(struct pilot *p, const struct pcpu *c, const struct native_access *a)
 {
+    struct explore_access made = {.place = place_of(a), .writes = a->access & PLACE_WRITE, .pc = a->pc};
+
+    if (a->pc)
+        pilot_notes_access(&p->memory->notes, native_thread(c), a->p, &made);
     if ((a->access & PLACE_ATOMIC) || is_shared(p, a))
-        strategy_made(p->strategy, actor,
-                      &(struct explore_access){place_of(a), a->access & PLACE_WRITE, a->pc});
+        strategy_made(p->strategy, c->index, &made);
 }
 
 static void carry_out(struct pilot *p, struct pcpu *c, const struct native_access *a, bool switched,
-                      bool decided)
+                      bool decided, bool stood)
 {
     struct pilot_memory *m = p->memory;
 
@@ -177,11 +181,12 @@ static void carry_out(struct pilot *p, struct pcpu *c, const struct native_acces
                                                     .actor = (uint8_t)c->index,
                                                     .access = a->access,
                                                     .switched = switched,
-                                                    .decided = decided};
+                                                    .decided = decided,
+                                                    .stood = stood};
     if (!a->p)
         return;
     note_place(p, c->index, a);
-    tell(p, c->index, a);
+    tell(p, c, a);
 }
 
 static void point(struct native_watch *w, const struct native_access *a)
@@ -189,7 +194,7 @@ static void point(struct native_watch *w, const struct native_access *a)
     struct pilot *p = (struct pilot *)w;
     struct pcpu *c = pcpu_current;
     uint32_t self = c->index;
-    bool decided = false, switched;
+    bool decided = false, stood = false, switched;
 
     if (a->access == PLACE_BLOCK)
         return;
@@ -200,7 +205,7 @@ static void point(struct native_watch *w, const struct native_access *a)
             pcpu_charge_cycles(c, late);
             pcpu_slow_path(c, false);
         }
-        carry_out(p, c, a, false, false);
+        carry_out(p, c, a, false, false, false);
         return;
     }
     switched = p->turn != self;
@@ -222,22 +227,19 @@ static void point(struct native_watch *w, const struct native_access *a)
             else if (to != self)
                 hand_over(p, to, c->now_ticks);
             stand(p, c);
-            switched |= to != self; // Whoever gave it the turn decided that it goes on.
+            stood = to != self;
+            switched |= stood; // Whoever gave it the turn decided that it goes on.
         }
     }
     p->standing &= ~(1u << self);
     pcpu_slow_path(c, false);
-    carry_out(p, c, a, switched, decided);
+    carry_out(p, c, a, switched, decided, stood);
 }
 
 static void idle(struct native_watch *w, struct pcpu *c, bool begins)
 {
     struct pilot *p = (struct pilot *)w;
 
-    if (begins)
-        p->idle |= 1u << c->index;
-    else
-        p->idle &= ~(1u << c->index);
     if (!begins || p->jitter || p->turn != c->index)
         return;
     p->turn = EXPLORE_NOBODY;
@@ -264,7 +266,21 @@ static void guest_stores(struct native_watch *w, struct pcpu *c, const void *at,
     struct native_access a = {.p = at, .size_bytes = size_bytes, .access = PLACE_WRITE};
 
     note_place((struct pilot *)w, c->index, &a);
-    tell((struct pilot *)w, c->index, &a);
+    tell((struct pilot *)w, c, &a);
+}
+
+static void event(struct native_watch *w, struct pcpu *c, const struct native_event *e)
+{
+    struct pilot *p = (struct pilot *)w;
+
+    if (e->kind != NATIVE_EVENT_NOTE)
+        return;
+    const struct native_note *n = e->note;
+
+    if (n->kind == NATIVE_NOTE_ALLOC || (n->kind == NATIVE_NOTE_PAGES && n->owner))
+        strategy_handed_over(p->strategy, (uint64_t)(uintptr_t)n->p >> 3, (n->bytes + 7) / 8);
+    else
+        pilot_notes_take(&p->memory->notes, native_thread(c), n);
 }
 
 void pilot_begin(struct pilot *p, struct machine *machine)
@@ -272,22 +288,21 @@ void pilot_begin(struct pilot *p, struct machine *machine)
     p->machine = machine;
     p->turn = EXPLORE_NOBODY;
     p->keeper = EXPLORE_NOBODY;
-    p->standing = p->idle = p->all = 0;
-    for (uint32_t i = 0; i < machine->cpu_count; i++) {
+    p->standing = p->all = 0;
+    for (uint32_t i = 0; i < machine->cpu_count; i++)
         if (machine->cpus[i]->mode != PCPU_OFF)
             p->all |= 1u << i;
-        if (machine->cpus[i]->mode == PCPU_HALTED || machine->cpus[i]->mode == PCPU_GUEST)
-            p->idle |= 1u << i;
-    }
     p->in_a_row = 0;
     p->memory->step_count = 0;
     p->memory->order = 0;
     p->memory->execution++;
+    pilot_notes_begin(&p->memory->notes);
     p->watch = (struct native_watch){.rank = NATIVE_WATCH_DECIDES,
                                      .point = point,
                                      .idle = idle,
                                      .pause = give_way,
-                                     .guest_stores = guest_stores};
+                                     .guest_stores = guest_stores,
+                                     .event = event};
     native_watch_add(machine, &p->watch);
 }
 

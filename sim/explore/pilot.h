@@ -10,6 +10,7 @@
 #define SIM_EXPLORE_PILOT_H
 
 #include "models/cpu/native/watch.h"
+#include "sim/explore/pilot_notes.h"
 #include "sim/explore/strategy.h"
 
 // One access of the execution, in order.
@@ -22,6 +23,7 @@ struct pilot_step {
     uint8_t older;  // What it read, or where its store went: as in struct schedule_step
     bool switched;  // Another actor had the turn before.
     bool decided;   // Two or more could have gone on.
+    bool stood;     // It could have gone on at once, and did not.
 };
 
 #define PILOT_STEPS_MAX (1u << 18)
@@ -51,6 +53,7 @@ struct pilot_memory {
     uint64_t pairs[PILOT_PAIRS_MAX]; // Hashes of (place of code, place of code) that met; 0: free
     uint32_t pair_count;
     uint64_t execution;
+    struct pilot_notes notes;
     struct pilot_step steps[PILOT_STEPS_MAX]; // Of this execution
     uint32_t step_count;
     uint64_t order; // Hash of who made which shared access
@@ -69,7 +72,6 @@ struct pilot {
     struct pilot_memory *memory;
     uint32_t turn;                                 // Actor, EXPLORE_NOBODY
     uint32_t standing;                             // Bit set: stand at an access
-    uint32_t idle;                                 // Bit set: have nothing to execute
     uint32_t all;                                  // Bit set: execute at all
     uint32_t keeper;                               // Stands until somebody else comes, or until
     uint64_t keeper_ticks;                         // that time, which counts from

@@ -150,6 +150,12 @@ void strategy_made(struct strategy *s, uint32_t actor, const struct explore_acce
         table[s->o.kind]->made(s, actor, a);
 }
 
+void strategy_handed_over(struct strategy *s, uint64_t place, uint64_t places)
+{
+    if (table[s->o.kind]->handed_over)
+        table[s->o.kind]->handed_over(s, place, places);
+}
+
 void strategy_late(struct strategy *s, uint32_t actor)
 {
     if (table[s->o.kind]->late)

@@ -26,9 +26,9 @@ enum strategy_kind {
                     // then two (Emmi, Qadeer, Rakamaric, POPL 2011).
     STRATEGY_REVERSE, // Of two accesses that conflict the first waits for the second: each pair that met,
                       // then what meets on top of that, up to `depth` at a time.
-    STRATEGY_DFS,    // Every order that differs in an order of conflicting accesses.
-    STRATEGY_JITTER, // Nobody is held: processors fall behind by random small times. Every execution is one
-                     // that the machine's timing could have had.
+    STRATEGY_DFS,     // Every order that differs in an order of conflicting accesses.
+    STRATEGY_JITTER,  // Nobody is held: processors fall behind by random small times. Every execution is one
+                      // that the machine's timing could have had.
     STRATEGY_COUNT
 };
 const char *strategy_name(enum strategy_kind kind);
@@ -47,6 +47,10 @@ struct explore_access {
         place; // Line of 8 bytes, or a number of its own for what hardware does; 0: nothing anybody shares
     bool writes;
     uint64_t pc; // Where the code does it; 0: a guest does
+    // When it is carried out: the locks that are held then, a bit each, and those that nobody else can have;
+    // a lock's own work is done, other than coming there first.
+    uint64_t locks, exclusive;
+    bool of_lock;
 };
 
 struct explore_decision {
@@ -66,6 +70,8 @@ bool strategy_begin(struct strategy *s);
 uint32_t strategy_decide(struct strategy *s, const struct explore_decision *d);
 // The actor carries out an access to a place that is shared.
 void strategy_made(struct strategy *s, uint32_t actor, const struct explore_access *a);
+// Memory has another owner from now on, who got it from whoever used it before.
+void strategy_handed_over(struct strategy *s, uint64_t place, uint64_t places);
 // EXPLORE_LATER was answered and the actor has stood long enough: it goes on.
 void strategy_late(struct strategy *s, uint32_t actor);
 // A choice among n of another kind (a value that the access made last reads, a store to let go): 0 is what

@@ -30,11 +30,12 @@ struct strategy {
 
 struct strategy_ops {
     const char *name, *about;
-    void (*create)(struct strategy *s, void *(*memory)(size_t bytes)); // May be NULL, as the next six.
+    void (*create)(struct strategy *s, void *(*memory)(size_t bytes)); // May be NULL, as the next seven.
     bool (*begin)(struct strategy *s);
     void (*yielded)(struct strategy *s, uint32_t actor);
     void (*late)(struct strategy *s, uint32_t actor);
     void (*made)(struct strategy *s, uint32_t actor, const struct explore_access *a);
+    void (*handed_over)(struct strategy *s, uint64_t place, uint64_t places);
     void (*end)(struct strategy *s, bool complete);
     void (*changed)(struct strategy *s);
     uint32_t (*decide)(struct strategy *s, const struct explore_decision *d);

@@ -22,6 +22,7 @@
 #define SPINS_MAX 64u   // So often others turn in a loop before nobody is held any more.
 #define BULK_PLACES 12u // A place in the code with so many words is a loop over them: one stands for all.
 #define OLDER_MAX 3u    // Of a value that is read
+#define HANDED_OVER_MAX 1024u // Words; more than that belongs to guests.
 #define NONE UINT32_MAX
 
 enum kind {
@@ -48,8 +49,11 @@ struct reversal {
 
 struct logged {
     struct event e;
-    bool writes;
+    uint64_t locks, exclusive; // As in struct explore_access
+    bool writes, of_lock;
+    uint32_t turn; // Other actors had theirs in between.
     uint32_t choices;
+    uint64_t handed_over; // No access: so many places from e.place on have another owner.
 };
 
 enum state { STATE_WAITS, STATE_HOLDS, STATE_DONE, STATE_BROKEN };
@@ -59,8 +63,8 @@ struct class
 {
     uint64_t place, pc;
     uint32_t actor, last; // Index in the log
-    bool writes;
-    uint32_t next; // Of the same place, NONE
+    uint32_t stays;       // The turn behind which its last one was put
+    uint32_t next;        // Of the same place, NONE
 };
 
 struct count {
@@ -92,6 +96,7 @@ struct reverse {
     uint32_t active_count;
     uint32_t prefer; // Goes on next
     uint32_t spins;
+    uint32_t turn, turn_of; // How many there were, and whose it is
     struct count counts[COUNTS_MAX];
     struct logged log[LOG_MAX];
     uint32_t log_count;
@@ -154,7 +159,8 @@ static bool reverse_begin(struct strategy *s)
 
     f->execution = s->executions + 1;
     f->active_count = f->log_count = f->spins = 0;
-    f->prefer = EXPLORE_NOBODY;
+    f->prefer = f->turn_of = EXPLORE_NOBODY;
+    f->turn = 0;
     f->logged = false;
     f->base = f->grown && f->bases < BASES_MAX;
     f->grown = f->random = false;
@@ -254,6 +260,8 @@ static void reverse_made(struct strategy *s, uint32_t actor, const struct explor
     struct reverse *f = s->reverse;
     struct count *c = count_of(f, actor, a);
 
+    f->turn += actor != f->turn_of;
+    f->turn_of = actor;
     f->logged = c && f->log_count < LOG_MAX;
     if (!c)
         return;
@@ -271,7 +279,21 @@ static void reverse_made(struct strategy *s, uint32_t actor, const struct explor
         f->active[i].state = STATE_DONE;
     }
     if (f->logged)
-        f->log[f->log_count++] = (struct logged){{a->pc, a->place, c->count, actor}, a->writes, 0};
+        f->log[f->log_count++] = (struct logged){.e = {a->pc, a->place, c->count, actor},
+                                                 .locks = a->locks,
+                                                 .exclusive = a->exclusive,
+                                                 .writes = a->writes,
+                                                 .of_lock = a->of_lock,
+                                                 .turn = f->turn};
+}
+
+static void reverse_handed_over(struct strategy *s, uint64_t place, uint64_t places)
+{
+    struct reverse *f = s->reverse;
+
+    f->logged = false;
+    if (f->log_count < LOG_MAX && places <= HANDED_OVER_MAX)
+        f->log[f->log_count++] = (struct logged){.e = {.place = place}, .handed_over = places};
 }
 
 static void reverse_yielded(struct strategy *s, uint32_t actor)
@@ -311,16 +333,24 @@ static uint32_t reverse_choose(struct strategy *s, uint32_t n)
 
 // --- What met. ---
 
-static struct slot *slot_of(struct slot *slots, uint32_t size, uint64_t key, uint64_t pass)
+// Where the key stands, or may.
+static struct slot *slot_find(struct slot *slots, uint32_t size, uint64_t key, uint64_t pass)
 {
     for (uint64_t i = mix(key, 1) >> 20;; i++) {
         struct slot *at = &slots[i % size];
 
-        if (at->pass != pass)
-            *at = (struct slot){key, pass, 0};
-        if (at->key == key)
+        if (at->pass != pass || at->key == key)
             return at;
     }
+}
+
+static struct slot *slot_of(struct slot *slots, uint32_t size, uint64_t key, uint64_t pass)
+{
+    struct slot *at = slot_find(slots, size, key, pass);
+
+    if (at->pass != pass)
+        *at = (struct slot){key, pass, 0};
+    return at;
 }
 
 static struct class *class_of(struct reverse *f, const struct logged *l, struct slot *place)
@@ -370,16 +400,18 @@ static uint64_t key_of(struct reverse *f, const struct event *e)
     return mix(mix(e->pc, e->actor), bulk ? 0 : e->place);
 }
 
-static void add_pair(struct strategy *s, const struct event *held, const struct event *until, uint32_t parent)
+static void add_pair(struct strategy *s, const struct event *held, const struct event *until, enum kind kind,
+                     uint32_t parent)
 {
     struct reverse *f = s->reverse;
-    struct reversal r = {.held = *held, .until = *until, .parent = parent, .depth = f->active_count + 1};
+    struct reversal r = {.held = *held,
+                         .until = *until,
+                         .kind = kind,
+                         .parent = parent,
+                         .depth = f->active_count + 1,
+                         .key = mix(mix(key_of(f, held), key_of(f, until)), kind)};
 
-    for (uint32_t kind = REVERSE_STAY; kind <= REVERSE_GO; kind++) {
-        r.kind = kind;
-        r.key = mix(mix(key_of(f, held), key_of(f, until)), kind);
-        add(s, &r);
-    }
+    add(s, &r);
 }
 
 static void add_older(struct strategy *s, const struct logged *l, uint32_t parent)
@@ -393,6 +425,49 @@ static void add_older(struct strategy *s, const struct logged *l, uint32_t paren
     }
 }
 
+// A lock that both hold has them in the order in which it was taken, and what a lock does itself is decided
+// by who comes there first.
+static bool can_be_reversed(const struct logged *a, const struct logged *b)
+{
+    return a->e.pc && a->e.actor != b->e.actor && (a->writes || b->writes) && !a->of_lock && !b->of_lock &&
+           !(a->exclusive & b->locks) && !(a->locks & b->exclusive);
+}
+
+static void look_at(struct strategy *s, uint32_t i, uint32_t parent)
+{
+    struct reverse *f = s->reverse;
+    const struct logged *l = &f->log[i];
+    struct slot *place = slot_of(f->by_place, 2 * CLASSES_MAX, l->e.place, f->pass);
+    struct class *own = class_of(f, l, place);
+
+    for (uint32_t k = place->value; k; k = f->classes[k - 1].next) {
+        struct class *c = &f->classes[k - 1];
+
+        if (c->last == NONE || !can_be_reversed(&f->log[c->last], l))
+            continue;
+        add_pair(s, &f->log[c->last].e, &l->e, REVERSE_GO, parent);
+        // Where the other one goes on anyway, all of its turn comes before.
+        if (c->stays != l->turn)
+            add_pair(s, &f->log[c->last].e, &l->e, REVERSE_STAY, parent);
+        c->stays = l->turn;
+    }
+    if (l->choices > 1)
+        add_older(s, l, parent);
+    if (own)
+        own->last = i;
+}
+
+// Who uses the memory now comes after whoever did.
+static void forget(struct reverse *f, const struct logged *l)
+{
+    for (uint64_t p = l->e.place; p < l->e.place + l->handed_over; p++) {
+        const struct slot *place = slot_find(f->by_place, 2 * CLASSES_MAX, p, f->pass);
+
+        for (uint32_t k = place->pass == f->pass ? place->value : 0; k; k = f->classes[k - 1].next)
+            f->classes[k - 1].last = NONE;
+    }
+}
+
 // Every two accesses of different actors to one place, one of them a write: the last of its kind before each.
 static void look(struct strategy *s, uint32_t parent)
 {
@@ -401,24 +476,13 @@ static void look(struct strategy *s, uint32_t parent)
     f->pass++;
     f->class_count = 0;
     for (uint32_t i = 0; i < f->log_count; i++) // Which are loops over many words?
-        class_of(f, &f->log[i], slot_of(f->by_place, 2 * CLASSES_MAX, f->log[i].e.place, f->pass));
+        if (!f->log[i].handed_over)
+            class_of(f, &f->log[i], slot_of(f->by_place, 2 * CLASSES_MAX, f->log[i].e.place, f->pass));
     for (uint32_t i = 0; i < f->log_count; i++) {
-        const struct logged *l = &f->log[i];
-        struct slot *place = slot_of(f->by_place, 2 * CLASSES_MAX, l->e.place, f->pass);
-        struct class *own = class_of(f, l, place);
-
-        for (uint32_t k = place->value; k; k = f->classes[k - 1].next) {
-            const struct class *c = &f->classes[k - 1];
-
-            if (c->actor != l->e.actor && c->last != NONE && c->pc && (c->writes || l->writes))
-                add_pair(s, &f->log[c->last].e, &l->e, parent);
-        }
-        if (l->choices > 1)
-            add_older(s, l, parent);
-        if (own) {
-            own->last = i;
-            own->writes |= l->writes;
-        }
+        if (f->log[i].handed_over)
+            forget(f, &f->log[i]);
+        else
+            look_at(s, i, parent);
     }
 }
 
@@ -456,6 +520,7 @@ const struct strategy_ops strategy_reverse = {.name = "reverse",
                                               .yielded = reverse_yielded,
                                               .late = reverse_late,
                                               .made = reverse_made,
+                                              .handed_over = reverse_handed_over,
                                               .end = reverse_end,
                                               .changed = reverse_changed,
                                               .decide = reverse_decide,
