@@ -20,7 +20,7 @@
 #define CLASSES_MAX LOG_MAX
 #define BASES_MAX 6u    // Executions without a reversal, until all that is shared is known
 #define SPINS_MAX 64u   // So often others turn in a loop before nobody is held any more.
-#define BULK_PLACES 12u // A place in the code with so many words is a loop over them: one stands for all.
+#define BULK_PLACES 100000u
 #define OLDER_MAX 3u    // Of a value that is read
 #define HANDED_OVER_MAX 1024u // Words; more than that belongs to guests.
 #define NONE UINT32_MAX
@@ -486,10 +486,13 @@ static void look(struct strategy *s, uint32_t parent)
     }
 }
 
+#include <stdlib.h>
+static void dump(struct reverse *f){ if(!getenv("DUMP")) return; for (uint32_t i=0;i<f->log_count;i++){struct logged*l=&f->log[i]; fprintf(stderr,"%u a%u pc %lx place %lx nth %u w%d of%d turn %u locks %lx ch %u ho %lu\n",i,l->e.actor,l->e.pc,l->e.place,l->e.nth,l->writes,l->of_lock,l->turn,l->locks,l->choices,l->handed_over);} }
 static void reverse_end(struct strategy *s, bool complete)
 {
     struct reverse *f = s->reverse;
 
+    dump(s->reverse);
     (void)complete;
     if (f->active_count < s->o.depth && !f->random)
         look(s, f->active_count ? f->active[0].reversal : NONE);
