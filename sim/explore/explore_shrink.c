@@ -69,13 +69,19 @@ static bool steps_at(const struct explore *x, const uint32_t *at, uint32_t count
     return true;
 }
 
+// In order, and each once.
 static bool add_step(struct explore_shared *s, uint32_t at)
 {
-    if (s->step_count && s->at[s->step_count - 1] == at) // It came for one access only.
+    uint32_t i = s->step_count;
+
+    while (i > 0 && s->at[i - 1] > at)
+        i--;
+    if (i > 0 && s->at[i - 1] == at)
         return true;
     if (s->step_count == SCHEDULE_STEPS_MAX)
         return false;
-    s->at[s->step_count++] = at;
+    memmove(&s->at[i + 1], &s->at[i], (s->step_count++ - i) * sizeof *s->at);
+    s->at[i] = at;
     return true;
 }
 
@@ -87,10 +93,13 @@ static void take_steps(struct explore *x, bool only_stood)
 
     s->step_count = 0;
     for (uint32_t i = 0; i < m->step_count; i++) {
+        uint32_t after = m->steps[i].after;
         bool fits = true;
 
-        if (i > 0 && m->steps[i].actor != m->steps[i - 1].actor && (m->steps[i].stood || !only_stood))
-            fits = add_step(s, i - 1) && add_step(s, i);
+        if (!only_stood && i > 0 && m->steps[i].actor != m->steps[i - 1].actor)
+            after = i;
+        if (after)
+            fits = add_step(s, after - 1) && add_step(s, i);
         if (m->steps[i].older)
             fits &= add_step(s, i);
         if (!fits) {

@@ -158,6 +158,18 @@ static void go_on(struct pilot *p, struct pcpu *c)
     }
 }
 
+// Those who stand ask whether they still have to.
+static void look_again(struct pilot *p, const struct pcpu *c)
+{
+    for (uint32_t rest = p->standing & ~(1u << c->index); rest; rest &= rest - 1) {
+        uint32_t i = (uint32_t)__builtin_ctz(rest);
+
+        if (!p->after[i])
+            p->after[i] = p->memory->step_count;
+        pcpu_release(p->machine->cpus[i], c->now_ticks);
+    }
+}
+
 static void tell(struct pilot *p, const struct pcpu *c, const struct native_access *a)
 {
     struct explore_access made = {.place = place_of(a), .writes = a->access & PLACE_WRITE, .pc = a->pc};
@@ -165,11 +177,12 @@ static void tell(struct pilot *p, const struct pcpu *c, const struct native_acce
     if (a->pc)
         pilot_notes_access(&p->memory->notes, native_thread(c), a->p, &made);
     if ((a->access & PLACE_ATOMIC) || is_shared(p, a))
-        strategy_made(p->strategy, c->index, &made);
+        if (strategy_made(p->strategy, c->index, &made) && p->timed)
+            look_again(p, c);
 }
 
 static void carry_out(struct pilot *p, struct pcpu *c, const struct native_access *a, bool switched,
-                      bool decided, bool stood)
+                      bool decided, uint32_t after)
 {
     struct pilot_memory *m = p->memory;
 
@@ -182,11 +195,36 @@ static void carry_out(struct pilot *p, struct pcpu *c, const struct native_acces
                                                     .access = a->access,
                                                     .switched = switched,
                                                     .decided = decided,
-                                                    .stood = stood};
+                                                    .after = after};
     if (!a->p)
         return;
     note_place(p, c->index, a);
     tell(p, c, a);
+}
+
+// Everybody runs at its own time; who is told to stands until it need not any more.
+static void timed_point(struct pilot *p, struct pcpu *c, const struct native_access *a)
+{
+    uint64_t limit = c->now_ticks + pcpu_ps_to_ticks(c, PILOT_LATER_PS);
+    const struct explore_access next = {.place = place_of(a), .writes = a->access & PLACE_WRITE, .pc = a->pc};
+    uint32_t *after = &p->after[c->index];
+    bool stood = false;
+
+    *after = 0;
+    p->standing |= 1u << c->index;
+    while (is_shared(p, a) && strategy_stands(p->strategy, c->index, &next)) {
+        if (c->now_ticks >= limit) {
+            strategy_late(p->strategy, c->index);
+            break;
+        }
+        *after = 0;
+        stood = true;
+        pcpu_hold(c, limit);
+    }
+    p->standing &= ~(1u << c->index);
+    if (stood)
+        pcpu_slow_path(c, false);
+    carry_out(p, c, a, false, stood, *after);
 }
 
 static void point(struct native_watch *w, const struct native_access *a)
@@ -205,7 +243,11 @@ static void point(struct native_watch *w, const struct native_access *a)
             pcpu_charge_cycles(c, late);
             pcpu_slow_path(c, false);
         }
-        carry_out(p, c, a, false, false, false);
+        carry_out(p, c, a, false, false, 0);
+        return;
+    }
+    if (p->timed) {
+        timed_point(p, c, a);
         return;
     }
     switched = p->turn != self;
@@ -233,14 +275,16 @@ static void point(struct native_watch *w, const struct native_access *a)
     }
     p->standing &= ~(1u << self);
     pcpu_slow_path(c, false);
-    carry_out(p, c, a, switched, decided, stood);
+    carry_out(p, c, a, switched, decided, stood ? p->memory->step_count : 0);
 }
 
 static void idle(struct native_watch *w, struct pcpu *c, bool begins)
 {
     struct pilot *p = (struct pilot *)w;
 
-    if (!begins || p->jitter || p->turn != c->index)
+    if (begins && p->timed && strategy_idle(p->strategy, c->index))
+        look_again(p, c);
+    if (!begins || p->timed || p->jitter || p->turn != c->index)
         return;
     p->turn = EXPLORE_NOBODY;
     p->keeper = EXPLORE_NOBODY;
@@ -252,7 +296,11 @@ static void give_way(struct native_watch *w, struct pcpu *c)
 {
     struct pilot *p = (struct pilot *)w;
 
-    if (p->jitter || p->turn != c->index || !p->standing)
+    if (p->timed && p->standing) {
+        strategy_yielded(p->strategy, c->index);
+        look_again(p, c);
+    }
+    if (p->timed || p->jitter || p->turn != c->index || !p->standing)
         return;
     strategy_yielded(p->strategy, c->index);
     p->turn = EXPLORE_NOBODY;
@@ -288,6 +336,7 @@ void pilot_begin(struct pilot *p, struct machine *machine)
     p->machine = machine;
     p->turn = EXPLORE_NOBODY;
     p->keeper = EXPLORE_NOBODY;
+    p->timed = strategy_timed(p->strategy);
     p->standing = p->all = 0;
     for (uint32_t i = 0; i < machine->cpu_count; i++)
         if (machine->cpus[i]->mode != PCPU_OFF)

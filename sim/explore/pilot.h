@@ -23,7 +23,7 @@ struct pilot_step {
     uint8_t older;  // What it read, or where its store went: as in struct schedule_step
     bool switched;  // Another actor had the turn before.
     bool decided;   // Two or more could have gone on.
-    bool stood;     // It could have gone on at once, and did not.
+    uint32_t after; // It could have gone on at once and stood until that step was made: index + 1; 0: no
 };
 
 #define PILOT_STEPS_MAX (1u << 18)
@@ -72,6 +72,7 @@ struct pilot {
     struct pilot_memory *memory;
     uint32_t turn;                                 // Actor, EXPLORE_NOBODY
     uint32_t standing;                             // Bit set: stand at an access
+    uint32_t after[EXPLORE_ACTORS_MAX];            // As in struct pilot_step, for the one that stands
     uint32_t all;                                  // Bit set: execute at all
     uint32_t keeper;                               // Stands until somebody else comes, or until
     uint64_t keeper_ticks;                         // that time, which counts from
@@ -79,6 +80,7 @@ struct pilot {
     struct native_access next[EXPLORE_ACTORS_MAX]; // Theirs
     uint32_t in_a_row;                             // Accesses since the turn last changed
     bool jitter;
+    bool timed;                                     // Nobody has the turn; who stands is asked for itself.
     void (*give_up)(void *ctx, enum pilot_end why); // Does not return.
     void *ctx;
 };

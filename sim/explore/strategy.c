@@ -144,10 +144,24 @@ uint32_t strategy_decide(struct strategy *s, const struct explore_decision *d)
     return actor;
 }
 
-void strategy_made(struct strategy *s, uint32_t actor, const struct explore_access *a)
+bool strategy_made(struct strategy *s, uint32_t actor, const struct explore_access *a)
 {
-    if (table[s->o.kind]->made)
-        table[s->o.kind]->made(s, actor, a);
+    return table[s->o.kind]->made && table[s->o.kind]->made(s, actor, a);
+}
+
+bool strategy_timed(const struct strategy *s)
+{
+    return table[s->o.kind]->timed && table[s->o.kind]->timed(s);
+}
+
+bool strategy_stands(struct strategy *s, uint32_t actor, const struct explore_access *a)
+{
+    return table[s->o.kind]->stands(s, actor, a);
+}
+
+bool strategy_idle(struct strategy *s, uint32_t actor)
+{
+    return table[s->o.kind]->idle(s, actor);
 }
 
 void strategy_handed_over(struct strategy *s, uint64_t place, uint64_t places)

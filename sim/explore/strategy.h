@@ -68,11 +68,17 @@ bool strategy_begin(struct strategy *s);
 // An actor that is ready; EXPLORE_LATER: none of these (without a current one too, by some strategies); or
 // EXPLORE_NOBODY: what would follow is known.
 uint32_t strategy_decide(struct strategy *s, const struct explore_decision *d);
-// The actor carries out an access to a place that is shared.
-void strategy_made(struct strategy *s, uint32_t actor, const struct explore_access *a);
+// The actor carries out an access to a place that is shared. True: one that stands may go on now.
+bool strategy_made(struct strategy *s, uint32_t actor, const struct explore_access *a);
 // Memory has another owner from now on, who got it from whoever used it before.
 void strategy_handed_over(struct strategy *s, uint64_t place, uint64_t places);
-// EXPLORE_LATER was answered and the actor has stood long enough: it goes on.
+// Does everybody run at its own time in this execution? Then there are no decisions, and at each access to
+// what is shared: does the actor stand there?
+bool strategy_timed(const struct strategy *s);
+bool strategy_stands(struct strategy *s, uint32_t actor, const struct explore_access *a);
+// In such an execution: the actor has nothing to execute. True: one that stands may go on now.
+bool strategy_idle(struct strategy *s, uint32_t actor);
+// EXPLORE_LATER was answered, or it stands, and the actor has stood long enough: it goes on.
 void strategy_late(struct strategy *s, uint32_t actor);
 // A choice among n of another kind (a value that the access made last reads, a store to let go): 0 is what
 // happens by default.

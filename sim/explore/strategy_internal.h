@@ -30,11 +30,14 @@ struct strategy {
 
 struct strategy_ops {
     const char *name, *about;
-    void (*create)(struct strategy *s, void *(*memory)(size_t bytes)); // May be NULL, as the next seven.
+    void (*create)(struct strategy *s, void *(*memory)(size_t bytes)); // May be NULL, as the next ten.
     bool (*begin)(struct strategy *s);
     void (*yielded)(struct strategy *s, uint32_t actor);
     void (*late)(struct strategy *s, uint32_t actor);
-    void (*made)(struct strategy *s, uint32_t actor, const struct explore_access *a);
+    bool (*made)(struct strategy *s, uint32_t actor, const struct explore_access *a);
+    bool (*timed)(const struct strategy *s);
+    bool (*stands)(struct strategy *s, uint32_t actor, const struct explore_access *a);
+    bool (*idle)(struct strategy *s, uint32_t actor);
     void (*handed_over)(struct strategy *s, uint64_t place, uint64_t places);
     void (*end)(struct strategy *s, bool complete);
     void (*changed)(struct strategy *s);

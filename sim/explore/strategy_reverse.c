@@ -20,7 +20,7 @@
 #define CLASSES_MAX LOG_MAX
 #define BASES_MAX 6u    // Executions without a reversal, until all that is shared is known
 #define SPINS_MAX 64u   // So often others turn in a loop before nobody is held any more.
-#define BULK_PLACES 100000u
+#define BULK_PLACES 12u // A place in the code with so many words is a loop over them: one stands for all.
 #define OLDER_MAX 3u    // Of a value that is read
 #define HANDED_OVER_MAX 1024u // Words; more than that belongs to guests.
 #define NONE UINT32_MAX
@@ -44,6 +44,7 @@ struct reversal {
     uint32_t older;
     uint32_t parent; // Made together with it: index, NONE
     uint32_t depth;
+    bool timed; // On top of an execution in which everybody runs at its own time
     uint64_t key;
 };
 
@@ -51,12 +52,19 @@ struct logged {
     struct event e;
     uint64_t locks, exclusive; // As in struct explore_access
     bool writes, of_lock;
+    uint32_t own;  // Of a guest's access: the last one of its actor in the hypervisor before
     uint32_t turn; // Other actors had theirs in between.
     uint32_t choices;
     uint64_t handed_over; // No access: so many places from e.place on have another owner.
 };
 
-enum state { STATE_WAITS, STATE_HOLDS, STATE_DONE, STATE_BROKEN };
+enum state {
+    STATE_WAITS,
+    STATE_HOLDS,
+    STATE_LEAVES, // The guest made the second access; it counts when its processor is back in the hypervisor.
+    STATE_DONE,
+    STATE_BROKEN
+};
 
 // The accesses to a place by one actor at one place of the code.
 struct class
@@ -83,10 +91,11 @@ struct reverse {
     uint32_t index[INDEX_MAX]; // By key: + 1, 0: free
     struct reversal list[REVERSALS_MAX];
     uint64_t made, together, effective;
-    uint32_t bases;
-    bool grown; // What is shared has, in the last execution without a reversal.
+    uint32_t bases[2];
+    bool grown[2]; // What is shared has, in the last execution without a reversal, by `timed`.
     // This execution
     uint64_t execution;
+    bool timed;  // Everybody runs at its own time.
     bool base;   // Without a reversal
     bool random; // With several that need not belong together
     struct {
@@ -94,9 +103,11 @@ struct reverse {
         enum state state;
     } active[STRATEGY_DEPTH_MAX];
     uint32_t active_count;
-    uint32_t prefer; // Goes on next
+    uint32_t prefer; // Goes on next; if timed, before `aside` does
+    uint32_t aside;
     uint32_t spins;
-    uint32_t turn, turn_of; // How many there were, and whose it is
+    uint32_t own[EXPLORE_ACTORS_MAX]; // The last access in the log that is no guest's
+    uint32_t turn, turn_of;           // How many there were, and whose it is
     struct count counts[COUNTS_MAX];
     struct logged log[LOG_MAX];
     uint32_t log_count;
@@ -117,14 +128,15 @@ static uint64_t mix(uint64_t hash, uint64_t value)
 static void reverse_create(struct strategy *s, void *(*memory)(size_t bytes))
 {
     s->reverse = memory(sizeof *s->reverse);
-    s->reverse->count = s->reverse->bases = 0;
-    s->reverse->grown = true;
+    s->reverse->count = s->reverse->bases[0] = s->reverse->bases[1] = 0;
+    s->reverse->grown[0] = s->reverse->grown[1] = true;
 }
 
 // --- Which comes next. ---
 
 static void activate(struct reverse *f, uint32_t i, uint32_t depth)
 {
+    f->timed = f->list[i].timed;
     for (; i != NONE && f->active_count < depth; i = f->list[i].parent) {
         f->active[f->active_count].reversal = i;
         f->active[f->active_count++].state = STATE_WAITS;
@@ -153,18 +165,30 @@ static bool take_untried(struct strategy *s)
     return false;
 }
 
+// An execution without a reversal, of either kind.
+static bool take_base(struct reverse *f)
+{
+    for (uint32_t timed = 2; timed-- > 0;) {
+        if (!f->grown[timed] || f->bases[timed] == BASES_MAX)
+            continue;
+        f->grown[timed] = false;
+        f->bases[timed]++;
+        f->timed = timed;
+        return true;
+    }
+    return false;
+}
+
 static bool reverse_begin(struct strategy *s)
 {
     struct reverse *f = s->reverse;
 
     f->execution = s->executions + 1;
-    f->active_count = f->log_count = f->spins = 0;
-    f->prefer = f->turn_of = EXPLORE_NOBODY;
-    f->turn = 0;
-    f->logged = false;
-    f->base = f->grown && f->bases < BASES_MAX;
-    f->grown = f->random = false;
-    f->bases += f->base;
+    f->active_count = f->log_count = f->spins = f->turn = 0;
+    f->prefer = f->aside = f->turn_of = EXPLORE_NOBODY;
+    f->logged = f->random = false;
+    memset(f->own, 0xff, sizeof f->own);
+    f->base = take_base(f);
     if (f->base || take_untried(s))
         return true;
     if (!f->count || s->o.depth < 2)
@@ -214,10 +238,11 @@ static uint32_t held(struct reverse *f, const struct explore_decision *d)
         const struct reversal *r = &f->list[f->active[i].reversal];
         uint32_t x = r->held.actor;
 
-        if (f->active[i].state > STATE_HOLDS || r->kind == REVERSE_OLDER || !(d->ready >> x & 1) ||
+        if (f->active[i].state > STATE_LEAVES || r->kind == REVERSE_OLDER || !(d->ready >> x & 1) ||
             !is_event(f, &r->held, x, &d->next[x], 0))
             continue;
-        f->active[i].state = STATE_HOLDS;
+        if (f->active[i].state == STATE_WAITS)
+            f->active[i].state = STATE_HOLDS;
         actors |= 1u << x;
     }
     return actors;
@@ -226,7 +251,8 @@ static uint32_t held(struct reverse *f, const struct explore_decision *d)
 static void let_go(struct reverse *f, uint32_t actor)
 {
     for (uint32_t i = 0; i < f->active_count; i++)
-        if (f->active[i].state == STATE_HOLDS && f->list[f->active[i].reversal].held.actor == actor)
+        if ((f->active[i].state == STATE_HOLDS || f->active[i].state == STATE_LEAVES) &&
+            f->list[f->active[i].reversal].held.actor == actor)
             f->active[i].state = STATE_BROKEN;
 }
 
@@ -255,36 +281,83 @@ static uint32_t reverse_decide(struct strategy *s, const struct explore_decision
     return explore_next_ready(willing ? willing : ready, d->current == EXPLORE_NOBODY ? 31 : d->current);
 }
 
-static void reverse_made(struct strategy *s, uint32_t actor, const struct explore_access *a)
+// The actor was held for something that has come.
+static void done(struct reverse *f, uint32_t active, uint32_t actor)
+{
+    const struct reversal *r = &f->list[f->active[active].reversal];
+
+    f->active[active].state = STATE_DONE;
+    f->effective++;
+    if (r->kind == REVERSE_GO) {
+        f->prefer = r->held.actor;
+        f->aside = actor;
+    }
+}
+
+static bool reverse_made(struct strategy *s, uint32_t actor, const struct explore_access *a)
 {
     struct reverse *f = s->reverse;
     struct count *c = count_of(f, actor, a);
+    bool goes_on = false;
 
     f->turn += actor != f->turn_of;
     f->turn_of = actor;
     f->logged = c && f->log_count < LOG_MAX;
     if (!c)
-        return;
+        return false;
     c->count++;
     for (uint32_t i = 0; i < f->active_count; i++) {
         const struct reversal *r = &f->list[f->active[i].reversal];
+        enum state *state = &f->active[i].state;
 
-        if (r->kind == REVERSE_OLDER || f->active[i].state > STATE_HOLDS ||
-            !is_event(f, &r->until, actor, a, c->count))
+        if (r->kind == REVERSE_OLDER || *state > STATE_LEAVES || r->until.actor != actor)
             continue;
-        if (f->active[i].state == STATE_HOLDS) {
-            f->effective++;
-            f->prefer = r->kind == REVERSE_GO ? r->held.actor : f->prefer;
+        if (*state == STATE_LEAVES ? a->pc != 0 : is_event(f, &r->until, actor, a, c->count)) {
+            if (*state == STATE_WAITS)
+                *state = STATE_DONE; // Before the first: nobody had to stand.
+            else if (!a->pc)
+                *state = STATE_LEAVES;
+            else
+                done(f, i, actor);
+            goes_on |= *state == STATE_DONE;
         }
-        f->active[i].state = STATE_DONE;
     }
+    if (f->logged && a->pc)
+        f->own[actor] = f->log_count;
     if (f->logged)
         f->log[f->log_count++] = (struct logged){.e = {a->pc, a->place, c->count, actor},
                                                  .locks = a->locks,
                                                  .exclusive = a->exclusive,
                                                  .writes = a->writes,
                                                  .of_lock = a->of_lock,
+                                                 .own = f->own[actor],
                                                  .turn = f->turn};
+    return goes_on;
+}
+
+static bool reverse_timed(const struct strategy *s)
+{
+    return s->reverse->timed;
+}
+
+static bool reverse_stands(struct strategy *s, uint32_t actor, const struct explore_access *a)
+{
+    struct reverse *f = s->reverse;
+    struct explore_decision d = {.ready = 1u << actor};
+
+    d.next[actor] = *a;
+    return held(f, &d) || (f->prefer != EXPLORE_NOBODY && f->aside == actor);
+}
+
+// Whoever was to go first has nothing more to do.
+static bool reverse_idle(struct strategy *s, uint32_t actor)
+{
+    struct reverse *f = s->reverse;
+
+    if (f->prefer != actor)
+        return false;
+    f->prefer = f->aside = EXPLORE_NOBODY;
+    return true;
 }
 
 static void reverse_handed_over(struct strategy *s, uint64_t place, uint64_t places)
@@ -300,14 +373,21 @@ static void reverse_yielded(struct strategy *s, uint32_t actor)
 {
     struct reverse *f = s->reverse;
 
-    (void)actor;
     for (uint32_t i = 0; i < f->active_count; i++)
         f->spins += f->active[i].state == STATE_HOLDS;
+    for (uint32_t i = 0; i < f->active_count && f->timed && f->spins >= SPINS_MAX; i++)
+        let_go(f, f->list[f->active[i].reversal].held.actor);
+    if (f->timed)
+        reverse_idle(s, actor);
 }
 
 static void reverse_late(struct strategy *s, uint32_t actor)
 {
-    let_go(s->reverse, actor);
+    struct reverse *f = s->reverse;
+
+    let_go(f, actor);
+    if (f->aside == actor)
+        f->prefer = f->aside = EXPLORE_NOBODY;
 }
 
 static uint32_t reverse_choose(struct strategy *s, uint32_t n)
@@ -409,7 +489,8 @@ static void add_pair(struct strategy *s, const struct event *held, const struct 
                          .kind = kind,
                          .parent = parent,
                          .depth = f->active_count + 1,
-                         .key = mix(mix(key_of(f, held), key_of(f, until)), kind)};
+                         .timed = f->timed,
+                         .key = mix(mix(key_of(f, held), key_of(f, until)), 2 * kind + f->timed)};
 
     add(s, &r);
 }
@@ -420,7 +501,7 @@ static void add_older(struct strategy *s, const struct logged *l, uint32_t paren
     struct reversal r = {.held = l->e, .parent = parent, .depth = f->active_count + 1, .kind = REVERSE_OLDER};
 
     for (r.older = 1; r.older < l->choices && r.older <= OLDER_MAX; r.older++) {
-        r.key = mix(mix(key_of(f, &l->e), REVERSE_OLDER), r.older);
+        r.key = mix(mix(key_of(f, &l->e), 2 * REVERSE_OLDER + f->timed), r.older);
         add(s, &r);
     }
 }
@@ -429,8 +510,8 @@ static void add_older(struct strategy *s, const struct logged *l, uint32_t paren
 // by who comes there first.
 static bool can_be_reversed(const struct logged *a, const struct logged *b)
 {
-    return a->e.pc && a->e.actor != b->e.actor && (a->writes || b->writes) && !a->of_lock && !b->of_lock &&
-           !(a->exclusive & b->locks) && !(a->locks & b->exclusive);
+    return (a->e.pc || a->own != NONE) && a->e.actor != b->e.actor && (a->writes || b->writes) &&
+           !a->of_lock && !b->of_lock && !(a->exclusive & b->locks) && !(a->locks & b->exclusive);
 }
 
 static void look_at(struct strategy *s, uint32_t i, uint32_t parent)
@@ -445,10 +526,13 @@ static void look_at(struct strategy *s, uint32_t i, uint32_t parent)
 
         if (c->last == NONE || !can_be_reversed(&f->log[c->last], l))
             continue;
-        add_pair(s, &f->log[c->last].e, &l->e, REVERSE_GO, parent);
+        // A guest cannot be held; its processor can before it enters it.
+        const struct logged *first = &f->log[c->pc ? c->last : f->log[c->last].own];
+
+        add_pair(s, &first->e, &l->e, REVERSE_GO, parent);
         // Where the other one goes on anyway, all of its turn comes before.
         if (c->stays != l->turn)
-            add_pair(s, &f->log[c->last].e, &l->e, REVERSE_STAY, parent);
+            add_pair(s, &first->e, &l->e, REVERSE_STAY, parent);
         c->stays = l->turn;
     }
     if (l->choices > 1)
@@ -486,13 +570,10 @@ static void look(struct strategy *s, uint32_t parent)
     }
 }
 
-#include <stdlib.h>
-static void dump(struct reverse *f){ if(!getenv("DUMP")) return; for (uint32_t i=0;i<f->log_count;i++){struct logged*l=&f->log[i]; fprintf(stderr,"%u a%u pc %lx place %lx nth %u w%d of%d turn %u locks %lx ch %u ho %lu\n",i,l->e.actor,l->e.pc,l->e.place,l->e.nth,l->writes,l->of_lock,l->turn,l->locks,l->choices,l->handed_over);} }
 static void reverse_end(struct strategy *s, bool complete)
 {
     struct reverse *f = s->reverse;
 
-    dump(s->reverse);
     (void)complete;
     if (f->active_count < s->o.depth && !f->random)
         look(s, f->active_count ? f->active[0].reversal : NONE);
@@ -500,7 +581,8 @@ static void reverse_end(struct strategy *s, bool complete)
 
 static void reverse_changed(struct strategy *s)
 {
-    s->reverse->grown = s->reverse->base;
+    if (s->reverse->base)
+        s->reverse->grown[s->reverse->timed] = true;
 }
 
 static void reverse_established(const struct strategy *s, char *text, size_t size)
@@ -523,6 +605,9 @@ const struct strategy_ops strategy_reverse = {.name = "reverse",
                                               .yielded = reverse_yielded,
                                               .late = reverse_late,
                                               .made = reverse_made,
+                                              .timed = reverse_timed,
+                                              .stands = reverse_stands,
+                                              .idle = reverse_idle,
                                               .handed_over = reverse_handed_over,
                                               .end = reverse_end,
                                               .changed = reverse_changed,
