@@ -85,28 +85,35 @@ static bool add_step(struct explore_shared *s, uint32_t at)
     return true;
 }
 
-// Every place where another processor went on; or only where one stood that could have gone on.
-static void take_steps(struct explore *x, bool only_stood)
+// Every place where another processor went on within so many accesses of one that stood although it could
+// have gone on; and those that stood. False: too many to write down.
+static bool take_steps(struct explore *x, uint32_t around)
 {
     struct explore_shared *s = x->shared;
     const struct pilot_memory *m = s->memory;
+    uint32_t stood = 0, next = 0; // The last one and the one that comes, + 1
 
     s->step_count = 0;
     for (uint32_t i = 0; i < m->step_count; i++) {
         uint32_t after = m->steps[i].after;
         bool fits = true;
 
-        if (!only_stood && i > 0 && m->steps[i].actor != m->steps[i - 1].actor)
-            after = i;
+        stood = after ? i + 1 : stood;
+        for (next = next > i ? next : i + 1; next < m->step_count && !m->steps[next - 1].after;)
+            next++;
+        bool near = (stood && i - (stood - 1) < around) || (next < m->step_count && next - 1 - i < around) ||
+                    around == UINT32_MAX;
+
+        if (near && i > 0 && m->steps[i].actor != m->steps[i - 1].actor)
+            fits = add_step(s, i - 1) && add_step(s, i);
         if (after)
-            fits = add_step(s, after - 1) && add_step(s, i);
+            fits &= add_step(s, after - 1) && add_step(s, i);
         if (m->steps[i].older)
             fits &= add_step(s, i);
-        if (!fits) {
-            s->step_count = 0; // Too many to write down.
-            return;
-        }
+        if (!fits)
+            return false;
     }
+    return s->step_count > 0;
 }
 
 // --- Fewer. ---
@@ -167,12 +174,12 @@ static void describe(struct explore *x)
 
 void explore_shrink(struct explore *x)
 {
+    // Those who stood may be all that matters; if not, what happened around them may be.
+    static const uint32_t around[] = {0, 30, 300, UINT32_MAX};
     struct explore_shared *s = x->shared;
 
-    for (uint32_t all = 0; all < 2 && !s->reproduced; all++) {
-        take_steps(x, !all);
-        s->reproduced = s->step_count && fails_without(x, 0, 0);
-    }
+    for (uint32_t i = 0; i < sizeof around / sizeof *around && !s->reproduced; i++)
+        s->reproduced = take_steps(x, around[i]) && fails_without(x, 0, 0);
     for (uint32_t chunk = s->step_count / 2; s->reproduced && chunk > 0; chunk = chunk / 2) {
         bool again = true;
 
@@ -186,5 +193,7 @@ void explore_shrink(struct explore *x)
             }
         }
     }
+    if (!s->reproduced)
+        s->step_count = 0;
     describe(x);
 }

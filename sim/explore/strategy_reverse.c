@@ -44,7 +44,8 @@ struct reversal {
     uint32_t older;
     uint32_t parent; // Made together with it: index, NONE
     uint32_t depth;
-    bool timed; // On top of an execution in which everybody runs at its own time
+    uint32_t often; // How often both were made
+    bool timed;     // On top of an execution in which everybody runs at its own time
     uint64_t key;
 };
 
@@ -71,6 +72,7 @@ struct class
 {
     uint64_t place, pc;
     uint32_t actor, last; // Index in the log
+    uint32_t total;       // How many there are
     uint32_t stays;       // The turn behind which its last one was put
     uint32_t next;        // Of the same place, NONE
 };
@@ -155,7 +157,16 @@ static bool take_untried(struct strategy *s)
             more += f->untried_count[deeper];
         if (!*count || (more && explore_below(&s->random, 4) == 0))
             continue;
-        uint32_t at = explore_below(&s->random, *count), i = f->untried[depth][at];
+        // Of a few the one whose accesses are made least often: most are met in every loop and well tested.
+        uint32_t at = explore_below(&s->random, *count);
+
+        for (uint32_t tries = 1; tries < 4; tries++) {
+            uint32_t other = explore_below(&s->random, *count);
+
+            if (f->list[f->untried[depth][other]].often < f->list[f->untried[depth][at]].often)
+                at = other;
+        }
+        uint32_t i = f->untried[depth][at];
 
         f->untried[depth][at] = f->untried[depth][--*count];
         activate(f, i, s->o.depth);
@@ -450,29 +461,6 @@ static struct class *class_of(struct reverse *f, const struct logged *l, struct 
     return &f->classes[f->class_count - 1];
 }
 
-// A reversal that was not known before.
-static void add(struct strategy *s, const struct reversal *r)
-{
-    struct reverse *f = s->reverse;
-
-    if (f->count == REVERSALS_MAX)
-        return;
-    for (uint64_t i = r->key >> 20;; i++) {
-        uint32_t *at = &f->index[i % INDEX_MAX];
-
-        if (*at && f->list[*at - 1].key == r->key)
-            return;
-        if (*at)
-            continue;
-        f->list[f->count] = *r;
-        // Several processes share the first ones; what follows from each is its own.
-        if (r->parent != NONE || r->key % s->o.parts == s->o.part)
-            f->untried[r->depth - 1][f->untried_count[r->depth - 1]++] = f->count;
-        *at = ++f->count;
-        return;
-    }
-}
-
 static uint64_t key_of(struct reverse *f, const struct event *e)
 {
     bool bulk = slot_of(f->by_pc, CLASSES_MAX, e->pc, f->pass)->value > BULK_PLACES;
@@ -480,29 +468,30 @@ static uint64_t key_of(struct reverse *f, const struct event *e)
     return mix(mix(e->pc, e->actor), bulk ? 0 : e->place);
 }
 
-static void add_pair(struct strategy *s, const struct event *held, const struct event *until, enum kind kind,
-                     uint32_t parent)
+// A reversal that was not known before, on top of this execution.
+static void add(struct strategy *s, struct reversal r)
 {
     struct reverse *f = s->reverse;
-    struct reversal r = {.held = *held,
-                         .until = *until,
-                         .kind = kind,
-                         .parent = parent,
-                         .depth = f->active_count + 1,
-                         .timed = f->timed,
-                         .key = mix(mix(key_of(f, held), key_of(f, until)), 2 * kind + f->timed)};
 
-    add(s, &r);
-}
+    r.depth = f->active_count + 1;
+    r.parent = f->active_count ? f->active[0].reversal : NONE;
+    r.timed = f->timed;
+    r.key = mix(mix(key_of(f, &r.held), key_of(f, &r.until)), (r.older * 4 + r.kind) * 2 + r.timed);
+    if (f->count == REVERSALS_MAX)
+        return;
+    for (uint64_t i = r.key >> 20;; i++) {
+        uint32_t *at = &f->index[i % INDEX_MAX];
 
-static void add_older(struct strategy *s, const struct logged *l, uint32_t parent)
-{
-    struct reverse *f = s->reverse;
-    struct reversal r = {.held = l->e, .parent = parent, .depth = f->active_count + 1, .kind = REVERSE_OLDER};
-
-    for (r.older = 1; r.older < l->choices && r.older <= OLDER_MAX; r.older++) {
-        r.key = mix(mix(key_of(f, &l->e), 2 * REVERSE_OLDER + f->timed), r.older);
-        add(s, &r);
+        if (*at && f->list[*at - 1].key == r.key)
+            return;
+        if (*at)
+            continue;
+        f->list[f->count] = r;
+        // Several processes share the first ones; what follows from each is its own.
+        if (r.parent != NONE || r.key % s->o.parts == s->o.part)
+            f->untried[r.depth - 1][f->untried_count[r.depth - 1]++] = f->count;
+        *at = ++f->count;
+        return;
     }
 }
 
@@ -514,31 +503,36 @@ static bool can_be_reversed(const struct logged *a, const struct logged *b)
            !a->of_lock && !b->of_lock && !(a->exclusive & b->locks) && !(a->locks & b->exclusive);
 }
 
-static void look_at(struct strategy *s, uint32_t i, uint32_t parent)
+static void look_at(struct strategy *s, uint32_t i)
 {
     struct reverse *f = s->reverse;
     const struct logged *l = &f->log[i];
     struct slot *place = slot_of(f->by_place, 2 * CLASSES_MAX, l->e.place, f->pass);
     struct class *own = class_of(f, l, place);
 
+    if (!own)
+        return;
     for (uint32_t k = place->value; k; k = f->classes[k - 1].next) {
         struct class *c = &f->classes[k - 1];
 
         if (c->last == NONE || !can_be_reversed(&f->log[c->last], l))
             continue;
         // A guest cannot be held; its processor can before it enters it.
-        const struct logged *first = &f->log[c->pc ? c->last : f->log[c->last].own];
+        struct reversal r = {.held = f->log[c->pc ? c->last : f->log[c->last].own].e,
+                             .until = l->e,
+                             .kind = REVERSE_GO,
+                             .often = own->total * c->total};
 
-        add_pair(s, &first->e, &l->e, REVERSE_GO, parent);
-        // Where the other one goes on anyway, all of its turn comes before.
-        if (c->stays != l->turn)
-            add_pair(s, &first->e, &l->e, REVERSE_STAY, parent);
+        add(s, r);
+        r.kind = REVERSE_STAY;
+        if (c->stays != l->turn) // Where the other one goes on anyway, all of its turn comes before.
+            add(s, r);
         c->stays = l->turn;
     }
-    if (l->choices > 1)
-        add_older(s, l, parent);
-    if (own)
-        own->last = i;
+    for (uint32_t older = 1; older < l->choices && older <= OLDER_MAX; older++)
+        add(s, (struct reversal){
+                   .held = l->e, .kind = REVERSE_OLDER, .older = older, .often = own->total * own->total});
+    own->last = i;
 }
 
 // Who uses the memory now comes after whoever did.
@@ -553,20 +547,24 @@ static void forget(struct reverse *f, const struct logged *l)
 }
 
 // Every two accesses of different actors to one place, one of them a write: the last of its kind before each.
-static void look(struct strategy *s, uint32_t parent)
+static void look(struct strategy *s)
 {
     struct reverse *f = s->reverse;
 
     f->pass++;
     f->class_count = 0;
-    for (uint32_t i = 0; i < f->log_count; i++) // Which are loops over many words?
-        if (!f->log[i].handed_over)
-            class_of(f, &f->log[i], slot_of(f->by_place, 2 * CLASSES_MAX, f->log[i].e.place, f->pass));
+    for (uint32_t i = 0; i < f->log_count; i++) {
+        struct slot *place = slot_of(f->by_place, 2 * CLASSES_MAX, f->log[i].e.place, f->pass);
+        struct class *c = f->log[i].handed_over ? NULL : class_of(f, &f->log[i], place);
+
+        if (c)
+            c->total++;
+    }
     for (uint32_t i = 0; i < f->log_count; i++) {
         if (f->log[i].handed_over)
             forget(f, &f->log[i]);
         else
-            look_at(s, i, parent);
+            look_at(s, i);
     }
 }
 
@@ -576,7 +574,7 @@ static void reverse_end(struct strategy *s, bool complete)
 
     (void)complete;
     if (f->active_count < s->o.depth && !f->random)
-        look(s, f->active_count ? f->active[0].reversal : NONE);
+        look(s);
 }
 
 static void reverse_changed(struct strategy *s)
