@@ -217,6 +217,8 @@ static void timed_point(struct pilot *p, struct pcpu *c, const struct native_acc
             strategy_late(p->strategy, c->index);
             break;
         }
+        if (!stood)
+            look_again(p, c); // Who stands until this one comes here
         *after = 0;
         stood = true;
         pcpu_hold(c, limit);

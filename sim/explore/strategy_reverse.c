@@ -28,6 +28,7 @@
 enum kind {
     REVERSE_STAY, // After the second access its actor goes on, ...
     REVERSE_GO,   // ... or the one that stood does.
+    REVERSE_MEET, // Only until the second is about to be made: then it stands for the first.
     REVERSE_OLDER // The access reads an older value, or its store goes before others.
 };
 
@@ -240,6 +241,31 @@ static bool is_event(struct reverse *f, const struct event *e, uint32_t actor, c
     return c && c->count + 1 == e->nth;
 }
 
+// The actor was held for something that has come.
+static void done(struct reverse *f, uint32_t active, uint32_t actor)
+{
+    const struct reversal *r = &f->list[f->active[active].reversal];
+
+    f->active[active].state = STATE_DONE;
+    f->effective++;
+    if (r->kind != REVERSE_STAY) {
+        f->prefer = r->held.actor;
+        f->aside = actor;
+    }
+}
+
+// The actor comes to what somebody waits for.
+static void meet(struct reverse *f, uint32_t actor, const struct explore_access *a)
+{
+    for (uint32_t i = 0; i < f->active_count; i++) {
+        const struct reversal *r = &f->list[f->active[i].reversal];
+
+        if (f->active[i].state == STATE_HOLDS && r->kind == REVERSE_MEET &&
+            is_event(f, &r->until, actor, a, 0))
+            done(f, i, actor);
+    }
+}
+
 // Those of the ready ones that stand for somebody else's access.
 static uint32_t held(struct reverse *f, const struct explore_decision *d)
 {
@@ -270,6 +296,8 @@ static void let_go(struct reverse *f, uint32_t actor)
 static uint32_t reverse_decide(struct strategy *s, const struct explore_decision *d)
 {
     struct reverse *f = s->reverse;
+    if (d->current != EXPLORE_NOBODY)
+        meet(f, d->current, &d->next[d->current]);
     uint32_t stand = held(f, d), ready = d->ready & ~stand, willing;
 
     if (!ready) {
@@ -290,19 +318,6 @@ static uint32_t reverse_decide(struct strategy *s, const struct explore_decision
     if (d->current != EXPLORE_NOBODY && (willing >> d->current & 1))
         return d->current;
     return explore_next_ready(willing ? willing : ready, d->current == EXPLORE_NOBODY ? 31 : d->current);
-}
-
-// The actor was held for something that has come.
-static void done(struct reverse *f, uint32_t active, uint32_t actor)
-{
-    const struct reversal *r = &f->list[f->active[active].reversal];
-
-    f->active[active].state = STATE_DONE;
-    f->effective++;
-    if (r->kind == REVERSE_GO) {
-        f->prefer = r->held.actor;
-        f->aside = actor;
-    }
 }
 
 static bool reverse_made(struct strategy *s, uint32_t actor, const struct explore_access *a)
@@ -357,6 +372,7 @@ static bool reverse_stands(struct strategy *s, uint32_t actor, const struct expl
     struct explore_decision d = {.ready = 1u << actor};
 
     d.next[actor] = *a;
+    meet(f, actor, a);
     return held(f, &d) || (f->prefer != EXPLORE_NOBODY && f->aside == actor);
 }
 
@@ -524,6 +540,9 @@ static void look_at(struct strategy *s, uint32_t i)
                              .often = own->total * c->total};
 
         add(s, r);
+        r.kind = REVERSE_MEET;
+        if (l->e.pc)
+            add(s, r);
         r.kind = REVERSE_STAY;
         if (c->stays != l->turn) // Where the other one goes on anyway, all of its turn comes before.
             add(s, r);
@@ -597,7 +616,7 @@ static void reverse_established(const struct strategy *s, char *text, size_t siz
 }
 
 const struct strategy_ops strategy_reverse = {.name = "reverse",
-                                              .about = "each pair of accesses that met the other way round",
+                                              .about = "each pair of accesses that met, the other way round",
                                               .create = reverse_create,
                                               .begin = reverse_begin,
                                               .yielded = reverse_yielded,
