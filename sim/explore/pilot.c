@@ -310,13 +310,24 @@ static void give_way(struct native_watch *w, struct pcpu *c)
     go_on(p, c);
 }
 
-// What guests write is shared like anything else: the hypervisor reads it.
+// What guests write, and which entries are walked for them, is shared like anything else: the hypervisor
+// reads and changes it.
+static void beside(struct pilot *p, const struct pcpu *c, const void *at, uint32_t size_bytes, bool writes)
+{
+    struct native_access a = {.p = at, .size_bytes = size_bytes, .access = writes ? PLACE_WRITE : PLACE_READ};
+
+    note_place(p, c->index, &a);
+    tell(p, c, &a);
+}
+
 static void guest_stores(struct native_watch *w, struct pcpu *c, const void *at, uint32_t size_bytes)
 {
-    struct native_access a = {.p = at, .size_bytes = size_bytes, .access = PLACE_WRITE};
+    beside((struct pilot *)w, c, at, size_bytes, true);
+}
 
-    note_place((struct pilot *)w, c->index, &a);
-    tell((struct pilot *)w, c, &a);
+static void walks(struct native_watch *w, struct pcpu *c, const void *at, bool writes)
+{
+    beside((struct pilot *)w, c, at, 8, writes);
 }
 
 static void event(struct native_watch *w, struct pcpu *c, const struct native_event *e)
@@ -353,6 +364,7 @@ void pilot_begin(struct pilot *p, struct machine *machine)
                                      .idle = idle,
                                      .pause = give_way,
                                      .guest_stores = guest_stores,
+                                     .walks = walks,
                                      .event = event};
     native_watch_add(machine, &p->watch);
 }
