@@ -41,7 +41,7 @@ static uint32_t count_since(const struct explore *x, const struct place_name *na
     uint32_t count = 0;
 
     for (uint32_t i = since; i <= at; i++)
-        count += steps[i].actor == steps[at].actor &&
+        count += steps[i].actor == steps[at].actor && (!steps[i].interrupt || i == at) &&
                  (steps[i].pc == steps[at].pc || places_means(x->o.places, name, steps[i].pc));
     return count;
 }
@@ -60,7 +60,8 @@ static bool steps_at(const struct explore *x, const uint32_t *at, uint32_t count
 
         name_of(x, at[i], &name);
         times = count_since(x, &name, at[i], since[from->actor]);
-        snprintf(text, sizeof text, "cpu%u %s %s x%u", from->actor, name.text, name.word, times);
+        snprintf(text, sizeof text, "cpu%u %s %s %s x%u", from->actor, name.text, name.word,
+                 from->interrupt ? "interrupt" : "", times);
         if (!schedule_parse(text, &out[i], error, sizeof error))
             return false;
         out[i].older = from->older;
@@ -108,7 +109,7 @@ static bool take_steps(struct explore *x, uint32_t around)
             fits = add_step(s, i - 1) && add_step(s, i);
         if (after)
             fits &= add_step(s, after - 1) && add_step(s, i);
-        if (m->steps[i].older)
+        if (m->steps[i].older || m->steps[i].interrupt)
             fits &= add_step(s, i);
         if (!fits)
             return false;

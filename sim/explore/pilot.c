@@ -96,7 +96,7 @@ static void note_place(struct pilot *p, uint32_t actor, const struct native_acce
 
 static uint32_t decide(struct pilot *p, uint32_t current)
 {
-    struct explore_decision d = {.current = current, .ready = p->standing, .later = p->all & ~p->standing};
+    struct explore_decision d = {.current = current, .ready = p->standing, .later = p->on & ~p->standing};
 
     for (uint32_t rest = p->standing; rest; rest &= rest - 1) {
         uint32_t i = (uint32_t)__builtin_ctz(rest);
@@ -174,58 +174,85 @@ static void tell(struct pilot *p, const struct pcpu *c, const struct native_acce
 {
     struct explore_access made = {.place = place_of(a), .writes = a->access & PLACE_WRITE, .pc = a->pc};
 
+    made.interruptible = a->pc && c->irqs_enabled;
     if (a->pc)
         pilot_notes_access(&p->memory->notes, native_thread(c), a->p, &made);
-    if ((a->access & PLACE_ATOMIC) || is_shared(p, a))
+    if (p->all || (a->access & PLACE_ATOMIC) || is_shared(p, a))
         if (strategy_made(p->strategy, c->index, &made) && p->timed)
             look_again(p, c);
+}
+
+static struct pilot_step *note_step(struct pilot *p, const struct pcpu *c, const struct native_access *a)
+{
+    struct pilot_memory *m = p->memory;
+    struct pilot_step *step;
+
+    if (m->step_count == PILOT_STEPS_MAX)
+        p->give_up(p->ctx, PILOT_TOO_LONG);
+    step = &m->steps[m->step_count++];
+    *step = (struct pilot_step){.pc = a->pc,
+                                .place = a->p ? place_of(a) : 0,
+                                .ticks = c->now_ticks,
+                                .actor = (uint8_t)c->index,
+                                .access = a->access};
+    return step;
 }
 
 static void carry_out(struct pilot *p, struct pcpu *c, const struct native_access *a, bool switched,
                       bool decided, uint32_t after)
 {
-    struct pilot_memory *m = p->memory;
+    struct pilot_step *step = note_step(p, c, a);
 
-    if (m->step_count == PILOT_STEPS_MAX)
-        p->give_up(p->ctx, PILOT_TOO_LONG);
-    m->steps[m->step_count++] = (struct pilot_step){.pc = a->pc,
-                                                    .place = a->p ? place_of(a) : 0,
-                                                    .ticks = c->now_ticks,
-                                                    .actor = (uint8_t)c->index,
-                                                    .access = a->access,
-                                                    .switched = switched,
-                                                    .decided = decided,
-                                                    .after = after};
+    step->switched = switched;
+    step->decided = decided;
+    step->after = after;
     if (!a->p)
         return;
     note_place(p, c->index, a);
     tell(p, c, a);
 }
 
+static bool is_interrupted(const struct pcpu *c)
+{
+    return (c->nmi_pending && !c->nmi_blocked) || (c->irq_pending && c->irqs_enabled);
+}
+
 // Everybody runs at its own time; who is told to stands until it need not any more.
 static void timed_point(struct pilot *p, struct pcpu *c, const struct native_access *a)
 {
     uint64_t limit = c->now_ticks + pcpu_ps_to_ticks(c, PILOT_LATER_PS);
-    const struct explore_access next = {.place = place_of(a), .writes = a->access & PLACE_WRITE, .pc = a->pc};
+    struct explore_access next = {.place = place_of(a),
+                                  .writes = a->access & PLACE_WRITE,
+                                  .pc = a->pc,
+                                  .interrupted = is_interrupted(c)};
     uint32_t *after = &p->after[c->index];
+    enum explore_stand stands = EXPLORE_GOES_ON;
     bool stood = false;
 
     *after = 0;
     p->standing |= 1u << c->index;
-    while (is_shared(p, a) && strategy_stands(p->strategy, c->index, &next)) {
+    while ((p->all || is_shared(p, a)) &&
+           (stands = strategy_stands(p->strategy, c->index, &next)) == EXPLORE_STANDS) {
         if (c->now_ticks >= limit) {
             strategy_late(p->strategy, c->index);
+            *after = p->memory->step_count;
             break;
         }
         if (!stood)
             look_again(p, c); // Who stands until this one comes here
         *after = 0;
         stood = true;
-        pcpu_hold(c, limit);
+        pcpu_hold(c, c->next_local_ticks < limit ? c->next_local_ticks : limit);
+        pcpu_slow_path(c, false);
+        next.interrupted = is_interrupted(c);
     }
     p->standing &= ~(1u << c->index);
-    if (stood)
-        pcpu_slow_path(c, false);
+    if (stands == EXPLORE_TAKES) { // The thread may be elsewhere afterwards.
+        note_step(p, c, a)->interrupt = true;
+        pcpu_slow_path(c, true);
+        timed_point(p, pcpu_current, a);
+        return;
+    }
     carry_out(p, c, a, false, stood, *after);
 }
 
@@ -262,7 +289,7 @@ static void point(struct native_watch *w, const struct native_access *a)
     if (is_shared(p, a) || ++p->in_a_row > PILOT_PATIENCE) {
         if (p->in_a_row > PILOT_PATIENCE)
             strategy_yielded(p->strategy, self);
-        if (p->all & ~(1u << self)) {
+        if (p->on & ~(1u << self)) {
             uint32_t to = decide(p, self);
 
             decided = true;
@@ -350,10 +377,11 @@ void pilot_begin(struct pilot *p, struct machine *machine)
     p->turn = EXPLORE_NOBODY;
     p->keeper = EXPLORE_NOBODY;
     p->timed = strategy_timed(p->strategy);
-    p->standing = p->all = 0;
+    p->all = strategy_wants_all(p->strategy);
+    p->standing = p->on = 0;
     for (uint32_t i = 0; i < machine->cpu_count; i++)
         if (machine->cpus[i]->mode != PCPU_OFF)
-            p->all |= 1u << i;
+            p->on |= 1u << i;
     p->in_a_row = 0;
     p->memory->step_count = 0;
     p->memory->order = 0;

@@ -22,6 +22,7 @@ struct pilot_step {
     uint8_t access; // enum place_access bits
     uint8_t older;  // What it read, or where its store went: as in struct schedule_step
     bool switched;  // Another actor had the turn before.
+    bool interrupt; // No access: it took an interrupt before that.
     bool decided;   // Two or more could have gone on.
     uint32_t after; // It could have gone on at once and stood until that step was made: index + 1; 0: no
 };
@@ -73,14 +74,15 @@ struct pilot {
     uint32_t turn;                                 // Actor, EXPLORE_NOBODY
     uint32_t standing;                             // Bit set: stand at an access
     uint32_t after[EXPLORE_ACTORS_MAX];            // As in struct pilot_step, for the one that stands
-    uint32_t all;                                  // Bit set: execute at all
+    uint32_t on;                                   // Bit set: execute at all
     uint32_t keeper;                               // Stands until somebody else comes, or until
     uint64_t keeper_ticks;                         // that time, which counts from
     uint64_t since[EXPLORE_ACTORS_MAX];            // when it came to its access.
     struct native_access next[EXPLORE_ACTORS_MAX]; // Theirs
     uint32_t in_a_row;                             // Accesses since the turn last changed
     bool jitter;
-    bool timed;                                     // Nobody has the turn; who stands is asked for itself.
+    bool all;   // The strategy wants to hear of accesses to what is not shared, too.
+    bool timed; // Nobody has the turn; who stands is asked for itself.
     void (*give_up)(void *ctx, enum pilot_end why); // Does not return.
     void *ctx;
 };

@@ -24,11 +24,13 @@ enum strategy_kind {
     STRATEGY_RANDOM, // At every decision any ready actor, with equal probability.
     STRATEGY_DELAY, // The one that runs goes on, but for at most `depth` delays: all places, one delay first,
                     // then two (Emmi, Qadeer, Rakamaric, POPL 2011).
-    STRATEGY_REVERSE, // Of two accesses that conflict the first waits for the second: each pair that met,
-                      // then what meets on top of that, up to `depth` at a time.
-    STRATEGY_DFS,     // Every order that differs in an order of conflicting accesses.
-    STRATEGY_JITTER,  // Nobody is held: processors fall behind by random small times. Every execution is one
-                      // that the machine's timing could have had.
+    STRATEGY_REVERSE,   // Of two accesses that conflict the first waits for the second: each pair that met,
+                        // then what meets on top of that, up to `depth` at a time.
+    STRATEGY_INTERRUPT, // A processor stands until an interrupt waits, which is taken before its access: each
+                        // place of the code, then REVERSE on top.
+    STRATEGY_DFS,       // Every order that differs in an order of conflicting accesses.
+    STRATEGY_JITTER, // Nobody is held: processors fall behind by random small times. Every execution is one
+                     // that the machine's timing could have had.
     STRATEGY_COUNT
 };
 const char *strategy_name(enum strategy_kind kind);
@@ -51,6 +53,7 @@ struct explore_access {
     // a lock's own work is done, other than coming there first.
     uint64_t locks, exclusive;
     bool of_lock;
+    bool interruptible, interrupted; // An interrupt could be taken before it, or waits already.
 };
 
 struct explore_decision {
@@ -60,6 +63,8 @@ struct explore_decision {
         later; // Those that have nothing to do but may have soon; EXPLORE_LATER is an answer if not empty
     struct explore_access next[EXPLORE_ACTORS_MAX]; // What each ready actor does first if it goes on
 };
+
+enum explore_stand { EXPLORE_GOES_ON, EXPLORE_STANDS, EXPLORE_TAKES /* the interrupt that waits */ };
 
 struct strategy;
 struct strategy *strategy_create(const struct strategy_options *options, void *(*memory)(size_t bytes));
@@ -75,7 +80,9 @@ void strategy_handed_over(struct strategy *s, uint64_t place, uint64_t places);
 // Does everybody run at its own time in this execution? Then there are no decisions, and at each access to
 // what is shared: does the actor stand there?
 bool strategy_timed(const struct strategy *s);
-bool strategy_stands(struct strategy *s, uint32_t actor, const struct explore_access *a);
+// It is to be asked at, and told of, accesses to what is not shared, too.
+bool strategy_wants_all(const struct strategy *s);
+enum explore_stand strategy_stands(struct strategy *s, uint32_t actor, const struct explore_access *a);
 // In such an execution: the actor has nothing to execute. True: one that stands may go on now.
 bool strategy_idle(struct strategy *s, uint32_t actor);
 // EXPLORE_LATER was answered, or it stands, and the actor has stood long enough: it goes on.

@@ -30,13 +30,14 @@ struct strategy {
 
 struct strategy_ops {
     const char *name, *about;
-    void (*create)(struct strategy *s, void *(*memory)(size_t bytes)); // May be NULL, as the next ten.
+    void (*create)(struct strategy *s, void *(*memory)(size_t bytes)); // May be NULL, as the next eleven.
     bool (*begin)(struct strategy *s);
     void (*yielded)(struct strategy *s, uint32_t actor);
     void (*late)(struct strategy *s, uint32_t actor);
     bool (*made)(struct strategy *s, uint32_t actor, const struct explore_access *a);
     bool (*timed)(const struct strategy *s);
-    bool (*stands)(struct strategy *s, uint32_t actor, const struct explore_access *a);
+    bool (*wants_all)(const struct strategy *s);
+    enum explore_stand (*stands)(struct strategy *s, uint32_t actor, const struct explore_access *a);
     bool (*idle)(struct strategy *s, uint32_t actor);
     void (*handed_over)(struct strategy *s, uint64_t place, uint64_t places);
     void (*end)(struct strategy *s, bool complete);
@@ -46,7 +47,8 @@ struct strategy_ops {
     void (*established)(const struct strategy *s, char *text, size_t size);
 };
 
-extern const struct strategy_ops strategy_pct, strategy_delay, strategy_dfs, strategy_reverse;
+extern const struct strategy_ops strategy_pct, strategy_delay, strategy_dfs, strategy_reverse,
+    strategy_interrupt;
 
 // The next ready actor after `from`, in turn.
 static inline uint32_t explore_next_ready(uint32_t ready, uint32_t from)

@@ -23,12 +23,14 @@
 #define BULK_PLACES 12u // A place in the code with so many words is a loop over them: one stands for all.
 #define OLDER_MAX 3u    // Of a value that is read
 #define HANDED_OVER_MAX 1024u // Words; more than that belongs to guests.
+#define TAKES_MAX 8u          // Interrupts before accesses by one place of the code
 #define NONE UINT32_MAX
 
 enum kind {
     REVERSE_STAY, // After the second access its actor goes on, ...
     REVERSE_GO,   // ... or the one that stood does.
     REVERSE_MEET, // Only until the second is about to be made: then it stands for the first.
+    REVERSE_TAKE, // Until an interrupt waits, which is then taken right before the access.
     REVERSE_OLDER // The access reads an older value, or its store goes before others.
 };
 
@@ -53,7 +55,7 @@ struct reversal {
 struct logged {
     struct event e;
     uint64_t locks, exclusive; // As in struct explore_access
-    bool writes, of_lock;
+    bool writes, of_lock, interruptible;
     uint32_t own;  // Of a guest's access: the last one of its actor in the hypervisor before
     uint32_t turn; // Other actors had theirs in between.
     uint32_t choices;
@@ -108,6 +110,7 @@ struct reverse {
     uint32_t active_count;
     uint32_t prefer; // Goes on next; if timed, before `aside` does
     uint32_t aside;
+    bool takes; // Whoever was asked for last takes an interrupt.
     uint32_t spins;
     uint32_t own[EXPLORE_ACTORS_MAX]; // The last access in the log that is no guest's
     uint32_t turn, turn_of;           // How many there were, and whose it is
@@ -178,9 +181,9 @@ static bool take_untried(struct strategy *s)
 }
 
 // An execution without a reversal, of either kind.
-static bool take_base(struct reverse *f)
+static bool take_base(struct reverse *f, enum strategy_kind kind)
 {
-    for (uint32_t timed = 2; timed-- > 0;) {
+    for (uint32_t timed = 2; timed-- > (kind == STRATEGY_INTERRUPT);) {
         if (!f->grown[timed] || f->bases[timed] == BASES_MAX)
             continue;
         f->grown[timed] = false;
@@ -200,7 +203,7 @@ static bool reverse_begin(struct strategy *s)
     f->prefer = f->aside = f->turn_of = EXPLORE_NOBODY;
     f->logged = f->random = false;
     memset(f->own, 0xff, sizeof f->own);
-    f->base = take_base(f);
+    f->base = take_base(f, s->o.kind);
     if (f->base || take_untried(s))
         return true;
     if (!f->count || s->o.depth < 2)
@@ -280,6 +283,11 @@ static uint32_t held(struct reverse *f, const struct explore_decision *d)
             continue;
         if (f->active[i].state == STATE_WAITS)
             f->active[i].state = STATE_HOLDS;
+        if (r->kind == REVERSE_TAKE && d->next[x].interrupted) {
+            f->active[i].state = STATE_DONE;
+            f->takes = true;
+            continue;
+        }
         actors |= 1u << x;
     }
     return actors;
@@ -356,6 +364,7 @@ static bool reverse_made(struct strategy *s, uint32_t actor, const struct explor
                                                  .exclusive = a->exclusive,
                                                  .writes = a->writes,
                                                  .of_lock = a->of_lock,
+                                                 .interruptible = a->interruptible,
                                                  .own = f->own[actor],
                                                  .turn = f->turn};
     return goes_on;
@@ -366,14 +375,27 @@ static bool reverse_timed(const struct strategy *s)
     return s->reverse->timed;
 }
 
-static bool reverse_stands(struct strategy *s, uint32_t actor, const struct explore_access *a)
+static bool reverse_wants_all(const struct strategy *s)
+{
+    const struct reverse *f = s->reverse;
+    bool takes = f->base && s->o.kind == STRATEGY_INTERRUPT;
+
+    for (uint32_t i = 0; i < f->active_count; i++)
+        takes |= f->list[f->active[i].reversal].kind == REVERSE_TAKE;
+    return takes;
+}
+
+static enum explore_stand reverse_stands(struct strategy *s, uint32_t actor, const struct explore_access *a)
 {
     struct reverse *f = s->reverse;
     struct explore_decision d = {.ready = 1u << actor};
 
     d.next[actor] = *a;
+    f->takes = false;
     meet(f, actor, a);
-    return held(f, &d) || (f->prefer != EXPLORE_NOBODY && f->aside == actor);
+    if (held(f, &d) || (f->prefer != EXPLORE_NOBODY && f->aside == actor))
+        return EXPLORE_STANDS;
+    return f->takes ? EXPLORE_TAKES : EXPLORE_GOES_ON;
 }
 
 // Whoever was to go first has nothing more to do.
@@ -492,7 +514,9 @@ static void add(struct strategy *s, struct reversal r)
     r.depth = f->active_count + 1;
     r.parent = f->active_count ? f->active[0].reversal : NONE;
     r.timed = f->timed;
-    r.key = mix(mix(key_of(f, &r.held), key_of(f, &r.until)), (r.older * 4 + r.kind) * 2 + r.timed);
+    r.key = mix(mix(key_of(f, &r.held), key_of(f, &r.until)), (r.older * 8 + r.kind) * 2 + r.timed);
+    if (r.kind == REVERSE_TAKE)
+        r.key = mix(mix(r.held.pc, r.held.actor), r.older);
     if (f->count == REVERSALS_MAX)
         return;
     for (uint64_t i = r.key >> 20;; i++) {
@@ -554,6 +578,19 @@ static void look_at(struct strategy *s, uint32_t i)
     own->last = i;
 }
 
+// Before some of the accesses by each place of the code an interrupt is taken.
+static void take_at(struct strategy *s, uint32_t i)
+{
+    struct reverse *f = s->reverse;
+    const struct logged *l = &f->log[i];
+    const struct class *own = class_of(f, l, slot_of(f->by_place, 2 * CLASSES_MAX, l->e.place, f->pass));
+    uint32_t every = own ? (own->total + TAKES_MAX - 1) / TAKES_MAX : 1;
+
+    if (own && l->interruptible && (l->e.nth - 1) % every == 0)
+        add(s, (struct reversal){
+                   .held = l->e, .kind = REVERSE_TAKE, .older = (l->e.nth - 1) / every, .often = own->total});
+}
+
 // Who uses the memory now comes after whoever did.
 static void forget(struct reverse *f, const struct logged *l)
 {
@@ -580,10 +617,15 @@ static void look(struct strategy *s)
             c->total++;
     }
     for (uint32_t i = 0; i < f->log_count; i++) {
-        if (f->log[i].handed_over)
+        if (f->log[i].handed_over) {
             forget(f, &f->log[i]);
-        else
-            look_at(s, i);
+        } else {
+            // Interrupts are a search of their own: each place of the code is one.
+            if (s->o.kind == STRATEGY_INTERRUPT && !f->active_count)
+                take_at(s, i);
+            else
+                look_at(s, i);
+        }
     }
 }
 
@@ -623,6 +665,7 @@ const struct strategy_ops strategy_reverse = {.name = "reverse",
                                               .late = reverse_late,
                                               .made = reverse_made,
                                               .timed = reverse_timed,
+                                              .wants_all = reverse_wants_all,
                                               .stands = reverse_stands,
                                               .idle = reverse_idle,
                                               .handed_over = reverse_handed_over,
@@ -631,3 +674,22 @@ const struct strategy_ops strategy_reverse = {.name = "reverse",
                                               .decide = reverse_decide,
                                               .choose = reverse_choose,
                                               .established = reverse_established};
+
+const struct strategy_ops strategy_interrupt = {
+    .name = "interrupt",
+    .about = "an interrupt before each access, then pairs as reverse does",
+    .create = reverse_create,
+    .begin = reverse_begin,
+    .yielded = reverse_yielded,
+    .late = reverse_late,
+    .made = reverse_made,
+    .timed = reverse_timed,
+    .wants_all = reverse_wants_all,
+    .stands = reverse_stands,
+    .idle = reverse_idle,
+    .handed_over = reverse_handed_over,
+    .end = reverse_end,
+    .changed = reverse_changed,
+    .decide = reverse_decide,
+    .choose = reverse_choose,
+    .established = reverse_established};
