@@ -134,6 +134,15 @@ static void serve(void *arg)
     }
 }
 
+static struct sim_process *make(unsigned c)
+{
+    struct sim_process *p = calloc(1, sizeof *p);
+    SIM_CHECK(p, "out of memory for a process");
+    p->stack_class = c;
+    p->thread = carrier_thread_create((size_t)1 << (STACK_CLASS_MIN_SHIFT + c), serve, p);
+    return p;
+}
+
 static struct sim_process *take(const char *name, unsigned rank, size_t stack_bytes, void (*body)(void *),
                                 void *arg)
 {
@@ -143,10 +152,7 @@ static struct sim_process *take(const char *name, unsigned rank, size_t stack_by
     if (p) {
         pool[c] = p->pool_next;
     } else {
-        p = calloc(1, sizeof *p);
-        SIM_CHECK(p, "out of memory for process %s", name);
-        p->stack_class = c;
-        p->thread = carrier_thread_create((size_t)1 << (STACK_CLASS_MIN_SHIFT + c), serve, p);
+        p = make(c);
     }
     size_t length = strnlen(name, sizeof p->name - 1);
     memcpy(p->name, name, length);
@@ -159,6 +165,19 @@ static struct sim_process *take(const char *name, unsigned rank, size_t stack_by
 }
 
 // --- sim.h ---
+
+void sim_process_reserve(size_t stack_bytes, unsigned count)
+{
+    unsigned c = stack_class_of(stack_bytes + SIM_STACK_ENTRY_BYTES);
+    for (struct sim_process *p = pool[c]; p && count; p = p->pool_next) {
+        count--;
+    }
+    while (count-- > 0) {
+        struct sim_process *p = make(c);
+        p->pool_next = pool[c];
+        pool[c] = p;
+    }
+}
 
 struct sim_process *sim_process_start(const char *name, unsigned rank, size_t stack_bytes,
                                       void (*body)(void *arg), void *arg)

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "traces/consumer.h"
 
+#include "traces/interest_inner.h"
 #include "traces/kinds.h"
 #include "traces/memory.h"
 
@@ -411,35 +412,129 @@ void consumer_run_begin(struct consumer *c, const char *input)
     }
 }
 
+static size_t (*const take[])(struct consumer *, const uint64_t *) = {
+    [TRACE_REC_SWITCH] = take_switch,
+    [TRACE_REC_EXIT_BEGIN] = take_exit_begin,
+    [TRACE_REC_EXIT] = take_exit,
+    [TRACE_REC_EVENT] = take_event,
+    [TRACE_REC_SPAN] = take_span,
+    [TRACE_REC_IRQ] = take_irq,
+    [TRACE_REC_LOCK] = take_lock,
+    [TRACE_REC_VIOLATION] = take_violation,
+    [TRACE_REC_WALK] = take_walk,
+    [TRACE_REC_COUNTER] = take_counter,
+    [TRACE_REC_DIRTY_PAGE] = take_dirty_page,
+    [TRACE_REC_INSTRUCTION] = take_instruction,
+};
+
+// Records by type: their words, and the category that they fill.
+static const struct {
+    uint32_t words, category;
+} records[] = {
+    [TRACE_REC_CALL_BEGIN] = {2, TRACE_CALLS},
+    [TRACE_REC_CALL_END] = {2, TRACE_CALLS},
+    [TRACE_REC_SWITCH] = {3, TRACE_CALLS},
+    [TRACE_REC_EXIT_BEGIN] = {2, TRACE_EXITS},
+    [TRACE_REC_EXIT] = {1 + sizeof(struct trace_exit) / 8, TRACE_EXITS},
+    [TRACE_REC_EVENT] = {3, TRACE_EVENTS},
+    [TRACE_REC_SPAN] = {1 + sizeof(struct trace_span) / 8, TRACE_SPANS},
+    [TRACE_REC_IRQ] = {1 + sizeof(struct trace_irq) / 8, TRACE_IRQS},
+    [TRACE_REC_LOCK] = {1 + sizeof(struct trace_lock) / 8, TRACE_LOCKS},
+    [TRACE_REC_VIOLATION] = {1 + sizeof(struct trace_violation) / 8, TRACE_VIOLATIONS},
+    [TRACE_REC_WALK] = {1 + sizeof(struct trace_walk) / 8, TRACE_WALKS},
+    [TRACE_REC_COUNTER] = {2, TRACE_COUNTERS},
+    [TRACE_REC_DIRTY_PAGE] = {1 + sizeof(struct trace_dirty_page) / 8, TRACE_DIRTY},
+    [TRACE_REC_INSTRUCTION] = {1 + sizeof(struct trace_instruction) / 8, TRACE_INSTRUCTIONS},
+};
+
+static size_t words_of(const uint64_t *record)
+{
+    unsigned type = (unsigned char)*record;
+    struct trace_walk walk;
+
+    assert(type && type < sizeof records / sizeof *records);
+    if (type == TRACE_REC_EVENT)
+        return records[type].words + (*record >> 32);
+    if (type != TRACE_REC_WALK)
+        return records[type].words;
+    memcpy(&walk, record + 1, sizeof walk);
+    return records[type].words + walk.step_count * sizeof(struct trace_walk_step) / 8;
+}
+
+static bool is_seen(const struct consumer *c, const uint64_t *record)
+{
+    unsigned type = (unsigned char)*record;
+
+    if (type == TRACE_REC_EVENT)
+        return c->interest->events[(uint32_t)record[0] >> 8] != 0;
+    return type == TRACE_REC_VIOLATION || (records[type].category & c->interest->whole);
+}
+
 void consumer_block(struct consumer *c, const unsigned char *block, size_t size)
 {
-    static size_t (*const take[])(struct consumer *, const uint64_t *) = {
-        [TRACE_REC_SWITCH] = take_switch,
-        [TRACE_REC_EXIT_BEGIN] = take_exit_begin,
-        [TRACE_REC_EXIT] = take_exit,
-        [TRACE_REC_EVENT] = take_event,
-        [TRACE_REC_SPAN] = take_span,
-        [TRACE_REC_IRQ] = take_irq,
-        [TRACE_REC_LOCK] = take_lock,
-        [TRACE_REC_VIOLATION] = take_violation,
-        [TRACE_REC_WALK] = take_walk,
-        [TRACE_REC_COUNTER] = take_counter,
-        [TRACE_REC_DIRTY_PAGE] = take_dirty_page,
-        [TRACE_REC_INSTRUCTION] = take_instruction,
-    };
     const uint64_t *record = (const uint64_t *)(const void *)block, *end = record + size / 8;
 
     while (record < end) {
         size_t type = (unsigned char)*record;
 
-        assert(type && type < sizeof take / sizeof take[0]);
-        if (type <= TRACE_REC_CALL_END) {
+        assert(type && type < sizeof take / sizeof *take);
+        if (__builtin_expect(c->interest && !is_seen(c, record), 0)) {
+            c->events += type == TRACE_REC_EVENT;
+            record += words_of(record);
+        } else if (type <= TRACE_REC_CALL_END) {
             record = take_calls(c, record, end);
         } else {
             record += take[type](c, record);
             c->records++;
         }
     }
+}
+
+// The columns of an event that count.
+static void look_at_event(struct consumer *c, const uint64_t *record, uint32_t kind, uint32_t columns)
+{
+    uint32_t argc = (uint32_t)(record[0] >> 32);
+    uint64_t seen[5 + TRACE_EVENT_ARGS] = {kind, columns};
+    struct trace_where where;
+    size_t count = 2;
+
+    memcpy(&where, record + 2, sizeof where);
+    const uint64_t fixed[INTEREST_A0] = {
+        [INTEREST_SEQ] = c->events, [INTEREST_CYCLE] = record[1], [INTEREST_PCPU] = where.pcpu,
+        [INTEREST_VM] = where.vm,   [INTEREST_VCPU] = where.vcpu, [INTEREST_LEVEL] = where.level};
+
+    for (unsigned i = INTEREST_SEQ; i <= INTEREST_LEVEL; i++)
+        if (columns >> i & 1)
+            digest_two(&c->digest, i, fixed[i]);
+    for (unsigned i = 0; i < argc; i++)
+        if (columns >> (INTEREST_A0 + i) & 1)
+            seen[count++] = record[3 + i];
+    digest_words(&c->digest, seen, count);
+}
+
+bool consumer_look(struct consumer *c, const unsigned char *block, size_t size)
+{
+    const uint64_t *record = (const uint64_t *)(const void *)block, *end = record + size / 8;
+
+    for (; record < end; record += words_of(record)) {
+        unsigned type = (unsigned char)*record;
+
+        if (type == TRACE_REC_VIOLATION)
+            return false;
+        if (type == TRACE_REC_EVENT) {
+            uint32_t kind = (uint32_t)record[0] >> 8;
+
+            c->events++;
+            if (c->interest->events[kind])
+                look_at_event(c, record, kind, c->interest->events[kind]);
+        } else if (is_seen(c, record)) {
+            if (type <= TRACE_REC_CALL_END)
+                take_calls(c, record, record + 2);
+            else
+                take[type](c, record);
+        }
+    }
+    return true;
 }
 
 struct trace_digest consumer_run_end(struct consumer *c, uint64_t tick)

@@ -3,6 +3,7 @@
 
 #include "traces/memory.h"
 
+#include <assert.h>
 #include <signal.h>
 #include <stdlib.h>
 
@@ -64,8 +65,37 @@ void ring_close(struct ring *ring)
     pthread_mutex_destroy(&ring->lock);
 }
 
+void ring_hold(struct ring *ring)
+{
+    assert(!ring->threaded && ring->current == 0);
+    ring->holds = true;
+    ring->spilled = false;
+}
+
+static void ring_consume_held(struct ring *ring)
+{
+    for (int i = 0; i < ring->current; i++)
+        ring->consume(ring->context, ring->blocks[i], ring->held[i]);
+    ring->current = 0;
+}
+
+static void ring_keep(struct ring *ring, size_t size)
+{
+    ring->held[ring->current++] = size;
+    if (ring->current == RING_BLOCKS) {
+        ring->spilled = true;
+        ring_consume_held(ring);
+    }
+    if (!ring->blocks[ring->current])
+        ring->blocks[ring->current] = memory_zeroed(1, RING_BLOCK_BYTES);
+}
+
 void ring_push(struct ring *ring, size_t size)
 {
+    if (ring->holds) {
+        ring_keep(ring, size);
+        return;
+    }
     if (!ring->threaded) {
         ring->consume(ring->context, ring_block(ring), size);
         return;
@@ -85,6 +115,8 @@ void ring_push(struct ring *ring, size_t size)
 
 void ring_drain(struct ring *ring)
 {
+    if (ring->holds)
+        ring_consume_held(ring);
     if (!ring->threaded)
         return;
     pthread_mutex_lock(&ring->lock);

@@ -4,7 +4,8 @@
 
 /*
  * Blocks of records on their way from the producer to the consumer. With a writer thread, full blocks queue
- * for it and the producer waits only when all are full; without one, a full block is consumed on the spot.
+ * for it and the producer waits only when all are full; without one, a full block is consumed on the spot,
+ * unless it is to be held: then it stays until ring_drain(), or until there are too many.
  */
 
 #include "traces/trace.h"
@@ -22,6 +23,9 @@ struct ring {
     ring_consume_fn *consume;
     void *context;
     bool threaded;
+    // Without a thread, blocks 0..current - 1 if they are held, with their sizes.
+    bool holds, spilled; // spilled: since ring_hold() there were too many.
+    size_t held[RING_BLOCKS];
     // Guarded by lock. The last block that became free is taken first: it is still in a cache.
     int free[RING_BLOCKS], free_count;
     struct {
@@ -48,8 +52,11 @@ static inline unsigned char *ring_block(const struct ring *ring)
 // Hands the block over, filled with size bytes; returns when the next one is free.
 void ring_push(struct ring *ring, size_t size);
 
-// Returns when everything handed over has been consumed.
+// Returns when everything handed over has been consumed. The block to fill may be another one.
 void ring_drain(struct ring *ring);
+
+// From here on blocks are held. Nothing is in the block to fill. Without a writer thread.
+void ring_hold(struct ring *ring);
 
 // In a forked child, where the writer thread does not exist.
 void ring_after_fork(struct ring *ring);

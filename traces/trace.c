@@ -3,6 +3,7 @@
 
 #include "traces/category.h"
 #include "traces/error.h"
+#include "traces/interest.h"
 #include "traces/internal.h"
 #include "traces/memory.h"
 
@@ -52,12 +53,36 @@ struct trace *trace_open(const struct trace_options *options, struct trace_error
 // Everything recorded so far is consumed when this returns; the writer thread is idle.
 static void trace_drain(struct trace *t)
 {
-    if (t->head.recording && t->head.pos != ring_block(&t->ring)) {
+    if (t->head.recording && t->head.pos != ring_block(&t->ring))
         ring_push(&t->ring, (size_t)(t->head.pos - ring_block(&t->ring)));
+    ring_drain(&t->ring);
+    if (t->head.recording) {
         t->head.pos = ring_block(&t->ring);
         t->head.end = t->head.pos + RING_BLOCK_BYTES;
     }
-    ring_drain(&t->ring);
+}
+
+void trace_hold(struct trace *t, const struct trace_interest *interest)
+{
+    assert(t->in_run);
+    trace_drain(t);
+    t->consumer.interest = interest;
+    ring_hold(&t->ring);
+}
+
+bool trace_held_hash(const struct trace *t, struct trace_digest *hash)
+{
+    struct consumer seen = {
+        .texts = t->consumer.texts, .kind_hashes = t->consumer.kind_hashes, .interest = t->consumer.interest};
+    const struct ring *ring = &t->ring;
+    bool good = ring->holds && !ring->spilled && !t->silent;
+
+    for (int i = 0; good && i < ring->current; i++)
+        good = consumer_look(&seen, ring->blocks[i], ring->held[i]);
+    good = good && consumer_look(&seen, ring_block(ring), (size_t)(t->head.pos - ring_block(ring)));
+    *hash = digest_value(&seen.digest);
+    summary_free(&seen.summary);
+    return good;
 }
 
 bool trace_ring_next(struct trace *t, size_t size)

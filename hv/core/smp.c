@@ -83,16 +83,24 @@ static void nmi_entry(void)
     t->preempt_count -= PREEMPT_NMI_OFFSET;
 }
 
+// Writes of x2APIC registers wait for nothing (SDM 10.12.3): whatever the handler shall see must be stored
+// first.
+static void write_icr(u64 icr)
+{
+    smp_mb();
+    (void)hw_wrmsr(X2APIC_ICR, icr);
+}
+
 void cpu_send_ipi(struct cpu *to, unsigned vector)
 {
     hw_trace(TP_IPI_SEND_CPU, to->id, vector, 0, 0, 0, 0);
-    (void)hw_wrmsr(X2APIC_ICR, (u64)to->apic_id << 32 | ICR_ASSERT | ICR_FIXED | vector);
+    write_icr((u64)to->apic_id << 32 | ICR_ASSERT | ICR_FIXED | vector);
 }
 
 void cpu_send_nmi(struct cpu *to)
 {
     hw_trace(TP_IPI_SEND_CPU, to->id, 2, 0, 0, 0, 0);
-    (void)hw_wrmsr(X2APIC_ICR, (u64)to->apic_id << 32 | ICR_ASSERT | ICR_NMI);
+    write_icr((u64)to->apic_id << 32 | ICR_ASSERT | ICR_NMI);
 }
 
 static void handle_reschedule(struct cpu *cpu, unsigned vector)

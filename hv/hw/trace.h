@@ -39,7 +39,8 @@ void hw_trace_dirty_page(u32 vm, u32 vcpu, u32 slot, u64 gfn, enum hw_dirty_meth
 void hw_trace_count(const char *name, u64 n);
 // A broken invariant that hv itself noticed: becomes a violations row. `name` constant, two details.
 void hw_trace_violation(const char *name, u64 a0, u64 a1);
-// A bug in hv: ends the simulation with status 70, naming expression, file and line. Does not return.
+// A bug in hv: a violation (`panic`) that names expression, file and line, and the end of the run. Does not
+// return.
 void hw_panic(const char *what, const char *file, u32 line);
 
 #endif

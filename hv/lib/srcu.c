@@ -28,13 +28,14 @@ void srcu_destroy(struct srcu *s, struct host *host)
 }
 
 // A count may be bumped on a CPU that the thread has just left, or by an interrupt in between: hence atomic,
-// only the sum matters. A LOCK-prefixed operation is also the full barrier that keeps the section's accesses
-// inside.
+// only the sum matters. The full barrier behind it keeps the section's accesses inside: either the writer
+// sees the count, or the section sees what the writer published before it looked.
 u32 srcu_read_lock(struct srcu *s)
 {
     struct thread *t = current_thread();
     u32 index = READ_ONCE(s->index) & 1;
     __atomic_fetch_add(&s->counts[t->cpu->id].lock[index], 1, __ATOMIC_SEQ_CST);
+    hw_mb_after_locked();
     hw_note_srcu(s, HW_NOTE_SRCU_BEGIN, index);
     t->srcu_depth++;
     return index;

@@ -41,7 +41,7 @@ u64 *mmu_lookup(struct vm *vm, gfn_t gfn, unsigned *level)
 
     for (unsigned l = vm->mmu->root_level;; l--) {
         u64 *sptep = &table[spte_index(gfn, l)];
-        u64 spte = READ_ONCE(*sptep);
+        u64 spte = load_acquire(sptep); // As in tdp_walk_to().
 
         *level = l;
         if (l == PG_LEVEL_4K || !is_present(spte) || is_leaf(spte, l))
@@ -161,7 +161,8 @@ u64 *tdp_walk_to(struct x86_vcpu *v, gfn_t gfn, bool write, unsigned *level)
 
     for (unsigned l = vm->mmu->root_level;; l--) {
         u64 *sptep = &table[spte_index(gfn, l)];
-        u64 spte = READ_ONCE(*sptep);
+        // Acquire: with the table comes what is known of it, which tdp_attach() noted before.
+        u64 spte = load_acquire(sptep);
         bool present = is_present(spte);
 
         bool leaf = present && is_leaf(spte, l);
@@ -174,7 +175,7 @@ u64 *tdp_walk_to(struct x86_vcpu *v, gfn_t gfn, bool write, unsigned *level)
         if (leaf || !present) {
             if (leaf ? !split_leaf(v, sptep, spte, gfn, l) : !tdp_link_table(v, sptep, spte, gfn, l))
                 return NULL;
-            spte = READ_ONCE(*sptep);
+            spte = load_acquire(sptep);
         }
         table = table_of(vm, spte);
     }

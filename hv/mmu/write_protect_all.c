@@ -115,7 +115,7 @@ static unsigned protected_level(const struct vm *vm, gfn_t gfn)
     const u64 *table = vm->mmu->root->spt;
 
     for (unsigned l = vm->mmu->root_level; l > PG_LEVEL_4K; l--) {
-        u64 spte = READ_ONCE(table[spte_index(gfn, l)]);
+        u64 spte = load_acquire(&table[spte_index(gfn, l)]);
 
         if (!is_present(spte) || is_leaf(spte, l))
             return 0;

@@ -5,6 +5,7 @@
 #include "hv/hw/cpu.h"
 #include "hv/hw/setup.h"
 #include "hv/hw/thread.h"
+#include "hv/hw/trace.h"
 #include <stdatomic.h>
 
 // In the arena, at a fixed place: mini has no globals either.
@@ -41,6 +42,8 @@ enum {
     UNLOCKED,
     MESSAGE_ON_STACK,
     SETUP,
+    WILD,
+    PANIC,
 };
 
 static void lock(_Atomic u64 *l)
@@ -155,6 +158,12 @@ __attribute__((noinline)) static void unlocked(struct mini *m)
     m->counter = old + 1;
 }
 
+// A pointer that nobody has set.
+__attribute__((noinline)) static u64 follow(const volatile u64 *p)
+{
+    return *p;
+}
+
 // The store is in memory.
 __attribute__((noinline)) static void unlocked_done(struct mini *m)
 {
@@ -200,6 +209,14 @@ static void program(u32 cpu)
             set_up(m);
         else
             m->pings = work(100);
+        break;
+    case WILD:
+        if (cpu == 0)
+            m->counter = follow((const volatile u64 *)(m->rounds + 16));
+        break;
+    case PANIC:
+        if (cpu == 0)
+            hw_panic("rounds < limit", "mini_hv.c", 7);
         break;
     }
     // The last one ends the run; the other waits for that.

@@ -266,7 +266,7 @@ static void write_count(struct pit *pit, unsigned channel, u8 value)
         if (c->mode == 0)
             c->counting = false; // The first byte of a new count stops the old one.
     } else {
-        load(c, c->rw == RW_LOW ? value : (u16)(value << 8 | c->write_low));
+        load(c, (u16)(c->rw == RW_LOW ? value : value << 8 | c->write_low));
         c->write_high = false;
     }
     if (channel == 0)

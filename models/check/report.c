@@ -78,22 +78,12 @@ __attribute__((format(printf, 2, 3))) static void put(struct text *t, const char
     t->left -= bytes;
 }
 
-static const char *function_at(const struct check *k, uint32_t pc)
-{
-    const struct native_image *image = k->machine->image;
-    uint64_t offset = HW_IMAGE_BASE + pc - image->map.text_base;
-
-    if (offset >= image->map.text_bytes || !image->function_at[offset])
-        return "?";
-    return price_symbol_at(image->prices, image->function_at[offset] - 1)->name;
-}
-
 static void put_place(struct text *t, const struct check *k, const struct places *places, uint32_t pc)
 {
     struct place_name name;
 
     if (!places || !places_name(places, HW_IMAGE_BASE + pc, &name)) {
-        put(t, "%s", function_at(k, pc));
+        put(t, "%s", native_function_name(k->machine->image, HW_IMAGE_BASE + pc));
         return;
     }
     const struct place_frame *in = &name.frames[0];
@@ -110,7 +100,8 @@ static void put_stack(struct text *t, const struct check *k, uint32_t stack)
             put(t, " < ...");
             break;
         }
-        put(t, "%s%s", depth ? " < " : "", function_at(k, k->stacks.frames[stack].pc));
+        put(t, "%s%s", depth ? " < " : "",
+            native_function_name(k->machine->image, HW_IMAGE_BASE + k->stacks.frames[stack].pc));
     }
 }
 

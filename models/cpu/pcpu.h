@@ -133,8 +133,9 @@ struct machine {
     uint64_t quantum_ticks;
     struct memory *memory; // models/memory/memory.h: values of hv code's atomics; NULL: what memory holds
     struct native_watch
-        *watch;    // models/cpu/native/watch.h: who looks at every access of hv code; NULL: nobody
-    bool stopping; // The run is over: every hv context unwinds at its next hook.
+        *watch;         // models/cpu/native/watch.h: who looks at every access of hv code; NULL: nobody
+    bool blocks_unseen; // There is somebody, but nobody looks at basic blocks.
+    bool stopping;      // The run is over: every hv context unwinds at its next hook.
     // Instructions of machine code are recorded from here on and before there; to == 0: none are.
     uint64_t instructions_from_ticks, instructions_to_ticks;
     uint64_t end_ticks; // Simulated time at which it ends at the latest; TICKS_NEVER: open

@@ -73,6 +73,7 @@ struct memory {
     uint32_t threads_used;
     uint64_t sc; // Number of the latest seq_cst operation
     struct c11_location *bucket[C11_BUCKETS];
+    uint8_t bucket_count[C11_BUCKETS]; // Of locations, up to 255: small, as every plain store looks here
     struct c11_location location[C11_LOCATIONS];
     uint32_t locations, holes, next_victim; // Of the first `locations`, `holes` are not in use.
     char *stores;                           // C11_STORES of them

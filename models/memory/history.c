@@ -167,6 +167,8 @@ static void forget_location(struct memory *m, struct c11_location *l)
     while (*at != l)
         at = &(*at)->next;
     *at = l->next;
+    if (m->bucket_count[l->bucket] < UINT8_MAX)
+        m->bucket_count[l->bucket]--;
     // Who acquires from the place later must not know less.
     if (l->newest->releases) {
         c11_join(m, m->forgotten, l->newest->words);
@@ -215,6 +217,8 @@ static struct c11_location *new_location(struct memory *m, uint64_t address, uin
     l->count = 1;
     l->next = m->bucket[bucket];
     m->bucket[bucket] = l;
+    if (m->bucket_count[bucket] < UINT8_MAX)
+        m->bucket_count[bucket]++;
     return l;
 }
 
@@ -255,10 +259,15 @@ void c11_overlapping(struct memory *m, const volatile void *p, uint32_t size_byt
 {
     uint64_t first = (uint64_t)(uintptr_t)p, end = first + size_bytes;
 
-    for (uint64_t word = first & ~7ull; word < end; word += 8)
-        for (struct c11_location *l = m->bucket[bucket_of(word)]; l; l = l->next)
+    for (uint64_t word = first & ~7ull; word < end; word += 8) {
+        uint32_t bucket = bucket_of(word);
+
+        if (!m->bucket_count[bucket])
+            continue;
+        for (struct c11_location *l = m->bucket[bucket]; l; l = l->next)
             if ((l->address & ~7ull) == word && l->address < end && first < l->address + l->size_bytes) {
                 look_at_memory(m, l);
                 fn(m, l, ctx);
             }
+    }
 }

@@ -69,6 +69,7 @@ void memory_reset(struct memory *m)
 {
     for (uint32_t i = 0; i < m->locations; i++) {
         m->bucket[m->location[i].bucket] = NULL;
+        m->bucket_count[m->location[i].bucket] = 0;
         m->location[i].used = false;
     }
     m->locations = m->holes = m->next_victim = 0;

@@ -1,11 +1,17 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "sim/explore/explore_internal.h"
 
+#include "models/cpu/native/native.h"
 #include "models/cpu/pcpu.h"
+#include "sim/kernel.h"
 #include <assert.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
+
+// Threads that an execution can create without mapping a stack, which costs some 100 us.
+#define EXPLORE_THREADS_AHEAD 16u
 
 // --- An execution. ---
 
@@ -44,6 +50,9 @@ static void begin(void *arg)
     struct explore *x = arg;
 
     sim_wait_until(x->o.from_ps);
+    native_reserve(EXPLORE_THREADS_AHEAD);
+    if (x->o.before_photograph)
+        x->o.before_photograph(x->o.ctx);
     int mode = rewind_begin(explore_search_all, x);
 
     if (mode == REWIND_REFUSED)
@@ -78,83 +87,6 @@ void explore_judged(struct explore *x, const char *reason)
         end_execution(x, reason ? OUTCOME_FAILED : OUTCOME_FINE, reason ? reason : "");
 }
 
-// --- The search: on the explorer's side. ---
-
-static bool seen_before(struct explore_shared *s, uint64_t order)
-{
-    uint64_t key = order | 1;
-
-    for (uint64_t i = key >> 6;; i++) {
-        uint64_t *at = &s->orders[i % EXPLORE_ORDERS_MAX];
-
-        if (*at == key)
-            return true;
-        if (*at)
-            continue;
-        if (s->counts.distinct == EXPLORE_ORDERS_MAX / 2)
-            return true; // Full: no more are counted.
-        *at = key;
-        s->counts.distinct++;
-        return false;
-    }
-}
-
-static bool go_on(struct explore *x)
-{
-    struct explore_shared *s = x->shared;
-
-    s->counts.pairs = s->memory->pair_count;
-    s->counts.shared = s->memory->shared_count;
-    return !x->o.progress || x->o.progress(x->o.ctx, x);
-}
-
-static void keep_failure(struct explore *x)
-{
-    struct explore_shared *s = x->shared;
-
-    memcpy(s->failure, s->reason, sizeof s->failure);
-    s->found_at = s->counts.executions;
-}
-
-static void search(struct explore *x)
-{
-    struct explore_shared *s = x->shared;
-
-    while (s->counts.executions < x->o.budget && strategy_begin(s->strategy)) {
-        uint32_t known = s->memory->shared_count;
-        enum explore_outcome outcome = (enum explore_outcome)rewind_run(MODE_SEARCH);
-
-        strategy_end(s->strategy, outcome == OUTCOME_FINE || outcome == OUTCOME_FAILED);
-        s->counts.executions++;
-        s->counts.cut_short += outcome == OUTCOME_REDUNDANT;
-        s->counts.too_long += outcome == OUTCOME_TOO_LONG;
-        seen_before(s, s->memory->order);
-        if (s->memory->shared_count != known)
-            strategy_changed(s->strategy);
-        if (outcome == OUTCOME_FAILED || outcome == OUTCOME_TOO_LONG) {
-            s->counts.failed++;
-            // A failure that its steps alone do not bring about again is kept until there is one that they
-            // do.
-            if (!s->reproduced && s->counts.failed <= EXPLORE_ATTEMPTS) {
-                keep_failure(x);
-                explore_shrink(x);
-            }
-            if (!x->o.keep_going && (s->reproduced || s->counts.failed == EXPLORE_ATTEMPTS))
-                break;
-        }
-        if (!go_on(x))
-            break;
-    }
-}
-
-void explore_search_all(void *arg)
-{
-    struct explore *x = arg;
-
-    search(x);
-    go_on(x);
-}
-
 // --- Its life. ---
 
 // Blocks are priced when they are first executed: once for all, not in every execution again.
@@ -170,6 +102,23 @@ static void price_all(const struct machine *machine)
     }
 }
 
+static void *map_shared(size_t bytes)
+{
+    void *p = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+
+    SIM_CHECK(p != MAP_FAILED, "explore: %zu bytes of shared memory cannot be mapped", bytes);
+    return p;
+}
+
+struct explore_signs *explore_signs_create(void)
+{
+    struct explore_signs *signs = map_shared(sizeof *signs);
+
+    atomic_init(&signs->found, EXPLORE_NONE);
+    atomic_init(&signs->stop, false);
+    return signs;
+}
+
 struct explore *explore_create(const struct explore_options *options, struct machine *machine)
 {
     struct explore *x = rewind_alloc(sizeof *x);
@@ -178,7 +127,10 @@ struct explore *explore_create(const struct explore_options *options, struct mac
     price_all(machine);
     x->o = *options;
     x->machine = machine;
+    x->board = map_shared(sizeof *x->board);
+    x->slot = &x->board->slots[0];
     x->shared = rewind_alloc(sizeof *x->shared);
+    x->shared->result.found = EXPLORE_NONE;
     x->shared->memory = rewind_alloc(sizeof *x->shared->memory);
     x->shared->strategy = strategy_create(&options->strategy, rewind_alloc);
     x->pilot = (struct pilot){.strategy = x->shared->strategy,
@@ -191,32 +143,23 @@ struct explore *explore_create(const struct explore_options *options, struct mac
 
 void explore_destroy(struct explore *x)
 {
-    if (x)
-        rewind_free();
+    if (!x)
+        return;
+    munmap(x->board, sizeof *x->board);
+    rewind_free();
 }
 
-struct explore_counts explore_counts(const struct explore *x)
+const char *explore_lost(const struct explore *x)
 {
-    return x->shared->counts;
+    return *x->shared->lost ? x->shared->lost : NULL;
+}
+
+const struct explore_result *explore_result(const struct explore *x)
+{
+    return &x->shared->result;
 }
 
 void explore_established(const struct explore *x, char *text, size_t size)
 {
     strategy_established(x->shared->strategy, text, size);
-}
-
-const char *explore_failure(const struct explore *x)
-{
-    return x->shared->counts.failed ? x->shared->failure : NULL;
-}
-
-uint32_t explore_steps(const struct explore *x, bool *reproduced)
-{
-    *reproduced = x->shared->reproduced;
-    return x->shared->step_count;
-}
-
-const char *explore_step(const struct explore *x, uint32_t i)
-{
-    return x->shared->lines[i];
 }

@@ -181,6 +181,8 @@ void explore_shrink(struct explore *x)
 
     for (uint32_t i = 0; i < sizeof around / sizeof *around && !s->reproduced; i++)
         s->reproduced = take_steps(x, around[i]) && fails_without(x, 0, 0);
+    if (s->reproduced)
+        explore_found(x);
     for (uint32_t chunk = s->step_count / 2; s->reproduced && chunk > 0; chunk = chunk / 2) {
         bool again = true;
 

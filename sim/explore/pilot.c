@@ -22,30 +22,47 @@ static uint64_t mix(uint64_t hash, uint64_t value)
 
 // --- What is shared. ---
 
-static struct pilot_place *find(struct pilot_memory *m, uint64_t place)
+static struct pilot_group *find_group(struct pilot_memory *m, uint64_t number)
 {
-    uint64_t number = place / PILOT_GROUP_WORDS;
-
     for (uint64_t i = number * 0x9e3779b97f4a7c15ull >> 40;; i++) {
         struct pilot_group *g = &m->groups[i % PILOT_GROUPS_MAX];
 
         if (g->number == number)
-            return &g->words[place % PILOT_GROUP_WORDS];
+            return g;
         if (g->number)
             continue;
         if (m->group_count == PILOT_GROUPS_MAX / 4 * 3)
             return NULL; // Full: what is not known yet counts as shared.
         g->number = number;
         m->group_count++;
-        return &g->words[place % PILOT_GROUP_WORDS];
+        m->new_groups[m->new_group_count++] = g;
+        return g;
     }
 }
 
-static bool is_shared(struct pilot *p, const struct native_access *a)
+static inline struct pilot_place *find(struct pilot_memory *m, uint64_t place)
 {
-    const struct pilot_place *e = a->p ? find(p->memory, place_of(a)) : NULL;
+    uint64_t number = place / PILOT_GROUP_WORDS;
 
-    return a->p && (!e || e->shared);
+    if (!m->last || m->last->number != number) {
+        struct pilot_group *g = find_group(m, number);
+
+        if (!g)
+            return NULL;
+        m->last = g;
+    }
+    return &m->last->words[place % PILOT_GROUP_WORDS];
+}
+
+// NULL: it is nowhere, or what is known of it is not.
+static struct pilot_place *place_at(struct pilot *p, const struct native_access *a)
+{
+    return a->p ? find(p->memory, place_of(a)) : NULL;
+}
+
+static bool is_shared(const struct pilot_place *e, const struct native_access *a)
+{
+    return e ? e->shared : a->p != NULL;
 }
 
 static void note_pair(struct pilot_memory *m, uint64_t first_pc, uint64_t then_pc)
@@ -67,43 +84,68 @@ static void note_pair(struct pilot_memory *m, uint64_t first_pc, uint64_t then_p
     }
 }
 
-// The access happens now.
-static void note_place(struct pilot *p, uint32_t actor, const struct native_access *a)
+// The access happens now. Memory that one actor uses in this execution and another one in the next, as
+// whoever allocates it first, is shared in neither.
+static void note_place(struct pilot_memory *m, struct pilot_place *e, uint32_t actor,
+                       const struct native_access *a)
 {
-    struct pilot_memory *m = p->memory;
-    struct pilot_place *e = find(m, place_of(a));
-    bool writes = a->access & PLACE_WRITE;
+    bool first = e->execution != (uint32_t)m->execution;
 
-    if (!e)
-        return;
+    if (first) {
+        e->execution = (uint32_t)m->execution;
+        e->actors = 0;
+        e->written = false;
+    }
     e->actors |= 1u << actor;
-    e->written |= writes;
+    e->written |= (a->access & PLACE_WRITE) != 0;
     if (!e->shared && e->written && (e->actors & (e->actors - 1))) {
         e->shared = true;
         m->shared_count++;
+        m->new_shared[m->new_shared_count++] = e;
     }
     if (e->shared) {
         m->order = mix(m->order, place_of(a) * EXPLORE_ACTORS_MAX + actor);
-        if (e->execution == m->execution && e->last_actor != actor)
-            note_pair(m, e->last_pc, a->pc);
+        if (!first && e->last_actor != actor)
+            note_pair(m, e->last_pc, (uint32_t)a->pc);
     }
-    e->execution = m->execution;
-    e->last_actor = actor;
-    e->last_pc = a->pc;
+    e->last_actor = (uint8_t)actor;
+    e->last_pc = (uint32_t)a->pc;
+}
+
+bool pilot_learn(struct pilot_memory *m, bool keep)
+{
+    bool learned = m->new_shared_count > 0;
+
+    for (uint32_t i = 0; i < m->new_shared_count && !keep; i++) {
+        m->new_shared[i]->shared = false;
+        m->shared_count--;
+    }
+    // The last one first: the table is searched past places that are taken.
+    for (uint32_t i = m->new_group_count; i > 0 && !keep; i--) {
+        memset(m->new_groups[i - 1], 0, sizeof *m->new_groups[0]);
+        m->group_count--;
+    }
+    m->new_shared_count = m->new_group_count = 0;
+    m->last = NULL;
+    return learned;
 }
 
 // --- Who goes on. ---
 
 static uint32_t decide(struct pilot *p, uint32_t current)
 {
-    struct explore_decision d = {.current = current, .ready = p->standing, .later = p->on & ~p->standing};
+    struct explore_decision d; // Large: `next` is that of those who stand.
 
+    d.current = current;
+    d.ready = p->standing;
+    d.later = p->on & ~p->standing;
     for (uint32_t rest = p->standing; rest; rest &= rest - 1) {
         uint32_t i = (uint32_t)__builtin_ctz(rest);
         const struct native_access *a = &p->next[i];
 
-        d.next[i] = (struct explore_access){
-            .place = is_shared(p, a) ? place_of(a) : 0, .writes = a->access & PLACE_WRITE, .pc = a->pc};
+        d.next[i] = (struct explore_access){.place = is_shared(place_at(p, a), a) ? place_of(a) : 0,
+                                            .writes = a->access & PLACE_WRITE,
+                                            .pc = a->pc};
     }
     uint32_t actor = strategy_decide(p->strategy, &d);
 
@@ -170,14 +212,14 @@ static void look_again(struct pilot *p, const struct pcpu *c)
     }
 }
 
-static void tell(struct pilot *p, const struct pcpu *c, const struct native_access *a)
+static void tell(struct pilot *p, const struct pcpu *c, const struct native_access *a, const struct pilot_place *e)
 {
     struct explore_access made = {.place = place_of(a), .writes = a->access & PLACE_WRITE, .pc = a->pc};
 
     made.interruptible = a->pc && c->irqs_enabled;
     if (a->pc)
         pilot_notes_access(&p->memory->notes, native_thread(c), a->p, &made);
-    if (p->all || (a->access & PLACE_ATOMIC) || is_shared(p, a))
+    if (p->all || (a->access & PLACE_ATOMIC) || is_shared(e, a))
         if (strategy_made(p->strategy, c->index, &made) && p->timed)
             look_again(p, c);
 }
@@ -198,18 +240,18 @@ static struct pilot_step *note_step(struct pilot *p, const struct pcpu *c, const
     return step;
 }
 
-static void carry_out(struct pilot *p, struct pcpu *c, const struct native_access *a, bool switched,
-                      bool decided, uint32_t after)
+static void carry_out(struct pilot *p, struct pcpu *c, const struct native_access *a, struct pilot_place *e,
+                      bool switched, bool decided, uint32_t after)
 {
     struct pilot_step *step = note_step(p, c, a);
 
     step->switched = switched;
     step->decided = decided;
     step->after = after;
-    if (!a->p)
-        return;
-    note_place(p, c->index, a);
-    tell(p, c, a);
+    if (e)
+        note_place(p->memory, e, c->index, a);
+    if (a->p && p->tells)
+        tell(p, c, a, e);
 }
 
 static bool is_interrupted(const struct pcpu *c)
@@ -218,7 +260,7 @@ static bool is_interrupted(const struct pcpu *c)
 }
 
 // Everybody runs at its own time; who is told to stands until it need not any more.
-static void timed_point(struct pilot *p, struct pcpu *c, const struct native_access *a)
+static void timed_point(struct pilot *p, struct pcpu *c, const struct native_access *a, struct pilot_place *e)
 {
     uint64_t limit = c->now_ticks + pcpu_ps_to_ticks(c, PILOT_LATER_PS);
     struct explore_access next = {.place = place_of(a),
@@ -231,7 +273,7 @@ static void timed_point(struct pilot *p, struct pcpu *c, const struct native_acc
 
     *after = 0;
     p->standing |= 1u << c->index;
-    while ((p->all || is_shared(p, a)) &&
+    while ((p->all || is_shared(e, a)) &&
            (stands = strategy_stands(p->strategy, c->index, &next)) == EXPLORE_STANDS) {
         if (c->now_ticks >= limit) {
             strategy_late(p->strategy, c->index);
@@ -250,61 +292,76 @@ static void timed_point(struct pilot *p, struct pcpu *c, const struct native_acc
     if (stands == EXPLORE_TAKES) { // The thread may be elsewhere afterwards.
         note_step(p, c, a)->interrupt = true;
         pcpu_slow_path(c, true);
-        timed_point(p, pcpu_current, a);
+        timed_point(p, pcpu_current, a, e);
         return;
     }
-    carry_out(p, c, a, false, stood, *after);
+    carry_out(p, c, a, e, false, stood, *after);
 }
 
-static void point(struct native_watch *w, const struct native_access *a)
+// It has not the turn, or others may go on instead. What it did when it comes back: whether somebody else
+// had the turn, whether there was a choice. True: it could have gone on at once and did not.
+static bool take_turn(struct pilot *p, struct pcpu *c, const struct native_access *a, bool shared,
+                      bool *switched, bool *decided)
 {
-    struct pilot *p = (struct pilot *)w;
-    struct pcpu *c = pcpu_current;
     uint32_t self = c->index;
-    bool decided = false, stood = false, switched;
+    bool stood = false;
 
-    if (a->access == PLACE_BLOCK)
-        return;
-    if (p->jitter) {
-        uint32_t late = strategy_delay_cycles(p->strategy);
-
-        if (late && is_shared(p, a)) {
-            pcpu_charge_cycles(c, late);
-            pcpu_slow_path(c, false);
-        }
-        carry_out(p, c, a, false, false, 0);
-        return;
-    }
-    if (p->timed) {
-        timed_point(p, c, a);
-        return;
-    }
-    switched = p->turn != self;
+    *switched = p->turn != self;
+    *decided = false;
     p->standing |= 1u << self;
     p->next[self] = *a;
     p->since[self] = c->now_ticks;
     if (p->turn == EXPLORE_NOBODY)
         p->turn = self;
     stand(p, c);
-    if (is_shared(p, a) || ++p->in_a_row > PILOT_PATIENCE) {
+    if (shared || ++p->in_a_row > PILOT_PATIENCE) {
         if (p->in_a_row > PILOT_PATIENCE)
             strategy_yielded(p->strategy, self);
         if (p->on & ~(1u << self)) {
             uint32_t to = decide(p, self);
 
-            decided = true;
+            *decided = true;
             if (to == EXPLORE_LATER)
                 wait_for_later(p, c);
             else if (to != self)
                 hand_over(p, to, c->now_ticks);
             stand(p, c);
             stood = to != self;
-            switched |= stood; // Whoever gave it the turn decided that it goes on.
+            *switched |= stood; // Whoever gave it the turn decided that it goes on.
         }
     }
     p->standing &= ~(1u << self);
     pcpu_slow_path(c, false);
-    carry_out(p, c, a, switched, decided, stood ? p->memory->step_count : 0);
+    return stood;
+}
+
+static void point(struct native_watch *w, const struct native_access *a)
+{
+    struct pilot *p = (struct pilot *)w;
+    struct pcpu *c = pcpu_current;
+    struct pilot_place *e;
+    bool decided = false, stood = false, switched = false;
+
+    if (a->access == PLACE_BLOCK)
+        return;
+    e = place_at(p, a);
+    if (p->timed) {
+        timed_point(p, c, a, e);
+        return;
+    }
+    if (p->jitter) {
+        uint32_t late = strategy_delay_cycles(p->strategy);
+
+        if (late && is_shared(e, a)) {
+            pcpu_charge_cycles(c, late);
+            pcpu_slow_path(c, false);
+        }
+    } else if (p->turn == c->index && !is_shared(e, a) && p->in_a_row < PILOT_PATIENCE) {
+        p->in_a_row++; // Most accesses: nothing is due, or the hook's own slow path had come before.
+    } else {
+        stood = take_turn(p, c, a, is_shared(e, a), &switched, &decided);
+    }
+    carry_out(p, c, a, e, switched, decided, stood ? p->memory->step_count : 0);
 }
 
 static void idle(struct native_watch *w, struct pcpu *c, bool begins)
@@ -343,8 +400,12 @@ static void beside(struct pilot *p, const struct pcpu *c, const void *at, uint32
 {
     struct native_access a = {.p = at, .size_bytes = size_bytes, .access = writes ? PLACE_WRITE : PLACE_READ};
 
-    note_place(p, c->index, &a);
-    tell(p, c, &a);
+    struct pilot_place *e = place_at(p, &a);
+
+    if (e)
+        note_place(p->memory, e, c->index, &a);
+    if (p->tells)
+        tell(p, c, &a, e);
 }
 
 static void guest_stores(struct native_watch *w, struct pcpu *c, const void *at, uint32_t size_bytes)
@@ -361,7 +422,7 @@ static void event(struct native_watch *w, struct pcpu *c, const struct native_ev
 {
     struct pilot *p = (struct pilot *)w;
 
-    if (e->kind != NATIVE_EVENT_NOTE)
+    if (e->kind != NATIVE_EVENT_NOTE || !p->tells)
         return;
     const struct native_note *n = e->note;
 
@@ -377,6 +438,7 @@ void pilot_begin(struct pilot *p, struct machine *machine)
     p->turn = EXPLORE_NOBODY;
     p->keeper = EXPLORE_NOBODY;
     p->timed = strategy_timed(p->strategy);
+    p->tells = strategy_listens(p->strategy);
     p->all = strategy_wants_all(p->strategy);
     p->standing = p->on = 0;
     for (uint32_t i = 0; i < machine->cpu_count; i++)

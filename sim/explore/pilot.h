@@ -34,11 +34,12 @@ struct pilot_step {
 
 // Eight bytes that were touched.
 struct pilot_place {
-    uint32_t actors; // Bit set: who has touched it
-    bool written, shared;
-    uint64_t last_pc; // Of this execution, if `execution` is its number
-    uint64_t execution;
-    uint32_t last_actor;
+    uint32_t execution; // In which it was touched last (its number's low bits); of that execution:
+    uint32_t actors;    // Bit set: who has touched it
+    uint32_t last_pc;   // Low bits: the core's image is smaller
+    uint8_t last_actor;
+    bool written;
+    bool shared; // Of any execution
 };
 
 // Neighbours, as loops touch them one after the other.
@@ -50,7 +51,12 @@ struct pilot_group {
 // Kept over executions: memory that a restart does not put back.
 struct pilot_memory {
     struct pilot_group groups[PILOT_GROUPS_MAX];
+    struct pilot_group *last; // That was looked at; NULL: none
     uint32_t group_count, shared_count;
+    // What this execution has taught.
+    struct pilot_place *new_shared[PILOT_GROUPS_MAX * PILOT_GROUP_WORDS];
+    struct pilot_group *new_groups[PILOT_GROUPS_MAX];
+    uint32_t new_shared_count, new_group_count;
     uint64_t pairs[PILOT_PAIRS_MAX]; // Hashes of (place of code, place of code) that met; 0: free
     uint32_t pair_count;
     uint64_t execution;
@@ -81,7 +87,8 @@ struct pilot {
     struct native_access next[EXPLORE_ACTORS_MAX]; // Theirs
     uint32_t in_a_row;                             // Accesses since the turn last changed
     bool jitter;
-    bool all;   // The strategy wants to hear of accesses to what is not shared, too.
+    bool tells; // The strategy hears of what is carried out,
+    bool all;   // of what is not shared, too.
     bool timed; // Nobody has the turn; who stands is asked for itself.
     void (*give_up)(void *ctx, enum pilot_end why); // Does not return.
     void *ctx;
@@ -90,5 +97,9 @@ struct pilot {
 // From a process of the machine, before the execution's first access: begins to decide.
 void pilot_begin(struct pilot *p, struct machine *machine);
 void pilot_end(struct pilot *p);
+
+// Between executions: what the last one taught stays known (`keep`), or is as if it had not been seen. True:
+// it found words that are shared.
+bool pilot_learn(struct pilot_memory *m, bool keep);
 
 #endif

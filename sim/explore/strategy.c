@@ -36,10 +36,12 @@ static uint32_t random_choose(struct strategy *s, uint32_t n)
     return explore_below(&s->random, n);
 }
 
-static void random_established(const struct strategy *s, char *text, size_t size)
+static void random_established(const struct strategy *s, const struct strategy_sums *sums, char *text,
+                               size_t size)
 {
+    (void)s;
     snprintf(text, size, "%" PRIu64 " random executions of up to %u decisions; no bound follows from them",
-             s->executions, s->decisions_max);
+             sums->executions, sums->decisions_max);
 }
 
 static const struct strategy_ops strategy_random = {.name = "random",
@@ -56,11 +58,13 @@ static uint32_t jitter_decide(struct strategy *s, const struct explore_decision 
     return d->current != EXPLORE_NOBODY ? d->current : (uint32_t)__builtin_ctz(d->ready);
 }
 
-static void jitter_established(const struct strategy *s, char *text, size_t size)
+static void jitter_established(const struct strategy *s, const struct strategy_sums *sums, char *text,
+                               size_t size)
 {
+    (void)s;
     snprintf(text, size,
              "%" PRIu64 " executions with random small delays, each a timing that the machine can have",
-             s->executions);
+             sums->executions);
 }
 
 uint32_t strategy_delay_cycles(struct strategy *s)
@@ -109,21 +113,56 @@ struct strategy *strategy_create(const struct strategy_options *options, void *(
     return s;
 }
 
+// Each execution has random numbers of its own, whichever process makes it.
+static void strategy_seed(struct strategy *s)
+{
+    s->random = s->o.seed * 0x9e3779b97f4a7c15ull + s->number;
+    explore_random(&s->random);
+}
+
 bool strategy_begin(struct strategy *s)
 {
     if (s->finished)
         return false;
-    // Each execution has numbers of its own, whichever process makes it.
-    s->random = s->o.seed * 0x9e3779b97f4a7c15ull + s->executions * s->o.parts + s->o.part;
-    explore_random(&s->random);
+    s->number = s->learned + s->since * s->o.parts + s->o.part;
+    strategy_seed(s);
     s->decisions = 0;
     s->yielded = 0;
     if (table[s->o.kind]->begin && !table[s->o.kind]->begin(s)) {
         s->finished = true;
         return false;
     }
-    s->executions++;
+    s->since++;
     return true;
+}
+
+uint64_t strategy_number(const struct strategy *s)
+{
+    return s->number;
+}
+
+enum strategy_sharing strategy_sharing(enum strategy_kind kind)
+{
+    return table[kind]->sharing;
+}
+
+void strategy_learn(struct strategy *s)
+{
+    s->learns = true;
+    s->o.part = 0;
+    s->o.parts = 1;
+}
+
+void strategy_split(struct strategy *s, uint32_t part, uint32_t parts)
+{
+    s->learns = false;
+    s->learned = s->executions;
+    s->since = 0;
+    s->length = s->decisions_max;
+    s->o.part = part;
+    s->o.parts = parts;
+    if (table[s->o.kind]->split)
+        table[s->o.kind]->split(s);
 }
 
 uint32_t strategy_decide(struct strategy *s, const struct explore_decision *d)
@@ -153,6 +192,11 @@ bool strategy_made(struct strategy *s, uint32_t actor, const struct explore_acce
 bool strategy_timed(const struct strategy *s)
 {
     return table[s->o.kind]->timed && table[s->o.kind]->timed(s);
+}
+
+bool strategy_listens(const struct strategy *s)
+{
+    return table[s->o.kind]->made;
 }
 
 bool strategy_wants_all(const struct strategy *s)
@@ -205,11 +249,43 @@ void strategy_end(struct strategy *s, bool complete)
 {
     if (s->decisions > s->decisions_max)
         s->decisions_max = s->decisions;
+    if (!s->executions)
+        s->first = s->decisions;
     if (table[s->o.kind]->end)
         table[s->o.kind]->end(s, complete);
+    s->executions++;
+}
+
+// --- What was done. ---
+
+struct strategy_sums strategy_sums(const struct strategy *s)
+{
+    // What all parts made alike before, the first one counts.
+    return (struct strategy_sums){.executions = s->executions - (s->o.part ? s->learned : 0),
+                                  .decisions_max = s->decisions_max,
+                                  .actors_max = s->actors_max,
+                                  .delays = table[s->o.kind]->delays ? table[s->o.kind]->delays(s) : 0,
+                                  .finished = s->finished};
+}
+
+void strategy_sums_add(struct strategy_sums *sums, const struct strategy_sums *of)
+{
+    sums->executions += of->executions;
+    sums->decisions_max = of->decisions_max > sums->decisions_max ? of->decisions_max : sums->decisions_max;
+    sums->actors_max = of->actors_max > sums->actors_max ? of->actors_max : sums->actors_max;
+    sums->delays = of->delays < sums->delays ? of->delays : sums->delays;
+    sums->finished &= of->finished;
+}
+
+void strategy_take_sums(struct strategy *s, const struct strategy_sums *sums)
+{
+    s->sums = *sums;
+    s->summed = true;
 }
 
 void strategy_established(const struct strategy *s, char *text, size_t size)
 {
-    table[s->o.kind]->established(s, text, size);
+    struct strategy_sums sums = s->summed ? s->sums : strategy_sums(s);
+
+    table[s->o.kind]->established(s, &sums, text, size);
 }

@@ -43,6 +43,15 @@ struct strategy_options {
     uint32_t part, parts; // Of several processes that search together: this one's number, and how many.
 };
 
+// How a search can be shared out to processes that do not speak with each other meanwhile.
+enum strategy_sharing {
+    SHARED_BY_NUMBER, // An execution is a function of its number and of what was learned: part p of n makes
+                      // every nth one, and which ones are made does not depend on n.
+    SHARED_ANYHOW,    // Each part goes where its own executions lead it.
+    SHARED_NEVER,     // One process makes the whole search.
+};
+enum strategy_sharing strategy_sharing(enum strategy_kind kind);
+
 // What an access does to whom: two conflict if they touch the same place and one of them writes it.
 struct explore_access {
     uint64_t
@@ -70,6 +79,13 @@ struct strategy;
 struct strategy *strategy_create(const struct strategy_options *options, void *(*memory)(size_t bytes));
 // Another execution. False: there is none that could differ.
 bool strategy_begin(struct strategy *s);
+// The number of the execution that was begun last, among those of all parts; each part's own ascend.
+uint64_t strategy_number(const struct strategy *s);
+// SHARED_BY_NUMBER: until strategy_split(), before which every part makes the same executions, what they are
+// like is learned from them (how long they are; what is shared). After it, nothing is learned any more.
+void strategy_learn(struct strategy *s);
+// From here on, between two executions: a part only.
+void strategy_split(struct strategy *s, uint32_t part, uint32_t parts);
 // An actor that is ready; EXPLORE_LATER: none of these (without a current one too, by some strategies); or
 // EXPLORE_NOBODY: what would follow is known.
 uint32_t strategy_decide(struct strategy *s, const struct explore_decision *d);
@@ -80,6 +96,8 @@ void strategy_handed_over(struct strategy *s, uint64_t place, uint64_t places);
 // Does everybody run at its own time in this execution? Then there are no decisions, and at each access to
 // what is shared: does the actor stand there?
 bool strategy_timed(const struct strategy *s);
+// Does it care for what was made and handed over?
+bool strategy_listens(const struct strategy *s);
 // It is to be asked at, and told of, accesses to what is not shared, too.
 bool strategy_wants_all(const struct strategy *s);
 enum explore_stand strategy_stands(struct strategy *s, uint32_t actor, const struct explore_access *a);
@@ -98,6 +116,17 @@ uint32_t strategy_delay_cycles(struct strategy *s);
 void strategy_end(struct strategy *s, bool complete);
 // What counts as shared has grown in the execution that ended: a search of all orders begins again.
 void strategy_changed(struct strategy *s);
+// What the parts have done, to be put together.
+struct strategy_sums {
+    uint64_t executions;
+    uint32_t decisions_max, actors_max;
+    uint32_t delays; // Up to so many: all
+    bool finished;
+};
+struct strategy_sums strategy_sums(const struct strategy *s);
+void strategy_sums_add(struct strategy_sums *sums, const struct strategy_sums *of);
+// Speak of these from here on.
+void strategy_take_sums(struct strategy *s, const struct strategy_sums *sums);
 // What has been established so far, a sentence.
 void strategy_established(const struct strategy *s, char *text, size_t size);
 

@@ -303,23 +303,25 @@ static void dfs_changed(struct strategy *s)
     s->dfs->again = true;
 }
 
-static void dfs_established(const struct strategy *s, char *text, size_t size)
+static void dfs_established(const struct strategy *s, const struct strategy_sums *sums, char *text,
+                            size_t size)
 {
     const struct dfs *f = s->dfs;
 
-    if (s->finished && !f->overflowed)
+    if (sums->finished && !f->overflowed)
         snprintf(text, size,
                  "every order of conflicting accesses was tried: %" PRIu64 " executions, %" PRIu64
                  " of them cut short as known",
-                 s->executions, f->redundant_count);
+                 sums->executions, f->redundant_count);
     else
         snprintf(text, size, "%" PRIu64 " executions, depth first%s: not all orders were tried",
-                 s->executions, f->overflowed ? ", of decisions too many to keep" : "");
+                 sums->executions, f->overflowed ? ", of decisions too many to keep" : "");
 }
 
 const struct strategy_ops strategy_dfs = {
     .name = "dfs",
     .about = "all orders of conflicting accesses, one of each kind",
+    .sharing = SHARED_NEVER,
     .create = dfs_create,
     .begin = dfs_begin,
     .changed = dfs_changed,

@@ -7,129 +7,11 @@
 // is reversed on top of it, up to `depth` reversals; when all of these are made, they are combined at random.
 // Most bugs of two actors need one reversal, however many accesses lie in between (Lu et al., ASPLOS 2008,
 // count the accesses of real bugs: four or fewer).
-#include "sim/explore/strategy_internal.h"
+#include "sim/explore/strategy_reverse.h"
 
 #include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
-
-#define REVERSALS_MAX (1u << 16)
-#define INDEX_MAX (2 * REVERSALS_MAX)
-#define COUNTS_MAX (1u << 17)
-#define LOG_MAX (1u << 15)
-#define CLASSES_MAX LOG_MAX
-#define BASES_MAX 6u    // Executions without a reversal, until all that is shared is known
-#define SPINS_MAX 64u   // So often others turn in a loop before nobody is held any more.
-#define BULK_PLACES 12u // A place in the code with so many words is a loop over them: one stands for all.
-#define OLDER_MAX 3u    // Of a value that is read
-#define HANDED_OVER_MAX 1024u // Words; more than that belongs to guests.
-#define TAKES_MAX 8u          // Interrupts before accesses by one place of the code
-#define NONE UINT32_MAX
-
-enum kind {
-    REVERSE_STAY, // After the second access its actor goes on, ...
-    REVERSE_GO,   // ... or the one that stood does.
-    REVERSE_MEET, // Only until the second is about to be made: then it stands for the first.
-    REVERSE_TAKE, // Until an interrupt waits, which is then taken right before the access.
-    REVERSE_OLDER // The access reads an older value, or its store goes before others.
-};
-
-// An access: the nth that its actor makes there, to that place. `pc` 0: a guest's.
-struct event {
-    uint64_t pc, place;
-    uint32_t nth;
-    uint32_t actor;
-};
-
-struct reversal {
-    struct event held, until;
-    enum kind kind;
-    uint32_t older;
-    uint32_t parent; // Made together with it: index, NONE
-    uint32_t depth;
-    uint32_t often; // How often both were made
-    bool timed;     // On top of an execution in which everybody runs at its own time
-    uint64_t key;
-};
-
-struct logged {
-    struct event e;
-    uint64_t locks, exclusive; // As in struct explore_access
-    bool writes, of_lock, interruptible;
-    uint32_t own;  // Of a guest's access: the last one of its actor in the hypervisor before
-    uint32_t turn; // Other actors had theirs in between.
-    uint32_t choices;
-    uint64_t handed_over; // No access: so many places from e.place on have another owner.
-};
-
-enum state {
-    STATE_WAITS,
-    STATE_HOLDS,
-    STATE_LEAVES, // The guest made the second access; it counts when its processor is back in the hypervisor.
-    STATE_DONE,
-    STATE_BROKEN
-};
-
-// The accesses to a place by one actor at one place of the code.
-struct class
-{
-    uint64_t place, pc;
-    uint32_t actor, last; // Index in the log
-    uint32_t total;       // How many there are
-    uint32_t stays;       // The turn behind which its last one was put
-    uint32_t next;        // Of the same place, NONE
-};
-
-struct count {
-    uint64_t key, execution;
-    uint32_t count;
-};
-
-struct slot {
-    uint64_t key, pass;
-    uint32_t value;
-};
-
-struct reverse {
-    uint32_t count;
-    uint32_t untried[STRATEGY_DEPTH_MAX][REVERSALS_MAX], untried_count[STRATEGY_DEPTH_MAX];
-    uint32_t index[INDEX_MAX]; // By key: + 1, 0: free
-    struct reversal list[REVERSALS_MAX];
-    uint64_t made, together, effective;
-    uint32_t bases[2];
-    bool grown[2]; // What is shared has, in the last execution without a reversal, by `timed`.
-    // This execution
-    uint64_t execution;
-    bool timed;  // Everybody runs at its own time.
-    bool base;   // Without a reversal
-    bool random; // With several that need not belong together
-    struct {
-        uint32_t reversal;
-        enum state state;
-    } active[STRATEGY_DEPTH_MAX];
-    uint32_t active_count;
-    uint32_t prefer; // Goes on next; if timed, before `aside` does
-    uint32_t aside;
-    bool takes; // Whoever was asked for last takes an interrupt.
-    uint32_t spins;
-    uint32_t own[EXPLORE_ACTORS_MAX]; // The last access in the log that is no guest's
-    uint32_t turn, turn_of;           // How many there were, and whose it is
-    struct count counts[COUNTS_MAX];
-    struct logged log[LOG_MAX];
-    uint32_t log_count;
-    bool logged; // The last access is in the log.
-    // When it is looked at
-    uint64_t pass;
-    struct slot by_place[CLASSES_MAX * 2], by_pc[CLASSES_MAX];
-    struct class classes[CLASSES_MAX];
-    uint32_t class_count;
-};
-
-static uint64_t mix(uint64_t hash, uint64_t value)
-{
-    hash = (hash ^ value) * 0x9e3779b97f4a7c15ull;
-    return hash ^ hash >> 29;
-}
 
 static void reverse_create(struct strategy *s, void *(*memory)(size_t bytes))
 {
@@ -219,7 +101,7 @@ static bool reverse_begin(struct strategy *s)
 
 static struct count *count_of(struct reverse *f, uint32_t actor, const struct explore_access *a)
 {
-    uint64_t key = mix(mix(a->pc, a->place), actor);
+    uint64_t key = reverse_mix(reverse_mix(a->pc, a->place), actor);
 
     for (uint64_t i = key >> 20, tries = 0; tries < 64; i++, tries++) {
         struct count *c = &f->counts[i % COUNTS_MAX];
@@ -460,182 +342,13 @@ static uint32_t reverse_choose(struct strategy *s, uint32_t n)
     return 0;
 }
 
-// --- What met. ---
-
-// Where the key stands, or may.
-static struct slot *slot_find(struct slot *slots, uint32_t size, uint64_t key, uint64_t pass)
-{
-    for (uint64_t i = mix(key, 1) >> 20;; i++) {
-        struct slot *at = &slots[i % size];
-
-        if (at->pass != pass || at->key == key)
-            return at;
-    }
-}
-
-static struct slot *slot_of(struct slot *slots, uint32_t size, uint64_t key, uint64_t pass)
-{
-    struct slot *at = slot_find(slots, size, key, pass);
-
-    if (at->pass != pass)
-        *at = (struct slot){key, pass, 0};
-    return at;
-}
-
-static struct class *class_of(struct reverse *f, const struct logged *l, struct slot *place)
-{
-    for (uint32_t i = place->value; i; i = f->classes[i - 1].next) {
-        struct class *c = &f->classes[i - 1];
-
-        if (c->pc == l->e.pc && c->actor == l->e.actor)
-            return c;
-    }
-    if (f->class_count == CLASSES_MAX)
-        return NULL;
-    f->classes[f->class_count] = (struct class){
-        .place = l->e.place, .pc = l->e.pc, .actor = l->e.actor, .last = NONE, .next = place->value};
-    place->value = ++f->class_count;
-    slot_of(f->by_pc, CLASSES_MAX, l->e.pc, f->pass)->value++;
-    return &f->classes[f->class_count - 1];
-}
-
-static uint64_t key_of(struct reverse *f, const struct event *e)
-{
-    bool bulk = slot_of(f->by_pc, CLASSES_MAX, e->pc, f->pass)->value > BULK_PLACES;
-
-    return mix(mix(e->pc, e->actor), bulk ? 0 : e->place);
-}
-
-// A reversal that was not known before, on top of this execution.
-static void add(struct strategy *s, struct reversal r)
-{
-    struct reverse *f = s->reverse;
-
-    r.depth = f->active_count + 1;
-    r.parent = f->active_count ? f->active[0].reversal : NONE;
-    r.timed = f->timed;
-    r.key = mix(mix(key_of(f, &r.held), key_of(f, &r.until)), (r.older * 8 + r.kind) * 2 + r.timed);
-    if (r.kind == REVERSE_TAKE)
-        r.key = mix(mix(r.held.pc, r.held.actor), r.older);
-    if (f->count == REVERSALS_MAX)
-        return;
-    for (uint64_t i = r.key >> 20;; i++) {
-        uint32_t *at = &f->index[i % INDEX_MAX];
-
-        if (*at && f->list[*at - 1].key == r.key)
-            return;
-        if (*at)
-            continue;
-        f->list[f->count] = r;
-        // Several processes share the first ones; what follows from each is its own.
-        if (r.parent != NONE || r.key % s->o.parts == s->o.part)
-            f->untried[r.depth - 1][f->untried_count[r.depth - 1]++] = f->count;
-        *at = ++f->count;
-        return;
-    }
-}
-
-// A lock that both hold has them in the order in which it was taken, and what a lock does itself is decided
-// by who comes there first.
-static bool can_be_reversed(const struct logged *a, const struct logged *b)
-{
-    return (a->e.pc || a->own != NONE) && a->e.actor != b->e.actor && (a->writes || b->writes) &&
-           !a->of_lock && !b->of_lock && !(a->exclusive & b->locks) && !(a->locks & b->exclusive);
-}
-
-static void look_at(struct strategy *s, uint32_t i)
-{
-    struct reverse *f = s->reverse;
-    const struct logged *l = &f->log[i];
-    struct slot *place = slot_of(f->by_place, 2 * CLASSES_MAX, l->e.place, f->pass);
-    struct class *own = class_of(f, l, place);
-
-    if (!own)
-        return;
-    for (uint32_t k = place->value; k; k = f->classes[k - 1].next) {
-        struct class *c = &f->classes[k - 1];
-
-        if (c->last == NONE || !can_be_reversed(&f->log[c->last], l))
-            continue;
-        // A guest cannot be held; its processor can before it enters it.
-        struct reversal r = {.held = f->log[c->pc ? c->last : f->log[c->last].own].e,
-                             .until = l->e,
-                             .kind = REVERSE_GO,
-                             .often = own->total * c->total};
-
-        add(s, r);
-        r.kind = REVERSE_MEET;
-        if (l->e.pc)
-            add(s, r);
-        r.kind = REVERSE_STAY;
-        if (c->stays != l->turn) // Where the other one goes on anyway, all of its turn comes before.
-            add(s, r);
-        c->stays = l->turn;
-    }
-    for (uint32_t older = 1; older < l->choices && older <= OLDER_MAX; older++)
-        add(s, (struct reversal){
-                   .held = l->e, .kind = REVERSE_OLDER, .older = older, .often = own->total * own->total});
-    own->last = i;
-}
-
-// Before some of the accesses by each place of the code an interrupt is taken.
-static void take_at(struct strategy *s, uint32_t i)
-{
-    struct reverse *f = s->reverse;
-    const struct logged *l = &f->log[i];
-    const struct class *own = class_of(f, l, slot_of(f->by_place, 2 * CLASSES_MAX, l->e.place, f->pass));
-    uint32_t every = own ? (own->total + TAKES_MAX - 1) / TAKES_MAX : 1;
-
-    if (own && l->interruptible && (l->e.nth - 1) % every == 0)
-        add(s, (struct reversal){
-                   .held = l->e, .kind = REVERSE_TAKE, .older = (l->e.nth - 1) / every, .often = own->total});
-}
-
-// Who uses the memory now comes after whoever did.
-static void forget(struct reverse *f, const struct logged *l)
-{
-    for (uint64_t p = l->e.place; p < l->e.place + l->handed_over; p++) {
-        const struct slot *place = slot_find(f->by_place, 2 * CLASSES_MAX, p, f->pass);
-
-        for (uint32_t k = place->pass == f->pass ? place->value : 0; k; k = f->classes[k - 1].next)
-            f->classes[k - 1].last = NONE;
-    }
-}
-
-// Every two accesses of different actors to one place, one of them a write: the last of its kind before each.
-static void look(struct strategy *s)
-{
-    struct reverse *f = s->reverse;
-
-    f->pass++;
-    f->class_count = 0;
-    for (uint32_t i = 0; i < f->log_count; i++) {
-        struct slot *place = slot_of(f->by_place, 2 * CLASSES_MAX, f->log[i].e.place, f->pass);
-        struct class *c = f->log[i].handed_over ? NULL : class_of(f, &f->log[i], place);
-
-        if (c)
-            c->total++;
-    }
-    for (uint32_t i = 0; i < f->log_count; i++) {
-        if (f->log[i].handed_over) {
-            forget(f, &f->log[i]);
-        } else {
-            // Interrupts are a search of their own: each place of the code is one.
-            if (s->o.kind == STRATEGY_INTERRUPT && !f->active_count)
-                take_at(s, i);
-            else
-                look_at(s, i);
-        }
-    }
-}
-
 static void reverse_end(struct strategy *s, bool complete)
 {
     struct reverse *f = s->reverse;
 
     (void)complete;
     if (f->active_count < s->o.depth && !f->random)
-        look(s);
+        reverse_look(s);
 }
 
 static void reverse_changed(struct strategy *s)
@@ -644,13 +357,15 @@ static void reverse_changed(struct strategy *s)
         s->reverse->grown[s->reverse->timed] = true;
 }
 
-static void reverse_established(const struct strategy *s, char *text, size_t size)
+static void reverse_established(const struct strategy *s, const struct strategy_sums *sums, char *text,
+                                size_t size)
 {
     const struct reverse *f = s->reverse;
     uint64_t rest = 0;
 
     for (uint32_t i = 0; i < STRATEGY_DEPTH_MAX; i++)
         rest += f->untried_count[i];
+    (void)sums;
     snprintf(text, size,
              "%u reversals of accesses that met are known: %" PRIu64 " were tried, %" PRIu64
              " are left (%u of the first ones), %" PRIu64 " executions with several at random",
@@ -659,7 +374,8 @@ static void reverse_established(const struct strategy *s, char *text, size_t siz
 
 const struct strategy_ops strategy_reverse = {.name = "reverse",
                                               .about = "each pair of accesses that met, the other way round",
-                                              .create = reverse_create,
+                                              .sharing = SHARED_ANYHOW,
+.create = reverse_create,
                                               .begin = reverse_begin,
                                               .yielded = reverse_yielded,
                                               .late = reverse_late,
@@ -678,7 +394,8 @@ const struct strategy_ops strategy_reverse = {.name = "reverse",
 const struct strategy_ops strategy_interrupt = {
     .name = "interrupt",
     .about = "an interrupt before each access, then pairs as reverse does",
-    .create = reverse_create,
+    .sharing = SHARED_ANYHOW,
+.create = reverse_create,
     .begin = reverse_begin,
     .yielded = reverse_yielded,
     .late = reverse_late,

@@ -554,6 +554,8 @@ int machine_run(struct sim_machine *m, struct machine_run *run, struct user_erro
     if (run->trace && begin_trace(m, &values, e))
         return -1;
     native_image_intern(m->image, run->trace);
+    if (run->explore && !(trace_stored(run->trace) & TRACE_CALLS))
+        native_calls_unseen(); // An explorer has no digest.
     simulate(m, info);
     run->end = m->end;
     run->cycles = m->end_cycles;

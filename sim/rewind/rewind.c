@@ -103,7 +103,9 @@ void rewind_prepare(void)
 static void heap_ahead(void)
 {
     rewind_prepare();
-    free(malloc(HEAP_AHEAD_BYTES));
+    char *volatile block = malloc(HEAP_AHEAD_BYTES); // Volatile: compilers leave out a pair of calls.
+
+    free(block);
 }
 
 // The main stack is mapped down to where it may grow: below what is protected, the kernel would let it grow

@@ -313,6 +313,39 @@ static void use_the_stack(void *arg)
     EXPECT_EQ(sim_process_stack_top(self), top);
 }
 
+// Size of the address space.
+static unsigned long mapped_pages(void)
+{
+    unsigned long pages = 0;
+    FILE *in = fopen("/proc/self/statm", "r");
+
+    EXPECT_TRUE(in && fscanf(in, "%lu", &pages) == 1);
+    if (in)
+        fclose(in);
+    return pages;
+}
+
+TEST(Run, ProcessesFromAReservedPoolMapNothing)
+{
+    enum { COUNT = 8, LARGE = 4 << 20, PAGE = 4096 };
+    sim_ps_t period_ps = 10;
+
+    ASSERT_EQ(sim_init(), 0);
+    EXPECT_EQ(sim_run(0), SIM_RUN_IDLE); // SystemC maps no stacks before its first run.
+    for (int again = 0; again < 2; again++) {
+        sim_process_reserve(LARGE, COUNT); // The second time they are all there.
+        unsigned long before = mapped_pages();
+
+        got.count = 0;
+        for (unsigned i = 0; i < COUNT; i++)
+            sim_process_start("ticks", i, LARGE, tick, &period_ps);
+        EXPECT_EQ(sim_run(SIM_PS_NEVER), SIM_RUN_IDLE);
+        EXPECT_EQ(got.count, COUNT * 10);
+        EXPECT_TRUE(mapped_pages() - before < LARGE / PAGE);
+        sim_start_over();
+    }
+}
+
 TEST(Run, StacksAreAsLargeAsAskedAndBodiesStartAtOneOffset)
 {
     size_t asked[] = {1, STACK_BYTES, 64 * 1024, 65 * 1024, 1024 * 1024, 16 * 1024 * 1024};

@@ -1,16 +1,17 @@
 // SPDX-License-Identifier: Apache-2.0
 // hvsim explore: searches interleavings of a scenario's variant, shrinks the first failing one to a schedule.
 #include "models/cpu/uarch/uarch.h"
-#include "models/cpu/x86/trace_port.h"
 #include "sim/explore/explore.h"
 #include "sim/machine/guests.h"
 #include "sim/rewind/rewind.h"
 #include "sim/scenario/quantity.h"
 #include "tools/hvsim/command.h"
+#include "tools/hvsim/explore_oracle.h"
+#include "tools/hvsim/explore_ranks.h"
 #include "tools/hvsim/knob_option.h"
 #include "tools/hvsim/report.h"
-#include "tools/hvsim/watch.h"
 #include <inttypes.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -30,6 +31,9 @@ enum {
     OPT_KEEP_GOING,
     OPT_MEMORY,
     OPT_HV,
+    OPT_JOBS,
+    OPT_PART,
+    OPT_MPI,
     OPT_JSON
 };
 static const struct option_row options[] = {
@@ -51,6 +55,10 @@ static const struct option_row options[] = {
     [OPT_KEEP_GOING] = {"--keep-going", NULL, "search on after a failure, and count them"},
     [OPT_MEMORY] = {"--memory", "MODEL", "tso, sc or c11 (default: the scenario's)"},
     [OPT_HV] = {"--hv", "LIB", "another build of the hypervisor core (default: the libhv.so of this build)"},
+    [OPT_JOBS] = {"--jobs", "N", "processes that search together (default 1; 0: as many as processors)"},
+    [OPT_PART] = {"--part", "P/N",
+                  "only part P (from 0) of the search when N parts share it, for batch systems"},
+    [OPT_MPI] = {"--mpi", NULL, "under mpirun: each rank makes a part, rank 0 reports"},
     [OPT_JSON] = {"--json", NULL, "one JSON object on stdout"},
 };
 static const struct usage usage = {
@@ -66,6 +74,8 @@ static const struct usage usage = {
     .examples = "  hvsim explore scenarios/races/make-request.yaml --variant none -o lost.sched\n"
                 "  hvsim run scenarios/races/make-request.yaml --variant none --schedule lost.sched\n"};
 
+#define PARTS_MAX 65536u
+
 struct arguments {
     const char *path, *variant, *output, *hv;
     enum strategy_kind strategy;
@@ -73,7 +83,8 @@ struct arguments {
     enum memory_kind memory; // MEMORY_KIND_COUNT: what the scenario says
     struct knob_options knobs;
     uint64_t from_ns, until_ns;
-    bool from_given, keep_going, json;
+    uint64_t jobs, part, parts;
+    bool from_given, keep_going, mpi, json;
 };
 
 // --- Arguments. ---
@@ -98,6 +109,21 @@ static int take_strategy(struct arguments *a, const char *value)
 static int time_option(const char *option, const char *value, uint64_t *ns)
 {
     return quantity_ns(value, ns) ? 0 : complain("%s wants a time such as 2ms, got `%s`", option, value);
+}
+
+// "0/4": the first of four.
+static int take_part(struct arguments *a, const char *value)
+{
+    char *slash;
+    char *end = (char *)(uintptr_t)value;
+
+    a->part = strtoull(value, &slash, 10);
+    if (*value >= '0' && *value <= '9' && *slash == '/' && slash[1] >= '0' && slash[1] <= '9')
+        a->parts = strtoull(slash + 1, &end, 10);
+    if (end == value || *end || a->part >= a->parts || a->parts > PARTS_MAX)
+        return complain("--part wants P/N with P of 0 to N - 1 and N of at most %u, got `%s`", PARTS_MAX,
+                        value);
+    return 0;
 }
 
 static int take_option(void *ctx, int option, const char *value)
@@ -139,13 +165,48 @@ static int take_option(void *ctx, int option, const char *value)
     case OPT_HV:
         a->hv = value;
         return 0;
+    case OPT_JOBS:
+        return number_option("--jobs", value, 0, EXPLORE_JOBS_MAX, &a->jobs);
+    case OPT_PART:
+        return take_part(a, value);
+    case OPT_MPI:
+        a->mpi = true;
+        return 0;
     default:
         a->json = true;
         return 0;
     }
 }
 
-// --- The oracle: what `hvsim run` would say of the execution. ---
+// How the search is shared out, when it is known what it is. 0, or STATUS_USAGE after a message. With ranks:
+// goes on in a process of its own.
+static int share_out(struct arguments *a, struct explore_ranks **ranks)
+{
+    bool whole = strategy_sharing(a->strategy) == SHARED_NEVER;
+    long processors = sysconf(_SC_NPROCESSORS_ONLN);
+
+    if (a->mpi && a->parts)
+        return complain("explore: --mpi says which part each rank makes; leave out --part");
+    if (whole && (a->mpi || a->parts > 1))
+        return complain("explore: %s is one search of one process; leave out --part and --mpi",
+                        strategy_name(a->strategy));
+    if (whole && a->jobs != 1)
+        fprintf(stderr, "hvsim: %s is one search of one process; --jobs does nothing for it\n",
+                strategy_name(a->strategy));
+    if (!a->jobs)
+        a->jobs = processors > 1 ? (uint64_t)processors : 1;
+    if (whole)
+        a->jobs = 1;
+    if (a->jobs > EXPLORE_JOBS_MAX)
+        a->jobs = EXPLORE_JOBS_MAX;
+    if (a->mpi)
+        *ranks = explore_ranks_begin(&a->part, &a->parts);
+    if (!a->parts)
+        a->parts = 1;
+    return a->mpi && !*ranks ? STATUS_USAGE : 0;
+}
+
+// --- An execution. ---
 
 struct search {
     const struct arguments *a;
@@ -155,79 +216,25 @@ struct search {
     struct machine_run *run;
     struct trace *trace;
     struct explore *explore;
+    struct explore_signs *signs;
+    struct explore_ranks *ranks; // NULL without --mpi
+    struct oracle *oracle;
     struct timespec begun, shown;
 };
-
-static bool first_violation(void *ctx, const struct trace_row *row)
-{
-    snprintf(ctx, EXPLORE_REASON_BYTES, "violation: %s (%s)", row->values[0].text ? row->values[0].text : "",
-             row->values[1].text ? row->values[1].text : "");
-    return false;
-}
-
-// True with the reason if the run failed.
-static bool failed(struct search *s, enum machine_end end, char *reason)
-{
-    struct trace_error error;
-    struct user_error e;
-
-    *reason = 0;
-    trace_port_end((struct machine *)(uintptr_t)machine_hardware(s->machine));
-    if (trace_flush(s->trace, &error) != TRACE_OK)
-        return snprintf(reason, EXPLORE_REASON_BYTES, "trace: %s", error.message) > 0;
-    struct trace_reader *r = trace_reader_of(s->trace, &error);
-
-    if (!r || trace_reader_scope(r, s->run->run_id, &error) != TRACE_OK)
-        return snprintf(reason, EXPLORE_REASON_BYTES, "trace: %s", error.message) > 0;
-    trace_query(r, "SELECT kind, detail FROM violations ORDER BY cycle LIMIT 1", first_violation, reason,
-                &error);
-    for (uint32_t i = 0; !*reason && i < s->scenario->expect_count; i++) {
-        const struct scenario_expect *x = &s->scenario->expects[i];
-        struct judged j;
-
-        if (!report_applies(s->scenario, x, s->variant))
-            continue;
-        if (report_judge(r, s->scenario, x, &j, &e))
-            snprintf(reason, EXPLORE_REASON_BYTES, "%.390s", e.text);
-        else if (!j.pass)
-            snprintf(reason, EXPLORE_REASON_BYTES, "expected: %.200s", x->about);
-    }
-    if (!*reason && end == MACHINE_IDLE)
-        snprintf(reason, EXPLORE_REASON_BYTES,
-                 "nothing can ever happen again although guests are not done: a lost "
-                 "wake-up or deadlock");
-    trace_reader_close(r);
-    return *reason != 0;
-}
 
 static void on_end(void *ctx, enum machine_end end)
 {
     struct search *s = ctx;
-    char reason[EXPLORE_REASON_BYTES];
 
     if (explore_in_execution(s->explore))
-        explore_judged(s->explore, failed(s, end, reason) ? reason : NULL);
+        explore_judged(s->explore, oracle_judge(s->oracle, s->machine, s->trace, end));
 }
 
-// Tables that the scenario's queries read are stored; the others would only cost time.
-static uint32_t tables_read(const struct scenario *s)
+static void before_photograph(void *ctx)
 {
-    static const struct {
-        const char *name;
-        uint32_t category;
-    } tables[] = {
-        {"exits", TRACE_EXITS},       {"events", TRACE_EVENTS},     {"calls", TRACE_CALLS},
-        {"spans", TRACE_SPANS},       {"irqs", TRACE_IRQS},         {"walk", TRACE_WALKS},
-        {"locks", TRACE_LOCKS},       {"counters", TRACE_COUNTERS}, {"dirty", TRACE_DIRTY},
-        {"migrations", TRACE_EVENTS},
-    };
-    uint32_t store = TRACE_VIOLATIONS;
+    struct search *s = ctx;
 
-    for (uint32_t i = 0; i < s->expect_count; i++)
-        for (size_t t = 0; t < sizeof tables / sizeof *tables; t++)
-            if (s->expects[i].sql && strstr(s->expects[i].sql, tables[t].name))
-                store |= tables[t].category;
-    return store;
+    oracle_before_photograph(s->oracle, s->trace);
 }
 
 // --- Telling. ---
@@ -241,36 +248,53 @@ static uint64_t milliseconds_since(const struct timespec *then)
            (uint64_t)(then->tv_nsec / 1000000);
 }
 
-static bool progress(void *ctx, const struct explore *x)
+static void progress(void *ctx, const struct explore *x)
 {
     struct search *s = ctx;
     struct explore_counts n = explore_counts(x);
     uint64_t ms = milliseconds_since(&s->begun);
 
-    if (n.executions % 64 == 0 && isatty(STDERR_FILENO) && milliseconds_since(&s->shown) > 200) {
-        clock_gettime(CLOCK_MONOTONIC, &s->shown);
-        fprintf(stderr,
-                "\r%" PRIu64 " executions, %" PRIu64 " a second, %" PRIu64
-                " orders, %u access pairs, %u shared words ",
-                n.executions, ms ? n.executions * 1000 / ms : 0, n.distinct, n.pairs, n.shared);
-        fflush(stderr);
-    }
-    return !watch_interrupted();
+    if (!isatty(STDERR_FILENO) || milliseconds_since(&s->shown) < 200)
+        return;
+    clock_gettime(CLOCK_MONOTONIC, &s->shown);
+    fprintf(stderr,
+            "\r%" PRIu64 " executions, %" PRIu64 " a second, %" PRIu64
+            " orders, %u access pairs, %u shared words ",
+            n.executions, ms ? n.executions * 1000 / ms : 0, n.distinct, n.pairs, n.shared);
+    fflush(stderr);
+}
+
+// Ctrl-C: what was found so far is told. Whatever the handler writes to other memory would be undone.
+static struct explore_signs *signs_of_search;
+
+static void on_signal(int number)
+{
+    (void)number;
+    atomic_store(&signs_of_search->stop, true);
+}
+
+static void heed_signals(struct explore_signs *signs)
+{
+    const struct sigaction action = {.sa_handler = on_signal,
+                                     .sa_flags = (int)SA_RESETHAND}; // A second one ends it.
+
+    signs_of_search = signs;
+    sigaction(SIGINT, &action, NULL);
+    sigaction(SIGTERM, &action, NULL);
 }
 
 static int write_schedule(struct search *s, const char *path)
 {
-    bool reproduced;
-    uint32_t count = explore_steps(s->explore, &reproduced);
+    const struct explore_result *r = explore_result(s->explore);
     FILE *out = fopen(path, "w");
 
     if (!out)
         return complain("%s: cannot be written: %m", path);
-    fprintf(out, "# %s\n", explore_failure(s->explore));
+    fprintf(out, "# %s\n", r->failure);
     fprintf(out, "scenario: %s\nvariant: %s\nmemory: %s\nfrom %" PRIu64 "ns\n", s->scenario->name,
             s->variant->name, memory_kind_names[s->scenario->memory], s->a->from_ns);
-    for (uint32_t i = 0; i < count; i++)
-        fprintf(out, "%s\n", explore_step(s->explore, i));
+    for (uint32_t i = 0; i < r->step_count; i++)
+        fprintf(out, "%s\n", r->steps[i]);
     if (fclose(out))
         return complain("%s: cannot be written: %m", path);
     return STATUS_OK;
@@ -278,71 +302,91 @@ static int write_schedule(struct search *s, const char *path)
 
 static void tell_json(const struct search *s, uint64_t ms, const char *path)
 {
-    struct explore_counts n = explore_counts(s->explore);
+    const struct explore_result *r = explore_result(s->explore);
+    const struct explore_counts *n = &r->counts;
     char established[300];
-    bool reproduced;
-    uint32_t steps = explore_steps(s->explore, &reproduced);
 
     explore_established(s->explore, established, sizeof established);
     printf("{\"scenario\": ");
     report_json_text(s->scenario->name);
     printf(", \"variant\": ");
     report_json_text(s->variant->name);
-    printf(", \"strategy\": \"%s\", \"seed\": %" PRIu64 ", \"memory\": \"%s\",\n \"executions\": %" PRIu64
-           ", \"shrinking\": %" PRIu64 ", \"milliseconds\": %" PRIu64 ", \"orders\": %" PRIu64
+    printf(", \"strategy\": \"%s\", \"seed\": %" PRIu64 ", \"memory\": \"%s\",\n"
+           " \"part\": %" PRIu64 ", \"parts\": %" PRIu64 ", \"jobs\": %" PRIu64 ", \"interrupted\": %s,\n"
+           " \"executions\": %" PRIu64 ", \"learned\": %u, \"shrinking\": %" PRIu64
+           ", \"milliseconds\": %" PRIu64 ", \"orders\": %" PRIu64
            ", \"shared_words\": %u, \"access_pairs\": %u, \"failed\": %" PRIu64 ",\n \"bound\": ",
-           strategy_name(s->a->strategy), s->a->seed, memory_kind_names[s->scenario->memory], n.executions,
-           n.shrinking, ms, n.distinct, n.shared, n.pairs, n.failed);
+           strategy_name(s->a->strategy), s->a->seed, memory_kind_names[s->scenario->memory], s->a->part,
+           s->a->parts, s->a->jobs, atomic_load(&s->signs->stop) ? "true" : "false", n->executions,
+           n->learned, n->shrinking, ms, n->distinct, n->shared, n->pairs, n->failed);
     report_json_text(established);
-    if (explore_failure(s->explore)) {
+    if (r->found != EXPLORE_NONE) {
         printf(",\n \"found\": ");
-        report_json_text(explore_failure(s->explore));
-        printf(", \"schedule\": ");
+        report_json_text(r->failure);
+        printf(", \"execution\": %" PRIu64 ", \"schedule\": ", r->found);
         report_json_text(path);
-        printf(", \"reproduced\": %s, \"steps\": [", reproduced ? "true" : "false");
-        for (uint32_t i = 0; i < steps; i++) {
+        printf(", \"reproduced\": %s, \"steps\": [", r->reproduced ? "true" : "false");
+        for (uint32_t i = 0; i < r->step_count; i++) {
             printf(i ? ", " : "");
-            report_json_text(explore_step(s->explore, i));
+            report_json_text(r->steps[i]);
         }
         printf("]");
     }
     printf("}\n");
 }
 
+static void tell_sharing(const struct arguments *a)
+{
+    if (a->parts > 1 && !a->mpi)
+        printf(", part %" PRIu64 "/%" PRIu64, a->part, a->parts);
+    if (a->mpi)
+        printf(", %" PRIu64 " ranks", a->parts);
+    if (a->jobs > 1)
+        printf(", %" PRIu64 " processes%s", a->jobs, a->mpi ? " each" : "");
+}
+
 static void tell(struct search *s, uint64_t ms, const char *path)
 {
-    struct explore_counts n = explore_counts(s->explore);
+    const struct explore_result *r = explore_result(s->explore);
+    const struct explore_counts *n = &r->counts;
+    const char *at_most = s->a->mpi ? "at most " : ""; // Ranks do not see each other's.
     char established[300];
-    bool reproduced;
 
     if (s->a->json) {
         tell_json(s, ms, path);
         return;
     }
     explore_established(s->explore, established, sizeof established);
-    printf("%s, variant %s, strategy %s, seed %" PRIu64 "\n", s->scenario->name, s->variant->name,
+    printf("%s, variant %s, strategy %s, seed %" PRIu64, s->scenario->name, s->variant->name,
            strategy_name(s->a->strategy), s->a->seed);
-    printf("  executions  %" PRIu64 " in %" PRIu64 ".%03" PRIu64 " s (%" PRIu64 " a second), %" PRIu64
+    tell_sharing(s->a);
+    printf("\n  executions  %" PRIu64 " in %" PRIu64 ".%03" PRIu64 " s (%" PRIu64 " a second), %" PRIu64
            " to shrink\n",
-           n.executions, ms / 1000, ms % 1000, ms ? (n.executions + n.shrinking) * 1000 / ms : 0,
-           n.shrinking);
-    printf("  covered     %" PRIu64 " different orders; %u words shared; %u ordered pairs of accesses\n",
-           n.distinct, n.shared, n.pairs);
+           n->executions, ms / 1000, ms % 1000, ms ? (n->executions + n->shrinking) * 1000 / ms : 0,
+           n->shrinking);
+    printf("  covered     %s%" PRIu64 " different orders; %u words shared; %s%u ordered pairs of accesses\n",
+           at_most, n->distinct, n->shared, s->a->mpi ? "at least " : "", n->pairs);
     printf("  bound       %s\n", established);
-    if (!explore_failure(s->explore)) {
+    if (r->found == EXPLORE_NONE) {
         puts("  found       nothing");
         return;
     }
-    printf("  found       %s (%" PRIu64 " of the executions)\n", explore_failure(s->explore), n.failed);
-    uint32_t steps = explore_steps(s->explore, &reproduced);
-
-    for (uint32_t i = 0; i < steps; i++)
-        printf("    %s\n", explore_step(s->explore, i));
+    printf("  found       %s (%" PRIu64 " of the executions; this is number %" PRIu64 ")\n", r->failure,
+           n->failed, r->found);
+    for (uint32_t i = 0; i < r->step_count; i++)
+        printf("    %s\n", r->steps[i]);
     printf("  schedule    %s%s\n", path,
-           reproduced ? "" : " (its steps alone do NOT reproduce the failure: too many orders matter)");
+           r->reproduced ? "" : " (its steps alone do NOT reproduce the failure: too many orders matter)");
 }
 
 // --- Running. ---
+
+static void agree(void *ctx, struct explore_result *result, bool lost)
+{
+    const struct search *s = ctx;
+
+    explore_ranks_agree(s->ranks, result, lost);
+}
 
 static int explore_with(struct search *s, struct user_error *e)
 {
@@ -352,14 +396,21 @@ static int explore_with(struct search *s, struct user_error *e)
 
     if (!places)
         return complain("%s", error);
-    const struct explore_options o = {
-        .strategy = {.kind = a->strategy, .seed = a->seed, .depth = (uint32_t)a->depth, .parts = 1},
-        .budget = a->budget,
-        .from_ps = a->from_ns * 1000,
-        .places = places,
-        .keep_going = a->keep_going,
-        .progress = progress,
-        .ctx = s};
+    const struct explore_options o = {.strategy = {.kind = a->strategy,
+                                                   .seed = a->seed,
+                                                   .depth = (uint32_t)a->depth,
+                                                   .part = (uint32_t)a->part,
+                                                   .parts = (uint32_t)a->parts},
+                                      .budget = a->budget,
+                                      .jobs = (uint32_t)a->jobs,
+                                      .from_ps = a->from_ns * 1000,
+                                      .places = places,
+                                      .keep_going = a->keep_going,
+                                      .signs = s->signs,
+                                      .before_photograph = before_photograph,
+                                      .progress = progress,
+                                      .agree = a->mpi ? agree : NULL,
+                                      .ctx = s};
 
     s->explore = explore_create(&o, (struct machine *)(uintptr_t)machine_hardware(s->machine));
     s->run->explore = s->explore;
@@ -370,6 +421,10 @@ static int explore_with(struct search *s, struct user_error *e)
     if (isatty(STDERR_FILENO))
         fprintf(stderr, "\r%*s\r", 79, "");
     places_close(places);
+    const char *lost = explore_lost(s->explore) ? explore_lost(s->explore) : explore_ranks_lost(s->ranks);
+
+    if (lost)
+        return complain("explore: %s; nothing is reported", lost);
     return result ? complain("%s", e->text) : STATUS_OK;
 }
 
@@ -407,17 +462,19 @@ static void fill_in(struct arguments *a, struct scenario *s)
 
 // With the machine built: traces in memory, the search, the report.
 static int search(const struct arguments *a, const struct scenario *s, const struct scenario_variant *variant,
-                  struct sim_machine *m)
+                  struct sim_machine *m, struct explore_ranks *ranks)
 {
     char path[300];
     struct trace_error error;
     struct user_error e = {""};
-    struct trace_options to = {.db_path = "", .store = tables_read(s), .writer = TRACE_WRITER_INLINE};
+    struct oracle *oracle = oracle_create(s, variant);
+    struct trace_options to = {.db_path = "", .store = oracle_stored(oracle), .writer = TRACE_WRITER_INLINE};
     struct trace *trace = trace_open(&to, &error);
 
     if (!trace)
         return complain("%s; %s", error.message, error.hint);
-    struct search search = {.a = a, .scenario = s, .variant = variant, .machine = m, .trace = trace};
+    struct search search = {
+        .a = a, .scenario = s, .variant = variant, .machine = m, .trace = trace, .oracle = oracle};
     struct machine_run run = {.variant = variant,
                               .knobs = a->knobs.knobs,
                               .knob_count = a->knobs.count,
@@ -428,6 +485,9 @@ static int search(const struct arguments *a, const struct scenario *s, const str
                               .ctx = &search};
 
     search.run = &run;
+    search.ranks = ranks;
+    search.signs = ranks ? explore_ranks_signs(ranks) : explore_signs_create();
+    heed_signals(search.signs);
     if (a->output)
         snprintf(path, sizeof path, "%s", a->output);
     else
@@ -435,10 +495,13 @@ static int search(const struct arguments *a, const struct scenario *s, const str
     int status = explore_with(&search, &e);
     uint64_t ms = milliseconds_since(&search.begun);
 
-    if (status == STATUS_OK && explore_failure(search.explore))
+    if (status == STATUS_OK && explore_result(search.explore)->found != EXPLORE_NONE)
         status = write_schedule(&search, path) ? STATUS_USAGE : STATUS_FAILED;
     if (status != STATUS_USAGE)
         tell(&search, ms, path);
+    if (status == STATUS_OK && atomic_load(&search.signs->stop))
+        status = complain("interrupted; what is told was made until then");
+    oracle_destroy(oracle);
     explore_destroy(search.explore);
     trace_close(trace, &error);
     return status;
@@ -446,7 +509,7 @@ static int search(const struct arguments *a, const struct scenario *s, const str
 
 int explore_main(int argc, char **argv)
 {
-    struct arguments a = {.strategy = STRATEGY_COUNT, .memory = MEMORY_KIND_COUNT};
+    struct arguments a = {.strategy = STRATEGY_COUNT, .memory = MEMORY_KIND_COUNT, .jobs = 1};
     struct user_error e = {""};
     int status;
 
@@ -466,9 +529,11 @@ int explore_main(int argc, char **argv)
     fill_in(&a, s);
     const struct scenario_variant *variant = choose_variant(&a, s);
     const struct machine_options o = {.hv_path = a.hv};
-    struct sim_machine *m = variant ? machine_create(s, &o, &e) : NULL;
+    struct explore_ranks *ranks = NULL;
+    bool ready = variant && share_out(&a, &ranks) == 0;
+    struct sim_machine *m = ready ? machine_create(s, &o, &e) : NULL;
 
-    status = m ? search(&a, s, variant, m) : variant ? complain("%s", e.text) : STATUS_USAGE;
+    status = m ? search(&a, s, variant, m, ranks) : ready ? complain("%s", e.text) : STATUS_USAGE;
     machine_destroy(m);
     scenario_free(s);
     return status;

@@ -13,7 +13,7 @@ static void before_locked(const struct native_access *a)
 
     if (!c)
         return;
-    mem_access(c, native_hpa(c, (const void *)(uintptr_t)a->p), a->size_bytes, MEM_RMW);
+    mem_access(c, native_hpa(c, (const void *)(uintptr_t)a->p, a->pc), a->size_bytes, MEM_RMW);
     native_checkpoint(c, a);
     mem_store_drain(pcpu_current);
 }

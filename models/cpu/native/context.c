@@ -456,6 +456,11 @@ void native_start_ap(struct pcpu *c, uint64_t at_ticks)
     sim_process_start("ap-boot", c->index, NATIVE_STACK_BYTES, ap_body, c);
 }
 
+void native_reserve(unsigned count)
+{
+    sim_process_reserve(NATIVE_STACK_BYTES, count);
+}
+
 // Gets every context's control once, with machine->stopping set, so that it unwinds.
 static void reap(void *arg)
 {
@@ -499,12 +504,12 @@ void native_reset(void)
 
 // --- Addresses. ---
 
-uint64_t native_pointer_hpa(const struct pcpu *c, const void *p)
+uint64_t native_pointer_hpa(struct pcpu *c, const void *p)
 {
-    return native_hpa(c, p);
+    return native_hpa(c, p, 0);
 }
 
-uint64_t native_ptr_to_hpa(const struct pcpu *c, const void *p)
+uint64_t native_ptr_to_hpa(struct pcpu *c, const void *p, uint64_t pc)
 {
     uint64_t at = (uint64_t)(uintptr_t)p;
     const struct native_context *x = c->native->current;
@@ -520,8 +525,9 @@ uint64_t native_ptr_to_hpa(const struct pcpu *c, const void *p)
         if (++i > contexts.used)
             break;
     }
-    fprintf(stderr,
-            "hvsim: hv code touched %p, which is not memory of the modelled host (cpu %u, cycle %llu)\n", p,
-            c->index, (unsigned long long)(c->now_ticks / TICKS_PER_CYCLE));
-    abort();
+    char detail[160];
+
+    snprintf(detail, sizeof detail, "%s touches %p, which is not memory of the host",
+             native_function_name(c->machine->image, pc), p);
+    native_core_bug(c, "wild_pointer", at, detail);
 }

@@ -19,7 +19,8 @@ void __sanitizer_cov_trace_pc(void)
     if (!c)
         return;
     c->now_ticks += price_ticks(c->prices, (uint64_t)(uintptr_t)__builtin_return_address(0));
-    if (__builtin_expect(c->now_ticks >= c->limit_ticks, 0))
+    if (__builtin_expect(c->now_ticks >= c->limit_ticks, 0) &&
+        !(c->machine->blocks_unseen && c->now_ticks < c->due_ticks))
         native_slow_path(c, NATIVE_ACCESS(NULL, 0, PLACE_BLOCK, 0));
 }
 
@@ -80,7 +81,7 @@ void native_slow_path(struct pcpu *c, const struct native_access *a)
 void native_load_far(struct pcpu *c, const struct native_access *a)
 {
     const void *p = (const void *)(uintptr_t)a->p;
-    uint64_t hpa = native_hpa(c, p);
+    uint64_t hpa = native_hpa(c, p, a->pc);
 
     mem_time_load(c, hpa, a->size_bytes);
     mem_near_learn(c->mem, c->mem->near_load, p, hpa);
@@ -106,10 +107,11 @@ void native_store_far(struct pcpu *c, const struct native_access *a)
         native_watch_stored(c);
         return;
     }
-    uint64_t hpa = native_hpa(c, p);
+    uint64_t hpa = native_hpa(c, p, a->pc);
 
     mem_store_push(c, p, kept_bytes, mem_time_store(c, hpa, a->size_bytes));
-    if (!memory) // It wants to hear of every plain store, so that none is near.
+    // The memory model wants to hear of every plain store: none is near where nobody watches.
+    if (!memory || c->machine->watch)
         mem_near_learn(c->mem, c->mem->near_store, p, hpa);
     native_watch_stored(c);
 }

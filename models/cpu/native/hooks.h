@@ -32,17 +32,20 @@ static inline uint32_t native_thread(const struct pcpu *c)
     return c->native->current ? c->native->current->trace_thread : 0;
 }
 
-// Simulated physical address of a pointer that hv code uses.
-static inline uint64_t native_hpa(const struct pcpu *c, const volatile void *p)
+// Simulated physical address of a pointer that hv code uses in the access whose hook returns to `pc` (0: not
+// known).
+static inline uint64_t native_hpa(struct pcpu *c, const volatile void *p, uint64_t pc)
 {
     uint64_t offset = (uint64_t)(uintptr_t)p - HW_ARENA_BASE;
 
-    if (__builtin_expect(offset < HW_ARENA_HOSTS_MAX * HW_ARENA_STRIDE, 1))
-        return offset & (HW_ARENA_STRIDE - 1);
+    if (__builtin_expect(offset < HW_ARENA_HOSTS_MAX * HW_ARENA_STRIDE &&
+                             offset % HW_ARENA_STRIDE < mem_arena_bytes((unsigned)(offset / HW_ARENA_STRIDE)),
+                         1))
+        return offset % HW_ARENA_STRIDE;
     offset = (uint64_t)(uintptr_t)p - HW_IMAGE_BASE;
     if (offset < native_hot.image_bytes)
         return HW_IMAGE_HPA + offset;
-    return native_ptr_to_hpa(c, (const void *)(uintptr_t)p);
+    return native_ptr_to_hpa(c, (const void *)(uintptr_t)p, pc);
 }
 
 // Accesses of at most 16 bytes at their scheduling points, by the long way through TLB and caches.

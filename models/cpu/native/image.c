@@ -137,6 +137,11 @@ void native_image_close(struct native_image *image)
     free(image);
 }
 
+void native_calls_unseen(void)
+{
+    native_hot.calls = false;
+}
+
 void native_image_intern(struct native_image *image, struct trace *trace)
 {
     native_hot.calls = trace != NULL;

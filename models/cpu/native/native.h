@@ -68,6 +68,8 @@ int native_image_price(struct native_image *image, uint32_t host, const struct u
 void native_image_close(struct native_image *image);
 // Interns the function names in the run's trace. Before the run.
 void native_image_intern(struct native_image *image, struct trace *trace);
+// Calls are not recorded in this run: nobody will read them, nor the digest. After native_image_intern().
+void native_calls_unseen(void);
 
 struct native_state *native_state_create(struct pcpu *c);
 void native_state_destroy(struct native_state *n);
@@ -84,6 +86,8 @@ _Noreturn void native_unwind(struct pcpu *c);
 // After a run: unwinds every context, until all processes are back in the pool. From main; machine->stopping
 // set.
 void native_stop(struct machine *machine);
+// The next `count` threads that the core creates make no system call.
+void native_reserve(unsigned count);
 // Forgets contexts; after native_stop().
 void native_reset(void);
 
@@ -94,8 +98,14 @@ uint32_t native_context_thread(const struct pcpu *c); // Its number in traces.
 void native_settle(struct pcpu *c);
 
 // Simulated physical address of any pointer that hv code uses.
-uint64_t native_pointer_hpa(const struct pcpu *c, const void *p);
-// The same for an image or stack pointer. Anything else ends the run: hv touched the simulator.
-uint64_t native_ptr_to_hpa(const struct pcpu *c, const void *p);
+uint64_t native_pointer_hpa(struct pcpu *c, const void *p);
+// The same for an image or stack pointer. Anything else is a bug of hv (`wild_pointer`). `pc`: what the
+// access's hook returns to; 0: not known.
+uint64_t native_ptr_to_hpa(struct pcpu *c, const void *p, uint64_t pc);
+// Name of the function of the image that `pc` is in; "?": none.
+const char *native_function_name(const struct native_image *image, uint64_t pc);
+// A bug of hv, after which it cannot go on: a violation of this kind, and the run ends here. Outside of the
+// run (untimed set-up of the simulator itself, `c` NULL) the program ends, with status 70.
+_Noreturn void native_core_bug(struct pcpu *c, const char *kind, uint64_t address, const char *detail);
 
 #endif

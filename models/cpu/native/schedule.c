@@ -290,6 +290,7 @@ void schedule_begin(struct schedule *s, struct machine *machine)
                                            .from_ticks = pcpu_ps_to_ticks(machine->cpus[i], s->from_ps)};
     s->keeper = (struct mem_keeper){schedule_stand};
     s->watch = (struct native_watch){.rank = NATIVE_WATCH_DECIDES,
+                                     .blocks = true,
                                      .point = schedule_point,
                                      .idle = schedule_idle,
                                      .stored = schedule_stored};

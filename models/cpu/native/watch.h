@@ -82,6 +82,7 @@ enum native_watch_rank {
 
 struct native_watch {
     enum native_watch_rank rank;
+    bool blocks; // Wants to be asked at basic blocks too.
     // `pcpu_current` is about to do it. After the call another processor may have run in between, and the
     // thread is on the processor on which it was.
     void (*point)(struct native_watch *w, const struct native_access *a);
@@ -110,7 +111,13 @@ void native_watch_add(struct machine *machine, struct native_watch *w);
 void native_watch_remove(struct machine *machine, struct native_watch *w);
 
 // Asks all watchers of `c`'s machine.
-void native_watch_point(const struct native_access *a);
+static inline void native_watch_point(const struct native_access *a)
+{
+    for (struct native_watch *w = pcpu_current->machine->watch, *next; w; w = next) {
+        next = w->next;
+        w->point(w, a);
+    }
+}
 static inline void native_watch_idle(struct pcpu *c, bool begins)
 {
     for (struct native_watch *w = c->machine->watch, *next; __builtin_expect(w != NULL, 0); w = next) {

@@ -15,8 +15,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-#define STATUS_BUG 70
-
 struct tracepoint {
     const char *name;
     uint8_t argc;
@@ -134,9 +132,18 @@ static void follow_migration(struct trace_port *p, enum hw_tracepoint tp, uint64
         p->round[vm] = 0;
 }
 
+// A lock's address: the same in every process, also of a lock on a stack.
+static uint64_t lock_name(struct pcpu *c, uint64_t lock)
+{
+    bool fixed = lock - HW_IMAGE_BASE < c->machine->image->bytes ||
+                 lock - HW_ARENA_BASE < HW_ARENA_HOSTS_MAX * HW_ARENA_STRIDE;
+
+    return fixed ? lock : native_pointer_hpa(c, (const void *)(uintptr_t)lock);
+}
+
 void hw_trace(enum hw_tracepoint tp, u64 a0, u64 a1, u64 a2, u64 a3, u64 a4, u64 a5)
 {
-    const struct pcpu *c = pcpu_current;
+    struct pcpu *c = pcpu_current;
 
     if (c && c->machine->tlb_check && tp >= TP_MMU_CHANGE_BEGIN && tp <= TP_MMU_CHANGE_SETTLED)
         tell_checker(c->machine->tlb_check, tp, (uint32_t)a0);
@@ -144,6 +151,8 @@ void hw_trace(enum hw_tracepoint tp, u64 a0, u64 a1, u64 a2, u64 a3, u64 a4, u64
         return;
     if (tp == TP_MIGRATION_ROUND_BEGIN || tp == TP_MIGRATION_END)
         follow_migration(trace_port_of(c->machine), tp, a0, a1);
+    if (tp == TP_LOCK_CONTENDED || tp == TP_LOCK_ACQUIRED)
+        a0 = lock_name(c, a0);
     // RIP is the second argument or the third.
     const uint64_t args[TRACE_EVENT_ARGS] = {a0, filled_in(c, a1), filled_in(c, a2), a3, a4, a5};
 
@@ -247,7 +256,7 @@ void hw_trace_count(const char *name, u64 n)
     p->counters[p->counter_count++] = (struct trace_counter_row){strdup(name), n};
 }
 
-// --- Violations, bugs. ---
+// --- Violations. ---
 
 static void violation_text(struct pcpu *c, const char *name, uint64_t address, const char *detail, bool guest)
 {
@@ -281,16 +290,4 @@ void trace_vmx_violation(struct pcpu *c, const char *name, uint64_t a0, uint64_t
 void trace_guest_violation(struct pcpu *c, const char *kind, uint64_t address, const char *detail)
 {
     violation_text(c, kind, address, detail, true);
-}
-
-void hw_panic(const char *what, const char *file, u32 line)
-{
-    const struct pcpu *c = pcpu_current;
-
-    fprintf(stderr, "hvsim: bug in the hypervisor core: %s:%u: %s", file, (unsigned)line, what);
-    if (c)
-        fprintf(stderr, " (pCPU %u, cycle %" PRIu64 ", seed %" PRIu64 ")", c->index,
-                c->now_ticks / TICKS_PER_CYCLE, c->machine->seed);
-    fputc('\n', stderr);
-    exit(STATUS_BUG);
 }

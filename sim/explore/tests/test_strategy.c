@@ -225,19 +225,82 @@ TEST(Delay, MakesAllWithAtMostSoManyDelays)
     }
 }
 
-TEST(Delay, PartsMakeItTogether)
+// Makes the executions of one part, each into `orders` by its number; how many.
+enum { NUMBERS = 2000, LEARNED = 8 };
+static unsigned part_of(enum strategy_kind kind, uint32_t part, uint32_t parts, char orders[NUMBERS][64])
 {
-    unsigned together = 0;
-    struct searched whole = search(&programs[5], create(STRATEGY_DELAY, 2, 0), 10000);
+    struct strategy *s = create(kind, 2, 3);
+    unsigned count = 0;
+    char order[64];
 
-    for (uint32_t part = 0; part < 3; part++) {
-        struct strategy_options o = {.kind = STRATEGY_DELAY, .depth = 2, .part = part, .parts = 3};
-
-        together += search(&programs[5], strategy_create(&o, memory), 10000).executions;
+    strategy_learn(s);
+    for (unsigned i = 0; i < LEARNED; i++) {
+        EXPECT_TRUE(strategy_begin(s));
+        EXPECT_EQ(strategy_number(s), i);
+        strategy_end(s, execute(&programs[5], s, order));
     }
-    // Each makes the one without delays, and for one and for two delays one that shows that no later place is
-    // left.
-    EXPECT_EQ(together, whole.executions + 2 * (1 + 2));
+    strategy_split(s, part, parts);
+    for (uint64_t last = LEARNED - 1; strategy_begin(s) && strategy_number(s) < NUMBERS; count++) {
+        uint64_t number = strategy_number(s);
+
+        EXPECT_TRUE(number > last);
+        EXPECT_EQ(orders[number][0], 0); // Nobody else made it.
+        strategy_end(s, execute(&programs[5], s, orders[number]));
+        last = number;
+    }
+    return count;
+}
+
+TEST(Strategies, MakeTheSameExecutionsInAnyNumberOfParts)
+{
+    static char whole[NUMBERS][64], split[NUMBERS][64];
+    static const uint32_t parts[] = {2, 3, 7};
+
+    for (unsigned kind = 0; kind < STRATEGY_COUNT; kind++) {
+        if (strategy_sharing((enum strategy_kind)kind) != SHARED_BY_NUMBER)
+            continue;
+        memset(whole, 0, sizeof whole);
+        unsigned all = part_of((enum strategy_kind)kind, 0, 1, whole);
+
+        for (unsigned i = 0; i < sizeof parts / sizeof *parts; i++) {
+            unsigned together = 0;
+
+            test_row("%s in %u parts", strategy_name((enum strategy_kind)kind), parts[i]);
+            memset(split, 0, sizeof split);
+            for (uint32_t part = 0; part < parts[i]; part++)
+                together += part_of((enum strategy_kind)kind, part, parts[i], split);
+            EXPECT_EQ(together, all);
+            EXPECT_EQ(memcmp(whole, split, sizeof whole), 0);
+        }
+    }
+}
+
+TEST(Delay, IsAsCompleteInLanes)
+{
+    // What one row of executions makes (the last test but one), many rows make too.
+    static char orders[NUMBERS][64];
+    struct searched row = search(&programs[5], create(STRATEGY_DELAY, 2, 0), 10000);
+    unsigned made = 0, kinds = 0;
+    struct strategy *s = create(STRATEGY_DELAY, 2, 3);
+    char text[300];
+
+    strategy_learn(s);
+    strategy_begin(s);
+    strategy_end(s, execute(&programs[5], s, orders[made++]));
+    strategy_split(s, 0, 1);
+    while (made < NUMBERS && strategy_begin(s))
+        strategy_end(s, execute(&programs[5], s, orders[made++]));
+    EXPECT_FALSE(strategy_begin(s));
+    strategy_established(s, text, sizeof text);
+    EXPECT_STRSTR(text, "all executions with at most 2 delays were made (");
+    for (unsigned i = 0; i < made; i++) {
+        bool known = false;
+
+        for (unsigned j = 0; j < i && !known; j++)
+            known = strcmp(orders[i], orders[j]) == 0;
+        kinds += !known;
+    }
+    EXPECT_TRUE(kinds >= row.kinds && made >= row.executions);
 }
 
 TEST(Pct, FindsWhatNeedsTwoOrdersAndNamesItsBound)

@@ -19,6 +19,8 @@ enum {
     UNLOCKED,
     MESSAGE_ON_STACK,
     SETUP,
+    WILD,  // Processor 0 reads at rounds + 16.
+    PANIC, // It finds a bug in itself.
 };
 
 // The layout of mini_hv.c's state.

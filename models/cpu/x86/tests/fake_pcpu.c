@@ -189,7 +189,7 @@ void mem_arena_untouched(unsigned host, uint64_t hpa, uint32_t pages, uint64_t u
     memset(untouched, 0, 64);
 }
 
-uint64_t native_pointer_hpa(const struct pcpu *c, const void *p)
+uint64_t native_pointer_hpa(struct pcpu *c, const void *p)
 {
     (void)c;
     return (uint64_t)((const unsigned char *)p - bench.memory);
