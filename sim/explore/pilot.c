@@ -212,7 +212,8 @@ static void look_again(struct pilot *p, const struct pcpu *c)
     }
 }
 
-static void tell(struct pilot *p, const struct pcpu *c, const struct native_access *a, const struct pilot_place *e)
+static void tell(struct pilot *p, const struct pcpu *c, const struct native_access *a,
+                 const struct pilot_place *e)
 {
     struct explore_access made = {.place = place_of(a), .writes = a->access & PLACE_WRITE, .pc = a->pc};
 

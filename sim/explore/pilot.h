@@ -87,9 +87,9 @@ struct pilot {
     struct native_access next[EXPLORE_ACTORS_MAX]; // Theirs
     uint32_t in_a_row;                             // Accesses since the turn last changed
     bool jitter;
-    bool tells; // The strategy hears of what is carried out,
-    bool all;   // of what is not shared, too.
-    bool timed; // Nobody has the turn; who stands is asked for itself.
+    bool tells;                                     // The strategy hears of what is carried out,
+    bool all;                                       // of what is not shared, too.
+    bool timed;                                     // Nobody has the turn; who stands is asked for itself.
     void (*give_up)(void *ctx, enum pilot_end why); // Does not return.
     void *ctx;
 };

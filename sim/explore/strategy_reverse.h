@@ -1,11 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
-// Inside of sim/explore: what the two halves of the strategy REVERSE share, the executions and what is learned
-// from them.
+// Inside of sim/explore: what the two halves of the strategy REVERSE share, the executions and what is
+// learned from them.
 #ifndef SIM_EXPLORE_STRATEGY_REVERSE_H
 #define SIM_EXPLORE_STRATEGY_REVERSE_H
 
 #include "sim/explore/strategy_internal.h"
-
 
 #define REVERSALS_MAX (1u << 16)
 #define INDEX_MAX (2 * REVERSALS_MAX)

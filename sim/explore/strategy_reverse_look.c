@@ -54,7 +54,8 @@ static void add(struct strategy *s, struct reversal r)
     r.depth = f->active_count + 1;
     r.parent = f->active_count ? f->active[0].reversal : NONE;
     r.timed = f->timed;
-    r.key = reverse_mix(reverse_mix(key_of(f, &r.held), key_of(f, &r.until)), (r.older * 8 + r.kind) * 2 + r.timed);
+    r.key = reverse_mix(reverse_mix(key_of(f, &r.held), key_of(f, &r.until)),
+                        (r.older * 8 + r.kind) * 2 + r.timed);
     if (r.kind == REVERSE_TAKE)
         r.key = reverse_mix(reverse_mix(r.held.pc, r.held.actor), r.older);
     if (f->count == REVERSALS_MAX)
@@ -168,4 +169,3 @@ void reverse_look(struct strategy *s)
         }
     }
 }
-

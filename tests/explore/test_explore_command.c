@@ -18,6 +18,9 @@ static const struct {
     {"make-request", "no_entry_mb", "api", "FAIL the INIT finds the target", 0},
     {"memslot-delete", "before", "after", "spte_into_dead_slot", 100},
     {"lazy-rmaps", "lockleak", "after", "lock_leaked", 10},
+    {"lazy-rmaps", "nocopylock", "after", "null_rmap", 0},
+    {"dirty-log-order", "actual", "after", "FAIL a page that was written", 100},
+    {"dirty-log-order", "fetch_protect", "after", "FAIL a page that was written", 0},
     {"killable-wait", "uninterruptible", "after", "FAIL the VM is killed", 100},
     {"rsm-torn-read", "before", "after", "FAIL the new CR3", 200},
 };
