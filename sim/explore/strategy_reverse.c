@@ -306,7 +306,7 @@ static void reverse_yielded(struct strategy *s, uint32_t actor)
 
     for (uint32_t i = 0; i < f->active_count; i++)
         f->spins += f->active[i].state == STATE_HOLDS;
-    for (uint32_t i = 0; i < f->active_count && f->timed && f->spins >= SPINS_MAX; i++)
+    for (uint32_t i = 0; i < f->active_count && f->spins >= SPINS_MAX; i++)
         let_go(f, f->list[f->active[i].reversal].held.actor);
     if (f->timed)
         reverse_idle(s, actor);

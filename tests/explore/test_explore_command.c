@@ -16,7 +16,7 @@ static const struct {
 } rows[] = {
     {"make-request", "none", "api", "FAIL the INIT finds the target", 400},
     {"make-request", "no_entry_mb", "api", "FAIL the INIT finds the target", 0},
-    {"memslot-delete", "before", "after", "spte_into_dead_slot", 100},
+    {"memslot-delete", "before", "after", "spte_into_dead_slot", 0},
     {"lazy-rmaps", "lockleak", "after", "lock_leaked", 10},
     {"lazy-rmaps", "nocopylock", "after", "null_rmap", 0},
     {"dirty-log-order", "actual", "after", "FAIL a page that was written", 100},
