@@ -85,7 +85,7 @@ TEST(ExploreCommand, MakesTheSameSearchFromTheSameSeed)
     if (why_not())
         test_skip(why_not());
     for (unsigned again = 0; again < 2; again++) {
-        hvsim("explore '%s' --variant no_entry_mb --seed 5 -o s%u.sched", path_of(0), again);
+        hvsim("explore '%s' --variant no_entry_mb --seed 5 --budget 150 -o s%u.sched", path_of(0), again);
         char *orders = strstr(cli_out, "  covered");
 
         ASSERT_TRUE(orders != NULL);
