@@ -4,6 +4,7 @@
 // L2 includes L1D (its state is the core's); L3 does not include and is filled by misses and by write-backs.
 // A load's extra latency is fully exposed; a store's is hidden by the store buffer (store_buffer.c).
 #include "models/mem/core.h"
+#include "models/cpu/native/watch.h"
 #include "models/cpu/uarch/uarch.h"
 #include <assert.h>
 #include <stdlib.h>
@@ -340,6 +341,7 @@ uint64_t mem_read64(struct pcpu *c, uint64_t hpa)
     const uint64_t *p = mem_hpa_to_ptr(c, hpa, 8);
 
     assert(p && hpa % 8 == 0);
+    native_watch_walks(c, p, false);
     mem_access(c, hpa, 8, MEM_WALK);
     c->now_ticks += c->uarch->l1d.latency_cycles * TICKS_PER_CYCLE;
     return *p;
@@ -350,6 +352,7 @@ void mem_write64(struct pcpu *c, uint64_t hpa, uint64_t value, bool locked)
     uint64_t *p = mem_hpa_to_ptr(c, hpa, 8);
 
     assert(p && hpa % 8 == 0);
+    native_watch_walks(c, p, true);
     if (locked) {
         mem_access(c, hpa, 8, MEM_RMW);
         *p = value;

@@ -50,6 +50,7 @@ struct explore_shared {
     char lines[SCHEDULE_STEPS_MAX][EXPLORE_STEP_BYTES];
     uint32_t at[SCHEDULE_STEPS_MAX];
     uint32_t step_count;
+    bool idle_counts; // Steps say that their processor has nothing to do behind them, where that was so.
     struct schedule_step trial[SCHEDULE_STEPS_MAX];
     uint32_t trial_count;
 };
@@ -75,9 +76,8 @@ void explore_search_jobs(struct explore *x, uint32_t part, uint32_t parts);
 void explore_found(struct explore *x);
 // Into a set in memory that is mapped shared. True: it is new and there is room.
 bool explore_set_add(_Atomic uint64_t *set, uint32_t size, uint64_t value);
-// The order of the execution that was just made, as steps.
-void explore_steps_of(struct explore *x);
-// Takes away steps as long as the rest fails the same way.
+// The order of the execution that was just made, as steps; takes away of them as long as the rest fails the
+// same way.
 void explore_shrink(struct explore *x);
 // In an execution: the order to be tried. Ends it if there is no such order.
 struct schedule *explore_schedule(struct explore *x);

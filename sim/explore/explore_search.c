@@ -60,7 +60,6 @@ static void failed(struct explore *x)
         return;
     s->attempts++;
     memcpy(s->failure, s->reason, sizeof s->failure);
-    explore_steps_of(x);
     explore_shrink(x);
     if (s->attempts > 1 && !s->reproduced)
         return;

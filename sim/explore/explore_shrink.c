@@ -44,10 +44,19 @@ static uint32_t count_since(const struct explore *x, const struct place_name *na
     uint32_t count = 0;
 
     for (uint32_t i = since; i <= at; i++)
-        count += steps[i].actor == steps[at].actor && !steps[i].store &&
+        count += steps[i].actor == steps[at].actor && !steps[i].store && (!steps[i].interrupt || i == at) &&
                  (!stores || (steps[i].access & PLACE_WRITE)) &&
                  (steps[i].pc == steps[at].pc || places_means(x->o.places, name, steps[i].pc));
     return count;
+}
+
+static const char *word_of(const struct explore_shared *s, const struct pilot_step *step)
+{
+    if (step->store)
+        return "drain";
+    if (step->interrupt)
+        return "interrupt";
+    return step->idle && s->idle_counts ? "idle" : "";
 }
 
 // The accesses and drains `at` (in order) as steps.
@@ -65,10 +74,7 @@ static bool steps_at(const struct explore *x, const uint32_t *at, uint32_t count
 
         name_of(x, access, &name);
         snprintf(text, sizeof text, "cpu%u %s %s %s x%u", from->actor, name.text, name.word,
-                 from->store  ? "drain"
-                 : from->idle ? "idle"
-                              : "",
-                 count_since(x, &name, access, *after, from->store != 0));
+                 word_of(x->shared, from), count_since(x, &name, access, *after, from->store != 0));
         if (!schedule_parse(text, &out[i], error, sizeof error))
             return false;
         out[i].older = from->older;
@@ -77,13 +83,19 @@ static bool steps_at(const struct explore *x, const uint32_t *at, uint32_t count
     return true;
 }
 
+// In order, and each once.
 static bool add_step(struct explore_shared *s, uint32_t at)
 {
-    if (s->step_count && s->at[s->step_count - 1] == at) // It came for one access only.
+    uint32_t i = s->step_count;
+
+    while (i > 0 && s->at[i - 1] > at)
+        i--;
+    if (i > 0 && s->at[i - 1] == at)
         return true;
     if (s->step_count == SCHEDULE_STEPS_MAX)
         return false;
-    s->at[s->step_count++] = at;
+    memmove(&s->at[i + 1], &s->at[i], (s->step_count++ - i) * sizeof *s->at);
+    s->at[i] = at;
     return true;
 }
 
@@ -103,7 +115,7 @@ static bool add_turn(struct explore_shared *s, uint32_t from, uint32_t to)
     }
     for (uint32_t i = from; i < to && fits; i++) {
         bool ends = (i == access || i == drain) && to < s->memory->step_count;
-        bool pins = (i == from && from > 0) || i == late || steps[i].older || ends;
+        bool pins = (i == from && from > 0) || i == late || steps[i].older || steps[i].interrupt || ends;
 
         if (pins && !(idle && i == access))
             fits = add_step(s, i);
@@ -115,20 +127,53 @@ static bool add_turn(struct explore_shared *s, uint32_t from, uint32_t to)
     return fits;
 }
 
-void explore_steps_of(struct explore *x)
+// All of them.
+static bool take_all_steps(struct explore_shared *s)
 {
-    struct explore_shared *s = x->shared;
     const struct pilot_memory *m = s->memory;
 
     s->step_count = 0;
+    s->idle_counts = true;
     for (uint32_t from = 0, to; from < m->step_count; from = to) {
         for (to = from + 1; to < m->step_count && m->steps[to].actor == m->steps[from].actor;)
             to++;
-        if (!add_turn(s, from, to)) {
-            s->step_count = 0; // Too many to write down.
-            return;
-        }
+        if (!add_turn(s, from, to))
+            return false;
     }
+    return s->step_count > 0;
+}
+
+// Every place where another processor went on within so many accesses of one that stood although it could
+// have gone on; and those that stood. False: too many to write down.
+static bool take_steps(struct explore *x, uint32_t around)
+{
+    struct explore_shared *s = x->shared;
+    const struct pilot_memory *m = s->memory;
+    uint32_t stood = 0, next = 0; // The last one and the one that comes, + 1
+
+    if (around == UINT32_MAX)
+        return take_all_steps(s);
+    s->step_count = 0;
+    s->idle_counts = false;
+    for (uint32_t i = 0; i < m->step_count; i++) {
+        uint32_t after = m->steps[i].after;
+        bool fits = true;
+
+        stood = after ? i + 1 : stood;
+        for (next = next > i ? next : i + 1; next < m->step_count && !m->steps[next - 1].after;)
+            next++;
+        bool near = (stood && i - (stood - 1) < around) || (next < m->step_count && next - 1 - i < around);
+
+        if (near && i > 0 && m->steps[i].actor != m->steps[i - 1].actor)
+            fits = add_step(s, i - 1) && add_step(s, i);
+        if (after)
+            fits &= add_step(s, after - 1) && add_step(s, i);
+        if (m->steps[i].older || m->steps[i].interrupt)
+            fits &= add_step(s, i);
+        if (!fits)
+            return false;
+    }
+    return s->step_count > 0;
 }
 
 // --- Fewer. ---
@@ -194,7 +239,7 @@ static void shorten(struct explore *x)
 {
     struct explore_shared *s = x->shared;
 
-    for (uint32_t i = 0; i < s->step_count; i++) {
+    for (uint32_t i = 0; i < s->step_count && s->idle_counts; i++) {
         struct pilot_step *step = &s->memory->steps[s->at[i]];
 
         if (!step->idle)
@@ -206,11 +251,12 @@ static void shorten(struct explore *x)
 
 void explore_shrink(struct explore *x)
 {
+    // Those who stood may be all that matters; if not, what happened around them may be.
+    static const uint32_t around[] = {0, 30, 300, UINT32_MAX};
     struct explore_shared *s = x->shared;
 
-    if (!s->step_count)
-        return;
-    s->reproduced = fails_without(x, 0, 0);
+    for (uint32_t i = 0; i < sizeof around / sizeof *around && !s->reproduced; i++)
+        s->reproduced = take_steps(x, around[i]) && fails_without(x, 0, 0);
     if (s->reproduced)
         explore_found(x);
     for (uint32_t chunk = s->step_count / 2; s->reproduced && chunk > 0; chunk = chunk / 2) {
@@ -228,5 +274,7 @@ void explore_shrink(struct explore *x)
     }
     if (s->reproduced)
         shorten(x);
+    else
+        s->step_count = 0;
     describe(x);
 }

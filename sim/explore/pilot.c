@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "sim/explore/pilot_internal.h"
 
+#include "models/cpu/native/hooks.h"
 #include <string.h>
 
 // An actor that makes so many accesses while others stand waits for one of them, or might as well.
@@ -134,13 +135,23 @@ bool pilot_learn(struct pilot_memory *m, bool keep)
 
 // --- Who goes on. ---
 
-uint32_t pilot_decide(struct pilot *p, uint32_t current, uint32_t ready, uint32_t later)
+// Those who may come to an access later: everybody who neither stands nor waits for his store buffer.
+static uint32_t later(const struct pilot *p)
+{
+    uint32_t mask = p->on & ~p->standing;
+
+    for (uint32_t i = 0; p->with_buffers && i < p->machine->cpu_count; i++)
+        mask &= ~((uint32_t)p->buffer[i].waits << i);
+    return mask;
+}
+
+uint32_t pilot_decide(struct pilot *p, uint32_t current, uint32_t ready, uint32_t later_ones)
 {
     struct explore_decision d; // Large: `next` is that of those who are ready.
 
     d.current = current;
     d.ready = ready;
-    d.later = later;
+    d.later = later_ones;
     d.buffers_from = p->with_buffers ? p->machine->cpu_count : 0;
     for (uint32_t rest = ready; rest; rest &= rest - 1) {
         uint32_t i = (uint32_t)__builtin_ctz(rest);
@@ -156,7 +167,8 @@ uint32_t pilot_decide(struct pilot *p, uint32_t current, uint32_t ready, uint32_
             shared = false;
         d.next[i] = (struct explore_access){.place = shared ? pilot_place_of(a) : 0,
                                             .writes = a->access & PLACE_WRITE,
-                                            .empties = native_is_locked(a) || p->buffer[i].waited};
+                                            .empties = native_is_locked(a) || p->buffer[i].waited,
+                                            .pc = a->pc};
     }
     p->decisions++;
     uint32_t actor = strategy_decide(p->strategy, &d);
@@ -175,16 +187,33 @@ static void hand_over(struct pilot *p, uint32_t to, uint64_t now_ticks)
     pcpu_release(p->machine->cpus[to], now_ticks > ready ? now_ticks : ready);
 }
 
+// Nobody has the turn until somebody comes, or until the warden has stood long enough.
+static void wait_for_later(struct pilot *p, struct pcpu *warden)
+{
+    p->turn = EXPLORE_NOBODY;
+    p->in_a_row = 0;
+    p->warden = warden->index;
+    p->warden_ticks = p->since[warden->index] + pcpu_ps_to_ticks(warden, PILOT_LATER_PS);
+}
+
 void pilot_pass_on(struct pilot *p, uint32_t current, uint64_t now_ticks)
 {
+    p->warden = EXPLORE_NOBODY;
     for (uint32_t ready; (ready = pilot_ready(p)) != 0;) {
         if (pilot_is_buffer(p, current) && !(ready >> current & 1)) {
             current -= p->machine->cpu_count; // It is empty: its processor may go on.
             if (!(ready >> current & 1))
                 current = EXPLORE_NOBODY;
         }
-        uint32_t to = pilot_decide(p, current, ready, 0);
+        uint32_t to = pilot_decide(p, current, ready, current == EXPLORE_NOBODY && p->standing ? later(p) : 0);
 
+        if (to == EXPLORE_LATER) {
+            struct pcpu *warden = p->machine->cpus[__builtin_ctz(p->standing)];
+
+            wait_for_later(p, warden);
+            pcpu_release(warden, now_ticks); // It stands with a limit now.
+            return;
+        }
         if (!pilot_is_buffer(p, to)) {
             hand_over(p, to, now_ticks);
             return;
@@ -193,23 +222,45 @@ void pilot_pass_on(struct pilot *p, uint32_t current, uint64_t now_ticks)
     }
 }
 
+// Until it has its turn.
 static void stand(struct pilot *p, struct pcpu *c)
 {
-    while (p->turn != c->index && p->turn != EXPLORE_NOBODY)
-        pcpu_hold(c, TICKS_NEVER);
-    p->turn = c->index;
+    while (p->turn != c->index) {
+        bool limited = p->turn == EXPLORE_NOBODY && p->warden == c->index;
+
+        if (limited && c->now_ticks >= p->warden_ticks) {
+            strategy_late(p->strategy, c->index);
+            p->turn = c->index;
+            break;
+        }
+        pcpu_hold(c, limited ? p->warden_ticks : TICKS_NEVER);
+    }
 }
 
-// Nobody has the turn until somebody comes; after that it is decided as ever.
-static void stand_for_later(struct pilot *p, struct pcpu *c)
+// Those who stand ask whether they still have to.
+static void look_again(struct pilot *p, const struct pcpu *c)
 {
-    uint64_t limit = c->now_ticks + pcpu_ps_to_ticks(c, PILOT_LATER_PS);
+    for (uint32_t rest = p->standing & ~(1u << c->index); rest; rest &= rest - 1) {
+        uint32_t i = (uint32_t)__builtin_ctz(rest);
 
-    p->turn = EXPLORE_NOBODY;
-    p->in_a_row = 0;
-    while (p->turn == EXPLORE_NOBODY && c->now_ticks < limit)
-        pcpu_hold(c, limit);
-    stand(p, c);
+        if (!p->after[i])
+            p->after[i] = p->memory->step_count;
+        pcpu_release(p->machine->cpus[i], c->now_ticks);
+    }
+}
+
+static void tell(struct pilot *p, const struct pcpu *c, const struct native_access *a,
+                 const struct pilot_place *e)
+{
+    struct explore_access made = {
+        .place = pilot_place_of(a), .writes = a->access & PLACE_WRITE, .pc = a->pc};
+
+    made.interruptible = a->pc && c->irqs_enabled;
+    if (a->pc)
+        pilot_notes_access(&p->memory->notes, native_thread(c), a->p, &made);
+    if (p->all || (a->access & PLACE_ATOMIC) || is_shared(e, a))
+        if (strategy_made(p->strategy, c->index, &made) && p->timed)
+            look_again(p, c);
 }
 
 struct pilot_step *pilot_record(struct pilot *p)
@@ -221,23 +272,90 @@ struct pilot_step *pilot_record(struct pilot *p)
     return &m->steps[m->step_count++];
 }
 
+static struct pilot_step *note_step(struct pilot *p, const struct pcpu *c, const struct native_access *a)
+{
+    struct pilot_step *step = pilot_record(p);
+
+    *step = (struct pilot_step){.pc = a->pc,
+                                .place = a->p ? pilot_place_of(a) : 0,
+                                .ticks = c->now_ticks,
+                                .actor = (uint8_t)c->index,
+                                .access = a->access};
+    return step;
+}
+
+// How a processor came to make its access.
+struct turn {
+    bool switched;  // Somebody else had the turn before.
+    bool decided;   // There was a choice.
+    uint32_t after; // As in struct pilot_step
+};
+
 // `kept`: nothing that anybody else sees.
 static void carry_out(struct pilot *p, struct pcpu *c, const struct native_access *a, struct pilot_place *e,
-                      bool kept, bool switched, bool decided)
+                      bool kept, struct turn turn)
 {
-    *pilot_record(p) = (struct pilot_step){.pc = a->pc,
-                                           .place = a->p ? pilot_place_of(a) : 0,
-                                           .ticks = c->now_ticks,
-                                           .actor = (uint8_t)c->index,
-                                           .access = a->access,
-                                           .switched = switched,
-                                           .decided = decided};
+    struct pilot_step *step = note_step(p, c, a);
+
+    step->switched = turn.switched;
+    step->decided = turn.decided;
+    step->after = turn.after;
     if (kept)
         pilot_stores_expect(p, c->index, p->memory->step_count - 1);
     else if (e)
         note_place(p->memory, e, c->index, a);
     p->buffer[c->index].waited = false;
+    if (a->p && p->tells)
+        tell(p, c, a, e);
 }
+
+// --- At its own time. ---
+
+static bool is_interrupted(const struct pcpu *c)
+{
+    return (c->nmi_pending && !c->nmi_blocked) || (c->irq_pending && c->irqs_enabled);
+}
+
+// Everybody runs at its own time; who is told to stands until it need not any more.
+static void timed_point(struct pilot *p, struct pcpu *c, const struct native_access *a, struct pilot_place *e)
+{
+    uint64_t limit = c->now_ticks + pcpu_ps_to_ticks(c, PILOT_LATER_PS);
+    struct explore_access next = {.place = pilot_place_of(a),
+                                  .writes = a->access & PLACE_WRITE,
+                                  .pc = a->pc,
+                                  .interrupted = is_interrupted(c)};
+    uint32_t *after = &p->after[c->index];
+    enum explore_stand stands = EXPLORE_GOES_ON;
+    bool stood = false;
+
+    *after = 0;
+    p->standing |= 1u << c->index;
+    while ((p->all || is_shared(e, a)) &&
+           (stands = strategy_stands(p->strategy, c->index, &next)) == EXPLORE_STANDS) {
+        if (c->now_ticks >= limit) {
+            strategy_late(p->strategy, c->index);
+            *after = p->memory->step_count;
+            break;
+        }
+        if (!stood)
+            look_again(p, c); // Who stands until this one comes here
+        *after = 0;
+        stood = true;
+        pcpu_hold(c, c->next_local_ticks < limit ? c->next_local_ticks : limit);
+        pcpu_slow_path(c, false);
+        next.interrupted = is_interrupted(c);
+    }
+    p->standing &= ~(1u << c->index);
+    if (stands == EXPLORE_TAKES) { // The thread may be elsewhere afterwards.
+        note_step(p, c, a)->interrupt = true;
+        pcpu_slow_path(c, true);
+        timed_point(p, pcpu_current, a, e);
+        return;
+    }
+    carry_out(p, c, a, e, false, (struct turn){.decided = stood, .after = *after});
+}
+
+// --- One at a time. ---
 
 // Nobody but the processor could go on, nor could a store of another's leave. Then its own stores wait
 // unasked: nobody can tell.
@@ -262,7 +380,7 @@ static uint32_t choose(struct pilot *p, struct pcpu *c, bool matters)
         bool of_store = has_fresh(p, self);
 
         to = pilot_decide(p, of_store ? p->machine->cpu_count + self : self,
-                          is_alone(p, self) ? 1u << self : pilot_ready(p), p->idle);
+                          is_alone(p, self) ? 1u << self : pilot_ready(p), later(p));
         if (to == EXPLORE_LATER)
             pilot_stores_settle(p, c);
         if (of_store && !pilot_is_buffer(p, to))
@@ -279,36 +397,36 @@ static bool several_ready(const struct pilot *p)
 {
     uint32_t ready = pilot_ready(p);
 
-    return (ready & (ready - 1)) || p->idle;
+    return (ready & (ready - 1)) || later(p);
 }
 
-// It has not the turn, or others may go on instead. What it did when it comes back: whether somebody else
-// had the turn, whether there was a choice.
-static void take_turn(struct pilot *p, struct pcpu *c, const struct native_access *a, bool matters,
-                      bool *switched, bool *decided)
+// It has not the turn, or others may go on instead.
+static struct turn take_turn(struct pilot *p, struct pcpu *c, const struct native_access *a, bool matters)
 {
     uint32_t self = c->index;
+    struct turn turn = {.switched = p->turn != self};
+    bool stood = false;
 
-    *switched = p->turn != self;
-    *decided = false;
     p->standing |= 1u << self;
     p->next[self] = *a;
-    if (*switched)
-        stand(p, c);
+    p->since[self] = c->now_ticks;
+    if (p->turn == EXPLORE_NOBODY)
+        p->turn = self;
+    stand(p, c);
     if (matters || has_fresh(p, self) || ++p->in_a_row > PILOT_PATIENCE) {
         if (p->in_a_row > PILOT_PATIENCE)
             strategy_yielded(p->strategy, self);
         if (several_ready(p)) {
             uint32_t to = choose(p, c, matters);
 
-            *decided = true;
-            if (to == EXPLORE_LATER) {
-                stand_for_later(p, c);
-            } else if (to != self) {
+            turn.decided = true;
+            if (to == EXPLORE_LATER)
+                wait_for_later(p, c);
+            else if (to != self)
                 hand_over(p, to, c->now_ticks);
-                stand(p, c);
-            }
-            *switched |= to != self; // Whoever gave it the turn decided that it goes on.
+            stand(p, c);
+            stood = to != self; // It could have gone on at once and did not.
+            turn.switched |= stood;
         }
     }
     p->standing &= ~(1u << self);
@@ -316,18 +434,24 @@ static void take_turn(struct pilot *p, struct pcpu *c, const struct native_acces
 
     c->now_ticks = c->now_ticks > ready ? c->now_ticks : ready;
     pcpu_slow_path(c, false);
+    turn.after = stood ? p->memory->step_count : 0;
+    return turn;
 }
 
 static void point(struct native_watch *w, const struct native_access *a)
 {
     struct pilot *p = (struct pilot *)w;
     struct pcpu *c = pcpu_current;
+    struct turn turn = {.switched = false};
     struct pilot_place *e;
-    bool decided = false, switched = false;
 
     if (a->access == PLACE_BLOCK)
         return;
     e = place_at(p, a);
+    if (p->timed) {
+        timed_point(p, c, a, e);
+        return;
+    }
     bool shared = is_shared(e, a), kept = pilot_stores_keeps(p, c, a, shared), matters = shared && !kept;
 
     if (p->jitter) {
@@ -340,20 +464,18 @@ static void point(struct native_watch *w, const struct native_access *a)
     } else if (p->turn == c->index && !matters && !has_fresh(p, c->index) && p->in_a_row < PILOT_PATIENCE) {
         p->in_a_row++; // Most accesses: nothing is due, or the hook's own slow path had come before.
     } else {
-        take_turn(p, c, a, matters, &switched, &decided);
+        turn = take_turn(p, c, a, matters);
     }
-    carry_out(p, c, a, e, kept, switched, decided);
+    carry_out(p, c, a, e, kept, turn);
 }
 
 static void idle(struct native_watch *w, struct pcpu *c, bool begins)
 {
     struct pilot *p = (struct pilot *)w;
 
-    if (begins)
-        p->idle |= 1u << c->index;
-    else
-        p->idle &= ~(1u << c->index);
-    if (!begins || p->jitter || p->turn != c->index)
+    if (begins && p->timed && strategy_idle(p->strategy, c->index))
+        look_again(p, c);
+    if (!begins || p->timed || p->jitter || p->turn != c->index)
         return;
     if (p->memory->step_count && p->memory->steps[p->memory->step_count - 1].actor == c->index)
         p->memory->steps[p->memory->step_count - 1].idle = true;
@@ -365,40 +487,81 @@ static void give_way(struct native_watch *w, struct pcpu *c)
 {
     struct pilot *p = (struct pilot *)w;
 
-    if (p->jitter || p->turn != c->index || !pilot_ready(p))
+    if (p->timed && p->standing) {
+        strategy_yielded(p->strategy, c->index);
+        look_again(p, c);
+    }
+    if (p->timed || p->jitter || p->turn != c->index || !pilot_ready(p))
         return;
     strategy_yielded(p->strategy, c->index);
     p->turn = EXPLORE_NOBODY;
     pilot_pass_on(p, EXPLORE_NOBODY, c->now_ticks);
 }
 
-// What guests write is shared like anything else: the hypervisor reads it.
+// What guests write, and which entries are walked for them, is shared like anything else: the hypervisor
+// reads and changes it.
+static void beside(struct pilot *p, const struct pcpu *c, const void *at, uint32_t size_bytes, bool writes)
+{
+    struct native_access a = {.p = at, .size_bytes = size_bytes, .access = writes ? PLACE_WRITE : PLACE_READ};
+
+    struct pilot_place *e = place_at(p, &a);
+
+    if (e)
+        note_place(p->memory, e, c->index, &a);
+    if (p->tells)
+        tell(p, c, &a, e);
+}
+
 static void guest_stores(struct native_watch *w, struct pcpu *c, const void *at, uint32_t size_bytes)
 {
-    struct native_access a = {.p = at, .size_bytes = size_bytes, .access = PLACE_WRITE};
+    beside((struct pilot *)w, c, at, size_bytes, true);
+}
 
-    pilot_note_place((struct pilot *)w, c->index, &a);
+static void walks(struct native_watch *w, struct pcpu *c, const void *at, bool writes)
+{
+    beside((struct pilot *)w, c, at, 8, writes);
+}
+
+static void event(struct native_watch *w, struct pcpu *c, const struct native_event *e)
+{
+    struct pilot *p = (struct pilot *)w;
+
+    if (e->kind != NATIVE_EVENT_NOTE || !p->tells)
+        return;
+    const struct native_note *n = e->note;
+
+    if (n->kind == NATIVE_NOTE_ALLOC || (n->kind == NATIVE_NOTE_PAGES && n->owner))
+        strategy_handed_over(p->strategy, (uint64_t)(uintptr_t)n->p >> 3, (n->bytes + 7) / 8);
+    else
+        pilot_notes_take(&p->memory->notes, native_thread(c), n);
 }
 
 void pilot_begin(struct pilot *p, struct machine *machine)
 {
     p->machine = machine;
     p->turn = EXPLORE_NOBODY;
-    p->standing = p->idle = 0;
+    p->warden = EXPLORE_NOBODY;
+    p->timed = strategy_timed(p->strategy);
+    p->tells = strategy_listens(p->strategy);
+    p->all = strategy_wants_all(p->strategy);
+    p->standing = p->on = 0;
     for (uint32_t i = 0; i < machine->cpu_count; i++)
-        if (machine->cpus[i]->mode == PCPU_HALTED || machine->cpus[i]->mode == PCPU_GUEST)
-            p->idle |= 1u << i;
+        if (machine->cpus[i]->mode != PCPU_OFF)
+            p->on |= 1u << i;
     p->in_a_row = 0;
     pilot_stores_begin(p);
     p->memory->step_count = 0;
     p->memory->order = 0;
     p->memory->execution++;
+    pilot_notes_begin(&p->memory->notes);
     p->watch = (struct native_watch){.rank = NATIVE_WATCH_DECIDES,
                                      .point = point,
                                      .idle = idle,
                                      .pause = give_way,
                                      .stored = pilot_stores_stored,
-                                     .guest_stores = guest_stores};
+                                     .guest_stores = guest_stores,
+                                     .walks = walks,
+                                     .event = event};
     native_watch_add(machine, &p->watch);
 }
 

@@ -14,6 +14,7 @@
 
 #include "models/cpu/native/watch.h"
 #include "models/mem/mem.h"
+#include "sim/explore/pilot_notes.h"
 #include "sim/explore/strategy.h"
 
 // One access of the execution, in order.
@@ -27,7 +28,9 @@ struct pilot_step {
     uint8_t older;  // What it read, or where its store went: as in struct schedule_step
     bool idle;      // Behind it the processor halted or let a guest's time pass.
     bool switched;  // Another actor had the turn before.
+    bool interrupt; // No access: it took an interrupt before that.
     bool decided;   // Two or more could have gone on.
+    uint32_t after; // It could have gone on at once and stood until that step was made: index + 1; 0: no
 };
 
 #define PILOT_STEPS_MAX (1u << 18)
@@ -63,6 +66,7 @@ struct pilot_memory {
     uint64_t pairs[PILOT_PAIRS_MAX]; // Hashes of (place of code, place of code) that met; 0: free
     uint32_t pair_count;
     uint64_t execution;
+    struct pilot_notes notes;
     struct pilot_step steps[PILOT_STEPS_MAX]; // Of this execution
     uint32_t step_count;
     uint64_t order; // Hash of who made which shared access
@@ -99,7 +103,11 @@ struct pilot {
     struct pilot_memory *memory;
     uint32_t turn;                                 // Actor, EXPLORE_NOBODY
     uint32_t standing;                             // Bit set: stand at an access
-    uint32_t idle;                                 // Bit set: have nothing to execute
+    uint32_t after[EXPLORE_ACTORS_MAX];            // As in struct pilot_step, for the one that stands
+    uint32_t on;                                   // Bit set: execute at all
+    uint32_t warden;                               // Stands until somebody else comes, or until
+    uint64_t warden_ticks;                         // that time, which counts from
+    uint64_t since[EXPLORE_ACTORS_MAX];            // when it came to its access.
     struct native_access next[EXPLORE_ACTORS_MAX]; // Theirs
     uint32_t in_a_row;                             // Accesses since the turn last changed
     bool jitter;
@@ -110,6 +118,9 @@ struct pilot {
     uint32_t decisions;     // In this execution
     struct mem_keeper keeper;
     struct pilot_buffer buffer[EXPLORE_ACTORS_MAX];
+    bool tells;                                     // The strategy hears of what is carried out,
+    bool all;                                       // of what is not shared, too.
+    bool timed;                                     // Nobody has the turn; who stands is asked for itself.
     void (*give_up)(void *ctx, enum pilot_end why); // Does not return.
     void *ctx;
 };

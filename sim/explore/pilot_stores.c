@@ -86,6 +86,7 @@ void pilot_stores_let_go(struct pilot *p, uint32_t actor, uint64_t now_ticks)
         b->waited = true;
         p->standing |= 1u << cpu;
         p->next[cpu] = (struct native_access){.access = PLACE_ATOMIC};
+        p->since[cpu] = p->machine->cpus[cpu]->now_ticks;
     }
     if (pcpu_current)
         pcpu_update_limit(pcpu_current);
@@ -142,7 +143,7 @@ void pilot_stores_begin(struct pilot *p)
     p->keeper = (struct mem_keeper){stand};
     p->buffers_ready = 0;
     p->decisions = 0;
-    p->with_buffers = p->store_buffers && !p->jitter && 2 * p->machine->cpu_count <= EXPLORE_ACTORS_MAX;
+    p->with_buffers = p->store_buffers && !p->jitter && !p->tells && 2 * p->machine->cpu_count <= EXPLORE_ACTORS_MAX;
     for (uint32_t i = 0; p->with_buffers && i < p->machine->cpu_count; i++) {
         struct pilot_buffer *b = buffer_of(p, i);
 

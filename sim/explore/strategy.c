@@ -86,8 +86,10 @@ static const struct strategy_ops strategy_jitter = {.name = "jitter",
                                                     .established = jitter_established};
 
 static const struct strategy_ops *const table[STRATEGY_COUNT] = {
-    [STRATEGY_PCT] = &strategy_pct, [STRATEGY_RANDOM] = &strategy_random, [STRATEGY_DELAY] = &strategy_delay,
-    [STRATEGY_DFS] = &strategy_dfs, [STRATEGY_JITTER] = &strategy_jitter,
+    [STRATEGY_PCT] = &strategy_pct,       [STRATEGY_RANDOM] = &strategy_random,
+    [STRATEGY_DELAY] = &strategy_delay,   [STRATEGY_REVERSE] = &strategy_reverse,
+    [STRATEGY_DFS] = &strategy_dfs,       [STRATEGY_INTERRUPT] = &strategy_interrupt,
+    [STRATEGY_JITTER] = &strategy_jitter,
 };
 
 const char *strategy_name(enum strategy_kind kind)
@@ -170,7 +172,7 @@ uint32_t strategy_decide(struct strategy *s, const struct explore_decision *d)
     uint32_t actor;
 
     if (!(d->ready & (d->ready - 1)) && !(d->later && d->current != EXPLORE_NOBODY) &&
-        s->o.kind != STRATEGY_DFS) {
+        s->o.kind != STRATEGY_DFS && !s->reverse) {
         actor = (uint32_t)__builtin_ctz(d->ready);
     } else {
         uint32_t above = 32 - (uint32_t)__builtin_clz(d->ready);
@@ -182,6 +184,54 @@ uint32_t strategy_decide(struct strategy *s, const struct explore_decision *d)
     if (actor < EXPLORE_ACTORS_MAX && actor != d->current)
         s->yielded &= ~(1ull << actor);
     return actor;
+}
+
+bool strategy_made(struct strategy *s, uint32_t actor, const struct explore_access *a)
+{
+    return table[s->o.kind]->made && table[s->o.kind]->made(s, actor, a);
+}
+
+bool strategy_timed(const struct strategy *s)
+{
+    return table[s->o.kind]->timed && table[s->o.kind]->timed(s);
+}
+
+bool strategy_listens(const struct strategy *s)
+{
+    return table[s->o.kind]->made;
+}
+
+bool strategy_wants_all(const struct strategy *s)
+{
+    return table[s->o.kind]->wants_all && table[s->o.kind]->wants_all(s);
+}
+
+enum explore_stand strategy_stands(struct strategy *s, uint32_t actor, const struct explore_access *a)
+{
+    return table[s->o.kind]->stands(s, actor, a);
+}
+
+bool strategy_idle(struct strategy *s, uint32_t actor)
+{
+    return table[s->o.kind]->idle(s, actor);
+}
+
+void strategy_handed_over(struct strategy *s, uint64_t place, uint64_t places)
+{
+    if (table[s->o.kind]->handed_over)
+        table[s->o.kind]->handed_over(s, place, places);
+}
+
+void strategy_late(struct strategy *s, uint32_t actor)
+{
+    if (table[s->o.kind]->late)
+        table[s->o.kind]->late(s, actor);
+}
+
+void strategy_changed(struct strategy *s)
+{
+    if (table[s->o.kind]->changed)
+        table[s->o.kind]->changed(s);
 }
 
 uint32_t strategy_choose(struct strategy *s, uint32_t n)

@@ -24,7 +24,11 @@ enum strategy_kind {
     STRATEGY_RANDOM, // At every decision any ready actor, with equal probability.
     STRATEGY_DELAY, // The one that runs goes on, but for at most `depth` delays: all places, one delay first,
                     // then two (Emmi, Qadeer, Rakamaric, POPL 2011).
-    STRATEGY_DFS,   // Every order that differs in an order of conflicting accesses.
+    STRATEGY_REVERSE,   // Of two accesses that conflict the first waits for the second: each pair that met,
+                        // then what meets on top of that, up to `depth` at a time.
+    STRATEGY_INTERRUPT, // A processor stands until an interrupt waits, which is taken before its access: each
+                        // place of the code, then REVERSE on top.
+    STRATEGY_DFS,       // Every order that differs in an order of conflicting accesses.
     STRATEGY_JITTER, // Nobody is held: processors fall behind by random small times. Every execution is one
                      // that the machine's timing could have had.
     STRATEGY_COUNT
@@ -35,7 +39,7 @@ const char *strategy_about(enum strategy_kind kind);
 struct strategy_options {
     enum strategy_kind kind;
     uint64_t seed;
-    uint32_t depth;       // PCT: of bugs (2 to 16); DELAY: delays (1 to 16)
+    uint32_t depth;       // PCT: of bugs (2 to 16); DELAY: delays (1 to 16); REVERSE: reversals (1 to 16)
     uint32_t part, parts; // Of several processes that search together: this one's number, and how many.
 };
 
@@ -55,6 +59,12 @@ struct explore_access {
     bool writes;
     bool empties;   // It comes after every store that has left its processor's buffer.
     uint32_t since; // Of a store buffer: the store was made after so many decisions.
+    uint64_t pc; // Where the code does it; 0: a guest does
+    // When it is carried out: the locks that are held then, a bit each, and those that nobody else can have;
+    // a lock's own work is done, other than coming there first.
+    uint64_t locks, exclusive;
+    bool of_lock;
+    bool interruptible, interrupted; // An interrupt could be taken before it, or waits already.
 };
 
 struct explore_decision {
@@ -67,6 +77,8 @@ struct explore_decision {
     struct explore_access next[EXPLORE_ACTORS_MAX]; // What each ready actor does first if it goes on
 };
 
+enum explore_stand { EXPLORE_GOES_ON, EXPLORE_STANDS, EXPLORE_TAKES /* the interrupt that waits */ };
+
 struct strategy;
 struct strategy *strategy_create(const struct strategy_options *options, void *(*memory)(size_t bytes));
 // Another execution. False: there is none that could differ.
@@ -78,9 +90,27 @@ uint64_t strategy_number(const struct strategy *s);
 void strategy_learn(struct strategy *s);
 // From here on, between two executions: a part only.
 void strategy_split(struct strategy *s, uint32_t part, uint32_t parts);
-// An actor that is ready, EXPLORE_LATER, or EXPLORE_NOBODY: what would follow is known.
+// An actor that is ready; EXPLORE_LATER: none of these (without a current one too, by some strategies); or
+// EXPLORE_NOBODY: what would follow is known.
 uint32_t strategy_decide(struct strategy *s, const struct explore_decision *d);
-// A choice among n of another kind (a value to read, a store to let go): 0 is what happens by default.
+// The actor carries out an access to a place that is shared. True: one that stands may go on now.
+bool strategy_made(struct strategy *s, uint32_t actor, const struct explore_access *a);
+// Memory has another owner from now on, who got it from whoever used it before.
+void strategy_handed_over(struct strategy *s, uint64_t place, uint64_t places);
+// Does everybody run at its own time in this execution? Then there are no decisions, and at each access to
+// what is shared: does the actor stand there?
+bool strategy_timed(const struct strategy *s);
+// Does it care for what was made and handed over?
+bool strategy_listens(const struct strategy *s);
+// It is to be asked at, and told of, accesses to what is not shared, too.
+bool strategy_wants_all(const struct strategy *s);
+enum explore_stand strategy_stands(struct strategy *s, uint32_t actor, const struct explore_access *a);
+// In such an execution: the actor has nothing to execute. True: one that stands may go on now.
+bool strategy_idle(struct strategy *s, uint32_t actor);
+// EXPLORE_LATER was answered, or it stands, and the actor has stood long enough: it goes on.
+void strategy_late(struct strategy *s, uint32_t actor);
+// A choice among n of another kind (a value that the access made last reads, a store to let go): 0 is what
+// happens by default.
 uint32_t strategy_choose(struct strategy *s, uint32_t n);
 // An actor waits in a loop for others (PAUSE): it should not go on while others can.
 void strategy_yielded(struct strategy *s, uint32_t actor);
@@ -88,7 +118,7 @@ void strategy_yielded(struct strategy *s, uint32_t actor);
 uint32_t strategy_delay_cycles(struct strategy *s);
 // The execution is over; `complete`: it came to its end and was not given up.
 void strategy_end(struct strategy *s, bool complete);
-// What counts as shared has grown: a search of all orders begins again. Between executions.
+// What counts as shared has grown in the execution that ended: a search of all orders begins again.
 void strategy_changed(struct strategy *s);
 // What the parts have done, to be put together.
 struct strategy_sums {

@@ -331,12 +331,10 @@ static void dfs_end(struct strategy *s, bool complete)
     add_backtracking(f);
 }
 
-void strategy_changed(struct strategy *s)
+static void dfs_changed(struct strategy *s)
 {
-    if (s->dfs) {
-        s->dfs->depth = 0;
-        s->dfs->again = true;
-    }
+    s->dfs->depth = 0;
+    s->dfs->again = true;
 }
 
 static void dfs_established(const struct strategy *s, char *text, size_t size)
@@ -360,6 +358,7 @@ const struct strategy_ops strategy_dfs = {
     .sharing = SHARED_NEVER,
     .create = dfs_create,
     .begin = dfs_begin,
+    .changed = dfs_changed,
     .end = dfs_end,
     .decide = dfs_decide,
     .choose = dfs_choose,

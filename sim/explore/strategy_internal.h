@@ -6,6 +6,7 @@
 #include "sim/explore/strategy.h"
 
 struct dfs;
+struct reverse;
 
 #define DELAY_LANES_MAX 240u // Many numbers of processes divide it.
 
@@ -44,15 +45,24 @@ struct strategy {
     bool summed;
     uint64_t yielded; // Bit set: gave way since it last ran
     struct dfs *dfs;
+    struct reverse *reverse;
 };
 
 struct strategy_ops {
     const char *name, *about;
     enum strategy_sharing sharing;
-    void (*create)(struct strategy *s, void *(*memory)(size_t bytes)); // May be NULL, as the next three.
+    void (*create)(struct strategy *s, void *(*memory)(size_t bytes)); // May be NULL, as the next eleven.
     bool (*begin)(struct strategy *s);
     void (*yielded)(struct strategy *s, uint32_t actor);
+    void (*late)(struct strategy *s, uint32_t actor);
+    bool (*made)(struct strategy *s, uint32_t actor, const struct explore_access *a);
+    bool (*timed)(const struct strategy *s);
+    bool (*wants_all)(const struct strategy *s);
+    enum explore_stand (*stands)(struct strategy *s, uint32_t actor, const struct explore_access *a);
+    bool (*idle)(struct strategy *s, uint32_t actor);
+    void (*handed_over)(struct strategy *s, uint64_t place, uint64_t places);
     void (*end)(struct strategy *s, bool complete);
+    void (*changed)(struct strategy *s);
     uint32_t (*decide)(struct strategy *s, const struct explore_decision *d);
     uint32_t (*choose)(struct strategy *s, uint32_t n);
     void (*split)(struct strategy *s); // May be NULL, as the next one.
@@ -63,7 +73,8 @@ struct strategy_ops {
 // What it speaks of: its own executions, or those of all parts.
 struct strategy_sums strategy_told(const struct strategy *s);
 
-extern const struct strategy_ops strategy_pct, strategy_delay, strategy_dfs;
+extern const struct strategy_ops strategy_pct, strategy_delay, strategy_dfs, strategy_reverse,
+    strategy_interrupt;
 
 // Whose an actor's accesses are: the processor itself, or that of the store buffer.
 static inline uint32_t explore_processor(uint32_t buffers_from, uint32_t actor)

@@ -16,8 +16,11 @@ static const struct {
 } rows[] = {
     {"make-request", "none", "api", "FAIL the INIT finds the target", 400},
     {"make-request", "no_entry_mb", "api", "FAIL the INIT finds the target", 0},
-    {"memslot-delete", "before", "after", "spte_into_dead_slot", 100},
+    {"memslot-delete", "before", "after", "spte_into_dead_slot", 0},
     {"lazy-rmaps", "lockleak", "after", "lock_leaked", 10},
+    {"lazy-rmaps", "nocopylock", "after", "null_rmap", 0},
+    {"dirty-log-order", "actual", "after", "FAIL a page that was written", 100},
+    {"dirty-log-order", "fetch_protect", "after", "FAIL a page that was written", 0},
     {"killable-wait", "uninterruptible", "after", "FAIL the VM is killed", 100},
     {"rsm-torn-read", "before", "after", "FAIL the new CR3", 200},
 };
@@ -129,7 +132,7 @@ TEST(ExploreCommand, MakesTheSameSearchFromTheSameSeed)
     if (why_not())
         test_skip(why_not());
     for (unsigned again = 0; again < 2; again++) {
-        hvsim("explore '%s' --variant no_entry_mb --seed 5 -o s%u.sched", path_of(0), again);
+        hvsim("explore '%s' --variant no_entry_mb --seed 5 --budget 150 -o s%u.sched", path_of(0), again);
         char *orders = strstr(cli_out, "  covered");
 
         ASSERT_TRUE(orders != NULL);

@@ -40,8 +40,9 @@ enum {
 };
 static const struct option_row options[] = {
     [OPT_VARIANT] = {"--variant", "NAME", "the variant to search (needed if the scenario has several)"},
-    [OPT_STRATEGY] = {"--strategy", "NAME",
-                      "pct, random, delay, dfs or jitter (default: the scenario's, else pct)"},
+    [OPT_STRATEGY] =
+        {"--strategy", "NAME",
+         "reverse, interrupt, pct, random, delay, dfs or jitter (default: the scenario's, else pct)"},
     [OPT_BUDGET] = {"--budget", "N", "executions at most (default: the scenario's)"},
     [OPT_DEPTH] = {"--depth", "N",
                    "pct: orders that the bug needs; delay: delays (default: the scenario's, else 3)"},

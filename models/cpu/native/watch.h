@@ -99,6 +99,9 @@ struct native_watch {
     // A guest on the processor is about to store `size_bytes` at `p` in the arena. May be NULL; must not hold
     // it.
     void (*guest_stores)(struct native_watch *w, struct pcpu *c, const void *p, uint32_t size_bytes);
+    // Its page walker is about to read the entry at `p` in the arena, or to write it. May be NULL; must not
+    // hold it.
+    void (*walks)(struct native_watch *w, struct pcpu *c, const void *p, bool writes);
     // May be NULL; must not hold it.
     void (*event)(struct native_watch *w, struct pcpu *c, const struct native_event *e);
     struct native_watch *next;
@@ -159,6 +162,15 @@ static inline void native_watch_stored(struct pcpu *c)
         next = w->next;
         if (w->stored)
             w->stored(w, c);
+    }
+}
+
+static inline void native_watch_walks(struct pcpu *c, const void *p, bool writes)
+{
+    for (struct native_watch *w = c->machine->watch, *next; __builtin_expect(w != NULL, 0); w = next) {
+        next = w->next;
+        if (w->walks)
+            w->walks(w, c, p, writes);
     }
 }
 

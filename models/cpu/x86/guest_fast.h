@@ -10,6 +10,7 @@
 #ifndef MODELS_CPU_X86_GUEST_FAST_H
 #define MODELS_CPU_X86_GUEST_FAST_H
 
+#include "models/cpu/native/watch.h"
 #include "models/cpu/x86/x86_state.h"
 #include "models/mem/core.h"
 #include <string.h>
@@ -35,6 +36,7 @@ static inline __attribute__((always_inline)) bool guest_store_fast(struct pcpu *
 
     if (__builtin_expect(!p, 0))
         return false;
+    native_watch_guest_stores(c, p, size);
     mem_guest_store(c, hpa, p, size);
     memcpy(p, bytes, size);
     return true;
@@ -73,6 +75,7 @@ static inline __attribute__((always_inline)) bool guest_store_near(struct pcpu *
     if (__builtin_expect(!w, 0))
         return false;
     mmu_near_use(m, n, EPT_ACCESS_WRITE);
+    native_watch_guest_stores(c, n->host + (linear & 0xfff), size);
     l1_use(&c->mem->l1, w);
     mem_store_near(c->mem, c->now_ticks, n->host + (linear & 0xfff), size);
     memcpy(n->host + (linear & 0xfff), bytes, size);
@@ -85,8 +88,10 @@ static inline unsigned char *guest_rmw_fast(struct pcpu *c, uint64_t linear, uns
     uint64_t hpa;
     unsigned char *p = mmu_ordinary(c->x86->mmu, linear, size, EPT_ACCESS_READ | EPT_ACCESS_WRITE, &hpa);
 
-    if (p)
-        mem_access(c, hpa, size, MEM_GUEST_RMW);
+    if (!p)
+        return NULL;
+    native_watch_guest_stores(c, p, size);
+    mem_access(c, hpa, size, MEM_GUEST_RMW);
     return p;
 }
 
