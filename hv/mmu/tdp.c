@@ -62,10 +62,14 @@ bool tdp_next_run(struct vm *vm, gfn_t *gfn, gfn_t end, struct spte_run *run)
             *run = (struct spte_run){sptep, at, (u32)(*gfn - at), PG_LEVEL_4K};
             return true;
         }
+        u64 spte = READ_ONCE(*sptep);
+
+        if (is_present(spte) && !is_leaf(spte, level)) // A fault has put a table there meanwhile.
+            continue;
         gfn_t first = gfn_round(at, level);
 
         *gfn = first + pages_of_level(level);
-        if (is_present(READ_ONCE(*sptep))) {
+        if (is_present(spte)) {
             *run = (struct spte_run){sptep, first, 1, (u8)level};
             return true;
         }

@@ -205,7 +205,8 @@ void pilot_pass_on(struct pilot *p, uint32_t current, uint64_t now_ticks)
             if (!(ready >> current & 1))
                 current = EXPLORE_NOBODY;
         }
-        uint32_t to = pilot_decide(p, current, ready, current == EXPLORE_NOBODY && p->standing ? later(p) : 0);
+        uint32_t to =
+            pilot_decide(p, current, ready, current == EXPLORE_NOBODY && p->standing ? later(p) : 0);
 
         if (to == EXPLORE_LATER) {
             struct pcpu *warden = p->machine->cpus[__builtin_ctz(p->standing)];
@@ -252,8 +253,7 @@ static void look_again(struct pilot *p, const struct pcpu *c)
 static void tell(struct pilot *p, const struct pcpu *c, const struct native_access *a,
                  const struct pilot_place *e)
 {
-    struct explore_access made = {
-        .place = pilot_place_of(a), .writes = a->access & PLACE_WRITE, .pc = a->pc};
+    struct explore_access made = {.place = pilot_place_of(a), .writes = a->access & PLACE_WRITE, .pc = a->pc};
 
     made.interruptible = a->pc && c->irqs_enabled;
     if (a->pc)

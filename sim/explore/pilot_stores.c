@@ -143,7 +143,8 @@ void pilot_stores_begin(struct pilot *p)
     p->keeper = (struct mem_keeper){stand};
     p->buffers_ready = 0;
     p->decisions = 0;
-    p->with_buffers = p->store_buffers && !p->jitter && !p->tells && 2 * p->machine->cpu_count <= EXPLORE_ACTORS_MAX;
+    p->with_buffers =
+        p->store_buffers && !p->jitter && !p->tells && 2 * p->machine->cpu_count <= EXPLORE_ACTORS_MAX;
     for (uint32_t i = 0; p->with_buffers && i < p->machine->cpu_count; i++) {
         struct pilot_buffer *b = buffer_of(p, i);
 

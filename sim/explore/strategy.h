@@ -59,7 +59,7 @@ struct explore_access {
     bool writes;
     bool empties;   // It comes after every store that has left its processor's buffer.
     uint32_t since; // Of a store buffer: the store was made after so many decisions.
-    uint64_t pc; // Where the code does it; 0: a guest does
+    uint64_t pc;    // Where the code does it; 0: a guest does
     // When it is carried out: the locks that are held then, a bit each, and those that nobody else can have;
     // a lock's own work is done, other than coming there first.
     uint64_t locks, exclusive;
