@@ -182,6 +182,8 @@ static bool fails_with(struct explore *x)
 {
     struct explore_shared *s = x->shared;
 
+    if (atomic_load_explicit(&x->o.signs->stop, memory_order_relaxed)) // What there is so far has to do.
+        return false;
     s->counts.shrinking++;
     return rewind_run(MODE_REPLAY) == OUTCOME_FAILED && strcmp(s->reason, s->failure) == 0;
 }
