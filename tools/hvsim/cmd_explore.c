@@ -45,7 +45,8 @@ static const struct option_row options[] = {
          "reverse, interrupt, pct, random, delay, dfs or jitter (default: the scenario's, else pct)"},
     [OPT_BUDGET] = {"--budget", "N", "executions at most (default: the scenario's)"},
     [OPT_DEPTH] = {"--depth", "N",
-                   "pct: orders that the bug needs; delay: delays (default: the scenario's, else 3)"},
+                   "pct: orders that the bug needs; delay: delays; reverse, interrupt: at a time (default: "
+                   "the scenario's, else 3)"},
     [OPT_SEED] = {"--seed", "N", "what random choices start from (default 0)"},
     [OPT_FROM] = {"--from", "TIME",
                   "simulated time from which orders are searched (default: the scenario's)"},
